@@ -1,0 +1,51 @@
+# A dozen targets; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PORT DATA_DIR
+
+.PHONY: help install run test check lint types format migrations bench soak schema clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## Install Python and front-end packages by their lock files
+
+$(VENV)/.installed: requirements.lock package-lock.json deploy/install.sh
+	@PYTHON=$(PYTHON) bash deploy/install.sh
+	@touch $@
+
+run: install ## Start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/python -m governance.launcher
+
+test: install ## Run the whole suite on a throw-away database
+	@bash deploy/browser.sh
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+check: lint types migrations test ## What CI runs
+
+lint: install ## Ruff, and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+
+types: install ## Strict types
+	@$(BIN)/python -m tests.settings_for_tools mypy .
+
+migrations: install ## Fail when a model changed without its migration
+	@$(BIN)/python -m tests.settings_for_tools makemigrations
+
+format: install ## Sort imports and mend what can be mended
+	$(BIN)/ruff check --fix .
+
+bench: install ## Measure; NAME=gateway measures one
+	$(BIN)/python -m benchmarks $(NAME)
+
+soak: install ## Slow fault and endurance tests
+	$(BIN)/python -m pytest -q -m soak --override-ini addopts=
+
+schema: install ## Write the OpenAPI document to docs/openapi.yaml
+	@$(BIN)/python -m tests.settings_for_tools schema
+
+clean: ## Remove what the build made (not your data)
+	rm -rf $(VENV) node_modules staticfiles .cache .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,58 @@
+"""A virtual key: what a program shows to the gateway instead of a provider's credential."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models as db  # `models` is a field here
+from django.utils import timezone
+
+from catalog.models.project import Project
+from gateway.contract.keys import new_id
+from governance.models import User
+
+
+class VirtualKey(db.Model):
+    """Shown once, kept as a keyed digest. `public_id` is inside the key and may be written anywhere."""
+
+    class Purpose(db.TextChoices):
+        STANDARD = "standard", "Program"
+        PLAYGROUND = "playground", "Playground"
+
+    public_id = db.CharField(max_length=16, unique=True, default=new_id, editable=False)
+    name = db.CharField(max_length=60)
+    purpose = db.CharField(max_length=16, choices=Purpose, default=Purpose.STANDARD)
+    """A playground key has no secret that anyone knows; the portal signs short-lived session tokens from it."""
+    project = db.ForeignKey(Project, on_delete=db.PROTECT, related_name="keys")
+    owner = db.ForeignKey(User, on_delete=db.PROTECT, related_name="+")
+    digest = db.CharField(max_length=64)
+    models = ArrayField(db.CharField(max_length=80), null=True, blank=True)
+    """Slugs that it may call; None is every model."""
+    tools = ArrayField(db.CharField(max_length=48), null=True, blank=True)
+    """Tool namespaces that it may use; None is all."""
+    requests_per_minute = db.PositiveIntegerField(null=True, blank=True)
+    monthly_budget_usd = db.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
+    created_at = db.DateTimeField(auto_now_add=True)
+    expires_at = db.DateTimeField()
+    revoked_at = db.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            db.UniqueConstraint(fields=["owner", "project"], condition=db.Q(purpose="playground", revoked_at=None), name="key_one_playground_per_person"),
+            db.CheckConstraint(condition=db.Q(monthly_budget_usd=None) | db.Q(monthly_budget_usd__gte=0), name="key_budget_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def state(self) -> str:
+        """active, expired or revoked."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "active" if self.expires_at > timezone.now() else "expired"
+
+    def is_live(self, at: datetime | None = None) -> bool:
+        return self.revoked_at is None and self.expires_at > (at or timezone.now())

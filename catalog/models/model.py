@@ -1,0 +1,86 @@
+"""A model as the organisation offers it, and the deployments behind it."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+
+from catalog.models.provider import Provider
+from governance.models import FeatureClass, User
+
+
+slug_validator = RegexValidator(
+    r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$", "Use lower-case letters, digits, dots, hyphens and underscores; begin and end with a letter or digit."
+)
+
+
+class Model(models.Model):
+    """One name that callers use. Only an approved (or deprecated) one is served."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        SUBMITTED = "submitted", "Submitted"
+        APPROVED = "approved", "Approved"
+        DEPRECATED = "deprecated", "Deprecated"
+        RETIRED = "retired", "Retired"
+
+    class Sensitivity(models.TextChoices):
+        PUBLIC = "public", "Public"
+        INTERNAL = "internal", "Internal"
+        CONFIDENTIAL = "confidential", "Confidential"
+        RESTRICTED = "restricted", "Restricted"
+
+    SERVED = (Status.APPROVED, Status.DEPRECATED)
+
+    slug = models.CharField(max_length=80, unique=True, validators=[slug_validator])
+    """What callers send as `model`. Events, prices and bills keep it, so it never changes."""
+    name = models.CharField(max_length=80)
+    description = models.TextField(blank=True)
+    status = models.CharField(max_length=16, choices=Status, default=Status.DRAFT)
+    capabilities = ArrayField(models.CharField(max_length=24), default=list)
+    """Of chat, embeddings, vision, tools, json."""
+    context_window = models.PositiveIntegerField(null=True, blank=True)
+    max_output_tokens = models.PositiveIntegerField(default=4096)
+    feature_class = models.CharField(max_length=32, choices=FeatureClass, default=FeatureClass.ASSISTANTS)
+    data_sensitivity = models.CharField(max_length=16, choices=Sensitivity, default=Sensitivity.INTERNAL)
+    """The most sensitive data that may be sent to it."""
+    environment = models.CharField(max_length=16, default="production")
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    tags = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    @property
+    def is_served(self) -> bool:
+        return self.status in self.SERVED
+
+
+class Deployment(models.Model):
+    """One upstream that can serve a model."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="deployments")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
+    upstream_model = models.CharField(max_length=120)
+    weight = models.PositiveIntegerField(default=1)
+    priority = models.PositiveIntegerField(default=0)
+    """Lower is tried first."""
+    is_enabled = models.BooleanField(default=True)
+    checked_at = models.DateTimeField(null=True, editable=False)
+    check_ok = models.BooleanField(null=True, editable=False)
+    """Outcome of the last live check; None while never checked, or since the upstream changed."""
+    check_trace = models.JSONField(null=True, editable=False)
+    """Steps of the last live check, see `catalog.upstream.Trace`."""
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["priority", "pk"]
+        constraints = [models.UniqueConstraint(fields=["model", "provider", "upstream_model"], name="deployment_once_per_model")]
+
+    def __str__(self) -> str:
+        return f"{self.upstream_model} at {self.provider}"

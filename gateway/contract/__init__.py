@@ -1,0 +1,12 @@
+"""What the portal and the data plane must agree on, and nothing else.
+
+The only part of `gateway` that the apps may import, and the only part of the project that `gateway.plane` may
+import. No Django here: a test imports the plane and fails if Django came along.
+
+- `snapshot`  a tenant's whole configuration as the plane sees it
+- `events`    one governed call as it is recorded, and the inbox it is copied into
+- `keys`      the form, digest and check sum of keys and tokens
+- `sealing`   upstream secrets at rest
+- `outbound`  which hosts may be called at all
+- `names`     tables, channels and headers that both halves name
+"""

@@ -1,0 +1,72 @@
+"""One governed call as the plane records it, and the inbox that the costs app reads.
+
+A spool line is the JSON form of `CallEvent`; the plane copies the same fields into `names.INBOX_TABLE`, column by
+column in the order of `INBOX_COLUMNS`. An event id is a UUIDv7 made when the call began; delivering it twice is
+harmless, since attribution is exactly once by event id.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["chat", "embeddings", "tool"]
+Status = Literal["ok", "refused", "upstream_error", "client_gone", "error"]
+UsageSource = Literal["provider", "estimated", "none"]
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """What one step of the pipeline decided."""
+
+    name: str
+    verdict: str
+    """`pass`, or the stable code of the refusal."""
+    micros: int
+    detail: str = ""
+
+
+class CallEvent(msgspec.Struct, kw_only=True):
+    """Times are seconds since the epoch, UTC; durations are microseconds; unknown is None, never zero."""
+
+    event_id: str
+    tenant: str
+    """Public id of the tenant."""
+    kind: Kind
+    started_at: float
+    duration_us: int
+    overhead_us: int | None
+    """Time inside the gateway, without waiting for the upstream."""
+    ttft_us: int | None
+    """Until the first byte of the body left for the client."""
+    request_id: str
+    project: str | None
+    key_id: str | None
+    agent: str | None
+    """As named by the caller's header; None is an untagged call and is counted as such."""
+    model: str | None
+    """The model's slug, or `<namespace>__<tool>` for a tool."""
+    provider: str | None
+    deployment: str | None
+    upstream_model: str | None
+    region: str | None
+    status: Status
+    http_status: int
+    error_code: str | None
+    stream: bool
+    input_tokens: int | None
+    """Inclusive of cached ones, as the provider counts."""
+    output_tokens: int | None
+    """Inclusive of reasoning."""
+    cached_input_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    usage_source: UsageSource
+    snapshot_version: int
+    tags: dict[str, str]
+    steps: list[Step]
+
+
+INBOX_COLUMNS: tuple[str, ...] = CallEvent.__struct_fields__
+"""The inbox has these columns, `received_at` (default now) and `id` (identity). `tags` and `steps` are jsonb,
+`started_at` is timestamptz, `event_id` is uuid."""

@@ -1,0 +1,18 @@
+"""Tables, channels and headers that both halves of the gateway name."""
+
+SNAPSHOT_TABLE = "public.gateway_snapshot"
+COUNTER_TABLE = "public.gateway_counter"
+LEASE_TABLE = "public.gateway_lease"
+PLANE_TABLE = "public.gateway_plane"
+INBOX_TABLE = "public.inbox"
+
+SNAPSHOT_CHANNEL = "gatehouse_snapshot"
+"""PostgreSQL NOTIFY channel; the payload is `<tenant public id>:<version>`."""
+
+AGENT_HEADER = "x-gatehouse-agent"
+"""Request header in which an agent names itself."""
+TAGS_HEADER = "x-gatehouse-tags"
+"""Request header with `name=value` pairs, separated by commas."""
+REQUEST_ID_HEADER = "x-request-id"
+OVERHEAD_HEADER = "x-gatehouse-overhead-ms"
+"""Response header: time spent in the gateway itself before the first byte, in milliseconds."""

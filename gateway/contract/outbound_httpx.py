@@ -1,0 +1,135 @@
+"""The outbound rule for httpx2 clients: resolve once, check every address, connect to a checked one.
+
+Used by the portal (`governance.http`) and by the plane's MCP sessions. TLS still verifies the name in the URL, since
+only the address of the TCP connection is pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from gateway.contract.outbound import AllowList, OutboundError, check_address, check_url
+
+_Option = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+
+def _checked(host: str, found: Iterable[tuple[Any, ...]], allow: AllowList) -> list[str]:
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in addresses:
+        check_address(host, address, allow)
+    return addresses
+
+
+class GuardedAsyncBackend(httpcore2.AsyncNetworkBackend):
+    """Network backend that connects only where the allow-list and the public internet permit."""
+
+    def __init__(self, allow: AllowList) -> None:
+        self._allow = allow
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[_Option] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from error
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} cannot be resolved") from error
+        failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
+        for address in _checked(host, found, self._allow):
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore2.ConnectError(f"{host} has no address")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[_Option] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        raise OutboundError("Sockets of this machine may not be called.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class GuardedBackend(httpcore2.NetworkBackend):
+    """The same for synchronous clients."""
+
+    def __init__(self, allow: AllowList) -> None:
+        self._allow = allow
+        self._inner = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[_Option] | None = None,
+    ) -> httpcore2.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} cannot be resolved") from error
+        failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
+        for address in _checked(host, found, self._allow):
+            try:
+                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore2.ConnectError(f"{host} has no address")
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[_Option] | None = None
+    ) -> httpcore2.NetworkStream:
+        raise OutboundError("Sockets of this machine may not be called.")
+
+
+class GuardedAsyncTransport(httpx2.AsyncHTTPTransport):
+    """Transport of an `httpx2.AsyncClient`; OutboundError for what the rule forbids. Give the client `trust_env=False`."""
+
+    def __init__(self, allow: AllowList, *, max_connections: int = 100) -> None:
+        super().__init__(trust_env=False)
+        self._allow = allow
+        # httpx2 offers no argument for the network backend; the pool is the seam that httpcore2 documents.
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            max_connections=max_connections,
+            keepalive_expiry=15.0,
+            network_backend=GuardedAsyncBackend(allow),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        check_url(str(request.url), self._allow)
+        return await super().handle_async_request(request)
+
+
+class GuardedTransport(httpx2.HTTPTransport):
+    """Transport of an `httpx2.Client`; OutboundError for what the rule forbids. Give the client `trust_env=False`."""
+
+    def __init__(self, allow: AllowList, *, max_connections: int = 20) -> None:
+        super().__init__(trust_env=False)
+        self._allow = allow
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            max_connections=max_connections,
+            keepalive_expiry=15.0,
+            network_backend=GuardedBackend(allow),
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        check_url(str(request.url), self._allow)
+        return super().handle_request(request)

@@ -1,0 +1,44 @@
+"""One shape for every error: `{"detail": …, "code": …}`, with `fields` for a rejected body."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from governance.errors import DomainError
+
+logger = logging.getLogger(__name__)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler. Unknown exceptions stay exceptions: they are defects, logged with their traceback."""
+    if isinstance(error, DomainError):
+        body: dict[str, Any] = {"detail": error.message, "code": error.code}
+        if error.field:
+            body["fields"] = {error.field: [error.message]}
+        return Response(body, status=error.status)
+    if isinstance(error, ValidationError):
+        error = exceptions.ValidationError({"detail": error.messages} if not hasattr(error, "message_dict") else error.message_dict)
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    if isinstance(error, exceptions.ValidationError):
+        fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+        first = next(iter(fields.items()), ("", ["invalid"]))
+        message = first[1][0] if isinstance(first[1], list) and first[1] else first[1]
+        response.data = {"detail": f"{first[0]}: {message}" if first[0] not in ("non_field_errors", "detail") else str(message), "code": "invalid", "fields": fields}
+    elif isinstance(error, Http404):
+        response.data = {"detail": "There is nothing here.", "code": "not_found"}
+    elif isinstance(error, PermissionDenied):
+        response.data = {"detail": str(error) or "This token may not do that.", "code": "not_allowed"}
+    else:
+        assert isinstance(error, exceptions.APIException)
+        code = error.get_codes()
+        response.data = {"detail": str(error.detail), "code": code if isinstance(code, str) else error.default_code}
+    return response

@@ -1,0 +1,15 @@
+from django.urls import path
+
+from governance.api import views
+
+urlpatterns = [
+    path("me/", views.Me.as_view(), name="api-me"),
+    path("members/", views.Members.as_view(), name="api-members"),
+    path("consents/", views.Consents.as_view(), name="api-consents"),
+    path("consents/<slug:feature_class>/", views.ConsentDetail.as_view(), name="api-consent"),
+    path("audit/", views.AuditLog.as_view(), name="api-audit"),
+    path("audit/verify/", views.AuditVerification.as_view(), name="api-audit-verify"),
+    path("platform/tenants/", views.Tenants.as_view(), name="api-tenants"),
+    path("platform/tenants/<slug:slug>/suspend/", views.SuspendTenant.as_view(), name="api-tenant-suspend"),
+    path("platform/tenants/<slug:slug>/reopen/", views.ReopenTenant.as_view(), name="api-tenant-reopen"),
+]

@@ -1,0 +1,163 @@
+"""Endpoints of the ground floor."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from governance import selectors
+from governance.access import Permission
+from governance.api import serializers
+from governance.api.permissions import ANY_TOKEN, OPERATOR
+from governance.errors import DomainError
+from governance.models import AuditEntry, FeatureClass, Membership, Tenant, User
+from governance.services import audit, consent, people, tenants
+
+
+class AccountNeededError(DomainError):
+    code = "password_needed"
+    status = 400
+
+
+def _account(email: str, password: str | None, field: str) -> User:
+    user = User.objects.filter(email=email.lower()).first()
+    if user is None and not password:
+        raise AccountNeededError("This address has no account yet: give it a first password.", field=field)
+    return user or User.objects.create_user(email, password, name=email.split("@")[0].title())
+
+
+class Me(APIView):
+    """Whose token this is, and what it may do."""
+
+    access = {"GET": ANY_TOKEN}
+
+    @extend_schema(responses=serializers.MeOutput)
+    def get(self, request: Request) -> Response:
+        tenant = request.auth.tenant
+        membership = selectors.membership_in(request.user, tenant) if tenant else None
+        roles = [role for role in membership.roles if not request.auth.roles or role in request.auth.roles] if membership else []
+        return Response(serializers.MeOutput({"email": request.user.email, "name": request.user.name, "tenant": tenant.slug if tenant else None, "roles": roles}).data)
+
+
+class Members(generics.ListAPIView[Membership]):
+    """People of the organisation. Adding a member again sets the roles."""
+
+    access = {"GET": Permission.VIEW_OPERATE, "POST": Permission.MANAGE_PEOPLE}
+    serializer_class = serializers.MemberOutput
+    ordering = ("user__name", "pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        return selectors.members_of(self.request.auth.tenant)
+
+    @extend_schema(request=serializers.MemberInput, responses={201: serializers.MemberOutput, 400: serializers.ErrorSerializer, 403: serializers.ErrorSerializer})
+    def post(self, request: Request) -> Response:
+        body = serializers.MemberInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        data = body.validated_data
+        if not data.get("password") and not User.objects.filter(email=data["email"].lower()).exists():
+            raise AccountNeededError("This address has no account yet: give it a first password.", field="password")
+        member = people.add_member(
+            tenant=request.auth.tenant, email=data["email"], name=data["name"], password=data.get("password"), roles=data["roles"], actor=request.user
+        )
+        return Response(serializers.MemberOutput(member).data, status=201)
+
+
+class Consents(APIView):
+    """What holds for each feature class."""
+
+    access = {"GET": Permission.VIEW_OPERATE}
+
+    @extend_schema(responses=serializers.ConsentOutput(many=True))
+    def get(self, request: Request) -> Response:
+        return Response(serializers.ConsentOutput(selectors.consent_states(), many=True).data)
+
+
+class ConsentDetail(APIView):
+    """Allow or switch off a feature class."""
+
+    access = {"PUT": Permission.MANAGE_CONSENT}
+
+    @extend_schema(request=serializers.ConsentInput, responses={200: serializers.ConsentOutput, 400: serializers.ErrorSerializer, 404: serializers.ErrorSerializer})
+    def put(self, request: Request, feature_class: str) -> Response:
+        if feature_class not in FeatureClass.values:
+            raise NotFound
+        body = serializers.ConsentInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        consent.set_consent(feature_class=feature_class, actor=request.user, **body.validated_data)
+        state = next(state for state in selectors.consent_states() if state.feature_class == feature_class)
+        return Response(serializers.ConsentOutput(state).data)
+
+
+class AuditLog(generics.ListAPIView[AuditEntry]):
+    """The organisation's audit log, newest first."""
+
+    access = {"GET": Permission.VIEW_AUDIT}
+    serializer_class = serializers.AuditOutput
+    ordering = ("-sequence",)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        query = self.request.query_params
+        return selectors.audit_entries(event=query.get("event", ""), actor=query.get("actor", ""), query=query.get("query", ""))
+
+
+class AuditVerification(APIView):
+    """Walk the hash chain now."""
+
+    access = {"GET": Permission.VIEW_AUDIT}
+
+    @extend_schema(responses=serializers.VerificationOutput)
+    def get(self, request: Request) -> Response:
+        return Response(serializers.VerificationOutput(audit.verify()).data)
+
+
+class Tenants(generics.ListAPIView[Tenant]):
+    """All organisations on this platform. Needs a platform token."""
+
+    access = {"GET": OPERATOR, "POST": OPERATOR}
+    serializer_class = serializers.TenantOutput
+    ordering = ("name", "pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        return selectors.tenants_for_operator()
+
+    @extend_schema(request=serializers.TenantInput, responses={201: serializers.TenantOutput, 400: serializers.ErrorSerializer, 409: serializers.ErrorSerializer})
+    def post(self, request: Request) -> Response:
+        body = serializers.TenantInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        data = dict(body.validated_data)
+        owner = _account(data.pop("owner_email"), data.pop("owner_password", None), "owner_password")
+        tenant = tenants.create_tenant(owner=owner, actor=request.user, **data)
+        return Response(serializers.TenantOutput(tenant).data, status=201)
+
+
+class _OneTenant(APIView):
+    access = {"POST": OPERATOR}
+
+    def find(self, slug: str) -> Tenant:
+        tenant = Tenant.objects.filter(slug=slug).first()
+        if tenant is None:
+            raise NotFound
+        return tenant
+
+
+class SuspendTenant(_OneTenant):
+    """Refuse all calls of the organisation within seconds."""
+
+    @extend_schema(request=serializers.ReasonInput, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
+    def post(self, request: Request, slug: str) -> Response:
+        body = serializers.ReasonInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        tenant = tenants.suspend_tenant(tenant=self.find(slug), actor=request.user, reason=body.validated_data["reason"])
+        return Response(serializers.TenantOutput(tenant).data)
+
+
+class ReopenTenant(_OneTenant):
+    """Let the organisation call again."""
+
+    @extend_schema(request=None, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
+    def post(self, request: Request, slug: str) -> Response:
+        return Response(serializers.TenantOutput(tenants.reopen_tenant(tenant=self.find(slug), actor=request.user)).data)

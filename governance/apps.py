@@ -1,0 +1,19 @@
+from django.apps import AppConfig
+
+
+class GovernanceConfig(AppConfig):
+    name = "governance"
+    verbose_name = "Governance"
+
+    def ready(self) -> None:
+        from governance import navigation, search
+        from governance.access import Permission
+        from governance.navigation import Item
+        from governance.views.search_sources import find_people
+
+        navigation.register(
+            Item("operate", "Control", "Consent", "consent", icon="user-check", permission=Permission.VIEW_OPERATE, order=60),
+            Item("operate", "Organisation", "People", "people", icon="users", permission=Permission.VIEW_OPERATE, order=80),
+            Item("operate", "Organisation", "Audit log", "audit", icon="history", permission=Permission.VIEW_AUDIT, order=90),
+        )
+        search.register(search.Source("People", Permission.VIEW_OPERATE, find_people))

@@ -1,0 +1,64 @@
+"""The Celery app. Tasks are idempotent and take their lease in the database: the broker is only a hint.
+
+A task of a tenant is called with `schema_name` as its first argument and enters that schema itself; the base class refuses
+to run it without one. (tenant-schemas-celery passes the schema in a header; an argument is visible in logs and tests and
+cannot be lost on the way.)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, Task
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "governance.settings")
+
+
+class TenantTask(Task):  # type: ignore[misc]  # Celery ships no types
+    """Runs inside the schema named by the keyword argument `schema_name`."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from django_tenants.utils import schema_context
+
+        from governance.errors import TenantMissingError
+        from governance.models import Tenant
+        from governance.services import audit
+
+        schema_name = kwargs.pop("schema_name", None)
+        if not schema_name:
+            raise TenantMissingError(f"{self.name} was called without a tenant")
+        token = audit.via.set("task")
+        try:
+            with schema_context("public"):
+                if not Tenant.objects.filter(schema_name=schema_name).exists():
+                    return None  # removed since the task was queued
+            with schema_context(schema_name):
+                return super().__call__(*args, **kwargs)
+        finally:
+            audit.via.reset(token)
+
+
+class PlatformTask(Task):  # type: ignore[misc]
+    """Runs in the public schema: dispatchers over all tenants, platform housekeeping."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from django_tenants.utils import schema_context
+
+        from governance.services import audit
+
+        token = audit.via.set("task")
+        try:
+            with schema_context("public"):
+                return super().__call__(*args, **kwargs)
+        finally:
+            audit.via.reset(token)
+
+
+app = Celery("gatehouse")
+app.config_from_object("governance.celery_settings")
+app.autodiscover_tasks(["governance", "catalog", "costs", "rollouts", "gateway.publish"])

@@ -1,0 +1,31 @@
+"""Celery's own settings and the schedule. Read only by workers, beat and whoever queues a task."""
+
+from typing import Any
+
+from django.conf import settings
+
+broker_url = settings.CELERY_BROKER_URL
+broker_transport_options: dict[str, Any] = {}
+if broker_url.startswith("pgmq://"):
+    # The SQL of pgmq is installed by the launcher. Remote control needs reply queues with names longer than pgmq allows.
+    broker_transport_options = {"init_extension": False, "visibility_timeout": 120, "wait_time_seconds": 1, "polling_interval": 0.1, "queue_name_prefix": "gh_"}
+worker_enable_remote_control = False
+worker_send_task_events = False
+worker_prefetch_multiplier = 1
+worker_hijack_root_logger = False
+task_acks_late = True
+task_reject_on_worker_lost = True
+task_ignore_result = True
+task_serializer = "json"
+accept_content = ["json"]
+task_default_queue = "default"
+broker_connection_retry_on_startup = True
+timezone = "UTC"
+
+beat_schedule: dict[str, dict[str, Any]] = {
+    # name: task, seconds between runs. Each task is harmless when it runs twice or finds nothing to do.
+    "publish-stragglers": {"task": "governance.tasks.publish_stragglers", "schedule": 5.0, "options": {"expires": 5}},
+    "ingest": {"task": "costs.tasks.dispatch_ingest", "schedule": 1.0, "options": {"expires": 2}},
+    "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
+    "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
+}

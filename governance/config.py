@@ -1,0 +1,47 @@
+"""Telling the gateway that a tenant's configuration changed.
+
+A service calls `changed()` inside its transaction: the tenant's `config_version` grows with the change itself, so it cannot
+be lost. After the commit the publishers run at once; if the process dies in between, the sweep (a beat task) sees that
+`published_version` is behind and publishes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db import connection, transaction
+from django.db.models import F
+from django_tenants.utils import schema_context
+
+from governance.models import Tenant
+
+logger = logging.getLogger(__name__)
+Publisher = Callable[[Tenant], None]
+_publishers: list[Publisher] = []
+
+
+def register_publisher(publisher: Publisher) -> None:
+    """`publisher(tenant)` is called in the tenant's schema after its configuration changed."""
+    _publishers.append(publisher)
+
+
+def changed(tenant: Tenant | None = None) -> None:
+    """Note that the configuration of the tenant (default: the current one) changed, and publish it after the commit."""
+    schema_name = tenant.schema_name if tenant is not None else connection.schema_name
+    Tenant.objects.filter(schema_name=schema_name).update(config_version=F("config_version") + 1)
+    transaction.on_commit(lambda: publish(schema_name))
+
+
+def publish(schema_name: str) -> None:
+    """Run the publishers for one tenant and note the version that they saw."""
+    with schema_context(schema_name):
+        tenant = Tenant.objects.get(schema_name=schema_name)
+        for publisher in _publishers:
+            publisher(tenant)
+        Tenant.objects.filter(pk=tenant.pk, published_version__lt=tenant.config_version).update(published_version=tenant.config_version)
+
+
+def behind() -> list[str]:
+    """Schemas of the tenants whose newest configuration is not published yet."""
+    return list(Tenant.objects.filter(published_version__lt=F("config_version")).values_list("schema_name", flat=True))

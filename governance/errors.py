@@ -1,0 +1,47 @@
+"""The ways the ground floor says no.
+
+DomainError
+├── NotAllowedError          the actor lacks a right
+├── TenantSlugTakenError     another tenant has the address
+├── LastOwnerError           a tenant keeps at least one owner
+├── EscalationError          nobody gives away more than they have
+└── TenantMissingError       a task was started outside a tenant
+"""
+
+from __future__ import annotations
+
+
+class DomainError(Exception):
+    """A rule said no. `message` is for people, `code` for programs and stable, `status` for HTTP."""
+
+    code = "refused"
+    status = 409
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        """The form field that the message belongs to, when there is one."""
+
+
+class NotAllowedError(DomainError):
+    code = "not_allowed"
+    status = 403
+
+
+class TenantSlugTakenError(DomainError):
+    code = "slug_taken"
+
+
+class LastOwnerError(DomainError):
+    code = "last_owner"
+
+
+class EscalationError(DomainError):
+    code = "escalation"
+    status = 403
+
+
+class TenantMissingError(DomainError):
+    code = "tenant_missing"
+    status = 500

@@ -1,0 +1,84 @@
+"""One plain form per act of the ground floor."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from django import forms
+
+from governance.roles import Role
+from governance.models import Consent, Tenant, User
+
+
+class SignInForm(forms.Form):
+    email = forms.EmailField(widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True}))
+    password = forms.CharField(widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}))
+
+
+class TenantForm(forms.Form):
+    name = forms.CharField(max_length=80, help_text="As people call the organisation.")
+    slug = forms.CharField(label="Address", max_length=32, validators=Tenant._meta.get_field("slug").validators, help_text="Its pages are at /o/<address>/. It can't be changed later.")
+    owner_email = forms.EmailField(label="Owner's e-mail", help_text="Gets an account if there is none yet, and may do everything in the organisation.")
+    owner_password = forms.CharField(
+        label="First password of a new owner", required=False, min_length=10, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Only used when the address has no account yet. At least 10 characters.",
+    )
+    kind = forms.ChoiceField(choices=Tenant.Kind.choices, initial=Tenant.Kind.CUSTOMER)
+    tier = forms.ChoiceField(choices=Tenant.Tier.choices, initial=Tenant.Tier.FREE)
+    region = forms.CharField(max_length=32, required=False, help_text="For example eu-west. Optional.")
+    time_zone = forms.CharField(max_length=64, initial="UTC", help_text="Budgets and quotas begin at midnight of this zone, for example Europe/Berlin.")
+
+    def clean_time_zone(self) -> str:
+        zone = str(self.cleaned_data["time_zone"]).strip()
+        if zone not in available_timezones():
+            raise forms.ValidationError("This is not a time zone name. An example is Europe/Berlin.")
+        return zone
+
+    def clean_slug(self) -> str:
+        return str(self.cleaned_data["slug"]).strip().lower()
+
+    def clean(self) -> dict[str, object]:
+        cleaned: dict[str, object] = super().clean() or {}
+        email = str(cleaned.get("owner_email", "")).lower()
+        if email and not cleaned.get("owner_password") and not User.objects.filter(email=email).exists():
+            self.add_error("owner_password", "This address has no account yet: give it a first password.")
+        return cleaned
+
+
+class SuspendForm(forms.Form):
+    reason = forms.CharField(max_length=200, help_text="Stands in the audit log of the platform and of the organisation.")
+
+
+class MemberForm(forms.Form):
+    email = forms.EmailField(label="E-mail")
+    name = forms.CharField(max_length=80, required=False)
+    password = forms.CharField(
+        label="First password", required=False, min_length=10, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Only used when the address has no account yet.",
+    )
+    roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
+
+    def clean(self) -> dict[str, object]:
+        cleaned: dict[str, object] = super().clean() or {}
+        email = str(cleaned.get("email", "")).lower()
+        if email and not cleaned.get("password") and not User.objects.filter(email=email).exists():
+            self.add_error("password", "This address has no account yet: give it a first password.")
+        return cleaned
+
+
+class RolesForm(forms.Form):
+    roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
+
+
+class ConsentForm(forms.Form):
+    state = forms.ChoiceField(choices=Consent.State.choices)
+    reason = forms.CharField(max_length=200, required=False, help_text="Callers read it in the refusal.")
+
+
+class ThemeForm(forms.Form):
+    theme = forms.ChoiceField(choices=User.Theme.choices)
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(max_length=60, help_text="What will use it, for example nightly import.")
+    lifetime_days = forms.IntegerField(label="Valid for, days", min_value=1, max_value=90, initial=90)

@@ -1,0 +1,106 @@
+"""What every page and fragment shares: rendering, forms, paging by key."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.db.models import Model, Q, QuerySet
+from django.forms import BaseForm
+from django.forms.renderers import TemplatesSetting
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
+
+from governance.errors import DomainError
+
+PAGE_SIZE = 50
+Row = TypeVar("Row", bound=Model)
+
+
+class FormRenderer(TemplatesSetting):
+    """Fields look the same everywhere: label, control, help, error."""
+
+    field_template_name = "partials/field.html"
+
+
+def render_page(request: HttpRequest, template: str, *, partial: str | None = None, context: dict[str, Any] | None = None, status: int = 200) -> HttpResponse:
+    """The page, or only its named fragment when htmx asks for it (not on boosted links or a history restore)."""
+    htmx = getattr(request, "htmx", None)
+    wants_fragment = partial is not None and htmx and not htmx.boosted and not htmx.history_restore_request
+    response = render(request, f"{template}#{partial}" if wants_fragment else template, context or {}, status=status)
+    patch_vary_headers(response, ["HX-Request", "HX-Boosted", "HX-History-Restore-Request"])
+    return response
+
+
+def try_service(form: BaseForm, act: Callable[[], Any]) -> Any | None:
+    """Call a service; a refusal becomes an error of the form (at its field when it names one) and None is returned."""
+    try:
+        return act()
+    except DomainError as error:
+        form.add_error(error.field if error.field in form.fields else None, error.message)  # type: ignore[attr-defined]
+        return None
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Rows of one page of a list, with the cursors of its neighbours."""
+
+    rows: Sequence[Row]
+    next_cursor: str | None
+    previous_cursor: str | None
+
+
+def _encode(values: Sequence[Any], backwards: bool) -> str:
+    return base64.urlsafe_b64encode(json.dumps([backwards, *[str(value) for value in values]]).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, fields: int) -> tuple[bool, list[str]] | None:
+    try:
+        backwards, *values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        return None
+    return (bool(backwards), [str(value) for value in values]) if len(values) == fields else None
+
+
+def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = "", size: int = PAGE_SIZE) -> Page[Row]:
+    """One page by key: no OFFSET and no count, so page 1,000 costs what page 1 costs.
+
+    `order` names non-null fields, `-` for descending, the last one unique. A cursor that is not ours means the first page.
+    """
+    fields = [name.lstrip("-") for name in order]
+    decoded = _decode(cursor, len(fields)) if cursor else None
+    backwards = decoded is not None and decoded[0]
+    effective = [(name[1:] if name.startswith("-") else f"-{name}") if backwards else name for name in order]
+    rows = queryset.order_by(*effective)
+    if decoded is not None:
+        condition, equal = Q(), {}
+        for name, field, value in zip(effective, fields, decoded[1], strict=True):
+            condition |= Q(**equal, **{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
+            equal[field] = value
+        rows = rows.filter(condition)
+    found = list(rows[: size + 1])
+    more = len(found) > size
+    found = found[:size]
+    if backwards:
+        found.reverse()
+    has_previous, has_next = (more, True) if backwards else (decoded is not None, more)
+
+    def key(row: Row) -> list[Any]:
+        return [_value(row, field) for field in fields]
+
+    return Page(
+        found,
+        _encode(key(found[-1]), False) if found and has_next else None,
+        _encode(key(found[0]), True) if found and has_previous else None,
+    )
+
+
+def _value(row: Model, path: str) -> Any:
+    value: Any = row
+    for part in path.split("__"):
+        value = getattr(value, part)
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,52 @@
+"""Roles, permissions, and which role holds which: pure facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import models
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", "Owner"
+    ADMIN = "admin", "Admin"
+    DEVELOPER = "developer", "Developer"
+    RELEASE_MANAGER = "release_manager", "Release manager"
+    FINANCE = "finance", "Finance"
+    SECURITY = "security", "Security"
+    AUDITOR = "auditor", "Auditor"
+
+
+class Permission(models.TextChoices):
+    """What a person may do. A route names one; the roles below hold them."""
+
+    VIEW = "view", "See the catalog, rollouts and one's own usage"
+    VIEW_OPERATE = "view_operate", "See the Operate area"
+    MANAGE_CATALOG = "manage_catalog", "Register and change providers, models, tools and projects"
+    USE_GATEWAY = "use_gateway", "Make keys for oneself, use playground and tools"
+    MANAGE_KEYS = "manage_keys", "See and revoke everybody's keys"
+    MANAGE_CONSENT = "manage_consent", "Allow and switch off feature classes"
+    VIEW_COSTS = "view_costs", "See spend of the whole organisation"
+    MANAGE_COSTS = "manage_costs", "Import bills, reconcile, set prices"
+    MANAGE_ROLLOUTS = "manage_rollouts", "Start rollouts, attest, enter phases"
+    SIGN_GATES = "sign_gates", "Sign go or no-go for a role one holds"
+    MANAGE_PEOPLE = "manage_people", "Add people and change their roles"
+    VIEW_AUDIT = "view_audit", "Read and verify the audit log"
+
+
+_EVERYONE = frozenset({Permission.VIEW})
+_ADMIN = frozenset(Permission) - {Permission.SIGN_GATES}
+GRANTS: dict[Role, frozenset[Permission]] = {
+    Role.OWNER: frozenset(Permission),
+    Role.ADMIN: _ADMIN | {Permission.SIGN_GATES},
+    Role.DEVELOPER: _EVERYONE | {Permission.USE_GATEWAY},
+    Role.RELEASE_MANAGER: _EVERYONE | {Permission.MANAGE_ROLLOUTS, Permission.SIGN_GATES},
+    Role.FINANCE: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.MANAGE_COSTS},
+    Role.SECURITY: _EVERYONE | {Permission.VIEW_OPERATE, Permission.MANAGE_KEYS, Permission.MANAGE_CONSENT, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
+    Role.AUDITOR: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.VIEW_AUDIT},
+}
+
+
+def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
+    """Everything that any of the roles grants."""
+    return frozenset().union(*(GRANTS[Role(role)] for role in roles)) if roles else frozenset()

@@ -1,0 +1,77 @@
+"""What may be seen of the ground floor, and how it is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, QuerySet
+
+from governance.consent import CLASSES
+from governance.models import ApiToken, AuditEntry, Consent, ConsentChange, FeatureClass, Membership, Tenant, User
+
+
+def memberships_of(user: User) -> QuerySet[Membership]:
+    """The person's memberships with their tenants, by name."""
+    return Membership.objects.filter(user=user).select_related("tenant").order_by("tenant__name")
+
+
+def membership_in(user: User, tenant: Tenant) -> Membership | None:
+    return Membership.objects.filter(user=user, tenant=tenant).select_related("user", "tenant").first()
+
+
+def members_of(tenant: Tenant) -> QuerySet[Membership]:
+    return Membership.objects.filter(tenant=tenant).select_related("user").order_by("user__name", "pk")
+
+
+def tenants_for_operator() -> QuerySet[Tenant]:
+    """All tenants with the number of their members."""
+    return Tenant.objects.annotate(people=Count("memberships")).order_by("name", "pk")
+
+
+def tokens_of(user: User, tenant: Tenant | None) -> QuerySet[ApiToken]:
+    return ApiToken.objects.filter(user=user, tenant=tenant, revoked_at=None).order_by("-created_at")
+
+
+def audit_entries(*, event: str = "", actor: str = "", query: str = "") -> QuerySet[AuditEntry]:
+    """The current schema's log, newest first."""
+    entries = AuditEntry.objects.order_by("-sequence")
+    if event:
+        entries = entries.filter(event__startswith=event)
+    if actor:
+        entries = entries.filter(actor_name__icontains=actor)
+    if query:
+        entries = entries.filter(target_name__icontains=query)
+    return entries
+
+
+@dataclass(frozen=True)
+class ConsentState:
+    """What holds for one feature class, decided or by default."""
+
+    feature_class: FeatureClass
+    granted: bool
+    is_default: bool
+    purpose: str
+    reason: str = ""
+    actor_name: str = ""
+    set_at: datetime | None = None
+
+
+def consent_states() -> list[ConsentState]:
+    """One state per feature class of the current tenant, in the order of the classes."""
+    decided = {consent.feature_class: consent for consent in Consent.objects.select_related("actor")}
+    states = []
+    for feature_class, facts in CLASSES.items():
+        consent = decided.get(feature_class)
+        if consent is None:
+            states.append(ConsentState(feature_class, facts.default_granted, True, facts.purpose))
+        else:
+            states.append(ConsentState(
+                feature_class, consent.state == Consent.State.GRANTED, False, facts.purpose, consent.reason, str(consent.actor), consent.set_at
+            ))
+    return states
+
+
+def consent_history() -> QuerySet[ConsentChange]:
+    return ConsentChange.objects.select_related("actor").order_by("-set_at", "-id")

@@ -1,0 +1,82 @@
+"""Writing and verifying the audit log.
+
+Every service records its act in the transaction of the act: without its entry a change cannot exist. Entries of a schema
+form a chain: each hash covers the entry and the hash before it, so that a changed, removed or inserted entry is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, models
+from django.utils import timezone
+
+from governance.models import AuditEntry, User
+
+GENESIS = "0" * 64
+via: ContextVar[str] = ContextVar("audit_via", default="command")
+"""Through which door the act came: web, api, command or task. Set by middleware and the task base."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of walking the chain."""
+
+    entries: int
+    broken_at: int | None
+    """Sequence of the first entry that does not fit, None when the chain holds."""
+    reason: str = ""
+
+    @property
+    def is_intact(self) -> bool:
+        return self.broken_at is None
+
+
+def record(event: str, *, actor: User | None, target: models.Model | None = None, target_name: str = "", at: datetime | None = None, **details: Any) -> AuditEntry:
+    """Append one entry to the current schema's log. Call it inside the transaction of the act.
+
+    `details` must be plain JSON values and never contain secrets, prompts or completions.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("an audit entry must be written in the transaction of its act")
+    with connection.cursor() as cursor:
+        # Serialises writers of this schema, so that the chain has no forks; released with the transaction.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('audit:' || current_schema(), 0))")
+    last = AuditEntry.objects.order_by("-sequence").first()
+    entry = AuditEntry(
+        sequence=(last.sequence if last else 0) + 1, at=at or timezone.now(), actor=actor, actor_name=str(actor) if actor else "System",
+        via=via.get(), event=event, target_type=target._meta.model_name or "" if target is not None else "",
+        target_id=str(target.pk) if target is not None else "", target_name=(target_name or (str(target) if target is not None else ""))[:160],
+        details=json.loads(json.dumps(details, default=str)), previous_hash=last.hash if last else GENESIS,
+    )
+    entry.hash = _hash(entry)
+    entry.save(force_insert=True)
+    return entry
+
+
+def verify() -> Verification:
+    """Walk the current schema's chain from the first entry and recompute every hash."""
+    previous, expected = GENESIS, 1
+    for entry in AuditEntry.objects.order_by("sequence").iterator(chunk_size=1000):
+        if entry.sequence != expected:
+            return Verification(expected - 1, expected, f"entry {expected} is missing")
+        if entry.previous_hash != previous:
+            return Verification(expected - 1, entry.sequence, f"entry {entry.sequence} does not follow entry {expected - 1}")
+        if entry.hash != _hash(entry):
+            return Verification(expected - 1, entry.sequence, f"entry {entry.sequence} was changed")
+        previous, expected = entry.hash, expected + 1
+    return Verification(expected - 1, None)
+
+
+def _hash(entry: AuditEntry) -> str:
+    fields = {
+        "sequence": entry.sequence, "at": entry.at.isoformat(), "actor": entry.actor_id, "actor_name": entry.actor_name, "via": entry.via,
+        "event": entry.event, "target_type": entry.target_type, "target_id": entry.target_id, "target_name": entry.target_name,
+        "details": entry.details, "previous": entry.previous_hash,
+    }
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""Decisions on feature classes, effective at the gateway within seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from governance import config
+from governance.models import Consent, ConsentChange, User
+from governance.services import audit
+
+
+@transaction.atomic
+def set_consent(*, feature_class: str, state: str, actor: User, reason: str = "", at: datetime | None = None) -> Consent:
+    """Allow or switch off a feature class for the current tenant.
+
+    Writes the decision, its history and one audit entry; after the commit the gateway's snapshot is made again. The same
+    decision twice changes nothing.
+    """
+    at = at or timezone.now()
+    present = Consent.objects.select_for_update().filter(feature_class=feature_class).first()
+    if present is not None and present.state == state and present.reason == reason:
+        return present
+    consent, _ = Consent.objects.update_or_create(
+        feature_class=feature_class, defaults={"state": state, "reason": reason, "actor": actor, "set_at": at}
+    )
+    ConsentChange.objects.create(feature_class=feature_class, state=state, reason=reason, actor=actor, set_at=at)
+    audit.record(f"consent.{state}", actor=actor, target=consent, before=present.state if present else "unset", reason=reason)
+    config.changed()
+    return consent

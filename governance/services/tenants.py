@@ -1,0 +1,72 @@
+"""Making, suspending and reopening tenants."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+from django_tenants.utils import schema_context
+
+from governance import config
+from governance.roles import Role
+from governance.errors import TenantSlugTakenError
+from governance.models import Membership, Tenant, User
+from governance.models.tenant import RESERVED_SLUGS
+from governance.services import audit
+
+
+def create_tenant(
+    *, slug: str, name: str, owner: User, actor: User | None, kind: str = Tenant.Kind.CUSTOMER, tier: str = Tenant.Tier.FREE, region: str = "", time_zone: str = "UTC"
+) -> Tenant:
+    """Make a tenant with its own schema and its first owner. All or nothing: a failure leaves no half tenant.
+
+    Raises TenantSlugTakenError when the address is reserved or in use.
+    """
+    if slug in RESERVED_SLUGS:
+        raise TenantSlugTakenError(f"The address {slug} is reserved. Choose another.", field="slug")
+    with schema_context("public"):
+        try:
+            with transaction.atomic():
+                tenant = Tenant.objects.create(
+                    slug=slug, schema_name=f"t_{slug.replace('-', '_')}", name=name, kind=kind, tier=tier, region=region, time_zone=time_zone
+                )
+                tenant.create_schema(check_if_exists=True, sync_schema=True, verbosity=0)
+                connection.set_schema_to_public()  # creating the schema leaves the connection inside it
+                Membership.objects.create(user=owner, tenant=tenant, roles=[Role.OWNER])
+                audit.record("tenant.created", actor=actor, target=tenant, slug=slug, owner=owner.email, kind=kind, tier=tier)
+                with schema_context(tenant.schema_name):
+                    audit.record("tenant.created", actor=actor, target=tenant, slug=slug, owner=owner.email)
+                    config.changed(tenant)
+        except IntegrityError as error:
+            raise TenantSlugTakenError(f"The address {slug} is in use. Choose another.", field="slug") from error
+    return tenant
+
+
+@transaction.atomic
+def suspend_tenant(*, tenant: Tenant, actor: User, reason: str) -> Tenant:
+    """Refuse all calls of the tenant within seconds; its people can still read. Idempotent."""
+    tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if tenant.suspended_at is None:
+        tenant.suspended_at = timezone.now()
+        tenant.save(update_fields=["suspended_at"])
+        _record_in_both(tenant, "tenant.suspended", actor, reason)
+        config.changed(tenant)
+    return tenant
+
+
+@transaction.atomic
+def reopen_tenant(*, tenant: Tenant, actor: User) -> Tenant:
+    """Let the tenant call again. Idempotent."""
+    tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if tenant.suspended_at is not None:
+        tenant.suspended_at = None
+        tenant.save(update_fields=["suspended_at"])
+        _record_in_both(tenant, "tenant.reopened", actor, "")
+        config.changed(tenant)
+    return tenant
+
+
+def _record_in_both(tenant: Tenant, event: str, actor: User, reason: str) -> None:
+    """An operator's act on a tenant stands in the platform's log and in the tenant's own."""
+    for schema in ("public", tenant.schema_name):
+        with schema_context(schema):
+            audit.record(event, actor=actor, target=tenant, reason=reason)

@@ -1,0 +1,30 @@
+"""Pages of a tenant, under /o/<tenant>/. Areas first, then the objects that several areas share."""
+
+from importlib.util import find_spec
+
+from django.urls import include, path
+
+from governance.views import areas, audit, consent, me, people, search
+
+urlpatterns = [
+    path("", areas.start, name="start"),
+    path("operate/home/", areas.operate_home, name="operate-home"),
+    path("build/home/", areas.build_home, name="build-home"),
+    path("release/home/", areas.release_home, name="release-home"),
+    path("operate/people/", people.people, name="people"),
+    path("operate/people/<int:pk>/roles/", people.change_roles, name="people-roles"),
+    path("operate/people/<int:pk>/remove/", people.remove, name="people-remove"),
+    path("operate/consent/", consent.consent, name="consent"),
+    path("operate/consent/<slug:feature_class>/set/", consent.set_consent, name="consent-set"),
+    path("operate/audit/", audit.audit_log, name="audit"),
+    path("operate/audit/verify/", audit.verify, name="audit-verify"),
+    path("search/", search.search, name="search"),
+    path("me/", me.me, name="me"),
+    path("me/theme/", me.theme, name="me-theme"),
+    path("me/tokens/new/", me.create_token, name="me-token-new"),
+    path("me/tokens/<slug:public_id>/revoke/", me.revoke_token, name="me-token-revoke"),
+    *[path("", include(f"{app}.urls")) for app in ("catalog", "costs", "rollouts") if find_spec(f"{app}.urls")],
+]
+handler404 = "governance.views.errors.not_found"
+handler403 = "governance.views.errors.forbidden"
+handler500 = "governance.views.errors.server_error"

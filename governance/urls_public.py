@@ -1,0 +1,19 @@
+"""Pages outside any tenant: signing in, choosing an organisation, running the platform."""
+
+from django.urls import path
+
+from governance.views import platform, sign_in
+
+urlpatterns = [
+    path("", sign_in.choose, name="choose"),
+    path("login/", sign_in.login, name="login"),
+    path("logout/", sign_in.logout, name="logout"),
+    path("platform/tenants/", platform.tenants, name="platform-tenants"),
+    path("platform/tenants/new/", platform.new_tenant, name="platform-tenant-new"),
+    path("platform/tenants/<slug:slug>/suspend/", platform.suspend, name="platform-tenant-suspend"),
+    path("platform/tenants/<slug:slug>/reopen/", platform.reopen, name="platform-tenant-reopen"),
+    path("platform/audit/", platform.audit_log, name="platform-audit"),
+]
+handler404 = "governance.views.errors.not_found"
+handler403 = "governance.views.errors.forbidden"
+handler500 = "governance.views.errors.server_error"

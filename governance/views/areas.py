@@ -1,0 +1,43 @@
+"""The three home pages, filled by panels of the apps."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from governance import home, navigation
+from governance.access import Permission, requires, signed_in
+from governance.middleware import AppRequest
+from governance.pages import render_page
+
+QUESTIONS = {"operate": "What needs attention today.", "build": "Your calls through the gateway, and how to make the next one.", "release": "What is being rolled out, and which gate comes next."}
+
+
+@signed_in()
+def start(request: AppRequest) -> HttpResponse:
+    """To the home of the person's own area."""
+    assert request.membership is not None
+    return redirect(reverse(f"{navigation.default_area(request.membership)}-home"))
+
+
+@requires(Permission.VIEW_OPERATE)
+def operate_home(request: AppRequest) -> HttpResponse:
+    return _home(request, "operate")
+
+
+@requires(Permission.USE_GATEWAY)
+def build_home(request: AppRequest) -> HttpResponse:
+    return _home(request, "build")
+
+
+@requires(Permission.VIEW)
+def release_home(request: AppRequest) -> HttpResponse:
+    return _home(request, "release")
+
+
+def _home(request: AppRequest, area: str) -> HttpResponse:
+    assert request.membership is not None
+    return render_page(request, "governance/home.html", context={
+        "panels": home.panels_for(request.membership, area), "home_title": navigation.AREAS[area], "question": QUESTIONS[area],
+    })

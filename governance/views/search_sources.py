@@ -1,0 +1,21 @@
+"""What search finds on the ground floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+from django.db.models import Q
+from django.urls import reverse
+
+from governance import selectors
+from governance.models import Membership
+from governance.search import Hit
+
+
+def find_people(query: str, membership: Membership, limit: int) -> Iterable[Hit]:
+    members = selectors.members_of(membership.tenant).filter(Q(user__name__icontains=query) | Q(user__email__icontains=query))[:limit]
+    return [
+        Hit(title=member.user.name, subtitle=", ".join(member.role_labels), url=f"{reverse('people')}?{urlencode({'q': member.user.email})}", icon="user")
+        for member in members
+    ]

@@ -1,0 +1,83 @@
+// What every page shares: menu sheet, palette, copy buttons, toasts, shortcuts. Pages work without it.
+(() => {
+  const $ = (selector, from = document) => from.querySelector(selector);
+
+  // The sidebar as a sheet on small screens.
+  document.addEventListener("click", (event) => {
+    const burger = event.target.closest("[data-menu]");
+    const side = $("#side");
+    if (!side) return;
+    if (burger) {
+      const open = side.toggleAttribute("data-open");
+      burger.setAttribute("aria-expanded", String(open));
+    } else if (side.hasAttribute("data-open") && !event.target.closest("#side")) {
+      side.removeAttribute("data-open");
+      $("[data-menu]")?.setAttribute("aria-expanded", "false");
+    }
+    // An open menu closes when something else is clicked.
+    for (const menu of document.querySelectorAll("details.gh-menu[open]")) if (!menu.contains(event.target)) menu.removeAttribute("open");
+  });
+
+  // Copy: data-copy names the element whose text or value is copied.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const source = $(button.dataset.copy);
+    await navigator.clipboard.writeText(source.value ?? source.textContent.trim());
+    const label = $("[data-copy-label]", button) || button;
+    const before = label.textContent;
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = before; }, 1500);
+  });
+
+  // Dialogs: data-opens names a <dialog>; a button with data-closes inside closes it.
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest("[data-opens]");
+    if (opener) { event.preventDefault(); $(opener.dataset.opens)?.showModal(); }
+    if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
+    if (event.target instanceof HTMLDialogElement) event.target.close();
+  });
+
+  // Toasts go after 6 s; failures stay until they are closed.
+  const expire = (toast) => setTimeout(() => toast.remove(), 6000);
+  document.querySelectorAll(".gh-toast:not(.is-fail)").forEach(expire);
+  document.addEventListener("click", (event) => { event.target.closest("[data-dismiss]")?.closest(".gh-toast")?.remove(); });
+
+  // A form is sent once; its button says so until the answer comes.
+  document.addEventListener("submit", (event) => {
+    if (event.target.matches("[hx-get],[hx-post],[method=dialog]") || event.target.method === "get") return;
+    setTimeout(() => event.target.querySelectorAll("button[type=submit],button:not([type])").forEach((button) => { button.disabled = true; }));
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("form button:disabled:not([data-locked])").forEach((button) => { button.disabled = false; }));
+
+  // Keyboard. Single keys never act inside a field.
+  let pending = "";
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+      const palette = $("#palette");
+      if (palette) { event.preventDefault(); palette.open ? palette.close() : palette.showModal(); }
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,textarea,select,[contenteditable],dialog")) return;
+    if (event.key === "/") { const filter = $("[data-filter]"); if (filter) { event.preventDefault(); filter.focus(); } return; }
+    if (pending === "g") {
+      pending = "";
+      const link = $(`[data-go="${event.key.toLowerCase()}"]`);
+      if (link) { event.preventDefault(); link.click(); }
+    } else if (event.key.toLowerCase() === "g") {
+      pending = "g";
+      setTimeout(() => { pending = ""; }, 1200);
+    } else if (event.key === "n") { $("[data-new]")?.click(); }
+  });
+
+  // Arrow keys walk the palette's results.
+  document.addEventListener("keydown", (event) => {
+    const palette = event.target.closest?.("#palette");
+    if (!palette || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
+    const links = [...palette.querySelectorAll(".gh-palette a")];
+    if (!links.length) return;
+    event.preventDefault();
+    const at = links.indexOf(document.activeElement);
+    links[(at + (event.key === "ArrowDown" ? 1 : -1) + links.length) % links.length].focus();
+  });
+})();

@@ -1,0 +1,136 @@
+"""Fixtures that every test may use. The environment is prepared before Django's settings are read."""
+
+from __future__ import annotations
+
+from tests import bootstrap
+
+bootstrap.prepare()
+
+import django  # noqa: E402
+
+django.setup()
+
+import uuid  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pytest  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.db import connection, connections  # noqa: E402
+from django.test import Client  # noqa: E402
+from django_tenants.utils import schema_context  # noqa: E402
+
+from governance.models import Tenant, User  # noqa: E402
+from governance.services import audit, tokens  # noqa: E402
+from tests import cast  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """One clone of the template database for this worker."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = bootstrap.clone(name)
+    connections["default"].settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = name
+    settings.DATABASE_URL = url
+    yield
+    with django_db_blocker.unblock():
+        connections["default"].close()
+    bootstrap.drop(name)
+
+
+@pytest.fixture
+def fresh_database() -> Iterator[str]:
+    """URL of a database of its own, for whole processes whose work is really committed."""
+    name = f"fresh_{uuid.uuid4().hex[:12]}"
+    yield bootstrap.clone(name)
+    bootstrap.drop(name)
+
+
+@pytest.fixture(autouse=True)
+def _plain_settings(settings: Any) -> None:
+    """Static files straight from their sources, files into the run's own folder."""
+    settings.STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": settings.DATA_DIR / "files"}},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.WHITENOISE_AUTOREFRESH = True
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def acme(db: None) -> Iterator[Tenant]:
+    """The tenant of most tests; the test runs inside its schema."""
+    tenant = Tenant.objects.get(slug="acme")
+    connection.set_tenant(tenant)
+    token = audit.via.set("test")
+    yield tenant
+    audit.via.reset(token)
+    connection.set_schema_to_public()
+
+
+@pytest.fixture
+def globex(db: None) -> Tenant:
+    """Somebody else's organisation."""
+    return Tenant.objects.get(slug="globex")
+
+
+def _person(name: str) -> Any:
+    @pytest.fixture(name=name)
+    def person(db: None) -> User:
+        return User.objects.get(email=cast.email(name))
+
+    return person
+
+
+alice, adam, bob, rita, fay, sam, audra, charlie, olga = (
+    _person(name) for name in ("alice", "adam", "bob", "rita", "fay", "sam", "audra", "charlie", "olga")
+)
+
+
+class TenantClient(Client):
+    """Django's test client; the test's own schema is restored after each request, as the middleware leaves `public`."""
+
+    def request(self, **request: Any) -> Any:
+        tenant = connection.tenant
+        try:
+            return super().request(**request)
+        finally:
+            connection.set_tenant(tenant)
+
+
+ClientFor = Callable[[User | None], TenantClient]
+
+
+@pytest.fixture
+def client_for(db: None) -> ClientFor:
+    """client_for(user) is a browser in which the person has signed in; None is nobody."""
+
+    def make(user: User | None) -> TenantClient:
+        client = TenantClient()
+        if user is not None:
+            with schema_context("public"):
+                client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api_for(acme: Tenant) -> ClientFor:
+    """api_for(user) is a client with the person's token for acme; None has no token."""
+
+    def make(user: User | None) -> TenantClient:
+        if user is None:
+            return TenantClient()
+        _, text = tokens.create_token(user=user, tenant=acme, name="test", actor=user)
+        return TenantClient(headers={"Authorization": f"Bearer {text}"})
+
+    return make
+
+
+@pytest.fixture
+def platform_api(db: None, olga: User) -> TenantClient:
+    """A client with the operator's platform token."""
+    with schema_context("public"):
+        _, text = tokens.create_token(user=olga, tenant=None, name="test", actor=olga)
+    return TenantClient(headers={"Authorization": f"Bearer {text}"})
