@@ -1,0 +1,176 @@
+"""One governed call on its way through the pipeline."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
+from gateway.contract.snapshot import Deployment, Key, Model, Project
+from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
+from gateway.plane.leases import Reservation
+from gateway.plane.served import PublishedTool, Served
+from gateway.plane.usage import Usage
+
+if TYPE_CHECKING:
+    from gateway.plane.plane import Plane
+
+
+def uuid7() -> str:
+    """A UUID that sorts by time (RFC 9562)."""
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class Call:
+    """What the steps know and decide. `kind` says which of the fields about a model or a tool are filled."""
+
+    __slots__ = (
+        "agent",
+        "arguments",
+        "body",
+        "client_gone",
+        "client_started",
+        "cut",
+        "deployment",
+        "deployments",
+        "error_code",
+        "event_id",
+        "exchange",
+        "headers",
+        "hide_usage",
+        "http_status",
+        "input_estimate",
+        "key",
+        "kind",
+        "may_have_spent",
+        "model",
+        "name",
+        "output_estimate",
+        "plane",
+        "project",
+        "receive",
+        "request_id",
+        "reservation",
+        "response_headers",
+        "result",
+        "send",
+        "served",
+        "started_at",
+        "started_ns",
+        "status",
+        "steps",
+        "stream",
+        "tags",
+        "tool",
+        "ttft_us",
+        "upstream",
+        "upstream_model",
+        "upstream_ns",
+        "usage",
+        "usage_source",
+    )
+
+    def __init__(self, plane: Plane, kind: Kind, headers: Headers, receive: Receive, send: Send) -> None:
+        self.started_ns = time.perf_counter_ns()
+        self.started_at = time.time()
+        self.plane = plane
+        self.kind: Kind = kind
+        self.headers = headers
+        self.receive = receive
+        self.send = send
+        self.event_id = uuid7()
+        self.request_id = own_request_id(headers) or self.event_id
+        self.steps: list[Step] = []
+        # who
+        self.served: Served | None = None
+        self.key: Key | None = None
+        self.project: Project | None = None
+        self.agent: str | None = None
+        self.tags: dict[str, str] = {}
+        # what
+        self.name: str | None = None
+        """The model's slug or the tool's published name, as the caller wrote it."""
+        self.model: Model | None = None
+        self.tool: PublishedTool | None = None
+        self.body: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
+        self.stream = False
+        self.hide_usage = False
+        self.input_estimate = 0
+        self.output_estimate = 0
+        # how it went
+        self.reservation: Reservation | None = None
+        self.deployments: list[Deployment] = []
+        self.exchange: Callable[[Call], Awaitable[str]] | None = None
+        """Speaks with the upstream; the verdict's detail is its result."""
+        self.deployment: Deployment | None = None
+        self.upstream_model: str | None = None
+        self.upstream: Any = None
+        """The open upstream response of a stream, so that it can be closed from outside."""
+        self.upstream_ns = 0
+        """Time spent waiting for the upstream before the first byte went to the client, and for its whole body after."""
+        self.may_have_spent = False
+        """The upstream took the call, so that unknown usage is not zero usage."""
+        self.result: Any = None
+        """What a tool gave back."""
+        self.response_headers: HeaderList = []
+        self.client_started = False
+        self.client_gone = False
+        self.cut: Exception | None = None
+        """Why an open stream was ended by us: a refusal by a newer snapshot."""
+        self.ttft_us: int | None = None
+        self.status: Status = "ok"
+        self.http_status = 200
+        self.error_code: str | None = None
+        self.usage: Usage | None = None
+        self.usage_source: UsageSource = "none"
+
+    @property
+    def overhead_us(self) -> float:
+        """Time inside the gateway so far, without waiting for the upstream."""
+        return (time.perf_counter_ns() - self.started_ns - self.upstream_ns) / 1000
+
+    def event(self) -> CallEvent:
+        """The record of this call. Only for a call whose tenant is known."""
+        served, usage, deployment = self.served, self.usage, self.deployment
+        assert served is not None
+        duration_ns = time.perf_counter_ns() - self.started_ns
+        prompt = usage.prompt_tokens_details if usage else None
+        completion = usage.completion_tokens_details if usage else None
+        return CallEvent(
+            event_id=self.event_id,
+            tenant=served.tenant,
+            kind=self.kind,
+            started_at=self.started_at,
+            duration_us=duration_ns // 1000,
+            overhead_us=max(0, duration_ns - self.upstream_ns) // 1000,
+            ttft_us=self.ttft_us,
+            request_id=self.request_id,
+            project=self.key.project if self.key else None,
+            key_id=self.key.id if self.key else None,
+            agent=self.agent,
+            model=self.name,
+            provider=deployment.provider if deployment else (self.tool.server.namespace if self.tool else None),
+            deployment=deployment.id if deployment else None,
+            upstream_model=self.upstream_model,
+            region=(deployment.region or None) if deployment else None,
+            status=self.status,
+            http_status=self.http_status,
+            error_code=self.error_code,
+            stream=self.stream,
+            input_tokens=usage.prompt_tokens if usage else None,
+            output_tokens=usage.completion_tokens if usage else None,
+            cached_input_tokens=prompt.cached_tokens if prompt else None,
+            cache_write_tokens=prompt.cache_write_tokens if prompt else None,
+            reasoning_tokens=completion.reasoning_tokens if completion else None,
+            usage_source=self.usage_source,
+            snapshot_version=served.version,
+            tags=self.tags,
+            steps=self.steps,
+        )

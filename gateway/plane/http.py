@@ -1,0 +1,95 @@
+"""The little of HTTP that the plane needs on top of ASGI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from gateway.contract.names import OVERHEAD_HEADER, REQUEST_ID_HEADER
+from gateway.plane.errors import Refusal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]
+HeaderList = list[tuple[bytes, bytes]]
+
+MAX_REQUEST_BYTES = 32 * 1024 * 1024
+
+JSON = (b"content-type", b"application/json")
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
+_OVERHEAD = OVERHEAD_HEADER.encode()
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+
+
+class ClientGoneError(Exception):
+    """The caller hung up before the request was complete: nobody is left to answer."""
+
+
+def own_request_id(headers: Headers) -> str | None:
+    """The request id that the caller chose, when it is sane."""
+    given = headers.get(_REQUEST_ID)
+    return given.decode() if given is not None and _SANE_REQUEST_ID.fullmatch(given) else None
+
+
+def standard_headers(request_id: str, overhead_us: float) -> HeaderList:
+    """What every response carries."""
+    return [(_REQUEST_ID, request_id.encode()), (_OVERHEAD, b"%.3f" % (overhead_us / 1000))]
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int = MAX_REQUEST_BYTES) -> bytes:
+    """The whole request body; Refusal as soon as it is known to exceed `limit` bytes."""
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        chunks, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            chunks.append(chunk)
+        body = b"".join(chunks)
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    if len(body) > limit:
+        raise too_large(limit)
+    return body
+
+
+def too_large(limit: int) -> Refusal:
+    return Refusal("request_too_large", f"The request body is larger than {limit // 2**20} MiB.")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object; Refusal when it is anything else."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal("invalid_json", f"The request body is not valid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Refusal("invalid_json", "The request body must be a JSON object.")
+    return data
+
+
+async def send_whole(send: Send, status: int, headers: HeaderList, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_refusal(send: Send, refusal: Refusal, request_id: str, overhead_us: float, extra: HeaderList | None = None) -> None:
+    """A refusal as the whole answer."""
+    headers = [JSON, *standard_headers(request_id, overhead_us), *(extra or ())]
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send_whole(send, refusal.status, headers, orjson.dumps(refusal.body(request_id)))

@@ -1,0 +1,286 @@
+"""Limits held on lease: a plane takes a slice of a counter from PostgreSQL and spends it in memory.
+
+A counter holds what was *granted* to planes in one window. A plane asks for a slice in one statement that grants nothing
+beyond the limit, so whatever the planes do, the sum of all slices stays within it. Slices are at most a share of what is
+left, so they shrink as the limit nears; unspent ones go back when they lie idle and when the plane stops. A plane that is
+killed takes its unspent slices with it until their window ends: the limit then bites early, never late.
+
+What a call uses beyond its reservation (its real usage is known only afterwards) becomes a debt: it is taken from the
+slice, which may fall below zero, and written to the counter without asking. That overshoot is bounded by what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from gateway.contract.snapshot import Limit, Resource
+from gateway.plane.errors import DatabaseAwayError, PlaneError
+from gateway.plane.windows import Span, span_of
+
+logger = logging.getLogger(__name__)
+
+SHARE = 8
+"""A slice is at most 1/SHARE of what is left, unless a single call needs more."""
+IDLE_S = 5.0
+"""A slice that nobody used for so long goes back."""
+EXHAUSTED_S = 0.2
+"""After a refusal by the counter nobody asks again for so long; others may give slices back meanwhile."""
+FIRST_SLICE = 4
+"""The first slice of a window covers so many calls like the one that asks."""
+BUSY_S = 1.0
+"""A slice used up within this time is followed by one of double size."""
+
+
+class LimitExceededError(PlaneError):
+    """Nothing is left of a limit in its window."""
+
+    def __init__(self, limit: Limit, resets_at: float) -> None:
+        super().__init__(limit.id)
+        self.limit = limit
+        self.resets_at = resets_at
+
+
+class LeaseUnavailableError(PlaneError):
+    """The counter cannot be asked and the limit does not fail open."""
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit.id)
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Names one counter: a limit of a tenant in one window."""
+
+    tenant: str
+    limit_id: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Grant:
+    granted: int
+    """What this plane may spend now."""
+    total: int
+    """What all planes together were granted in this window."""
+
+
+class CounterStore(Protocol):
+    """Where counters live. Both raise DatabaseAwayError."""
+
+    async def grant(self, counter: Counter, *, amount: int, need: int, want: int, debt: int) -> Grant:
+        """Book `debt` in any case, then grant as `slice_size` says."""
+
+    async def adjust(self, counter: Counter, delta: int) -> None:
+        """Give back (negative) or book (positive) an amount."""
+
+
+def slice_size(left: int, need: int, want: int) -> int:
+    """How much of what is left one plane gets: nothing if its need does not fit, else towards `want` within its share."""
+    if left < need or left <= 0:
+        return 0
+    return max(need, min(want, left // SHARE))
+
+
+@dataclass(slots=True)
+class Slice:
+    """What this plane holds of one counter."""
+
+    counter: Counter
+    limit: Limit
+    available: int = 0
+    want: int = 0
+    total: int = 0
+    last_size: int = 0
+    last_refill: float = 0.0
+    last_used: float = 0.0
+    exhausted_until: float = 0.0
+    refused_need: int = 0
+    refill: asyncio.Task[None] | None = None
+
+    @property
+    def remaining(self) -> int:
+        """What is surely left for this caller: not granted to anyone, or granted to this plane. May be out of date."""
+        return max(0, self.limit.amount - self.total) + max(0, self.available)
+
+
+@dataclass(slots=True)
+class Reservation:
+    lines: list[tuple[Slice, int]] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    """Limits that admitted this call only because they fail open."""
+
+
+class Ledger:
+    """All slices of one plane process."""
+
+    def __init__(self, store: CounterStore, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._slices: dict[tuple[str, str], Slice] = {}
+        self._closed: list[Slice] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def reserve(self, tenant: str, zone: ZoneInfo, wants: Sequence[tuple[Limit, int]]) -> Reservation:
+        """Take every amount or none. LimitExceededError or LeaseUnavailableError names the first limit that says no."""
+        reservation = Reservation()
+        try:
+            for limit, need in wants:
+                held = self._slice(tenant, zone, limit)
+                if held.available >= need:
+                    held.available -= need
+                    held.last_used = self._clock()
+                    if held.available * 2 < held.last_size:
+                        self._refill_ahead(held)
+                elif not await self._draw(held, need):
+                    reservation.opened.append(limit.id)
+                reservation.lines.append((held, need))
+        except BaseException:
+            for held, need in reservation.lines:
+                held.available += need
+            raise
+        return reservation
+
+    def settle(self, reservation: Reservation, used: Mapping[Resource, int | None]) -> int:
+        """Replace what was reserved by what was used, where that is known; the sum of what went beyond the reservation.
+
+        A resource that `used` does not name keeps its reservation; None keeps the worst case, since missing is not zero.
+        """
+        over = 0
+        for held, reserved in reservation.lines:
+            real = used.get(held.limit.resource, reserved)
+            if real is None:
+                continue
+            held.available += reserved - real
+            over += max(0, real - reserved)
+        reservation.lines.clear()
+        return over
+
+    async def sweep(self) -> None:
+        """Once a second: book debts, give idle slices back, forget ended windows."""
+        now = self._clock()
+        for key, held in list(self._slices.items()):
+            if held.counter.span.end <= now:
+                del self._slices[key]
+                self._closed.append(held)
+            elif held.available < 0 or (held.available > 0 and now - held.last_used > IDLE_S):
+                await self._return(held)
+        closed, self._closed = self._closed, []
+        for held in closed:
+            # A call of an ended window may still settle; its slice is watched for another hour.
+            if held.available < 0:
+                await self._return(held)
+            if now - held.counter.span.end < 3600:
+                self._closed.append(held)
+
+    async def close(self) -> None:
+        """Give everything back."""
+        for task in list(self._tasks):
+            await asyncio.wait([task])
+        for held in [*self._slices.values(), *self._closed]:
+            if held.available:
+                await self._return(held)
+
+    def _slice(self, tenant: str, zone: ZoneInfo, limit: Limit) -> Slice:
+        held = self._slices.get((tenant, limit.id))
+        now = self._clock()
+        if held is not None and held.counter.span.start <= now < held.counter.span.end:
+            if held.limit is not limit:
+                if held.limit.amount != limit.amount:
+                    held.exhausted_until = 0.0
+                if held.limit.window != limit.window:
+                    return self._open(tenant, zone, limit, now, previous=held)
+                held.limit = limit
+            return held
+        return self._open(tenant, zone, limit, now, previous=held)
+
+    def _open(self, tenant: str, zone: ZoneInfo, limit: Limit, now: float, previous: Slice | None) -> Slice:
+        if previous is not None:
+            self._closed.append(previous)
+        held = Slice(Counter(tenant, limit.id, span_of(limit.window, now, zone)), limit, last_used=now)
+        if previous is not None:
+            held.want = previous.want
+        self._slices[tenant, limit.id] = held
+        return held
+
+    async def _draw(self, held: Slice, need: int) -> bool:
+        """Take `need` after asking the counter; False when it is admitted only because the limit fails open."""
+        held.last_used = self._clock()
+        while held.available < need:
+            if held.exhausted_until > self._clock() and need - held.available >= held.refused_need:
+                raise LimitExceededError(held.limit, held.counter.span.end)
+            if held.refill is None:
+                self._start_refill(held, need)
+            task = held.refill
+            assert task is not None
+            try:
+                await asyncio.shield(task)
+            except DatabaseAwayError as error:
+                if not held.limit.fail_open:
+                    raise LeaseUnavailableError(held.limit) from error
+                held.available -= need  # a debt, booked when the database is back
+                return False
+        held.available -= need
+        return True
+
+    def _refill_ahead(self, held: Slice) -> None:
+        if held.refill is None and held.exhausted_until <= self._clock():
+            self._start_refill(held, 1, ahead=True)
+
+    def _start_refill(self, held: Slice, need: int, *, ahead: bool = False) -> None:
+        now = self._clock()
+        if held.want == 0:
+            held.want = need * FIRST_SLICE
+        elif now - held.last_refill < BUSY_S:
+            held.want = min(held.want * 2, max(1, held.limit.amount))
+        elif now - held.last_refill > 10 * BUSY_S:
+            held.want = max(need, held.want // 2)
+        held.last_refill = now
+        held.refill = self._spawn(self._refill(held, need, ahead=ahead))
+
+    async def _refill(self, held: Slice, need: int, *, ahead: bool) -> None:
+        debt = max(0, -held.available)
+        missing = need if ahead else need - max(0, held.available)
+        held.available += debt
+        try:
+            grant = await self._store.grant(
+                held.counter, amount=held.limit.amount, need=missing, want=max(held.want, missing), debt=debt
+            )
+        except DatabaseAwayError:
+            held.available -= debt
+            raise
+        finally:
+            held.refill = None
+        held.available += grant.granted
+        held.total = grant.total
+        held.last_size = grant.granted
+        if grant.granted == 0:
+            held.refused_need = missing
+            held.exhausted_until = self._clock() + EXHAUSTED_S
+
+    async def _return(self, held: Slice) -> None:
+        amount, held.available = held.available, 0
+        try:
+            await self._store.adjust(held.counter, -amount)
+        except DatabaseAwayError as error:
+            # A debt is tried again, even if it might then count twice. A slice whose return may have been done is
+            # given up: it may only be spent again when it has surely not been returned.
+            if amount < 0 or error.certain:
+                held.available += amount
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), DatabaseAwayError):
+            logger.error("lease.refill_failed", exc_info=task.exception())

@@ -1,0 +1,83 @@
+"""The road of a governed call. Read the list; each step is one small function in the file of its name.
+
+Steps of kind `chat`, `embeddings` and `tool` are the same: only the exchange with the upstream differs. A step passes by
+returning (its result is a detail for the record) or ends the road by raising `Refusal`. `settle` and `record` run in any case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from gateway.contract.events import Step
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.http import ClientGoneError
+from gateway.plane.pipeline.authorize import authorize
+from gateway.plane.pipeline.call_upstream import call_upstream
+from gateway.plane.pipeline.consent import consent
+from gateway.plane.pipeline.identify import identify
+from gateway.plane.pipeline.record import record
+from gateway.plane.pipeline.reserve import reserve
+from gateway.plane.pipeline.route import route
+from gateway.plane.pipeline.settle import settle
+
+StepFunction = Callable[[Call], Awaitable[str]]
+
+WHO: StepFunction = identify
+"""Finds key and tenant; runs on the headers alone, before the body is read."""
+
+ROAD: tuple[StepFunction, ...] = (
+    consent,  # has the tenant agreed to this class of feature?
+    authorize,  # may this key call this model or tool?
+    reserve,  # is enough left of every limit? take it
+    route,  # which deployments, in which order?
+    call_upstream,  # the exchange itself, streamed to the caller as it comes
+)
+
+AFTER: tuple[StepFunction, ...] = (
+    settle,  # what was reserved becomes what was used
+    record,  # one event into the spool
+)
+
+
+async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
+    """Run a call down the road; `prepare` reads the body once the caller is known and says what is called.
+
+    Refusal when a step says no. Settled and recorded in any case, once the key has proved itself: before that, anybody
+    could write into a tenant's record.
+    """
+    try:
+        await take(WHO, call)
+        await prepare(call)
+        for step in ROAD:
+            await take(step, call)
+    except Refusal as refusal:
+        if call.status == "ok":
+            call.status = "refused"
+        call.error_code = refusal.code
+        call.http_status = refusal.status
+        if call.key is None:
+            call.plane.metrics.count_stranger(refusal.code)
+        raise
+    except ClientGoneError:
+        call.status, call.error_code, call.http_status = "client_gone", None, 499
+    except BaseException:
+        if call.status == "ok":
+            call.status, call.error_code, call.http_status = "error", "internal_error", 500
+        raise
+    finally:
+        if call.key is not None:
+            for step in AFTER:
+                await take(step, call)
+
+
+async def take(step: StepFunction, call: Call) -> None:
+    """One step, with its verdict and time noted."""
+    began = time.perf_counter_ns()
+    try:
+        detail = await step(call)
+    except Refusal as refusal:
+        call.steps.append(Step(step.__name__, refusal.code, (time.perf_counter_ns() - began) // 1000, refusal.scope or ""))
+        raise
+    call.steps.append(Step(step.__name__, "pass", (time.perf_counter_ns() - began) // 1000, detail))

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.served import Served
+
+
+async def consent(call: Call) -> str:
+    """The tenant must have agreed to the feature class of what is called. What is not known here is refused by `authorize`."""
+    assert call.served is not None
+    subject = call.model or (call.tool.server if call.tool else None)
+    if subject is None:
+        return "nothing known by that name"
+    check_consent(call.served, subject.feature_class)
+    return subject.feature_class
+
+
+def check_consent(served: Served, feature_class: str) -> None:
+    """Refusal when the tenant has not agreed to a feature class; no class needs no consent, no record is no consent."""
+    if not feature_class:
+        return
+    given = served.snapshot.consents.get(feature_class)
+    if given is None:
+        raise Refusal("consent_withdrawn", f"The organisation has given no consent to {feature_class}.", scope=feature_class)
+    if not given.granted:
+        raise Refusal("consent_withdrawn", given.reason or f"Consent to {feature_class} was withdrawn.", scope=feature_class)

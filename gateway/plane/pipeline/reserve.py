@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+import time
+
+from gateway.contract.snapshot import PICO_USD, Limit
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.leases import LeaseUnavailableError, LimitExceededError, Reservation
+
+
+async def reserve(call: Call) -> str:
+    """Take the call's worst case from every limit it is under, or refuse and take nothing."""
+    served, key = call.served, call.key
+    assert served is not None
+    assert key is not None
+    limits = served.limits_of(key, call.kind)
+    if not limits:
+        return "no limits"
+    wants = [(limit, _need(call, limit)) for limit in limits]
+    try:
+        call.reservation = await call.plane.ledger.reserve(served.tenant, served.zone, wants)
+    except LimitExceededError as error:
+        raise _exceeded(error) from error
+    except LeaseUnavailableError as error:
+        raise Refusal(
+            "store_unavailable",
+            f"The {error.limit.resource} limit of {error.limit.scope} {error.limit.scope_name} cannot be checked at the moment.",
+            scope=f"{error.limit.scope}:{error.limit.scope_name}",
+            retry_after_s=2,
+        ) from error
+    _tell_rate(call, call.reservation)
+    opened = call.reservation.opened
+    return f"failed open: {', '.join(opened)}" if opened else ""
+
+
+def _need(call: Call, limit: Limit) -> int:
+    if limit.resource == "requests":
+        return 1
+    if limit.resource == "input_tokens":
+        return call.input_estimate
+    if limit.resource == "output_tokens":
+        return call.output_estimate
+    cost = cost_of(call, call.input_estimate, call.output_estimate)
+    if cost is None:
+        assert call.model is not None
+        raise Refusal(
+            "model_unpriced",
+            f"The model {call.model.slug} has no price, so it cannot be called under the budget of "
+            f"{limit.scope} {limit.scope_name}.",
+            param="model",
+            scope=f"{limit.scope}:{limit.scope_name}",
+        )
+    return cost
+
+
+def cost_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
+    """Pico-dollars; None while the model has no price for what is used."""
+    model = call.model
+    assert model is not None
+    if model.input_price is None:
+        return None
+    if call.kind == "embeddings":
+        return input_tokens * model.input_price
+    if model.output_price is None:
+        return None
+    return input_tokens * model.input_price + output_tokens * model.output_price
+
+
+def _exceeded(error: LimitExceededError) -> Refusal:
+    limit = error.limit
+    scope = f"{limit.scope}:{limit.scope_name}"
+    if limit.resource == "money":
+        dollars = f"{limit.amount / PICO_USD:,.2f}"
+        return Refusal(
+            "budget_exceeded",
+            f"The budget of {dollars} USD per {limit.window} for {limit.scope} {limit.scope_name} does not cover this call.",
+            scope=scope,
+            resets_at=error.resets_at,
+        )
+    return Refusal(
+        "rate_limit_exceeded",
+        f"The limit of {limit.amount:,} {limit.resource.replace('_', ' ')} per {limit.window} for "
+        f"{limit.scope} {limit.scope_name} is used up.",
+        scope=scope,
+        resets_at=error.resets_at,
+        retry_after_s=max(1, math.ceil(error.resets_at - time.time())),
+    )
+
+
+def _tell_rate(call: Call, reservation: Reservation) -> None:
+    """Response headers about the first request limit, the narrowest scope first."""
+    for held, _ in reservation.lines:
+        if held.limit.resource == "requests":
+            call.response_headers += [
+                (b"x-ratelimit-limit-requests", b"%d" % held.limit.amount),
+                (b"x-ratelimit-remaining-requests", b"%d" % held.remaining),
+                (b"x-ratelimit-reset-requests", b"%ds" % max(0, math.ceil(held.counter.span.end - time.time()))),
+            ]
+            return

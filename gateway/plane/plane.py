@@ -1,0 +1,134 @@
+"""One plane process: its parts, and how they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+
+from gateway.contract.sealing import Sealer
+from gateway.plane.call import Call
+from gateway.plane.client import open_client
+from gateway.plane.counters import PostgresCounters
+from gateway.plane.database import Link
+from gateway.plane.errors import Refusal
+from gateway.plane.leases import Ledger
+from gateway.plane.metrics import Metrics
+from gateway.plane.pipeline.consent import check_consent
+from gateway.plane.pipeline.identify import check_holder
+from gateway.plane.proofs import Proofs
+from gateway.plane.served import Served
+from gateway.plane.settings import PlaneSettings
+from gateway.plane.shipper import Shipper
+from gateway.plane.snapshots import SnapshotStore
+from gateway.plane.spool import Spool
+from gateway.plane.upstream.tools import ToolSessions
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 1.0
+
+
+class Plane:
+    def __init__(self, settings: PlaneSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.proofs = Proofs(settings.key_pepper)
+        sealer = Sealer(settings.sealing_keys)
+        home = settings.data_dir / "plane"
+        self.snapshots = SnapshotStore(
+            settings.database_url, home / "snapshots", sealer, settings.outbound_allow, self._swapped
+        )
+        self._lease_link = Link(settings.database_url, "leases")
+        self.ledger = Ledger(PostgresCounters(self._lease_link))
+        self.spool = Spool(home / "spool")
+        self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
+        self.tools = ToolSessions(settings.outbound_allow)
+        self.client: aiohttp.ClientSession
+        self._open_streams: dict[str, set[Call]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self.is_started = False
+
+    async def start(self) -> None:
+        self.client = open_client(self.settings.outbound_allow)
+        self.spool.start()
+        self.shipper.start()
+        self.snapshots.start()
+        self._sweeper = asyncio.create_task(self._sweep_always())
+        self.is_started = True
+
+    async def stop(self) -> None:
+        """Give leases back and ship what is spooled; what cannot be shipped stays on disk for the next start."""
+        self.is_started = False
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self.snapshots.close()
+        await self.tools.close()
+        await self.client.close()
+        await self.ledger.close()
+        await self._lease_link.close()
+        await self.spool.close()
+        await self.shipper.close()
+        self.spool.release()
+
+    def watch_stream(self, call: Call) -> None:
+        """From now on the call's upstream is closed as soon as a newer snapshot forbids the call."""
+        assert call.served is not None
+        self._open_streams.setdefault(call.served.tenant, set()).add(call)
+
+    def unwatch_stream(self, call: Call) -> None:
+        assert call.served is not None
+        calls = self._open_streams.get(call.served.tenant, set())
+        calls.discard(call)
+        if not calls:
+            self._open_streams.pop(call.served.tenant, None)
+
+    def _swapped(self, served: Served) -> None:
+        for call in list(self._open_streams.get(served.tenant, ())):
+            refusal = refusal_under(served, call)
+            if refusal is not None:
+                call.cut = refusal
+                call.upstream.close()
+
+    async def _sweep_always(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.ledger.sweep()
+                await self.tools.sweep()
+            except Exception:
+                logger.exception("plane.sweep_failed")
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        return {
+            "spool_bytes": self.spool.bytes_on_disk,
+            "spool_pending_events": self.spool.pending,
+            "events_shipped": self.shipper.shipped,
+            "snapshots_served": len(self.snapshots.versions),
+            "snapshots_listening": int(self.snapshots.listening),
+            "open_streams": sum(map(len, self._open_streams.values())),
+            "tool_sessions": self.tools.count,
+        }
+
+
+def refusal_under(served: Served, call: Call) -> Refusal | None:
+    """Why a call that is under way would be refused by a newer snapshot; None when it would not."""
+    assert call.key is not None
+    assert call.model is not None
+    key = served.snapshot.keys.get(call.key.id)
+    if key is None:
+        return Refusal("key_revoked", f"The key {call.key.id} ({call.key.name}) has been revoked.", scope="key")
+    model = served.snapshot.models.get(call.model.slug)
+    try:
+        check_holder(served, key)
+        if model is None:
+            raise Refusal("model_not_found", f"The model {call.model.slug} has been withdrawn.", param="model")
+        check_consent(served, model.feature_class)
+        if key.models is not None and model.slug not in key.models:
+            raise Refusal("model_not_allowed", f"The key {key.id} may no longer call {model.slug}.", param="model", scope="key")
+    except Refusal as refusal:
+        return refusal
+    return None

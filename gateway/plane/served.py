@@ -1,0 +1,120 @@
+"""A tenant's snapshot as one plane serves it: the immutable snapshot and what is worked out from it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import jsonschema_rs
+import orjson
+from yarl import URL
+
+from gateway.contract.events import Kind
+from gateway.contract.outbound import AllowList, check_url
+from gateway.contract.sealing import Sealer
+from gateway.contract.snapshot import Deployment, Key, Limit, Resource, TenantSnapshot, Tool, ToolServer
+
+CONNECT_TIMEOUT_S = 5.0
+
+# What a call of each kind can use up; a limit on another resource says nothing about it.
+_USED_BY: dict[Kind, frozenset[Resource]] = {
+    "chat": frozenset(("requests", "input_tokens", "output_tokens", "money")),
+    "embeddings": frozenset(("requests", "input_tokens", "money")),
+    "tool": frozenset(("requests",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment made ready to be called. Holds the opened secret, so it is never logged or shown."""
+
+    deployment: Deployment
+    chat_url: URL
+    embeddings_url: URL
+    headers: dict[str, str]
+    secret: str
+    timeout: aiohttp.ClientTimeout
+
+    def __repr__(self) -> str:
+        return f"Target({self.deployment.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTool:
+    """A tool under the name that callers use."""
+
+    name: str
+    server: ToolServer
+    tool: Tool
+
+
+class Served:
+    """One version of one tenant's configuration. Replaced as a whole, never changed."""
+
+    def __init__(self, snapshot: TenantSnapshot, sealer: Sealer, allow: AllowList) -> None:
+        self.snapshot = snapshot
+        self.tenant = snapshot.tenant
+        self.version = snapshot.version
+        self.zone = ZoneInfo(snapshot.time_zone)
+        self.tools: dict[str, PublishedTool] = {
+            f"{server.namespace}__{tool.name}": PublishedTool(f"{server.namespace}__{tool.name}", server, tool)
+            for server in snapshot.tool_servers.values()
+            if server.enabled
+            for tool in server.tools
+            if tool.enabled
+        }
+        self._sealer = sealer
+        self._allow = allow
+        self._targets: dict[str, Target] = {}
+        self._limits: dict[tuple[str, Kind], tuple[Limit, ...]] = {}
+        self._validators: dict[str, jsonschema_rs.Validator] = {}
+
+    def limits_of(self, key: Key, kind: Kind) -> tuple[Limit, ...]:
+        """Every limit that such a call with this key is under: the key's, its project's, the tenant's."""
+        limits = self._limits.get((key.id, kind))
+        if limits is None:
+            project = self.snapshot.projects.get(key.project)
+            every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits)
+            limits = self._limits[key.id, kind] = tuple(limit for limit in every if limit.resource in _USED_BY[kind])
+        return limits
+
+    def target(self, deployment: Deployment) -> Target:
+        """OutboundError when the address may not be called, UnsealError when its secret cannot be opened."""
+        target = self._targets.get(deployment.id)
+        if target is None:
+            check_url(deployment.base_url, self._allow)
+            base = deployment.base_url.rstrip("/")
+            secret = self._sealer.open(deployment.sealed_secret)
+            headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "gatehouse"}
+            if secret:
+                headers["authorization"] = f"Bearer {secret}"
+            target = self._targets[deployment.id] = Target(
+                deployment,
+                URL(f"{base}/chat/completions"),
+                URL(f"{base}/embeddings"),
+                headers,
+                secret,
+                aiohttp.ClientTimeout(
+                    total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s
+                ),
+            )
+        return target
+
+    def server_secret(self, server: ToolServer) -> str:
+        """The opened credential of a tool server; UnsealError when it cannot be opened."""
+        return self._sealer.open(server.sealed_secret)
+
+    def argument_error(self, published: PublishedTool, arguments: dict[str, Any]) -> str | None:
+        """Why the arguments do not fit the tool's input schema; None when they do."""
+        validator = self._validators.get(published.name)
+        if validator is None:
+            schema = orjson.loads(published.tool.input_schema)
+            validator = self._validators[published.name] = jsonschema_rs.validator_for(schema, validate_formats=True)
+        try:
+            validator.validate(arguments)
+        except jsonschema_rs.ValidationError as error:
+            place = "/".join(str(part) for part in error.instance_path)
+            return f"{place}: {error.message}" if place else error.message
+        return None

@@ -1,0 +1,141 @@
+"""From the spool into the inbox by COPY, in order, at least once: an event id that arrives twice is dropped by its reader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import psycopg
+
+from gateway.contract.events import INBOX_COLUMNS
+from gateway.contract.names import INBOX_TABLE
+from gateway.plane.database import Link
+from gateway.plane.errors import DatabaseAwayError
+from gateway.plane.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 0.25
+BATCH_BYTES = 2 * 1024 * 1024
+COPY_TIMEOUT_S = 30.0
+ADOPT_S = 30.0
+
+# A spool line goes to PostgreSQL as it is and is taken apart there, which costs this process nothing per event.
+_TYPES = {
+    "event_id": "uuid", "started_at": "double precision", "stream": "boolean", "tags": "jsonb", "steps": "jsonb", "http_status": "integer",
+    **dict.fromkeys(
+        ("duration_us", "overhead_us", "ttft_us", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
+         "reasoning_tokens", "snapshot_version"), "bigint",
+    ),
+}  # fmt: skip
+_STAGE = "create temporary table if not exists arriving (line json not null) on commit delete rows"
+_COPY = "copy arriving (line) from stdin"
+_TAKE_APART = f"""
+insert into {INBOX_TABLE} ({", ".join(INBOX_COLUMNS)})
+select {", ".join("to_timestamp(started_at)" if name == "started_at" else name for name in INBOX_COLUMNS)}
+from arriving, json_to_record(line) as event({", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in INBOX_COLUMNS)})
+"""  # noqa: S608 - our own constants
+
+
+class Shipper:
+    """Reads segments from their first unshipped byte; deletes those that are shipped and no longer written."""
+
+    def __init__(self, spool: Spool, link: Link) -> None:
+        self._spool = spool
+        self._link = link
+        self._position: tuple[str, int] = ("", 0)
+        self._task: asyncio.Task[None] | None = None
+        self.shipped = 0
+
+    def start(self) -> None:
+        self._position = self._read_position()
+        self._task = asyncio.create_task(self._ship_always())
+
+    async def close(self) -> None:
+        """Stop, after one last attempt to ship what is there."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            while await self._ship_some():
+                pass
+        except DatabaseAwayError:
+            logger.warning("spool.left_on_disk", extra={"bytes": self._spool.bytes_on_disk})
+        await self._link.close()
+
+    async def _ship_always(self) -> None:
+        loop = asyncio.get_running_loop()
+        adopt_at = loop.time() + ADOPT_S
+        while True:
+            try:
+                while await self._ship_some():
+                    pass
+                if loop.time() > adopt_at:
+                    adopt_at = loop.time() + ADOPT_S
+                    self._spool.adopt()
+            except DatabaseAwayError:
+                pass
+            except Exception:
+                logger.exception("spool.shipping_failed")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _ship_some(self) -> bool:
+        """Ship up to one batch; true when there may be more at once."""
+        segments = sorted(self._spool.directory.glob("*.jsonl"))
+        for segment in segments:
+            is_open = segment == self._spool.segment
+            start = self._position[1] if self._position[0] == segment.name else 0
+            data = await asyncio.to_thread(_read_lines, segment, start)
+            if data:
+                await self._copy(data)
+                self._position = (segment.name, start + len(data))
+                await asyncio.to_thread(self._keep_position)
+                return True
+            if not is_open:
+                # What is left is at most a line torn by a kill, which was never acknowledged.
+                self._spool.bytes_on_disk -= segment.stat().st_size
+                segment.unlink()
+        return False
+
+    async def _copy(self, data: bytes) -> None:
+        async with self._link.use(COPY_TIMEOUT_S) as connection:
+            try:
+                await _copy_lines(connection, data)
+            except psycopg.DataError:
+                # One event that the inbox cannot hold must not keep all others here for ever.
+                for line in data.splitlines(keepends=True):
+                    try:
+                        await _copy_lines(connection, line)
+                    except psycopg.DataError as error:
+                        logger.error("spool.unfit_event", extra={"error": str(error).partition("\n")[0], "bytes": len(line)})
+        self.shipped += data.count(b"\n")
+
+    def _read_position(self) -> tuple[str, int]:
+        try:
+            name, _, offset = (self._spool.directory / "position").read_text().partition(" ")
+            return name, int(offset)
+        except (FileNotFoundError, ValueError):
+            return "", 0
+
+    def _keep_position(self) -> None:
+        name, offset = self._position
+        temporary = self._spool.directory / "position.new"
+        temporary.write_text(f"{name} {offset}")
+        temporary.replace(self._spool.directory / "position")
+
+
+async def _copy_lines(connection: psycopg.AsyncConnection, data: bytes) -> None:
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.execute(_STAGE)
+        async with cursor.copy(_COPY) as copy:
+            await copy.write(data.replace(b"\\", b"\\\\"))  # COPY's text format; JSON escapes all else that it minds
+        await cursor.execute(_TAKE_APART)
+
+
+def _read_lines(segment: Path, start: int) -> bytes:
+    """Whole lines from `start` on, about one batch of them."""
+    with open(segment, "rb") as file:
+        file.seek(start)
+        data = file.read(BATCH_BYTES)
+    return data[: data.rfind(b"\n") + 1]

@@ -1,0 +1,159 @@
+"""Events on their way: appended to segment files, so that they survive the database and this process.
+
+A call's event is in the spool within FLUSH_S of its end; a plane that is killed in between loses the events of that
+interval and no others. Each process has its own numbered folder, held by a lock that dies with it; the folders of
+processes that are gone are adopted by those that live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from gateway.contract.events import CallEvent
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.05
+SEGMENT_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1024 * 1024 * 1024
+"""Above this much on disk the plane refuses calls: it serves nothing that it cannot account for."""
+FSYNC = False
+"""A write survives the process without it. Only a crash of the machine can then lose what its kernel had not written."""
+
+
+class Spool:
+    """The append side. `shipper.Shipper` reads the segments and deletes them."""
+
+    def __init__(self, root: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._pending: list[CallEvent] = []
+        self._encoder = msgspec.json.Encoder()
+        self._file: IO[bytes] | None = None
+        self._lock_file: IO[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._sequence = 0
+        self.directory = root
+        self.segment: Path | None = None
+        """The one that is being written."""
+        self.bytes_on_disk = 0
+        self.failed = False
+        """The last write did not succeed; what it held is kept in memory and tried again."""
+
+    @property
+    def is_full(self) -> bool:
+        return self.failed or self.bytes_on_disk > self._max_bytes
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def start(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory, self._lock_file = self._claim()
+        self.adopt()
+        self.bytes_on_disk = sum(path.stat().st_size for path in self.directory.glob("*.jsonl"))
+        self._task = asyncio.create_task(self._write_always())
+
+    def append(self, event: CallEvent) -> None:
+        """Accept one event; it is on disk within FLUSH_S. Never blocks."""
+        self._pending.append(event)
+        if len(self._pending) == 1:
+            self._wake.set()
+
+    async def close(self) -> None:
+        """Write what is left. The lock is kept until `release`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = self.segment = None
+
+    def release(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    def _claim(self) -> tuple[Path, IO[bytes]]:
+        number = 0
+        while True:
+            directory = self._root / str(number)
+            directory.mkdir(exist_ok=True, mode=0o700)
+            lock = open(directory / "lock", "wb")  # noqa: SIM115 - open as long as the process lives
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                number += 1
+                continue
+            return directory, lock
+
+    def adopt(self) -> None:
+        """Take over the segments of processes that are gone."""
+        for lock_path in self._root.glob("*/lock"):
+            if lock_path.parent == self.directory:
+                continue
+            with open(lock_path, "wb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                for segment in lock_path.parent.glob("*.jsonl"):
+                    size = segment.stat().st_size
+                    segment.rename(self.directory / segment.name)
+                    self.bytes_on_disk += size
+
+    async def _write_always(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_S)
+            self._wake.clear()
+            await self._flush()
+            if self.failed:
+                await asyncio.sleep(1.0)
+                self._wake.set()
+
+    async def _flush(self) -> None:
+        events, self._pending = self._pending, []
+        if not events:
+            return
+        encode = self._encoder.encode
+        data = b"".join([encode(event) + b"\n" for event in events])
+        try:
+            await asyncio.shield(asyncio.to_thread(self._write, data))
+            self.bytes_on_disk += len(data)
+            self.failed = False
+        except OSError as error:
+            self._pending = events + self._pending
+            self.failed = True
+            logger.error("spool.write_failed", extra={"error": error.strerror})
+
+    def _write(self, data: bytes) -> None:
+        if self._file is not None and self._file.tell() >= SEGMENT_BYTES:
+            self._file.close()
+            self._file = None
+        if self._file is None:
+            self._sequence += 1
+            self.segment = self.directory / f"{time.time_ns()}-{os.getpid()}-{self._sequence}.jsonl"
+            descriptor = os.open(self.segment, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - open until the segment is full
+        start = self._file.tell()
+        try:
+            written = self._file.write(data)
+            if written != len(data):
+                raise OSError(28, "No space left on device")
+            if FSYNC:
+                os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(start)  # no torn line in the middle of a segment
+            raise

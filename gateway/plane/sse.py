@@ -1,0 +1,94 @@
+"""Reading along a stream of server-sent events without taking it apart.
+
+Bytes are forwarded in whole events as they arrive. Only an event that holds a `usage` object is decoded, and it is left out
+when the caller did not ask for it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import orjson
+
+from gateway.plane.usage import Usage, text_bytes
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+MAX_HELD_BYTES = 1024 * 1024
+"""An event longer than this is forwarded in pieces, unread."""
+
+
+class _Chunk(msgspec.Struct):
+    usage: Usage | None = None
+    choices: list[msgspec.Raw] = []
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+class SseTap:
+    """Feed it the upstream's bytes; it gives back the bytes for the client and remembers the usage."""
+
+    def __init__(self, hide_usage: bool) -> None:
+        self._hide_usage = hide_usage
+        self._held = b""
+        self.usage: Usage | None = None
+        self.text_bytes = 0
+        """Bytes of generated text so far; for an estimate when the provider reports nothing."""
+        self.is_done = False
+        """The upstream said `[DONE]`."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be forwarded now: everything up to the end of the last whole event."""
+        if self._held:
+            data = self._held + data
+        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+        if end < 4 and not data.endswith((b"\n\n",)):
+            end = 0
+        if end == 0 and len(data) <= MAX_HELD_BYTES:
+            self._held = data
+            return b""
+        if end == 0:
+            end = len(data)
+        self._held = data[end:]
+        whole = data[:end] if end < len(data) else data
+        return self._read(whole)
+
+    def flush(self) -> bytes:
+        """What is left when the upstream has ended."""
+        data, self._held = self._held, b""
+        return self._read(data) if data else b""
+
+    def _read(self, data: bytes) -> bytes:
+        self.text_bytes += text_bytes(data)
+        if b"[DONE]" in data and b"data: [DONE]" in data:
+            self.is_done = True
+        if _USAGE.search(data) is None:
+            return data
+        kept = []
+        start = 0
+        while start < len(data):
+            match = _EVENT_END.search(data, start)
+            end = match.end() if match else len(data)
+            event = data[start:end]
+            start = end
+            if _USAGE.search(event) is None or self._keep(event):
+                kept.append(event)
+        return b"".join(kept)
+
+    def _keep(self, event: bytes) -> bool:
+        """Take the usage from an event; false when the event held nothing else and the caller did not ask for it."""
+        payload = b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        try:
+            chunk = _decoder.decode(payload)
+        except msgspec.DecodeError:
+            return True  # the caller sees what the provider sent, however odd
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        return bool(chunk.choices) or not self._hide_usage
+
+
+def error_event(error: dict[str, object]) -> bytes:
+    """An error in the middle of a stream, as the OpenAI clients understand it."""
+    return b"data: " + orjson.dumps(error) + b"\n\n"

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class PublishConfig(AppConfig):
+    name = "gateway.publish"
+    label = "gateway"
+    verbose_name = "Gateway"
+
+    def ready(self) -> None:
+        from gateway.publish.publisher import publish_tenant
+        from governance import config
+
+        config.register_publisher(publish_tenant)

@@ -1,0 +1,50 @@
+"""Tables that portal and plane share, see `gateway.contract.names`. All in the public schema, none with a foreign key."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class Snapshot(models.Model):
+    """The newest snapshot of each tenant."""
+
+    placement: ClassVar[str] = "public"
+
+    tenant = models.TextField(primary_key=True, help_text="public id of the tenant")
+    version = models.BigIntegerField()
+    checksum = models.TextField()
+    body = models.BinaryField(help_text="gateway.contract.snapshot.encode")
+    published_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_snapshot"
+        constraints = [models.CheckConstraint(condition=models.Q(version__gte=1), name="gateway_snapshot_version_positive")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} version {self.version}"
+
+
+class Counter(models.Model):
+    """What planes were granted of one limit in one window. Written by planes only."""
+
+    placement: ClassVar[str] = "public"
+
+    pk = models.CompositePrimaryKey("tenant", "limit_id", "window_start")
+    tenant = models.TextField(help_text="public id of the tenant")
+    limit_id = models.TextField()
+    window_start = models.DateTimeField()
+    window_end = models.DateTimeField()
+    granted = models.DecimalField(max_digits=30, decimal_places=0, help_text="requests, tokens, or pico-dollars")
+    last_grant = models.DecimalField(max_digits=30, decimal_places=0, help_text="how the granting statement returns its result")
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_counter"
+        constraints = [models.CheckConstraint(condition=models.Q(granted__gte=0), name="gateway_counter_granted_not_negative")]
+        indexes = [models.Index(fields=["window_end"], name="gateway_counter_window_end")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.limit_id} from {self.window_start:%Y-%m-%d %H:%M}"

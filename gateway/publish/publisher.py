@@ -1,0 +1,195 @@
+"""Compiling a tenant's configuration into its snapshot, and handing it to the planes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+from django.utils import timezone
+
+from catalog import selectors as catalog_selectors
+from catalog.hooks import Price, cost_figures
+from catalog.models import Model, Project, Tool, ToolServer, VirtualKey
+from gateway.contract import snapshot as contract
+from gateway.contract.names import SNAPSHOT_CHANNEL
+from gateway.publish.models import Snapshot
+from governance import selectors as governance_selectors
+from governance.models import Tenant
+
+_GATEWAY_CAPABILITIES = frozenset({"chat", "embeddings"})
+_PICO_PER_TOKEN = Decimal(10**6)
+"""From USD per million tokens to pico-dollars per token."""
+
+
+def publish_tenant(tenant: Tenant) -> None:
+    """Compile and store the tenant's snapshot, and tell the planes, if anything in it changed. Runs in the tenant's schema."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            # Two publishers at once would otherwise store the older of two compilations last.
+            cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"gateway.publish {tenant.public_id}"])
+        stored = Snapshot.objects.filter(tenant=tenant.public_id).only("version", "checksum").first()
+        version = stored.version if stored else 0
+        compiled = compile_snapshot(tenant, version)
+        if stored and contract.checksum(contract.encode(compiled)) == stored.checksum:
+            return
+        version += 1
+        body = contract.encode(msgspec.structs.replace(compiled, version=version))
+        Snapshot.objects.update_or_create(
+            tenant=tenant.public_id,
+            defaults={"version": version, "checksum": contract.checksum(body), "body": body, "published_at": timezone.now()},
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_notify(%s, %s)", [SNAPSHOT_CHANNEL, f"{tenant.public_id}:{version}"])
+
+
+def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
+    """What the current schema holds, as the plane serves it. The same content always gives the same bytes."""
+    prices = cost_figures().current_prices()
+    return contract.TenantSnapshot(
+        tenant=tenant.public_id,
+        slug=tenant.slug,
+        schema=tenant.schema_name,
+        version=version,
+        enabled=not tenant.is_suspended,
+        time_zone=tenant.time_zone,
+        consents={consent.feature_class: consent for consent in _consents(tenant)},
+        projects={project.slug: _project(project) for project in Project.objects.order_by("slug")},
+        keys={
+            key.public_id: _key(key)
+            for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")
+        },
+        models={model.slug: _model(model, prices) for model in catalog_selectors.served_models()},
+        tool_servers={
+            server.namespace: _tool_server(server)
+            for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
+        },
+    )
+
+
+def _consents(tenant: Tenant) -> list[contract.Consent]:
+    consents = []
+    for state in governance_selectors.consent_states():
+        reason = ""
+        if not state.granted and state.is_default:
+            reason = f"{tenant.name} has not switched on: {state.feature_class.label}."
+        elif not state.granted:
+            when = f" on {state.set_at:%Y-%m-%d}" if state.set_at else ""
+            because = f": {state.reason}" if state.reason else "."
+            reason = f"{tenant.name} has switched off: {state.feature_class.label}. Decided by {state.actor_name}{when}{because}"
+        consents.append(contract.Consent(feature_class=str(state.feature_class), granted=state.granted, reason=reason))
+    return consents
+
+
+def _project(project: Project) -> contract.Project:
+    return contract.Project(
+        slug=project.slug,
+        name=project.name,
+        cost_centre=project.cost_centre,
+        environment=project.environment,
+        enabled=project.is_enabled,
+        limits=_limits("project", project.slug, project.requests_per_minute, project.monthly_budget_usd),
+    )
+
+
+def _key(key: VirtualKey) -> contract.Key:
+    return contract.Key(
+        id=key.public_id,
+        digest=key.digest,
+        name=key.name,
+        project=key.project.slug,
+        owner=key.owner.email,
+        models=None if key.models is None else tuple(key.models),
+        tools=None if key.tools is None else tuple(key.tools),
+        disabled=key.revoked_at is not None,
+        expires_at=key.expires_at.timestamp(),
+        limits=_limits("key", key.public_id, key.requests_per_minute, key.monthly_budget_usd),
+    )
+
+
+def _limits(scope: Any, name: str, requests_per_minute: int | None, monthly_budget_usd: Decimal | None) -> tuple[contract.Limit, ...]:
+    """A request limit protects upstreams and fails open when it cannot be checked; a budget is a promise and does not."""
+    limits = []
+    if requests_per_minute is not None:
+        limits.append(
+            contract.Limit(
+                id=f"{scope}:{name}:requests:minute", scope=scope, scope_name=name,
+                resource="requests", window="minute", amount=requests_per_minute, fail_open=True,
+            )
+        )  # fmt: skip
+    if monthly_budget_usd is not None:
+        limits.append(
+            contract.Limit(
+                id=f"{scope}:{name}:money:month", scope=scope, scope_name=name,
+                resource="money", window="month", amount=int(monthly_budget_usd * contract.PICO_USD),
+            )
+        )  # fmt: skip
+    return tuple(limits)
+
+
+def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Model:
+    deployments = [deployment for deployment in model.deployments.all() if deployment.is_enabled]
+    found = [prices.get((deployment.provider.slug, model.slug)) for deployment in deployments]
+    # Any of the deployments may serve the call, so the dearest is reserved; one without a price leaves the model unpriced.
+    known = [price for price in found if price is not None]
+    is_priced = bool(found) and len(known) == len(found)
+    return contract.Model(
+        slug=model.slug,
+        capabilities=tuple(capability for capability in model.capabilities if capability in _GATEWAY_CAPABILITIES),
+        feature_class=model.feature_class,
+        deployments=tuple(
+            contract.Deployment(
+                id=str(deployment.pk),
+                provider=deployment.provider.slug,
+                dialect="openai",
+                base_url=deployment.provider.base_url,
+                sealed_secret=deployment.provider.sealed_secret,
+                upstream_model=deployment.upstream_model,
+                region=deployment.provider.region,
+                weight=deployment.weight,
+                priority=deployment.priority,
+            )
+            for deployment in deployments
+        ),
+        input_price=max(_pico(price.input_per_million) for price in known) if is_priced else None,
+        output_price=max(_pico(price.output_per_million) for price in known) if is_priced else None,
+        max_output_tokens=model.max_output_tokens,
+        context_window=model.context_window,
+    )
+
+
+def _pico(usd_per_million: Decimal) -> int:
+    """Pico-dollars per token, rounded up beyond six decimals: a reservation may be too large, never too small."""
+    return int((usd_per_million * _PICO_PER_TOKEN).to_integral_value(rounding=ROUND_CEILING))
+
+
+def _tool_server(server: ToolServer) -> contract.ToolServer:
+    return contract.ToolServer(
+        namespace=server.namespace,
+        url=server.url,
+        sealed_secret=server.sealed_secret,
+        feature_class=server.feature_class,
+        enabled=server.is_enabled,
+        tools=tuple(
+            _tool(tool) for tool in sorted(server.tools.all(), key=lambda tool: tool.name) if tool.status != Tool.Status.REMOVED
+        ),
+    )
+
+
+def _tool(tool: Tool) -> contract.Tool:
+    return contract.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=_json(tool.input_schema),
+        output_schema=None if tool.output_schema is None else _json(tool.output_schema),
+        annotations=None if tool.annotations is None else _json(tool.annotations),
+        enabled=tool.status == Tool.Status.ACTIVE,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
