@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django_tenants.utils import schema_context
 
 from governance.models import Tenant
+from governance.schema import current_schema
 
 logger = logging.getLogger(__name__)
 Publisher = Callable[[Tenant], None]
@@ -28,7 +29,7 @@ def register_publisher(publisher: Publisher) -> None:
 
 def changed(tenant: Tenant | None = None) -> None:
     """Note that the configuration of the tenant (default: the current one) changed, and publish it after the commit."""
-    schema_name = tenant.schema_name if tenant is not None else connection.schema_name
+    schema_name = tenant.schema_name if tenant is not None else current_schema()
     Tenant.objects.filter(schema_name=schema_name).update(config_version=F("config_version") + 1)
     transaction.on_commit(lambda: publish(schema_name))
 

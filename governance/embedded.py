@@ -100,7 +100,8 @@ class EmbeddedPostgres:
         self._process = subprocess.Popen(
             [*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,  # Ctrl-C goes to the owner, which stops the server last
-            user=user, preexec_fn=_stop_with_parent,
+            user=user,
+            preexec_fn=_stop_with_parent,  # noqa: PLW1509 - the owner has no threads when it starts the server
         )
         log.close()
         self._wait(lambda: _create_database(self.url))
@@ -139,7 +140,7 @@ class EmbeddedPostgres:
         done = subprocess.run(
             [*prefix, str(binaries() / "initdb"), "-D", str(scratch), "-U", DATABASE, "--auth=scram-sha-256", "--pwfile", str(password_file),
              "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8", "--data-checksums"],
-            capture_output=True, text=True, user=user,
+            check=False, capture_output=True, text=True, user=user,
         )
         password_file.unlink()
         if done.returncode != 0:
@@ -157,7 +158,7 @@ class EmbeddedPostgres:
         if os.geteuid() != 0:
             return [], None
         prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "setpriv", "--pdeathsig", "INT"]
-        if shutil.which("unshare") and shutil.which("setpriv") and subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+        if shutil.which("unshare") and shutil.which("setpriv") and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0:
             return prefix, None
         for name in ("postgres", "gatehouse"):
             try:

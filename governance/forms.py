@@ -6,8 +6,8 @@ from zoneinfo import available_timezones
 
 from django import forms
 
-from governance.roles import Role
 from governance.models import Consent, Tenant, User
+from governance.roles import Role
 
 
 class SignInForm(forms.Form):

@@ -156,7 +156,7 @@ class Installation:
         stamp.write_text(digest.hexdigest())
 
     def _manage(self, *arguments: str) -> str:
-        done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, "manage.py", *arguments], check=False, cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0:
             raise CannotStartError(f"manage.py {' '.join(arguments)} failed:\n{done.stderr.strip()[-2000:]}")
         return done.stdout
@@ -169,7 +169,7 @@ class Installation:
             process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,  # Ctrl-C reaches only this process, which stops the rest in order
-                preexec_fn=_stop_with_parent,
+                preexec_fn=_stop_with_parent,  # noqa: PLW1509 - this process has no threads
             )
         self.children[name] = (command, process)
 

@@ -9,25 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.urls import set_script_prefix, set_urlconf
 
 from governance import selectors
-from governance.models import ApiToken, Membership, Tenant
+from governance.models import Tenant
+from governance.requests import AppRequest
+from governance.schema import enter_public, enter_tenant
 from governance.services import audit, tokens
 
+__all__ = ["AppRequest", "ContentSecurityPolicyMiddleware", "MembershipMiddleware", "TenantMiddleware"]
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
-
-
-class AppRequest(HttpRequest):
-    """The request with what our middleware adds."""
-
-    tenant: Tenant | None
-    tenant_slug: str | None
-    """What the path names, whether or not such a tenant exists."""
-    membership: Membership | None
-    api_token: ApiToken | None
 
 
 class TenantMiddleware:
@@ -35,7 +28,7 @@ class TenantMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: AppRequest) -> HttpResponse:
-        connection.set_schema_to_public()
+        enter_public()
         request.tenant = request.tenant_slug = request.membership = request.api_token = None
         urlconf, prefix = settings.PUBLIC_SCHEMA_URLCONF, "/"
         via = "web"
@@ -55,13 +48,13 @@ class TenantMiddleware:
         set_urlconf(urlconf)
         request.urlconf = urlconf
         if request.tenant is not None:
-            connection.set_tenant(request.tenant)
+            enter_tenant(request.tenant)
         token = audit.via.set(via)
         try:
             return self.get_response(request)
         finally:
             audit.via.reset(token)
-            connection.set_schema_to_public()
+            enter_public()
 
 
 class MembershipMiddleware:

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from governance import selectors
 from governance.access import Permission, permissions_of
-from governance.models import Membership
+from governance.models import Membership, User
 
 AREAS = {"operate": "Operate", "build": "Build", "release": "Release"}
 SECTIONS: dict[str, list[str]] = {
@@ -80,7 +80,8 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     """Template context of the frame around every page."""
     membership: Membership | None = getattr(request, "membership", None)
     if membership is None:
-        return {"memberships": selectors.memberships_of(request.user) if getattr(request, "user", None) and request.user.is_authenticated else []}
+        user = getattr(request, "user", None)  # missing when a page fails before authentication
+        return {"memberships": selectors.memberships_of(user) if isinstance(user, User) else []}
     first = request.path_info.strip("/").split("/")[0]
     areas = areas_for(membership)
     area = first if first in areas else request.session.get("area", "")
@@ -91,6 +92,6 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return {
         "tenant": membership.tenant, "membership": membership, "area": area,
         "areas": [(name, AREAS[name], reverse(f"{name}-home")) for name in areas],
-        "sections": items_for(membership, area), "memberships": selectors.memberships_of(request.user), "current_path": request.path,
+        "sections": items_for(membership, area), "memberships": selectors.memberships_of(membership.user), "current_path": request.path,
         "can": {permission.value: permission in permissions_of(membership.roles) for permission in Permission},
     }

@@ -41,7 +41,7 @@ def try_service(form: BaseForm, act: Callable[[], Any]) -> Any | None:
     try:
         return act()
     except DomainError as error:
-        form.add_error(error.field if error.field in form.fields else None, error.message)  # type: ignore[attr-defined]
+        form.add_error(error.field if error.field in form.fields else None, error.message)
         return None
 
 
@@ -77,7 +77,8 @@ def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = 
     effective = [(name[1:] if name.startswith("-") else f"-{name}") if backwards else name for name in order]
     rows = queryset.order_by(*effective)
     if decoded is not None:
-        condition, equal = Q(), {}
+        condition = Q()
+        equal: dict[str, Any] = {}
         for name, field, value in zip(effective, fields, decoded[1], strict=True):
             condition |= Q(**equal, **{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
             equal[field] = value

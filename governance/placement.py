@@ -28,5 +28,5 @@ class PlacementRouter:
                 placement = None
         if placement is None:
             return None
-        in_public = connections[db].schema_name == get_public_schema_name()
+        in_public = connections[db].schema_name == get_public_schema_name()  # type: ignore[attr-defined]  # added by django-tenants
         return None if (placement == "public") == in_public else False

@@ -26,7 +26,8 @@ def members_of(tenant: Tenant) -> QuerySet[Membership]:
 
 def tenants_for_operator() -> QuerySet[Tenant]:
     """All tenants with the number of their members."""
-    return Tenant.objects.annotate(people=Count("memberships")).order_by("name", "pk")
+    tenants: QuerySet[Tenant] = Tenant.objects.annotate(people=Count("memberships")).order_by("name", "pk")
+    return tenants
 
 
 def tokens_of(user: User, tenant: Tenant | None) -> QuerySet[ApiToken]:

@@ -21,6 +21,7 @@ from django.test import Client  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
 
 from governance.models import Tenant, User  # noqa: E402
+from governance.schema import enter_public, enter_tenant  # noqa: E402
 from governance.services import audit, tokens  # noqa: E402
 from tests import cast  # noqa: E402
 
@@ -61,17 +62,18 @@ def _plain_settings(settings: Any) -> None:
 def acme(db: None) -> Iterator[Tenant]:
     """The tenant of most tests; the test runs inside its schema."""
     tenant = Tenant.objects.get(slug="acme")
-    connection.set_tenant(tenant)
+    enter_tenant(tenant)
     token = audit.via.set("test")
     yield tenant
     audit.via.reset(token)
-    connection.set_schema_to_public()
+    enter_public()
 
 
 @pytest.fixture
 def globex(db: None) -> Tenant:
     """Somebody else's organisation."""
-    return Tenant.objects.get(slug="globex")
+    tenant: Tenant = Tenant.objects.get(slug="globex")
+    return tenant
 
 
 def _person(name: str) -> Any:
@@ -91,11 +93,11 @@ class TenantClient(Client):
     """Django's test client; the test's own schema is restored after each request, as the middleware leaves `public`."""
 
     def request(self, **request: Any) -> Any:
-        tenant = connection.tenant
+        tenant = connection.tenant  # type: ignore[attr-defined]  # added by django-tenants
         try:
             return super().request(**request)
         finally:
-            connection.set_tenant(tenant)
+            enter_tenant(tenant)
 
 
 ClientFor = Callable[[User | None], TenantClient]

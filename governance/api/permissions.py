@@ -16,7 +16,7 @@ from governance.access import Permission, permissions_of
 from governance.models import ApiToken
 
 OPERATOR: Literal["operator"] = "operator"
-ANY_TOKEN: Literal["any"] = "any"
+ANY_TOKEN: Literal["any"] = "any"  # noqa: S105 - not a secret
 Access = dict[str, Permission | Literal["operator", "any"]]
 
 

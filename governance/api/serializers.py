@@ -8,8 +8,8 @@ from zoneinfo import available_timezones
 
 from rest_framework import serializers
 
-from governance.roles import Role
 from governance.models import AuditEntry, Consent, Tenant
+from governance.roles import Role
 
 
 class StrictSerializer(serializers.Serializer[Any]):

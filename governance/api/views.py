@@ -5,7 +5,6 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -15,6 +14,7 @@ from governance.api import serializers
 from governance.api.permissions import ANY_TOKEN, OPERATOR
 from governance.errors import DomainError
 from governance.models import AuditEntry, FeatureClass, Membership, Tenant, User
+from governance.requests import ApiRequest
 from governance.services import audit, consent, people, tenants
 
 
@@ -27,7 +27,7 @@ def _account(email: str, password: str | None, field: str) -> User:
     user = User.objects.filter(email=email.lower()).first()
     if user is None and not password:
         raise AccountNeededError("This address has no account yet: give it a first password.", field=field)
-    return user or User.objects.create_user(email, password, name=email.split("@")[0].title())
+    return user or User.objects.create_user(email, password, name=email.split("@", maxsplit=1)[0].title())
 
 
 class Me(APIView):
@@ -36,7 +36,7 @@ class Me(APIView):
     access = {"GET": ANY_TOKEN}
 
     @extend_schema(responses=serializers.MeOutput)
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         tenant = request.auth.tenant
         membership = selectors.membership_in(request.user, tenant) if tenant else None
         roles = [role for role in membership.roles if not request.auth.roles or role in request.auth.roles] if membership else []
@@ -51,17 +51,17 @@ class Members(generics.ListAPIView[Membership]):
     ordering = ("user__name", "pk")
 
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
-        return selectors.members_of(self.request.auth.tenant)
+        return selectors.members_of(self.request.auth.tenant)  # type: ignore[union-attr]
 
     @extend_schema(request=serializers.MemberInput, responses={201: serializers.MemberOutput, 400: serializers.ErrorSerializer, 403: serializers.ErrorSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         body = serializers.MemberInput(data=request.data)
         body.is_valid(raise_exception=True)
         data = body.validated_data
         if not data.get("password") and not User.objects.filter(email=data["email"].lower()).exists():
             raise AccountNeededError("This address has no account yet: give it a first password.", field="password")
         member = people.add_member(
-            tenant=request.auth.tenant, email=data["email"], name=data["name"], password=data.get("password"), roles=data["roles"], actor=request.user
+            tenant=request.tenant, email=data["email"], name=data["name"], password=data.get("password"), roles=data["roles"], actor=request.user
         )
         return Response(serializers.MemberOutput(member).data, status=201)
 
@@ -72,7 +72,7 @@ class Consents(APIView):
     access = {"GET": Permission.VIEW_OPERATE}
 
     @extend_schema(responses=serializers.ConsentOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return Response(serializers.ConsentOutput(selectors.consent_states(), many=True).data)
 
 
@@ -82,7 +82,7 @@ class ConsentDetail(APIView):
     access = {"PUT": Permission.MANAGE_CONSENT}
 
     @extend_schema(request=serializers.ConsentInput, responses={200: serializers.ConsentOutput, 400: serializers.ErrorSerializer, 404: serializers.ErrorSerializer})
-    def put(self, request: Request, feature_class: str) -> Response:
+    def put(self, request: ApiRequest, feature_class: str) -> Response:
         if feature_class not in FeatureClass.values:
             raise NotFound
         body = serializers.ConsentInput(data=request.data)
@@ -110,7 +110,7 @@ class AuditVerification(APIView):
     access = {"GET": Permission.VIEW_AUDIT}
 
     @extend_schema(responses=serializers.VerificationOutput)
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return Response(serializers.VerificationOutput(audit.verify()).data)
 
 
@@ -125,7 +125,7 @@ class Tenants(generics.ListAPIView[Tenant]):
         return selectors.tenants_for_operator()
 
     @extend_schema(request=serializers.TenantInput, responses={201: serializers.TenantOutput, 400: serializers.ErrorSerializer, 409: serializers.ErrorSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         body = serializers.TenantInput(data=request.data)
         body.is_valid(raise_exception=True)
         data = dict(body.validated_data)
@@ -138,7 +138,7 @@ class _OneTenant(APIView):
     access = {"POST": OPERATOR}
 
     def find(self, slug: str) -> Tenant:
-        tenant = Tenant.objects.filter(slug=slug).first()
+        tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
         if tenant is None:
             raise NotFound
         return tenant
@@ -148,7 +148,7 @@ class SuspendTenant(_OneTenant):
     """Refuse all calls of the organisation within seconds."""
 
     @extend_schema(request=serializers.ReasonInput, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         body = serializers.ReasonInput(data=request.data)
         body.is_valid(raise_exception=True)
         tenant = tenants.suspend_tenant(tenant=self.find(slug), actor=request.user, reason=body.validated_data["reason"])
@@ -159,5 +159,5 @@ class ReopenTenant(_OneTenant):
     """Let the organisation call again."""
 
     @extend_schema(request=None, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         return Response(serializers.TenantOutput(tenants.reopen_tenant(tenant=self.find(slug), actor=request.user)).data)

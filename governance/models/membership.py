@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from governance.roles import Role
 from governance.models.tenant import Tenant
 from governance.models.user import User
+from governance.roles import Role
 
 
 class Membership(models.Model):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from governance.roles import Role, permissions_of
 from governance.errors import EscalationError, LastOwnerError
 from governance.models import Membership, Tenant, User
+from governance.roles import Role, permissions_of
 from governance.services import audit
 
 

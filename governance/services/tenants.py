@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from governance import config
-from governance.roles import Role
 from governance.errors import TenantSlugTakenError
 from governance.models import Membership, Tenant, User
 from governance.models.tenant import RESERVED_SLUGS
+from governance.roles import Role
+from governance.schema import enter_public
 from governance.services import audit
 
 
@@ -26,11 +27,11 @@ def create_tenant(
     with schema_context("public"):
         try:
             with transaction.atomic():
-                tenant = Tenant.objects.create(
+                tenant: Tenant = Tenant.objects.create(
                     slug=slug, schema_name=f"t_{slug.replace('-', '_')}", name=name, kind=kind, tier=tier, region=region, time_zone=time_zone
                 )
                 tenant.create_schema(check_if_exists=True, sync_schema=True, verbosity=0)
-                connection.set_schema_to_public()  # creating the schema leaves the connection inside it
+                enter_public()  # creating the schema leaves the connection inside it
                 Membership.objects.create(user=owner, tenant=tenant, roles=[Role.OWNER])
                 audit.record("tenant.created", actor=actor, target=tenant, slug=slug, owner=owner.email, kind=kind, tier=tier)
                 with schema_context(tenant.schema_name):

@@ -8,36 +8,34 @@ from django.urls import reverse
 
 from governance import home, navigation
 from governance.access import Permission, requires, signed_in
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import MemberRequest
 
 QUESTIONS = {"operate": "What needs attention today.", "build": "Your calls through the gateway, and how to make the next one.", "release": "What is being rolled out, and which gate comes next."}
 
 
 @signed_in()
-def start(request: AppRequest) -> HttpResponse:
+def start(request: MemberRequest) -> HttpResponse:
     """To the home of the person's own area."""
-    assert request.membership is not None
     return redirect(reverse(f"{navigation.default_area(request.membership)}-home"))
 
 
 @requires(Permission.VIEW_OPERATE)
-def operate_home(request: AppRequest) -> HttpResponse:
+def operate_home(request: MemberRequest) -> HttpResponse:
     return _home(request, "operate")
 
 
 @requires(Permission.USE_GATEWAY)
-def build_home(request: AppRequest) -> HttpResponse:
+def build_home(request: MemberRequest) -> HttpResponse:
     return _home(request, "build")
 
 
 @requires(Permission.VIEW)
-def release_home(request: AppRequest) -> HttpResponse:
+def release_home(request: MemberRequest) -> HttpResponse:
     return _home(request, "release")
 
 
-def _home(request: AppRequest, area: str) -> HttpResponse:
-    assert request.membership is not None
+def _home(request: MemberRequest, area: str) -> HttpResponse:
     return render_page(request, "governance/home.html", context={
         "panels": home.panels_for(request.membership, area), "home_title": navigation.AREAS[area], "question": QUESTIONS[area],
     })

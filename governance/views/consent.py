@@ -10,15 +10,14 @@ from django.urls import reverse
 from governance import selectors
 from governance.access import Permission, permissions_of, requires
 from governance.forms import ConsentForm
-from governance.middleware import AppRequest
 from governance.models import Consent, FeatureClass
 from governance.pages import render_page
+from governance.requests import MemberRequest
 from governance.services import consent as consent_service
 
 
 @requires(Permission.VIEW_OPERATE)
-def consent(request: AppRequest) -> HttpResponse:
-    assert request.membership is not None
+def consent(request: MemberRequest) -> HttpResponse:
     return render_page(request, "governance/consent.html", context={
         "states": selectors.consent_states(), "history": selectors.consent_history()[:50],
         "may_change": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
@@ -26,7 +25,7 @@ def consent(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CONSENT, "POST")
-def set_consent(request: AppRequest, feature_class: str) -> HttpResponse:
+def set_consent(request: MemberRequest, feature_class: str) -> HttpResponse:
     if feature_class not in FeatureClass.values:
         raise Http404
     form = ConsentForm(request.POST)

@@ -11,18 +11,18 @@ from django.urls import reverse
 from governance import selectors
 from governance.access import signed_in
 from governance.forms import ThemeForm, TokenForm
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import MemberRequest
 from governance.services import tokens
 
 
 @signed_in()
-def me(request: AppRequest) -> HttpResponse:
+def me(request: MemberRequest) -> HttpResponse:
     return _page(request, TokenForm())
 
 
 @signed_in("POST")
-def theme(request: AppRequest) -> HttpResponse:
+def theme(request: MemberRequest) -> HttpResponse:
     form = ThemeForm(request.POST)
     if form.is_valid():
         request.user.theme = form.cleaned_data["theme"]
@@ -31,11 +31,10 @@ def theme(request: AppRequest) -> HttpResponse:
 
 
 @signed_in("POST")
-def create_token(request: AppRequest) -> HttpResponse:
+def create_token(request: MemberRequest) -> HttpResponse:
     form = TokenForm(request.POST)
     if not form.is_valid():
         return _page(request, form, status=422)
-    assert request.tenant is not None
     token, text = tokens.create_token(user=request.user, tenant=request.tenant, actor=request.user, **form.cleaned_data)
     response = _page(request, TokenForm(), new_token=token, new_text=text)
     response.headers["Cache-Control"] = "no-store"
@@ -43,7 +42,7 @@ def create_token(request: AppRequest) -> HttpResponse:
 
 
 @signed_in("POST")
-def revoke_token(request: AppRequest, public_id: str) -> HttpResponse:
+def revoke_token(request: MemberRequest, public_id: str) -> HttpResponse:
     token = selectors.tokens_of(request.user, request.tenant).filter(public_id=public_id).first()
     if token is None:
         raise Http404
@@ -52,7 +51,7 @@ def revoke_token(request: AppRequest, public_id: str) -> HttpResponse:
     return redirect(reverse("me"))
 
 
-def _page(request: AppRequest, form: TokenForm, status: int = 200, **extra: object) -> HttpResponse:
+def _page(request: MemberRequest, form: TokenForm, status: int = 200, **extra: object) -> HttpResponse:
     return render_page(request, "governance/me.html", status=status, context={
         "form": form, "tokens": selectors.tokens_of(request.user, request.tenant), "base_url": settings.BASE_URL, **extra,
     })

@@ -11,16 +11,14 @@ from governance import selectors
 from governance.access import GRANTS, Permission, Role, permissions_of, requires
 from governance.errors import DomainError
 from governance.forms import MemberForm, RolesForm
-from governance.middleware import AppRequest
 from governance.models import Membership
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 from governance.services import people as people_service
 
 
 @requires(Permission.VIEW_OPERATE, "GET", "POST")
-def people(request: AppRequest) -> HttpResponse:
-    assert request.tenant is not None
-    assert request.membership is not None
+def people(request: MemberRequest) -> HttpResponse:
     may_manage = Permission.MANAGE_PEOPLE in permissions_of(request.membership.roles)
     form, status = MemberForm(request.POST or None), 200
     if request.method == "POST":
@@ -41,7 +39,7 @@ def people(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_PEOPLE, "POST")
-def change_roles(request: AppRequest, pk: int) -> HttpResponse:
+def change_roles(request: MemberRequest, pk: int) -> HttpResponse:
     member, form = _member(request, pk), RolesForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Choose at least one role.")
@@ -55,7 +53,7 @@ def change_roles(request: AppRequest, pk: int) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_PEOPLE, "POST")
-def remove(request: AppRequest, pk: int) -> HttpResponse:
+def remove(request: MemberRequest, pk: int) -> HttpResponse:
     member = _member(request, pk)
     try:
         people_service.remove_member(membership=member, actor=request.user)
@@ -65,8 +63,7 @@ def remove(request: AppRequest, pk: int) -> HttpResponse:
     return redirect(reverse("people"))
 
 
-def _member(request: AppRequest, pk: int) -> Membership:
-    assert request.tenant is not None
+def _member(request: MemberRequest, pk: int) -> Membership:
     member = selectors.members_of(request.tenant).filter(pk=pk).first()
     if member is None:
         raise Http404

@@ -10,9 +10,9 @@ from django.utils import timezone
 from governance import selectors
 from governance.access import operator_only
 from governance.forms import SuspendForm, TenantForm
-from governance.middleware import AppRequest
 from governance.models import Tenant, User
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import AppRequest
 from governance.services import tenants as tenants_service
 
 
@@ -70,7 +70,7 @@ def audit_log(request: AppRequest) -> HttpResponse:
 
 
 def _tenant(slug: str) -> Tenant:
-    tenant = Tenant.objects.filter(slug=slug).first()
+    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
     if tenant is None:
         raise Http404
     return tenant

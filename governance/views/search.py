@@ -6,12 +6,11 @@ from django.http import HttpResponse
 
 from governance import search as registry
 from governance.access import signed_in
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import MemberRequest
 
 
 @signed_in()
-def search(request: AppRequest) -> HttpResponse:
-    assert request.membership is not None
+def search(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "")
     return render_page(request, "governance/search.html", partial="search-results", context={"query": query, "found": registry.find(query, request.membership)})

@@ -15,8 +15,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from governance import selectors
 from governance.access import public, signed_in
 from governance.forms import SignInForm
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import AppRequest
 
 ATTEMPTS, ATTEMPTS_WITHIN = 10, timedelta(minutes=15)
 

@@ -7,9 +7,9 @@ import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import connection
 
 from governance import assets
+from governance.schema import enter_public
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
                 row = broker.execute("SELECT to_regnamespace('pgmq')").fetchone()
                 if row is not None and row[0] is None:  # its installation is not idempotent
                     broker.execute(pgmq.get_embedded_install_sql())
-        connection.set_schema_to_public()
+        enter_public()
         if options["static"]:
             assets.build()
             call_command("collectstatic", verbosity=0, interactive=False, clear=True)

@@ -1,0 +1,220 @@
+"""Exactly once, into the right hour, with the right price."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from costs import tasks
+from costs.models import Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour
+from costs.services import ingest
+from gateway.contract.events import INBOX_COLUMNS
+from governance.models import Tenant, User
+from tests.factories import costs as make
+
+NOON = datetime(2026, 3, 31, 12, 20, tzinfo=UTC)
+
+
+def totals() -> tuple[int, Decimal]:
+    hours = UsageHour.objects.all()
+    return sum(hour.calls for hour in hours), sum((hour.cost for hour in hours), Decimal())
+
+
+def test_inbox_has_the_columns_of_the_contract() -> None:
+    ours = [field.column for field in Inbox._meta.fields if field.name not in ("id", "received_at")]
+
+    assert tuple(ours) == INBOX_COLUMNS
+
+
+def test_call_becomes_one_priced_event_and_its_rollups(acme: Tenant, alice: User) -> None:
+    make.prices(alice, input="0.15", output="0.60")
+
+    done = make.record(acme, make.call(acme, started_at=NOON, input_tokens=1000, cached_input_tokens=400, output_tokens=200))
+
+    assert (done.taken, done.new, done.duplicates, done.rejected) == (1, 1, 0, 0)
+    event = Event.objects.get()
+    assert (event.uncached_input_tokens, event.cached_input_tokens, event.output_tokens) == (600, 400, 200)
+    assert event.cost == Decimal("0.00027")  # cached input has no price of its own: charged as input
+    assert event.pricing == "priced" and len(event.price_ids) == 4
+    hour = UsageHour.objects.get()
+    assert hour.hour == datetime(2026, 3, 31, 12, tzinfo=UTC)
+    assert (hour.calls, hour.cost, hour.unpriced_calls, hour.untagged_calls) == (1, Decimal("0.00027"), 0, 0)
+    assert {(row.token_class, row.tokens, row.cost) for row in TokenDay.objects.all()} == {
+        ("input", 600, Decimal("0.00009")), ("cached_input", 400, Decimal("0.00006")), ("output", 200, Decimal("0.00012")),
+    }
+    assert {row.measure for row in LatencyHour.objects.all()} == {"duration", "ttft", "overhead", "attribution"}
+    assert not Inbox.objects.exists()
+
+
+def test_cached_input_with_its_own_price(acme: Tenant, alice: User) -> None:
+    make.prices(alice, input="2.00", output="8.00")
+    make.price(alice, "cached_input", "0.50")
+    make.price(alice, "cache_write", "2.50")
+
+    make.record(acme, make.call(acme, input_tokens=1_000_000, cached_input_tokens=300_000, cache_write_tokens=100_000, output_tokens=0))
+
+    assert Event.objects.get().cost == Decimal("1.20") + Decimal("0.15") + Decimal("0.25")
+
+
+def test_the_price_of_the_time_of_the_call_counts(acme: Tenant, alice: User) -> None:
+    change = datetime(2026, 4, 1, tzinfo=UTC)
+    make.price(alice, "input", "1.00", valid_to=change)
+    make.price(alice, "input", "3.00", valid_from=change)
+    make.price(alice, "output", "0")
+
+    make.record(
+        acme, make.call(acme, started_at=change - timedelta(microseconds=1), input_tokens=1_000_000), make.call(acme, started_at=change, input_tokens=1_000_000)
+    )
+
+    assert [event.cost for event in Event.objects.order_by("started_at")] == [Decimal(1), Decimal(3)]
+
+
+def test_call_without_a_price_is_unpriced_and_counted_never_zero(acme: Tenant, alice: User) -> None:
+    make.price(alice, "input", "1.00")  # no output price
+
+    make.record(acme, make.call(acme))
+
+    event = Event.objects.get()
+    assert event.cost is None and event.pricing == "unpriced"
+    assert UsageHour.objects.get().unpriced_calls == 1
+    assert {row.unpriced_tokens for row in TokenDay.objects.all()} == {1000, 200}
+
+
+def test_refused_call_costs_nothing_and_a_tool_call_has_no_price(acme: Tenant) -> None:
+    make.record(
+        acme, make.call(acme, **make.REFUSED),
+        make.call(acme, kind="tool", model="handbook__search", provider=None, input_tokens=None, output_tokens=None, usage_source="none"),
+        make.call(acme, status="upstream_error", http_status=502, input_tokens=None, output_tokens=None, usage_source="none"),
+        make.call(acme, input_tokens=None, output_tokens=None, usage_source="none"),
+    )
+
+    found = {(event.kind, event.status): (event.pricing, event.cost) for event in Event.objects.all()}
+    assert found == {
+        ("chat", "refused"): ("free", Decimal(0)), ("tool", "ok"): ("unmetered", None), ("chat", "upstream_error"): ("free", Decimal(0)),
+        ("chat", "ok"): ("unpriced", None),
+    }
+    assert {hour.outcome for hour in UsageHour.objects.all()} == {"ok", "refused", "error"}
+
+
+def test_call_without_agent_project_or_key_is_untagged(acme: Tenant) -> None:
+    make.record(acme, make.call(acme, agent=None), make.call(acme, project=None), make.call(acme))
+
+    assert sum(hour.untagged_calls for hour in UsageHour.objects.all()) == 2
+
+
+def test_duplicates_replays_and_shuffles_change_no_total(acme: Tenant, alice: User) -> None:
+    make.prices(alice)
+    calls = [make.call(acme, started_at=NOON + timedelta(minutes=7 * n), input_tokens=n, agent=f"agent-{n % 3}") for n in range(40)]
+    make.record(acme, *calls)
+    before = totals()
+
+    shuffled = random.Random(7).sample(calls, len(calls))
+    make.deliver(*shuffled, times=2)
+    done = ingest.ingest(tenant=acme, batch_size=7)
+
+    assert (done.taken, done.new, done.duplicates) == (80, 0, 80)
+    assert totals() == before and before[0] == 40
+    assert Event.objects.count() == 40
+
+
+def test_duplicate_within_one_batch(acme: Tenant) -> None:
+    make.deliver(make.call(acme), times=3)
+
+    done = ingest.ingest(tenant=acme)
+
+    assert (done.new, done.duplicates) == (1, 2)
+    assert UsageHour.objects.get().calls == 1
+
+
+def test_late_event_changes_the_hour_it_belongs_to(acme: Tenant, alice: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme, started_at=NOON))
+
+    make.record(acme, make.call(acme, started_at=NOON - timedelta(days=70)), make.call(acme, started_at=NOON))
+
+    assert [(hour.hour.month, hour.calls) for hour in UsageHour.objects.order_by("hour")] == [(1, 1), (3, 2)]
+
+
+def test_events_lie_in_the_partition_of_their_utc_month(acme: Tenant) -> None:
+    make.record(acme, make.call(acme, started_at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)), make.call(acme, started_at=datetime(2026, 4, 1, tzinfo=UTC)))
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text FROM event ORDER BY started_at")
+        assert [row[0] for row in cursor.fetchall()] == ["event_2026_03", "event_2026_04"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"started_at": datetime(1970, 1, 1, tzinfo=UTC)}, "impossible_time"),
+        ({"started_at": datetime(2126, 1, 1, tzinfo=UTC)}, "impossible_time"),
+        ({"input_tokens": -5}, "impossible_count"),
+        ({"output_tokens": 10**15}, "impossible_count"),
+        ({"duration_us": -1}, "impossible_count"),
+    ],
+)
+def test_impossible_call_is_set_aside_without_stopping_the_others(acme: Tenant, fields: dict[str, object], reason: str) -> None:
+    done = make.record(acme, make.call(acme, **fields), make.call(acme))
+
+    assert (done.new, done.rejected) == (1, 1)
+    assert RejectedInbox.objects.get().reason == reason
+
+
+def test_more_cached_tokens_than_input_never_goes_below_zero(acme: Tenant) -> None:
+    make.record(acme, make.call(acme, input_tokens=10, cached_input_tokens=25))
+
+    assert Event.objects.get().uncached_input_tokens == 0
+
+
+def test_rows_of_another_tenant_stay_in_the_inbox(acme: Tenant, globex: Tenant) -> None:
+    make.record(acme, make.call(acme), make.call(globex))
+
+    assert [row.tenant for row in Inbox.objects.all()] == [globex.public_id]
+    assert Event.objects.count() == 1
+
+
+def test_unknown_tenant_is_quarantined_after_a_while(acme: Tenant) -> None:
+    make.deliver({**make.call(acme), "tenant": "nobody22"})
+
+    tenants, unknown = ingest.tenants_waiting()
+    early = ingest.quarantine(unknown=unknown, at=timezone.now())
+    late = ingest.quarantine(unknown=unknown, at=timezone.now() + timedelta(minutes=11))
+
+    assert (tenants, unknown, early, late) == ([], ["nobody22"], 0, 1)
+    assert RejectedInbox.objects.get().reason == "unknown_tenant"
+    assert not Inbox.objects.exists()
+
+
+def test_tenants_waiting_names_each_tenant_once(acme: Tenant, globex: Tenant) -> None:
+    make.deliver(make.call(acme), make.call(globex), times=3)
+
+    tenants, unknown = ingest.tenants_waiting()
+
+    assert {tenant.slug for tenant in tenants} == {"acme", "globex"} and unknown == []
+
+
+def test_task_runs_in_its_tenant_and_may_run_twice(acme: Tenant) -> None:
+    make.deliver(make.call(acme))
+
+    tasks.ingest(schema_name=acme.schema_name)
+    tasks.ingest(schema_name=acme.schema_name)
+
+    connection.set_tenant(acme)
+    assert UsageHour.objects.get().calls == 1
+
+
+def test_inbox_id_is_kept_by_nothing_that_rolls_back(acme: Tenant) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        from django.db import transaction
+
+        with transaction.atomic():
+            make.record(acme, make.call(acme, event_id=uuid.uuid4()))
+            raise RuntimeError("power cut")
+
+    assert not Event.objects.exists() and not UsageHour.objects.exists()
