@@ -5,6 +5,7 @@ DomainError
 ├── TenantSlugTakenError     another tenant has the address
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
+├── AccountNeededError       an unknown address needs a first password
 └── TenantMissingError       a task was started outside a tenant
 """
 
@@ -40,6 +41,11 @@ class LastOwnerError(DomainError):
 class EscalationError(DomainError):
     code = "escalation"
     status = 403
+
+
+class AccountNeededError(DomainError):
+    code = "password_needed"
+    status = 400
 
 
 class TenantMissingError(DomainError):

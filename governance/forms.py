@@ -37,12 +37,6 @@ class TenantForm(forms.Form):
     def clean_slug(self) -> str:
         return str(self.cleaned_data["slug"]).strip().lower()
 
-    def clean(self) -> dict[str, object]:
-        cleaned: dict[str, object] = super().clean() or {}
-        email = str(cleaned.get("owner_email", "")).lower()
-        if email and not cleaned.get("owner_password") and not User.objects.filter(email=email).exists():
-            self.add_error("owner_password", "This address has no account yet: give it a first password.")
-        return cleaned
 
 
 class SuspendForm(forms.Form):
@@ -58,12 +52,6 @@ class MemberForm(forms.Form):
     )
     roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
 
-    def clean(self) -> dict[str, object]:
-        cleaned: dict[str, object] = super().clean() or {}
-        email = str(cleaned.get("email", "")).lower()
-        if email and not cleaned.get("password") and not User.objects.filter(email=email).exists():
-            self.add_error("password", "This address has no account yet: give it a first password.")
-        return cleaned
 
 
 class RolesForm(forms.Form):

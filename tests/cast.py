@@ -24,12 +24,9 @@ def main() -> None:
     from governance.models import User
     from governance.services import people, tenants
 
-    def user(name: str, **fields: bool) -> User:
-        return User.objects.create_user(email(name), PASSWORD, name=name.title(), **fields)
-
-    acme = tenants.create_tenant(slug="acme", name="Acme", owner=user("alice"), actor=None, tier="enterprise")
-    tenants.create_tenant(slug="globex", name="Globex", owner=user("charlie"), actor=None)
-    user("olga", is_operator=True)
+    acme = tenants.create_tenant(slug="acme", name="Acme", owner_email=email("alice"), owner_password=PASSWORD, actor=None, tier="enterprise")
+    tenants.create_tenant(slug="globex", name="Globex", owner_email=email("charlie"), owner_password=PASSWORD, actor=None)
+    User.objects.create_user(email("olga"), PASSWORD, name="Olga", is_operator=True)
     for name, role in MEMBERS.items():
         if name != "alice":
             with acme:

@@ -5,15 +5,17 @@ A method without an entry is refused. `OPERATOR` in place of a permission needs 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from governance import selectors
 from governance.access import Permission, permissions_of
 from governance.models import ApiToken
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView  # rest_framework.views itself loads this module
 
 OPERATOR: Literal["operator"] = "operator"
 ANY_TOKEN: Literal["any"] = "any"  # noqa: S105 - not a secret

@@ -12,22 +12,9 @@ from governance import selectors
 from governance.access import Permission
 from governance.api import serializers
 from governance.api.permissions import ANY_TOKEN, OPERATOR
-from governance.errors import DomainError
-from governance.models import AuditEntry, FeatureClass, Membership, Tenant, User
+from governance.models import AuditEntry, FeatureClass, Membership, Tenant
 from governance.requests import ApiRequest
 from governance.services import audit, consent, people, tenants
-
-
-class AccountNeededError(DomainError):
-    code = "password_needed"
-    status = 400
-
-
-def _account(email: str, password: str | None, field: str) -> User:
-    user = User.objects.filter(email=email.lower()).first()
-    if user is None and not password:
-        raise AccountNeededError("This address has no account yet: give it a first password.", field=field)
-    return user or User.objects.create_user(email, password, name=email.split("@", maxsplit=1)[0].title())
 
 
 class Me(APIView):
@@ -57,12 +44,7 @@ class Members(generics.ListAPIView[Membership]):
     def post(self, request: ApiRequest) -> Response:
         body = serializers.MemberInput(data=request.data)
         body.is_valid(raise_exception=True)
-        data = body.validated_data
-        if not data.get("password") and not User.objects.filter(email=data["email"].lower()).exists():
-            raise AccountNeededError("This address has no account yet: give it a first password.", field="password")
-        member = people.add_member(
-            tenant=request.tenant, email=data["email"], name=data["name"], password=data.get("password"), roles=data["roles"], actor=request.user
-        )
+        member = people.add_member(tenant=request.tenant, actor=request.user, **body.validated_data)
         return Response(serializers.MemberOutput(member).data, status=201)
 
 
@@ -128,9 +110,7 @@ class Tenants(generics.ListAPIView[Tenant]):
     def post(self, request: ApiRequest) -> Response:
         body = serializers.TenantInput(data=request.data)
         body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
-        owner = _account(data.pop("owner_email"), data.pop("owner_password", None), "owner_password")
-        tenant = tenants.create_tenant(owner=owner, actor=request.user, **data)
+        tenant = tenants.create_tenant(actor=request.user, **body.validated_data)
         return Response(serializers.TenantOutput(tenant).data, status=201)
 
 

@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from governance.errors import EscalationError, LastOwnerError
+from governance.errors import AccountNeededError, EscalationError, LastOwnerError
 from governance.models import Membership, Tenant, User
 from governance.roles import Role, permissions_of
 from governance.services import audit
+
+
+def account_for(*, email: str, password: str | None, name: str = "", missing_field: str = "password") -> User:
+    """The account with this address, made when there is none. AccountNeededError when it must be made without a password."""
+    email = email.strip().lower()
+    user = User.objects.filter(email=email).first()
+    if user is None and not password:
+        raise AccountNeededError("This address has no account yet: give it a first password.", field=missing_field)
+    return user or User.objects.create_user(email, password, name=name or email.split("@")[0].title())
 
 
 @transaction.atomic
@@ -20,8 +29,7 @@ def add_member(*, tenant: Tenant, email: str, roles: Sequence[str], actor: User 
     Calling it again sets the roles.
     """
     _check_escalation(tenant, actor, roles)
-    email = email.strip().lower()
-    user = User.objects.filter(email=email).first() or User.objects.create_user(email, password, name=name or email.split("@")[0].title())
+    user = account_for(email=email, password=password, name=name)
     membership = Membership.objects.filter(user=user, tenant=tenant).first()
     if membership is not None:
         return change_roles(membership=membership, roles=roles, actor=actor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
@@ -12,23 +13,27 @@ from governance.models import Membership, Tenant, User
 from governance.models.tenant import RESERVED_SLUGS
 from governance.roles import Role
 from governance.schema import enter_public
-from governance.services import audit
+from governance.services import audit, people
 
 
 def create_tenant(
-    *, slug: str, name: str, owner: User, actor: User | None, kind: str = Tenant.Kind.CUSTOMER, tier: str = Tenant.Tier.FREE, region: str = "", time_zone: str = "UTC"
+    *, slug: str, name: str, owner_email: str, actor: User | None, owner_password: str | None = None, kind: str = Tenant.Kind.CUSTOMER, tier: str = Tenant.Tier.FREE, region: str = "", time_zone: str = "UTC"
 ) -> Tenant:
     """Make a tenant with its own schema and its first owner. All or nothing: a failure leaves no half tenant.
 
-    Raises TenantSlugTakenError when the address is reserved or in use.
+    Raises TenantSlugTakenError when the address is reserved or in use, AccountNeededError when the owner has no account and no password is given.
     """
     if slug in RESERVED_SLUGS:
         raise TenantSlugTakenError(f"The address {slug} is reserved. Choose another.", field="slug")
+    schema_name = f"t_{slug.replace('-', '_')}"
     with schema_context("public"):
+        if Tenant.objects.filter(Q(slug=slug) | Q(schema_name=schema_name)).exists():
+            raise TenantSlugTakenError(f"The address {slug} is in use. Choose another.", field="slug")
         try:
             with transaction.atomic():
+                owner = people.account_for(email=owner_email, password=owner_password, missing_field="owner_password")
                 tenant: Tenant = Tenant.objects.create(
-                    slug=slug, schema_name=f"t_{slug.replace('-', '_')}", name=name, kind=kind, tier=tier, region=region, time_zone=time_zone
+                    slug=slug, schema_name=schema_name, name=name, kind=kind, tier=tier, region=region, time_zone=time_zone
                 )
                 tenant.create_schema(check_if_exists=True, sync_schema=True, verbosity=0)
                 enter_public()  # creating the schema leaves the connection inside it
@@ -37,7 +42,7 @@ def create_tenant(
                 with schema_context(tenant.schema_name):
                     audit.record("tenant.created", actor=actor, target=tenant, slug=slug, owner=owner.email)
                     config.changed(tenant)
-        except IntegrityError as error:
+        except IntegrityError as error:  # somebody was faster
             raise TenantSlugTakenError(f"The address {slug} is in use. Choose another.", field="slug") from error
     return tenant
 

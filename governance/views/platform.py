@@ -10,7 +10,7 @@ from django.utils import timezone
 from governance import selectors
 from governance.access import operator_only
 from governance.forms import SuspendForm, TenantForm
-from governance.models import Tenant, User
+from governance.models import Tenant
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import AppRequest
 from governance.services import tenants as tenants_service
@@ -32,14 +32,11 @@ def new_tenant(request: AppRequest) -> HttpResponse:
     if request.method == "POST":
         status = 422
         if form.is_valid():
-            fields = dict(form.cleaned_data)
-            email, password = fields.pop("owner_email").lower(), fields.pop("owner_password")
             started = timezone.now()
-            owner = User.objects.filter(email=email).first() or User.objects.create_user(email, password, name=email.split("@")[0].title())
-            tenant = try_service(form, lambda: tenants_service.create_tenant(owner=owner, actor=request.user, **fields))
+            tenant = try_service(form, lambda: tenants_service.create_tenant(actor=request.user, **form.cleaned_data))
             if tenant is not None:
                 seconds = (timezone.now() - started).total_seconds()
-                messages.success(request, f"{tenant.name} is ready, made in {seconds:.1f} s. Its owner {owner.email} can sign in.")
+                messages.success(request, f"{tenant.name} is ready, made in {seconds:.1f} s. Its owner {form.cleaned_data['owner_email']} can sign in.")
                 return redirect("/platform/tenants/")
     return render_page(request, "governance/tenant_form.html", partial="tenant-form", context={"form": form}, status=status)
 

@@ -1,8 +1,11 @@
-"""Pages of the ground floor answer for everybody."""
+"""Pages of the ground floor: everybody's answer is in the access matrix; here is what they say and do."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from governance.models import Tenant, User
+from governance.models import ApiToken, AuditEntry, Consent, Membership, Tenant, User
+from governance.services import audit
 from tests.conftest import ClientFor
 
 PAGES = ["operate/home/", "build/home/", "release/home/", "operate/people/", "operate/consent/", "operate/audit/", "search/?q=bo", "me/"]
@@ -14,3 +17,178 @@ def test_owner_opens_every_page(client_for: ClientFor, acme: Tenant, alice: User
 
     assert response.status_code == 200
     assert b"Acme" in response.content
+    assert "HX-Request" in response["Vary"]
+
+
+def test_fragment_is_the_part_alone(client_for: ClientFor, acme: Tenant, alice: User) -> None:
+    response = client_for(alice).get("/o/acme/operate/people/", headers={"HX-Request": "true"})
+
+    assert response.content.strip().startswith(b'<section class="card" id="people-table"')
+
+
+def test_boosted_link_and_history_restore_get_the_page(client_for: ClientFor, acme: Tenant, alice: User) -> None:
+    for header in ("HX-Boosted", "HX-History-Restore-Request"):
+        response = client_for(alice).get("/o/acme/operate/people/", headers={"HX-Request": "true", header: "true"})
+        assert b"<!doctype html>" in response.content
+
+
+def test_start_leads_to_the_area_of_ones_role(client_for: ClientFor, acme: Tenant, bob: User, rita: User, fay: User) -> None:
+    for user, area in ((bob, "build"), (rita, "release"), (fay, "operate")):
+        assert client_for(user).get("/o/acme/")["Location"] == f"/o/acme/{area}/home/"
+
+
+def test_sign_in_checks_the_password_and_returns_to_the_page(client_for: ClientFor, acme: Tenant, bob: User, settings: object) -> None:
+    bob.set_password("a long password")
+    bob.save()
+    client = client_for(None)
+
+    wrong = client.post("/login/", {"email": bob.email, "password": "wrong", "next": "/o/acme/build/home/"})
+    unknown = client.post("/login/", {"email": "nobody@example.com", "password": "wrong"})
+    right = client.post("/login/", {"email": bob.email.upper(), "password": "a long password", "next": "/o/acme/build/home/"})
+
+    assert wrong.status_code == unknown.status_code == 422
+    assert b"fit together" in wrong.content
+    assert b"fit together" in unknown.content
+    assert right["Location"] == "/o/acme/build/home/"
+
+
+def test_sign_in_never_leads_elsewhere(client_for: ClientFor, bob: User) -> None:
+    bob.set_password("a long password")
+    bob.save()
+
+    response = client_for(None).post("/login/", {"email": bob.email, "password": "a long password", "next": "https://evil.example/"})
+
+    assert response["Location"] == "/"
+
+
+def test_ten_wrong_passwords_pause_the_address(client_for: ClientFor, fay: User) -> None:
+    from django.core.cache import cache
+
+    cache.clear()
+    client = client_for(None)
+    statuses = [client.post("/login/", {"email": fay.email, "password": "wrong"}).status_code for _ in range(11)]
+
+    assert statuses == [422] * 10 + [429]
+
+
+def test_withdrawing_consent_says_when_it_holds(client_for: ClientFor, acme: Tenant, sam: User) -> None:
+    response = client_for(sam).post("/o/acme/operate/consent/tools/set/", {"state": "withdrawn", "reason": "Audit"}, follow=True)
+
+    assert b"within about 2 s" in response.content
+    assert Consent.objects.get(feature_class="tools").state == "withdrawn"
+
+
+def test_unknown_consent_state_changes_nothing(client_for: ClientFor, acme: Tenant, sam: User) -> None:
+    client_for(sam).post("/o/acme/operate/consent/tools/set/", {"state": "maybe"})
+
+    assert not Consent.objects.exists()
+
+
+def test_bad_member_comes_back_with_its_errors(client_for: ClientFor, acme: Tenant, alice: User) -> None:
+    response = client_for(alice).post("/o/acme/operate/people/", {"email": "unknown@example.com", "roles": ["developer"]})
+
+    assert response.status_code == 422
+    assert b"has no account yet" in response.content
+
+
+def test_admin_gets_a_reason_when_a_rule_says_no(client_for: ClientFor, acme: Tenant, adam: User, bob: User) -> None:
+    member = Membership.objects.get(user=bob, tenant=acme)
+
+    response = client_for(adam).post(f"/o/acme/operate/people/{member.pk}/roles/", {"roles": ["owner"]}, follow=True)
+
+    assert "more rights than their own" in response.content.decode()
+
+
+def test_member_of_another_tenant_is_not_found(client_for: ClientFor, acme: Tenant, globex: Tenant, alice: User, charlie: User) -> None:
+    member = Membership.objects.get(user=charlie, tenant=globex)
+
+    assert client_for(alice).post(f"/o/acme/operate/people/{member.pk}/remove/").status_code == 404
+    assert Membership.objects.filter(pk=member.pk).exists()
+
+
+def test_token_is_shown_once(client_for: ClientFor, acme: Tenant, bob: User) -> None:
+    client = client_for(bob)
+
+    made = client.post("/o/acme/me/tokens/new/", {"name": "nightly", "lifetime_days": 30})
+    again = client.get("/o/acme/me/")
+
+    assert b"ght_" in made.content
+    assert made["Cache-Control"] == "no-store"
+    assert f"ght_{acme.public_id}".encode() not in again.content
+    token = ApiToken.objects.get(user=bob, name="nightly")
+    client.post(f"/o/acme/me/tokens/{token.public_id}/revoke/")
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
+def test_ones_own_token_cannot_be_revoked_by_others(client_for: ClientFor, acme: Tenant, bob: User, alice: User) -> None:
+    from governance.services import tokens
+
+    token, _ = tokens.create_token(user=bob, tenant=acme, name="x", actor=bob)
+
+    assert client_for(alice).post(f"/o/acme/me/tokens/{token.public_id}/revoke/").status_code == 404
+
+
+def test_audit_page_filters_and_verifies(client_for: ClientFor, acme: Tenant, audra: User, alice: User) -> None:
+    audit.record("thing.made", actor=alice, target_name="Needle")
+    client = client_for(audra)
+
+    assert b"Needle" in client.get("/o/acme/operate/audit/?query=needle").content
+    assert b"No entry matches" in client.get("/o/acme/operate/audit/?query=haystack").content
+    assert b"entries fit" in client.post("/o/acme/operate/audit/verify/").content
+    AuditEntry.objects.filter(target_name="Needle").update(actor_name="Mallory")
+    assert b"chain is broken" in client.post("/o/acme/operate/audit/verify/").content
+
+
+def test_audit_pages_by_key(client_for: ClientFor, acme: Tenant, audra: User, alice: User) -> None:
+    for number in range(60):
+        audit.record("thing.made", actor=alice, target_name=f"thing {number:03}")
+    client = client_for(audra)
+
+    first = client.get("/o/acme/operate/audit/")
+    page = first.context["page"]
+    second = client.get(f"/o/acme/operate/audit/?cursor={page.next_cursor}").context["page"]
+    back = client.get(f"/o/acme/operate/audit/?cursor={second.previous_cursor}").context["page"]
+
+    assert page.previous_cursor is None
+    assert {row.pk for row in page.rows}.isdisjoint(row.pk for row in second.rows)
+    assert [row.pk for row in back.rows] == [row.pk for row in page.rows]
+    assert client.get("/o/acme/operate/audit/?cursor=broken").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["operate/people/", "operate/audit/", "operate/consent/"])
+def test_lists_ask_a_constant_number_of_queries(client_for: ClientFor, acme: Tenant, alice: User, path: str) -> None:
+    client = client_for(alice)
+    client.get(f"/o/acme/{path}")
+
+    with CaptureQueriesContext(connection) as few:
+        client.get(f"/o/acme/{path}")
+    for number in range(20):
+        audit.record("thing.made", actor=alice)
+        Membership.objects.create(user=User.objects.create_user(f"p{number}@example.com", name=f"P {number}"), tenant=acme, roles=["developer"])
+    with CaptureQueriesContext(connection) as many:
+        client.get(f"/o/acme/{path}")
+
+    assert len(many) <= len(few)
+
+
+def test_operator_makes_a_tenant(client_for: ClientFor, olga: User) -> None:
+    client = client_for(olga)
+
+    bad = client.post("/platform/tenants/new/", {"name": "Umbrella", "slug": "Not a slug!", "owner_email": "x@example.com", "kind": "customer", "tier": "free", "time_zone": "Mars"})
+    good = client.post("/platform/tenants/new/", {
+        "name": "Umbrella", "slug": "umbrella", "owner_email": "x@example.com", "owner_password": "a long password", "kind": "customer", "tier": "free", "time_zone": "Europe/Berlin",
+    }, follow=True)
+
+    assert bad.status_code == 422
+    assert b"not a time zone name" in bad.content
+    assert b"Umbrella is ready" in good.content
+    assert Tenant.objects.get(slug="umbrella").time_zone == "Europe/Berlin"
+
+
+def test_owner_account_is_not_left_behind_by_a_refused_tenant(client_for: ClientFor, olga: User) -> None:
+    client_for(olga).post("/platform/tenants/new/", {
+        "name": "Acme", "slug": "acme", "owner_email": "orphan@example.com", "owner_password": "a long password", "kind": "customer", "tier": "free", "time_zone": "UTC",
+    })
+
+    assert not User.objects.filter(email="orphan@example.com").exists()

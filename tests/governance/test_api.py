@@ -1,0 +1,84 @@
+"""Endpoints of the ground floor: rights are in the access matrix; here is what they say and do."""
+
+from typing import Any
+
+from governance.models import Consent, Tenant, User
+from tests.conftest import ClientFor, TenantClient
+
+
+def test_me_names_the_tenant_of_the_token(api_for: ClientFor, bob: User) -> None:
+    assert api_for(bob).get("/api/v1/me/").json() == {"email": "bob@example.com", "name": "Bob", "tenant": "acme", "roles": ["developer"]}
+
+
+def test_member_is_added_and_listed(api_for: ClientFor, alice: User) -> None:
+    client = api_for(alice)
+
+    body = {"email": "new@example.com", "roles": ["finance"], "password": "a long password"}
+    made = client.post("/api/v1/members/", body, content_type="application/json")
+
+    assert made.status_code == 201
+    assert made.json()["roles"] == ["finance"]
+    assert "new@example.com" in {row["email"] for row in client.get("/api/v1/members/").json()["results"]}
+
+
+def test_bad_bodies_get_one_shape(api_for: ClientFor, alice: User) -> None:
+    client = api_for(alice)
+
+    bodies: list[Any] = [{}, {"email": "x", "roles": ["developer"]}, {"email": "x@example.com", "roles": ["king"]}, {"email": "x@example.com", "roles": [], "extra": 1}, [], "text"]
+    for body in bodies:
+        response = client.post("/api/v1/members/", body, content_type="application/json")
+        assert response.status_code == 400
+        assert {"detail", "code"} <= set(response.json())
+    broken = client.generic("POST", "/api/v1/members/", "{not json", content_type="application/json")
+    assert broken.status_code == 400
+    assert broken.json()["code"] == "parse_error"
+
+
+def test_person_without_account_needs_a_password(api_for: ClientFor, alice: User) -> None:
+    response = api_for(alice).post("/api/v1/members/", {"email": "new@example.com", "roles": ["finance"]}, content_type="application/json")
+
+    assert response.status_code == 400
+    assert response.json()["code"] == "password_needed"
+
+
+def test_consent_is_set_and_read_back(api_for: ClientFor, sam: User) -> None:
+    client = api_for(sam)
+
+    set_to = client.put("/api/v1/consents/assistants/", {"state": "withdrawn", "reason": "Audit"}, content_type="application/json")
+    unknown = client.put("/api/v1/consents/nothing/", {"state": "withdrawn"}, content_type="application/json")
+
+    assert set_to.json()["granted"] is False
+    assert unknown.status_code == 404
+    assert Consent.objects.get().reason == "Audit"
+    assert {row["feature_class"]: row["granted"] for row in client.get("/api/v1/consents/").json()}["assistants"] is False
+
+
+def test_audit_is_paged_and_verified(api_for: ClientFor, audra: User) -> None:
+    client = api_for(audra)
+
+    assert client.get("/api/v1/audit/?limit=1").json()["next"]
+    assert client.get("/api/v1/audit/verify/").json()["is_intact"] is True
+
+
+def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient) -> None:
+    body = {"slug": "hooli", "name": "Hooli", "owner_email": "gavin@example.com", "owner_password": "a long password"}
+
+    made = platform_api.post("/api/v1/platform/tenants/", body, content_type="application/json")
+    again = platform_api.post("/api/v1/platform/tenants/", body, content_type="application/json")
+    suspended = platform_api.post("/api/v1/platform/tenants/hooli/suspend/", {"reason": "unpaid"}, content_type="application/json")
+    reopened = platform_api.post("/api/v1/platform/tenants/hooli/reopen/", content_type="application/json")
+    missing = platform_api.post("/api/v1/platform/tenants/nobody/reopen/", content_type="application/json")
+
+    assert made.status_code == 201
+    assert (again.status_code, again.json()["code"]) == (409, "slug_taken")
+    assert suspended.json()["suspended_at"]
+    assert reopened.json()["suspended_at"] is None
+    assert missing.status_code == 404
+    assert Tenant.objects.get(slug="hooli").tier == "free"
+
+
+def test_unknown_endpoint_has_the_shape_of_errors(api_for: ClientFor, bob: User) -> None:
+    response = api_for(bob).get("/api/v1/nothing/")
+
+    assert response.status_code == 404
+    assert response.json()["code"] == "unknown_route"
