@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+
+
+class RolloutsConfig(AppConfig):
+    name = "rollouts"
+
+    def ready(self) -> None:
+        from rollouts import panels
+
+        panels.register()

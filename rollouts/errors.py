@@ -1,0 +1,91 @@
+"""The ways rollouts say no.
+
+RolloutError
+├── PlanNotFoundError        no such plan ships
+├── SlugTakenError           the address is in use
+├── NotUnderWayError         the rollout is planned, paused, finished or stopped
+├── GateNotOpenError         the gate is not the one to be decided now
+├── RoleNotHeldError         the person doesn't hold the signing role
+├── AlreadySignedError       the role or the person has signed this gate
+├── NotReadyError            go is only said to a gate that is ready
+├── VerdictChangedError      what the person saw is not what holds now
+├── RejectedError            somebody said no-go; the gate must be reopened first
+├── EvidenceMissingError     an attestation or a decision without what it must show
+├── MeasuredError            a measured criterion is not attested
+├── NotWaivableError         security criteria and passing ones are not waived
+├── SelfApprovalError        nobody approves their own waiver
+├── WaiverDecidedError       the waiver was decided before
+└── RollbackUnderWayError    the last rollback is not finished
+"""
+
+from __future__ import annotations
+
+from governance.errors import DomainError
+
+
+class RolloutError(DomainError):
+    pass
+
+
+class PlanNotFoundError(RolloutError):
+    code = "plan_not_found"
+    status = 404
+
+
+class SlugTakenError(RolloutError):
+    code = "slug_taken"
+
+
+class NotUnderWayError(RolloutError):
+    code = "not_under_way"
+
+
+class GateNotOpenError(RolloutError):
+    code = "gate_not_open"
+
+
+class RoleNotHeldError(RolloutError):
+    code = "role_not_held"
+    status = 403
+
+
+class AlreadySignedError(RolloutError):
+    code = "already_signed"
+
+
+class NotReadyError(RolloutError):
+    code = "gate_not_ready"
+
+
+class VerdictChangedError(RolloutError):
+    code = "verdict_changed"
+
+
+class RejectedError(RolloutError):
+    code = "rejected"
+
+
+class EvidenceMissingError(RolloutError):
+    code = "evidence_missing"
+    status = 400
+
+
+class MeasuredError(RolloutError):
+    code = "measured"
+
+
+class NotWaivableError(RolloutError):
+    code = "not_waivable"
+
+
+class SelfApprovalError(RolloutError):
+    code = "self_approval"
+    status = 403
+
+
+class WaiverDecidedError(RolloutError):
+    code = "waiver_decided"
+
+
+class RollbackUnderWayError(RolloutError):
+    code = "rollback_under_way"

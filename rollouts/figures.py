@@ -1,0 +1,69 @@
+"""Where an interval lies against its threshold, as numbers for a small drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rollouts import wording
+
+WIDTH = 132.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Positions from 0 to WIDTH. `good_from` and `good_to` bound the side on which the criterion passes."""
+
+    threshold: float
+    good_from: float
+    good_to: float
+    bad_from: float
+    bad_to: float
+    start: float
+    width: float
+    label: str
+
+    @property
+    def good_width(self) -> float:
+        return round(self.good_to - self.good_from, 1)
+
+    @property
+    def bad_width(self) -> float:
+        return round(self.bad_to - self.bad_from, 1)
+
+    @property
+    def mark(self) -> float:
+        """Left edge of the two units wide threshold line."""
+        return round(min(max(self.threshold - 1, 0), WIDTH - 2), 1)
+
+
+def bar(record: Mapping[str, Any]) -> Bar | None:
+    """The drawing of a measured criterion; None for an exact equality, for attestations and where nothing was measured."""
+    if record["kind"] != "metric" or record["reading"]["value"] is None or record["rule"]["operator"] == "=":
+        return None
+    reading, rule = record["reading"], record["rule"]
+    threshold = float(rule["threshold"])
+    low = reading["value"] if reading["low"] is None else reading["low"]
+    high = reading["value"] if reading["high"] is None else reading["high"]
+    reach = 1.5 * max(abs(low - threshold), abs(high - threshold), abs(threshold) * 0.1, 1e-9)
+    first, last = threshold - reach, threshold + reach
+    if first < 0 <= min(low, threshold):
+        first = 0.0  # nothing measured here is below zero: the axis does not pretend so
+    if rule["unit"] == "%" and max(high, threshold) <= 100 < last:
+        last = 100.0
+    if last <= first:
+        last = first + 1
+
+    def place(value: float) -> float:
+        share: float = min(max((value - first) / (last - first), 0.0), 1.0)
+        return round(share * WIDTH, 1)
+
+    middle = place(threshold)
+    good = (0.0, middle) if rule["operator"] in ("<", "<=") else (middle, WIDTH)
+    bad = (middle, WIDTH) if rule["operator"] in ("<", "<=") else (0.0, middle)
+    start, end = place(low), place(high)
+    width = max(end - start, 6.0)
+    start = min(max(start - (width - (end - start)) / 2, 0.0), WIDTH - width)
+    shown = wording.interval(reading, rule["unit"]) or wording.shown_value(record)
+    return Bar(middle, *good, *bad, round(start, 1), round(width, 1), f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}")

@@ -1,0 +1,48 @@
+"""What rollouts put into the frame of the portal: sidebar, search and the Release home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from governance import home, navigation, search
+from governance.access import Permission
+from governance.models import Membership
+from rollouts import selectors
+
+SHOWN = 8
+
+
+def register() -> None:
+    """Called once, from AppConfig.ready()."""
+    navigation.register(
+        navigation.Item("release", "Roll out", "Rollouts", "rollout-list", icon="layout-board", permission=Permission.VIEW, order=10),
+        navigation.Item("release", "Roll out", "Gates", "gate-list", icon="circle-check", permission=Permission.VIEW, order=20, due=selectors.due_count),
+        navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
+        navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
+    )
+    search.register(search.Source("Rollouts", Permission.VIEW, _find))
+    home.register(
+        home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10),
+        home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20),
+    )
+
+
+def _find(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
+    return [
+        search.Hit(rollout.name, f"{rollout.get_status_display()}, owner {rollout.owner}", reverse("rollout-detail", kwargs={"slug": rollout.slug}), icon="layout-board")
+        for rollout in selectors.rollouts(query=query)[:limit]
+    ]
+
+
+def _waiting(membership: Membership) -> Any:
+    """None while nothing waits for this person."""
+    return selectors.waiting_for(membership)[:SHOWN] or None
+
+
+def _current(membership: Membership) -> Any:
+    """Always there: who has no rollout yet sees how to start one."""
+    return selectors.board(list(selectors.rollouts(tab="running")[:SHOWN]), membership=membership, now=timezone.now())

@@ -1,0 +1,57 @@
+"""Celery doors of the rollouts."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from governance.celery import PlatformTask, TenantTask
+from governance.models import Tenant
+from governance.schema import current_schema
+from rollouts import selectors
+from rollouts.errors import NotUnderWayError
+from rollouts.models import Evaluation, Gate, Rollout
+from rollouts.services import gates, rollouts
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_evaluation() -> None:
+    """Queue one task for each organisation that is not suspended: what breaks in one stays there."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        evaluate_tenant.delay(schema_name=schema_name)
+
+
+@shared_task(base=TenantTask)
+def evaluate_tenant() -> None:
+    """Begin the rollouts whose first day has come, and queue one task for each open gate that is due."""
+    now = timezone.now()
+    for rollout_id in selectors.rollouts_to_begin(now.date()):
+        begin.delay(rollout_id, schema_name=current_schema())
+    for gate_id in selectors.gates_due(now):
+        evaluate.delay(gate_id, schema_name=current_schema())
+
+
+@shared_task(base=TenantTask)
+def begin(rollout_id: int) -> None:
+    rollout = Rollout.objects.filter(pk=rollout_id).first()
+    if rollout is None:
+        logger.info("rollout.missing", extra={"rollout": rollout_id})
+        return
+    try:
+        rollouts.begin_rollout(rollout=rollout, actor=None)
+    except NotUnderWayError:  # a person, or this task's other run, was quicker
+        logger.info("rollout.begun_before", extra={"rollout": rollout_id})
+
+
+@shared_task(base=TenantTask)
+def evaluate(gate_id: int) -> None:
+    """Harmless when it runs twice: under the lock, a gate that was just evaluated is not due."""
+    gate = Gate.objects.filter(pk=gate_id).first()
+    if gate is None:
+        logger.info("gate.missing", extra={"gate": gate_id})
+        return
+    gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.SCHEDULE, only_when_due=True)

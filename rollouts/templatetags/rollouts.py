@@ -1,0 +1,38 @@
+"""Rules and digests, written the same way on every page of the rollouts."""
+
+from __future__ import annotations
+
+from django import template
+
+from rollouts import plans, signing, wording
+from rollouts.models import Criterion
+
+register = template.Library()
+
+
+@register.filter
+def planned_rule(criterion: plans.Criterion) -> str:
+    """`< 30 ms over 28 days, from 500 observations`"""
+    rule = criterion.rule
+    if rule is None:
+        return ""
+    text = f"{wording.rule(rule.operator, rule.threshold, rule.unit)} over {wording.window(rule.window_hours)}"
+    if rule.minimum_sample:
+        text += f", from {rule.minimum_sample:,} observations"
+    return text + (f", for {wording.window(rule.sustain_hours)} on end" if rule.sustain_hours else "")
+
+
+@register.filter
+def bound_rule(criterion: Criterion) -> str:
+    """`< 50 ms`, of a criterion that is measured."""
+    return wording.rule(criterion.operator, criterion.threshold, criterion.unit)
+
+
+@register.filter
+def short(digest: str) -> str:
+    return wording.short(digest)
+
+
+@register.filter
+def role_label(role: str) -> str:
+    return signing.label(role)

@@ -1,0 +1,38 @@
+"""Pages of the Release area that are about rollouts."""
+
+from django.urls import path
+
+from rollouts.views import gates, plans, rollouts
+
+_ROLLOUT = "release/rollouts/<slug:slug>/"
+_GATE = f"{_ROLLOUT}gates/<int:number>/"
+_CRITERION = f"{_GATE}criteria/<slug:key>/"
+
+urlpatterns = [
+    path("release/rollouts/", rollouts.rollout_list, name="rollout-list"),
+    path("release/rollouts/new/", rollouts.rollout_new, name="rollout-new"),
+    path(_ROLLOUT, rollouts.rollout_detail, name="rollout-detail"),
+    path(f"{_ROLLOUT}begin/", rollouts.rollout_begin, name="rollout-begin"),
+    path(f"{_ROLLOUT}pause/", rollouts.rollout_pause, name="rollout-pause"),
+    path(f"{_ROLLOUT}resume/", rollouts.rollout_resume, name="rollout-resume"),
+    path(f"{_ROLLOUT}roll-back/", rollouts.rollout_roll_back, name="rollout-roll-back"),
+    path(f"{_ROLLOUT}rollbacks/<int:pk>/finish/", rollouts.rollback_finish, name="rollback-finish"),
+    path(f"{_ROLLOUT}log/", rollouts.rollout_log, name="rollout-log"),
+    path(f"{_ROLLOUT}log.md", rollouts.rollout_log_markdown, name="rollout-log-markdown"),
+    path(_GATE, gates.gate_detail, name="gate-detail"),
+    path(f"{_GATE}evaluate/", gates.gate_evaluate, name="gate-evaluate"),
+    path(f"{_GATE}sign/", gates.gate_sign, name="gate-sign"),
+    path(f"{_GATE}reopen/", gates.gate_reopen, name="gate-reopen"),
+    path(f"{_GATE}evidence/", gates.evaluation_list, name="evaluation-list"),
+    path(f"{_GATE}evidence/<slug:digest>/", gates.evidence, name="gate-evidence"),
+    path(_CRITERION, gates.criterion_detail, name="criterion-detail"),
+    path(f"{_CRITERION}attest/", gates.criterion_attest, name="criterion-attest"),
+    path(f"{_CRITERION}waive/", gates.criterion_waive, name="criterion-waive"),
+    path(f"{_CRITERION}waivers/<int:pk>/decide/", gates.waiver_decide, name="waiver-decide"),
+    path(f"{_CRITERION}waivers/<int:pk>/end/", gates.waiver_end, name="waiver-end"),
+    path(f"{_CRITERION}attestations/<int:pk>/file/", gates.attestation_file, name="attestation-file"),
+    path("release/gates/", gates.gate_list, name="gate-list"),
+    path("release/plans/", plans.plan_list, name="plan-list"),
+    path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
+    path("release/metrics/", plans.metric_list, name="metric-list"),
+]

@@ -1,0 +1,131 @@
+"""Rollouts for tests: a small plan of two phases, metrics whose readings a test sets, and people who sign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from governance import metrics
+from governance.metrics import Metric, Reading, Window
+from governance.models import Membership, Tenant, User
+from rollouts import plans
+from rollouts.models import Criterion, Evaluation, Gate, Rollout
+from rollouts.services import attestations, gates, rollouts, signatures
+
+PLAN_YAML = """
+key: two-steps
+version: 1
+title: Two steps
+summary: A plan for tests.
+source: Nobody's
+phases:
+  - key: pilot
+    title: Pilot
+    lane: pilot
+    duration: 2 weeks
+    duration_days: 14
+    audience: Five projects
+    focus: Learn
+    scope: [{included: Everything small}]
+    rollback: {steps: [Switch it off], rto: under an hour, rto_minutes: 60}
+    gate:
+      title: Pilot → Everybody
+      roles: [product, engineering]
+      criteria:
+        - {key: overhead, title: Overhead, quote: Overhead under 50 ms, origin: gate, role: engineering, rule: {metric: test.overhead, operator: "<", threshold: 50, unit: ms, window_hours: 168}}
+        - {key: coverage, title: Coverage, quote: Coverage above 90%, origin: success, role: engineering, rule: {metric: test.coverage, operator: ">", threshold: 90, unit: "%", window_hours: 24, minimum_sample: 50}}
+        - {key: feedback, title: Feedback settled, quote: Feedback settled, origin: success, role: product, evidence: The list}
+        - {key: audit, title: Security audit, quote: Audit passed, origin: gate, role: security, severity: security, evidence: The report}
+  - key: everybody
+    title: Everybody
+    lane: general
+    duration: 4 weeks
+    duration_days: 28
+    audience: Everybody
+    focus: Grow
+    scope: [{included: Everything}]
+    rollback: {steps: [Switch it off], rto: under two hours, rto_minutes: 120}
+    gate:
+      title: Everybody → Finished
+      roles: [product]
+      criteria:
+        - {key: overhead, title: Overhead, quote: Overhead under 50 ms, origin: gate, role: engineering, rule: {metric: test.overhead, operator: "<", threshold: 50, unit: ms, window_hours: 168}}
+"""
+GOOD_OVERHEAD = Reading(12.0, sample=4000, low=11.0, high=13.0, statistics={"p99": 12})
+BAD_OVERHEAD = Reading(53.8, sample=4000, low=51.9, high=55.6)
+GOOD_COVERAGE = Reading(99.0, sample=950, low=98.1, high=99.5, statistics={"attributed": 941, "all": 950})
+
+
+@dataclass
+class Board:
+    """What the test metrics read. A value that is an exception is raised."""
+
+    readings: dict[str, Reading | Exception] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
+
+    def read(self, key: str, window: Window) -> Reading:
+        self.windows.append(window)
+        found = self.readings[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@contextmanager
+def test_metrics() -> Iterator[Board]:
+    """Registers test.overhead (ms) and test.coverage (%), both good, and takes them away again."""
+    board = Board({"test.overhead": GOOD_OVERHEAD, "test.coverage": GOOD_COVERAGE})
+    registry: dict[str, Metric] = metrics._metrics
+    before = dict(registry)
+    metrics.register(Metric("test.overhead", "Overhead", "ms", "lower", 100, lambda window: board.read("test.overhead", window), "For tests."))
+    metrics.register(Metric("test.coverage", "Coverage", "%", "higher", 10, lambda window: board.read("test.coverage", window), "For tests."))
+    try:
+        yield board
+    finally:
+        registry.clear()
+        registry.update(before)
+
+
+@contextmanager
+def shipped_plan(text: str = PLAN_YAML) -> Iterator[plans.Plan]:
+    """A further plan in the library."""
+    plan = plans.parse(text)
+    library = plans._library()
+    library[plan.key] = plan
+    try:
+        yield plan
+    finally:
+        library.pop(plan.key, None)
+
+
+def membership(user: User, tenant: Tenant) -> Membership:
+    return Membership.objects.get(user=user, tenant=tenant)
+
+
+def make_rollout(*, owner: User, slug: str = "small", plan_key: str = "two-steps", **values: Any) -> Rollout:
+    return rollouts.start_rollout(plan_key=plan_key, slug=slug, name=values.pop("name", slug.title()), owner=owner, actor=owner, **values)
+
+
+def gate_of(rollout: Rollout, number: int = 1) -> Gate:
+    return Gate.objects.select_related("rollout", "phase", "latest").get(rollout=rollout, number=number)
+
+
+def evaluate(gate: Gate, **values: Any) -> Evaluation:
+    evaluation = gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.PERSON, **values)
+    assert evaluation is not None
+    return evaluation
+
+
+def attest_all(gate: Gate, *people: Membership, met: bool = True, **values: Any) -> None:
+    """Every attestation of the gate, each by the first of the people who holds its role."""
+    from rollouts import signing
+
+    for criterion in Criterion.objects.filter(gate=gate, kind="attestation"):
+        person = next(person for person in people if criterion.role in signing.held_by(person.roles))
+        attestations.attest(criterion=criterion, met=met, note_text="Seen.", person=person, **values)
+
+
+def go(gate: Gate, role: str, person: Membership, **values: Any) -> Any:
+    return signatures.sign(gate=gate, role=role, decision="go", digest=gate_of(gate.rollout, gate.number).latest.digest, person=person, comment="Looks right.", **values)  # type: ignore[union-attr]
