@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from catalog.models import Project, VirtualKey
 from costs.models import PriceEntry, TokenClass
 from costs.services import ingest
 from gateway.contract.events import INBOX_COLUMNS
@@ -66,3 +67,9 @@ def prices(user: User, *, input: str = "1.00", output: str = "4.00", **series: A
     """Input and output prices of one model."""
     price(user, TokenClass.INPUT, input, **series)
     price(user, TokenClass.OUTPUT, output, **series)
+
+
+def key(owner: User, *, project: str = "checkout") -> VirtualKey:
+    """A key of a person, with its project."""
+    found, _ = Project.objects.get_or_create(slug=project, defaults={"name": project.title(), "owner": owner, "cost_centre": "CC-7"})
+    return VirtualKey.objects.create(name=f"{owner.name}'s key", project=found, owner=owner, digest="0" * 64, expires_at=timezone.now() + timedelta(days=30))

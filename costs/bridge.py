@@ -1,0 +1,175 @@
+"""Why a bill and our figures differ: causes that sum to the difference exactly, without one division.
+
+For a key with price P per token, bill amount B over Qb tokens, and our A over Qt tokens (Qu of them unpriced):
+    quantity  P·(Qb − Qt)     tokens that only one side has
+    unpriced  P·Qu            our tokens that had no price
+    price     V − P·Qb  +  P·(Qt − Qu) − A      the bill's unit price (V is quantity times it), or a book that changed meanwhile
+    rest      B − V           rounding of the bill's rows, a commitment, or unexplained
+and quantity + unpriced + price + rest = B − A for any figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
+
+CENT = Decimal("0.01")
+_EXACT = Context(prec=80)
+
+CAUSES = {
+    "missing_calls": "Calls that we did not see",
+    "bill_only": "Only on the bill",
+    "price": "Price differs from our book",
+    "unpriced": "Calls without a price",
+    "commitment": "Commitment",
+    "extra_calls": "Calls that the bill does not have",
+    "telemetry_only": "Only in our telemetry",
+    "rounding": "Rounding",
+    "unexplained": "Unexplained",
+}
+
+
+@dataclass(frozen=True)
+class BillSide:
+    """What the bill says about one key."""
+
+    amount: Decimal
+    tokens: Decimal | None
+    """None when some row does not count tokens."""
+    listed: Decimal | None
+    """Tokens times the rows' own unit prices; None when some row gives none."""
+    rows: int = 1
+    commitment: Decimal = Decimal()
+    """Of `amount - listed`, what rows under a commitment differ by."""
+
+
+@dataclass(frozen=True)
+class OurSide:
+    """What our telemetry says about the same key."""
+
+    amount: Decimal
+    tokens: int
+    unpriced_tokens: int = 0
+    calls: int = 0
+
+
+def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None) -> dict[str, Decimal]:
+    """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book."""
+    with localcontext(_EXACT):
+        if bill is None:
+            assert ours is not None
+            return _without_zeros({"telemetry_only": -ours.amount})
+        if ours is None or ours.tokens == 0:
+            return _without_zeros({"bill_only": bill.amount - (ours.amount if ours else 0)})
+        if price is None:
+            return _without_zeros({"unpriced": bill.amount - ours.amount})
+        if bill.tokens is None:
+            return _without_zeros({"unexplained": bill.amount - ours.amount})
+        quantity = price * (bill.tokens - ours.tokens)
+        causes = {
+            "missing_calls" if quantity > 0 else "extra_calls": quantity,
+            "unpriced": price * ours.unpriced_tokens,
+            "price": price * (ours.tokens - ours.unpriced_tokens) - ours.amount,
+        }
+        tolerance = CENT / 2 * bill.rows  # each row may have been rounded to the cent
+        if bill.listed is None:
+            rest = bill.amount - price * bill.tokens
+            name = "rounding" if abs(rest) <= tolerance else "price"
+        else:
+            causes["price"] += bill.listed - price * bill.tokens
+            causes["commitment"] = bill.commitment
+            rest = bill.amount - bill.listed - bill.commitment
+            name = "rounding" if abs(rest) <= tolerance else "unexplained"
+        causes[name] = causes.get(name, Decimal()) + rest
+        return _without_zeros(causes)
+
+
+def _without_zeros(causes: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {name: amount for name, amount in causes.items() if amount}
+
+
+def total(lines: Iterable[Mapping[str, Decimal]], rows: int) -> dict[str, Decimal]:
+    """Causes of all keys together, in the order of CAUSES.
+
+    Rounding that exceeds what rounding can be is unexplained. Source of the limit: FOCUS 1.4, Invoice Detail BilledCost, tolerance
+    max(100 x subunit, 0.5 x sqrt(rows) x subunit).
+    """
+    with localcontext(_EXACT):
+        sums: dict[str, Decimal] = dict.fromkeys(CAUSES, Decimal())
+        for causes in lines:
+            for name, amount in causes.items():
+                sums[name] += amount
+        limit = max(100 * CENT, Decimal(math.isqrt(rows)) * CENT / 2)
+        if abs(sums["rounding"]) > limit:
+            sums["unexplained"] += sums["rounding"]
+            sums["rounding"] = Decimal()
+        return _without_zeros(sums)
+
+
+def to_cents(amounts: Sequence[Decimal], whole: Decimal) -> list[Decimal]:
+    """Amounts in cents that sum to `whole` (in cents): largest remainder, earlier entries first on a tie."""
+    with localcontext(_EXACT):
+        floors = [amount.quantize(CENT, ROUND_FLOOR) for amount in amounts]
+        missing = int((whole - sum(floors, Decimal())) / CENT)
+        remainders = [amount - floor for amount, floor in zip(amounts, floors, strict=True)]
+        order = sorted(range(len(amounts)), key=lambda index: (-remainders[index], index))
+        while missing and order:
+            step = 1 if missing > 0 else -1
+            for index in order if step > 0 else reversed(order):
+                if not missing:
+                    break
+                floors[index] += step * CENT
+                missing -= step
+        return floors
+
+
+def cents(amount: Decimal) -> Decimal:
+    return amount.quantize(CENT, ROUND_HALF_EVEN, context=_EXACT)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the bridge on a scale of 0 to 1000; it starts where the one above ended."""
+
+    x: float
+    width: float
+    starts: float
+    ends: float
+    adds: bool
+
+
+def bars(steps: Sequence[Decimal]) -> tuple[list[Bar], list[tuple[float, Decimal]]]:
+    """The bars of a bridge and its ticks (position 0 to 100, amount)."""
+    edges, running = [Decimal()], Decimal()
+    for step in steps:
+        running += step
+        edges.append(running)
+    low, high = min(edges), max(edges)
+    span = high - low or Decimal(1)
+
+    def at(value: Decimal) -> float:
+        return float((value - low) / span * 1000)
+
+    shapes = []
+    for before, after in zip(edges, edges[1:], strict=False):
+        left = at(min(before, after))
+        width = max(at(max(before, after)) - left, 3.0)
+        shapes.append(Bar(min(left, 997.0), width, at(before), at(after), after >= before))
+    return shapes, [(at(value) / 10, value) for value in _ticks(low, high)]
+
+
+def _ticks(low: Decimal, high: Decimal) -> list[Decimal]:
+    """Three to five round amounts within the span."""
+    span = high - low
+    if not span:
+        return [low]
+    step = Decimal(10) ** (span.adjusted())
+    for factor in (Decimal("0.2"), Decimal("0.5"), Decimal(1), Decimal(2)):
+        if span / (step * factor) <= 5:
+            step *= factor
+            break
+    first = (low / step).to_integral_value(ROUND_FLOOR) * step
+    ticks = [first + step * n for n in range(8)]
+    return [tick for tick in ticks if low <= tick <= high]

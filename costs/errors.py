@@ -1,0 +1,37 @@
+"""The ways this app says no.
+
+DomainError
+├── PriceValueError          not a price
+├── PriceExistsError         an entry of the series begins at that very time
+├── BillFormatError          the file is not a FOCUS bill that can be read
+├── BillTooLargeError        more than one upload may hold
+└── NothingToReconcileError  no bill for the period
+"""
+
+from __future__ import annotations
+
+from governance.errors import DomainError
+
+
+class PriceValueError(DomainError):
+    code = "invalid_price"
+    status = 400
+
+
+class PriceExistsError(DomainError):
+    code = "price_exists"
+
+
+class BillFormatError(DomainError):
+    code = "invalid_bill"
+    status = 400
+
+
+class BillTooLargeError(DomainError):
+    code = "bill_too_large"
+    status = 413
+
+
+class NothingToReconcileError(DomainError):
+    code = "no_bill"
+    status = 404

@@ -1,0 +1,28 @@
+"""What the catalog asks of this floor: `catalog.hooks.CostFigures`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from catalog.hooks import Price, Usage
+from costs import selectors
+from costs.models import TokenClass
+from costs.services import prices
+from governance.models import User
+
+
+class Figures:
+    """Registered in `costs.apps`."""
+
+    def current_prices(self) -> Mapping[tuple[str, str], Price]:
+        return selectors.current_prices()
+
+    def set_list_price(self, *, provider: str, model: str, price: Price, actor: User) -> None:
+        for token_class, amount in ((TokenClass.INPUT, price.input_per_million), (TokenClass.OUTPUT, price.output_per_million)):
+            prices.set_price(provider=provider, model=model, token_class=token_class, price=amount, actor=actor, source="Registration")
+
+    def usage_by_model(self, slugs: Iterable[str] | None = None) -> Mapping[str, Usage]:
+        return selectors.usage_by_model(slugs)
+
+    def usage_by_key(self, public_ids: Iterable[str]) -> Mapping[str, Usage]:
+        return selectors.usage_by_key(public_ids)

@@ -1,0 +1,357 @@
+"""Reading FOCUS cost and usage files: pure, row by row, in little memory.
+
+Columns and rules: FinOps Open Cost and Usage Specification 1.0 to 1.4, and the AI columns of the 1.5 draft. Providers fill files
+loosely (quotes, a byte-order mark, the word NULL, times without an offset), so reading is lenient in form and strict in
+figures: a cost that is not a plain decimal number rejects its row.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal, InvalidOperation
+from typing import BinaryIO
+
+from costs.errors import BillFormatError
+
+EXACT = Context(prec=60)
+REQUIRED = (
+    "BilledCost", "BillingCurrency", "BillingAccountId", "BillingPeriodStart", "BillingPeriodEnd", "ChargeCategory", "ChargePeriodStart", "ChargePeriodEnd",
+)
+CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
+LARGEST = Decimal(10) ** 15
+MOST_DECIMALS = 20
+LONGEST_FIELD = 131_072
+NAMES = {"account": 160, "provider": 160}
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?")
+_UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:[a-z]+\s+)?tokens?", re.IGNORECASE)
+_SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
+
+
+class RowError(ValueError):
+    """This row cannot be taken over."""
+
+    def __init__(self, message: str, column: str = "") -> None:
+        super().__init__(message)
+        self.message, self.column = message, column
+
+
+@dataclass(frozen=True)
+class Row:
+    """One charge, with what later steps need of it. Amounts are in `currency`; None is "not given"."""
+
+    line: int
+    values: Mapping[str, str]
+    """The columns that are given, as text."""
+    provider_name: str
+    account: str
+    currency: str
+    category: str
+    charge_class: str
+    charge_start: datetime
+    charge_end: datetime
+    billing_start: datetime
+    billed_cost: Decimal
+    effective_cost: Decimal
+    tokens: Decimal | None
+    token_class: str
+    listed_cost: Decimal | None
+    is_committed: bool
+    is_unused: bool
+    model_name: str
+    """As the bill says it, where it says so in a column of its own."""
+    texts: tuple[str, ...]
+    """Where a model's name may hide otherwise: SKU, meter, description."""
+    is_ai: bool
+
+    @property
+    def day(self) -> date | None:
+        """The UTC day of the charge; None when the charge period is longer than a day."""
+        start, end = self.charge_start.astimezone(UTC), self.charge_end.astimezone(UTC)
+        return start.date() if end - start <= timedelta(days=1) and (end - timedelta(microseconds=1)).date() == start.date() else None
+
+    @property
+    def month(self) -> date:
+        """First day of the month that it is compared in: of its usage, else of its invoice."""
+        start = self.charge_start if self.category == "Usage" else self.billing_start
+        return start.astimezone(UTC).date().replace(day=1)
+
+    def fingerprint(self, provider: str) -> str:
+        """The same for equal rows of one provider, whatever file or column order they come in."""
+        text = json.dumps([provider, sorted(self.values.items())], separators=(",", ":"), ensure_ascii=False)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that cannot be taken over, and why."""
+
+    line: int
+    column: str
+    message: str
+    text: str
+    billed_cost: Decimal | None
+    """Where at least the cost could be read."""
+
+
+class Reader:
+    """Opens a file and yields its rows. BillFormatError when it is not a FOCUS file at all."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        start = file.read(4)
+        file.seek(0)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise BillFormatError("The file is UTF-16. FOCUS files are UTF-8: save it as CSV UTF-8.", field="file")
+        if start[:4] == b"PAR1":
+            raise BillFormatError("Parquet files are not read yet. Export the bill as CSV.", field="file")
+        if start[:2] in (b"PK", b"\x1f\x8b"):
+            raise BillFormatError("The file is compressed. Unpack it first.", field="file")
+        # Undecodable bytes become lone surrogates, which reject their own row instead of the file.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        self._text = text
+        self._csv = csv.reader(text, strict=False)
+        csv.field_size_limit(LONGEST_FIELD)
+        try:
+            header = next(self._csv, [])
+        except csv.Error as error:
+            raise BillFormatError(f"The first line cannot be read: {error}.", field="file") from error
+        self.columns = [name.strip() for name in header]
+        self._check_header()
+        self.version = version(self.columns)
+
+    def detach(self) -> None:
+        """Give the underlying file back open."""
+        self._text.detach()
+
+    def _check_header(self) -> None:
+        missing = [name for name in REQUIRED if name not in self.columns]
+        if not missing:
+            repeated = sorted({name for name in self.columns if self.columns.count(name) > 1})
+            if repeated:
+                raise BillFormatError(f"The column {repeated[0]} stands twice in the first line.", field="file")
+            return
+        only = self.columns[0] if len(self.columns) == 1 else ""
+        for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if delimiter in only:
+                raise BillFormatError(f"The columns are separated by {name}. FOCUS files use commas.", field="file")
+        if len(missing) == len(REQUIRED):
+            raise BillFormatError("This is not a FOCUS file: its first line names none of the columns that every version has.", field="file")
+        raise BillFormatError(f"The file lacks columns that every FOCUS version has: {', '.join(missing)}.", field="file")
+
+    def __iter__(self) -> Iterator[Row | Rejected]:
+        while True:
+            try:
+                cells = next(self._csv)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Rejected(self._csv.line_num, "", f"The line cannot be read: {error}.", "", None)
+                continue
+            if not cells:
+                continue
+            line = self._csv.line_num
+            try:
+                yield self._row(line, cells)
+            except RowError as error:
+                yield Rejected(line, error.column, error.message, _safe(",".join(cells))[:500], self._cost(cells))
+
+    def _row(self, line: int, cells: list[str]) -> Row:
+        if len(cells) != len(self.columns):
+            raise RowError(f"The row has {len(cells)} columns, the first line {len(self.columns)}.")
+        values: dict[str, str] = {}
+        for name, cell in zip(self.columns, cells, strict=True):
+            value = cell.strip()
+            if value and value.upper() != "NULL":
+                values[name] = value
+                if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+                    raise RowError("Contains bytes that are not text.", name)
+        return parse(line, values)
+
+    def _cost(self, cells: list[str]) -> Decimal | None:
+        """The cost of a rejected row, so that sums still add up."""
+        at = self.columns.index("BilledCost")
+        try:
+            return number({"BilledCost": cells[at].strip()}, "BilledCost") if at < len(cells) and len(cells) == len(self.columns) else None
+        except RowError:
+            return None
+
+
+def version(columns: list[str]) -> str:
+    """The FOCUS version that a set of columns belongs to. Files do not state it."""
+    present = set(columns)
+    if present & {"ConsumerId", "PrincipalId", "CredentialId", "CredentialDetails", "RequesterDetails"}:
+        return "1.5 draft"
+    if "ServiceProviderName" in present:
+        return "1.3" if "ProviderName" in present or "PublisherName" in present else "1.4"
+    if present & {"InvoiceId", "PricingCurrency", "BillingAccountType", "SubAccountType"}:
+        return "1.2"
+    if present & {"SkuMeter", "SkuPriceDetails", "ServiceSubcategory", "CapacityReservationId", "CommitmentDiscountQuantity"}:
+        return "1.1"
+    return "1.0"
+
+
+def parse(line: int, values: Mapping[str, str]) -> Row:
+    """One row from its given columns. RowError says which column is wrong."""
+    for name in REQUIRED:
+        if name not in values:
+            raise RowError("Is empty.", name)
+    billed = number(values, "BilledCost")
+    assert billed is not None
+    effective = number(values, "EffectiveCost")
+    category = values["ChargeCategory"]
+    if category not in CATEGORIES:
+        raise RowError(f"{category[:40]} is not one of {', '.join(CATEGORIES)}.", "ChargeCategory")
+    start, end = moment(values, "ChargePeriodStart"), moment(values, "ChargePeriodEnd")
+    if end <= start:
+        raise RowError("Ends before it begins.", "ChargePeriodEnd")
+    currency = values["BillingCurrency"]
+    if not re.fullmatch(r"[A-Z]{3,8}", currency):
+        raise RowError("Is not a currency code.", "BillingCurrency")
+    provider_name = values.get("ServiceProviderName") or values.get("ProviderName") or values.get("InvoiceIssuerName") or values.get("InvoiceIssuer") or ""
+    for column, value, longest in (("BillingAccountId", values["BillingAccountId"], NAMES["account"]), ("ServiceProviderName", provider_name, NAMES["provider"])):
+        if len(value) > longest:
+            raise RowError(f"Is longer than {longest} characters.", column)
+    details = _details(values.get("SkuPriceDetails"))
+    texts = tuple(values.get(name, "") for name in ("SkuMeter", "SkuId", "SkuPriceId", "ChargeDescription"))
+    tokens, block = quantity(values)
+    token_class = classify(details, texts, tokens is not None)
+    return Row(
+        line=line, values=values, provider_name=provider_name, account=values["BillingAccountId"], currency=currency, category=category,
+        charge_class=values.get("ChargeClass", "")[:24], charge_start=start, charge_end=end, billing_start=moment(values, "BillingPeriodStart"), billed_cost=billed,
+        effective_cost=billed if effective is None else effective, tokens=tokens, token_class=token_class, listed_cost=_listed(values, tokens, block),
+        is_committed=values.get("PricingCategory") == "Committed" or values.get("CommitmentDiscountStatus") == "Used",
+        is_unused=values.get("CommitmentDiscountStatus") == "Unused",
+        model_name=str(details.get("ModelId") or details.get("x_ModelId") or details.get("ModelName") or "")[:160], texts=texts,
+        is_ai=bool(token_class) or values.get("ServiceSubcategory") == "Generative AI",
+    )
+
+
+def number(values: Mapping[str, str], name: str) -> Decimal | None:
+    """A decimal column; None when it is not given."""
+    text = values.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise RowError(f"{_safe(text)[:40]} is not a decimal number.", name)
+    try:
+        value = EXACT.create_decimal(text)
+    except InvalidOperation as error:
+        raise RowError("Is not a decimal number.", name) from error
+    if abs(value) >= LARGEST:
+        raise RowError("Is out of range.", name)
+    exponent = value.normalize(EXACT).as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > MOST_DECIMALS:
+        raise RowError(f"Has more than {MOST_DECIMALS} decimals.", name)
+    return value
+
+
+def moment(values: Mapping[str, str], name: str) -> datetime:
+    """A time; without an offset it is UTC, as the specification says."""
+    text = values.get(name, "")
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RowError(f"{_safe(text)[:40]} is not an ISO 8601 time.", name) from error
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    if not 2000 <= at.year <= 2100:
+        raise RowError("Is out of range.", name)
+    return at.astimezone(UTC)
+
+
+def quantity(values: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None]:
+    """Tokens of a row and how many tokens its pricing unit has; None for what is not counted in tokens."""
+    block = _block(values.get("PricingUnit", ""))
+    consumed = number(values, "ConsumedQuantity") if _block(values.get("ConsumedUnit", "")) is not None else None
+    if consumed is not None:
+        return EXACT.multiply(consumed, _block(values["ConsumedUnit"]) or Decimal(1)), block
+    priced = number(values, "PricingQuantity")
+    return (EXACT.multiply(priced, block) if priced is not None and block is not None else None), block
+
+
+def _block(unit: str) -> Decimal | None:
+    """Tokens in a unit: 1 for `Tokens`, 1,000,000 for `1000000 Tokens` or `1M Tokens`; None for other units."""
+    found = _UNIT.fullmatch(unit.strip())
+    if not found or "hour" in unit.lower():
+        return None
+    count = (found["count"] or "1").replace(",", "").replace("_", "")
+    try:
+        return Decimal(count) * _SCALES[(found["scale"] or "").lower()]
+    except InvalidOperation:
+        return None
+
+
+def _listed(values: Mapping[str, str], tokens: Decimal | None, block: Decimal | None) -> Decimal | None:
+    """Quantity times the row's own unit price: what the row says it should cost."""
+    price = number(values, "ContractedUnitPrice")
+    price = number(values, "ListUnitPrice") if price is None else price
+    if price is None:
+        return None
+    if tokens is not None and block:
+        return EXACT.divide(EXACT.multiply(tokens, price), block)
+    priced = number(values, "PricingQuantity")
+    return None if priced is None else EXACT.multiply(priced, price)
+
+
+def _details(text: str | None) -> dict[str, object]:
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_tokens: bool) -> str:
+    """The token class of a row, from the AI keys of the price details or from the words of meter, SKU and description."""
+    direction, action = str(details.get("TokenDirection", "")).lower(), str(details.get("TokenCacheAction", "")).lower()
+    if direction == "output":
+        return "output"
+    if direction == "input":
+        return {"read": "cached_input", "write": "cache_write"}.get(action, "input")
+    for text in texts:
+        words = re.sub(r"[^a-z0-9]+", " ", text.lower())
+        if not counts_tokens and "token" not in words:
+            continue
+        if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(write|writes|creation|written)\b", words):
+            return "cache_write"
+        if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(read|reads|hit|input|inp|cached)\b", words):
+            return "cached_input"
+        if re.search(r"\b(output|outp|outputs|completion|completions|generated)\b", words):
+            return "output"
+        if re.search(r"\b(input|inp|inputs|prompt|prompts|embedding|embeddings)\b", words):
+            return "input"
+    return ""
+
+
+def normal(name: str) -> str:
+    """For comparing names of models: `GPT 4o (0513)` and `gpt-4o-0513` are the same."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def find_model(row: Row, known: Mapping[str, str]) -> str:
+    """Our slug for the row's model. `known` maps normalised names to slugs; an unknown model keeps the bill's name."""
+    if row.model_name:
+        return known.get(normal(row.model_name), row.model_name)
+    best = ""
+    for text in row.texts:
+        padded = f"-{normal(text)}-"
+        for name in known:
+            if f"-{name}-" in padded and len(name) > len(best):
+                best = name
+    if best:
+        return known[best]
+    sku = row.values.get("SkuId", "")
+    return re.sub(r"[-_ .](cached?[-_ ])?(read|write|input|output)([-_ ]tokens?)?$", "", sku, flags=re.IGNORECASE)[:160] if row.is_ai else ""
+
+
+def _safe(text: str) -> str:
+    """Text that a database and a page can hold."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\\0")

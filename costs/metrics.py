@@ -1,0 +1,101 @@
+"""Figures of this floor for gates, SLOs and rollback rules. Each reads rollups over whole hours of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import Q, Sum
+
+from costs import sketch
+from costs.models import LatencyHour, Reconciliation, Revision, UsageHour
+from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
+
+
+def _hours(window: Window) -> Q:
+    """Hours that begin within the window; the hour in which the window starts counts as a whole."""
+    start: datetime = window.start.replace(minute=0, second=0, microsecond=0)
+    return Q(hour__gte=start, hour__lt=window.end)
+
+
+def _share(part: int, whole: int, names: tuple[str, str]) -> Reading:
+    if whole == 0:
+        return NO_DATA
+    low, high = wilson(part, whole)
+    return Reading(100 * part / whole, whole, low, high, {names[0]: part, names[1]: whole})
+
+
+def coverage(window: Window) -> Reading:
+    figures = UsageHour.objects.filter(_hours(window)).exclude(outcome="refused").aggregate(n=Sum("calls", default=0), untagged=Sum("untagged_calls", default=0))
+    return _share(figures["n"] - figures["untagged"], figures["n"], ("attributed", "all"))
+
+
+def error_rate(window: Window) -> Reading:
+    figures = UsageHour.objects.filter(_hours(window)).exclude(outcome="refused").aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
+    return _share(figures["failed"], figures["n"], ("failed", "all"))
+
+
+def _percentile(window: Window, measure: str, q: float, unit_us: float) -> Reading:
+    rows = LatencyHour.objects.filter(_hours(window), measure=measure).values_list("bucket").annotate(n=Sum("count"))
+    counts: Mapping[int, int] = dict(rows)
+    total = sum(counts.values())
+    value = sketch.quantile(counts, q)
+    if value is None:
+        return NO_DATA
+    # Order statistics: the ranks between which the quantile lies with 95% confidence (normal approximation of the binomial).
+    spread = 1.959964 * (total * q * (1 - q)) ** 0.5
+    low = sketch.quantile(counts, max(0.0, (total * q - spread) / total))
+    high = sketch.quantile(counts, min(1.0, (total * q + spread) / total))
+    assert low is not None and high is not None
+    statistics: dict[str, float | int | str] = {f"bucket_{bucket}": count for bucket, count in sorted(counts.items())}
+    return Reading(value / unit_us, total, low / unit_us, high / unit_us, statistics)
+
+
+def attribution_latency(window: Window) -> Reading:
+    return _percentile(window, LatencyHour.Measure.ATTRIBUTION, 0.95, 1e6)
+
+
+def overhead(window: Window) -> Reading:
+    return _percentile(window, LatencyHour.Measure.OVERHEAD, 0.99, 1e3)
+
+
+def variance(window: Window) -> Reading:
+    """Over the months that lie in the window or end in it: the sum of all bills against the sum of telemetry."""
+    first = (window.start - timedelta(seconds=1)).date().replace(day=1)
+    series = Reconciliation.objects.filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1), latest__isnull=False)
+    revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
+    bill = sum((revision.bill for revision in revisions), Decimal())
+    apart = sum((abs(revision.variance) for revision in revisions), Decimal())
+    if not revisions or not bill:
+        return NO_DATA
+    rows = sum(revision.bill_rows for revision in revisions)
+    return Reading(float(apart / bill * 100), rows, statistics={"apart_usd": str(apart), "bill_usd": str(bill), "revisions": len(revisions)})
+
+
+def active_projects(window: Window) -> Reading:
+    served = UsageHour.objects.filter(_hours(window)).exclude(outcome="refused")
+    calls = served.aggregate(n=Sum("calls", default=0))["n"]
+    if calls == 0:
+        return NO_DATA
+    count = served.exclude(project="").values("project").distinct().count()
+    return Reading(float(count), calls, statistics={"projects": count, "calls": calls})
+
+
+def calls(window: Window) -> Reading:
+    figures = UsageHour.objects.filter(_hours(window)).aggregate(n=Sum("calls", default=0), refused=Sum("calls", filter=Q(outcome="refused"), default=0))
+    if figures["n"] == 0:
+        return NO_DATA
+    return Reading(float(figures["n"] - figures["refused"]), figures["n"], statistics={"calls": figures["n"], "refused": figures["refused"]})
+
+
+register(Metric("attribution.coverage", "Attribution coverage", "%", "higher", 100, coverage, "Served calls whose project, key, model and agent are known."))
+register(Metric("attribution.latency_p95", "Attribution latency, P95", "s", "lower", 100, attribution_latency, "From the end of a call until it is in the figures."))
+register(Metric("gateway.overhead_p99", "Gateway overhead, P99", "ms", "lower", 500, overhead, "Time that a call spends inside the gateway itself."))
+register(Metric("gateway.error_rate", "Failed calls", "%", "lower", 100, error_rate, "Calls that were not refused and did not succeed."))
+register(Metric(
+    "reconciliation.variance", "Variance against the bill", "%", "lower", 1, variance,
+    "Absolute difference between providers' bills and telemetry, of the bills, over the months in the window.",
+))
+register(Metric("usage.active_projects", "Active projects", "count", "higher", 1, active_projects, "Projects with at least one served call."))
+register(Metric("usage.calls", "Served calls", "count", "higher", 1, calls, "Calls that were not refused."))

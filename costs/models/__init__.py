@@ -1,0 +1,11 @@
+from costs.models.bill import BillAlias, BillError, BillFile, BillRow
+from costs.models.event import Event
+from costs.models.inbox import Inbox, RejectedInbox
+from costs.models.price import PriceEntry, TokenClass
+from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision
+from costs.models.rollup import LatencyHour, TokenDay, UsageHour
+
+__all__ = [
+    "BillAlias", "BillError", "BillFile", "BillRow", "Event", "Inbox", "LatencyHour", "PriceEntry", "Reconciliation", "ReconciliationLine", "RejectedInbox",
+    "Revision", "TokenClass", "TokenDay", "UsageHour",
+]

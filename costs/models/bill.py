@@ -1,0 +1,150 @@
+"""What a provider says we owe: files as they came, and their rows."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from governance.models import User
+
+
+class BillFile(models.Model):
+    """One FOCUS file. Its counts obey accepted + duplicate + rejected = in; so do its sums, as far as a cost could be read."""
+
+    placement = "tenant"
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=200)
+    size_bytes = models.BigIntegerField()
+    path = models.CharField(max_length=300)
+    """In the default storage, below the tenant's schema name."""
+    provider = models.CharField(max_length=48, blank=True)
+    """Slug chosen at the upload; empty when each row's own provider name decided."""
+    focus_version = models.CharField(max_length=16)
+    uploaded_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    uploaded_at = models.DateTimeField()
+    rows_in = models.IntegerField()
+    rows_accepted = models.IntegerField()
+    rows_duplicate = models.IntegerField()
+    rows_rejected = models.IntegerField()
+    billed_in = models.DecimalField(max_digits=40, decimal_places=20)
+    """Sums of BilledCost."""
+    billed_accepted = models.DecimalField(max_digits=40, decimal_places=20)
+    billed_duplicate = models.DecimalField(max_digits=40, decimal_places=20)
+    billed_rejected = models.DecimalField(max_digits=40, decimal_places=20)
+    """Over rejected rows whose cost could be read."""
+
+    class Meta:
+        db_table = "bill_file"
+        ordering = ["-uploaded_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BillRow(models.Model):
+    """One accepted row. The same row in a later file is a duplicate; twice in one file it is two charges."""
+
+    placement = "tenant"
+
+    class Kind(models.TextChoices):
+        USAGE = "usage", "AI usage"
+        COMMITTED = "committed", "AI usage under a commitment"
+        UNUSED = "unused", "Unused commitment"
+        PURCHASE = "purchase", "Purchases and commitment fees"
+        CREDIT = "credit", "Credits"
+        TAX = "tax", "Tax"
+        ADJUSTMENT = "adjustment", "Adjustments"
+        OTHER_SERVICE = "other_service", "Other services"
+        OTHER_CURRENCY = "other_currency", "Other currencies"
+
+    COMPARED = (Kind.USAGE, Kind.COMMITTED)
+
+    class Grain(models.TextChoices):
+        DAY = "day", "Day"
+        MONTH = "month", "Month"
+
+    file = models.ForeignKey(BillFile, on_delete=models.PROTECT, related_name="rows")
+    line = models.IntegerField()
+    fingerprint = models.CharField(max_length=32)
+    """Over provider and all columns of the row, in a canonical form."""
+    occurrence = models.IntegerField()
+    """1 for the first of equal rows within a file, 2 for the second, …"""
+    provider = models.CharField(max_length=48)
+    provider_name = models.CharField(max_length=160)
+    """As the bill says it."""
+    account = models.CharField(max_length=160)
+    kind = models.CharField(max_length=16, choices=Kind)
+    charge_category = models.CharField(max_length=24)
+    charge_class = models.CharField(max_length=24, blank=True)
+    description = models.TextField(blank=True)
+    month = models.DateField()
+    """First day of the month that the row is compared in."""
+    day = models.DateField(null=True)
+    """UTC day of the usage; None when the charge period is longer than a day."""
+    charge_start = models.DateTimeField()
+    charge_end = models.DateTimeField()
+    model = models.CharField(max_length=160, blank=True)
+    """Our slug where it is known, else the name in the bill."""
+    token_class = models.CharField(max_length=16, blank=True)
+    tokens = models.DecimalField(max_digits=34, decimal_places=10, null=True)
+    billed_cost = models.DecimalField(max_digits=40, decimal_places=20)
+    effective_cost = models.DecimalField(max_digits=40, decimal_places=20)
+    currency = models.CharField(max_length=8)
+    listed_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    """Quantity times the row's own unit price, exact; None when one of them is not given."""
+    invoice_id = models.CharField(max_length=160, blank=True)
+    sku_id = models.CharField(max_length=200, blank=True)
+    meter = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        db_table = "bill_row"
+        constraints = [models.UniqueConstraint(fields=["fingerprint", "occurrence"], name="bill_row_once")]
+        indexes = [models.Index(fields=["provider", "month", "account"], name="bill_row_period")]
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}"
+
+
+class BillError(models.Model):
+    """Why a row was rejected."""
+
+    placement = "tenant"
+
+    file = models.ForeignKey(BillFile, on_delete=models.CASCADE, related_name="errors")
+    line = models.IntegerField()
+    column = models.CharField(max_length=64, blank=True)
+    message = models.CharField(max_length=300)
+    text = models.CharField(max_length=500)
+    """The row as it came, cut."""
+
+    class Meta:
+        db_table = "bill_error"
+        ordering = ["line"]
+        indexes = [models.Index(fields=["file", "line"], name="bill_error_line")]
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+class BillAlias(models.Model):
+    """What a bill calls one of our providers or models."""
+
+    placement = "tenant"
+
+    class Subject(models.TextChoices):
+        PROVIDER = "provider", "Provider"
+        MODEL = "model", "Model"
+
+    subject = models.CharField(max_length=8, choices=Subject)
+    provider = models.CharField(max_length=48, blank=True)
+    """For a model: the provider whose bills say it."""
+    theirs = models.CharField(max_length=160)
+    ours = models.CharField(max_length=80)
+
+    class Meta:
+        db_table = "bill_alias"
+        ordering = ["subject", "provider", "theirs"]
+        constraints = [models.UniqueConstraint(fields=["subject", "provider", "theirs"], name="bill_alias_once")]
+
+    def __str__(self) -> str:
+        return f"{self.theirs} is {self.ours}"

@@ -1,0 +1,91 @@
+"""One governed call, attributed and priced. Append-only; only an unpriced one gets its price later.
+
+The table is partitioned by month of `started_at` and made in `0002_event_partitions`; the services create the
+partitions. `(event_id, started_at)` is unique, which makes attribution exactly once.
+"""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class Event(models.Model):
+    placement = "tenant"
+
+    class Pricing(models.TextChoices):
+        PRICED = "priced", "Priced"
+        FREE = "free", "Nothing was used"
+        UNPRICED = "unpriced", "Unpriced"
+        UNMETERED = "unmetered", "Not priced by tokens"
+
+    event_id = models.UUIDField(primary_key=True)
+    kind = models.TextField()
+    started_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    attributed_at = models.DateTimeField()
+    duration_us = models.BigIntegerField()
+    overhead_us = models.BigIntegerField(null=True)
+    ttft_us = models.BigIntegerField(null=True)
+    request_id = models.TextField()
+    project = models.TextField()
+    """Slug; empty when it is not known. The same holds for the other names."""
+    cost_centre = models.TextField()
+    """The project's at the time of attribution."""
+    key_id = models.TextField()
+    agent = models.TextField()
+    model = models.TextField()
+    provider = models.TextField()
+    deployment = models.TextField()
+    upstream_model = models.TextField()
+    region = models.TextField()
+    status = models.TextField()
+    http_status = models.IntegerField()
+    error_code = models.TextField()
+    stream = models.BooleanField()
+    uncached_input_tokens = models.BigIntegerField(null=True)
+    """The four classes are disjoint; None when the usage is not known."""
+    cached_input_tokens = models.BigIntegerField(null=True)
+    cache_write_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    reasoning_tokens = models.BigIntegerField(null=True)
+    """Part of output_tokens."""
+    usage_source = models.TextField()
+    snapshot_version = models.BigIntegerField()
+    tags = models.JSONField()
+    steps = models.JSONField()
+    pricing = models.TextField(choices=Pricing)
+    cost = models.DecimalField(max_digits=30, decimal_places=14, null=True)
+    """USD, exact: a price with eight decimals per million tokens has fourteen per token."""
+    price_ids = ArrayField(models.BigIntegerField(null=True))
+    """Price entries used, in the order of `TokenClass`; NULL where the class was not used or has no price."""
+
+    class Meta:
+        db_table = "event"
+        managed = False
+        ordering = ["-started_at", "-event_id"]
+
+    def __str__(self) -> str:
+        return self.request_id
+
+    @property
+    def input_tokens(self) -> int | None:
+        """As the provider counts: cached ones included."""
+        parts = (self.uncached_input_tokens, self.cached_input_tokens, self.cache_write_tokens)
+        return None if all(part is None for part in parts) else sum(part or 0 for part in parts)
+
+    @property
+    def duration_ms(self) -> float:
+        return self.duration_us / 1000
+
+    @property
+    def overhead_ms(self) -> float | None:
+        return None if self.overhead_us is None else self.overhead_us / 1000
+
+    @property
+    def ttft_ms(self) -> float | None:
+        return None if self.ttft_us is None else self.ttft_us / 1000
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == "ok"

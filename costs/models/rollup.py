@@ -1,0 +1,106 @@
+"""What pages, metrics and reconciliation read instead of events. Changed only together with events, in one transaction.
+
+Empty text stands for "not known": an empty agent is an untagged call.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class UsageHour(models.Model):
+    """Calls of one hour (UTC, by start of the call) that agree in everything a page can group by."""
+
+    placement = "tenant"
+
+    class Outcome(models.TextChoices):
+        OK = "ok", "OK"
+        REFUSED = "refused", "Refused"
+        ERROR = "error", "Failed"
+
+    hour = models.DateTimeField()
+    project = models.TextField()
+    cost_centre = models.TextField()
+    agent = models.TextField()
+    model = models.TextField()
+    provider = models.TextField()
+    key_id = models.TextField()
+    kind = models.TextField()
+    outcome = models.CharField(max_length=8, choices=Outcome)
+    calls = models.BigIntegerField()
+    uncached_input_tokens = models.BigIntegerField()
+    cached_input_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+    """USD over the priced calls."""
+    unpriced_calls = models.BigIntegerField()
+    untagged_calls = models.BigIntegerField()
+    """Without project, key, model or agent."""
+    estimated_calls = models.BigIntegerField()
+    """Whose tokens the gateway had to estimate."""
+    duration_us = models.BigIntegerField()
+    last_event_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "usage_hour"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "project", "cost_centre", "agent", "model", "provider", "key_id", "kind", "outcome"], name="usage_hour_once"
+            )
+        ]
+        indexes = [models.Index(fields=["key_id", "hour"], name="usage_hour_key")]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}:00 {self.project} {self.model}"
+
+
+class TokenDay(models.Model):
+    """Tokens and money of one UTC day by provider, model and token class: the grain that a bill is compared at."""
+
+    placement = "tenant"
+
+    day = models.DateField()
+    provider = models.TextField()
+    model = models.TextField()
+    token_class = models.CharField(max_length=16)
+    calls = models.BigIntegerField()
+    """Calls that used the class; a call counts once in each class that it used."""
+    tokens = models.BigIntegerField()
+    unpriced_tokens = models.BigIntegerField()
+    """Of `tokens`, those of calls without a price."""
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+
+    class Meta:
+        db_table = "token_day"
+        constraints = [models.UniqueConstraint(fields=["provider", "day", "model", "token_class"], name="token_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.provider} {self.model} {self.token_class}"
+
+
+class LatencyHour(models.Model):
+    """One bucket of a mergeable histogram of durations; see `costs.sketch` for the buckets."""
+
+    placement = "tenant"
+
+    class Measure(models.TextChoices):
+        DURATION = "duration", "Whole call"
+        TTFT = "ttft", "First byte"
+        OVERHEAD = "overhead", "Inside the gateway"
+        ATTRIBUTION = "attribution", "From the end of the call to its attribution"
+
+    hour = models.DateTimeField()
+    measure = models.CharField(max_length=12, choices=Measure)
+    project = models.TextField()
+    model = models.TextField()
+    provider = models.TextField()
+    bucket = models.SmallIntegerField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "latency_hour"
+        constraints = [models.UniqueConstraint(fields=["measure", "hour", "model", "project", "provider", "bucket"], name="latency_hour_once")]
+
+    def __str__(self) -> str:
+        return f"{self.measure} {self.hour:%Y-%m-%d %H}:00 bucket {self.bucket}"

@@ -1,0 +1,70 @@
+"""What the costs floor adds to the frame: navigation, search, home pages. Importing registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from costs import periods, selectors
+from governance import home, navigation, search
+from governance.access import Permission
+from governance.models import Membership
+
+navigation.register(
+    navigation.Item("operate", "Costs", "Spend", "costs-spend", icon="chart-histogram", permission=Permission.VIEW_COSTS, order=10),
+    navigation.Item("operate", "Costs", "Requests", "costs-requests", icon="list-details", permission=Permission.VIEW_COSTS, order=20),
+    navigation.Item("operate", "Costs", "Reconciliation", "reconciliation-list", icon="receipt", permission=Permission.VIEW_COSTS, order=30),
+    navigation.Item("operate", "Costs", "Price book", "price-book", icon="tags", permission=Permission.VIEW_COSTS, order=40),
+    navigation.Item("build", "Use", "Requests", "requests", icon="list-details", permission=Permission.USE_GATEWAY, order=50),
+    navigation.Item("build", "Use", "My usage", "usage", icon="chart-histogram", permission=Permission.USE_GATEWAY, order=60),
+)
+
+
+def find_requests(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
+    """By the whole request id or event id: ids are pasted, not typed."""
+    condition = Q(request_id=query)
+    try:
+        condition |= Q(event_id=UUID(query))
+    except ValueError:
+        pass
+    for event in selectors.events_visible_to(membership).filter(condition).order_by("-started_at")[:limit]:
+        yield search.Hit(
+            event.request_id, f"{selectors.STATUSES.get(event.status, event.status)}, {event.model or 'no model'}, {event.started_at:%b %-d, %H:%M} UTC",
+            reverse("request-detail", args=[event.event_id]), icon="list-details",
+        )
+
+
+search.register(search.Source("Requests", Permission.VIEW, find_requests))
+
+
+def spend_panel(membership: Membership) -> dict[str, Any] | None:
+    """Spend of this month and what is doubtful about it."""
+    today = timezone.now().astimezone(UTC).date()
+    found = selectors.spend(periods.this_month(today), "project", {})
+    matched = selectors.latest_matched()
+    if found.is_empty and matched is None:
+        return None
+    return {
+        "spend": found, "matched": matched, "lines": found.lines[:5],
+        "doubtful": [revision for revision in selectors.doubtful_revisions(found.period.previous().first)],
+    }
+
+
+def errors_panel(membership: Membership) -> dict[str, Any] | None:
+    """The last failed calls with one's own keys, and what to do about each."""
+    events = list(selectors.events_visible_to(membership, own=True).exclude(status="ok").order_by("-started_at", "-event_id")[:5])
+    if not events:
+        return None
+    return {"rows": [(event, selectors.STATUSES.get(event.status, event.status), selectors.advice(event.error_code)) for event in events]}
+
+
+home.register(
+    home.Panel("operate", "costs/partials/spend_panel.html", Permission.VIEW_COSTS, spend_panel, order=40),
+    home.Panel("build", "costs/partials/errors_panel.html", Permission.USE_GATEWAY, errors_panel, order=40),
+)

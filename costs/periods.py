@@ -1,0 +1,73 @@
+"""The period of a page: whole UTC days from the URL, the present month without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+LONGEST = timedelta(days=400)
+
+
+@dataclass(frozen=True)
+class Period:
+    """Whole days, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def start(self) -> datetime:
+        return datetime.combine(self.first, time(), UTC)
+
+    @property
+    def end(self) -> datetime:
+        """The first moment after it."""
+        return datetime.combine(self.last + timedelta(days=1), time(), UTC)
+
+    @property
+    def days(self) -> list[date]:
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+    @property
+    def label(self) -> str:
+        """`Nov 1 – 20, 2026`."""
+        if self.first == self.last:
+            return f"{self.first:%b} {self.first.day}, {self.first.year}"
+        if (self.first.year, self.first.month) == (self.last.year, self.last.month):
+            return f"{self.first:%b} {self.first.day} – {self.last.day}, {self.last.year}"
+        year = "" if self.first.year == self.last.year else f", {self.first.year}"
+        return f"{self.first:%b} {self.first.day}{year} – {self.last:%b} {self.last.day}, {self.last.year}"
+
+    def previous(self) -> Period:
+        """As many days just before; for a part of one month, the same days of the month before."""
+        if self.first.day == 1 and (self.first.year, self.first.month) == (self.last.year, self.last.month):
+            end_of_previous = self.first - timedelta(days=1)
+            return Period(end_of_previous.replace(day=1), end_of_previous.replace(day=min(self.last.day, end_of_previous.day)))
+        length = self.last - self.first
+        return Period(self.first - timedelta(days=1) - length, self.first - timedelta(days=1))
+
+
+def parse_day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if 2000 <= day.year <= 2100 else None
+
+
+def this_month(today: date) -> Period:
+    return Period(today.replace(day=1), today)
+
+
+def from_query(query: Mapping[str, str], today: date) -> Period:
+    """`from` and `to` as ISO dates. What is missing, unreadable or in the wrong order falls back to the present month."""
+    month = this_month(today)
+    first, last = parse_day(query.get("from", "")), parse_day(query.get("to", ""))
+    if first is None and last is None:
+        return month
+    last = last or max(first or today, today)
+    first = first or last.replace(day=1)
+    if first > last or last - first > LONGEST:
+        return month
+    return Period(first, last)

@@ -1,0 +1,598 @@
+"""What may be seen of spend, calls, prices and bills, and how it is counted. Pages about money read rollups only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import TruncDay
+from django.utils import timezone
+
+from catalog.hooks import Price, Usage
+from catalog.models import Model, Project, Provider, VirtualKey
+from costs import bridge, sketch
+from costs.models import BillAlias, BillFile, BillRow, Event, Inbox, LatencyHour, PriceEntry, Reconciliation, Revision, TokenClass, UsageHour
+from costs.periods import Period
+from governance.access import Permission, permissions_of
+from governance.models import Membership, Tenant, User
+
+USAGE_DAYS = 30
+GROUPS = {"project": "Project", "model": "Model", "agent": "Agent", "key": "Key", "provider": "Provider", "cost_centre": "Cost centre"}
+_COLUMN = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
+FILTERS = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
+UNKNOWN = {"project": "No project", "model": "No model", "agent": "Untagged", "key": "No key", "provider": "Not routed", "cost_centre": "No cost centre"}
+NONE = "(none)"
+"""In a URL: the calls for which the dimension is not known."""
+
+_TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
+
+
+# Prices
+
+
+def current_prices(at: datetime | None = None) -> dict[tuple[str, str], Price]:
+    """(provider slug, model slug) to its input and output price in force; pairs that lack one of them are missing."""
+    at = at or timezone.now()
+    found: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(dict)
+    in_force = PriceEntry.objects.filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT]).filter(Q(valid_to=None) | Q(valid_to__gt=at))
+    for provider, model, token_class, price in in_force.values_list("provider", "model", "token_class", "price"):
+        found[provider, model][token_class] = price
+    return {pair: Price(prices["input"], prices["output"]) for pair, prices in found.items() if len(prices) == 2}
+
+
+@dataclass(frozen=True)
+class PriceSeries:
+    """All prices of one provider's model, newest first within each class."""
+
+    provider: str
+    model: str
+    classes: list[tuple[str, list[PriceEntry]]]
+
+
+def price_book(query: str = "") -> list[PriceSeries]:
+    entries = PriceEntry.objects.select_related("approved_by").order_by("provider", "model", "token_class", "-valid_from")
+    if query:
+        entries = entries.filter(Q(model__icontains=query) | Q(provider__icontains=query))
+    grouped: dict[tuple[str, str], dict[str, list[PriceEntry]]] = defaultdict(lambda: defaultdict(list))
+    for entry in entries:
+        grouped[entry.provider, entry.model][entry.token_class].append(entry)
+    return [
+        PriceSeries(provider, model, [(TokenClass(name).label, classes[name]) for name in TokenClass.values if name in classes])
+        for (provider, model), classes in grouped.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Unpriced:
+    """Calls of a model that have no price yet."""
+
+    provider: str
+    model: str
+    calls: int
+    since: datetime
+    last: datetime
+
+
+def unpriced(period: Period | None = None) -> list[Unpriced]:
+    """By provider and model, most calls first."""
+    hours = UsageHour.objects.filter(unpriced_calls__gt=0)
+    if period is not None:
+        hours = hours.filter(hour__gte=period.start, hour__lt=period.end)
+    rows = hours.values("provider", "model").annotate(calls=Sum("unpriced_calls"), since=Min("hour"), last=Max("last_event_at")).order_by("-calls", "model")
+    return [Unpriced(**row) for row in rows]
+
+
+# What the catalog shows
+
+
+def usage_by_model(slugs: Iterable[str] | None = None) -> dict[str, Usage]:
+    """The last 30 days by model slug (tools as `<namespace>__<tool>`), with percentiles of successful calls."""
+    since = _usage_start()
+    hours, latencies = UsageHour.objects.filter(hour__gte=since).exclude(model=""), LatencyHour.objects.filter(hour__gte=since).exclude(model="")
+    if slugs is not None:
+        wanted = list(slugs)
+        hours, latencies = hours.filter(model__in=wanted), latencies.filter(model__in=wanted)
+    counts: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    rows = latencies.filter(measure__in=["duration", "ttft"]).values_list("model", "measure", "bucket").annotate(total=Sum("count"))
+    for model, measure, bucket, total in rows:
+        counts[model, measure][bucket] = total
+    return {
+        model: Usage(
+            **figures, p50_ms=_ms(sketch.quantile(counts[model, "duration"], 0.5)), p95_ms=_ms(sketch.quantile(counts[model, "duration"], 0.95)),
+            ttft_ms=_ms(sketch.quantile(counts[model, "ttft"], 0.5)),
+        )
+        for model, figures in _usage(hours, "model").items()
+    }
+
+
+def usage_by_key(public_ids: Iterable[str]) -> dict[str, Usage]:
+    """The last 30 days by key; percentiles are not kept by key."""
+    hours = UsageHour.objects.filter(hour__gte=_usage_start(), key_id__in=list(public_ids))
+    return {key: Usage(**figures) for key, figures in _usage(hours, "key_id").items()}
+
+
+def _usage_start() -> datetime:
+    return (timezone.now() - timedelta(days=USAGE_DAYS)).replace(minute=0, second=0, microsecond=0)
+
+
+def _ms(us: float | None) -> float | None:
+    return None if us is None else us / 1000
+
+
+def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]:
+    rows = hours.values(column).annotate(
+        n=Sum("calls"), errors=Sum("calls", filter=~Q(outcome="ok"), default=0), unpriced=Sum("unpriced_calls"),
+        refused=Sum("calls", filter=Q(outcome="refused"), default=0), tools=Sum("calls", filter=Q(kind="tool"), default=0),
+        input=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")), output=Sum("output_tokens"),
+        money=Sum("cost"), last=Max("last_event_at"),
+    )
+    return {
+        row[column]: {
+            "calls": row["n"], "errors": row["errors"], "input_tokens": row["input"], "output_tokens": row["output"], "last_used_at": row["last"],
+            # Money is None when every call that could have cost something lacks a price.
+            "cost_usd": row["money"] if row["money"] or row["n"] - row["refused"] - row["tools"] > row["unpriced"] else None,
+        }
+        for row in rows
+    }
+
+
+# Spend
+
+
+def only(hours: QuerySet[Any], chosen: Mapping[str, str]) -> QuerySet[Any]:
+    """Narrow hours or events to the dimensions named in a query string."""
+    for name, column in FILTERS.items():
+        value = chosen.get(name, "")
+        if value:
+            hours = hours.filter(**{column: "" if value == NONE else value})
+    return hours
+
+
+@dataclass(frozen=True)
+class Line:
+    """One value of the grouping, or the total."""
+
+    value: str
+    """In the URL; `(none)` where the dimension is not known."""
+    label: str
+    cost: Decimal
+    calls: int
+    tokens: int
+    unpriced_calls: int
+    refused: int
+    errors: int
+    share: Decimal | None = None
+    """Percent of the money."""
+    before: Decimal | None = None
+    """Spend of the period before."""
+
+    @property
+    def per_thousand(self) -> Decimal | None:
+        """USD per 1,000 served calls that have a price."""
+        served = self.calls - self.refused - self.unpriced_calls
+        return self.cost / served * 1000 if served > 0 else None
+
+    @property
+    def change(self) -> Decimal | None:
+        """Percent against the period before; None when it had no spend."""
+        return (self.cost - self.before) / self.before * 100 if self.before else None
+
+    @property
+    def drop(self) -> Decimal | None:
+        """The change without its sign."""
+        return None if self.change is None else abs(self.change)
+
+    @property
+    def is_unpriced(self) -> bool:
+        """No money is known, although calls should have cost some."""
+        return self.cost == 0 and self.unpriced_calls > 0
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.value == NONE
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Everything that the spend page shows of one period, filter and grouping."""
+
+    period: Period
+    group: str
+    total: Line
+    lines: list[Line]
+    by_day: dict[date, dict[str, Decimal]]
+    """Day to line value to money; days without calls are missing."""
+    untagged_calls: int
+    untagged_cost: Decimal
+    served_calls: int
+    estimated_calls: int
+    complete_through: datetime
+
+    @property
+    def coverage_calls(self) -> Decimal | None:
+        """Percent of served calls with project, key, model and agent."""
+        return Decimal(self.served_calls - self.untagged_calls) / self.served_calls * 100 if self.served_calls else None
+
+    @property
+    def coverage_cost(self) -> Decimal | None:
+        """The same by money."""
+        return (self.total.cost - self.untagged_cost) / self.total.cost * 100 if self.total.cost else None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.total.calls == 0
+
+
+def spend(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None) -> Spend:
+    """Spend of the period by `group` (a key of GROUPS), narrowed by `chosen`; `keys` limits it to these key ids.
+
+    Three queries over the hourly rollup, one over the inbox.
+    """
+    column = _COLUMN[group]
+    everything = only(UsageHour.objects.all(), chosen)
+    if keys is not None:
+        everything = everything.filter(key_id__in=list(keys))
+    hours = everything.filter(hour__gte=period.start, hour__lt=period.end)
+    by_day: dict[date, dict[str, Decimal]] = defaultdict(dict)
+    figures: dict[str, dict[str, Any]] = {}
+    totals: dict[str, Any] = defaultdict(int)
+    names = ("calls", "cost", "unpriced_calls", "refused", "errors", "tokens", "untagged", "untagged_cost", "estimated")
+    rows = hours.values(column, day=TruncDay("hour", tzinfo=UTC)).annotate(
+        n_calls=Sum("calls"), n_cost=Sum("cost"), n_unpriced_calls=Sum("unpriced_calls"), n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
+        n_errors=Sum("calls", filter=Q(outcome="error"), default=0), n_tokens=Sum(_TOKENS),
+        n_untagged=Sum("untagged_calls", filter=~Q(outcome="refused"), default=0),
+        n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()), n_estimated=Sum("estimated_calls"),
+    )
+    for row in rows:
+        value = row[column]
+        by_day[row["day"].date()][value or NONE] = row["n_cost"]
+        own = figures.setdefault(value, defaultdict(int))
+        for name in names:
+            own[name] += row[f"n_{name}"]
+            totals[name] += row[f"n_{name}"]
+    earlier = period.previous()
+    before = dict(everything.filter(hour__gte=earlier.start, hour__lt=earlier.end).values_list(column).annotate(money=Sum("cost")))
+    labels = _labels(group, figures)
+    total = _line("", "Total", totals, Decimal(totals["cost"]), sum(before.values(), Decimal()) if before else None)
+    lines = [_line(value or NONE, labels.get(value, value) or UNKNOWN[group], own, total.cost, before.get(value)) for value, own in figures.items()]
+    lines.sort(key=lambda line: (-line.cost, -line.calls, line.label))
+    return Spend(
+        period=period, group=group, total=total, lines=lines, by_day=dict(by_day), untagged_calls=totals["untagged"],
+        untagged_cost=Decimal(totals["untagged_cost"]), served_calls=totals["calls"] - totals["refused"], estimated_calls=totals["estimated"],
+        complete_through=complete_through(),
+    )
+
+
+def spend_by_day(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None) -> list[tuple[Any, ...]]:
+    """The page's figures by day and group, for a table or a CSV: day, name, calls, refused, failed, unpriced, tokens, USD."""
+    column = _COLUMN[group]
+    hours = only(UsageHour.objects.filter(hour__gte=period.start, hour__lt=period.end), chosen)
+    if keys is not None:
+        hours = hours.filter(key_id__in=list(keys))
+    rows = hours.values_list(TruncDay("hour", tzinfo=UTC), column).annotate(
+        n_calls=Sum("calls"), n_refused=Sum("calls", filter=Q(outcome="refused"), default=0), n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
+        n_unpriced=Sum("unpriced_calls"), n_tokens=Sum(_TOKENS), n_cost=Sum("cost"),
+    )
+    labels = _labels(group, {row[1] for row in rows})
+    return [(row[0].date(), labels.get(row[1], row[1]) or UNKNOWN[group], *row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
+
+
+def _line(value: str, label: str, figures: Mapping[str, Any], whole: Decimal, before: Decimal | None) -> Line:
+    cost = Decimal(figures["cost"])
+    return Line(
+        value=value, label=label, cost=cost, calls=figures["calls"], tokens=figures["tokens"], unpriced_calls=figures["unpriced_calls"],
+        refused=figures["refused"], errors=figures["errors"], share=cost / whole * 100 if whole else None, before=before,
+    )
+
+
+def _labels(group: str, values: Iterable[str]) -> dict[str, str]:
+    """Names of keys; everything else is called by its slug."""
+    if group != "key":
+        return {}
+    return {key: f"{name} ({key})" for key, name in VirtualKey.objects.filter(public_id__in=list(values)).values_list("public_id", "name")}
+
+
+def complete_through(tenant: Tenant | None = None) -> datetime:
+    """Everything that reached the inbox and began before this is in the figures."""
+    public_id = (tenant or connection.tenant).public_id
+    oldest = Inbox.objects.filter(tenant=public_id).order_by("id").values_list("started_at", flat=True)[:1]
+    return min([timezone.now(), *oldest])
+
+
+def own_keys(user: User) -> list[str]:
+    """Ids of the keys that a person owns, revoked ones too."""
+    return list(VirtualKey.objects.filter(owner=user).values_list("public_id", flat=True))
+
+
+# Calls
+
+
+def sees_all_calls(membership: Membership) -> bool:
+    return Permission.VIEW_COSTS in permissions_of(membership.roles)
+
+
+def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[Event]:
+    """All calls for who may see the organisation's costs; for everybody else (or with `own`) those of the person's keys."""
+    if sees_all_calls(membership) and not own:
+        return Event.objects.all()
+    return Event.objects.filter(key_id__in=own_keys(membership.user))
+
+
+def event_visible_to(membership: Membership, event_id: UUID) -> Event | None:
+    return events_visible_to(membership).filter(event_id=event_id).first()
+
+
+STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}
+
+
+def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Period | None = None) -> QuerySet[Event]:
+    """Narrow calls as the query string says; `status` may also be `failed`: everything that is not ok."""
+    events = only(events, chosen)
+    status = chosen.get("status", "")
+    if status == "failed":
+        events = events.exclude(status="ok")
+    elif status in STATUSES:
+        events = events.filter(status=status)
+    if chosen.get("pricing") == "unpriced":
+        events = events.filter(pricing="unpriced")
+    if chosen.get("q"):
+        events = events.filter(request_id=chosen["q"].strip())
+    if period is not None:
+        events = events.filter(started_at__gte=period.start, started_at__lt=period.end)
+    return events
+
+
+def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:
+    """Values of a dimension over the last 90 days, for a filter."""
+    hours = UsageHour.objects.filter(hour__gte=timezone.now() - timedelta(days=90)).exclude(**{column: ""})
+    if keys is not None:
+        hours = hours.filter(key_id__in=list(keys))
+    return list(hours.order_by(column).values_list(column, flat=True).distinct()[:200])
+
+
+def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | None, Decimal | None]]:
+    """Token class, tokens, price entry and money of each class that a call used."""
+    entries = PriceEntry.objects.in_bulk([entry_id for entry_id in event.price_ids if entry_id is not None])
+    tokens = (event.uncached_input_tokens, event.cached_input_tokens, event.cache_write_tokens, event.output_tokens)
+    rows: list[tuple[str, int | None, PriceEntry | None, Decimal | None]] = []
+    for index, (token_class, used) in enumerate(zip(TokenClass, tokens, strict=True)):
+        if used is None or (used == 0 and token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE)):
+            continue
+        entry = entries.get(event.price_ids[index] or 0) if index < len(event.price_ids) else None
+        rows.append((token_class.label, used, entry, entry.price * used * Decimal("0.000001") if entry else None))
+    return rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the pipeline as it went."""
+
+    name: str
+    verdict: str
+    micros: int
+    detail: str
+    share: float
+    """Percent of the whole call."""
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
+    @property
+    def ms(self) -> float:
+        return self.micros / 1000
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+
+def steps_of(event: Event) -> list[Step]:
+    whole = max(event.duration_us, sum(step[2] for step in event.steps), 1)
+    return [Step(step[0], step[1], step[2], step[3] if len(step) > 3 else "", 100 * step[2] / whole) for step in event.steps]
+
+
+def key_of(event: Event) -> VirtualKey | None:
+    """The key with its owner; None when it is not known (any more)."""
+    return VirtualKey.objects.filter(public_id=event.key_id).select_related("owner").first() if event.key_id else None
+
+
+def attribution_seconds(event: Event) -> float:
+    """From the end of the call until it was in the figures."""
+    return max(0.0, (event.attributed_at - event.started_at).total_seconds() - event.duration_us / 1e6)
+
+
+_ADVICE = {
+    "consent_withdrawn": "Your organisation switched this kind of AI feature off. An owner can allow it again under Consent.",
+    "model_not_found": "No approved model has this name. Look it up in the catalog.",
+    "model_not_allowed": "The key is limited to other models. Make a key for this one, or ask its owner.",
+    "rate_limit_exceeded": "Wait as long as Retry-After says, or ask for a higher limit.",
+    "budget_exceeded": "The budget is used up until it resets. Ask its owner to raise it.",
+    "key_revoked": "Make a new key.",
+    "key_expired": "Make a new key.",
+    "project_disabled": "The project is switched off. Ask its owner.",
+    "model_unpriced": "A money limit applies and the model has no price. Ask for a price in the price book.",
+    "upstream_error": "The provider failed. Try again; if it goes on, look at the provider's health.",
+    "upstream_timeout": "The provider did not answer in time. Try again, or ask for less output.",
+    "invalid_json": "The body is not valid JSON.",
+    "request_too_large": "Send less in one call.",
+    "store_unavailable": "A limit could not be checked. Try again in a moment.",
+}
+
+
+def advice(error_code: str) -> str:
+    """What to do about a refusal or failure, by its stable code; empty when there is nothing to say."""
+    return _ADVICE.get(error_code, "")
+
+
+# Bills and reconciliations
+
+
+def bills() -> QuerySet[BillFile]:
+    return BillFile.objects.select_related("uploaded_by").order_by("-uploaded_at", "-pk")
+
+
+def reconciliations() -> QuerySet[Reconciliation]:
+    """With their latest revision and the number of revisions."""
+    return Reconciliation.objects.select_related("latest").annotate(revision_count=Count("revisions")).order_by("-month", "provider", "account")
+
+
+def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
+    return Reconciliation.objects.filter(provider=provider, account=account, month=month).select_related("latest").first()
+
+
+def doubtful_revisions(since: date) -> list[Revision]:
+    """Latest revisions of months from `since` on that are too far from the bill: their provider's figures may vary."""
+    revisions = Revision.objects.filter(pk__in=Subquery(Reconciliation.objects.filter(month__gte=since, latest__isnull=False).values("latest")))
+    return [revision for revision in revisions.select_related("reconciliation") if revision.is_doubtful]
+
+
+def latest_matched() -> Revision | None:
+    """The newest month that was compared with a bill."""
+    newest = Reconciliation.objects.exclude(latest=None).select_related("latest__reconciliation").order_by("-month").first()
+    return newest.latest if newest else None
+
+
+def provider_choices() -> dict[str, str]:
+    return dict(Provider.objects.order_by("name").values_list("slug", "name"))
+
+
+def model_choices() -> list[str]:
+    return list(Model.objects.order_by("slug").values_list("slug", flat=True))
+
+
+def aliases() -> QuerySet[BillAlias]:
+    return BillAlias.objects.order_by("subject", "provider", "theirs")
+
+
+def project_names() -> dict[str, str]:
+    return dict(Project.objects.values_list("slug", "name"))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row of the tables by model or by day."""
+
+    label: str
+    bill: Decimal
+    ours: Decimal
+    lines: int
+    theirs_only: int
+    ours_only: int
+
+    @property
+    def variance(self) -> Decimal:
+        return self.bill - self.ours
+
+    @property
+    def percent(self) -> Decimal | None:
+        """Of the bill, with its sign."""
+        return self.variance / self.bill * 100 if self.bill else None
+
+    @property
+    def is_within(self) -> bool:
+        return not self.variance or (self.percent is not None and abs(self.percent) <= 2)
+
+    @property
+    def matched(self) -> int:
+        return self.lines - self.theirs_only - self.ours_only
+
+
+def compared_by(revision: Revision, column: str) -> list[Compared]:
+    """Lines of a revision by `model` or `day`."""
+    only_theirs, only_ours = Q(telemetry_tokens=0, bill_rows__gt=0), Q(bill_rows=0)
+    rows = revision.lines.values(column).annotate(
+        n_bill=Sum("bill"), n_ours=Sum("telemetry"), n=Count("pk"), theirs=Count("pk", filter=only_theirs), own=Count("pk", filter=only_ours)
+    )
+    found = [
+        (row[column], Compared(
+            f"{row[column]:%b %-d, %Y}" if isinstance(row[column], date) else (row[column] or ("Whole month" if column == "day" else "No model")),
+            row["n_bill"], row["n_ours"], row["n"], row["theirs"], row["own"]))
+        for row in rows
+    ]
+    if column == "day":
+        return [line for _, line in sorted(found, key=lambda pair: pair[0] or date.min)]
+    return [line for _, line in sorted(found, key=lambda pair: (-pair[1].bill, pair[1].label))]
+
+
+CAUSE_NOTES = {
+    "missing_calls": ("Tokens on the bill that our telemetry does not have", "Look for calls around the gateway, or for late telemetry"),
+    "bill_only": ("Models or days of which we saw no call at all", "Route these calls through the gateway, or assign the model below"),
+    "price": ("The bill's price per token is another than ours on that day", "Correct the price book"),
+    "unpriced": ("Our tokens had no price when they were counted", "Add prices"),
+    "commitment": ("Usage that a prepaid commitment covers at its own rate", "None needed"),
+    "extra_calls": ("Tokens that we counted and the bill does not have: late rows of the bill, or calls counted twice", "Wait for the next file, then look for duplicates"),
+    "telemetry_only": ("Models or days that the bill does not have", "Wait for the next file"),
+    "rounding": ("Within what rounding each row to the cent can make", "None needed"),
+    "unexplained": ("The bill's cost is not its quantity times its own price, or it gives no quantity", "Ask the provider"),
+}
+
+
+@dataclass(frozen=True)
+class CauseRow:
+    """One line of the bridge."""
+
+    cause: str
+    title: str
+    note: str
+    todo: str
+    lines: int
+    cents: Decimal
+    exact: Decimal
+    bar: bridge.Bar
+
+
+def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, Decimal]]]:
+    """Causes in order with their bars, and the ticks of the axis."""
+    shapes, ticks = bridge.bars([Decimal(cause["cents"]) for cause in revision.causes])
+    rows = [
+        CauseRow(
+            cause["cause"], bridge.CAUSES[cause["cause"]], *CAUSE_NOTES[cause["cause"]], cause["lines"], Decimal(cause["cents"]), Decimal(cause["amount"]), shape
+        )
+        for cause, shape in zip(revision.causes, shapes, strict=True)
+    ]
+    return rows, ticks
+
+
+def unknown_models(provider: str, month: date) -> list[str]:
+    """Names on the bill that are no model of ours, with AI usage behind them."""
+    ours = set(model_choices())
+    names = BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).exclude(model="").order_by("model").values_list("model", flat=True).distinct()
+    return [name for name in names if name not in ours]
+
+
+def files_of(provider: str, month: date) -> QuerySet[BillFile]:
+    """Files with compared rows of a month, newest first."""
+    return bills().filter(pk__in=BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).values("file"))
+
+
+def kinds_of(bill: BillFile) -> list[dict[str, Any]]:
+    """Accepted rows of a file by kind and currency."""
+    rows = bill.rows.values("kind", "currency").annotate(n=Count("pk"), money=Sum("billed_cost"), effective=Sum("effective_cost")).order_by("kind", "currency")
+    return [{**row, "label": BillRow.Kind(row["kind"]).label, "is_compared": row["kind"] in BillRow.COMPARED} for row in rows]
+
+
+def compared_months(bill: BillFile) -> list[Reconciliation]:
+    """Reconciliations that a file takes part in."""
+    months = list(bill.rows.filter(kind__in=BillRow.COMPARED).order_by("provider", "month").values_list("provider", "month").distinct())
+    condition = Q(pk__in=[])
+    for provider, month in months:
+        condition |= Q(provider=provider, month=month)
+    return list(reconciliations().filter(condition))
+
+
+def cents_of(revision: Revision) -> dict[str, Decimal]:
+    """The figures of the equation as they are shown: each in cents, and the printed equation holds."""
+    by_cause = {cause["cause"]: Decimal(cause["cents"]) for cause in revision.causes}
+    unexplained = by_cause.get("unexplained", Decimal("0.00"))
+    return {
+        "bill": bridge.cents(revision.bill), "telemetry": bridge.cents(revision.telemetry), "variance": revision.variance_cents,
+        "unexplained": unexplained, "explained": revision.variance_cents - unexplained,
+    }

@@ -1,0 +1,266 @@
+"""Taking over bills: idempotent by file and by row, in little memory, with every row accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import localcontext
+from functools import partial
+from typing import Any, BinaryIO
+
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from catalog.models import Deployment, Provider
+from costs import focus, tasks
+from costs.errors import BillFormatError, BillTooLargeError
+from costs.models import BillAlias, BillFile, BillRow
+from governance.models import User
+from governance.services import audit
+
+LARGEST_FILE = 512 * 1024 * 1024
+CHUNK = 1024 * 1024
+CURRENCY = "USD"
+
+_ROW_COLUMNS = (
+    "line", "fingerprint", "provider", "provider_name", "account", "kind", "charge_category", "charge_class", "description", "month", "day", "charge_start",
+    "charge_end", "model", "token_class", "tokens", "billed_cost", "effective_cost", "currency", "listed_cost", "invoice_id", "sku_id", "meter",
+)
+_ERROR_COLUMNS = ("error_column", "error_message", "error_text")
+_STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Imported:
+    file: BillFile
+    is_new: bool
+    """False when the very same file was imported before; nothing was changed then."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How names in a bill become ours."""
+
+    provider: str
+    """Chosen at the upload; empty when the file's names decide."""
+    providers: dict[str, str]
+    """Normalised name in bills to slug."""
+    models: dict[str, dict[str, str]]
+    """Provider slug to normalised model name to our slug."""
+
+    def provider_of(self, row: focus.Row) -> str:
+        if self.provider:
+            return self.provider
+        name = focus.normal(row.provider_name)
+        return self.providers.get(name) or slugify(row.provider_name)[:48] or "unknown"
+
+    def model_of(self, row: focus.Row, provider: str) -> str:
+        return focus.find_model(row, self.models.get(provider, {}))
+
+
+def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", at: datetime | None = None) -> Imported:
+    """Take over one FOCUS CSV file; afterwards the months that it touches are reconciled.
+
+    `provider` is the slug that all rows belong to; without it each row's provider name decides by the stored assignments. Choosing
+    one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, or rejected with its
+    reason. The file itself is kept. Writes one audit entry.
+
+    Raises BillFormatError (nothing is stored) or BillTooLargeError.
+    """
+    digest, size = _digest(file)
+    if size == 0:
+        raise BillFormatError("The file is empty.", field="file")
+    earlier = BillFile.objects.filter(sha256=digest).first()
+    if earlier is not None:
+        return Imported(earlier, False)
+    if provider and not Provider.objects.filter(slug=provider).exists():
+        raise BillFormatError("This provider does not exist.", field="provider")
+    buffered = _detachable(file)
+    reader = focus.Reader(buffered)
+    try:
+        return _take_over(file, reader, digest, size, name, actor, provider, at or timezone.now())
+    finally:
+        reader.detach()
+
+
+@transaction.atomic
+def _take_over(
+    file: BinaryIO, reader: focus.Reader, digest: str, size: int, name: str, actor: User, provider: str, at: datetime
+) -> Imported:
+    with connection.cursor() as cursor:
+        # One import at a time in a tenant: two files with the same rows must see each other.
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('bills:' || current_schema(), 0))")
+    earlier = BillFile.objects.filter(sha256=digest).first()
+    if earlier is not None:
+        return Imported(earlier, False)
+    path = f"{connection.schema_name}/bills/{at:%Y-%m}/{digest}.csv"
+    bill = BillFile.objects.create(
+        sha256=digest, name=name[:200] or "bill.csv", size_bytes=size, path=path, provider=provider, focus_version=reader.version, uploaded_by=actor, uploaded_at=at,
+        rows_in=0, rows_accepted=0, rows_duplicate=0, rows_rejected=0, billed_in=0, billed_accepted=0, billed_duplicate=0, billed_rejected=0,
+    )
+    names, seen = _names(provider), set[str]()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS bill_staging")
+        cursor.execute(f"""
+            CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
+            SELECT {", ".join(_ROW_COLUMNS)}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text FROM bill_row WITH NO DATA
+        """)
+        with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
+            for values in _staged(reader, names, seen):
+                copy.write_row(values)
+        cursor.execute(
+            f"""
+            INSERT INTO bill_row (file_id, occurrence, {", ".join(_ROW_COLUMNS)})
+            SELECT %s, row_number() OVER (PARTITION BY fingerprint ORDER BY line), {", ".join(_ROW_COLUMNS)} FROM bill_staging WHERE error_message IS NULL
+            ON CONFLICT (fingerprint, occurrence) DO NOTHING
+            """,
+            [bill.pk],
+        )
+        cursor.execute(
+            'INSERT INTO bill_error (file_id, line, "column", message, text) SELECT %s, line, error_column, error_message, error_text FROM bill_staging WHERE error_message IS NOT NULL',
+            [bill.pk],
+        )
+        cursor.execute("""
+            SELECT count(*), count(*) FILTER (WHERE error_message IS NOT NULL), coalesce(sum(billed_cost), 0),
+                coalesce(sum(billed_cost) FILTER (WHERE error_message IS NOT NULL), 0) FROM bill_staging
+        """)
+        bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected = cursor.fetchone()
+        cursor.execute("SELECT count(*), coalesce(sum(billed_cost), 0) FROM bill_row WHERE file_id = %s", [bill.pk])
+        bill.rows_accepted, bill.billed_accepted = cursor.fetchone()
+        cursor.execute("DROP TABLE bill_staging")
+    bill.rows_duplicate = bill.rows_in - bill.rows_accepted - bill.rows_rejected
+    with localcontext(focus.EXACT):
+        bill.billed_duplicate = bill.billed_in - bill.billed_accepted - bill.billed_rejected
+    bill.save()
+    if provider:
+        for theirs in sorted(seen):
+            BillAlias.objects.get_or_create(subject=BillAlias.Subject.PROVIDER, provider="", theirs=theirs, defaults={"ours": provider})
+    audit.record(
+        "bill.imported", actor=actor, target=bill, sha256=digest, focus_version=bill.focus_version, rows_in=bill.rows_in, accepted=bill.rows_accepted,
+        duplicate=bill.rows_duplicate, rejected=bill.rows_rejected, billed=f"{bill.billed_accepted.normalize():f}",
+    )
+    _keep(file, path)
+    for slug, month in touched(bill):
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=connection.schema_name))
+    return Imported(bill, True)
+
+
+def touched(bill: BillFile) -> list[tuple[str, Any]]:
+    """Provider and month of every compared row of the file, accepted or known before."""
+    return list(
+        BillRow.objects.filter(file=bill, kind__in=BillRow.COMPARED).order_by("provider", "month").values_list("provider", "month").distinct()
+    )
+
+
+def _digest(file: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+        if size > LARGEST_FILE:
+            raise BillTooLargeError(f"One file may have {LARGEST_FILE // 1024**2} MB. Split it by month.", field="file")
+    file.seek(0)
+    return digest.hexdigest(), size
+
+
+class _Raw(io.RawIOBase):
+    """Any object with read() and seek() as a raw stream; Django's uploads are not quite files."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._file.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _detachable(file: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_Raw(file), CHUNK)  # type: ignore[return-value]  # a BufferedReader is what BinaryIO describes
+
+
+def _keep(file: BinaryIO, path: str) -> None:
+    """Store the file as it came; taken away again when the transaction does not last."""
+    file.seek(0)
+    if default_storage.exists(path):
+        default_storage.delete(path)  # of an import that was rolled back
+    default_storage.save(path, File(file))
+
+
+def _names(provider: str) -> Names:
+    providers = {focus.normal(slug): slug for slug in Provider.objects.values_list("slug", flat=True)}
+    providers |= {focus.normal(name): slug for slug, name in Provider.objects.values_list("slug", "name")}
+    providers |= {focus.normal(alias.theirs): alias.ours for alias in BillAlias.objects.filter(subject=BillAlias.Subject.PROVIDER)}
+    models: dict[str, dict[str, str]] = {}
+    for slug, upstream, ours in Deployment.objects.values_list("provider__slug", "upstream_model", "model__slug"):
+        models.setdefault(slug, {}).update({focus.normal(upstream): ours, focus.normal(ours): ours})
+    for alias in BillAlias.objects.filter(subject=BillAlias.Subject.MODEL):
+        models.setdefault(alias.provider, {})[focus.normal(alias.theirs)] = alias.ours
+    return Names(provider, providers, models)
+
+
+def _staged(reader: focus.Reader, names: Names, seen: set[str]) -> Iterator[tuple[Any, ...]]:
+    for row in reader:
+        if isinstance(row, focus.Rejected):
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, row.column[:64], row.message[:300], row.text)
+            continue
+        seen.add(row.provider_name)
+        provider = names.provider_of(row)
+        yield (
+            row.line, row.fingerprint(provider), provider, row.provider_name, row.account, kind(row), row.category, row.charge_class,
+            row.values.get("ChargeDescription", ""), row.month, row.day if row.category == "Usage" else None, row.charge_start, row.charge_end,
+            names.model_of(row, provider) if row.is_ai else "", row.token_class, row.tokens, row.billed_cost, row.effective_cost, row.currency, row.listed_cost,
+            row.values.get("InvoiceId", "")[:160], row.values.get("SkuId", "")[:200], row.values.get("SkuMeter", "")[:200], None, None, None,
+        )
+
+
+_KIND_BY_CATEGORY = {
+    "Tax": BillRow.Kind.TAX, "Credit": BillRow.Kind.CREDIT, "Adjustment": BillRow.Kind.ADJUSTMENT, "Purchase": BillRow.Kind.PURCHASE,
+}
+
+
+def kind(row: focus.Row) -> str:
+    """Whether and how a row is compared; first match wins."""
+    if row.category in _KIND_BY_CATEGORY:
+        return _KIND_BY_CATEGORY[row.category]
+    if row.is_unused:
+        return BillRow.Kind.UNUSED
+    if not row.is_ai:
+        return BillRow.Kind.OTHER_SERVICE
+    if row.currency != CURRENCY:
+        return BillRow.Kind.OTHER_CURRENCY
+    return BillRow.Kind.COMMITTED if row.is_committed else BillRow.Kind.USAGE
+
+
+@transaction.atomic
+def assign_model(*, provider: str, theirs: str, ours: str, actor: User) -> int:
+    """Say which of our models a bill means; rows imported before are assigned too and their months reconciled. Returns how many rows."""
+    BillAlias.objects.update_or_create(subject=BillAlias.Subject.MODEL, provider=provider, theirs=theirs, defaults={"ours": ours})
+    rows = BillRow.objects.filter(provider=provider, model=theirs)
+    months = list(rows.order_by("month").values_list("month", flat=True).distinct())
+    changed = rows.update(model=ours)
+    audit.record("bill_alias.set", actor=actor, target_name=f"{provider}: {theirs}", ours=ours, rows=changed)
+    for month in months:
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=connection.schema_name))
+    return changed
+

@@ -1,0 +1,273 @@
+"""From the inbox to events and rollups, exactly once.
+
+One statement moves a batch: rows leave the inbox, are priced, become events, and only those that are new change the
+rollups. A worker that dies, a second worker, a replay or a late event changes no total.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+
+from catalog.models import Project
+from costs import sketch
+from gateway.contract.events import INBOX_COLUMNS
+from governance.models import Tenant
+
+BATCH_SIZE = 5_000
+QUARANTINE_AFTER = timedelta(minutes=10)
+"""A tenant that is still being created may be in the inbox before its row can be seen; longer than that it is unknown."""
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+"""Calls before this (or a day ahead of now) come from a broken clock and would make a partition each."""
+MOST_TOKENS = 10**12
+"""More in one call is a defect of the sender."""
+
+TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of the rows taken from the inbox: taken = new + duplicates + rejected."""
+
+    taken: int = 0
+    new: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Ingested) -> Ingested:
+        return Ingested(self.taken + other.taken, self.new + other.new, self.duplicates + other.duplicates, self.rejected + other.rejected)
+
+
+_INBOX = ", ".join(INBOX_COLUMNS)
+_POSSIBLE_TIME = "started_at >= %(earliest)s AND started_at < clock_timestamp() + interval '1 day'"
+_POSSIBLE_COUNT = " AND ".join(
+    f"coalesce({column}, 0) BETWEEN 0 AND {MOST_TOKENS}"
+    for column in ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "duration_us")
+)
+
+PRICE_JOINS = "\n".join(
+    f"""    LEFT JOIN price_entry price_{token_class} ON price_{token_class}.provider = c.provider AND price_{token_class}.model = c.model
+        AND price_{token_class}.token_class = '{token_class}' AND price_{token_class}.valid_from <= c.started_at
+        AND (price_{token_class}.valid_to IS NULL OR price_{token_class}.valid_to > c.started_at)"""
+    for token_class in TOKEN_CLASSES
+)
+"""One entry per class at most, because entries of a series never overlap."""
+
+PRICED_COLUMNS = """
+    price_input.price AS input_price,
+    -- Cached input and cache writes without a price of their own are charged as input: that is what the gateway reserves.
+    coalesce(price_cached_input.price, price_input.price) AS cached_input_price,
+    coalesce(price_cache_write.price, price_input.price) AS cache_write_price,
+    price_output.price AS output_price,
+    price_input.id AS input_price_id, coalesce(price_cached_input.id, price_input.id) AS cached_input_price_id,
+    coalesce(price_cache_write.id, price_input.id) AS cache_write_price_id, price_output.id AS output_price_id"""
+
+IS_PRICED = " AND ".join(
+    f"(coalesce({tokens}, 0) = 0 OR {name}_price IS NOT NULL)"
+    for name, tokens in (("input", "uncached_input_tokens"), ("cached_input", "cached_input_tokens"), ("cache_write", "cache_write_tokens"), ("output", "output_tokens"))
+)
+# Multiplying by 0.000001 is exact in numeric; dividing by a million would round.
+CLASS_COST = {
+    "input": "coalesce(uncached_input_tokens, 0) * coalesce(input_price, 0) * 0.000001",
+    "cached_input": "coalesce(cached_input_tokens, 0) * coalesce(cached_input_price, 0) * 0.000001",
+    "cache_write": "coalesce(cache_write_tokens, 0) * coalesce(cache_write_price, 0) * 0.000001",
+    "output": "coalesce(output_tokens, 0) * coalesce(output_price, 0) * 0.000001",
+}
+CLASS_TOKENS = {"input": "uncached_input_tokens", "cached_input": "cached_input_tokens", "cache_write": "cache_write_tokens", "output": "output_tokens"}
+PRICE_IDS = "ARRAY[" + ", ".join(f"CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END" for name in TOKEN_CLASSES) + "]::bigint[]"
+
+_MOVE = f"""
+WITH batch AS (
+    DELETE FROM public.inbox WHERE id = ANY(%(ids)s) RETURNING *
+), refused AS (
+    INSERT INTO public.inbox_rejected ({_INBOX}, received_at, reason)
+    SELECT {_INBOX}, received_at, CASE WHEN {_POSSIBLE_TIME} THEN 'impossible_count' ELSE 'impossible_time' END
+    FROM batch WHERE NOT ({_POSSIBLE_TIME} AND {_POSSIBLE_COUNT})
+    RETURNING 1
+), valid AS (
+    SELECT DISTINCT ON (b.event_id) b.event_id, b.kind, b.started_at, b.received_at, clock_timestamp() AS attributed_at,
+        b.duration_us, b.overhead_us, b.ttft_us, left(b.request_id, 200) AS request_id,
+        coalesce(b.project, '') AS project, coalesce(p.cost_centre, '') AS cost_centre, coalesce(b.key_id, '') AS key_id,
+        left(coalesce(b.agent, ''), 120) AS agent, left(coalesce(b.model, ''), 200) AS model, coalesce(b.provider, '') AS provider,
+        coalesce(b.deployment, '') AS deployment, coalesce(b.upstream_model, '') AS upstream_model, coalesce(b.region, '') AS region,
+        b.status, b.http_status, coalesce(b.error_code, '') AS error_code, b.stream,
+        -- The provider counts cached tokens inside its input; the classes here are disjoint.
+        greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) AS uncached_input_tokens,
+        b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.usage_source, b.snapshot_version, b.tags, b.steps,
+        (b.input_tokens IS NULL AND b.output_tokens IS NULL) AS usage_unknown
+    FROM batch b LEFT JOIN {Project._meta.db_table} p ON p.slug = b.project
+    WHERE {_POSSIBLE_TIME} AND {_POSSIBLE_COUNT}
+    ORDER BY b.event_id, b.id
+), with_prices AS (
+    SELECT c.*, {PRICED_COLUMNS}
+    FROM valid c
+{PRICE_JOINS}
+), judged AS (
+    SELECT *, CASE
+        WHEN kind = 'tool' THEN 'unmetered'
+        WHEN status = 'refused' OR (status IN ('upstream_error', 'error') AND usage_source = 'none') THEN 'free'
+        WHEN usage_unknown OR NOT ({IS_PRICED}) THEN 'unpriced'
+        ELSE 'priced' END AS pricing
+    FROM with_prices
+), priced AS (
+    SELECT *,
+        CASE WHEN pricing = 'priced' THEN {" + ".join(CLASS_COST.values())} WHEN pricing = 'free' THEN 0 END AS cost,
+        CASE WHEN pricing = 'priced' THEN {PRICE_IDS} ELSE '{{}}' END AS price_ids
+    FROM judged
+), inserted AS (
+    INSERT INTO event (
+        event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
+        provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
+        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, snapshot_version, tags, steps, pricing, cost, price_ids
+    )
+    SELECT event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
+        provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
+        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, snapshot_version, tags, steps, pricing, cost, price_ids
+    FROM priced
+    ON CONFLICT (event_id, started_at) DO NOTHING
+    RETURNING event_id
+), fresh AS (
+    SELECT priced.*, date_trunc('hour', started_at, 'UTC') AS hour,
+        CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome
+    FROM priced JOIN inserted USING (event_id)
+), rolled AS (
+    INSERT INTO usage_hour AS r (
+        hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, calls, uncached_input_tokens, cached_input_tokens, cache_write_tokens,
+        output_tokens, cost, unpriced_calls, untagged_calls, estimated_calls, duration_us, last_event_at
+    )
+    SELECT hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, count(*),
+        coalesce(sum(uncached_input_tokens), 0), coalesce(sum(cached_input_tokens), 0), coalesce(sum(cache_write_tokens), 0), coalesce(sum(output_tokens), 0),
+        coalesce(sum(cost), 0), count(*) FILTER (WHERE pricing = 'unpriced'),
+        count(*) FILTER (WHERE project = '' OR key_id = '' OR model = '' OR agent = ''), count(*) FILTER (WHERE usage_source = 'estimated'),
+        sum(duration_us), max(started_at)
+    FROM fresh GROUP BY hour, project, cost_centre, agent, model, provider, key_id, kind, outcome
+    ON CONFLICT ON CONSTRAINT usage_hour_once DO UPDATE SET
+        calls = r.calls + excluded.calls, uncached_input_tokens = r.uncached_input_tokens + excluded.uncached_input_tokens,
+        cached_input_tokens = r.cached_input_tokens + excluded.cached_input_tokens, cache_write_tokens = r.cache_write_tokens + excluded.cache_write_tokens,
+        output_tokens = r.output_tokens + excluded.output_tokens, cost = r.cost + excluded.cost, unpriced_calls = r.unpriced_calls + excluded.unpriced_calls,
+        untagged_calls = r.untagged_calls + excluded.untagged_calls, estimated_calls = r.estimated_calls + excluded.estimated_calls,
+        duration_us = r.duration_us + excluded.duration_us, last_event_at = greatest(r.last_event_at, excluded.last_event_at)
+), by_class AS (
+    INSERT INTO token_day AS d (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
+    SELECT (f.started_at AT TIME ZONE 'UTC')::date, f.provider, f.model, v.token_class, count(*), sum(v.tokens),
+        coalesce(sum(v.tokens) FILTER (WHERE f.pricing = 'unpriced'), 0), coalesce(sum(v.cost) FILTER (WHERE f.pricing = 'priced'), 0)
+    FROM fresh f CROSS JOIN LATERAL (VALUES {", ".join(f"('{name}', {CLASS_TOKENS[name]}, {CLASS_COST[name]})" for name in TOKEN_CLASSES)}) v(token_class, tokens, cost)
+    WHERE v.tokens > 0 AND f.provider <> '' AND f.kind <> 'tool'
+    GROUP BY 1, 2, 3, 4
+    ON CONFLICT ON CONSTRAINT token_day_once DO UPDATE SET
+        calls = d.calls + excluded.calls, tokens = d.tokens + excluded.tokens, unpriced_tokens = d.unpriced_tokens + excluded.unpriced_tokens,
+        cost = d.cost + excluded.cost
+), sketched AS (
+    INSERT INTO latency_hour AS l (hour, measure, project, model, provider, bucket, count)
+    SELECT f.hour, v.measure, f.project, f.model, f.provider, {sketch.BUCKET_SQL.format(us="v.us")}, count(*)
+    FROM fresh f CROSS JOIN LATERAL (VALUES
+        ('duration', CASE WHEN f.outcome = 'ok' THEN f.duration_us END), ('ttft', CASE WHEN f.outcome = 'ok' THEN f.ttft_us END),
+        ('overhead', CASE WHEN f.outcome <> 'refused' THEN f.overhead_us END),
+        ('attribution', (extract(epoch FROM f.attributed_at - f.started_at) * 1000000)::bigint - f.duration_us)
+    ) v(measure, us)
+    WHERE v.us IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
+)
+SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM inserted), (SELECT count(*) FROM refused)
+"""
+
+
+def ingest(*, tenant: Tenant, batch_size: int = BATCH_SIZE, most_batches: int = 200) -> Ingested:
+    """Attribute what waits for `tenant`, whose schema must be entered, batch by batch, each in its own transaction.
+
+    Returns at once when another worker is at it.
+    """
+    done = Ingested()
+    for _ in range(most_batches):
+        moved = _move_batch(tenant, batch_size)
+        done += moved
+        if moved.taken < batch_size:
+            break
+    return done
+
+
+@transaction.atomic
+def _move_batch(tenant: Tenant, size: int) -> Ingested:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
+        if not cursor.fetchone()[0]:
+            return Ingested()
+        cursor.execute(
+            f"""
+            SELECT array_agg(id), array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME})
+            FROM (SELECT id, started_at FROM public.inbox WHERE tenant = %(tenant)s ORDER BY id LIMIT %(size)s) waiting
+            """,
+            {"tenant": tenant.public_id, "size": size, "earliest": EARLIEST},
+        )
+        ids, months = cursor.fetchone()
+        if not ids:
+            return Ingested()
+        for month in months or []:
+            ensure_partition(month)
+        cursor.execute(_MOVE, {"ids": ids, "earliest": EARLIEST})
+        taken, new, rejected = cursor.fetchone()
+    return Ingested(taken, new, taken - new - rejected, rejected)
+
+
+LOCK_SPACE = 0x6A7E
+"""First half of the advisory lock that everything takes that changes events and rollups of a schema."""
+
+
+def lock_events() -> None:
+    """Wait until nobody else changes this schema's events, and keep them off until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
+
+
+def ensure_partition(month: datetime) -> None:
+    """Make the partition that holds the UTC month of `month`, unless it exists."""
+    start = month.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = (start + timedelta(days=32)).replace(day=1)
+    name = f"event_{start:%Y_%m}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(quote_ident(current_schema()) || '.' || %s)", [name])
+        if cursor.fetchone()[0] is None:
+            # Bounds with their offset: the session's time zone must not move a partition.
+            cursor.execute(
+                f"CREATE TABLE {name} PARTITION OF event FOR VALUES FROM ('{start:%Y-%m-%d} 00:00:00+00') TO ('{end:%Y-%m-%d} 00:00:00+00')"
+            )
+
+
+def tenants_waiting() -> tuple[list[Tenant], list[str]]:
+    """Tenants with rows in the inbox, and the tenant ids there that no tenant has. Costs one index probe per tenant found."""
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            WITH RECURSIVE found AS (
+                (SELECT tenant FROM public.inbox ORDER BY tenant LIMIT 1)
+                UNION ALL
+                SELECT (SELECT i.tenant FROM public.inbox i WHERE i.tenant > f.tenant ORDER BY i.tenant LIMIT 1) FROM found f WHERE f.tenant IS NOT NULL
+            )
+            SELECT tenant FROM found WHERE tenant IS NOT NULL
+        """)
+        waiting = [row[0] for row in cursor.fetchall()]
+    tenants = list(Tenant.objects.filter(public_id__in=waiting)) if waiting else []
+    known = {tenant.public_id for tenant in tenants}
+    return tenants, [public_id for public_id in waiting if public_id not in known]
+
+
+@transaction.atomic
+def quarantine(*, unknown: list[str], at: datetime) -> int:
+    """Set aside what has waited long for a tenant that does not exist. Returns how many rows."""
+    parameters: dict[str, Any] = {"unknown": unknown, "before": at - QUARANTINE_AFTER}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH gone AS (
+                DELETE FROM public.inbox WHERE id IN (
+                    SELECT id FROM public.inbox WHERE tenant = ANY(%(unknown)s) AND received_at < %(before)s LIMIT 10000 FOR UPDATE SKIP LOCKED
+                ) RETURNING *
+            )
+            INSERT INTO public.inbox_rejected ({_INBOX}, received_at, reason) SELECT {_INBOX}, received_at, 'unknown_tenant' FROM gone
+            """,
+            parameters,
+        )
+        return cursor.rowcount

@@ -1,0 +1,122 @@
+"""The price book: putting prices in force, and pricing what waited for one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from costs import tasks
+from costs.errors import PriceExistsError, PriceValueError
+from costs.models import PriceEntry, TokenClass
+from costs.services import ingest
+from governance import config
+from governance.models import User
+from governance.services import audit
+
+PRICING_BATCH = 20_000
+HIGHEST_PRICE = Decimal("1000000")
+
+
+@transaction.atomic
+def set_price(
+    *, provider: str, model: str, token_class: str, price: Decimal, actor: User, valid_from: datetime | None = None, source: str = ""
+) -> PriceEntry:
+    """Put a price (USD per million tokens) in force from `valid_from` (aware; default now) until the next entry of the series.
+
+    The entry in force at that time ends there. Calls that have a price keep it; calls since then that are unpriced are priced
+    after the commit. The same price as the one in force changes nothing. Writes one audit entry and tells the gateway.
+
+    Raises PriceValueError (negative, too large or with more than eight decimals) or PriceExistsError (an entry begins at that very time).
+    """
+    valid_from = valid_from or timezone.now()
+    if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
+        raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
+    _lock_series(provider, model, token_class)
+    series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
+    current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
+    if current is not None and current.price == price:
+        return current
+    if current is not None and current.valid_from == valid_from:
+        raise PriceExistsError(f"A price of {current.price.normalize():f} begins at that very time. Choose another.", field="valid_from")
+    following = series.filter(valid_from__gt=valid_from).order_by("valid_from").first()
+    if current is not None:
+        current.valid_to = valid_from
+        current.save(update_fields=["valid_to"])
+    entry = PriceEntry.objects.create(
+        provider=provider, model=model, token_class=token_class, price=price, valid_from=valid_from, valid_to=following.valid_from if following else None,
+        source=source, approved_by=actor,
+    )
+    audit.record(
+        "price.set", actor=actor, target=entry, provider=provider, model=model, token_class=token_class, price=str(price),
+        before=str(current.price) if current else None, valid_from=valid_from.isoformat(), source=source,
+    )
+    config.changed()
+    transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=connection.schema_name))
+    return entry
+
+
+def _lock_series(provider: str, model: str, token_class: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))", ["\x1f".join((provider, model, token_class))]
+        )
+
+
+_SPLIT = ", ".join(f"('{name}', {ingest.CLASS_TOKENS[name]}, {ingest.CLASS_COST[name]})" for name in TokenClass.values)
+_PRICE = f"""
+WITH waiting AS (
+    SELECT event_id, started_at FROM event
+    WHERE pricing = 'unpriced' AND provider = %(provider)s AND model = %(model)s AND NOT (uncached_input_tokens IS NULL AND output_tokens IS NULL)
+        AND started_at >= %(after)s
+    ORDER BY started_at LIMIT %(size)s
+), with_prices AS (
+    SELECT c.*, {ingest.PRICED_COLUMNS}
+    FROM event c JOIN waiting USING (event_id, started_at)
+{ingest.PRICE_JOINS}
+), valued AS (
+    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
+), changed AS (
+    UPDATE event e SET cost = v.value, price_ids = v.ids, pricing = 'priced' FROM valued v WHERE e.event_id = v.event_id AND e.started_at = v.started_at
+    RETURNING e.event_id
+), rolled AS (
+    UPDATE usage_hour r SET cost = r.cost + n.cost, unpriced_calls = r.unpriced_calls - n.calls
+    FROM (
+        SELECT date_trunc('hour', started_at, 'UTC') AS hour, project, cost_centre, agent, model, provider, key_id, kind,
+            CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, sum(value) AS cost, count(*) AS calls
+        FROM valued GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    ) n
+    WHERE (r.hour, r.project, r.cost_centre, r.agent, r.model, r.provider, r.key_id, r.kind, r.outcome)
+        = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
+), by_class AS (
+    UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
+    FROM (
+        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.cost) AS cost, sum(v.tokens) AS tokens
+        FROM valued CROSS JOIN LATERAL (VALUES {_SPLIT}) v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+    ) n
+    WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
+)
+SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM changed), (SELECT max(started_at) FROM waiting)
+"""
+
+
+def price_unpriced(*, provider: str, model: str) -> int:
+    """Give unpriced calls of a model the price that was in force when they began, and correct the rollups with them.
+
+    Works in batches, each in its own transaction. Returns how many calls were priced. Calls whose tokens are unknown stay unpriced.
+    """
+    priced, after = 0, ingest.EARLIEST
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            ingest.lock_events()
+            cursor.execute(_PRICE, {"provider": provider, "model": model, "size": PRICING_BATCH, "after": after})
+            waiting, changed, last = cursor.fetchone()
+        priced += changed
+        # Calls before their model's first price stay where they are: the next batch begins behind them.
+        if waiting < PRICING_BATCH or (changed == 0 and last == after):
+            return priced
+        after = last

@@ -1,0 +1,221 @@
+"""Comparing bills with telemetry: one immutable revision for each set of inputs."""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, localcontext
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Max, Q, Sum
+from django.utils import timezone
+
+from costs import bridge, focus
+from costs.errors import NothingToReconcileError
+from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
+from governance.models import User
+from governance.services import audit
+
+RULES_VERSION = 1
+"""Part of the run key: a change of the rules makes a new revision."""
+MONTHS_BACK = 3
+"""How far back the schedule looks for changed inputs."""
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str, date | None]
+"""Model, token class, day; no day means the whole month."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a run depends on."""
+
+    provider: str
+    account: str
+    month: date
+    bill: dict[Key, bridge.BillSide]
+    ours: dict[Key, bridge.OurSide]
+    prices: dict[Key, Decimal]
+    excluded: list[dict[str, Any]]
+    complete_through: datetime | None
+
+    @property
+    def run_key(self) -> str:
+        """sha256 over the inputs in a canonical form; equal amounts written differently are equal."""
+
+        def plain(value: Any) -> Any:
+            return f"{value.normalize(focus.EXACT):f}" if isinstance(value, Decimal) else value
+
+        def side(found: dict[Key, Any]) -> list[Any]:
+            return sorted(([str(part) for part in key], {name: plain(value) for name, value in vars(what).items()}) for key, what in found.items())
+
+        body = [
+            RULES_VERSION, self.provider, self.account, self.month.isoformat(), side(self.bill), side(self.ours),
+            sorted(([str(part) for part in key], plain(price)) for key, price in self.prices.items()), self.excluded,
+        ]
+        return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def end_of(month: date) -> date:
+    return month.replace(day=calendar.monthrange(month.year, month.month)[1])
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def gather(provider: str, month: date) -> Inputs:
+    """Read both sides at their finest common grain. NothingToReconcileError without a compared row."""
+    rows = BillRow.objects.filter(provider=provider, month=month)
+    compared = rows.filter(kind__in=BillRow.COMPARED)
+    accounts = sorted(set(compared.values_list("account", flat=True)))
+    if not accounts:
+        raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
+    account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
+    committed = Q(kind=BillRow.Kind.COMMITTED)
+    found = list(compared.values("model", "token_class", "day").annotate(
+        amount=Sum("billed_cost", filter=~committed, default=Decimal()), effective=Sum("effective_cost", filter=committed, default=Decimal()),
+        n_tokens=Sum("tokens"), counted=Count("tokens"), n_listed=Sum("listed_cost"), with_price=Count("listed_cost"), n=Count("pk"),
+        listed_committed=Sum("listed_cost", filter=committed), n_committed=Count("pk", filter=committed & Q(listed_cost__isnull=False)),
+        effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
+    ))
+    by_month = {(row["model"], row["token_class"]) for row in found if row["day"] is None}
+    without_class = {row["model"] for row in found if row["token_class"] == ""}
+
+    def key(model: str, token_class: str, day: date | None) -> Key:
+        # A bill that does not tell token classes apart can only be compared by model; one that is monthly only by month.
+        monthly = (model, token_class) in by_month or (model in without_class and any(name == model for name, _ in by_month))
+        return model, "" if model in without_class else token_class, None if monthly else day
+
+    with localcontext(focus.EXACT):
+        bill: dict[Key, bridge.BillSide] = {}
+        for row in found:
+            side = bridge.BillSide(
+                amount=row["amount"] + row["effective"], tokens=row["n_tokens"] if row["counted"] == row["n"] and row["token_class"] else None,
+                listed=row["n_listed"] if row["with_price"] == row["n"] else None, rows=row["n"],
+                commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
+            )
+            at = key(row["model"], row["token_class"], row["day"])
+            bill[at] = _joined(bill.get(at), side)
+        ours: dict[Key, bridge.OurSide] = {}
+        days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
+        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list("model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"):
+            at = key(model, token_class, day)
+            before = ours.get(at, bridge.OurSide(Decimal(), 0))
+            ours[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
+    excluded = [
+        {"kind": row["kind"], "rows": row["n"], "amount": f"{row['money'].normalize(focus.EXACT):f}", "currency": row["currency"]}
+        for row in rows.exclude(kind__in=BillRow.COMPARED).values("kind", "currency").annotate(n=Count("pk"), money=Sum("billed_cost")).order_by("kind", "currency")
+    ]
+    return Inputs(
+        provider, account, month, bill, ours, _prices(provider, month, {*bill, *ours}), excluded, compared.aggregate(last=Max("charge_end"))["last"],
+    )
+
+
+def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.BillSide:
+    if before is None:
+        return side
+    return bridge.BillSide(
+        before.amount + side.amount, None if before.tokens is None or side.tokens is None else before.tokens + side.tokens,
+        None if before.listed is None or side.listed is None else before.listed + side.listed, before.rows + side.rows, before.commitment + side.commitment,
+    )
+
+
+def _prices(provider: str, month: date, keys: set[Key]) -> dict[Key, Decimal]:
+    """Price per token from our book at the end of each key's period; keys without one are missing."""
+    series: dict[tuple[str, str], list[PriceEntry]] = defaultdict(list)
+    for entry in PriceEntry.objects.filter(provider=provider, model__in={model for model, _, _ in keys}):
+        series[entry.model, entry.token_class].append(entry)
+    prices = {}
+    for model, token_class, day in keys:
+        at = _midnight((day or end_of(month)) + timedelta(days=1)) - timedelta(microseconds=1)
+        for name in (token_class, TokenClass.INPUT) if token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE) else (token_class,):
+            entry = next((entry for entry in series[model, name] if entry.covers(at)), None)
+            if entry is not None:
+                prices[model, token_class, day] = entry.price.scaleb(-6, focus.EXACT)
+                break
+    return prices
+
+
+@transaction.atomic
+def reconcile(*, provider: str, month: date, actor: User | None = None, at: datetime | None = None) -> tuple[Revision, bool]:
+    """Compare one provider's bill of a month with telemetry. Returns the latest revision and whether this run made it.
+
+    The same inputs make no new revision. A new one that is too far from the bill is audited as such and shows on the pages of spend.
+    Raises NothingToReconcileError.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))", [f"{provider}:{month.isoformat()}"]
+        )
+    inputs = gather(provider, month)
+    series, _ = Reconciliation.objects.get_or_create(provider=provider, account=inputs.account, month=month)
+    latest = series.revisions.order_by("-number").first()
+    if latest is not None and latest.run_key == inputs.run_key:
+        return latest, False
+    revision = _write(series, inputs, (latest.number if latest else 0) + 1, at or timezone.now())
+    series.latest = revision
+    series.save(update_fields=["latest"])
+    audit.record(
+        "reconciliation.revised", actor=actor, target=series, revision=revision.number, bill=f"{revision.bill.normalize():f}",
+        telemetry=f"{revision.telemetry.normalize():f}", causes={cause["cause"]: cause["cents"] for cause in revision.causes},
+    )
+    if revision.is_doubtful:
+        audit.record("reconciliation.variance_exceeded", actor=actor, target=series, revision=revision.number, percent=str(revision.variance_percent))
+        logger.warning("reconciliation.variance_exceeded", extra={"provider": provider, "month": month.isoformat()})
+    return revision, True
+
+
+def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
+    with localcontext(focus.EXACT):
+        keys = sorted({*inputs.bill, *inputs.ours}, key=lambda key: (key[0], key[2] or date.min, key[1]))
+        explained = {key: bridge.explain(inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key)) for key in keys}
+        bill = sum((side.amount for side in inputs.bill.values()), Decimal())
+        telemetry = sum((side.amount for side in inputs.ours.values()), Decimal())
+        rows = sum(side.rows for side in inputs.bill.values())
+        causes = bridge.total(explained.values(), rows)
+        if sum(causes.values(), Decimal()) != bill - telemetry:
+            raise AssertionError("the causes do not sum to the difference")
+        # The printed equation must hold in cents as well.
+        whole = bridge.cents(bill) - bridge.cents(telemetry)
+        in_cents = bridge.to_cents(list(causes.values()), whole)
+        calls = UsageHour.objects.filter(
+            provider=inputs.provider, hour__gte=_midnight(inputs.month), hour__lt=_midnight(end_of(inputs.month) + timedelta(days=1))
+        ).aggregate(n=Sum("calls", default=0))["n"]
+        revision = Revision.objects.create(
+            reconciliation=series, number=number, run_key=inputs.run_key, created_at=at, bill=bill, telemetry=telemetry, bill_rows=rows, calls=calls,
+            causes=[
+                {"cause": name, "amount": f"{amount.normalize(focus.EXACT):f}", "cents": f"{shown:f}", "lines": sum(1 for found in explained.values() if name in found)}
+                for (name, amount), shown in zip(causes.items(), in_cents, strict=True)
+            ],
+            excluded=inputs.excluded, complete_through=inputs.complete_through,
+        )
+        nothing_billed, nothing_ours = bridge.BillSide(Decimal(), None, None, 0), bridge.OurSide(Decimal(), 0)
+        ReconciliationLine.objects.bulk_create(
+            [
+                ReconciliationLine(
+                    revision=revision, model=key[0], token_class=key[1], day=key[2], bill=inputs.bill.get(key, nothing_billed).amount,
+                    telemetry=inputs.ours.get(key, nothing_ours).amount, bill_tokens=inputs.bill.get(key, nothing_billed).tokens,
+                    telemetry_tokens=inputs.ours.get(key, nothing_ours).tokens, bill_rows=inputs.bill.get(key, nothing_billed).rows,
+                    causes={name: f"{amount.normalize(focus.EXACT):f}" for name, amount in explained[key].items()},
+                )
+                for key in keys
+            ],
+            batch_size=1000,
+        )
+    return revision
+
+
+def due(today: date) -> list[tuple[str, date]]:
+    """Provider and month of every bill that the schedule looks at again."""
+    first = today.replace(day=1)
+    for _ in range(MONTHS_BACK):
+        first = (first - timedelta(days=1)).replace(day=1)
+    recent = BillRow.objects.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=_midnight(first)), kind__in=BillRow.COMPARED)
+    return list(recent.order_by(F("month").asc(), "provider").values_list("provider", "month").distinct())

@@ -1,0 +1,71 @@
+"""Celery doors of the costs floor. Every task may run twice."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+
+from celery import shared_task
+from django.db import connection
+from django.utils import timezone
+
+from costs import selectors
+from costs.errors import NothingToReconcileError
+from costs.services import ingest as ingesting
+from costs.services import prices, reconciliation
+from governance.celery import PlatformTask, TenantTask
+from governance.models import Tenant
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_ingest() -> None:
+    """Queue one task per tenant that has something in the inbox; set aside what belongs to nobody."""
+    tenants, unknown = ingesting.tenants_waiting()
+    for tenant in tenants:
+        ingest.apply_async(kwargs={"schema_name": tenant.schema_name}, expires=60)
+    if unknown:
+        rows = ingesting.quarantine(unknown=unknown, at=timezone.now())
+        if rows:
+            logger.warning("inbox.quarantined", extra={"rows": rows, "tenants": unknown[:10]})
+
+
+@shared_task(base=TenantTask)
+def ingest() -> None:
+    """Attribute what waits for the tenant."""
+    done = ingesting.ingest(tenant=Tenant.objects.get(schema_name=connection.schema_name))
+    if done.rejected:
+        logger.warning("inbox.rejected", extra={"rows": done.rejected})
+
+
+@shared_task(base=TenantTask)
+def price_unpriced(provider: str, model: str) -> None:
+    """Price calls of a model that waited for a price."""
+    prices.price_unpriced(provider=provider, model=model)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_reconciliation() -> None:
+    """Queue one task per tenant."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        reconcile_recent.apply_async(kwargs={"schema_name": schema_name}, expires=1800)
+
+
+@shared_task(base=TenantTask)
+def reconcile_recent() -> None:
+    """Price what still waits for a price, then compare the bills of the last months again: late calls and rows make a new revision."""
+    for waiting in selectors.unpriced():
+        if waiting.provider and waiting.model:
+            prices.price_unpriced(provider=waiting.provider, model=waiting.model)
+    for provider, month in reconciliation.due(timezone.now().date()):
+        reconciliation.reconcile(provider=provider, month=month)
+
+
+@shared_task(base=TenantTask)
+def reconcile(provider: str, month: str) -> None:
+    """Compare one provider's bill of a month (its first day, ISO) with telemetry."""
+    try:
+        reconciliation.reconcile(provider=provider, month=date.fromisoformat(month))
+    except NothingToReconcileError:
+        logger.info("reconciliation.nothing", extra={"provider": provider, "month": month})

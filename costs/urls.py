@@ -1,0 +1,42 @@
+"""Pages of the costs floor."""
+
+from datetime import date
+
+from django.urls import path, register_converter
+
+from costs.views import prices, reconciliation, requests, spend
+
+
+class MonthConverter:
+    """`2026-10` in a URL is the first day of that month."""
+
+    regex = r"20\d{2}-(?:0[1-9]|1[0-2])"
+
+    def to_python(self, value: str) -> date:
+        return date.fromisoformat(f"{value}-01")
+
+    def to_url(self, value: date | str) -> str:
+        return value if isinstance(value, str) else f"{value:%Y-%m}"
+
+
+register_converter(MonthConverter, "month")
+_ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
+
+urlpatterns = [
+    path("operate/costs/", spend.spend, name="costs-spend"),
+    path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
+    path("operate/costs/requests/", requests.all_requests, name="costs-requests"),
+    path("operate/costs/price-book/", prices.price_book, name="price-book"),
+    path("operate/costs/reconciliation/", reconciliation.reconciliation_list, name="reconciliation-list"),
+    path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),
+    path("operate/costs/reconciliation/bills/<int:pk>/", reconciliation.bill_detail, name="bill-detail"),
+    path("operate/costs/reconciliation/bills/<int:pk>/errors/", reconciliation.bill_errors, name="bill-errors"),
+    path(_ONE, reconciliation.reconciliation_detail, name="reconciliation-detail"),
+    path(f"{_ONE}csv/", reconciliation.reconciliation_csv, name="reconciliation-csv"),
+    path(f"{_ONE}run/", reconciliation.run, name="reconciliation-run"),
+    path(f"{_ONE}assign/", reconciliation.assign_model, name="reconciliation-assign"),
+    path("build/usage/", spend.usage, name="usage"),
+    path("build/usage/csv/", spend.usage_csv, name="usage-csv"),
+    path("build/requests/", requests.own_requests, name="requests"),
+    path("requests/<uuid:event_id>/", requests.request_detail, name="request-detail"),
+]

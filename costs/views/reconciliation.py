@@ -1,0 +1,143 @@
+"""Bills, and why they differ from our figures."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from costs import csvs, selectors
+from costs.forms import AliasForm, BillForm
+from costs.models import BillFile, BillRow, Reconciliation, Revision
+from costs.services import bills, reconciliation
+from governance.access import Permission, permissions_of, requires
+from governance.errors import DomainError
+from governance.middleware import AppRequest
+from governance.pages import keyset_page, render_page, try_service
+
+
+def _may_manage(request: AppRequest) -> bool:
+    assert request.membership is not None
+    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
+
+
+@requires(Permission.VIEW_COSTS)
+def reconciliation_list(request: AppRequest) -> HttpResponse:
+    return _overview(request, BillForm())
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def upload(request: AppRequest) -> HttpResponse:
+    """Take over a bill."""
+    form = BillForm(request.POST, request.FILES)
+    if form.is_valid():
+        file = form.cleaned_data["file"]
+        done = try_service(form, lambda: bills.import_bill(file=file, name=file.name, actor=request.user, provider=form.cleaned_data["provider"]))
+        if done is not None:
+            if done.is_new:
+                messages.success(request, f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new. The comparison follows in a moment.")
+            else:
+                messages.info(request, f"This very file was imported on {done.file.uploaded_at:%b %-d, %Y}. Nothing was changed.")
+            return redirect(reverse("bill-detail", args=[done.file.pk]))
+    return _overview(request, form, status=422)
+
+
+def _overview(request: AppRequest, form: BillForm, status: int = 200) -> HttpResponse:
+    return render_page(request, "costs/reconciliation_list.html", partial="reconciliations", status=status, context={
+        "page": keyset_page(selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")),
+        "files": selectors.bills()[:20], "form": form, "may_manage": _may_manage(request),
+    })
+
+
+@requires(Permission.VIEW_COSTS)
+def bill_detail(request: AppRequest, pk: int) -> HttpResponse:
+    bill = _bill(pk)
+    return render_page(request, "costs/bill_detail.html", context={
+        "bill": bill, "errors": bill.errors.all()[:50], "kinds": selectors.kinds_of(bill), "compared": selectors.compared_months(bill),
+    })
+
+
+@requires(Permission.VIEW_COSTS)
+def bill_errors(request: AppRequest, pk: int) -> HttpResponseBase:
+    """The rejected rows with their reasons, as CSV."""
+    bill = _bill(pk)
+    rows = bill.errors.values_list("line", "column", "message", "text").iterator(chunk_size=2000)
+    return csvs.response(f"rejected-{bill.sha256[:8]}.csv", ("line", "column", "message", "row"), rows)
+
+
+def _bill(pk: int) -> BillFile:
+    bill = selectors.bills().filter(pk=pk).first()
+    if bill is None:
+        raise Http404
+    return bill
+
+
+@requires(Permission.VIEW_COSTS)
+def reconciliation_detail(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+    series, revision = _asked(request, provider, account, month)
+    rows, ticks = selectors.bridge_rows(revision)
+    by = request.GET.get("by") if request.GET.get("by") == "day" else "model"
+    context: dict[str, Any] = {
+        "series": series, "revision": revision, "rows": rows, "ticks": ticks, "by": by, "compared": selectors.compared_by(revision, by), "files": selectors.files_of(provider, month),
+        "revisions": series.revisions.order_by("-number")[:20], "is_latest": revision.pk == series.latest_id, "unknown_models": selectors.unknown_models(provider, month),
+        "may_manage": _may_manage(request), "alias_form": AliasForm(initial={"provider": provider}), "provider_name": selectors.provider_choices().get(provider, provider),
+        "explained": sum(1 for row in rows if row.cause != "unexplained"), "cells": selectors.cents_of(revision),
+        "excluded": [{**row, "label": BillRow.Kind(row["kind"]).label} for row in revision.excluded],
+    }
+    return render_page(request, "costs/reconciliation_detail.html", partial="compared", context=context)
+
+
+@requires(Permission.VIEW_COSTS)
+def reconciliation_csv(request: AppRequest, provider: str, account: str, month: date) -> HttpResponseBase:
+    """Every compared line with its causes, exact."""
+    _, revision = _asked(request, provider, account, month)
+    names = list(selectors.bridge.CAUSES)
+    header = ("model", "token_class", "day_utc", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", *[f"{name}_usd" for name in names])
+    rows = (
+        (line.model, line.token_class, line.day, line.bill, line.telemetry, line.bill_tokens, line.telemetry_tokens, line.bill_rows, *[line.causes.get(name) for name in names])
+        for line in revision.lines.iterator(chunk_size=2000)
+    )
+    return csvs.response(f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def run(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+    """Compare again, now."""
+    if selectors.reconciliation(provider, account, month) is None:
+        raise Http404
+    try:
+        revision, is_new = reconciliation.reconcile(provider=provider, month=month, actor=request.user)
+    except DomainError as error:
+        messages.error(request, error.message)
+        return redirect(reverse("reconciliation-detail", args=[provider, account, month]))
+    messages.success(request, f"Revision {revision.number} is new." if is_new else f"Nothing changed since revision {revision.number}.")
+    return redirect(reverse("reconciliation-detail", args=[provider, revision.reconciliation.account, month]))
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def assign_model(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+    """Say which of our models the bill means."""
+    form = AliasForm({**request.POST.dict(), "provider": provider})
+    if form.is_valid():
+        count = bills.assign_model(actor=request.user, **form.cleaned_data)
+        messages.success(request, f"{form.cleaned_data['theirs']} is {form.cleaned_data['ours']} now, in {count:,} rows. The comparison follows in a moment.")
+    else:
+        messages.error(request, "Choose one of our models.")
+    return redirect(reverse("reconciliation-detail", args=[provider, account, month]))
+
+
+def _asked(request: AppRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
+    series = selectors.reconciliation(provider, account, month)
+    if series is None or series.latest is None:
+        raise Http404
+    wanted = request.GET.get("revision", "")
+    if not wanted:
+        return series, series.latest
+    revision = series.revisions.filter(number=int(wanted)).first() if wanted.isdecimal() and len(wanted) < 9 else None
+    if revision is None:
+        raise Http404
+    return series, revision

@@ -1,0 +1,60 @@
+"""Single calls: the list, and the road of one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from costs import periods, selectors
+from governance.access import Permission, requires
+from governance.middleware import AppRequest
+from governance.pages import keyset_page, render_page
+
+
+@requires(Permission.VIEW_COSTS)
+def all_requests(request: AppRequest) -> HttpResponse:
+    """Every call of the organisation, newest first."""
+    return _list(request, own=False)
+
+
+@requires(Permission.USE_GATEWAY)
+def own_requests(request: AppRequest) -> HttpResponse:
+    """Calls with the person's own keys, newest first."""
+    return _list(request, own=True)
+
+
+def _list(request: AppRequest, *, own: bool) -> HttpResponse:
+    assert request.membership is not None
+    chosen = {name: value.strip() for name, value in request.GET.items() if name in (*selectors.FILTERS, "status", "pricing", "q") and value.strip()}
+    has_period = bool(request.GET.get("from") or request.GET.get("to"))
+    period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
+    events = selectors.filter_events(selectors.events_visible_to(request.membership, own=own), chosen, period)
+    keys = selectors.own_keys(request.user) if own else None
+    context: dict[str, Any] = {
+        "page": keyset_page(events, order=["-started_at", "-event_id"], cursor=request.GET.get("cursor", "")), "chosen": chosen, "period": period,
+        "is_filtered": bool(chosen or period), "statuses": {"": "Any status", "failed": "Everything that failed", **selectors.STATUSES}, "is_own": own,
+        "choices": [(name, label, selectors.choices(column, keys=keys)) for name, label, column in (
+            ("project", "Project", "project"), ("model", "Model", "model"), ("key", "Key", "key_id"), ("agent", "Agent", "agent"))],
+        "chips": [(name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
+                  for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("pricing", "Pricing")) if name in chosen],
+        "url": reverse("requests" if own else "costs-requests"), "usage_url": reverse("usage" if own else "costs-spend"), "status_labels": selectors.STATUSES,
+    }
+    return render_page(request, "costs/requests.html", partial="requests-table", context=context)
+
+
+@requires(Permission.VIEW)
+def request_detail(request: AppRequest, event_id: UUID) -> HttpResponse:
+    """The road of one call. Who may see neither all costs nor the key gets 404."""
+    assert request.membership is not None
+    event = selectors.event_visible_to(request.membership, event_id)
+    if event is None:
+        raise Http404
+    return render_page(request, "costs/request_detail.html", context={
+        "event": event, "steps": selectors.steps_of(event), "price_rows": selectors.prices_of(event), "status_label": selectors.STATUSES.get(event.status, event.status),
+        "key": selectors.key_of(event), "attribution_s": selectors.attribution_seconds(event), "sees_all": selectors.sees_all_calls(request.membership),
+        "advice": selectors.advice(event.error_code),
+    })

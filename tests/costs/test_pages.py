@@ -1,0 +1,190 @@
+"""Pages of the costs floor: what they show, to whom, and how many queries that takes."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from costs import periods, selectors
+from costs.models import Event
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+
+PAGES = ["operate/costs/", "operate/costs/requests/", "operate/costs/price-book/", "operate/costs/reconciliation/"]
+OWN = ["build/usage/", "build/requests/"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_of_the_organisation_are_for_who_may_see_costs(path: str, acme: Tenant, client_for: ClientFor, fay: User, bob: User, audra: User, charlie: User) -> None:
+    answers = {name: client_for(user).get(f"/o/acme/{path}").status_code for name, user in {"fay": fay, "audra": audra, "bob": bob, "charlie": charlie, "nobody": None}.items()}
+
+    assert answers == {"fay": 200, "audra": 200, "bob": 403, "charlie": 404, "nobody": 302}
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_own_pages_are_for_who_may_use_the_gateway(path: str, acme: Tenant, client_for: ClientFor, bob: User, fay: User, charlie: User) -> None:
+    answers = [client_for(user).get(f"/o/acme/{path}").status_code for user in (bob, fay, charlie)]
+
+    assert answers == [200, 403, 404]
+
+
+def test_spend_shows_money_unpriced_and_untagged_as_lines_of_their_own(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice, input="10", output="10")
+    make.record(
+        acme, make.call(acme, input_tokens=100_000, output_tokens=0), make.call(acme, agent=None, input_tokens=50_000, output_tokens=0),
+        make.call(acme, model="new-model"), make.call(acme, **make.REFUSED),
+    )
+
+    page = client_for(fay).get("/o/acme/operate/costs/?group=agent")
+
+    spend = page.context["spend"]
+    assert spend.total.cost == Decimal("1.5")
+    assert (spend.total.calls, spend.total.unpriced_calls, spend.total.refused, spend.untagged_calls) == (4, 1, 1, 1)
+    assert spend.untagged_cost == Decimal("0.5")
+    assert round(spend.coverage_calls, 2) == Decimal("66.67")
+    assert {line.label for line in spend.lines} == {"basket-helper", "Untagged"}
+    html = page.content.decode()
+    assert "Untagged" in html and "1 call has no price" in html and "new-model" in html
+
+
+def test_spend_by_every_grouping_and_filter_adds_up(acme: Tenant, alice: User) -> None:
+    make.prices(alice)
+    make.record(acme, *[make.call(acme, project=f"p{n % 3}", agent=f"a{n % 2}", input_tokens=1000 * n) for n in range(12)])
+    period = periods.this_month(timezone.now().date())
+
+    for group in selectors.GROUPS:
+        spend = selectors.spend(period, group, {})
+        assert sum(line.cost for line in spend.lines) == spend.total.cost
+        assert sum(sum(day.values()) for day in spend.by_day.values()) == spend.total.cost
+        assert round(sum(line.share or 0 for line in spend.lines), 6) == 100
+    assert selectors.spend(period, "agent", {"project": "p1"}).total.calls == 4
+    assert selectors.spend(period, "agent", {"agent": selectors.NONE}).total.calls == 0
+
+
+def test_period_in_the_url_and_the_period_before(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice, input="1", output="0")
+    make.record(
+        acme, make.call(acme, started_at=datetime(2026, 2, 10, tzinfo=UTC), input_tokens=2_000_000),
+        make.call(acme, started_at=datetime(2026, 3, 10, tzinfo=UTC), input_tokens=3_000_000),
+    )
+
+    spend = client_for(fay).get("/o/acme/operate/costs/?from=2026-03-01&to=2026-03-31").context["spend"]
+
+    assert (spend.total.cost, spend.total.before, spend.total.change) == (Decimal(3), Decimal(2), Decimal(50))
+
+
+@pytest.mark.parametrize("query", ["from=2026-99-01", "from=x&to=y", "from=2026-03-05&to=2026-03-01", "group=nothing", "from=0001-01-01", "to=9999-12-31", "view=table"])
+def test_nonsense_in_the_url_falls_back(query: str, acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    make.record(acme, make.call(acme))
+
+    assert client_for(fay).get(f"/o/acme/operate/costs/?{query}").status_code == 200
+
+
+def test_csv_is_the_current_filter_exact_and_harmless(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice, input="0.15", output="0")
+    make.record(acme, make.call(acme, agent="=HYPERLINK(1)", input_tokens=1), make.call(acme, project="other", agent="x"))
+
+    answer = client_for(fay).get("/o/acme/operate/costs/csv/?group=agent&project=checkout")
+
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert lines[0] == "day_utc,agent,calls,refused,failed,unpriced_calls,tokens,cost_usd"
+    assert len(lines) == 2 and ",'=HYPERLINK(1),1," in lines[1] and lines[1].endswith(",0.00000015")
+
+
+def test_spend_takes_the_same_number_of_queries_whatever_there_is(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice)
+    client = client_for(fay)
+    make.record(acme, make.call(acme))
+    client.get("/o/acme/operate/costs/")
+    with CaptureQueriesContext(connection, ) as few:
+        client.get("/o/acme/operate/costs/")
+    make.record(acme, *[make.call(acme, project=f"p{n}", model=f"m{n}", agent=f"a{n}") for n in range(40)])
+
+    with CaptureQueriesContext(connection) as many:
+        client.get("/o/acme/operate/costs/")
+
+    assert len(many) <= len(few) + 1
+    assert not any('FROM "event"' in query["sql"] for query in many.captured_queries)
+
+
+def test_spend_as_fragment_for_htmx(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    make.record(acme, make.call(acme))
+
+    answer = client_for(fay).get("/o/acme/operate/costs/", headers={"HX-Request": "true"})
+
+    assert answer.content.decode().lstrip().startswith('<div class="gh-stack" id="spend">')
+    assert "HX-Request" in answer["Vary"]
+
+
+def test_usage_counts_only_own_keys(acme: Tenant, client_for: ClientFor, bob: User, alice: User) -> None:
+    mine = make.key(bob)
+    make.record(acme, make.call(acme, key_id=mine.public_id), make.call(acme, key_id=mine.public_id), make.call(acme, key_id=make.key(alice).public_id))
+
+    usage = client_for(bob).get("/o/acme/build/usage/").context["spend"]
+    requests = client_for(bob).get("/o/acme/build/requests/").context["page"].rows
+
+    assert usage.total.calls == 2
+    assert {event.key_id for event in requests} == {mine.public_id}
+
+
+def test_requests_are_paged_by_key_and_filtered(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    start = timezone.now() - timedelta(hours=1)
+    make.record(acme, *[make.call(acme, started_at=start + timedelta(seconds=n // 2), project="shop" if n % 2 else "blog") for n in range(120)], make.call(acme, **make.REFUSED))
+    client = client_for(fay)
+
+    seen, url = [], "/o/acme/operate/costs/requests/?project=shop"
+    while url:
+        page = client.get(url).context["page"]
+        seen += [event.event_id for event in page.rows]
+        url = f"/o/acme/operate/costs/requests/?project=shop&cursor={page.next_cursor}" if page.next_cursor else ""
+
+    assert len(seen) == len(set(seen)) == 60
+    assert [event.status for event in client.get("/o/acme/operate/costs/requests/?status=failed").context["page"].rows] == ["refused"]
+
+
+def test_request_shows_its_road(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme, **make.REFUSED), make.call(acme))
+    refused, ok = Event.objects.get(status="refused"), Event.objects.get(status="ok")
+
+    page = client_for(fay).get(f"/o/acme/requests/{refused.event_id}/").content.decode()
+    served = client_for(fay).get(f"/o/acme/requests/{ok.event_id}/").content.decode()
+
+    assert "consent_withdrawn" in page and "Alice switched off assistants" in page and "allow it again under Consent" in page
+    assert "$0.0018" in served and "basket-helper" in served
+
+
+def test_request_of_somebody_else_answers_like_a_missing_one(acme: Tenant, client_for: ClientFor, bob: User, alice: User, charlie: User) -> None:
+    mine, other = make.key(bob), make.key(alice)
+    make.record(acme, make.call(acme, key_id=mine.public_id), make.call(acme, key_id=other.public_id))
+    ids = {event.key_id: event.event_id for event in Event.objects.all()}
+    bobs = client_for(bob)
+
+    assert bobs.get(f"/o/acme/requests/{ids[mine.public_id]}/").status_code == 200
+    assert bobs.get(f"/o/acme/requests/{ids[other.public_id]}/").status_code == 404
+    assert bobs.get(f"/o/acme/requests/{uuid.uuid4()}/").status_code == 404
+    assert client_for(charlie).get(f"/o/acme/requests/{ids[mine.public_id]}/").status_code == 404
+
+
+def test_search_finds_a_request_by_its_id_for_who_may_see_it(acme: Tenant, client_for: ClientFor, fay: User, bob: User) -> None:
+    make.record(acme, make.call(acme, request_id="req-7f3a9c"))
+
+    found = client_for(fay).get("/o/acme/search/?q=req-7f3a9c").content.decode()
+    hidden = client_for(bob).get("/o/acme/search/?q=req-7f3a9c").content.decode()
+
+    event = Event.objects.get()
+    assert str(event.event_id) in found and str(event.event_id) not in hidden
+
+
+def test_freshness_stops_at_the_oldest_call_that_waits(acme: Tenant) -> None:
+    waiting = make.call(acme, started_at=timezone.now() - timedelta(minutes=9))
+    make.deliver(waiting)
+
+    assert selectors.complete_through(acme) == waiting["started_at"]
