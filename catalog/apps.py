@@ -3,3 +3,31 @@ from django.apps import AppConfig
 
 class CatalogConfig(AppConfig):
     name = "catalog"
+
+    def ready(self) -> None:
+        from catalog import metrics, panels, sources
+        from governance import home, navigation, search
+        from governance.access import Permission
+        from governance.navigation import Item
+
+        metrics.register_all()
+        navigation.register(
+            Item("operate", "Catalog", "Models", "operate-models", icon="box", permission=Permission.VIEW_OPERATE, order=10),
+            Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),
+            Item("operate", "Catalog", "Providers", "provider-list", icon="plug", permission=Permission.VIEW_OPERATE, order=30),
+            Item("operate", "Catalog", "Keys", "operate-keys", icon="key", permission=Permission.MANAGE_KEYS, order=40),
+            Item("operate", "Organisation", "Projects", "project-list", icon="folders", permission=Permission.VIEW_OPERATE, order=20),
+            Item("build", "Discover", "Models", "build-models", icon="box", permission=Permission.USE_GATEWAY, order=10),
+            Item("build", "Discover", "Tools", "build-tools", icon="tool", permission=Permission.USE_GATEWAY, order=20),
+            Item("build", "Try", "Playground", "playground", icon="terminal-2", permission=Permission.USE_GATEWAY, order=10),
+            Item("build", "Use", "Virtual keys", "build-keys", icon="key", permission=Permission.USE_GATEWAY, order=10),
+            Item("build", "Learn", "First call", "first-call", icon="rocket", permission=Permission.USE_GATEWAY, order=10),
+        )
+        home.register(
+            home.Panel("operate", "catalog/panels/attention.html", Permission.VIEW_OPERATE, panels.attention, order=10),
+            home.Panel("build", "catalog/panels/start.html", Permission.USE_GATEWAY, panels.start, order=10),
+        )
+        search.register(search.Source("Models", Permission.VIEW, sources.models))
+        search.register(search.Source("Tools", Permission.VIEW, sources.tools))
+        search.register(search.Source("Projects", Permission.VIEW, sources.projects))
+        search.register(search.Source("Keys", Permission.VIEW, sources.keys))

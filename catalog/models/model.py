@@ -9,7 +9,6 @@ from django.db import models
 from catalog.models.provider import Provider
 from governance.models import FeatureClass, User
 
-
 slug_validator = RegexValidator(
     r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$", "Use lower-case letters, digits, dots, hyphens and underscores; begin and end with a letter or digit."
 )

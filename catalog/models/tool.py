@@ -11,7 +11,6 @@ from django.db import models
 from gateway.contract.sealing import Sealer
 from governance.models import FeatureClass, User
 
-
 # A double underscore separates namespace and tool; a single one would make the border ambiguous.
 namespace_validator = RegexValidator(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$", "Use 2 to 32 lower-case letters, digits and hyphens, beginning with a letter.")
 

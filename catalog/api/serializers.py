@@ -1,0 +1,312 @@
+"""Bodies of the catalog's endpoints. Inputs refuse unknown fields; secrets go in and never come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from catalog.lifecycle import CAPABILITIES
+from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.models.model import slug_validator
+from catalog.models.tool import namespace_validator
+from governance.api.serializers import StrictSerializer
+from governance.models import FeatureClass
+
+MAX_INTEGER = 2**31 - 1
+"""What a database integer holds; more is a clear error instead of a failure."""
+Row = serializers.Serializer
+
+
+class PriceSerializer(StrictSerializer):
+    """List price in USD per million tokens."""
+
+    input_per_million = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=0)
+    output_per_million = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=0)
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    """What went through the gateway over the last 30 days. Missing figures are null, never zero."""
+
+    calls = serializers.IntegerField()
+    errors = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=24, decimal_places=12, allow_null=True)
+    p50_ms = serializers.FloatField(allow_null=True)
+    p95_ms = serializers.FloatField(allow_null=True)
+    ttft_ms = serializers.FloatField(allow_null=True)
+    last_used_at = serializers.DateTimeField(allow_null=True)
+
+
+class TraceStepSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    ok = serializers.BooleanField()
+    ms = serializers.FloatField(allow_null=True)
+    detail = serializers.CharField()
+
+
+class TraceSerializer(serializers.Serializer[Any]):
+    """The road of one live check, step by step."""
+
+    ok = serializers.BooleanField()
+    summary = serializers.CharField()
+    total_ms = serializers.FloatField(allow_null=True)
+    input_tokens = serializers.IntegerField(allow_null=True)
+    output_tokens = serializers.IntegerField(allow_null=True)
+    steps = TraceStepSerializer(many=True)
+
+
+# Providers
+
+
+class ProviderInput(StrictSerializer):
+    slug = serializers.SlugField(max_length=48)
+    name = serializers.CharField(max_length=80)
+    kind = serializers.ChoiceField(choices=Provider.Kind.choices, default=Provider.Kind.OPENAI_COMPATIBLE)
+    base_url = serializers.URLField(max_length=300, help_text="Up to and including the version segment.")
+    secret = serializers.CharField(max_length=400, required=False, allow_blank=True, default="", write_only=True)
+    region = serializers.CharField(max_length=32, required=False, allow_blank=True, default="")
+
+
+class ProviderChange(StrictSerializer):
+    name = serializers.CharField(max_length=80, required=False)
+    base_url = serializers.URLField(max_length=300, required=False, help_text="Another URL voids the secret unless a new one comes with it.")
+    secret = serializers.CharField(max_length=400, required=False, write_only=True)
+    region = serializers.CharField(max_length=32, required=False, allow_blank=True)
+
+
+class SecretInput(StrictSerializer):
+    secret = serializers.CharField(max_length=400, allow_blank=True, write_only=True, help_text="Empty removes it.")
+
+
+class ProviderOutput(serializers.ModelSerializer[Provider]):
+    has_secret = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Provider
+        fields = ("slug", "name", "kind", "base_url", "region", "has_secret", "secret_set_at", "checked_at", "check_ok", "check_ms", "check_detail", "created_at")
+
+    def get_has_secret(self, provider: Provider) -> bool:
+        return bool(provider.sealed_secret)
+
+
+class ProviderCheckOutput(serializers.Serializer[Any]):
+    provider = ProviderOutput()
+    trace = TraceSerializer()
+    models = serializers.ListField(child=serializers.CharField())
+
+
+# Models
+
+
+class ModelFactsSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=80, required=False)
+    description = serializers.CharField(max_length=2000, required=False, allow_blank=True)
+    capabilities = serializers.ListField(child=serializers.ChoiceField(choices=[(one, one) for one in CAPABILITIES]), required=False, allow_empty=False)
+    context_window = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True)
+    max_output_tokens = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False)
+    feature_class = serializers.ChoiceField(choices=FeatureClass.choices, required=False, help_text="The consent that a call needs.")
+    data_sensitivity = serializers.ChoiceField(choices=Model.Sensitivity.choices, required=False)
+    environment = serializers.CharField(max_length=16, required=False)
+
+
+class ModelInput(ModelFactsSerializer):
+    slug = serializers.CharField(max_length=80, validators=[slug_validator], help_text="What callers send as `model`.")
+    provider = serializers.SlugField(max_length=48)
+    upstream_model = serializers.CharField(max_length=120)
+    price = PriceSerializer(required=False, allow_null=True)
+
+
+class DeploymentInput(StrictSerializer):
+    provider = serializers.SlugField(max_length=48)
+    upstream_model = serializers.CharField(max_length=120)
+    weight = serializers.IntegerField(min_value=0, max_value=1000, default=1)
+    priority = serializers.IntegerField(min_value=0, max_value=100, default=0, help_text="Lower is tried first.")
+
+
+class DeploymentChange(StrictSerializer):
+    weight = serializers.IntegerField(min_value=0, max_value=1000, required=False)
+    priority = serializers.IntegerField(min_value=0, max_value=100, required=False)
+    is_enabled = serializers.BooleanField(required=False)
+
+
+class DeploymentOutput(serializers.ModelSerializer[Deployment]):
+    provider = serializers.CharField(source="provider.slug")
+    region = serializers.CharField(source="provider.region")
+
+    class Meta:
+        model = Deployment
+        fields = ("id", "provider", "region", "upstream_model", "weight", "priority", "is_enabled", "checked_at", "check_ok")
+
+
+class ModelOutput(serializers.Serializer[Any]):
+    """A model with price, deployments and figures. Works on `selectors.ModelRow`."""
+
+    slug = serializers.CharField(source="model.slug")
+    name = serializers.CharField(source="model.name")
+    description = serializers.CharField(source="model.description")
+    status = serializers.ChoiceField(source="model.status", choices=Model.Status.choices)
+    capabilities = serializers.ListField(source="model.capabilities", child=serializers.CharField())
+    context_window = serializers.IntegerField(source="model.context_window", allow_null=True)
+    max_output_tokens = serializers.IntegerField(source="model.max_output_tokens")
+    feature_class = serializers.ChoiceField(source="model.feature_class", choices=FeatureClass.choices)
+    data_sensitivity = serializers.ChoiceField(source="model.data_sensitivity", choices=Model.Sensitivity.choices)
+    environment = serializers.CharField(source="model.environment")
+    owner = serializers.CharField(source="model.owner.email")
+    price = PriceSerializer(allow_null=True)
+    usage = UsageSerializer()
+    deployments = DeploymentOutput(many=True)
+    created_at = serializers.DateTimeField(source="model.created_at")
+
+
+class DeploymentCheckOutput(serializers.Serializer[Any]):
+    deployment = DeploymentOutput()
+    trace = TraceSerializer()
+
+
+class ModelCheckOutput(serializers.Serializer[Any]):
+    ok = serializers.BooleanField(help_text="Every deployment that is switched on answered.")
+    checks = DeploymentCheckOutput(many=True)
+
+
+class CommentInput(StrictSerializer):
+    comment = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+
+
+# Projects
+
+
+class ProjectFacts(StrictSerializer):
+    name = serializers.CharField(max_length=80, required=False)
+    description = serializers.CharField(max_length=2000, required=False, allow_blank=True)
+    cost_centre = serializers.CharField(max_length=48, required=False, allow_blank=True)
+    environment = serializers.CharField(max_length=16, required=False)
+    requests_per_minute = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True)
+    monthly_budget_usd = serializers.DecimalField(max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True)
+
+
+class ProjectInput(ProjectFacts):
+    slug = serializers.SlugField(max_length=48)
+
+
+class SwitchInput(StrictSerializer):
+    enabled = serializers.BooleanField()
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+
+
+class ProjectOutput(serializers.ModelSerializer[Project]):
+    owner = serializers.CharField(source="owner.email")
+
+    class Meta:
+        model = Project
+        fields = ("slug", "name", "description", "cost_centre", "environment", "owner", "is_enabled", "requests_per_minute", "monthly_budget_usd", "created_at")
+
+
+# Virtual keys
+
+
+class KeyInput(StrictSerializer):
+    name = serializers.CharField(max_length=60)
+    project = serializers.SlugField(max_length=48)
+    owner = serializers.EmailField(required=False, help_text="Somebody else's address takes the right to manage keys.")
+    models = serializers.ListField(child=serializers.CharField(max_length=80), required=False, allow_null=True, default=None, help_text="Model slugs; null is all.")
+    tools = serializers.ListField(child=serializers.CharField(max_length=48), required=False, allow_null=True, default=None, help_text="Tool namespaces; null is all.")
+    requests_per_minute = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True, default=None)
+    monthly_budget_usd = serializers.DecimalField(max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True, default=None)
+    lifetime_days = serializers.IntegerField(min_value=1, max_value=90, required=False, default=90)
+
+
+class KeyOutput(serializers.Serializer[Any]):
+    """A key without its secret. Works on `selectors.KeyRow`."""
+
+    id = serializers.CharField(source="key.public_id")
+    name = serializers.CharField(source="key.name")
+    purpose = serializers.ChoiceField(source="key.purpose", choices=VirtualKey.Purpose.choices)
+    project = serializers.CharField(source="key.project.slug")
+    owner = serializers.CharField(source="key.owner.email")
+    state = serializers.ChoiceField(source="key.state", choices=["active", "expired", "revoked"])
+    models = serializers.ListField(source="key.models", child=serializers.CharField(), allow_null=True)
+    tools = serializers.ListField(source="key.tools", child=serializers.CharField(), allow_null=True)
+    requests_per_minute = serializers.IntegerField(source="key.requests_per_minute", allow_null=True)
+    monthly_budget_usd = serializers.DecimalField(source="key.monthly_budget_usd", max_digits=14, decimal_places=2, allow_null=True)
+    created_at = serializers.DateTimeField(source="key.created_at")
+    expires_at = serializers.DateTimeField(source="key.expires_at")
+    revoked_at = serializers.DateTimeField(source="key.revoked_at", allow_null=True)
+    usage = UsageSerializer()
+
+
+class NewKeyOutput(serializers.Serializer[Any]):
+    key = KeyOutput()
+    secret = serializers.CharField(help_text="The whole key. It is shown here and never again.")
+
+
+# Tools
+
+
+class ToolServerInput(StrictSerializer):
+    namespace = serializers.CharField(max_length=32, validators=[namespace_validator])
+    name = serializers.CharField(max_length=80)
+    url = serializers.URLField(max_length=300)
+    description = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="")
+    secret = serializers.CharField(max_length=400, required=False, allow_blank=True, default="", write_only=True)
+    feature_class = serializers.ChoiceField(choices=FeatureClass.choices, default=FeatureClass.TOOLS)
+
+
+class ToolServerOutput(serializers.ModelSerializer[ToolServer]):
+    owner = serializers.CharField(source="owner.email")
+    has_secret = serializers.SerializerMethodField()
+    active_tools = serializers.IntegerField()
+    suspended_tools = serializers.IntegerField()
+
+    class Meta:
+        model = ToolServer
+        fields = (
+            "namespace", "name", "description", "url", "feature_class", "is_enabled", "owner", "has_secret", "protocol_version", "server_info",
+            "discovered_at", "discovery_error", "active_tools", "suspended_tools", "created_at",
+        )
+
+    def get_has_secret(self, server: ToolServer) -> bool:
+        return bool(server.sealed_secret)
+
+
+class DiffOutput(serializers.Serializer[Any]):
+    """Tool names by what the discovery found."""
+
+    new = serializers.ListField(child=serializers.CharField())
+    changed = serializers.ListField(child=serializers.CharField(), help_text="Suspended until approved.")
+    restored = serializers.ListField(child=serializers.CharField())
+    removed = serializers.ListField(child=serializers.CharField())
+    unchanged = serializers.ListField(child=serializers.CharField())
+
+
+class DiscoveryOutput(serializers.Serializer[Any]):
+    server = ToolServerOutput()
+    diff = DiffOutput()
+
+
+class ToolOutput(serializers.ModelSerializer[Tool]):
+    namespace = serializers.CharField(source="server.namespace")
+    full_name = serializers.CharField()
+
+    class Meta:
+        model = Tool
+        fields = (
+            "namespace", "name", "full_name", "title", "description", "status", "input_schema", "output_schema", "annotations", "digest",
+            "pending_definition", "first_seen_at",
+        )
+
+
+class RunInput(StrictSerializer):
+    project = serializers.SlugField(max_length=48)
+    arguments = serializers.DictField(required=False, default=dict)
+
+
+class RunOutput(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    duration_ms = serializers.FloatField()
+    texts = serializers.ListField(child=serializers.CharField())
+    structured = serializers.CharField()
+    other = serializers.ListField(child=serializers.CharField())
+    error = serializers.CharField()
+    code = serializers.CharField()

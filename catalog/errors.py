@@ -1,0 +1,71 @@
+"""The ways the catalog says no.
+
+DomainError
+└── CatalogError
+    ├── NameTakenError            slug, namespace or name is in use
+    ├── InvalidValueError         a value that no form or schema can judge alone
+    ├── OutboundRefusedError      the URL may not be called (SSRF guard)
+    ├── UnreachableError          an upstream did not answer, or not as it must
+    ├── WrongStatusError          the act does not fit the model's status
+    ├── NotCheckedError           a model is published only after a live check passed
+    ├── LastDeploymentError       a served model keeps at least one deployment
+    ├── DuplicateDeploymentError  the model has this upstream already
+    ├── ProjectOffError           the project is switched off
+    ├── KeyNotLiveError           the key is revoked or expired
+    └── NothingPendingError       no changed definition waits for approval
+"""
+
+from __future__ import annotations
+
+from governance.errors import DomainError
+
+
+class CatalogError(DomainError):
+    """Root of this app's errors."""
+
+
+class NameTakenError(CatalogError):
+    code = "name_taken"
+
+
+class InvalidValueError(CatalogError):
+    code = "invalid"
+    status = 422
+
+
+class OutboundRefusedError(CatalogError):
+    code = "outbound_refused"
+    status = 422
+
+
+class UnreachableError(CatalogError):
+    code = "unreachable"
+    status = 502
+
+
+class WrongStatusError(CatalogError):
+    code = "wrong_status"
+
+
+class NotCheckedError(CatalogError):
+    code = "not_checked"
+
+
+class LastDeploymentError(CatalogError):
+    code = "last_deployment"
+
+
+class DuplicateDeploymentError(CatalogError):
+    code = "duplicate_deployment"
+
+
+class ProjectOffError(CatalogError):
+    code = "project_off"
+
+
+class KeyNotLiveError(CatalogError):
+    code = "key_not_live"
+
+
+class NothingPendingError(CatalogError):
+    code = "nothing_pending"

@@ -1,0 +1,40 @@
+"""What the catalog shows on the home pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from catalog import selectors
+from catalog.models import ToolServer
+from governance.access import Permission
+from governance.models import Membership
+
+SHOWN = 5
+
+
+def attention(membership: Membership) -> dict[str, Any] | None:
+    """Failing providers, servers that were not reached, suspended tools, keys that expire soon; None when all is quiet."""
+    found: dict[str, list[Any]] = {
+        "providers": list(selectors.providers_failing()[:SHOWN]),
+        "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
+        "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],
+        "keys": list(selectors.keys_expiring(selectors.keys_visible_to(membership))[:SHOWN]),
+    }
+    return found if any(found.values()) else None
+
+
+def start(membership: Membership) -> dict[str, Any]:
+    """The person's newest live keys with their figures, and what is left to do until the first call."""
+    rows = selectors.key_rows(selectors.live_keys(selectors.own_keys(membership.user))[:SHOWN])
+    served, has_project = selectors.served_models().count(), selectors.enabled_projects().exists()
+    called = any(row.usage.calls for row in rows)
+    steps = [
+        (has_project, "A project to call for" if has_project else "A project to call for: an admin makes one", "", ""),
+        (served > 0, "A published model" if served else "A published model: an admin registers one", reverse("build-models"), "Models"),
+        (bool(rows), "A key of your own", reverse("key-new"), "Get a key"),
+        (called, "The first call arrived", reverse("first-call"), "Make it"),
+    ]
+    return {"base_url": settings.BASE_URL, "rows": rows, "served": served, "steps": steps, "called": called}

@@ -1,0 +1,208 @@
+"""What may be seen of the catalog, and how it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils import timezone
+
+from catalog.hooks import Price, Usage, cost_figures
+from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from governance.access import Permission, permissions_of
+from governance.models import Membership, Tenant, User
+
+EXPIRY_WARNING = timedelta(days=14)
+NO_USAGE = Usage()
+
+
+def current_tenant() -> Tenant:
+    """The tenant whose schema is in use."""
+    return Tenant.objects.get(schema_name=connection.schema_name)
+
+
+def can(membership: Membership, permission: Permission) -> bool:
+    return permission in permissions_of(membership.roles)
+
+
+# Providers
+
+
+def providers() -> QuerySet[Provider]:
+    """All providers with the number of models that they serve."""
+    return Provider.objects.annotate(model_count=Count("deployments__model", distinct=True)).order_by("name", "pk")
+
+
+def providers_failing() -> QuerySet[Provider]:
+    return Provider.objects.filter(check_ok=False).order_by("checked_at")
+
+
+# Models
+
+
+def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
+    return models.select_related("owner").prefetch_related(Prefetch("deployments", Deployment.objects.select_related("provider").order_by("priority", "pk")))
+
+
+def models_visible_to(membership: Membership) -> QuerySet[Model]:
+    """Served models for everybody; drafts and retired ones for those who manage the catalog."""
+    models = _with_deployments(Model.objects.order_by("slug"))
+    return models if can(membership, Permission.MANAGE_CATALOG) else models.filter(status__in=Model.SERVED)
+
+
+def served_models() -> QuerySet[Model]:
+    """What callers can call now, by slug."""
+    return _with_deployments(Model.objects.filter(status__in=Model.SERVED).order_by("slug"))
+
+
+def all_models() -> QuerySet[Model]:
+    return _with_deployments(Model.objects.order_by("slug"))
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model with its figures."""
+
+    model: Model
+    price: Price | None
+    usage: Usage
+
+    @property
+    def deployments(self) -> list[Deployment]:
+        return list(self.model.deployments.all())
+
+    @property
+    def main_deployment(self) -> Deployment | None:
+        """The one that is tried first."""
+        enabled = [deployment for deployment in self.deployments if deployment.is_enabled]
+        return (enabled or self.deployments or [None])[0]
+
+
+def price_of(model: Model) -> Price | None:
+    """List price at the deployment that is tried first; None while unpriced."""
+    row = model_rows([model])[0]
+    return row.price
+
+
+def model_rows(models: Iterable[Model]) -> list[ModelRow]:
+    """Models with price and the usage of the last 30 days, in their order."""
+    models = list(models)
+    prices = cost_figures().current_prices() if models else {}
+    usage = cost_figures().usage_by_model([model.slug for model in models]) if models else {}
+    rows = []
+    for model in models:
+        deployments = list(model.deployments.all())
+        first = next((one for one in deployments if one.is_enabled), deployments[0] if deployments else None)
+        rows.append(ModelRow(model, prices.get((first.provider.slug, model.slug)) if first else None, usage.get(model.slug, NO_USAGE)))
+    return rows
+
+
+def deployments_like(provider: Provider, upstream_model: str, *, except_model: Model | None = None) -> QuerySet[Deployment]:
+    """Deployments of other models on the same upstream: probable duplicates."""
+    same = Deployment.objects.filter(provider=provider, upstream_model=upstream_model).select_related("model")
+    return same.exclude(model=except_model) if except_model else same
+
+
+# Projects
+
+
+def projects() -> QuerySet[Project]:
+    """All projects with the number of their live keys."""
+    live = Q(keys__revoked_at=None, keys__expires_at__gt=timezone.now(), keys__purpose=VirtualKey.Purpose.STANDARD)
+    return Project.objects.select_related("owner").annotate(live_keys=Count("keys", filter=live)).order_by("name", "pk")
+
+
+def enabled_projects() -> QuerySet[Project]:
+    return Project.objects.filter(is_enabled=True).order_by("name", "pk")
+
+
+# Virtual keys
+
+
+def keys_visible_to(membership: Membership) -> QuerySet[VirtualKey]:
+    """One's own keys; everybody's with the right to manage keys."""
+    keys = VirtualKey.objects.select_related("project", "owner").order_by("-created_at", "-pk")
+    return keys if can(membership, Permission.MANAGE_KEYS) else keys.filter(owner=membership.user)
+
+
+def own_keys(user: User) -> QuerySet[VirtualKey]:
+    """The person's keys for programs, newest first."""
+    return VirtualKey.objects.select_related("project", "owner").filter(owner=user, purpose=VirtualKey.Purpose.STANDARD).order_by("-created_at", "-pk")
+
+
+def live_keys(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:
+    return keys.filter(revoked_at=None, expires_at__gt=at or timezone.now())
+
+
+def keys_expiring(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:
+    """Live program keys that expire within two weeks, the next one first."""
+    at = at or timezone.now()
+    return live_keys(keys, at).filter(purpose=VirtualKey.Purpose.STANDARD, expires_at__lte=at + EXPIRY_WARNING).order_by("expires_at")
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key with its figures of the last 30 days."""
+
+    key: VirtualKey
+    usage: Usage
+
+    @property
+    def expires_soon(self) -> bool:
+        return self.key.is_live() and self.key.expires_at <= timezone.now() + EXPIRY_WARNING
+
+    @property
+    def budget_share(self) -> Decimal | None:
+        """Spend of 30 days as a percentage of the monthly budget; None without a budget or a priced call."""
+        if not self.key.monthly_budget_usd or self.usage.cost_usd is None:
+            return None
+        return 100 * self.usage.cost_usd / self.key.monthly_budget_usd
+
+
+def key_rows(keys: Iterable[VirtualKey]) -> list[KeyRow]:
+    keys = list(keys)
+    usage = cost_figures().usage_by_key([key.public_id for key in keys]) if keys else {}
+    return [KeyRow(key, usage.get(key.public_id, NO_USAGE)) for key in keys]
+
+
+# Tools
+
+
+def tool_servers() -> QuerySet[ToolServer]:
+    """All servers with counts of their tools by state."""
+    return ToolServer.objects.select_related("owner").annotate(
+        active_tools=Count("tools", filter=Q(tools__status=Tool.Status.ACTIVE)), suspended_tools=Count("tools", filter=Q(tools__status=Tool.Status.SUSPENDED)),
+    ).order_by("namespace")
+
+
+def tools_visible_to(membership: Membership) -> QuerySet[Tool]:
+    """Active tools of enabled servers for everybody; all of them for those who manage the catalog."""
+    tools = Tool.objects.select_related("server").order_by("server__namespace", "name")
+    if can(membership, Permission.MANAGE_CATALOG):
+        return tools
+    return tools.filter(server__is_enabled=True, status=Tool.Status.ACTIVE)
+
+
+def servers_visible_to(membership: Membership) -> QuerySet[ToolServer]:
+    servers = tool_servers()
+    return servers if can(membership, Permission.MANAGE_CATALOG) else servers.filter(is_enabled=True)
+
+
+def suspended_tools() -> QuerySet[Tool]:
+    return Tool.objects.select_related("server").filter(status=Tool.Status.SUSPENDED).order_by("server__namespace", "name")
+
+
+@dataclass(frozen=True)
+class ToolRow:
+    tool: Tool
+    usage: Usage
+
+
+def tool_rows(tools: Iterable[Tool]) -> list[ToolRow]:
+    tools = list(tools)
+    usage = cost_figures().usage_by_model([tool.full_name for tool in tools]) if tools else {}
+    return [ToolRow(tool, usage.get(tool.full_name, NO_USAGE)) for tool in tools]

@@ -1,0 +1,139 @@
+"""Virtual keys: made once, shown once, revoked at once; and the short-lived sessions of the portal's own pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from catalog import selectors
+from catalog.errors import InvalidValueError, KeyNotLiveError, ProjectOffError
+from catalog.models import Model, Project, ToolServer, VirtualKey
+from gateway.contract import keys
+from governance import config
+from governance.access import Permission
+from governance.errors import NotAllowedError
+from governance.models import User
+from governance.selectors import membership_in
+from governance.services import audit
+
+MAX_LIFETIME_DAYS = 90
+SESSION_LIFETIME = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class PlaygroundSession:
+    """A token with which a page of the portal calls the gateway as the person's playground key."""
+
+    key: VirtualKey
+    token: str
+    expires_at: datetime
+
+
+@transaction.atomic
+def create_key(
+    *, name: str, project: Project, owner: User, actor: User, models: Sequence[str] | None = None, tools: Sequence[str] | None = None,
+    requests_per_minute: int | None = None, monthly_budget_usd: Decimal | None = None, lifetime_days: int = MAX_LIFETIME_DAYS, at: datetime | None = None,
+) -> tuple[VirtualKey, str]:
+    """Make a key; its text is returned here and nowhere else.
+
+    `models` (slugs) and `tools` (namespaces) narrow it, None is all. It lives 1 to 90 days. For somebody else it takes the
+    right to manage keys. Raises ProjectOffError, InvalidValueError (unknown scope, lifetime) or NotAllowedError.
+    """
+    tenant = selectors.current_tenant()
+    project = Project.objects.select_for_update().get(pk=project.pk)  # it may be switched off at this moment
+    if not project.is_enabled:
+        raise ProjectOffError(f"The project {project.slug} is switched off. Choose another, or ask {project.owner} to switch it on.", field="project")
+    if not 1 <= lifetime_days <= MAX_LIFETIME_DAYS:
+        raise InvalidValueError(f"A key lives 1 to {MAX_LIFETIME_DAYS} days.", field="lifetime_days")
+    actor_membership, owner_membership = membership_in(actor, tenant), membership_in(owner, tenant)
+    if owner != actor and (actor_membership is None or not selectors.can(actor_membership, Permission.MANAGE_KEYS)):
+        raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
+    if owner_membership is None or not selectors.can(owner_membership, Permission.USE_GATEWAY):
+        raise InvalidValueError(f"{owner} may not use the gateway, so a key would be of no use.", field="owner")
+    _check_known("models", models, set(Model.objects.filter(slug__in=models or []).exclude(status=Model.Status.RETIRED).values_list("slug", flat=True)))
+    _check_known("tools", tools, set(ToolServer.objects.filter(namespace__in=tools or []).values_list("namespace", flat=True)))
+    key = VirtualKey(
+        name=name, project=project, owner=owner, models=_scope(models), tools=_scope(tools), requests_per_minute=requests_per_minute,
+        monthly_budget_usd=monthly_budget_usd, expires_at=(at or timezone.now()) + timedelta(days=lifetime_days),
+    )
+    text = keys.generate("ghk", tenant.public_id, key.public_id)
+    key.digest = keys.digest(text, settings.KEY_PEPPER)
+    key.save(force_insert=True)
+    audit.record("virtual_key.created", actor=actor, target=key, key_id=key.public_id, project=project.slug, owner=str(owner), models=key.models, tools=key.tools, expires_at=key.expires_at)
+    config.changed()
+    return key, text
+
+
+@transaction.atomic
+def revoke_key(*, key: VirtualKey, actor: User, at: datetime | None = None) -> VirtualKey:
+    """End the key: the gateway refuses it within seconds, with all session tokens made from it. Idempotent."""
+    key = VirtualKey.objects.select_for_update().get(pk=key.pk)
+    if key.revoked_at is None:
+        key.revoked_at = at or timezone.now()
+        key.save(update_fields=["revoked_at"])
+        audit.record("virtual_key.revoked", actor=actor, target=key, key_id=key.public_id, project=key.project.slug)
+        config.changed()
+    return key
+
+
+def open_playground_session(*, project: Project, person: User, at: datetime | None = None) -> PlaygroundSession:
+    """A token, valid for an hour, that acts as the person's playground key for the project; the key is made on first use.
+
+    The key's own secret is thrown away: only such tokens can use it. Raises ProjectOffError or KeyNotLiveError.
+    """
+    at = at or timezone.now()
+    key = _playground_key(project, person, at)
+    expires_at = min(at + SESSION_LIFETIME, key.expires_at)
+    token = keys.session_token(selectors.current_tenant().public_id, key.public_id, int(expires_at.timestamp()), settings.KEY_PEPPER)
+    return PlaygroundSession(key, token, expires_at)
+
+
+def _playground_key(project: Project, person: User, at: datetime) -> VirtualKey:
+    found = VirtualKey.objects.filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None).select_related("project").first()
+    if found is not None and found.project.is_enabled and found.expires_at > at + SESSION_LIFETIME:
+        return found
+    try:
+        return _make_playground_key(project, person, at)
+    except IntegrityError as error:  # two tabs opened at once; the other one's key is ours too
+        other = VirtualKey.objects.filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None).first()
+        if other is None:
+            raise KeyNotLiveError("The playground key was revoked a moment ago. Reload the page.") from error
+        return other
+
+
+@transaction.atomic
+def _make_playground_key(project: Project, person: User, at: datetime) -> VirtualKey:
+    project = Project.objects.select_for_update().get(pk=project.pk)
+    if not project.is_enabled:
+        raise ProjectOffError(f"The project {project.slug} is switched off.", field="project")
+    for old in VirtualKey.objects.select_for_update().filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None):
+        revoke_key(key=old, actor=person, at=at)  # it is about to expire
+    key = VirtualKey(
+        name=f"Playground of {person}"[:60], purpose=VirtualKey.Purpose.PLAYGROUND, project=project, owner=person,
+        expires_at=at + timedelta(days=MAX_LIFETIME_DAYS),
+    )
+    key.digest = keys.digest(keys.generate("ghk", selectors.current_tenant().public_id, key.public_id), settings.KEY_PEPPER)
+    key.save(force_insert=True)
+    audit.record("virtual_key.created", actor=person, target=key, key_id=key.public_id, project=project.slug, owner=str(person), purpose=key.purpose, expires_at=key.expires_at)
+    config.changed()
+    return key
+
+
+def _scope(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else sorted(set(names))
+
+
+def _check_known(field: str, names: Sequence[str] | None, known: set[str]) -> None:
+    if names is None:
+        return
+    if not names:
+        raise InvalidValueError(f"An empty list would allow no {field}. Leave it out to allow all.", field=field)
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise InvalidValueError(f"Not in the catalog: {', '.join(unknown)}.", field=field)

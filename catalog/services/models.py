@@ -1,0 +1,250 @@
+"""Models and the deployments behind them: registering, checking with a real call, and the way from draft to retired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from catalog import lifecycle, upstream
+from catalog.errors import (
+    DuplicateDeploymentError,
+    InvalidValueError,
+    LastDeploymentError,
+    NameTakenError,
+    NotCheckedError,
+    WrongStatusError,
+)
+from catalog.hooks import Price, cost_figures
+from catalog.models import Deployment, Model, Provider
+from governance import config
+from governance.models import FeatureClass, User
+from governance.services import audit
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What describes a model beside its name; a replacement of all of it."""
+
+    name: str
+    description: str = ""
+    capabilities: tuple[str, ...] = ("chat",)
+    context_window: int | None = None
+    max_output_tokens: int = 4096
+    feature_class: str = FeatureClass.ASSISTANTS
+    data_sensitivity: str = Model.Sensitivity.INTERNAL
+    environment: str = "production"
+
+
+@transaction.atomic
+def register_model(
+    *, slug: str, facts: ModelFacts, provider: Provider, upstream_model: str, owner: User, actor: User, price: Price | None = None, tags: dict[str, str] | None = None
+) -> Model:
+    """Add a model as a draft with its first deployment and, when given, its list price from now on.
+
+    A draft is not served. Raises NameTakenError or InvalidValueError.
+    """
+    model = Model(slug=slug, owner=owner, tags=tags or {})
+    _apply(model, facts)
+    try:
+        with transaction.atomic():
+            model.save(force_insert=True)
+    except IntegrityError as error:
+        raise NameTakenError(f"There is a model {slug} already.", field="slug") from error
+    Deployment.objects.create(model=model, provider=provider, upstream_model=upstream_model)
+    audit.record("model.registered", actor=actor, target=model, provider=provider.slug, upstream_model=upstream_model)
+    if price is not None:
+        cost_figures().set_list_price(provider=provider.slug, model=slug, price=price, actor=actor)
+    config.changed()
+    return model
+
+
+@transaction.atomic
+def change_model(*, model: Model, facts: ModelFacts, actor: User) -> Model:
+    """Replace what describes the model. Raises InvalidValueError."""
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    before = _described(model)
+    _apply(model, facts)
+    model.save()
+    audit.record("model.changed", actor=actor, target=model, before=before, after=_described(model))
+    config.changed()
+    return model
+
+
+@transaction.atomic
+def set_price(*, model: Model, provider: Provider, price: Price, actor: User) -> None:
+    """Put a list price in force from now on for the model at one of its providers. Raises InvalidValueError."""
+    if not Deployment.objects.filter(model=model, provider=provider).exists():
+        raise InvalidValueError(f"{model.slug} has no deployment at {provider.name}.", field="provider")
+    if price.input_per_million < 0 or price.output_per_million < 0:
+        raise InvalidValueError("A price can't be negative.", field="input_per_million")
+    cost_figures().set_list_price(provider=provider.slug, model=model.slug, price=price, actor=actor)
+    config.changed()
+
+
+def check_model(*, model: Model, actor: User) -> list[tuple[Deployment, upstream.Trace]]:
+    """Call every enabled deployment of the model once, really, and keep what happened.
+
+    Calls are made outside any transaction. Raises NotCheckedError when there is nothing to call.
+    """
+    deployments = list(model.deployments.filter(is_enabled=True).select_related("provider"))
+    if not deployments:
+        raise NotCheckedError("The model has no deployment that is switched on, so there is nothing to check.")
+    return [(deployment, _check_deployment(deployment, model, actor)) for deployment in deployments]
+
+
+def _check_deployment(deployment: Deployment, model: Model, actor: User) -> upstream.Trace:
+    trace = upstream.try_model(deployment.provider.base_url, deployment.provider.open_secret(), deployment.upstream_model, model.capabilities)
+    with transaction.atomic():
+        # Only what was really called is marked: the upstream may have changed while the call was under way.
+        Deployment.objects.filter(
+            pk=deployment.pk, upstream_model=deployment.upstream_model, provider__base_url=deployment.provider.base_url
+        ).update(checked_at=timezone.now(), check_ok=trace.ok, check_trace=trace.as_json())
+        audit.record("deployment.checked", actor=actor, target=deployment, model=model.slug, ok=trace.ok, detail=trace.summary)
+    deployment.refresh_from_db(fields=["checked_at", "check_ok", "check_trace"])
+    return trace
+
+
+@transaction.atomic
+def _move(model: Model, act: str, event: str, actor: User, comment: str) -> Model:
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    before, model.status = model.status, lifecycle.next_status(model.status, act)
+    if act == "approve" and not model.deployments.filter(is_enabled=True, check_ok=True).exists():
+        raise NotCheckedError("No deployment of this model has passed its live check. Run the check first.")
+    model.save(update_fields=["status"])
+    audit.record(event, actor=actor, target=model, before=before, after=model.status, comment=comment)
+    config.changed()
+    return model
+
+
+def approve_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """Serve the model. Raises WrongStatusError, or NotCheckedError unless a deployment passed its last live check."""
+    return _move(model, "approve", "model.approved", actor, comment)
+
+
+def deprecate_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """Still served, but said to be leaving. Raises WrongStatusError."""
+    return _move(model, "deprecate", "model.deprecated", actor, comment)
+
+
+def retire_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """No longer served, within seconds. Raises WrongStatusError."""
+    return _move(model, "retire", "model.retired", actor, comment)
+
+
+def redraft_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """Take a retired or submitted model up again as a draft. Raises WrongStatusError."""
+    return _move(model, "redraft", "model.redrafted", actor, comment)
+
+
+ACTS = {"approve": approve_model, "deprecate": deprecate_model, "retire": retire_model, "redraft": redraft_model}
+
+
+@transaction.atomic
+def discard_draft(*, model: Model, actor: User) -> None:
+    """Remove a model that was never served. Raises WrongStatusError for anything but a draft."""
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    if model.status != Model.Status.DRAFT:
+        raise WrongStatusError("Only a draft can be discarded. Retire the model instead.")
+    audit.record("model.discarded", actor=actor, target=model, slug=model.slug)
+    model.delete()
+    config.changed()
+
+
+@transaction.atomic
+def add_deployment(*, model: Model, provider: Provider, upstream_model: str, actor: User, weight: int = 1, priority: int = 0) -> Deployment:
+    """Add an upstream that can serve the model. Raises DuplicateDeploymentError."""
+    Model.objects.select_for_update().get(pk=model.pk)
+    deployment = Deployment(model=model, provider=provider, upstream_model=upstream_model, weight=weight, priority=priority)
+    try:
+        with transaction.atomic():
+            deployment.save(force_insert=True)
+    except IntegrityError as error:
+        raise DuplicateDeploymentError(f"{model.slug} is served by {upstream_model} at {provider.name} already.", field="upstream_model") from error
+    audit.record("deployment.added", actor=actor, target=deployment, model=model.slug, weight=weight, priority=priority)
+    config.changed()
+    return deployment
+
+
+@transaction.atomic
+def change_deployment(*, deployment: Deployment, actor: User, weight: int, priority: int, is_enabled: bool) -> Deployment:
+    """Change how much traffic an upstream gets. Raises LastDeploymentError."""
+    deployment = _locked(deployment)
+    if deployment.is_enabled and not is_enabled:
+        _check_not_last(deployment)
+    before = {"weight": deployment.weight, "priority": deployment.priority, "is_enabled": deployment.is_enabled}
+    deployment.weight, deployment.priority, deployment.is_enabled = weight, priority, is_enabled
+    deployment.save(update_fields=["weight", "priority", "is_enabled"])
+    audit.record(
+        "deployment.changed", actor=actor, target=deployment, model=deployment.model.slug, before=before,
+        after={"weight": weight, "priority": priority, "is_enabled": is_enabled},
+    )
+    config.changed()
+    return deployment
+
+
+@transaction.atomic
+def remove_deployment(*, deployment: Deployment, actor: User) -> None:
+    """Take an upstream away from its model. Raises LastDeploymentError."""
+    deployment = _locked(deployment)
+    if deployment.is_enabled:
+        _check_not_last(deployment)
+    audit.record("deployment.removed", actor=actor, target=deployment, model=deployment.model.slug)
+    deployment.delete()
+    config.changed()
+
+
+def _locked(deployment: Deployment) -> Deployment:
+    """The deployment, with its model locked: two people may take away the last two at once."""
+    Model.objects.select_for_update().get(pk=deployment.model_id)
+    return Deployment.objects.select_related("model", "provider").get(pk=deployment.pk)
+
+
+def _check_not_last(deployment: Deployment) -> None:
+    others = deployment.model.deployments.filter(is_enabled=True).exclude(pk=deployment.pk)
+    if deployment.model.is_served and not others.exists():
+        raise LastDeploymentError(f"{deployment.model.slug} is served and this is its only deployment. Add another first, or retire the model.")
+
+
+def _apply(model: Model, facts: ModelFacts) -> None:
+    unknown = sorted(set(facts.capabilities) - set(lifecycle.CAPABILITIES))
+    if unknown:
+        raise InvalidValueError(f"Unknown capabilities: {', '.join(unknown)}. Known are {', '.join(lifecycle.CAPABILITIES)}.", field="capabilities")
+    if not {"chat", "embeddings"} & set(facts.capabilities):
+        raise InvalidValueError("A model must be able to chat or to embed.", field="capabilities")
+    model.name, model.description, model.capabilities = facts.name, facts.description, list(facts.capabilities)
+    model.context_window, model.max_output_tokens = facts.context_window, facts.max_output_tokens
+    model.feature_class, model.data_sensitivity, model.environment = facts.feature_class, facts.data_sensitivity, facts.environment
+
+
+def _described(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name, "capabilities": model.capabilities, "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
+        "feature_class": model.feature_class, "data_sensitivity": model.data_sensitivity, "environment": model.environment,
+    }
+
+
+def facts_of(model: Model) -> ModelFacts:
+    """The model's present facts, to change some of them with `dataclasses.replace`."""
+    return ModelFacts(
+        model.name, model.description, tuple(model.capabilities), model.context_window, model.max_output_tokens, model.feature_class,
+        model.data_sensitivity, model.environment,
+    )
+
+
+def replace_upstream(*, model: Model, provider: Provider, upstream_model: str, actor: User) -> Model:
+    """Point a draft with a single deployment at another upstream: the wizard's step back."""
+    with transaction.atomic():
+        model = Model.objects.select_for_update().get(pk=model.pk)
+        if model.status != Model.Status.DRAFT:
+            raise LastDeploymentError("Only a draft can change its upstream here. Add a deployment instead.")
+        kept = Deployment.objects.filter(model=model, provider=provider, upstream_model=upstream_model)
+        if not kept.exists():
+            Deployment.objects.filter(model=model).delete()
+            Deployment.objects.create(model=model, provider=provider, upstream_model=upstream_model)
+            audit.record("deployment.replaced", actor=actor, target=model, provider=provider.slug, upstream_model=upstream_model)
+            config.changed()
+    return model
+

@@ -1,0 +1,50 @@
+"""Pages of the catalog, at a tenant's root: lists by area, then the objects that several areas share."""
+
+from django.urls import path
+
+from catalog.views import keys, models, playground, projects, providers, tools
+
+urlpatterns = [
+    path("operate/providers/", providers.provider_list, name="provider-list"),
+    path("operate/providers/new/", providers.provider_new, name="provider-new"),
+    path("operate/providers/<slug:slug>/", providers.provider_detail, name="provider-detail"),
+    path("operate/providers/<slug:slug>/edit/", providers.provider_edit, name="provider-edit"),
+    path("operate/providers/<slug:slug>/secret/", providers.provider_secret, name="provider-secret"),
+    path("operate/providers/<slug:slug>/check/", providers.provider_check, name="provider-check"),
+    path("operate/providers/<slug:slug>/names/", providers.provider_names, name="provider-names"),
+    path("operate/models/", models.operate_models, name="operate-models"),
+    path("operate/models/new/", models.model_new, name="model-new"),
+    path("operate/tools/", tools.operate_tools, name="operate-tools"),
+    path("operate/tools/new/", tools.tool_server_new, name="tool-server-new"),
+    path("operate/tools/<slug:namespace>/edit/", tools.tool_server_edit, name="tool-server-edit"),
+    path("operate/tools/<slug:namespace>/discover/", tools.tool_server_discover, name="tool-server-discover"),
+    path("operate/tools/<slug:namespace>/switch/", tools.tool_server_switch, name="tool-server-switch"),
+    path("operate/keys/", keys.operate_keys, name="operate-keys"),
+    path("operate/projects/", projects.project_list, name="project-list"),
+    path("operate/projects/new/", projects.project_new, name="project-new"),
+    path("build/models/", models.build_models, name="build-models"),
+    path("build/playground/", playground.playground, name="playground"),
+    path("build/playground/session/", playground.playground_session, name="playground-session"),
+    path("build/keys/", keys.build_keys, name="build-keys"),
+    path("build/keys/new/", keys.key_new, name="key-new"),
+    path("build/tools/", tools.build_tools, name="build-tools"),
+    path("build/first-call/", keys.first_call, name="first-call"),
+    path("models/<str:slug>/", models.model_detail, name="model-detail"),
+    path("models/<str:slug>/edit/", models.model_edit, name="model-edit"),
+    path("models/<str:slug>/check/", models.model_check, name="model-check"),
+    path("models/<str:slug>/discard/", models.model_discard, name="model-discard"),
+    path("models/<str:slug>/deployments/add/", models.deployment_add, name="deployment-add"),
+    path("models/<str:slug>/deployments/<int:pk>/change/", models.deployment_change, name="deployment-change"),
+    path("models/<str:slug>/deployments/<int:pk>/remove/", models.deployment_remove, name="deployment-remove"),
+    path("models/<str:slug>/act/<slug:act>/", models.model_act, name="model-act"),
+    path("keys/<slug:public_id>/", keys.key_detail, name="key-detail"),
+    path("keys/<slug:public_id>/tick/", keys.key_tick, name="key-tick"),
+    path("keys/<slug:public_id>/revoke/", keys.key_revoke, name="key-revoke"),
+    path("projects/<slug:slug>/", projects.project_detail, name="project-detail"),
+    path("projects/<slug:slug>/edit/", projects.project_edit, name="project-edit"),
+    path("projects/<slug:slug>/switch/", projects.project_switch, name="project-switch"),
+    path("tools/<slug:namespace>/", tools.tool_server, name="tool-server"),
+    path("tools/<slug:namespace>/<path:name>/run/", tools.tool_run, name="tool-run"),
+    path("tools/<slug:namespace>/<path:name>/approve/", tools.tool_approve, name="tool-approve"),
+    path("tools/<slug:namespace>/<path:name>/", tools.tool_detail, name="tool-detail"),  # last: a tool's name may hold slashes
+]

@@ -1,0 +1,130 @@
+"""Virtual keys: lists of one's own and of everybody's, making one, the page that shows it once, revoking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from catalog import samples, selectors
+from catalog.filters import KeyFilter
+from catalog.forms import FirstCallForm, KeyForm
+from catalog.models import Model, VirtualKey
+from catalog.services import keys as services
+from governance.access import Permission, requires
+from governance.middleware import AppRequest
+from governance.pages import keyset_page, render_page, try_service
+
+STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
+
+
+def _find(request: AppRequest, public_id: str) -> VirtualKey:
+    assert request.membership is not None
+    key = selectors.keys_visible_to(request.membership).filter(public_id=public_id).first()
+    if key is None:
+        raise Http404
+    return key
+
+
+def _list(request: AppRequest, keys: Any, *, everybody: bool) -> HttpResponse:
+    now = timezone.now()
+    state = request.GET.get("state", "active")
+    state = state if state in STATES else "active"
+    live = Q(revoked_at=None, expires_at__gt=now)
+    counts = keys.order_by().aggregate(
+        active=Count("pk", filter=live), revoked=Count("pk", filter=Q(revoked_at__isnull=False)), expired=Count("pk", filter=Q(revoked_at=None, expires_at__lte=now)),
+        expiring=Count("pk", filter=live & Q(expires_at__lte=now + selectors.EXPIRY_WARNING, purpose=VirtualKey.Purpose.STANDARD)),
+    )
+    filtered = KeyFilter({"q": request.GET.get("q", ""), "project": request.GET.get("project", ""), "state": state}, queryset=keys).qs
+    page = keyset_page(filtered.order_by("-created_at", "-pk"), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
+    chosen = {name: request.GET.get(name, "").strip() for name in ("q", "project")}
+    return render_page(request, "catalog/key_list.html", partial="key-table", context={
+        "page": page, "rows": selectors.key_rows(page.rows), "everybody": everybody, "state": state, "chosen": chosen, "is_filtered": any(chosen.values()),
+        "states": [(name, label, counts[name]) for name, label in STATES.items()], "counts": counts, "base_url": settings.BASE_URL,
+        "projects": {"": "Any project", **dict(selectors.projects().values_list("slug", "name"))}, "list_url": reverse("operate-keys" if everybody else "build-keys"),
+    })
+
+
+@requires(Permission.USE_GATEWAY)
+def build_keys(request: AppRequest) -> HttpResponse:
+    return _list(request, selectors.own_keys(request.user), everybody=False)
+
+
+@requires(Permission.MANAGE_KEYS)
+def operate_keys(request: AppRequest) -> HttpResponse:
+    assert request.membership is not None
+    return _list(request, selectors.keys_visible_to(request.membership), everybody=True)
+
+
+@requires(Permission.USE_GATEWAY, "GET", "POST")
+def key_new(request: AppRequest) -> HttpResponse:
+    """The form; after it, the page that shows the key once."""
+    wanted = request.GET.get("model", "")
+    initial: dict[str, Any] = {"name": request.GET.get("name", "")}
+    project = selectors.enabled_projects().filter(slug=request.GET.get("project", "")).first()
+    if project is not None:
+        initial["project"] = project.pk
+    form = KeyForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        made = try_service(form, lambda: services.create_key(owner=request.user, actor=request.user, **form.cleaned_data))
+        if made is not None:
+            return _show_once(request, *made, model=wanted)
+    return render_page(request, "catalog/key_new.html", partial="key-form", status=422 if form.errors else 200, context={
+        "form": form, "model": wanted, "has_projects": selectors.enabled_projects().exists(),
+    })
+
+
+def _show_once(request: AppRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:
+    served = selectors.served_models()
+    allowed = served.filter(slug__in=key.models) if key.models is not None else served
+    chosen = allowed.filter(slug=model).first() or allowed.filter(capabilities__contains=["chat"]).first() or allowed.first()
+    response = render_page(request, "catalog/key_created.html", context={
+        "key": key, "text": text, "model": chosen, "base_url": settings.BASE_URL,
+        "samples": samples.samples_for(settings.BASE_URL, chosen.slug, chosen.capabilities, text) if chosen else [],
+    })
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@requires(Permission.VIEW)
+def key_detail(request: AppRequest, public_id: str) -> HttpResponse:
+    key = _find(request, public_id)
+    return render_page(request, "catalog/key_detail.html", context={"key": key, "row": selectors.key_rows([key])[0], "base_url": settings.BASE_URL})
+
+
+@requires(Permission.VIEW)
+def key_tick(request: AppRequest, public_id: str) -> HttpResponse:
+    """Whether the key was used, as a fragment that asks again until it was."""
+    return render_page(request, "catalog/partials/key_tick.html", context={"key": _find(request, public_id), "row": selectors.key_rows([_find(request, public_id)])[0]})
+
+
+@requires(Permission.VIEW, "POST")
+def key_revoke(request: AppRequest, public_id: str) -> HttpResponse:
+    key = services.revoke_key(key=_find(request, public_id), actor=request.user)
+    messages.success(request, f"{key.name} is revoked. The gateway refuses it within about 2 s.")
+    return redirect(reverse("key-detail", args=[public_id]))
+
+
+@requires(Permission.USE_GATEWAY, "GET", "POST")
+def first_call(request: AppRequest) -> HttpResponse:
+    """One screen from nothing to the first governed call: choose, get a key, paste, watch it arrive."""
+    form = FirstCallForm(request.POST or None)
+    context: dict[str, Any] = {
+        "form": form, "base_url": settings.BASE_URL, "has_projects": selectors.enabled_projects().exists(),
+        "has_models": Model.objects.filter(status__in=Model.SERVED, capabilities__contains=["chat"]).exists(),
+    }
+    if request.method == "POST" and form.is_valid():
+        model = form.cleaned_data["model"]
+        made = try_service(form, lambda: services.create_key(name=f"First call, {request.user}"[:60], project=form.cleaned_data["project"], owner=request.user, actor=request.user))
+        if made is not None:
+            key, text = made
+            context |= {"key": key, "text": text, "model": model, "samples": samples.chat_samples(settings.BASE_URL, model.slug, text)}
+    response = render_page(request, "catalog/first_call.html", context=context, status=422 if form.errors else 200)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,309 @@
+"""Models: the admin's list, the wizard, the developer's catalog, a model's page and what can be done there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from catalog import lifecycle, samples, selectors
+from catalog.filters import ModelFilter
+from catalog.forms import (
+    CAPABILITY_WORDS,
+    DeploymentChangeForm,
+    DeploymentForm,
+    ModelChangeForm,
+    ModelLimitsForm,
+    ModelSourceForm,
+    ProviderForm,
+    ReasonForm,
+)
+from catalog.hooks import Price
+from catalog.models import Deployment, Model, Provider
+from catalog.services import models as services
+from catalog.services import providers as provider_services
+from catalog.views.providers import TEMPLATES
+from catalog.views.providers import find as find_provider
+from governance.access import Permission, requires
+from governance.errors import DomainError
+from governance.middleware import AppRequest
+from governance.pages import keyset_page, render_page, try_service
+
+FACETS = ("q", "capability", "provider", "sensitivity", "status")
+ACT_LABELS = {"approve": "Publish", "deprecate": "Deprecate", "retire": "Retire…", "redraft": "Back to draft"}
+ACT_DONE = {
+    "approve": "is published. Callers have it within about 2 s.", "deprecate": "is deprecated: it is served, and said to be leaving.",
+    "retire": "is retired. Calls are refused within about 2 s.", "redraft": "is a draft again.",
+}
+
+
+def _membership(request: AppRequest) -> Any:
+    assert request.membership is not None  # the access rule saw to it
+    return request.membership
+
+
+def _find(request: AppRequest, slug: str) -> Model:
+    model = selectors.models_visible_to(_membership(request)).filter(slug=slug).first()
+    if model is None:
+        raise Http404
+    return model
+
+
+def _list(request: AppRequest, models: Any) -> dict[str, Any]:
+    chosen = {name: request.GET.get(name, "").strip() for name in FACETS}
+    page = keyset_page(ModelFilter(request.GET, queryset=models).qs, order=["slug"], cursor=request.GET.get("cursor", ""))
+    return {
+        "page": page, "rows": selectors.model_rows(page.rows), "chosen": chosen, "is_filtered": any(chosen.values()),
+        "providers": {"": "Any provider", **dict(Provider.objects.order_by("name").values_list("slug", "name"))},
+        "capabilities": {"": "Any capability", **CAPABILITY_WORDS}, "sensitivities": {"": "Any data class", **dict(Model.Sensitivity.choices)},
+        "statuses": {"": "Any status", **dict(Model.Status.choices)},
+    }
+
+
+@requires(Permission.VIEW_OPERATE)
+def operate_models(request: AppRequest) -> HttpResponse:
+    models = selectors.models_visible_to(_membership(request))
+    return render_page(request, "catalog/operate_models.html", partial="model-table", context=_list(request, models))
+
+
+@requires(Permission.USE_GATEWAY)
+def build_models(request: AppRequest) -> HttpResponse:
+    context = _list(request, selectors.served_models())
+    return render_page(request, "catalog/build_models.html", partial="model-table", context={**context, "served": selectors.served_models().count()})
+
+
+# A model's page
+
+
+@requires(Permission.VIEW)
+def model_detail(request: AppRequest, slug: str) -> HttpResponse:
+    return _detail(request, _find(request, slug))
+
+
+def _detail(request: AppRequest, model: Model, *, tab: str = "", status: int = 200, **extra: Any) -> HttpResponse:
+    membership = _membership(request)
+    manages = selectors.can(membership, Permission.MANAGE_CATALOG)
+    tab = tab or request.GET.get("tab", "")
+    tab = tab if tab in ("deployments", "edit") and manages else "overview"
+    row = selectors.model_rows([model])[0]
+    own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
+    context = {
+        "model": model, "row": row, "tab": tab, "manages": manages, "acts": [(act, ACT_LABELS[act]) for act in lifecycle.acts_for(model.status)] if manages else [],
+        "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities), "own_key": own, "base_url": settings.BASE_URL,
+        "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities], "can_chat": "chat" in model.capabilities,
+        "deployment_form": DeploymentForm(), "form": ModelChangeForm(initial=vars_of(model)), **extra,
+    }
+    return render_page(request, "catalog/model_detail.html", status=status, context=context)
+
+
+def vars_of(model: Model) -> dict[str, Any]:
+    facts = services.facts_of(model)
+    return {**{name: getattr(facts, name) for name in facts.__dataclass_fields__}, "capabilities": list(facts.capabilities)}
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_edit(request: AppRequest, slug: str) -> HttpResponse:
+    model, form = _find(request, slug), ModelChangeForm(request.POST)
+    if form.is_valid():
+        facts = services.ModelFacts(**{**form.cleaned_data, "capabilities": tuple(form.cleaned_data["capabilities"])})
+        if try_service(form, lambda: services.change_model(model=model, facts=facts, actor=request.user)):
+            messages.success(request, f"{slug} is changed.")
+            return redirect(reverse("model-detail", args=[slug]))
+    return _detail(request, model, tab="edit", form=form, status=422)
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_act(request: AppRequest, slug: str, act: str) -> HttpResponse:
+    """Publish, deprecate, retire or return to draft."""
+    if act not in services.ACTS:
+        raise Http404
+    model, form = _find(request, slug), ReasonForm(request.POST)
+    try:
+        services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else "")
+        messages.success(request, f"{slug} {ACT_DONE[act]}")
+    except DomainError as error:
+        messages.error(request, error.message)
+    return redirect(reverse("model-detail", args=[slug]))
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_check(request: AppRequest, slug: str) -> HttpResponse:
+    model = _find(request, slug)
+    try:
+        checks = services.check_model(model=model, actor=request.user)
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        for deployment, trace in checks:
+            (messages.success if trace.ok else messages.error)(request, f"{deployment}: {trace.summary}")
+    return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_discard(request: AppRequest, slug: str) -> HttpResponse:
+    try:
+        services.discard_draft(model=_find(request, slug), actor=request.user)
+    except DomainError as error:
+        messages.error(request, error.message)
+        return redirect(reverse("model-detail", args=[slug]))
+    messages.success(request, f"The draft {slug} is discarded.")
+    return redirect(reverse("operate-models"))
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def deployment_add(request: AppRequest, slug: str) -> HttpResponse:
+    model, form = _find(request, slug), DeploymentForm(request.POST)
+    if form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data)):
+        messages.success(request, "The deployment is added. Check whether it answers.")
+        return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
+    return _detail(request, model, tab="deployments", deployment_form=form, status=422)
+
+
+def _deployment(request: AppRequest, slug: str, pk: int) -> Deployment:
+    deployment = Deployment.objects.select_related("model", "provider").filter(model=_find(request, slug), pk=pk).first()
+    if deployment is None:
+        raise Http404
+    return deployment
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def deployment_change(request: AppRequest, slug: str, pk: int) -> HttpResponse:
+    deployment, form = _deployment(request, slug, pk), DeploymentChangeForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Weight is 0 to 1000, priority 0 to 100.")
+    elif try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
+        messages.success(request, f"{deployment} is changed.")
+    else:
+        messages.error(request, "; ".join(str(error) for error in form.non_field_errors()))
+    return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def deployment_remove(request: AppRequest, slug: str, pk: int) -> HttpResponse:
+    deployment = _deployment(request, slug, pk)
+    try:
+        services.remove_deployment(deployment=deployment, actor=request.user)
+        messages.success(request, f"{deployment} is removed.")
+    except DomainError as error:
+        messages.error(request, error.message)
+    return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
+
+
+# The wizard: one URL, the state is the draft, every step works as a plain form
+
+
+@requires(Permission.MANAGE_CATALOG, "GET", "POST")
+def model_new(request: AppRequest) -> HttpResponse:
+    """Four steps: provider, model, price and limits, live check. `?provider=` chooses, `?draft=` continues, `?step=` goes back."""
+    draft = None
+    if request.GET.get("draft"):
+        draft = selectors.all_models().filter(slug=request.GET["draft"], status=Model.Status.DRAFT).first()
+        if draft is None:
+            raise Http404
+    provider = find_provider(request.GET["provider"]) if request.GET.get("provider") else None
+    deployment = draft.deployments.first() if draft else None
+    provider = provider or (deployment.provider if deployment else None)
+    reached = 4 if draft else 2 if provider else 1
+    asked = request.GET.get("step", "")
+    step = min(int(asked), reached) if asked in ("1", "2", "3", "4") else reached
+    return (_step_provider, _step_source, _step_limits, _step_check)[step - 1](request, provider, draft, deployment)
+
+
+def _wizard_url(step: int, *, provider: Provider | None = None, draft: Model | None = None) -> str:
+    query = f"draft={draft.slug}&step={step}" if draft else f"provider={provider.slug}&step={step}" if provider else f"step={step}"
+    return f"{reverse('model-new')}?{query}"
+
+
+def _wizard(request: AppRequest, step: int, provider: Provider | None, draft: Model | None, status: int = 200, **context: Any) -> HttpResponse:
+    return render_page(request, "catalog/model_new.html", partial="wizard-step", status=status, context={
+        "step": step, "steps": [(1, "Provider"), (2, "Model"), (3, "Price and limits"), (4, "Live check")], "provider": provider, "draft": draft, **context,
+    })
+
+
+def _step_provider(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+    """Choose an existing provider (a link) or add one here."""
+    form = ProviderForm(request.POST or None, initial=TEMPLATES.get(request.GET.get("template", ""), {}))
+    if request.method == "POST" and form.is_valid():
+        created = try_service(form, lambda: provider_services.create_provider(actor=request.user, **form.cleaned_data))
+        if created is not None:
+            return redirect(f"{reverse('model-new')}?provider={created.slug}&step=2" + (f"&draft={draft.slug}" if draft else ""))
+    drafts = Model.objects.filter(status=Model.Status.DRAFT).order_by("-created_at")[:5]
+    show_form = bool(form.errors) or bool(request.GET.get("template")) or not Provider.objects.exists()
+    return _wizard(request, 1, provider, draft, 422 if form.errors else 200, form=form, providers=selectors.providers(), drafts=drafts, show_form=show_form)
+
+
+def _step_source(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+    assert provider is not None
+    initial = {**vars_of(draft), "slug": draft.slug, "upstream_model": deployment.upstream_model if deployment else ""} if draft else {"capabilities": ["chat"]}
+    form = ModelSourceForm(request.POST or None, initial=initial)
+    if draft:
+        form.fields["slug"].disabled = True
+        form.fields["slug"].help_text = "Fixed since the draft was saved."
+    if request.method == "POST" and form.is_valid():
+        saved = try_service(form, lambda: _save_source(request, provider, draft, form.cleaned_data))
+        if saved is not None:
+            return redirect(_wizard_url(3, draft=saved))
+    return _wizard(request, 2, provider, draft, 422 if form.errors else 200, form=form)
+
+
+def _save_source(request: AppRequest, provider: Provider, draft: Model | None, data: dict[str, Any]) -> Model:
+    described = {"name": data["name"] or data["slug"], "description": data["description"], "capabilities": tuple(data["capabilities"])}
+    if draft is None:
+        return services.register_model(
+            slug=data["slug"], facts=services.ModelFacts(**described), provider=provider, upstream_model=data["upstream_model"], owner=request.user, actor=request.user
+        )
+    facts = services.ModelFacts(**{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **described})
+    services.change_model(model=draft, facts=facts, actor=request.user)
+    return services.replace_upstream(model=draft, provider=provider, upstream_model=data["upstream_model"], actor=request.user)
+
+
+def _step_limits(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+    assert draft is not None
+    assert provider is not None
+    price = selectors.price_of(draft)
+    initial = {**vars_of(draft), "input_per_million": price.input_per_million if price else None, "output_per_million": price.output_per_million if price else None}
+    form = ModelLimitsForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        saved = try_service(form, lambda: _save_limits(request, provider, draft, form.cleaned_data))
+        if saved is not None:
+            return redirect(_wizard_url(4, draft=draft))
+    return _wizard(request, 3, provider, draft, 422 if form.errors else 200, form=form, duplicates=_duplicates(draft, deployment))
+
+
+def _save_limits(request: AppRequest, provider: Provider, draft: Model, data: dict[str, Any]) -> Model:
+    price_in, price_out = data.pop("input_per_million"), data.pop("output_per_million")
+    facts = services.ModelFacts(**{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **data})
+    model = services.change_model(model=draft, facts=facts, actor=request.user)
+    if price_in is not None:
+        services.set_price(model=draft, provider=provider, price=Price(price_in, price_out), actor=request.user)
+    return model
+
+
+def _step_check(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+    """Call the model once, look at the trace, publish."""
+    assert draft is not None
+    error = ""
+    if request.method == "POST":
+        try:
+            if request.POST.get("act") == "publish":
+                services.approve_model(model=draft, actor=request.user)
+                messages.success(request, f"{draft.slug} {ACT_DONE['approve']}")
+                return redirect(reverse("model-detail", args=[draft.slug]))
+            services.check_model(model=draft, actor=request.user)
+            return redirect(_wizard_url(4, draft=draft))
+        except DomainError as refusal:
+            error = refusal.message
+    return _wizard(
+        request, 4, provider, draft, 422 if error else 200, deployment=deployment, error=error, duplicates=_duplicates(draft, deployment),
+        price=selectors.price_of(draft),
+    )
+
+
+def _duplicates(draft: Model, deployment: Deployment | None) -> list[Deployment]:
+    if deployment is None:
+        return []
+    return list(selectors.deployments_like(deployment.provider, deployment.upstream_model, except_model=draft))

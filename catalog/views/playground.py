@@ -1,0 +1,73 @@
+"""The playground: the page, and the short-lived token with which its script calls the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+
+from catalog import selectors
+from catalog.models import Project
+from catalog.services import keys as services
+from governance.access import Permission, requires
+from governance.errors import DomainError
+from governance.middleware import AppRequest
+from governance.pages import render_page
+from governance.selectors import consent_states
+
+MAX_COLUMNS = 4
+
+
+def chosen_project(request: AppRequest) -> Project | None:
+    """The project named in the URL, or the one this person used last, or the first one."""
+    projects = selectors.enabled_projects()
+    named = projects.filter(slug=request.GET.get("project", "")).first()
+    if named is not None:
+        return named
+    last = selectors.live_keys(selectors.own_keys(request.user)).filter(project__is_enabled=True).first()
+    return last.project if last else projects.first()
+
+
+@requires(Permission.USE_GATEWAY)
+def playground(request: AppRequest) -> HttpResponse:
+    """One to four models side by side: `?model=a&model=b`, `&project=`."""
+    rows = selectors.model_rows(selectors.served_models().filter(capabilities__contains=["chat"]))
+    by_slug = {row.model.slug: row for row in rows}
+    wanted = list(dict.fromkeys(slug for slug in request.GET.getlist("model") if slug in by_slug))[:MAX_COLUMNS]
+    columns = [by_slug[slug] for slug in wanted] or rows[:1]
+    project = chosen_project(request)
+    consents = {state.feature_class.value: state for state in consent_states()}
+    withdrawn = [consents[row.model.feature_class] for row in columns if row.model.feature_class in consents and not consents[row.model.feature_class].granted]
+    return render_page(request, "catalog/playground.html", context={
+        "columns": columns, "rows": rows, "project": project, "projects": selectors.enabled_projects(), "withdrawn": withdrawn[:1],
+        "shown": [row.model.slug for row in columns], "unknown": [slug for slug in request.GET.getlist("model") if slug and slug not in by_slug],
+        "code_languages": [("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript")],
+        "others": [row for row in rows if row not in columns], "can_add": len(columns) < MAX_COLUMNS, "data": {
+            "base_url": settings.BASE_URL, "project": project.slug if project else None, "models": {row.model.slug: _figures(row) for row in columns},
+        },
+    })
+
+
+def _figures(row: selectors.ModelRow) -> dict[str, Any]:
+    """What the script needs to tell the cost of an answer. Prices are text: the page formats, it does not settle."""
+    price = row.price
+    return {
+        "input_per_million": str(price.input_per_million) if price else None, "output_per_million": str(price.output_per_million) if price else None,
+        "max_output_tokens": row.model.max_output_tokens,
+    }
+
+
+@requires(Permission.USE_GATEWAY, "POST")
+def playground_session(request: AppRequest) -> HttpResponse:
+    """A token for an hour. JSON for the page's script; never in the page itself, so that no cache or history holds it."""
+    project = selectors.projects().filter(slug=request.POST.get("project", "")).first()
+    if project is None:
+        return JsonResponse({"detail": "There is no such project.", "code": "not_found"}, status=404)
+    try:
+        session = services.open_playground_session(project=project, person=request.user)
+    except DomainError as error:
+        return JsonResponse({"detail": error.message, "code": error.code}, status=error.status)
+    response = JsonResponse({"token": session.token, "expires_at": session.expires_at.isoformat(), "key": session.key.public_id})
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,200 @@
+// The playground: one prompt to one to four models at once, through the gateway, streamed.
+// The token is fetched when it is needed and kept in memory only; the gateway governs each run like any call.
+(() => {
+  const root = document.querySelector("#pg");
+  if (!root) return;
+  const data = JSON.parse(document.querySelector("#pg-data").textContent);
+  const $ = (selector, from = document) => from.querySelector(selector);
+  const csrf = JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
+  const columns = [...root.querySelectorAll(".pg-col")].map((element) => ({ element, model: element.dataset.model, stop: null }));
+  let session = null;
+  let turn = 0; // a newer run makes what an older one still says worthless
+
+  document.addEventListener("change", (event) => { if (event.target.matches("[data-submits]")) event.target.form.submit(); });
+
+  // Numbers as everywhere else: two significant digits below one cent, never $0.00 for something unknown.
+  const money = (usd) => usd >= 0.01 || usd === 0 ? `$${usd.toFixed(2)}` : `$${usd.toFixed(Math.min(12, 1 - Math.floor(Math.log10(usd))))}`;
+  const duration = (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
+
+  async function token() {
+    if (session && Date.parse(session.expires_at) - Date.now() > 60_000) return session.token;
+    const answer = await fetch(root.dataset.sessionUrl, {
+      method: "POST", headers: { "X-CSRFToken": csrf }, body: new URLSearchParams({ project: root.dataset.project }),
+    });
+    if (answer.redirected || !(answer.headers.get("content-type") || "").includes("json")) throw new Error("You are signed out. Reload the page to sign in; copy your prompt first.");
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(body.detail);
+    session = body;
+    return session.token;
+  }
+
+  function request(model) {
+    const number = (id) => { const value = $(id).value.trim(); return value === "" ? undefined : Number(value); };
+    const system = $("#pg-system").value.trim();
+    const body = { model, messages: [...(system ? [{ role: "system", content: system }] : []), { role: "user", content: $("#pg-prompt").value }] };
+    const parameters = { temperature: number("#pg-temperature"), top_p: number("#pg-top-p"), max_tokens: number("#pg-max") };
+    for (const [name, value] of Object.entries(parameters)) if (value !== undefined) body[name] = value;
+    return body;
+  }
+
+  function show(column, name, text) { $(`[data-${name}]`, column.element).textContent = text; }
+
+  function cost(model, usage) {
+    const price = data.models[model];
+    if (!usage || price.input_per_million === null) return null;
+    return (usage.prompt_tokens * Number(price.input_per_million) + (usage.completion_tokens || 0) * Number(price.output_per_million)) / 1e6;
+  }
+
+  function fail(column, message, code, requestId) {
+    const out = $("[data-out]", column.element);
+    const note = document.createElement("p");
+    note.className = "pg-error";
+    note.textContent = message;
+    if (code || requestId) {
+      const detail = document.createElement("span");
+      detail.className = "gh-mono gh-small";
+      detail.textContent = ` ${[code, requestId && `request ${requestId}`].filter(Boolean).join(" · ")}`;
+      note.append(detail);
+    }
+    if (!out.dataset.said) out.replaceChildren();
+    out.append(note);
+  }
+
+  // Yields the JSON of each server-sent event; ends at [DONE] or with the stream.
+  async function* events(body) {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let buffer = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      buffer += value || "";
+      const lines = buffer.split("\n");
+      buffer = done ? "" : lines.pop();
+      for (const line of lines) {
+        if (!line.startsWith("data:")) continue;
+        const text = line.slice(5).trim();
+        if (text === "[DONE]") return;
+        if (text) yield JSON.parse(text);
+      }
+      if (done) return;
+    }
+  }
+
+  async function run(column, mine) {
+    const out = $("[data-out]", column.element);
+    const stop = $("[data-stop]", column.element);
+    const abort = new AbortController();
+    column.stop = () => abort.abort();
+    column.result = null;
+    out.replaceChildren();
+    delete out.dataset.said;
+    out.setAttribute("aria-busy", "true");
+    stop.hidden = false;
+    for (const name of ["ttft", "total", "tokens", "cost"]) show(column, name, "—");
+    for (const name of ["speed", "meta"]) show(column, name, "");
+    column.element.querySelectorAll(".best").forEach((element) => element.classList.remove("best"));
+    const started = performance.now();
+    let first = null, usage = null, pieces = 0, requestId = "", overhead = "", ended = "Total";
+    const ticking = setInterval(() => { show(column, "total", duration(performance.now() - started)); }, 100);
+    $("[data-total-label]", column.element).textContent = "So far";
+    try {
+      const answer = await fetch("/v1/chat/completions", {
+        method: "POST", signal: abort.signal,
+        headers: { "Content-Type": "application/json", Authorization: `Bearer ${await token()}`, "X-Gatehouse-Agent": "playground" },
+        body: JSON.stringify({ ...request(column.model), stream: true, stream_options: { include_usage: true } }),
+      });
+      requestId = answer.headers.get("x-request-id") || "";
+      overhead = answer.headers.get("x-gatehouse-overhead-ms") || "";
+      if (!answer.ok) {
+        const text = await answer.text();
+        let error = {};
+        try { error = JSON.parse(text).error || {}; } catch { /* not in our shape: a proxy in between */ }
+        if (error.code === "key_expired" || error.code === "key_revoked") session = null;
+        fail(column, error.message || `The gateway answered ${answer.status}.`, error.code, error.request_id || requestId);
+        return;
+      }
+      const text = document.createTextNode("");
+      out.append(text);
+      for await (const event of events(answer.body)) {
+        if (mine !== turn) return;
+        if (event.error) { fail(column, event.error.message, event.error.code, event.error.request_id || requestId); break; }
+        const piece = event.choices?.[0]?.delta?.content;
+        if (piece) {
+          if (first === null) { first = performance.now() - started; show(column, "ttft", duration(first)); out.dataset.said = "1"; }
+          pieces += 1;
+          text.appendData(piece);
+          out.scrollTop = out.scrollHeight;
+        }
+        if (event.usage) usage = event.usage;
+      }
+      if (first === null && !usage) fail(column, "The model answered without text.", "", requestId);
+    } catch (error) {
+      if (error.name === "AbortError") { ended = "Stopped at"; if (!out.dataset.said) fail(column, "Stopped before the first word.", "", ""); }
+      else fail(column, error instanceof TypeError ? "The gateway can't be reached. Is it running?" : error.message, "", requestId);
+    } finally {
+      clearInterval(ticking);
+      if (mine === turn) {
+        const total = performance.now() - started;
+        $("[data-total-label]", column.element).textContent = ended;
+        show(column, "total", duration(total));
+        out.removeAttribute("aria-busy");
+        stop.hidden = true;
+        column.stop = null;
+        if (usage) {
+          const usd = cost(column.model, usage);
+          show(column, "tokens", `${usage.prompt_tokens} / ${usage.completion_tokens ?? 0}`);
+          show(column, "cost", usd === null ? "unpriced" : money(usd));
+          if (first !== null && total > first) show(column, "speed", `${Math.round((usage.completion_tokens || pieces) / ((total - first) / 1000))} tokens/s`);
+          column.result = { ttft: first, total, cost: usd };
+        }
+        show(column, "meta", [requestId && `request ${requestId}`, overhead && `${overhead} ms in the gateway`].filter(Boolean).join(" · "));
+      }
+    }
+  }
+
+  // The best figure of each kind is marked, in words too.
+  function mark() {
+    if (columns.length < 2) return;
+    for (const [name, words] of [["ttft", "fastest first token"], ["total", "fastest"], ["cost", "lowest cost"]]) {
+      const known = columns.filter((column) => column.result && column.result[name] !== null);
+      if (known.length < 2) continue;
+      const best = known.reduce((a, b) => (b.result[name] < a.result[name] ? b : a));
+      const figure = $(`[data-${name}]`, best.element);
+      figure.classList.add("best");
+      figure.title = `${words} of ${known.length}`;
+    }
+  }
+
+  const stopAll = () => columns.forEach((column) => column.stop?.());
+
+  $("#pg-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    stopAll();
+    const mine = ++turn;
+    $("#pg-state").textContent = `Running ${columns.length} ${columns.length === 1 ? "model" : "models"}…`;
+    await Promise.allSettled(columns.map((column) => run(column, mine)));
+    if (mine !== turn) return;
+    mark();
+    $("#pg-state").textContent = "Done.";
+    $("#pg-run").firstChild.textContent = "Run again ";
+  });
+  columns.forEach((column) => $("[data-stop]", column.element).addEventListener("click", () => column.stop?.()));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); $("#pg-form").requestSubmit(); }
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) stopAll();
+  });
+
+  // The same run as code, for the first model.
+  $("#pg-show-code")?.addEventListener("click", () => {
+    const body = request(columns[0].model);
+    const json = JSON.stringify(body, null, 2);
+    const shell = json.replaceAll("'", "'\\''");
+    const python = (value, indent) => value === null ? "None" : value === true ? "True" : value === false ? "False" : Array.isArray(value)
+      ? `[\n${value.map((item) => `${indent}    ${python(item, indent + "    ")},\n`).join("")}${indent}]`
+      : typeof value === "object" ? `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${python(item, indent)}`).join(", ")}}` : JSON.stringify(value);
+    const named = Object.entries(body).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`).join("");
+    $("#pg-code-curl").textContent = `curl ${data.base_url}/v1/chat/completions \\\n  -H "Authorization: Bearer $GATEHOUSE_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${shell}'`;
+    $("#pg-code-python").textContent = `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${data.base_url}/v1", api_key=os.environ["GATEHOUSE_KEY"])\nanswer = client.chat.completions.create(\n${named})\nprint(answer.choices[0].message.content)`;
+    $("#pg-code-javascript").textContent = `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${data.base_url}/v1", apiKey: process.env.GATEHOUSE_KEY });\nconst answer = await client.chat.completions.create(${json});\nconsole.log(answer.choices[0].message.content);`;
+  });
+})();

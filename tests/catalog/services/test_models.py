@@ -1,0 +1,152 @@
+"""Models: from draft to retired, only after a real call has worked."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from catalog import selectors
+from catalog.errors import DuplicateDeploymentError, InvalidValueError, LastDeploymentError, NameTakenError, NotCheckedError, WrongStatusError
+from catalog.hooks import Price
+from catalog.models import Deployment, Model
+from catalog.services import models
+from governance.models import AuditEntry, Tenant, User
+from tests.factories.catalog import make_model, make_provider
+from tests.gateway.conftest import SandboxUpstream
+
+
+def _register(alice: User, sandbox: SandboxUpstream, upstream_model: str = "sandbox-small", **facts: object) -> Model:
+    provider = make_provider(slug="sandbox", base_url=sandbox.base_url(), secret="sandbox-secret")
+    return models.register_model(
+        slug="small", facts=models.ModelFacts(**{"name": "Small", **facts}), provider=provider, upstream_model=upstream_model, owner=alice, actor=alice,  # type: ignore[arg-type]
+        price=Price(Decimal("0.15"), Decimal("0.60")),
+    )
+
+
+def test_registered_model_is_a_priced_draft(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+    before = Tenant.objects.get(pk=acme.pk).config_version
+
+    model = _register(alice, sandbox)
+
+    assert model.status == Model.Status.DRAFT
+    assert selectors.price_of(model) == Price(Decimal("0.15"), Decimal("0.60"))
+    assert AuditEntry.objects.filter(event="model.registered", target_name="small").exists()
+    assert Tenant.objects.get(pk=acme.pk).config_version > before
+
+
+def test_slug_is_used_once(acme: Tenant, alice: User) -> None:
+    make_model(owner=alice, slug="small")
+
+    with pytest.raises(NameTakenError):
+        models.register_model(slug="small", facts=models.ModelFacts(name="x"), provider=make_provider(), upstream_model="y", owner=alice, actor=alice)
+
+
+def test_draft_is_not_published_before_a_check(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+    model = _register(alice, sandbox)
+
+    with pytest.raises(NotCheckedError):
+        models.approve_model(model=model, actor=alice)
+
+
+def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+    model = _register(alice, sandbox)
+    served_before = len(sandbox.journal())
+
+    [(deployment, trace)] = models.check_model(model=model, actor=alice)
+    approved = models.approve_model(model=model, actor=alice)
+
+    assert trace.ok
+    assert [step.name for step in trace.steps] == ["resolve", "connect", "status", "first byte", "answer", "usage"]
+    assert trace.input_tokens
+    assert deployment.check_trace["summary"] == trace.summary
+    assert len(sandbox.journal()) == served_before + 1
+    assert approved.is_served
+
+
+def test_embedding_model_is_checked_by_an_embedding(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+    model = _register(alice, sandbox, "sandbox-embed", capabilities=("embeddings",))
+
+    [(_, trace)] = models.check_model(model=model, actor=alice)
+
+    assert trace.ok
+    assert trace.output_tokens == 0
+
+
+def test_failed_check_keeps_the_model_a_draft(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+    provider = make_provider(base_url=sandbox.base_url("faults/500"), secret="sandbox-secret")
+    model = models.register_model(slug="broken", facts=models.ModelFacts(name="Broken"), provider=provider, upstream_model="sandbox-small", owner=alice, actor=alice)
+
+    [(deployment, trace)] = models.check_model(model=model, actor=alice)
+
+    assert not trace.ok
+    assert deployment.check_ok is False
+    with pytest.raises(NotCheckedError):
+        models.approve_model(model=model, actor=alice)
+
+
+def test_whole_way_and_back(acme: Tenant, alice: User) -> None:
+    model = make_model(owner=alice, status=Model.Status.DRAFT)
+
+    statuses = [models.ACTS[act](model=model, actor=alice).status for act in ("approve", "deprecate", "approve", "retire", "redraft")]
+
+    assert statuses == ["approved", "deprecated", "approved", "retired", "draft"]
+
+
+@pytest.mark.parametrize(("status", "act"), [("draft", "deprecate"), ("draft", "retire"), ("approved", "approve"), ("retired", "approve"), ("approved", "redraft")])
+def test_act_that_does_not_fit_is_refused(acme: Tenant, alice: User, status: str, act: str) -> None:
+    model = make_model(owner=alice, status=status)
+
+    with pytest.raises(WrongStatusError):
+        models.ACTS[act](model=model, actor=alice)
+
+
+def test_served_model_keeps_a_deployment(acme: Tenant, alice: User) -> None:
+    deployment = make_model(owner=alice).deployments.get()
+
+    with pytest.raises(LastDeploymentError):
+        models.remove_deployment(deployment=deployment, actor=alice)
+    with pytest.raises(LastDeploymentError):
+        models.change_deployment(deployment=deployment, actor=alice, weight=1, priority=0, is_enabled=False)
+
+
+def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User) -> None:
+    model = make_model(owner=alice)
+    first = model.deployments.get()
+
+    second = models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, weight=3)
+    models.remove_deployment(deployment=first, actor=alice)
+
+    assert list(Deployment.objects.filter(model=model)) == [second]
+
+
+def test_same_deployment_twice_is_refused(acme: Tenant, alice: User) -> None:
+    model = make_model(owner=alice)
+    present = model.deployments.get()
+
+    with pytest.raises(DuplicateDeploymentError):
+        models.add_deployment(model=model, provider=present.provider, upstream_model=present.upstream_model, actor=alice)
+
+
+def test_duplicates_on_the_same_upstream_are_found(acme: Tenant, alice: User) -> None:
+    provider = make_provider()
+    one, other = (make_model(owner=alice, provider=provider, upstream_model="same") for _ in range(2))
+
+    found = selectors.deployments_like(provider, "same", except_model=one)
+
+    assert [deployment.model for deployment in found] == [other]
+
+
+def test_model_must_chat_or_embed(acme: Tenant, alice: User) -> None:
+    with pytest.raises(InvalidValueError):
+        models.register_model(slug="x", facts=models.ModelFacts(name="x", capabilities=("vision",)), provider=make_provider(), upstream_model="y", owner=alice, actor=alice)
+
+
+def test_only_a_draft_is_discarded(acme: Tenant, alice: User) -> None:
+    draft, served = make_model(owner=alice, status=Model.Status.DRAFT), make_model(owner=alice)
+
+    models.discard_draft(model=draft, actor=alice)
+
+    assert not Model.objects.filter(pk=draft.pk).exists()
+    with pytest.raises(WrongStatusError):
+        models.discard_draft(model=served, actor=alice)
