@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 import msgspec
@@ -53,7 +53,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = 
 
 @dataclass
 class Server:
-    """A server process of ours in its own process group."""
+    """A server process of ours in its own process group. As a context manager it is killed at the end."""
 
     command: list[str]
     port: int
@@ -86,6 +86,13 @@ class Server:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(timeout=20)
             self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def kill(self) -> None:
         """kill -9 of the whole group: nothing is flushed, nothing is said."""
@@ -181,8 +188,11 @@ def make_plane(home: Path, database_url: str, **environment: str) -> Plane:
 @contextmanager
 def cloned_database() -> Iterator[str]:
     name = f"plane_{uuid.uuid4().hex[:12]}"
-    yield bootstrap.clone(name)
-    bootstrap.drop(name)
+    url = bootstrap.clone(name)
+    try:
+        yield url
+    finally:
+        bootstrap.drop(name)
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +201,10 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     with cloned_database() as url:
         server = make_plane(tmp_path_factory.mktemp("plane"), url)
         server.start()
-        yield server
-        server.kill()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 _clients: list[openai.OpenAI] = []

@@ -1,0 +1,232 @@
+"""What a plane does when things around it stop. The oracle is the sandbox's own journal: what it served must be recorded once."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import msgspec
+import openai
+import psycopg
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from gateway.contract import keys
+from gateway.contract import snapshot as contract
+from gateway.contract.names import INBOX_TABLE, SNAPSHOT_TABLE
+from governance.embedded import EmbeddedPostgres
+from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, cloned_database, make_org, make_plane, wait_until
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A database server that the test may stop, with the tables that a plane knows."""
+    server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
+    url = server.start()
+    with connection.schema_editor(collect_sql=True) as editor:
+        for app, name in (("gateway", "Snapshot"), ("gateway", "Counter"), ("costs", "Inbox")):
+            editor.create_model(apps.get_model(app, name))
+    with psycopg.connect(url) as target:
+        for statement in editor.collected_sql:
+            target.execute(statement)
+    server.port = int(url.rpartition(":")[2].partition("/")[0])  # the same address after a restart
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_plane(tmp_path: Path, own_server: EmbeddedPostgres) -> Iterator[Plane]:
+    home = tmp_path / "plane"
+    home.mkdir()
+    plane = make_plane(home, own_server.url)
+    plane.start()
+    yield plane
+    plane.kill()
+
+
+def _call(org: Org, request_id: str) -> None:
+    org.client(default_headers={"x-request-id": request_id}).chat.completions.create(model="chat", messages=SAY_HELLO)
+
+
+def _served(upstream: SandboxUpstream, prefix: str) -> list[str]:
+    return sorted(line["request_id"] for line in upstream.journal() if line["request_id"].startswith(prefix))
+
+
+def _limits(key: str) -> tuple[contract.Limit, ...]:
+    return (
+        contract.Limit(id=f"key:{key}:requests:minute", scope="key", scope_name=key, resource="requests", window="minute", amount=10_000, fail_open=True),
+        contract.Limit(id=f"key:{key}:money:month", scope="key", scope_name=key, resource="money", window="month", amount=contract.PICO_USD),
+    )
+
+
+@pytest.mark.django_db
+def test_calls_go_on_while_the_database_is_stopped_and_their_events_arrive_later(
+    own_server: EmbeddedPostgres, own_plane: Plane, sandbox_upstream: SandboxUpstream
+) -> None:
+    org = make_org(own_plane, sandbox_upstream)
+    org.change_key(limits=_limits(org.key_id)[:1])
+    prefix = f"outage-{org.id}"
+    for number in range(10):
+        _call(org, f"{prefix}-before-{number}")
+
+    own_server.stop()
+    for number in range(20):
+        _call(org, f"{prefix}-during-{number}")
+    ready = httpx2.get(f"{own_plane.url}/readyz", trust_env=False)
+    own_plane.stop()
+    own_plane.start()  # a plane can also start without a database, from the snapshot on disk
+    _call(org, f"{prefix}-cold-0")
+    own_server.start()
+    _call(org, f"{prefix}-after-0")
+
+    served = _served(sandbox_upstream, prefix)
+    events = own_plane.wait_for_events(org.id, len(served), 15)
+    assert len(served) == 32
+    assert sorted(event["request_id"] for event in events) == served
+    assert len({event["event_id"] for event in events}) == len(events)
+    assert ready.json()["database"] == "away"
+    assert ready.status_code == 200
+
+
+@pytest.mark.django_db
+def test_what_cannot_be_checked_without_the_database_is_refused_with_503(
+    own_server: EmbeddedPostgres, own_plane: Plane, sandbox_upstream: SandboxUpstream
+) -> None:
+    org = make_org(own_plane, sandbox_upstream)
+    org.change_key(limits=_limits(org.key_id))
+    assert org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 200
+    stranger = keys.generate("ghk", "stranger", "k2345678")
+
+    own_server.stop()
+    on_lease = org.post(json={"model": "chat", "messages": SAY_HELLO})
+    own_plane.kill()  # with its lease
+    own_plane.start()
+    budget = org.post(json={"model": "chat", "messages": SAY_HELLO})
+    unmet = httpx2.get(f"{own_plane.base_url}/models", headers={"authorization": f"Bearer {stranger}"}, trust_env=False)
+
+    assert on_lease.status_code == 200
+    for answer in (budget, unmet):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+        assert "retry-after" in answer.headers
+    assert budget.json()["error"]["scope"] == f"key:{org.key_id}"
+
+
+def test_killed_plane_has_lost_nothing_that_was_in_the_spool(tmp_path: Path, sandbox_upstream: SandboxUpstream) -> None:
+    with cloned_database() as url, make_plane(tmp_path, url) as plane:
+        org = make_org(plane, sandbox_upstream)
+        prefix = f"killed-{org.id}"
+        for number in range(30):
+            _call(org, f"{prefix}-{number}")
+        time.sleep(0.15)  # three batch intervals: what is acknowledged longer than one is on disk
+
+        plane.kill()
+        plane.start()
+
+        events = plane.wait_for_events(org.id, 30, 15)
+    assert sorted(event["request_id"] for event in events) == _served(sandbox_upstream, prefix)
+
+
+def test_spool_of_a_dead_process_is_adopted(tmp_path: Path, sandbox_upstream: SandboxUpstream) -> None:
+    with cloned_database() as url, make_plane(tmp_path, url) as plane:
+        org = make_org(plane, sandbox_upstream)
+        _call(org, f"orphan-{org.id}")
+        plane.wait_for_events(org.id, 1)
+        plane.kill()
+        segments = list((tmp_path / "plane" / "spool" / "0").glob("*.jsonl"))
+        left_behind = tmp_path / "plane" / "spool" / "7"
+        left_behind.mkdir()
+        (left_behind / "lock").touch()
+        (tmp_path / "plane" / "spool" / "0" / "position").unlink()  # that process had shipped nothing yet
+        for segment in segments:
+            shutil.move(segment, left_behind / segment.name)
+        with psycopg.connect(url) as database:
+            database.execute(f"delete from {INBOX_TABLE}")
+        plane.start()
+
+        events = plane.wait_for_events(org.id, 1)
+
+    assert [event["request_id"] for event in events] == [f"orphan-{org.id}"]
+
+
+def test_damaged_snapshot_is_not_served(plane: Plane, org: Org) -> None:
+    _call(org, "x")
+    with psycopg.connect(plane.database_url) as database:
+        database.execute(f"update {SNAPSHOT_TABLE} set version = version + 1, body = overlay(body placing 'spoilt' from 50) where tenant = %s", [org.id])
+    wait_until(lambda: "snapshot.damaged" in plane.log.read_text(), 10)
+
+    _call(org, "y")
+
+
+def test_change_without_a_notification_is_found_by_the_poll(org: Org) -> None:
+    assert org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 200
+    changed = contract.encode(contract.TenantSnapshot(tenant=org.id, slug=org.id, schema=org.id, version=9, enabled=False, keys=org.snapshot.keys))
+    with psycopg.connect(org.plane.database_url) as database:
+        database.execute(f"update {SNAPSHOT_TABLE} set version = 9, body = %s where tenant = %s", [changed, org.id])
+
+    wait_until(lambda: org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 403, 5)
+
+
+def test_revocation_is_effective_within_seconds(org: Org) -> None:
+    client = org.client()
+    client.models.list()
+
+    org.change_key(disabled=True)
+    began = time.monotonic()
+    with pytest.raises(openai.AuthenticationError):
+        while time.monotonic() - began < 5:
+            client.models.list()
+
+    assert time.monotonic() - began < 1
+
+
+def test_limits_hold_over_parallel_calls_and_say_when_to_come_back(org: Org) -> None:
+    org.change_key(limits=(contract.Limit(id="k:hour", scope="key", scope_name=org.key_id, resource="requests", window="hour", amount=25),))
+    wait_until(lambda: org.post(content=b"{").status_code == 400)
+    def status(_: int) -> tuple[int, httpx2.Headers, bytes]:
+        answer = org.post(json={"model": "chat", "messages": SAY_HELLO})
+        return answer.status_code, answer.headers, answer.content
+
+    wait_until(lambda: "x-ratelimit-limit-requests" in status(0)[1])
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(status, range(40)))
+
+    passed = [answer for answer in answers if answer[0] == 200]
+    refused = next(answer for answer in answers if answer[0] == 429)
+    assert len(passed) == 24
+    assert 0 < int(refused[1]["retry-after"]) <= 3600
+    assert b"rate_limit_exceeded" in refused[2]
+    assert b"resets_at" in refused[2]
+    assert passed[0][1]["x-ratelimit-limit-requests"] == "25"
+
+
+def test_budget_is_held_and_an_unpriced_model_is_refused(org: Org) -> None:
+    budget = contract.Limit(id="p:month", scope="project", scope_name="demo", resource="money", window="month", amount=contract.PICO_USD // 1000)
+    free = org.snapshot.models["chat"]
+    org.change(
+        projects={"demo": contract.Project(slug="demo", name="Demo", limits=(budget,))},
+        models={"chat": free, "unpriced": msgspec.structs.replace(free, slug="unpriced", input_price=None)},
+    )
+
+    def call(model: str, most: int) -> httpx2.Response:
+        return org.post(json={"model": model, "messages": SAY_HELLO, "max_tokens": most})
+
+    unpriced = wait_until(lambda: (answer := call("unpriced", 5)).status_code == 402 and answer)
+    too_dear = call("chat", 400)
+    spent = [call("chat", 100).status_code for _ in range(12)]
+
+    assert unpriced.json()["error"]["code"] == "model_unpriced"
+    assert too_dear.json()["error"]["code"] == "budget_exceeded"
+    assert too_dear.json()["error"]["scope"] == "project:demo"
+    assert "resets_at" in too_dear.json()["error"]
+    assert spent[0] == 200
+    assert spent[-1] == 402
+    events = [event for event in org.plane.wait_for_events(org.id, 14) if event["model"] == "chat" and event["status"] == "ok"]
+    cost = sum(event["input_tokens"] * 1_000_000 + event["output_tokens"] * 4_000_000 for event in events)
+    assert cost <= budget.amount

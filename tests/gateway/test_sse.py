@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.plane.sse import MAX_HELD_BYTES, SseTap
+
+USAGE = {"prompt_tokens": 13, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}}
+
+
+def _event(data: object, ending: str = "\n\n") -> bytes:
+    return f"data: {json.dumps(data)}{ending}".encode()
+
+
+def _chunk(text: str, **fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}], **fields}
+
+
+STREAM = [
+    _event(_chunk("Hel", usage=None)),
+    _event(_chunk('lo "usage": {"prompt_tokens": 99}')),
+    _event({"choices": [], "usage": USAGE}),
+    b"data: [DONE]\n\n",
+]
+
+
+@given(st.lists(st.integers(0, sum(map(len, STREAM))), max_size=8), st.booleans())
+def test_however_the_bytes_are_cut_the_result_is_the_same(cuts: list[int], hide: bool) -> None:
+    data = b"".join(STREAM)
+    edges = [0, *sorted(cuts), len(data)]
+    tap = SseTap(hide_usage=hide)
+
+    out = b"".join(tap.feed(data[start:end]) for start, end in zip(edges, edges[1:], strict=False) if start < end) + tap.flush()
+
+    assert out == b"".join(event for event in STREAM if not (hide and event is STREAM[2]))
+    assert tap.usage is not None
+    assert (tap.usage.prompt_tokens, tap.usage.completion_tokens) == (13, 4)
+    assert tap.usage.prompt_tokens_details is not None
+    assert tap.usage.prompt_tokens_details.cached_tokens == 8
+    assert tap.usage.completion_tokens_details is None
+    assert tap.is_done
+
+
+def test_events_are_forwarded_at_once() -> None:
+    tap = SseTap(hide_usage=True)
+
+    assert tap.feed(STREAM[0]) == STREAM[0]
+    assert tap.feed(STREAM[1][:10]) == b""
+    assert tap.feed(STREAM[1][10:]) == STREAM[1]
+
+
+def test_line_ends_of_windows_are_understood() -> None:
+    tap = SseTap(hide_usage=True)
+    first, last = _event(_chunk("x"), "\r\n\r\n"), _event({"choices": [], "usage": USAGE}, "\r\n\r\n")
+
+    assert tap.feed(first + last) == first
+    assert tap.usage is not None
+
+
+def test_usage_in_a_chunk_with_choices_is_read_and_kept() -> None:
+    tap = SseTap(hide_usage=True)
+    event = _event(_chunk("x", usage=USAGE))
+
+    assert tap.feed(event) == event
+    assert tap.usage is not None
+
+
+def test_without_usage_the_text_is_counted() -> None:
+    tap = SseTap(hide_usage=False)
+
+    tap.feed(_event(_chunk("twelve bytes")) + _event({"choices": [{"delta": {"tool_calls": [{"function": {"arguments": "four"}}]}}]}))
+
+    assert tap.usage is None
+    assert tap.text_bytes == 16
+
+
+def test_odd_event_is_passed_on() -> None:
+    tap = SseTap(hide_usage=True)
+    odd = b'data: {"usage": {"prompt_tokens": "many"\n\n'
+
+    assert tap.feed(odd) == odd
+    assert tap.usage is None
+
+
+def test_event_without_end_is_not_held_for_ever() -> None:
+    tap = SseTap(hide_usage=True)
+
+    out = tap.feed(b"data: " + b"x" * MAX_HELD_BYTES)
+
+    assert len(out) == MAX_HELD_BYTES + 6
