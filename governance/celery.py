@@ -19,6 +19,7 @@ class TenantTask(Task):  # type: ignore[misc]  # Celery ships no types
     """Runs inside the schema named by the keyword argument `schema_name`."""
 
     abstract = True
+    typing = False  # the check at the caller's side doesn't know `schema_name`, which is taken off before the function runs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from django_tenants.utils import schema_context

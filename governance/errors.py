@@ -6,6 +6,8 @@ DomainError
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
 ├── AccountNeededError       an unknown address needs a first password
+├── SignInError              wrong address or password
+│   └── TooManyAttemptsError
 └── TenantMissingError       a task was started outside a tenant
 """
 
@@ -46,6 +48,16 @@ class EscalationError(DomainError):
 class AccountNeededError(DomainError):
     code = "password_needed"
     status = 400
+
+
+class SignInError(DomainError):
+    code = "sign_in_failed"
+    status = 401
+
+
+class TooManyAttemptsError(SignInError):
+    code = "too_many_attempts"
+    status = 429
 
 
 class TenantMissingError(DomainError):

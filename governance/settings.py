@@ -51,7 +51,7 @@ X_FRAME_OPTIONS = "DENY"
 SHARED_APPS = [
     "django_tenants", "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "django.contrib.messages",
     "django.contrib.staticfiles", "django.forms", "django_htmx", "template_partials.apps.SimpleAppConfig", "rest_framework", "drf_spectacular", "drf_spectacular_sidecar",
-    "django_filters", "governance", "costs", "rollouts", "gateway.publish",
+    "django_filters", "governance", "costs", "rollouts", "operations", "gateway.publish",
 ]
 TENANT_APPS = ["governance", "catalog", "costs", "rollouts"]
 INSTALLED_APPS = [*SHARED_APPS, *[app for app in TENANT_APPS if app not in SHARED_APPS]]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 OPERATOR: Literal["operator"] = "operator"
 ANY_TOKEN: Literal["any"] = "any"  # noqa: S105 - not a secret
-Access = dict[str, Permission | Literal["operator", "any"]]
+PUBLIC: Literal["public"] = "public"
+Access = dict[str, Permission | Literal["operator", "any", "public"]]
 
 
 class DeclaredAccess(BasePermission):
@@ -31,6 +32,8 @@ class DeclaredAccess(BasePermission):
         if request.method == "OPTIONS":
             return request.auth is not None
         needed = getattr(view, "access", {}).get("GET" if request.method == "HEAD" else request.method)
+        if needed == PUBLIC:
+            return True
         token = request.auth
         if needed is None or not isinstance(token, ApiToken):
             return False

@@ -94,6 +94,21 @@ class ReasonInput(StrictSerializer):
     reason = serializers.CharField(max_length=200)
 
 
+class TokenInput(StrictSerializer):
+    email = serializers.EmailField()
+    password = serializers.CharField(write_only=True)
+    tenant = serializers.CharField(required=False, default="", allow_blank=True, help_text="Address of the organisation; empty for a platform token.")
+    name = serializers.CharField(max_length=60, default="API")
+    lifetime_days = serializers.IntegerField(min_value=1, max_value=90, default=90)
+
+
+class TokenOutput(serializers.Serializer[Any]):
+    token = serializers.CharField(help_text="Shown once.")
+    id = serializers.CharField()
+    name = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+
+
 class MeOutput(serializers.Serializer[Any]):
     email = serializers.EmailField()
     name = serializers.CharField()

@@ -3,6 +3,7 @@ from django.urls import path
 from governance.api import views
 
 urlpatterns = [
+    path("tokens/", views.Tokens.as_view(), name="api-tokens"),
     path("me/", views.Me.as_view(), name="api-me"),
     path("members/", views.Members.as_view(), name="api-members"),
     path("consents/", views.Consents.as_view(), name="api-consents"),

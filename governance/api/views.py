@@ -11,10 +11,28 @@ from rest_framework.views import APIView
 from governance import selectors
 from governance.access import Permission
 from governance.api import serializers
-from governance.api.permissions import ANY_TOKEN, OPERATOR
+from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
 from governance.models import AuditEntry, FeatureClass, Membership, Tenant
 from governance.requests import ApiRequest
-from governance.services import audit, consent, people, tenants
+from governance.services import audit, consent, people, sign_in, tenants, tokens
+
+
+class Tokens(APIView):
+    """A program's first token, for an address and a password. It is shown once."""
+
+    access = {"POST": PUBLIC}
+
+    @extend_schema(
+        auth=[], request=serializers.TokenInput,
+        responses={201: serializers.TokenOutput, 400: serializers.ErrorSerializer, 401: serializers.ErrorSerializer, 403: serializers.ErrorSerializer, 429: serializers.ErrorSerializer},
+    )
+    def post(self, request: ApiRequest) -> Response:
+        body = serializers.TokenInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        data = body.validated_data
+        user = sign_in.check_password(email=data["email"], password=data["password"])
+        token, text = tokens.create_token_for(user=user, tenant_slug=data["tenant"], name=data["name"], lifetime_days=data["lifetime_days"])
+        return Response({"token": text, "id": token.public_id, "name": token.name, "expires_at": token.expires_at}, status=201)
 
 
 class Me(APIView):

@@ -8,10 +8,12 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django_tenants.utils import schema_context
 
 from gateway.contract import keys
 from governance.errors import NotAllowedError
 from governance.models import ApiToken, Membership, Tenant, User
+from governance.selectors import memberships_of
 from governance.services import audit
 
 LIFETIME_DAYS = 90
@@ -35,6 +37,21 @@ def create_token(*, user: User, tenant: Tenant | None, name: str, actor: User | 
     token.save()
     audit.record("api_token.created", actor=actor, target=token, expires_at=token.expires_at)
     return token, text
+
+
+def create_token_for(*, user: User, tenant_slug: str, name: str, lifetime_days: int = LIFETIME_DAYS) -> tuple[ApiToken, str]:
+    """A token of one's own for the organisation with this address, or for the platform when it is empty.
+
+    Raises NotAllowedError, the same for an organisation that does not exist and one that the person does not belong to.
+    """
+    tenant = None
+    if tenant_slug:
+        membership = memberships_of(user).filter(tenant__slug=tenant_slug).first()
+        if membership is None:
+            raise NotAllowedError("You are not a member of an organisation with this address.")
+        tenant = membership.tenant
+    with schema_context(tenant.schema_name if tenant else "public"):
+        return create_token(user=user, tenant=tenant, name=name, actor=user, lifetime_days=lifetime_days)
 
 
 @transaction.atomic

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from django.contrib.auth import authenticate
 from django.contrib.auth import login as start_session
 from django.contrib.auth import logout as end_session
-from django.core.cache import cache
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from governance import selectors
 from governance.access import public, signed_in
+from governance.errors import SignInError
 from governance.forms import SignInForm
 from governance.pages import render_page
 from governance.requests import AppRequest
-
-ATTEMPTS, ATTEMPTS_WITHIN = 10, timedelta(minutes=15)
+from governance.services.sign_in import check_password
 
 
 @public("GET", "POST")
@@ -31,18 +27,12 @@ def login(request: AppRequest) -> HttpResponse:
     if request.method == "POST":
         status = 422
         if form.is_valid():
-            counter = f"sign-in:{form.cleaned_data['email'].lower()}"
-            if cache.get(counter, 0) >= ATTEMPTS:
-                form.add_error(None, "Too many attempts with this address. Try again in 15 minutes.")
-                status = 429
-            else:
-                user = authenticate(request, username=form.cleaned_data["email"], password=form.cleaned_data["password"])
-                if user is not None:
-                    cache.delete(counter)
-                    start_session(request, user)
-                    return redirect(target)
-                cache.set(counter, cache.get(counter, 0) + 1, ATTEMPTS_WITHIN.total_seconds())
-                form.add_error(None, "The address and the password don't fit together.")
+            try:
+                start_session(request, check_password(**form.cleaned_data))
+                return redirect(target)
+            except SignInError as error:
+                form.add_error(None, error.message)
+                status = 422 if error.status == 401 else error.status
     return render_page(request, "governance/login.html", context={"form": form, "next": target}, status=status)
 
 

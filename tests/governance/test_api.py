@@ -82,3 +82,22 @@ def test_unknown_endpoint_has_the_shape_of_errors(api_for: ClientFor, bob: User)
 
     assert response.status_code == 404
     assert response.json()["code"] == "unknown_route"
+
+
+def test_program_gets_its_first_token_for_a_password(api_for: ClientFor, bob: User, acme: Tenant) -> None:
+    bob.set_password("a long password")
+    bob.save()
+    client = TenantClient()
+    credentials = {"email": bob.email, "password": "a long password", "name": "ci"}
+
+    made = client.post("/api/v1/tokens/", credentials | {"tenant": "acme"}, content_type="application/json")
+    elsewhere = client.post("/api/v1/tokens/", credentials | {"tenant": "globex"}, content_type="application/json")
+    nowhere = client.post("/api/v1/tokens/", credentials | {"tenant": "no-such"}, content_type="application/json")
+    platform = client.post("/api/v1/tokens/", credentials, content_type="application/json")
+    wrong = client.post("/api/v1/tokens/", credentials | {"password": "wrong"}, content_type="application/json")
+
+    me = TenantClient(headers={"Authorization": f"Bearer {made.json()['token']}"}).get("/api/v1/me/")
+    assert me.json()["tenant"] == "acme"
+    assert (elsewhere.status_code, elsewhere.json()) == (nowhere.status_code, nowhere.json())
+    assert platform.json()["code"] == "not_allowed"
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "sign_in_failed")
