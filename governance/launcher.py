@@ -87,16 +87,15 @@ class Installation:
             say("  database: PostgreSQL 18, embedded")
             self.server = EmbeddedPostgres(self.directory / "postgres")
             os.environ["DATABASE_URL"] = self.server.start()
-        self._prepare()
+        changed = self._prepare()
         python = sys.executable
-        self._spawn("sandbox", [python, "manage.py", "sandbox_upstream", "--port", str(sandbox_port), "--data-dir", str(self.directory / "sandbox")])
+        self._spawn("sandbox", [python, "-m", "gateway.sandbox", "--port", str(sandbox_port), "--data-dir", str(self.directory / "sandbox")])
         self._spawn("web", [python, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
                             "--no-ws", "--log-level", "warning", "gateway.web:app"])
-        celery = [python, "-m", "celery", "-A", "governance"]
-        self._spawn("worker", [*celery, "worker", "-n", "worker@local", "--concurrency", "2", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"])
-        self._spawn("beat", [*celery, "beat", "--schedule", str(self.directory / "beat"), "--pidfile=", "--loglevel", "WARNING"])
+        self._spawn("worker", [python, "-m", "celery", "-A", "governance", "worker", "-n", "worker@local", "--concurrency", "2", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"])
+        self._spawn("beat", [python, "-m", "celery", "-A", "governance.beat", "beat", "--schedule", str(self.directory / "beat"), "--pidfile=", "--loglevel", "WARNING"])
         _wait_until_up(f"http://127.0.0.1:{sandbox_port}/v1/models", self._child_died)
-        demo = json.loads(self._manage("demo", "--json"))
+        demo = self._demo(again=changed)
         _wait_until_up(f"http://127.0.0.1:{self.port}/readyz", self._child_died)
         _wait_until_up(f"http://127.0.0.1:{self.port}/login/", self._child_died)
         say(f"  ready in {time.monotonic() - began:.1f} s\n")
@@ -142,18 +141,33 @@ class Installation:
         self._lock.write(f"pid {os.getpid()}, {self.base_url}")
         self._lock.flush()
 
-    def _prepare(self) -> None:
-        """Migrate and collect static files, unless nothing of them changed since the last start."""
+    def _prepare(self) -> bool:
+        """Migrate and collect static files, unless nothing of them changed since the last start. True when something did."""
         digest = hashlib.sha256(os.environ["DATABASE_URL"].rsplit("@", 1)[0].encode())
         sources = [*ROOT.glob("*/migrations/*.py"), *ROOT.glob("*/*/migrations/*.py"), ROOT / "package-lock.json", *(ROOT / "static").rglob("*"), *(ROOT / "templates").rglob("*.html"), *ROOT.glob("*/apps.py")]
         for path in sorted(path for path in sources if path.is_file() and ".venv" not in path.parts):
             digest.update(path.read_bytes())
         stamp = self.directory / "prepared"
         if stamp.exists() and stamp.read_text() == digest.hexdigest() and (ROOT / "staticfiles").exists():
-            return
+            return False
         say("  schemas and static files")
         self._manage("prepare", "--static")
         stamp.write_text(digest.hexdigest())
+        return True
+
+    def _demo(self, *, again: bool) -> dict[str, object]:
+        """How to get in. The demo is made again only after a change: of the release, or of an address that it names."""
+        kept = self.directory / "introduction.json"
+        addresses = {"base_url": self.base_url, "sandbox_url": os.environ["SANDBOX_URL"]}
+        if not again and kept.exists():
+            found: dict[str, object] = json.loads(kept.read_text())
+            if found["addresses"] == addresses:
+                return found
+        say("  demo organisation")
+        made: dict[str, object] = json.loads(self._manage("demo", "--json")) | {"addresses": addresses}
+        kept.touch(mode=0o600)
+        kept.write_text(json.dumps(made))
+        return made
 
     def _manage(self, *arguments: str) -> str:
         done = subprocess.run([sys.executable, "manage.py", *arguments], check=False, cwd=ROOT, capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """The audit log is written with its act and cannot be changed unnoticed."""
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from governance.models import AuditEntry, Tenant, User
@@ -67,3 +68,13 @@ def test_logs_of_tenants_are_apart(acme: Tenant, globex: Tenant, alice: User) ->
     with globex:
         assert not AuditEntry.objects.filter(target_name="only in acme").exists()
         assert audit.verify().is_intact
+
+
+def test_command_says_whether_the_chains_hold(acme: Tenant, alice: User, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("verify_audit")
+    assert "acme:" in capsys.readouterr().out
+
+    AuditEntry.objects.filter(sequence=1).update(actor_name="Mallory")
+
+    with pytest.raises(CommandError, match="broken"):
+        call_command("verify_audit", tenant="acme")

@@ -1,0 +1,20 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.road.product import Product
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product, started once for all tests of the road."""
+    running = Product(tmp_path_factory.mktemp("road") / "data")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def demo(product: Product) -> dict[str, Any]:
+    return product.demo()

@@ -1,0 +1,27 @@
+"""The documentation names what there is, and nothing else."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    code = (ROOT / "governance" / "settings.py").read_text() + (ROOT / "gateway" / "plane" / "settings.py").read_text()
+    read = set(re.findall(r"""(?:env\.\w+|text|secret|words|integer|boolean|_text|_required)\(\s*(?:environ,\s*)?["']([A-Z_]+)["']""", code))
+
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+
+    assert read <= documented
+    assert {"SECRET_KEY", "DATABASE_URL", "OUTBOUND_ALLOW"} <= read
+    assert documented - read <= {"DATA_DIR"}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
