@@ -317,7 +317,7 @@ class LaneCell:
 
     lane: str
     state: str
-    """`past`, `now`, `next`, `none` (the plan has no phase here)."""
+    """`past`, `now`, `next`; without a phase of the plan `skipped`, `next` or `none`."""
     phase: Phase | None = None
     gate_glyph: str = ""
     """The verdict of the gate at the lane's left border; empty where there is none."""
@@ -376,13 +376,13 @@ def _cells(phases: list[Phase], now: datetime) -> list[LaneCell]:
     before: Phase | None = None
     for lane in plans.Lane:
         mine = [phase for phase in phases if phase.lane == lane.value]
+        glyph = _gate_glyph(before) if before is not None else ""
+        before = None
         if not mine:
-            reached = any(phase.entered_at and phase.status != Phase.Status.ROLLED_BACK for phase in phases if _lane_rank(phase) > list(plans.Lane).index(lane))
-            cells.append(LaneCell(lane.value, "skipped" if reached else "none"))
+            cells.append(LaneCell(lane.value, _gap(lane, phases), gate_glyph=glyph))
             continue
         begun = [phase for phase in mine if phase.status in (Phase.Status.CURRENT, Phase.Status.DONE)]
         phase = next((phase for phase in mine if phase.status == Phase.Status.CURRENT), begun[-1] if begun else mine[0])
-        glyph = _gate_glyph(before) if before is not None else ""
         before = mine[-1] if phase.status != Phase.Status.CURRENT else phase
         if phase.status == Phase.Status.CURRENT:
             day, planned = phase.day(now), max(phase.planned_days, 1)
@@ -394,8 +394,15 @@ def _cells(phases: list[Phase], now: datetime) -> list[LaneCell]:
     return cells
 
 
-def _lane_rank(phase: Phase) -> int:
-    return [lane.value for lane in plans.Lane].index(phase.lane)
+def _gap(lane: plans.Lane, phases: list[Phase]) -> str:
+    """How a lane without a phase looks: crossed already, still to be crossed, or before or after the plan."""
+    order = list(plans.Lane)
+    ranks = [order.index(plans.Lane(phase.lane)) for phase in phases]
+    here = order.index(lane)
+    if not any(rank < here for rank in ranks) or not any(rank > here for rank in ranks):
+        return "none"
+    begun = (Phase.Status.CURRENT, Phase.Status.DONE)
+    return "skipped" if any(phase.status in begun for phase, rank in zip(phases, ranks, strict=True) if rank > here) else "next"
 
 
 def _gate_glyph(phase: Phase) -> str:

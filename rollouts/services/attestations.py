@@ -35,7 +35,7 @@ def attest(
     if not criterion.is_attested:
         raise MeasuredError(f"{criterion.title} is measured by {criterion.metric}; nobody attests it.")
     if criterion.role not in signing.held_by(person.roles):
-        raise RoleNotHeldError(f"Only a {signing.holders_text(criterion.role)} attests for {signing.label(criterion.role)}.")
+        raise RoleNotHeldError(f"Attesting for {signing.label(criterion.role)} takes the role {signing.holders_text(criterion.role)}.")
     if not note_text.strip():
         raise EvidenceMissingError(f"Say what shows it: {criterion.evidence}", field="note")
     if file is not None and (file.size or 0) > MAX_FILE_BYTES:

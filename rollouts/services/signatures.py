@@ -39,7 +39,7 @@ def check_holds(gate: Gate, role: str, person: Membership) -> None:
     if role not in gate.roles:
         raise RoleNotHeldError(f"This gate does not ask for a signature of {role}.", field="role")
     if role not in signing.held_by(person.roles):
-        raise RoleNotHeldError(f"Only a {signing.holders_text(role)} signs for {signing.label(role)}.", field="role")
+        raise RoleNotHeldError(f"Signing for {signing.label(role)} takes the role {signing.holders_text(role)}.", field="role")
 
 
 @transaction.atomic

@@ -66,7 +66,7 @@ def decide_waiver(*, waiver: Waiver, approve: bool, person: Membership, at: date
     if own and approve:
         raise SelfApprovalError("Nobody approves their own waiver: ask somebody else.")
     if not own and waiver.criterion.role not in signing.held_by(person.roles):
-        raise RoleNotHeldError(f"Only a {signing.holders_text(waiver.criterion.role)} decides a waiver for {signing.label(waiver.criterion.role)}.")
+        raise RoleNotHeldError(f"Deciding a waiver for {signing.label(waiver.criterion.role)} takes the role {signing.holders_text(waiver.criterion.role)}.")
     if approve and waiver.until <= at:
         raise WaiverDecidedError("The waiver has ended before it was approved. Ask for a new one.")
     waiver.approved, waiver.decided_by, waiver.decided_at = approve, person.user, at

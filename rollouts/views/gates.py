@@ -78,8 +78,8 @@ def _row(state: selectors.CriterionState, gate: Gate) -> dict[str, Any]:
     criterion, record = state.criterion, state.record
     row: dict[str, Any] = {"state": state, "criterion": criterion, "record": record, "bar": None, "note": "", "interval": "", "value": "—"}
     if criterion.is_attested:
-        row["rule"], row["sample"] = "met", f"by {signing.label(criterion.role)}"
-        row["detail"] = f"attested by {signing.label(criterion.role)}{', can not be waived' if not criterion.is_waivable else ''}"
+        row["rule"], row["sample"] = "met", "attested"
+        row["detail"] = f"attested by {signing.label(criterion.role)}" + ("" if criterion.is_waivable else ", can't be waived")
         if state.attestation:
             row["note"] = f"attested by {state.attestation.by}"
         elif record:
