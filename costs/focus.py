@@ -30,7 +30,7 @@ MOST_DECIMALS = 20
 LONGEST_FIELD = 131_072
 NAMES = {"account": 160, "provider": 160}
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:[a-z]+\s+)?tokens?", re.IGNORECASE)
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from catalog.models import Project, VirtualKey
+from catalog.models import Deployment, Model, Project, Provider, VirtualKey
 from costs.models import PriceEntry, TokenClass
 from costs.services import ingest
 from gateway.contract.events import INBOX_COLUMNS
@@ -73,3 +73,10 @@ def key(owner: User, *, project: str = "checkout") -> VirtualKey:
     """A key of a person, with its project."""
     found, _ = Project.objects.get_or_create(slug=project, defaults={"name": project.title(), "owner": owner, "cost_centre": "CC-7"})
     return VirtualKey.objects.create(name=f"{owner.name}'s key", project=found, owner=owner, digest="0" * 64, expires_at=timezone.now() + timedelta(days=30))
+
+
+def deployment(owner: User, *, provider: str = "openai", model: str = "small-chat", upstream: str = "gpt-small") -> Deployment:
+    """A model with the provider that serves it."""
+    at, _ = Provider.objects.get_or_create(slug=provider, defaults={"name": provider.title(), "base_url": "https://api.example.com/v1"})
+    served, _ = Model.objects.get_or_create(slug=model, defaults={"name": model, "status": Model.Status.APPROVED, "capabilities": ["chat"], "owner": owner})
+    return Deployment.objects.create(model=served, provider=at, upstream_model=upstream)

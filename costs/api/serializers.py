@@ -1,0 +1,246 @@
+"""Bodies of the costs endpoints. Money is text with all its decimals; what is not known is null, never zero."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+from costs import selectors
+from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass
+from governance.api.serializers import StrictSerializer
+
+
+class ExactField(serializers.Field[Decimal, Any, str, Any]):
+    """A decimal as text: exact, without an exponent and without trailing zeros."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: Decimal) -> str:
+        return f"{value.normalize():f}"
+
+
+class SpendQuery(StrictSerializer):
+    """Period (whole UTC days, default the present month), grouping and filters."""
+
+    to = serializers.DateField(required=False)
+    group = serializers.ChoiceField(choices=list(selectors.GROUPS.items()), default="model")
+    project = serializers.CharField(required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others.")
+    model = serializers.CharField(required=False)
+    agent = serializers.CharField(required=False)
+    key = serializers.CharField(required=False)
+    provider = serializers.CharField(required=False)
+    cost_centre = serializers.CharField(required=False)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {"from": serializers.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
+
+
+class SpendLine(serializers.Serializer[Any]):
+    value = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of this name
+    cost_usd = ExactField(source="cost")
+    calls = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    failed = serializers.IntegerField(source="errors")
+    unpriced_calls = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+
+
+class SpendDay(serializers.Serializer[Any]):
+    day = serializers.DateField()
+    value = serializers.CharField()
+    cost_usd = ExactField()
+
+
+class SpendOutput(serializers.Serializer[Any]):
+    first_day = serializers.DateField()
+    last_day = serializers.DateField()
+    currency = serializers.CharField()
+    complete_through = serializers.DateTimeField()
+    total = SpendLine()
+    lines = SpendLine(many=True)
+    days = SpendDay(many=True)
+    served_calls = serializers.IntegerField()
+    untagged_calls = serializers.IntegerField()
+    untagged_cost_usd = ExactField()
+    coverage_calls_percent = serializers.FloatField(allow_null=True)
+    coverage_cost_percent = serializers.FloatField(allow_null=True)
+
+
+class StepOutput(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    verdict = serializers.CharField()
+    micros = serializers.IntegerField()
+    detail = serializers.CharField()
+
+
+class EventOutput(serializers.ModelSerializer[Event]):
+    """One governed call."""
+
+    cost_usd = ExactField(source="cost")
+    input_tokens = serializers.IntegerField(allow_null=True)
+
+    class Meta:
+        model = Event
+        fields = (
+            "event_id", "request_id", "kind", "started_at", "received_at", "attributed_at", "duration_us", "overhead_us", "ttft_us", "project", "cost_centre",
+            "key_id", "agent", "model", "provider", "upstream_model", "region", "status", "http_status", "error_code", "stream", "input_tokens",
+            "uncached_input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "usage_source", "pricing", "cost_usd", "tags",
+        )
+
+
+class EventDetailOutput(EventOutput):
+    steps = serializers.SerializerMethodField()
+
+    class Meta(EventOutput.Meta):
+        fields = (*EventOutput.Meta.fields, "steps")
+
+    def get_steps(self, event: Event) -> list[dict[str, Any]]:
+        return [dict(StepOutput(step).data) for step in selectors.steps_of(event)]
+
+
+class EventQuery(StrictSerializer):
+    project = serializers.CharField(required=False)
+    model = serializers.CharField(required=False)
+    agent = serializers.CharField(required=False)
+    key = serializers.CharField(required=False)
+    provider = serializers.CharField(required=False)
+    cost_centre = serializers.CharField(required=False)
+    status = serializers.ChoiceField(choices=["failed", *selectors.STATUSES], required=False)
+    pricing = serializers.ChoiceField(choices=["unpriced"], required=False)
+    q = serializers.CharField(required=False, help_text="A whole request id.")
+    cursor = serializers.CharField(required=False)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=200)
+
+
+class PriceInput(StrictSerializer):
+    provider = serializers.SlugField(max_length=48)
+    model = serializers.CharField(max_length=80)
+    token_class = serializers.ChoiceField(choices=TokenClass.choices)
+    price = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
+    valid_from = serializers.DateTimeField(required=False, help_text="Default now.")
+    source = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class PriceOutput(serializers.ModelSerializer[PriceEntry]):
+    price = ExactField()
+    approved_by = serializers.CharField(source="approved_by.email")
+
+    class Meta:
+        model = PriceEntry
+        fields = ("provider", "model", "token_class", "price", "currency", "valid_from", "valid_to", "source", "approved_by", "created_at")
+
+
+class UnpricedOutput(serializers.Serializer[Any]):
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    calls = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    last = serializers.DateTimeField()
+
+
+class BillInput(serializers.Serializer[Any]):
+    file = serializers.FileField(help_text="FOCUS CSV, 1.0 to 1.4 and the columns of the 1.5 draft.")
+    provider = serializers.SlugField(max_length=48, required=False, allow_blank=True, default="", help_text="Which of our providers the rows belong to; default as the file says.")
+
+
+class BillOutput(serializers.ModelSerializer[BillFile]):
+    billed_in_usd = ExactField(source="billed_in")
+    billed_accepted_usd = ExactField(source="billed_accepted")
+    billed_duplicate_usd = ExactField(source="billed_duplicate")
+    billed_rejected_usd = ExactField(source="billed_rejected")
+
+    class Meta:
+        model = BillFile
+        fields = (
+            "id", "name", "sha256", "size_bytes", "focus_version", "provider", "uploaded_at", "rows_in", "rows_accepted", "rows_duplicate", "rows_rejected",
+            "billed_in_usd", "billed_accepted_usd", "billed_duplicate_usd", "billed_rejected_usd",
+        )
+
+
+class ImportedOutput(BillOutput):
+    already_imported = serializers.BooleanField(read_only=True)
+
+    class Meta(BillOutput.Meta):
+        fields = (*BillOutput.Meta.fields, "already_imported")
+
+
+class BillErrorOutput(serializers.ModelSerializer[BillError]):
+    class Meta:
+        model = BillError
+        fields = ("line", "column", "message", "text")
+
+
+class CauseOutput(serializers.Serializer[Any]):
+    cause = serializers.CharField()
+    amount = serializers.CharField(help_text="Exact, USD.")
+    cents = serializers.CharField(help_text="In cents; sums to the variance in cents.")
+    lines = serializers.IntegerField()
+
+
+class ExcludedOutput(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    rows = serializers.IntegerField()
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+
+
+class RevisionOutput(serializers.ModelSerializer[Revision]):
+    bill_usd = ExactField(source="bill")
+    telemetry_usd = ExactField(source="telemetry")
+    variance_usd = ExactField(source="variance")
+    variance_percent = serializers.FloatField(allow_null=True)
+    unexplained_usd = ExactField(source="unexplained")
+    causes = CauseOutput(many=True)
+    excluded = ExcludedOutput(many=True)
+    is_doubtful = serializers.BooleanField(help_text="Pages say that estimates may vary.")
+
+    class Meta:
+        model = Revision
+        fields = (
+            "number", "run_key", "created_at", "bill_usd", "telemetry_usd", "variance_usd", "variance_percent", "unexplained_usd", "is_doubtful", "bill_rows", "calls",
+            "causes", "excluded", "complete_through",
+        )
+
+
+class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
+    month = serializers.DateField(format="%Y-%m")
+    latest = RevisionOutput(allow_null=True)
+
+    class Meta:
+        model = Reconciliation
+        fields = ("provider", "account", "month", "latest")
+
+
+class LineOutput(serializers.ModelSerializer[ReconciliationLine]):
+    bill_usd = ExactField(source="bill")
+    telemetry_usd = ExactField(source="telemetry")
+    bill_tokens = ExactField()
+    causes = serializers.DictField(child=serializers.CharField())
+
+    class Meta:
+        model = ReconciliationLine
+        fields = ("model", "token_class", "day", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
+
+
+class ReconciliationDetailOutput(ReconciliationOutput):
+    revisions = RevisionOutput(many=True)
+    lines = LineOutput(many=True, help_text="Of the latest revision.")
+
+    class Meta(ReconciliationOutput.Meta):
+        fields = (*ReconciliationOutput.Meta.fields, "revisions", "lines")  # type: ignore[assignment]  # longer than the base's
+
+
+class RunInput(StrictSerializer):
+    provider = serializers.SlugField(max_length=48)
+    month = serializers.RegexField(r"^20\d{2}-(0[1-9]|1[0-2])$", help_text="YYYY-MM")
+
+
+class RunOutput(ReconciliationOutput):
+    is_new = serializers.BooleanField(read_only=True, help_text="False when nothing changed since the last revision.")
+
+    class Meta(ReconciliationOutput.Meta):
+        fields = (*ReconciliationOutput.Meta.fields, "is_new")  # type: ignore[assignment]  # longer than the base's

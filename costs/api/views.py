@@ -1,0 +1,224 @@
+"""Spend, calls, prices, bills and reconciliations for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import generics
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.parsers import FormParser, MultiPartParser
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from costs import periods, selectors
+from costs.api import serializers
+from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation
+from costs.services import bills, prices, reconciliation
+from governance.access import Permission, permissions_of
+from governance.api.serializers import ErrorSerializer
+from governance.requests import ApiRequest
+
+_ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
+
+
+def _sees_all(request: ApiRequest) -> bool:
+    """Rights of the person, narrowed by the token's roles."""
+    assert request.auth is not None
+    roles = [role for role in request.membership.roles if not request.auth.roles or role in request.auth.roles]
+    return Permission.VIEW_COSTS in permissions_of(roles)
+
+
+class Spend(APIView):
+    """Spend of the organisation over a period by one dimension, from telemetry at list price."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(parameters=[serializers.SpendQuery], responses={200: serializers.SpendOutput, **_ERRORS})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(_spend(request, None))
+
+
+class Usage(APIView):
+    """The same for calls with one's own keys."""
+
+    access = {"GET": Permission.USE_GATEWAY}
+
+    @extend_schema(parameters=[serializers.SpendQuery], responses={200: serializers.SpendOutput, **_ERRORS})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(_spend(request, selectors.own_keys(request.user)))
+
+
+def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
+    query = serializers.SpendQuery(data=request.query_params.dict())
+    query.is_valid(raise_exception=True)
+    asked = query.validated_data
+    today = timezone.now().astimezone(UTC).date()
+    first, last = asked.get("from"), asked.get("to") or today
+    first = first or last.replace(day=1)
+    if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
+        raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
+    chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
+    found = selectors.spend(periods.Period(first, last), asked["group"], chosen, keys=keys)
+    return serializers.SpendOutput({
+        "first_day": first, "last_day": last, "currency": "USD", "complete_through": found.complete_through, "total": found.total, "lines": found.lines,
+        "days": [{"day": day, "value": value, "cost_usd": cost} for day, values in sorted(found.by_day.items()) for value, cost in sorted(values.items())],
+        "served_calls": found.served_calls, "untagged_calls": found.untagged_calls, "untagged_cost_usd": found.untagged_cost,
+        "coverage_calls_percent": found.coverage_calls, "coverage_cost_percent": found.coverage_cost,
+    }).data
+
+
+class Requests(generics.ListAPIView[Event]):
+    """Single calls, newest first: all of them with the right to see costs, otherwise those with one's own keys."""
+
+    access = {"GET": Permission.VIEW}
+    serializer_class = serializers.EventOutput
+    ordering = ("-started_at", "-event_id")
+
+    @extend_schema(parameters=[serializers.EventQuery], responses={200: serializers.EventOutput(many=True), **_ERRORS})
+    def get(self, request: ApiRequest, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        if getattr(self, "swagger_fake_view", False):
+            return Event.objects.none()
+        query = serializers.EventQuery(data=self.request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        events = selectors.events_visible_to(self.request.membership, own=not _sees_all(self.request))
+        return selectors.filter_events(events, query.validated_data)
+
+
+class RequestDetail(APIView):
+    """One call with the road it took."""
+
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(responses={200: serializers.EventDetailOutput, 403: ErrorSerializer, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, event_id: UUID) -> Response:
+        event = selectors.events_visible_to(request.membership, own=not _sees_all(request)).filter(event_id=event_id).first()
+        if event is None:
+            raise NotFound
+        return Response(serializers.EventDetailOutput(event).data)
+
+
+class Prices(generics.ListAPIView[PriceEntry]):
+    """The price book. A new price ends the one in force."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = serializers.PriceOutput
+    ordering = ("-valid_from", "-pk")
+    queryset = PriceEntry.objects.select_related("approved_by")
+
+    @extend_schema(request=serializers.PriceInput, responses={201: serializers.PriceOutput, **_ERRORS, 409: ErrorSerializer})
+    def post(self, request: ApiRequest) -> Response:
+        body = serializers.PriceInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        unknown = {
+            name: [f"There is no {name} {asked[name]}."]
+            for name, known in (("provider", selectors.provider_choices()), ("model", selectors.model_choices())) if asked[name] not in known
+        }
+        if unknown:
+            raise ValidationError(unknown)
+        return Response(serializers.PriceOutput(prices.set_price(actor=request.user, **asked)).data, status=201)
+
+
+class Unpriced(APIView):
+    """Calls that wait for a price, by provider and model."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses=serializers.UnpricedOutput(many=True))
+    def get(self, request: ApiRequest) -> Response:
+        return Response(serializers.UnpricedOutput(selectors.unpriced(), many=True).data)
+
+
+class Bills(generics.ListAPIView[BillFile]):
+    """Bill files. Posting one takes it over and then compares its months; the same file again answers 200 and changes nothing."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = serializers.BillOutput
+    ordering = ("-uploaded_at", "-pk")
+    parser_classes = (MultiPartParser, FormParser)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        return selectors.bills()
+
+    @extend_schema(
+        request={"multipart/form-data": serializers.BillInput},
+        responses={201: serializers.ImportedOutput, 200: OpenApiResponse(serializers.ImportedOutput, "Imported before"), **_ERRORS, 413: ErrorSerializer},
+    )
+    def post(self, request: ApiRequest) -> Response:
+        body = serializers.BillInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        file = body.validated_data["file"]
+        done = bills.import_bill(file=file, name=file.name, actor=request.user, provider=body.validated_data["provider"])
+        done.file.already_imported = not done.is_new  # type: ignore[attr-defined]  # for the serializer
+        return Response(serializers.ImportedOutput(done.file).data, status=201 if done.is_new else 200)
+
+
+class BillDetail(APIView):
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={200: serializers.BillOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        bill = selectors.bills().filter(pk=pk).first()
+        if bill is None:
+            raise NotFound
+        return Response(serializers.BillOutput(bill).data)
+
+
+class BillErrors(generics.ListAPIView[BillError]):
+    """Rejected rows of a file, with why."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+    serializer_class = serializers.BillErrorOutput
+    ordering = ("line", "pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        if getattr(self, "swagger_fake_view", False):
+            return BillError.objects.none()
+        if not selectors.bills().filter(pk=self.kwargs["pk"]).exists():
+            raise NotFound
+        return BillError.objects.filter(file=self.kwargs["pk"])
+
+
+class Reconciliations(generics.ListAPIView[Reconciliation]):
+    """Compared months, newest first. Posting a provider and a month compares again, now."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = serializers.ReconciliationOutput
+    ordering = ("-month", "-pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        return selectors.reconciliations()
+
+    @extend_schema(request=serializers.RunInput, responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer})
+    def post(self, request: ApiRequest) -> Response:
+        body = serializers.RunInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        month = date.fromisoformat(f"{body.validated_data['month']}-01")
+        revision, is_new = reconciliation.reconcile(provider=body.validated_data["provider"], month=month, actor=request.user)
+        series = revision.reconciliation
+        series.latest = revision
+        series.is_new = is_new  # type: ignore[attr-defined]  # for the serializer
+        return Response(serializers.RunOutput(series).data, status=201 if is_new else 200)
+
+
+class ReconciliationDetail(APIView):
+    """One provider account's month: every revision, and the lines of the latest."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={200: serializers.ReconciliationDetailOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
+        series = selectors.reconciliation(provider, account, month)
+        if series is None or series.latest is None:
+            raise NotFound
+        return Response(serializers.ReconciliationDetailOutput({
+            "provider": series.provider, "account": series.account, "month": series.month, "latest": series.latest,
+            "revisions": series.revisions.order_by("-number"), "lines": series.latest.lines.all(),
+        }).data)

@@ -1,0 +1,83 @@
+"""Causes sum to the difference, whatever the figures."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costs import bridge
+from costs.bridge import BillSide, OurSide
+
+MONEY = st.decimals(-10**9, 10**9, places=14, allow_nan=False)
+TOKENS = st.integers(0, 10**12)
+BILLS = st.builds(
+    BillSide, amount=MONEY, tokens=st.none() | st.decimals(0, 10**12, places=4), listed=st.none() | MONEY, rows=st.integers(1, 10**5),
+    commitment=st.just(Decimal()) | MONEY,
+)
+OURS = TOKENS.flatmap(lambda tokens: st.builds(OurSide, amount=MONEY, tokens=st.just(tokens), unpriced_tokens=st.integers(0, tokens)))
+PRICES = st.none() | st.decimals(0, 1000, places=14)
+LINES = st.lists(st.tuples(st.none() | BILLS, st.none() | OURS, PRICES).filter(lambda line: line[0] is not None or line[1] is not None), max_size=8)
+
+
+@given(LINES)
+def test_sum_of_causes_is_the_difference(lines: list[tuple[BillSide | None, OurSide | None, Decimal | None]]) -> None:
+    with localcontext(bridge._EXACT):
+        difference = sum(((bill.amount if bill else Decimal()) - (ours.amount if ours else Decimal()) for bill, ours, _ in lines), Decimal())
+        explained = [bridge.explain(*line) for line in lines]
+
+        causes = bridge.total(explained, sum(bill.rows for bill, _, _ in lines if bill))
+
+        assert sum(causes.values(), Decimal()) == difference
+        assert set(causes) <= set(bridge.CAUSES)
+
+
+@given(st.lists(MONEY, max_size=9), st.integers(-1, 1))
+def test_cents_sum_to_the_printed_difference(amounts: list[Decimal], off: int) -> None:
+    whole = bridge.cents(sum(amounts, Decimal())) + off * bridge.CENT
+
+    shown = bridge.to_cents(amounts, whole)
+
+    assert not amounts or sum(shown, Decimal()) == whole
+    assert all(abs(cent - amount) <= 3 * bridge.CENT for cent, amount in zip(shown, amounts, strict=True))
+
+
+def test_each_fault_alone_has_its_own_name() -> None:
+    price = Decimal("0.000002")
+    same = OurSide(Decimal("2"), 1_000_000)
+
+    def bill(amount: str, tokens: int = 1_000_000, listed: str | None = "", **fields: Decimal) -> BillSide:
+        return BillSide(Decimal(amount), Decimal(tokens), None if listed is None else Decimal(listed or amount), **fields)  # type: ignore[arg-type]  # test shorthand
+
+    assert bridge.explain(bill("2"), same, price) == {}
+    assert bridge.explain(bill("3", 1_500_000), same, price) == {"missing_calls": Decimal(1)}
+    assert bridge.explain(bill("1", 500_000), same, price) == {"extra_calls": Decimal(-1)}
+    assert bridge.explain(bill("2.4"), same, price) == {"price": Decimal("0.4")}
+    assert bridge.explain(bill("2.004", listed="2"), same, price) == {"rounding": Decimal("0.004")}
+    assert bridge.explain(bill("2.3", listed="2"), same, price) == {"unexplained": Decimal("0.3")}
+    assert bridge.explain(bill("1.6", listed="2", commitment=Decimal("-0.4")), same, price) == {"commitment": Decimal("-0.4")}
+    assert bridge.explain(bill("2"), None, price) == {"bill_only": Decimal(2)}
+    assert bridge.explain(None, same, price) == {"telemetry_only": Decimal(-2)}
+    assert bridge.explain(bill("2"), OurSide(Decimal(0), 1_000_000, 1_000_000), None) == {"unpriced": Decimal(2)}
+    assert bridge.explain(bill("2"), OurSide(Decimal("1.5"), 1_000_000, 250_000), price) == {"unpriced": Decimal("0.5")}
+    assert bridge.explain(BillSide(Decimal(2), None, None), OurSide(Decimal(1), 1), price) == {"unexplained": Decimal(1)}
+
+
+def test_rounding_beyond_the_tolerance_of_focus_is_unexplained() -> None:
+    lines = [{"rounding": Decimal("0.005")}] * 400
+
+    assert bridge.total(lines, 400) == {"unexplained": Decimal(2)}
+    assert bridge.total(lines[:200], 200) == {"rounding": Decimal(1)}
+
+
+def test_bars_start_where_the_one_above_ended() -> None:
+    shapes, ticks = bridge.bars([Decimal("412.60"), Decimal("268.44"), Decimal("-41.37")])
+
+    assert [round(bar.ends) for bar in shapes[:-1]] == [round(bar.starts) for bar in shapes[1:]]
+    assert [bar.adds for bar in shapes] == [True, True, False]
+    assert [amount for _, amount in ticks] == [0, 200, 400, 600]
+
+
+def test_bridge_of_nothing() -> None:
+    assert bridge.bars([]) == ([], [(0.0, Decimal(0))])
