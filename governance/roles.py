@@ -28,8 +28,8 @@ class Permission(models.TextChoices):
     MANAGE_CONSENT = "manage_consent", "Allow and switch off feature classes"
     VIEW_COSTS = "view_costs", "See spend of the whole organisation"
     MANAGE_COSTS = "manage_costs", "Import bills, reconcile, set prices"
-    MANAGE_ROLLOUTS = "manage_rollouts", "Start, pause and roll back rollouts, ask for waivers"
-    SIGN_GATES = "sign_gates", "Sign go or no-go and attest, for a role one holds"
+    MANAGE_ROLLOUTS = "manage_rollouts", "Start, pause and roll back rollouts"
+    SIGN_GATES = "sign_gates", "Sign go or no-go, attest and waive, for a role one holds"
     MANAGE_PEOPLE = "manage_people", "Add people and change their roles"
     VIEW_AUDIT = "view_audit", "Read and verify the audit log"
 

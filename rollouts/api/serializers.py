@@ -6,18 +6,14 @@ from typing import Any
 
 from rest_framework import serializers
 
+from governance.api.serializers import StrictSerializer
 from rollouts import plans, wording
 from rollouts.models import Gate, Phase, ReleaseLogEntry, Rollout, SignOff
 from rollouts.models.rollout import slug_validator
 from rollouts.selectors import CriterionState, GateView, MetricRow, Signature
 
 
-class ErrorOutput(serializers.Serializer[Any]):
-    detail = serializers.CharField()
-    code = serializers.CharField()
-
-
-class PlanOutput(serializers.Serializer[plans.Plan]):
+class PlanOutput(serializers.Serializer[Any]):
     """One line of the list of plans."""
 
     key = serializers.CharField()
@@ -38,7 +34,7 @@ class PlanOutput(serializers.Serializer[plans.Plan]):
         return sum(1 for criterion in plans.criteria_of(plan) if criterion.rule is not None)
 
 
-class RolloutInput(serializers.Serializer[Any]):
+class RolloutInput(StrictSerializer):
     plan = serializers.CharField(max_length=60)
     slug = serializers.CharField(max_length=60, validators=[slug_validator])
     name = serializers.CharField(max_length=100, required=False, help_text="Default: the plan's title.")
@@ -91,7 +87,7 @@ class CriterionOutput(serializers.Serializer[CriterionState]):
     evidence_asked = serializers.CharField(source="criterion.evidence")
     verdict = serializers.CharField()
     reason = serializers.SerializerMethodField()
-    value = serializers.SerializerMethodField()
+    value = serializers.SerializerMethodField("get_point")
     low = serializers.SerializerMethodField()
     high = serializers.SerializerMethodField()
     sample = serializers.SerializerMethodField()
@@ -104,7 +100,7 @@ class CriterionOutput(serializers.Serializer[CriterionState]):
     def get_reason(self, state: CriterionState) -> str:
         return state.record["reason"] if state.record else "not evaluated yet"
 
-    def get_value(self, state: CriterionState) -> float | None:
+    def get_point(self, state: CriterionState) -> float | None:
         value: float | None = self._reading(state, "value")
         return value
 
@@ -165,14 +161,14 @@ class GateOutput(serializers.Serializer[GateView]):
     missing_roles = serializers.ListField(child=serializers.CharField())
 
 
-class SignInput(serializers.Serializer[Any]):
+class SignInput(StrictSerializer):
     role = serializers.CharField(max_length=16)
     decision = serializers.ChoiceField(choices=SignOff.Decision.choices)
     digest = serializers.CharField(max_length=64, required=False, default="", help_text="The digest of the verdicts that you have seen; required for go.")
     comment = serializers.CharField(max_length=2000, required=False, default="", allow_blank=True, help_text="Required for no-go.")
 
 
-class AttestInput(serializers.Serializer[Any]):
+class AttestInput(StrictSerializer):
     criterion = serializers.SlugField(max_length=60)
     met = serializers.BooleanField()
     note = serializers.CharField(max_length=4000, help_text="What shows it.")
@@ -181,7 +177,7 @@ class AttestInput(serializers.Serializer[Any]):
     file = serializers.FileField(required=False, default=None, allow_null=True)
 
 
-class WaiveInput(serializers.Serializer[Any]):
+class WaiveInput(StrictSerializer):
     """Ask for a waiver (`criterion`, `reason`, `until`), or decide the one that was asked for (`criterion`, `decision`)."""
 
     criterion = serializers.SlugField(max_length=60)
@@ -197,7 +193,7 @@ class WaiveInput(serializers.Serializer[Any]):
         return attrs
 
 
-class ReasonInput(serializers.Serializer[Any]):
+class ReasonInput(StrictSerializer):
     reason = serializers.CharField(max_length=300)
 
 
@@ -219,7 +215,7 @@ class LogOutput(serializers.ModelSerializer[ReleaseLogEntry]):
         fields = ["sequence", "at", "kind", "actor_name", "gate", "text"]
 
 
-class MetricOutput(serializers.Serializer[MetricRow]):
+class MetricOutput(serializers.Serializer[Any]):
     key = serializers.CharField(source="metric.key")
     title = serializers.CharField(source="metric.title")
     unit = serializers.CharField(source="metric.unit")

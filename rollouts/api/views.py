@@ -6,13 +6,15 @@ from copy import copy
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.serializers import ErrorSerializer
 from governance.models import Membership
 from governance.requests import ApiRequest
 from rollouts import plans, selectors
@@ -21,7 +23,7 @@ from rollouts.errors import EvidenceMissingError, NotWaivableError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout
 from rollouts.services import attestations, gates, rollouts, signatures, waivers
 
-ERRORS: dict[Any, Any] = dict.fromkeys((400, 403, 404, 409), serializers.ErrorOutput)
+ERRORS: dict[Any, Any] = dict.fromkeys((400, 403, 404, 409), ErrorSerializer)
 
 
 def person_of(request: ApiRequest) -> Membership:
@@ -70,7 +72,7 @@ class Plans(APIView):
 class PlanDetail(APIView):
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: serializers.ErrorOutput})
+    @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: ErrorSerializer})
     def get(self, request: ApiRequest, key: str) -> Response:
         """One plan, complete."""
         try:
@@ -112,7 +114,7 @@ def rollout_answer(slug: str, *, status: int = 200) -> Response:
 class RolloutDetail(APIView):
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: serializers.RolloutDetailOutput, 404: serializers.ErrorOutput})
+    @extend_schema(responses={200: serializers.RolloutDetailOutput, 404: ErrorSerializer})
     def get(self, request: ApiRequest, slug: str) -> Response:
         return rollout_answer(slug)
 
@@ -174,7 +176,7 @@ class RolloutLog(generics.ListAPIView[ReleaseLogEntry]):
 class GateDetail(APIView):
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: serializers.GateOutput, 404: serializers.ErrorOutput})
+    @extend_schema(responses={200: serializers.GateOutput, 404: ErrorSerializer})
     def get(self, request: ApiRequest, slug: str, number: int) -> Response:
         """The verdict with its criteria, worst first, and the signatures."""
         return gate_answer(slug, number)
@@ -252,7 +254,7 @@ class GateWaive(APIView):
 class GateEvidence(APIView):
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: serializers.ErrorOutput})
+    @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: ErrorSerializer})
     def get(self, request: ApiRequest, slug: str, number: int, digest: str) -> Response:
         """One immutable record, by evidence hash or verdict digest, and what recomputing it finds."""
         evaluation = selectors.find_evaluation(the_gate(slug, number), digest)

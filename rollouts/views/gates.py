@@ -197,8 +197,8 @@ def _criterion(request: MemberRequest, criterion: Criterion, *, attest_form: Att
         "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record and record["kind"] == "metric" else "", "bar": figures.bar(record) if record else None,
         "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit) if not criterion.is_attested else "", "window": wording.window(criterion.window_hours),
         "role": signing.label(criterion.role), "holders": signing.holders_text(criterion.role), "may_attest": decidable and criterion.is_attested and may_sign and criterion.role in held,
-        "may_waive": decidable and criterion.is_waivable and may_manage(request) and record is not None and record["raw"] != rules.Verdict.PASS and asked is None and in_force is None,
-        "may_decide": decidable and asked is not None and (asked.requested_by_id == request.user.pk or (may_sign and criterion.role in held)),
+        "may_waive": decidable and criterion.is_waivable and may_sign and record is not None and record["raw"] != rules.Verdict.PASS and asked is None and in_force is None,
+        "may_decide": decidable and may_sign and asked is not None and (asked.requested_by_id == request.user.pk or criterion.role in held),
         "is_own_waiver": asked is not None and asked.requested_by_id == request.user.pk, "asked": asked, "in_force": in_force, "may_manage": may_manage(request), "decidable": decidable,
         "attestations": criterion.attestations.select_related("by"), "attest_form": attest_form or AttestForm(), "waiver_form": waiver_form or WaiverForm(),
     })
@@ -218,7 +218,7 @@ def criterion_attest(request: MemberRequest, slug: str, number: int, key: str) -
     return _criterion(request, criterion, attest_form=form, status=422)
 
 
-@requires(Permission.MANAGE_ROLLOUTS, "POST")
+@requires(Permission.SIGN_GATES, "POST")
 def criterion_waive(request: MemberRequest, slug: str, number: int, key: str) -> HttpResponse:
     criterion, form = the_criterion(the_gate(slug, number), key), WaiverForm(request.POST)
     if form.is_valid() and try_service(form, lambda: waivers.request_waiver(criterion=criterion, actor=request.user, **form.cleaned_data)) is not None:
@@ -227,7 +227,7 @@ def criterion_waive(request: MemberRequest, slug: str, number: int, key: str) ->
     return _criterion(request, criterion, waiver_form=form, status=422)
 
 
-@requires(Permission.VIEW, "POST")
+@requires(Permission.SIGN_GATES, "POST")
 def waiver_decide(request: MemberRequest, slug: str, number: int, key: str, pk: int) -> HttpResponse:
     """The service checks the role; whoever asked may take their own waiver back."""
     waiver = _waiver(slug, number, key, pk)
