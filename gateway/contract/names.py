@@ -2,8 +2,6 @@
 
 SNAPSHOT_TABLE = "public.gateway_snapshot"
 COUNTER_TABLE = "public.gateway_counter"
-LEASE_TABLE = "public.gateway_lease"
-PLANE_TABLE = "public.gateway_plane"
 INBOX_TABLE = "public.inbox"
 
 SNAPSHOT_CHANNEL = "gatehouse_snapshot"

@@ -56,7 +56,7 @@ class GuardedAsyncBackend(httpcore2.AsyncNetworkBackend):
                 failure = error
         raise failure or httpcore2.ConnectError(f"{host} has no address")
 
-    async def connect_unix_socket(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ARG002
+    async def connect_unix_socket(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
         raise OutboundError("Sockets of this machine may not be called.")
 
     async def sleep(self, seconds: float) -> None:
@@ -90,7 +90,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
                 failure = error
         raise failure or httpcore2.ConnectError(f"{host} has no address")
 
-    def connect_unix_socket(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:  # noqa: ARG002
+    def connect_unix_socket(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
         raise OutboundError("Sockets of this machine may not be called.")
 
 

@@ -27,6 +27,9 @@ on conflict (tenant, limit_id, window_start) do update set granted = greatest(0,
 """  # noqa: S608
 
 
+_FORGET = f"delete from {COUNTER_TABLE} where window_end < now() - interval '1 day'"  # noqa: S608
+
+
 class PostgresCounters:
     """The counter store of a running plane."""
 
@@ -45,6 +48,11 @@ class PostgresCounters:
     async def adjust(self, counter: Counter, delta: int) -> None:
         async with self._link.use() as connection:
             await connection.execute(_ADJUST, {**_names(counter), "delta": delta})
+
+    async def forget_ended(self) -> None:
+        """Delete counters whose window ended a day ago: late settlements are over by then. DatabaseAwayError."""
+        async with self._link.use() as connection:
+            await connection.execute(_FORGET)
 
 
 def _names(counter: Counter) -> dict[str, str | float]:

@@ -12,7 +12,7 @@ from gateway.plane.call import Call
 from gateway.plane.client import open_client
 from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
-from gateway.plane.errors import Refusal
+from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.pipeline.consent import check_consent
@@ -28,6 +28,7 @@ from gateway.plane.upstream.tools import ToolSessions
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+FORGET_S = 3600.0
 
 
 class Plane:
@@ -41,7 +42,8 @@ class Plane:
             settings.database_url, home / "snapshots", sealer, settings.outbound_allow, self._swapped
         )
         self._lease_link = Link(settings.database_url, "leases")
-        self.ledger = Ledger(PostgresCounters(self._lease_link))
+        self._counters = PostgresCounters(self._lease_link)
+        self.ledger = Ledger(self._counters)
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
         self.tools = ToolSessions(settings.outbound_allow)
@@ -93,13 +95,20 @@ class Plane:
                 call.upstream.close()
 
     async def _sweep_always(self) -> None:
+        loop = asyncio.get_running_loop()
+        forget_at = loop.time()  # at once: it also opens the connection before the first call needs it
         while True:
-            await asyncio.sleep(SWEEP_S)
             try:
+                if loop.time() >= forget_at:
+                    forget_at = loop.time() + FORGET_S
+                    await self._counters.forget_ended()
                 await self.ledger.sweep()
                 await self.tools.sweep()
+            except DatabaseAwayError:
+                pass  # noted by the link
             except Exception:
                 logger.exception("plane.sweep_failed")
+            await asyncio.sleep(SWEEP_S)
 
     @property
     def gauges(self) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx2
 import openai
@@ -14,7 +16,19 @@ from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.sealing import Sealer
 from tests import bootstrap
-from tests.gateway.conftest import PEPPER, SAY_HELLO, Org, Plane, SandboxUpstream, chat_model, deployment, make_org, make_sandbox, openai_client, wait_until
+from tests.gateway.conftest import (
+    PEPPER,
+    SAY_HELLO,
+    Org,
+    Plane,
+    SandboxUpstream,
+    chat_model,
+    deployment,
+    make_org,
+    make_sandbox,
+    openai_client,
+    wait_until,
+)
 
 pytestmark = pytest.mark.process
 
@@ -91,8 +105,6 @@ def test_embeddings_and_models(org: Org) -> None:
 
 
 async def test_many_at_once_with_the_async_client(org: Org) -> None:
-    import asyncio
-
     client = openai.AsyncOpenAI(base_url=org.plane.base_url, api_key=org.key, max_retries=0)
 
     answers = await asyncio.gather(*(client.chat.completions.create(model="chat", messages=SAY_HELLO) for _ in range(40)))
@@ -335,7 +347,7 @@ def test_next_deployment_is_tried_before_the_first_byte(plane: Plane, sandbox_up
     org = _with_faults(plane, sandbox_upstream, fault, "")
 
     answer = org.client().chat.completions.create(model="chat", messages=SAY_HELLO, stream=stream)
-    for _ in answer if stream else ():  # type: ignore[union-attr]
+    for _ in answer if stream else ():
         pass
 
     [event] = plane.wait_for_events(org.id, 1)
@@ -445,8 +457,6 @@ def test_private_upstreams_are_not_called(plane: Plane, sandbox_upstream: Sandbo
 
 
 def test_redirect_is_not_followed(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
     class Redirector(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_response(307)

@@ -169,13 +169,11 @@ async def test_without_the_database_a_plane_lives_on_its_lease_and_then_closes()
     await ledger.reserve("acme", UTC, [(rule, 1)])
     store.away = True
 
-    admitted = 0
-    with pytest.raises(LeaseUnavailableError):
-        for _ in range(1000):
-            await ledger.reserve("acme", UTC, [(rule, 1)])
-            admitted += 1
+    for _ in range(3):  # the first slice covers four calls
+        await ledger.reserve("acme", UTC, [(rule, 1)])
 
-    assert admitted == 3  # the first slice covers four calls
+    with pytest.raises(LeaseUnavailableError):
+        await ledger.reserve("acme", UTC, [(rule, 1)])
 
 
 async def test_limit_that_fails_open_admits_and_books_the_debt_later() -> None:

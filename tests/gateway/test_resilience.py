@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx2
 import msgspec
-import openai
 import psycopg
 import pytest
 from django.apps import apps
@@ -174,16 +173,13 @@ def test_change_without_a_notification_is_found_by_the_poll(org: Org) -> None:
 
 
 def test_revocation_is_effective_within_seconds(org: Org) -> None:
-    client = org.client()
-    client.models.list()
+    assert org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 200
 
     org.change_key(disabled=True)
     began = time.monotonic()
-    with pytest.raises(openai.AuthenticationError):
-        while time.monotonic() - began < 5:
-            client.models.list()
+    wait_until(lambda: org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 401, 5)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1  # by NOTIFY; the promise is 5 s
 
 
 def test_limits_hold_over_parallel_calls_and_say_when_to_come_back(org: Org) -> None:
@@ -217,7 +213,8 @@ def test_budget_is_held_and_an_unpriced_model_is_refused(org: Org) -> None:
     def call(model: str, most: int) -> httpx2.Response:
         return org.post(json={"model": model, "messages": SAY_HELLO, "max_tokens": most})
 
-    unpriced = wait_until(lambda: (answer := call("unpriced", 5)).status_code == 402 and answer)
+    wait_until(lambda: call("unpriced", 5).status_code == 402)
+    unpriced = call("unpriced", 5)
     too_dear = call("chat", 400)
     spent = [call("chat", 100).status_code for _ in range(12)]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ def test_however_the_bytes_are_cut_the_result_is_the_same(cuts: list[int], hide:
     edges = [0, *sorted(cuts), len(data)]
     tap = SseTap(hide_usage=hide)
 
-    out = b"".join(tap.feed(data[start:end]) for start, end in zip(edges, edges[1:], strict=False) if start < end) + tap.flush()
+    out = b"".join(tap.feed(data[start:end]) for start, end in pairwise(edges) if start < end) + tap.flush()
 
     assert out == b"".join(event for event in STREAM if not (hide and event is STREAM[2]))
     assert tap.usage is not None

@@ -1,0 +1,1 @@
+"""What the gateway's benchmark runs beside the plane, and how it loads them."""
