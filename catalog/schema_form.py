@@ -24,7 +24,7 @@ class JsonField(forms.CharField):
         self.json_type = json_type
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value).strip()
+        text = str(super().to_python(value) or "").strip()
         if not text:
             return None
         try:
@@ -59,16 +59,17 @@ class ArgumentsForm(forms.Form):
         if values is not None:
             self._choices[field_name] = [value for value, _ in values]
             shown = [(str(index), title) for index, (_, title) in enumerate(values)]
-            given = [value for value, _ in values].index(rule["default"]) if rule.get("default") in [value for value, _ in values] else None
+            given = self._choices[field_name].index(rule["default"]) if "default" in rule and rule["default"] in self._choices[field_name] else None
             return forms.ChoiceField(choices=shown if required else [(NOT_GIVEN, "Not given"), *shown], initial=None if given is None else str(given), **common)
         if kind == "boolean":
             self._choices[field_name] = [True, False]
             initial = {True: "0", False: "1"}.get(rule.get("default"), NOT_GIVEN)  # type: ignore[arg-type]
             return forms.ChoiceField(choices=[*([] if required else [(NOT_GIVEN, "Not given")]), ("0", "Yes"), ("1", "No")], initial=initial, **common)
         if kind in ("integer", "number"):
-            limits = {"min_value": rule.get("minimum"), "max_value": rule.get("maximum")} if all(isinstance(rule.get(key), int | float | None) for key in ("minimum", "maximum")) else {}
+            for limit, keyword in (("min_value", "minimum"), ("max_value", "maximum")):
+                common[limit] = rule[keyword] if isinstance(rule.get(keyword), int | float) else None
             number = forms.IntegerField if kind == "integer" else forms.FloatField
-            return number(initial=rule.get("default"), **limits, **common)
+            return number(initial=rule.get("default"), **common)
         if kind == "string":
             longest = rule.get("maxLength") if isinstance(rule.get("maxLength"), int) else None
             big = len(words) > _LONG_TEXT or str(rule.get("format", "")) in ("multiline", "textarea")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import connection
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures
 from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
-from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
+from governance.roles import Permission, permissions_of
+from governance.schema import current_schema
 
 EXPIRY_WARNING = timedelta(days=14)
 NO_USAGE = Usage()
@@ -22,7 +22,8 @@ NO_USAGE = Usage()
 
 def current_tenant() -> Tenant:
     """The tenant whose schema is in use."""
-    return Tenant.objects.get(schema_name=connection.schema_name)
+    tenant: Tenant = Tenant.objects.get(schema_name=current_schema())
+    return tenant
 
 
 def can(membership: Membership, permission: Permission) -> bool:
@@ -78,8 +79,7 @@ class ModelRow:
     @property
     def main_deployment(self) -> Deployment | None:
         """The one that is tried first."""
-        enabled = [deployment for deployment in self.deployments if deployment.is_enabled]
-        return (enabled or self.deployments or [None])[0]
+        return next((one for one in self.deployments if one.is_enabled), self.deployments[0] if self.deployments else None)
 
 
 def price_of(model: Model) -> Price | None:
@@ -95,9 +95,9 @@ def model_rows(models: Iterable[Model]) -> list[ModelRow]:
     usage = cost_figures().usage_by_model([model.slug for model in models]) if models else {}
     rows = []
     for model in models:
-        deployments = list(model.deployments.all())
-        first = next((one for one in deployments if one.is_enabled), deployments[0] if deployments else None)
-        rows.append(ModelRow(model, prices.get((first.provider.slug, model.slug)) if first else None, usage.get(model.slug, NO_USAGE)))
+        row = ModelRow(model, None, usage.get(model.slug, NO_USAGE))
+        first = row.main_deployment
+        rows.append(replace(row, price=prices.get((first.provider.slug, model.slug)) if first else None))
     return rows
 
 

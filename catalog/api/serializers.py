@@ -15,7 +15,6 @@ from governance.models import FeatureClass
 
 MAX_INTEGER = 2**31 - 1
 """What a database integer holds; more is a clear error instead of a failure."""
-Row = serializers.Serializer
 
 
 class PriceSerializer(StrictSerializer):
@@ -29,7 +28,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     """What went through the gateway over the last 30 days. Missing figures are null, never zero."""
 
     calls = serializers.IntegerField()
-    errors = serializers.IntegerField()
+    errors = serializers.IntegerField()  # type: ignore[assignment]  # a field of this name, not the serializer's own errors
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=24, decimal_places=12, allow_null=True)
@@ -297,12 +296,12 @@ class ToolOutput(serializers.ModelSerializer[Tool]):
         )
 
 
-class RunInput(StrictSerializer):
+class ToolRunInput(StrictSerializer):
     project = serializers.SlugField(max_length=48)
     arguments = serializers.DictField(required=False, default=dict)
 
 
-class RunOutput(serializers.Serializer[Any]):
+class ToolRunOutput(serializers.Serializer[Any]):
     ok = serializers.BooleanField()
     duration_ms = serializers.FloatField()
     texts = serializers.ListField(child=serializers.CharField())

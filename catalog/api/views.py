@@ -11,7 +11,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -30,6 +29,7 @@ from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
 from governance.errors import NotAllowedError
 from governance.models import Membership, User
+from governance.requests import ApiRequest
 from governance.selectors import members_of
 
 BAD: dict[int, Any] = {400: ErrorSerializer, 401: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer, 422: ErrorSerializer}
@@ -37,16 +37,16 @@ NETWORK: dict[int, Any] = {**BAD, 502: ErrorSerializer}
 MANAGED: dict[str, Any] = {"GET": Permission.VIEW, "POST": Permission.MANAGE_CATALOG, "PATCH": Permission.MANAGE_CATALOG, "DELETE": Permission.MANAGE_CATALOG}
 
 
-def body_of(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+def body_of(request: ApiRequest, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
     """The validated body; a bad one is answered with 400 and its fields."""
     body = shape(data=request.data)
     body.is_valid(raise_exception=True)
     return dict(body.validated_data)
 
 
-def acting(request: Request) -> Membership:
+def acting(request: ApiRequest) -> Membership:
     """Who asks, with no more roles than the token has."""
-    membership: Membership = request.membership  # type: ignore[attr-defined]  # set by DeclaredAccess
+    membership = request.membership
     if request.auth.roles:
         membership.roles = [role for role in membership.roles if role in request.auth.roles]
     return membership
@@ -75,9 +75,10 @@ def _price(given: dict[str, Any] | None) -> Price | None:
 class RowsView(generics.GenericAPIView[Any]):
     """A paged list whose rows are put together after paging, so that figures are read once per page."""
 
+    request: ApiRequest
     make_rows: Callable[[Any], Any] | None = None
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         page = self.paginate_queryset(self.get_queryset())
         rows = self.make_rows(page) if self.make_rows is not None else page
         return self.get_paginated_response(self.get_serializer(rows, many=True).data)
@@ -97,11 +98,11 @@ class Providers(RowsView):
         return selectors.providers()
 
     @extend_schema(operation_id="providers_list", responses=shapes.ProviderOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
     @extend_schema(operation_id="providers_create", request=shapes.ProviderInput, responses={201: shapes.ProviderOutput, **BAD})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         provider = provider_services.create_provider(actor=request.user, **body_of(request, shapes.ProviderInput))
         return Response(shapes.ProviderOutput(provider).data, status=201)
 
@@ -110,11 +111,11 @@ class ProviderDetail(APIView):
     access = {"GET": Permission.VIEW_OPERATE, "PATCH": Permission.MANAGE_CATALOG}
 
     @extend_schema(responses={200: shapes.ProviderOutput, **BAD})
-    def get(self, request: Request, slug: str) -> Response:
+    def get(self, request: ApiRequest, slug: str) -> Response:
         return Response(shapes.ProviderOutput(one(selectors.providers(), slug=slug)).data)
 
     @extend_schema(request=shapes.ProviderChange, responses={200: shapes.ProviderOutput, **BAD})
-    def patch(self, request: Request, slug: str) -> Response:
+    def patch(self, request: ApiRequest, slug: str) -> Response:
         provider = one(selectors.providers(), slug=slug)
         present = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
         provider = provider_services.change_provider(provider=provider, actor=request.user, **{**present, **body_of(request, shapes.ProviderChange)})
@@ -127,7 +128,7 @@ class ProviderSecret(APIView):
     access = {"PUT": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=shapes.SecretInput, responses={200: shapes.ProviderOutput, **BAD})
-    def put(self, request: Request, slug: str) -> Response:
+    def put(self, request: ApiRequest, slug: str) -> Response:
         secret = body_of(request, shapes.SecretInput)["secret"]
         provider = provider_services.set_secret(provider=one(selectors.providers(), slug=slug), secret=secret, actor=request.user)
         return Response(shapes.ProviderOutput(provider).data)
@@ -139,7 +140,7 @@ class ProviderCheck(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=None, responses={200: shapes.ProviderCheckOutput, **BAD})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         provider, trace, names = provider_services.check_provider(provider=one(selectors.providers(), slug=slug), actor=request.user)
         return Response(shapes.ProviderCheckOutput({"provider": provider, "trace": trace, "models": names}).data)
 
@@ -156,14 +157,15 @@ class Models(RowsView):
     make_rows = staticmethod(selectors.model_rows)
 
     def get_queryset(self) -> QuerySet[Model]:
-        return ModelFilter(self.request.query_params, queryset=selectors.models_visible_to(acting(self.request))).qs
+        found: QuerySet[Model] = ModelFilter(self.request.query_params, queryset=selectors.models_visible_to(acting(self.request))).qs
+        return found
 
     @extend_schema(operation_id="models_list", parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in ModelFilter.base_filters], responses=shapes.ModelOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
     @extend_schema(operation_id="models_create", request=shapes.ModelInput, responses={201: shapes.ModelOutput, **BAD})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         data = body_of(request, shapes.ModelInput)
         provider = _given(data["provider"], selectors.providers(), "provider", slug=data.pop("provider"))
         slug, upstream_model, price = data.pop("slug"), data.pop("upstream_model"), _price(data.pop("price", None))
@@ -186,17 +188,17 @@ class ModelDetail(APIView):
     access = MANAGED
 
     @extend_schema(operation_id="models_retrieve", responses={200: shapes.ModelOutput, **BAD})
-    def get(self, request: Request, slug: str) -> Response:
+    def get(self, request: ApiRequest, slug: str) -> Response:
         return Response(_model_body(one(selectors.models_visible_to(acting(request)), slug=slug)))
 
     @extend_schema(request=shapes.ModelFactsSerializer, responses={200: shapes.ModelOutput, **BAD})
-    def patch(self, request: Request, slug: str) -> Response:
+    def patch(self, request: ApiRequest, slug: str) -> Response:
         model = one(selectors.all_models(), slug=slug)
         facts = dataclasses.replace(model_services.facts_of(model), **_facts(body_of(request, shapes.ModelFactsSerializer)))
         return Response(_model_body(model_services.change_model(model=model, facts=facts, actor=request.user)))
 
     @extend_schema(responses={204: None, **BAD})
-    def delete(self, request: Request, slug: str) -> Response:
+    def delete(self, request: ApiRequest, slug: str) -> Response:
         """Discard a draft. A model that was served is retired instead."""
         model_services.discard_draft(model=one(selectors.all_models(), slug=slug), actor=request.user)
         return Response(status=204)
@@ -208,7 +210,7 @@ class ModelCheck(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=None, responses={200: shapes.ModelCheckOutput, **BAD})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         checks = model_services.check_model(model=one(selectors.all_models(), slug=slug), actor=request.user)
         body = {"ok": all(trace.ok for _, trace in checks), "checks": [{"deployment": deployment, "trace": trace} for deployment, trace in checks]}
         return Response(shapes.ModelCheckOutput(body).data)
@@ -221,7 +223,7 @@ class ModelAct(APIView):
     act = ""
 
     @extend_schema(request=shapes.CommentInput, responses={200: shapes.ModelOutput, **BAD})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         comment = body_of(request, shapes.CommentInput)["comment"]
         return Response(_model_body(model_services.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment)))
 
@@ -232,7 +234,7 @@ class ModelPrice(APIView):
     access = {"PUT": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=shapes.PriceSerializer, responses={200: shapes.ModelOutput, **BAD})
-    def put(self, request: Request, slug: str, provider: str) -> Response:
+    def put(self, request: ApiRequest, slug: str, provider: str) -> Response:
         model, price = one(selectors.all_models(), slug=slug), _price(body_of(request, shapes.PriceSerializer))
         assert price is not None
         model_services.set_price(model=model, provider=one(selectors.providers(), slug=provider), price=price, actor=request.user)
@@ -245,12 +247,12 @@ class Deployments(APIView):
     access = {"GET": Permission.VIEW, "POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(operation_id="deployments_list", responses={200: shapes.DeploymentOutput(many=True), **BAD})
-    def get(self, request: Request, slug: str) -> Response:
+    def get(self, request: ApiRequest, slug: str) -> Response:
         model = one(selectors.models_visible_to(acting(request)), slug=slug)
         return Response(shapes.DeploymentOutput(model.deployments.all(), many=True).data)
 
     @extend_schema(operation_id="deployments_create", request=shapes.DeploymentInput, responses={201: shapes.DeploymentOutput, **BAD})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         model, data = one(selectors.all_models(), slug=slug), body_of(request, shapes.DeploymentInput)
         data["provider"] = _given(data["provider"], selectors.providers(), "provider", slug=data["provider"])
         deployment = model_services.add_deployment(model=model, actor=request.user, **data)
@@ -265,14 +267,14 @@ class DeploymentDetail(APIView):
         return deployment
 
     @extend_schema(request=shapes.DeploymentChange, responses={200: shapes.DeploymentOutput, **BAD})
-    def patch(self, request: Request, slug: str, pk: int) -> Response:
+    def patch(self, request: ApiRequest, slug: str, pk: int) -> Response:
         deployment = self._find(slug, pk)
         present = {"weight": deployment.weight, "priority": deployment.priority, "is_enabled": deployment.is_enabled}
         changed = model_services.change_deployment(deployment=deployment, actor=request.user, **{**present, **body_of(request, shapes.DeploymentChange)})
         return Response(shapes.DeploymentOutput(changed).data)
 
     @extend_schema(responses={204: None, **BAD})
-    def delete(self, request: Request, slug: str, pk: int) -> Response:
+    def delete(self, request: ApiRequest, slug: str, pk: int) -> Response:
         model_services.remove_deployment(deployment=self._find(slug, pk), actor=request.user)
         return Response(status=204)
 
@@ -291,11 +293,11 @@ class Projects(RowsView):
         return selectors.projects()
 
     @extend_schema(operation_id="projects_list", responses=shapes.ProjectOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
     @extend_schema(operation_id="projects_create", request=shapes.ProjectInput, responses={201: shapes.ProjectOutput, **BAD})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         data = body_of(request, shapes.ProjectInput)
         project = project_services.create_project(owner=request.user, actor=request.user, **{"name": data["slug"], **data})
         return Response(shapes.ProjectOutput(project).data, status=201)
@@ -305,11 +307,11 @@ class ProjectDetail(APIView):
     access = {"GET": Permission.VIEW, "PATCH": Permission.MANAGE_CATALOG}
 
     @extend_schema(operation_id="projects_retrieve", responses={200: shapes.ProjectOutput, **BAD})
-    def get(self, request: Request, slug: str) -> Response:
+    def get(self, request: ApiRequest, slug: str) -> Response:
         return Response(shapes.ProjectOutput(one(selectors.projects(), slug=slug)).data)
 
     @extend_schema(request=shapes.ProjectFacts, responses={200: shapes.ProjectOutput, **BAD})
-    def patch(self, request: Request, slug: str) -> Response:
+    def patch(self, request: ApiRequest, slug: str) -> Response:
         project = one(selectors.projects(), slug=slug)
         present = {name: getattr(project, name) for name in ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")}
         changed = project_services.change_project(project=project, actor=request.user, **{**present, **body_of(request, shapes.ProjectFacts)})
@@ -322,7 +324,7 @@ class ProjectSwitch(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=shapes.SwitchInput, responses={200: shapes.ProjectOutput, **BAD})
-    def post(self, request: Request, slug: str) -> Response:
+    def post(self, request: ApiRequest, slug: str) -> Response:
         project = project_services.switch_project(project=one(selectors.projects(), slug=slug), actor=request.user, **body_of(request, shapes.SwitchInput))
         return Response(shapes.ProjectOutput(project).data)
 
@@ -339,14 +341,15 @@ class Keys(RowsView):
     make_rows = staticmethod(selectors.key_rows)
 
     def get_queryset(self) -> QuerySet[VirtualKey]:
-        return KeyFilter(self.request.query_params, queryset=selectors.keys_visible_to(acting(self.request))).qs
+        found: QuerySet[VirtualKey] = KeyFilter(self.request.query_params, queryset=selectors.keys_visible_to(acting(self.request))).qs
+        return found
 
     @extend_schema(operation_id="keys_list", parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in KeyFilter.base_filters], responses=shapes.KeyOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
     @extend_schema(operation_id="keys_create", request=shapes.KeyInput, responses={201: shapes.NewKeyOutput, **BAD})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         """Make a key. The answer holds its text, once."""
         data = body_of(request, shapes.KeyInput)
         project = _given(data["project"], selectors.projects(), "project", slug=data.pop("project"))
@@ -356,12 +359,12 @@ class Keys(RowsView):
         response["Cache-Control"] = "no-store"
         return response
 
-    def _owner(self, request: Request, email: str | None) -> User:
+    def _owner(self, request: ApiRequest, email: str | None) -> User:
         if email is None or email.lower() == request.user.email:
             return request.user
         if not selectors.can(acting(request), Permission.MANAGE_KEYS):  # the token may have fewer roles than the person
             raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
-        member: Membership = _given(email, members_of(request.auth.tenant), "owner", user__email=email.lower())
+        member: Membership = _given(email, members_of(request.tenant), "owner", user__email=email.lower())
         return member.user
 
 
@@ -369,7 +372,7 @@ class KeyDetail(APIView):
     access = {"GET": Permission.VIEW}
 
     @extend_schema(operation_id="keys_retrieve", responses={200: shapes.KeyOutput, **BAD})
-    def get(self, request: Request, public_id: str) -> Response:
+    def get(self, request: ApiRequest, public_id: str) -> Response:
         key = one(selectors.keys_visible_to(acting(request)), public_id=public_id)
         return Response(shapes.KeyOutput(selectors.key_rows([key])[0]).data)
 
@@ -380,7 +383,7 @@ class KeyRevoke(APIView):
     access = {"POST": Permission.VIEW}
 
     @extend_schema(request=None, responses={200: shapes.KeyOutput, **BAD})
-    def post(self, request: Request, public_id: str) -> Response:
+    def post(self, request: ApiRequest, public_id: str) -> Response:
         key = key_services.revoke_key(key=one(selectors.keys_visible_to(acting(request)), public_id=public_id), actor=request.user)
         return Response(shapes.KeyOutput(selectors.key_rows([key])[0]).data)
 
@@ -399,11 +402,11 @@ class ToolServers(RowsView):
         return selectors.servers_visible_to(acting(self.request))
 
     @extend_schema(operation_id="tool_servers_list", responses=shapes.ToolServerOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
     @extend_schema(operation_id="tool_servers_create", request=shapes.ToolServerInput, responses={201: shapes.DiscoveryOutput, **NETWORK})
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         """Connect, discover the tools, and keep both. Nothing is kept when the server does not answer."""
         server, diff = tool_services.register_tool_server(owner=request.user, actor=request.user, **body_of(request, shapes.ToolServerInput))
         return Response(_discovery_body(server, diff), status=201)
@@ -417,7 +420,7 @@ class ToolServerDetail(APIView):
     access = {"GET": Permission.VIEW}
 
     @extend_schema(operation_id="tool_servers_retrieve", responses={200: shapes.ToolServerOutput, **BAD})
-    def get(self, request: Request, namespace: str) -> Response:
+    def get(self, request: ApiRequest, namespace: str) -> Response:
         return Response(shapes.ToolServerOutput(one(selectors.servers_visible_to(acting(request)), namespace=namespace)).data)
 
 
@@ -427,7 +430,7 @@ class ToolServerDiscover(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=None, responses={200: shapes.DiscoveryOutput, **NETWORK})
-    def post(self, request: Request, namespace: str) -> Response:
+    def post(self, request: ApiRequest, namespace: str) -> Response:
         server = one(selectors.tool_servers(), namespace=namespace)
         return Response(_discovery_body(server, tool_services.discover(server=server, actor=request.user)))
 
@@ -438,7 +441,7 @@ class ToolServerSwitch(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=shapes.SwitchInput, responses={200: shapes.ToolServerOutput, **BAD})
-    def post(self, request: Request, namespace: str) -> Response:
+    def post(self, request: ApiRequest, namespace: str) -> Response:
         server = tool_services.switch_tool_server(server=one(selectors.tool_servers(), namespace=namespace), actor=request.user, **body_of(request, shapes.SwitchInput))
         return Response(shapes.ToolServerOutput(one(selectors.tool_servers(), pk=server.pk)).data)
 
@@ -454,7 +457,7 @@ class Tools(RowsView):
         return selectors.tools_visible_to(acting(self.request))
 
     @extend_schema(operation_id="tools_list", responses=shapes.ToolOutput(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
 
@@ -462,7 +465,7 @@ class ToolDetail(APIView):
     access = {"GET": Permission.VIEW}
 
     @extend_schema(operation_id="tools_retrieve", responses={200: shapes.ToolOutput, **BAD})
-    def get(self, request: Request, namespace: str, name: str) -> Response:
+    def get(self, request: ApiRequest, namespace: str, name: str) -> Response:
         return Response(shapes.ToolOutput(one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)).data)
 
 
@@ -472,7 +475,7 @@ class ToolApprove(APIView):
     access = {"POST": Permission.MANAGE_CATALOG}
 
     @extend_schema(request=None, responses={200: shapes.ToolOutput, **BAD})
-    def post(self, request: Request, namespace: str, name: str) -> Response:
+    def post(self, request: ApiRequest, namespace: str, name: str) -> Response:
         tool = one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)
         return Response(shapes.ToolOutput(tool_services.approve_tool(tool=tool, actor=request.user)).data)
 
@@ -482,10 +485,10 @@ class ToolRun(APIView):
 
     access = {"POST": Permission.USE_GATEWAY}
 
-    @extend_schema(request=shapes.RunInput, responses={200: shapes.RunOutput, **BAD})
-    def post(self, request: Request, namespace: str, name: str) -> Response:
+    @extend_schema(request=shapes.ToolRunInput, responses={200: shapes.ToolRunOutput, **BAD})
+    def post(self, request: ApiRequest, namespace: str, name: str) -> Response:
         tool = one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)
-        data = body_of(request, shapes.RunInput)
+        data = body_of(request, shapes.ToolRunInput)
         project = _given(data["project"], selectors.projects(), "project", slug=data["project"])
         run = tool_services.run_tool(tool=tool, arguments=data["arguments"], project=project, person=request.user)
-        return Response(shapes.RunOutput(run).data)
+        return Response(shapes.ToolRunOutput(run).data)

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 
+from catalog.models.fields import OrderedJSONField
 from gateway.contract.sealing import Sealer
 from governance.models import FeatureClass, User
 
@@ -56,13 +57,13 @@ class Tool(models.Model):
     name = models.CharField(max_length=120)
     title = models.CharField(max_length=160, blank=True)
     description = models.TextField(blank=True)
-    input_schema = models.JSONField(default=dict)
-    output_schema = models.JSONField(null=True)
+    input_schema = OrderedJSONField(default=dict)
+    output_schema = OrderedJSONField(null=True)
     annotations = models.JSONField(null=True)
     digest = models.CharField(max_length=64)
     """sha256 of the canonical definition."""
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
-    pending_definition = models.JSONField(null=True)
+    pending_definition = OrderedJSONField(null=True)
     """The changed definition that waits for approval while the tool is suspended."""
     first_seen_at = models.DateTimeField(auto_now_add=True)
 

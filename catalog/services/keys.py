@@ -16,9 +16,9 @@ from catalog.errors import InvalidValueError, KeyNotLiveError, ProjectOffError
 from catalog.models import Model, Project, ToolServer, VirtualKey
 from gateway.contract import keys
 from governance import config
-from governance.access import Permission
 from governance.errors import NotAllowedError
 from governance.models import User
+from governance.roles import Permission
 from governance.selectors import membership_in
 from governance.services import audit
 

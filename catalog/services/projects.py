@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -62,6 +63,6 @@ def switch_project(*, project: Project, enabled: bool, actor: User, reason: str 
     return project
 
 
-def _limits(project: Project) -> dict[str, object]:
+def _limits(project: Project) -> dict[str, Any]:
     budget = project.monthly_budget_usd
     return {"requests_per_minute": project.requests_per_minute, "monthly_budget_usd": None if budget is None else str(budget)}

@@ -18,21 +18,20 @@ from catalog.forms import FirstCallForm, KeyForm
 from catalog.models import Model, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
 
 
-def _find(request: AppRequest, public_id: str) -> VirtualKey:
-    assert request.membership is not None
+def _find(request: MemberRequest, public_id: str) -> VirtualKey:
     key = selectors.keys_visible_to(request.membership).filter(public_id=public_id).first()
     if key is None:
         raise Http404
     return key
 
 
-def _list(request: AppRequest, keys: Any, *, everybody: bool) -> HttpResponse:
+def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse:
     now = timezone.now()
     state = request.GET.get("state", "active")
     state = state if state in STATES else "active"
@@ -52,18 +51,17 @@ def _list(request: AppRequest, keys: Any, *, everybody: bool) -> HttpResponse:
 
 
 @requires(Permission.USE_GATEWAY)
-def build_keys(request: AppRequest) -> HttpResponse:
+def build_keys(request: MemberRequest) -> HttpResponse:
     return _list(request, selectors.own_keys(request.user), everybody=False)
 
 
 @requires(Permission.MANAGE_KEYS)
-def operate_keys(request: AppRequest) -> HttpResponse:
-    assert request.membership is not None
+def operate_keys(request: MemberRequest) -> HttpResponse:
     return _list(request, selectors.keys_visible_to(request.membership), everybody=True)
 
 
 @requires(Permission.USE_GATEWAY, "GET", "POST")
-def key_new(request: AppRequest) -> HttpResponse:
+def key_new(request: MemberRequest) -> HttpResponse:
     """The form; after it, the page that shows the key once."""
     wanted = request.GET.get("model", "")
     initial: dict[str, Any] = {"name": request.GET.get("name", "")}
@@ -80,7 +78,7 @@ def key_new(request: AppRequest) -> HttpResponse:
     })
 
 
-def _show_once(request: AppRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:
+def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:
     served = selectors.served_models()
     allowed = served.filter(slug__in=key.models) if key.models is not None else served
     chosen = allowed.filter(slug=model).first() or allowed.filter(capabilities__contains=["chat"]).first() or allowed.first()
@@ -93,26 +91,26 @@ def _show_once(request: AppRequest, key: VirtualKey, text: str, *, model: str = 
 
 
 @requires(Permission.VIEW)
-def key_detail(request: AppRequest, public_id: str) -> HttpResponse:
+def key_detail(request: MemberRequest, public_id: str) -> HttpResponse:
     key = _find(request, public_id)
     return render_page(request, "catalog/key_detail.html", context={"key": key, "row": selectors.key_rows([key])[0], "base_url": settings.BASE_URL})
 
 
 @requires(Permission.VIEW)
-def key_tick(request: AppRequest, public_id: str) -> HttpResponse:
+def key_tick(request: MemberRequest, public_id: str) -> HttpResponse:
     """Whether the key was used, as a fragment that asks again until it was."""
     return render_page(request, "catalog/partials/key_tick.html", context={"key": _find(request, public_id), "row": selectors.key_rows([_find(request, public_id)])[0]})
 
 
 @requires(Permission.VIEW, "POST")
-def key_revoke(request: AppRequest, public_id: str) -> HttpResponse:
+def key_revoke(request: MemberRequest, public_id: str) -> HttpResponse:
     key = services.revoke_key(key=_find(request, public_id), actor=request.user)
     messages.success(request, f"{key.name} is revoked. The gateway refuses it within about 2 s.")
     return redirect(reverse("key-detail", args=[public_id]))
 
 
 @requires(Permission.USE_GATEWAY, "GET", "POST")
-def first_call(request: AppRequest) -> HttpResponse:
+def first_call(request: MemberRequest) -> HttpResponse:
     """One screen from nothing to the first governed call: choose, get a key, paste, watch it arrive."""
     form = FirstCallForm(request.POST or None)
     context: dict[str, Any] = {

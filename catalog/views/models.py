@@ -30,8 +30,8 @@ from catalog.views.providers import TEMPLATES
 from catalog.views.providers import find as find_provider
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
 FACETS = ("q", "capability", "provider", "sensitivity", "status")
 ACT_LABELS = {"approve": "Publish", "deprecate": "Deprecate", "retire": "Retire…", "redraft": "Back to draft"}
@@ -41,19 +41,14 @@ ACT_DONE = {
 }
 
 
-def _membership(request: AppRequest) -> Any:
-    assert request.membership is not None  # the access rule saw to it
-    return request.membership
-
-
-def _find(request: AppRequest, slug: str) -> Model:
-    model = selectors.models_visible_to(_membership(request)).filter(slug=slug).first()
+def _find(request: MemberRequest, slug: str) -> Model:
+    model = selectors.models_visible_to(request.membership).filter(slug=slug).first()
     if model is None:
         raise Http404
     return model
 
 
-def _list(request: AppRequest, models: Any) -> dict[str, Any]:
+def _list(request: MemberRequest, models: Any) -> dict[str, Any]:
     chosen = {name: request.GET.get(name, "").strip() for name in FACETS}
     page = keyset_page(ModelFilter(request.GET, queryset=models).qs, order=["slug"], cursor=request.GET.get("cursor", ""))
     return {
@@ -65,13 +60,13 @@ def _list(request: AppRequest, models: Any) -> dict[str, Any]:
 
 
 @requires(Permission.VIEW_OPERATE)
-def operate_models(request: AppRequest) -> HttpResponse:
-    models = selectors.models_visible_to(_membership(request))
+def operate_models(request: MemberRequest) -> HttpResponse:
+    models = selectors.models_visible_to(request.membership)
     return render_page(request, "catalog/operate_models.html", partial="model-table", context=_list(request, models))
 
 
 @requires(Permission.USE_GATEWAY)
-def build_models(request: AppRequest) -> HttpResponse:
+def build_models(request: MemberRequest) -> HttpResponse:
     context = _list(request, selectors.served_models())
     return render_page(request, "catalog/build_models.html", partial="model-table", context={**context, "served": selectors.served_models().count()})
 
@@ -80,12 +75,12 @@ def build_models(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.VIEW)
-def model_detail(request: AppRequest, slug: str) -> HttpResponse:
+def model_detail(request: MemberRequest, slug: str) -> HttpResponse:
     return _detail(request, _find(request, slug))
 
 
-def _detail(request: AppRequest, model: Model, *, tab: str = "", status: int = 200, **extra: Any) -> HttpResponse:
-    membership = _membership(request)
+def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int = 200, **extra: Any) -> HttpResponse:
+    membership = request.membership
     manages = selectors.can(membership, Permission.MANAGE_CATALOG)
     tab = tab or request.GET.get("tab", "")
     tab = tab if tab in ("deployments", "edit") and manages else "overview"
@@ -106,7 +101,7 @@ def vars_of(model: Model) -> dict[str, Any]:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def model_edit(request: AppRequest, slug: str) -> HttpResponse:
+def model_edit(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = _find(request, slug), ModelChangeForm(request.POST)
     if form.is_valid():
         facts = services.ModelFacts(**{**form.cleaned_data, "capabilities": tuple(form.cleaned_data["capabilities"])})
@@ -117,7 +112,7 @@ def model_edit(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def model_act(request: AppRequest, slug: str, act: str) -> HttpResponse:
+def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
     """Publish, deprecate, retire or return to draft."""
     if act not in services.ACTS:
         raise Http404
@@ -131,7 +126,7 @@ def model_act(request: AppRequest, slug: str, act: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def model_check(request: AppRequest, slug: str) -> HttpResponse:
+def model_check(request: MemberRequest, slug: str) -> HttpResponse:
     model = _find(request, slug)
     try:
         checks = services.check_model(model=model, actor=request.user)
@@ -144,7 +139,7 @@ def model_check(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def model_discard(request: AppRequest, slug: str) -> HttpResponse:
+def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
     try:
         services.discard_draft(model=_find(request, slug), actor=request.user)
     except DomainError as error:
@@ -155,7 +150,7 @@ def model_discard(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def deployment_add(request: AppRequest, slug: str) -> HttpResponse:
+def deployment_add(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = _find(request, slug), DeploymentForm(request.POST)
     if form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data)):
         messages.success(request, "The deployment is added. Check whether it answers.")
@@ -163,7 +158,7 @@ def deployment_add(request: AppRequest, slug: str) -> HttpResponse:
     return _detail(request, model, tab="deployments", deployment_form=form, status=422)
 
 
-def _deployment(request: AppRequest, slug: str, pk: int) -> Deployment:
+def _deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
     deployment = Deployment.objects.select_related("model", "provider").filter(model=_find(request, slug), pk=pk).first()
     if deployment is None:
         raise Http404
@@ -171,7 +166,7 @@ def _deployment(request: AppRequest, slug: str, pk: int) -> Deployment:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def deployment_change(request: AppRequest, slug: str, pk: int) -> HttpResponse:
+def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     deployment, form = _deployment(request, slug, pk), DeploymentChangeForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Weight is 0 to 1000, priority 0 to 100.")
@@ -183,7 +178,7 @@ def deployment_change(request: AppRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def deployment_remove(request: AppRequest, slug: str, pk: int) -> HttpResponse:
+def deployment_remove(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     deployment = _deployment(request, slug, pk)
     try:
         services.remove_deployment(deployment=deployment, actor=request.user)
@@ -197,7 +192,7 @@ def deployment_remove(request: AppRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
-def model_new(request: AppRequest) -> HttpResponse:
+def model_new(request: MemberRequest) -> HttpResponse:
     """Four steps: provider, model, price and limits, live check. `?provider=` chooses, `?draft=` continues, `?step=` goes back."""
     draft = None
     if request.GET.get("draft"):
@@ -218,13 +213,13 @@ def _wizard_url(step: int, *, provider: Provider | None = None, draft: Model | N
     return f"{reverse('model-new')}?{query}"
 
 
-def _wizard(request: AppRequest, step: int, provider: Provider | None, draft: Model | None, status: int = 200, **context: Any) -> HttpResponse:
+def _wizard(request: MemberRequest, step: int, provider: Provider | None, draft: Model | None, status: int = 200, **context: Any) -> HttpResponse:
     return render_page(request, "catalog/model_new.html", partial="wizard-step", status=status, context={
         "step": step, "steps": [(1, "Provider"), (2, "Model"), (3, "Price and limits"), (4, "Live check")], "provider": provider, "draft": draft, **context,
     })
 
 
-def _step_provider(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+def _step_provider(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     """Choose an existing provider (a link) or add one here."""
     form = ProviderForm(request.POST or None, initial=TEMPLATES.get(request.GET.get("template", ""), {}))
     if request.method == "POST" and form.is_valid():
@@ -236,7 +231,7 @@ def _step_provider(request: AppRequest, provider: Provider | None, draft: Model 
     return _wizard(request, 1, provider, draft, 422 if form.errors else 200, form=form, providers=selectors.providers(), drafts=drafts, show_form=show_form)
 
 
-def _step_source(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+def _step_source(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     assert provider is not None
     initial = {**vars_of(draft), "slug": draft.slug, "upstream_model": deployment.upstream_model if deployment else ""} if draft else {"capabilities": ["chat"]}
     form = ModelSourceForm(request.POST or None, initial=initial)
@@ -250,7 +245,7 @@ def _step_source(request: AppRequest, provider: Provider | None, draft: Model | 
     return _wizard(request, 2, provider, draft, 422 if form.errors else 200, form=form)
 
 
-def _save_source(request: AppRequest, provider: Provider, draft: Model | None, data: dict[str, Any]) -> Model:
+def _save_source(request: MemberRequest, provider: Provider, draft: Model | None, data: dict[str, Any]) -> Model:
     described = {"name": data["name"] or data["slug"], "description": data["description"], "capabilities": tuple(data["capabilities"])}
     if draft is None:
         return services.register_model(
@@ -261,7 +256,7 @@ def _save_source(request: AppRequest, provider: Provider, draft: Model | None, d
     return services.replace_upstream(model=draft, provider=provider, upstream_model=data["upstream_model"], actor=request.user)
 
 
-def _step_limits(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+def _step_limits(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     assert draft is not None
     assert provider is not None
     price = selectors.price_of(draft)
@@ -274,7 +269,7 @@ def _step_limits(request: AppRequest, provider: Provider | None, draft: Model | 
     return _wizard(request, 3, provider, draft, 422 if form.errors else 200, form=form, duplicates=_duplicates(draft, deployment))
 
 
-def _save_limits(request: AppRequest, provider: Provider, draft: Model, data: dict[str, Any]) -> Model:
+def _save_limits(request: MemberRequest, provider: Provider, draft: Model, data: dict[str, Any]) -> Model:
     price_in, price_out = data.pop("input_per_million"), data.pop("output_per_million")
     facts = services.ModelFacts(**{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **data})
     model = services.change_model(model=draft, facts=facts, actor=request.user)
@@ -283,7 +278,7 @@ def _save_limits(request: AppRequest, provider: Provider, draft: Model, data: di
     return model
 
 
-def _step_check(request: AppRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
+def _step_check(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     """Call the model once, look at the trace, publish."""
     assert draft is not None
     error = ""

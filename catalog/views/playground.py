@@ -12,14 +12,14 @@ from catalog.models import Project
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import MemberRequest
 from governance.selectors import consent_states
 
 MAX_COLUMNS = 4
 
 
-def chosen_project(request: AppRequest) -> Project | None:
+def chosen_project(request: MemberRequest) -> Project | None:
     """The project named in the URL, or the one this person used last, or the first one."""
     projects = selectors.enabled_projects()
     named = projects.filter(slug=request.GET.get("project", "")).first()
@@ -30,7 +30,7 @@ def chosen_project(request: AppRequest) -> Project | None:
 
 
 @requires(Permission.USE_GATEWAY)
-def playground(request: AppRequest) -> HttpResponse:
+def playground(request: MemberRequest) -> HttpResponse:
     """One to four models side by side: `?model=a&model=b`, `&project=`."""
     rows = selectors.model_rows(selectors.served_models().filter(capabilities__contains=["chat"]))
     by_slug = {row.model.slug: row for row in rows}
@@ -59,7 +59,7 @@ def _figures(row: selectors.ModelRow) -> dict[str, Any]:
 
 
 @requires(Permission.USE_GATEWAY, "POST")
-def playground_session(request: AppRequest) -> HttpResponse:
+def playground_session(request: MemberRequest) -> HttpResponse:
     """A token for an hour. JSON for the page's script; never in the page itself, so that no cache or history holds it."""
     project = selectors.projects().filter(slug=request.POST.get("project", "")).first()
     if project is None:

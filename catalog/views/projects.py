@@ -12,8 +12,8 @@ from catalog.forms import ProjectChangeForm, ProjectForm, ReasonForm
 from catalog.models import Project
 from catalog.services import projects as services
 from governance.access import Permission, requires
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
 
 def _find(slug: str) -> Project:
@@ -24,7 +24,7 @@ def _find(slug: str) -> Project:
 
 
 @requires(Permission.VIEW_OPERATE)
-def project_list(request: AppRequest) -> HttpResponse:
+def project_list(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     projects = selectors.projects()
     if query:
@@ -34,7 +34,7 @@ def project_list(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
-def project_new(request: AppRequest) -> HttpResponse:
+def project_new(request: MemberRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         project = try_service(form, lambda: services.create_project(owner=request.user, actor=request.user, **form.cleaned_data))
@@ -45,9 +45,8 @@ def project_new(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.VIEW)
-def project_detail(request: AppRequest, slug: str) -> HttpResponse:
+def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
     project = _find(slug)
-    assert request.membership is not None
     keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project))
     return render_page(request, "catalog/project_detail.html", context={
         "project": project, "rows": selectors.key_rows(keys[:50]), "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
@@ -56,7 +55,7 @@ def project_detail(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
-def project_edit(request: AppRequest, slug: str) -> HttpResponse:
+def project_edit(request: MemberRequest, slug: str) -> HttpResponse:
     project = _find(slug)
     form = ProjectChangeForm(request.POST or None, initial={name: getattr(project, name) for name in ProjectChangeForm.base_fields})
     if request.method == "POST" and form.is_valid() and try_service(form, lambda: services.change_project(project=project, actor=request.user, **form.cleaned_data)):
@@ -66,7 +65,7 @@ def project_edit(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def project_switch(request: AppRequest, slug: str) -> HttpResponse:
+def project_switch(request: MemberRequest, slug: str) -> HttpResponse:
     project, form = _find(slug), ReasonForm(request.POST)
     enabled = request.POST.get("enabled") == "1"
     services.switch_project(project=project, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else "")

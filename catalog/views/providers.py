@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
@@ -12,10 +14,10 @@ from catalog.forms import ProviderChangeForm, ProviderForm, SecretForm
 from catalog.models import Provider
 from catalog.services import providers as services
 from governance.access import Permission, requires
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
-TEMPLATES = {
+TEMPLATES: dict[str, dict[str, Any]] = {
     "openai": {"name": "OpenAI", "slug": "openai", "kind": Provider.Kind.OPENAI, "base_url": "https://api.openai.com/v1"},
     "openai_compatible": {"kind": Provider.Kind.OPENAI_COMPATIBLE},
 }
@@ -30,7 +32,7 @@ def find(slug: str) -> Provider:
 
 
 @requires(Permission.VIEW_OPERATE)
-def provider_list(request: AppRequest) -> HttpResponse:
+def provider_list(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     providers = selectors.providers()
     if query:
@@ -41,7 +43,7 @@ def provider_list(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
-def provider_new(request: AppRequest) -> HttpResponse:
+def provider_new(request: MemberRequest) -> HttpResponse:
     form = ProviderForm(request.POST or None, initial=TEMPLATES.get(request.GET.get("template", ""), {}))
     if request.method == "POST" and form.is_valid():
         provider = try_service(form, lambda: services.create_provider(actor=request.user, **form.cleaned_data))
@@ -52,12 +54,12 @@ def provider_new(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.VIEW_OPERATE, "GET")
-def provider_detail(request: AppRequest, slug: str) -> HttpResponse:
+def provider_detail(request: MemberRequest, slug: str) -> HttpResponse:
     return _detail(request, find(slug))
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def provider_edit(request: AppRequest, slug: str) -> HttpResponse:
+def provider_edit(request: MemberRequest, slug: str) -> HttpResponse:
     provider, form = find(slug), ProviderChangeForm(request.POST)
     if form.is_valid():
         moved = provider.base_url != form.cleaned_data["base_url"].rstrip("/") and bool(provider.sealed_secret) and not form.cleaned_data["secret"]
@@ -69,7 +71,7 @@ def provider_edit(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def provider_secret(request: AppRequest, slug: str) -> HttpResponse:
+def provider_secret(request: MemberRequest, slug: str) -> HttpResponse:
     provider, form = find(slug), SecretForm(request.POST)
     if form.is_valid():
         services.set_secret(provider=provider, secret=form.cleaned_data["secret"], actor=request.user)
@@ -79,21 +81,21 @@ def provider_secret(request: AppRequest, slug: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def provider_check(request: AppRequest, slug: str) -> HttpResponse:
+def provider_check(request: MemberRequest, slug: str) -> HttpResponse:
     """Ask the provider now; the answer is the card with the trace."""
     provider, trace, names = services.check_provider(provider=find(slug), actor=request.user)
     return _detail(request, provider, trace=trace, names=names)
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def provider_names(request: AppRequest, slug: str) -> HttpResponse:
+def provider_names(request: MemberRequest, slug: str) -> HttpResponse:
     """The provider's model names for the wizard. A POST, because it calls out and is recorded."""
     provider, trace, names = services.check_provider(provider=find(slug), actor=request.user)
     return render_page(request, "catalog/partials/upstream_names.html", context={"provider": provider, "trace": trace, "names": names})
 
 
 def _detail(
-    request: AppRequest, provider: Provider, *, form: ProviderChangeForm | None = None, secret_form: SecretForm | None = None,
+    request: MemberRequest, provider: Provider, *, form: ProviderChangeForm | None = None, secret_form: SecretForm | None = None,
     trace: upstream.Trace | None = None, names: list[str] | None = None, status: int = 200,
 ) -> HttpResponse:
     initial = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}

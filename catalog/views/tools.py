@@ -19,32 +19,27 @@ from catalog.services import tools as services
 from catalog.views.playground import chosen_project
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
 
-def _membership(request: AppRequest) -> Any:
-    assert request.membership is not None  # the access rule saw to it
-    return request.membership
-
-
-def _server(request: AppRequest, namespace: str) -> ToolServer:
-    server = selectors.servers_visible_to(_membership(request)).filter(namespace=namespace).first()
+def _server(request: MemberRequest, namespace: str) -> ToolServer:
+    server = selectors.servers_visible_to(request.membership).filter(namespace=namespace).first()
     if server is None:
         raise Http404
     return server
 
 
-def _tool(request: AppRequest, namespace: str, name: str) -> Tool:
-    tool = selectors.tools_visible_to(_membership(request)).filter(server__namespace=namespace, name=name).first()
+def _tool(request: MemberRequest, namespace: str, name: str) -> Tool:
+    tool = selectors.tools_visible_to(request.membership).filter(server__namespace=namespace, name=name).first()
     if tool is None:
         raise Http404
     return tool
 
 
-def _list(request: AppRequest, *, area: str) -> HttpResponse:
+def _list(request: MemberRequest, *, area: str) -> HttpResponse:
     query = request.GET.get("q", "").strip()
-    tools = selectors.tools_visible_to(_membership(request))
+    tools = selectors.tools_visible_to(request.membership)
     if area == "build":
         tools = tools.filter(status=Tool.Status.ACTIVE, server__is_enabled=True)
     if query:
@@ -52,23 +47,23 @@ def _list(request: AppRequest, *, area: str) -> HttpResponse:
     page = keyset_page(tools, order=["server__namespace", "name"], cursor=request.GET.get("cursor", ""))
     return render_page(request, "catalog/tool_list.html", partial="tool-table", context={
         "page": page, "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(page.rows)], "query": query, "area": area,
-        "servers": selectors.servers_visible_to(_membership(request)), "suspended": selectors.suspended_tools().count(),
-        "list_url": reverse(f"{area}-tools"), "manages": selectors.can(_membership(request), Permission.MANAGE_CATALOG),
+        "servers": selectors.servers_visible_to(request.membership), "suspended": selectors.suspended_tools().count(),
+        "list_url": reverse(f"{area}-tools"), "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
     })
 
 
 @requires(Permission.USE_GATEWAY)
-def build_tools(request: AppRequest) -> HttpResponse:
+def build_tools(request: MemberRequest) -> HttpResponse:
     return _list(request, area="build")
 
 
 @requires(Permission.VIEW_OPERATE)
-def operate_tools(request: AppRequest) -> HttpResponse:
+def operate_tools(request: MemberRequest) -> HttpResponse:
     return _list(request, area="operate")
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
-def tool_server_new(request: AppRequest) -> HttpResponse:
+def tool_server_new(request: MemberRequest) -> HttpResponse:
     form = ToolServerForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         made = try_service(form, lambda: services.register_tool_server(owner=request.user, actor=request.user, **form.cleaned_data))
@@ -80,13 +75,13 @@ def tool_server_new(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.VIEW)
-def tool_server(request: AppRequest, namespace: str) -> HttpResponse:
+def tool_server(request: MemberRequest, namespace: str) -> HttpResponse:
     return _server_page(request, _server(request, namespace))
 
 
-def _server_page(request: AppRequest, server: ToolServer, *, status: int = 200, **extra: Any) -> HttpResponse:
-    manages = selectors.can(_membership(request), Permission.MANAGE_CATALOG)
-    tools = selectors.tools_visible_to(_membership(request)).filter(server=server)
+def _server_page(request: MemberRequest, server: ToolServer, *, status: int = 200, **extra: Any) -> HttpResponse:
+    manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
+    tools = selectors.tools_visible_to(request.membership).filter(server=server)
     initial = {name: getattr(server, name) for name in ("name", "url", "description", "feature_class")}
     return render_page(request, "catalog/tool_server.html", partial="tool-server-tools", status=status, context={
         "server": server, "manages": manages, "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(tools)],
@@ -95,7 +90,7 @@ def _server_page(request: AppRequest, server: ToolServer, *, status: int = 200, 
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def tool_server_edit(request: AppRequest, namespace: str) -> HttpResponse:
+def tool_server_edit(request: MemberRequest, namespace: str) -> HttpResponse:
     server, form = _server(request, namespace), ToolServerChangeForm(request.POST)
     if form.is_valid():
         data = {**form.cleaned_data, "secret": form.cleaned_data["secret"] or None}
@@ -106,7 +101,7 @@ def tool_server_edit(request: AppRequest, namespace: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def tool_server_discover(request: AppRequest, namespace: str) -> HttpResponse:
+def tool_server_discover(request: MemberRequest, namespace: str) -> HttpResponse:
     """Ask the server again and show what is different."""
     server = _server(request, namespace)
     try:
@@ -117,7 +112,7 @@ def tool_server_discover(request: AppRequest, namespace: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def tool_server_switch(request: AppRequest, namespace: str) -> HttpResponse:
+def tool_server_switch(request: MemberRequest, namespace: str) -> HttpResponse:
     server, form = _server(request, namespace), ReasonForm(request.POST)
     enabled = request.POST.get("enabled") == "1"
     services.switch_tool_server(server=server, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else "")
@@ -126,16 +121,16 @@ def tool_server_switch(request: AppRequest, namespace: str) -> HttpResponse:
 
 
 @requires(Permission.VIEW)
-def tool_detail(request: AppRequest, namespace: str, name: str) -> HttpResponse:
+def tool_detail(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     return _tool_page(request, _tool(request, namespace, name))
 
 
 def _tool_page(
-    request: AppRequest, tool: Tool, *, form: ArgumentsForm | None = None, run: mcp_client.ToolRun | None = None, project: Project | None = None,
+    request: MemberRequest, tool: Tool, *, form: ArgumentsForm | None = None, run: mcp_client.ToolRun | None = None, project: Project | None = None,
     problem: str = "", status: int = 200,
 ) -> HttpResponse:
     changes = lifecycle.definition_changes(tool.definition(), tool.pending_definition) if tool.pending_definition else []
-    membership = _membership(request)
+    membership = request.membership
     return render_page(request, "catalog/tool_detail.html", partial="tool-run", status=status, context={
         "tool": tool, "server": tool.server, "effect": lifecycle.effect_of(tool.annotations), "form": form or ArgumentsForm(tool.input_schema), "run": run,
         "problem": problem, "project": project or chosen_project(request), "projects": selectors.enabled_projects(), "changes": changes,
@@ -147,7 +142,7 @@ def _tool_page(
 
 
 @requires(Permission.USE_GATEWAY, "POST")
-def tool_run(request: AppRequest, namespace: str, name: str) -> HttpResponse:
+def tool_run(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     """Run the tool through the gateway. The answer is the same page with the result."""
     tool = _tool(request, namespace, name)
     project = selectors.enabled_projects().filter(slug=request.POST.get("project", "")).first()
@@ -164,7 +159,7 @@ def tool_run(request: AppRequest, namespace: str, name: str) -> HttpResponse:
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
-def tool_approve(request: AppRequest, namespace: str, name: str) -> HttpResponse:
+def tool_approve(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     tool = _tool(request, namespace, name)
     try:
         services.approve_tool(tool=tool, actor=request.user)

@@ -7,7 +7,14 @@ from decimal import Decimal
 import pytest
 
 from catalog import selectors
-from catalog.errors import DuplicateDeploymentError, InvalidValueError, LastDeploymentError, NameTakenError, NotCheckedError, WrongStatusError
+from catalog.errors import (
+    DuplicateDeploymentError,
+    InvalidValueError,
+    LastDeploymentError,
+    NameTakenError,
+    NotCheckedError,
+    WrongStatusError,
+)
 from catalog.hooks import Price
 from catalog.models import Deployment, Model
 from catalog.services import models
@@ -59,6 +66,7 @@ def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, sa
     assert trace.ok
     assert [step.name for step in trace.steps] == ["resolve", "connect", "status", "first byte", "answer", "usage"]
     assert trace.input_tokens
+    assert deployment.check_trace is not None
     assert deployment.check_trace["summary"] == trace.summary
     assert len(sandbox.journal()) == served_before + 1
     assert approved.is_served

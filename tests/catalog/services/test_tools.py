@@ -54,6 +54,7 @@ def test_changed_definition_suspends_until_it_is_approved(everything: ToolServer
     echo.refresh_from_db()
     assert diff.changed == ["echo"]
     assert (echo.status, echo.description) == (Tool.Status.SUSPENDED, "Harmless.")
+    assert echo.pending_definition is not None
     assert echo.pending_definition["description"] != "Harmless."
 
     approved = tools.approve_tool(tool=echo, actor=alice)
