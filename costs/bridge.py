@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from itertools import pairwise
 
 CENT = Decimal("0.01")
 _EXACT = Context(prec=80)
@@ -153,7 +154,7 @@ def bars(steps: Sequence[Decimal]) -> tuple[list[Bar], list[tuple[float, Decimal
         return float((value - low) / span * 1000)
 
     shapes = []
-    for before, after in zip(edges, edges[1:], strict=False):
+    for before, after in pairwise(edges):
         left = at(min(before, after))
         width = max(at(max(before, after)) - left, 3.0)
         shapes.append(Bar(min(left, 997.0), width, at(before), at(after), after >= before))

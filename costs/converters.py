@@ -1,8 +1,10 @@
-"""URL converters of this floor."""
+"""URL converters of this floor, registered when pages or endpoints import them."""
 
 from __future__ import annotations
 
 from datetime import date
+
+from django.urls import register_converter
 
 
 class MonthConverter:
@@ -15,3 +17,6 @@ class MonthConverter:
 
     def to_url(self, value: date | str) -> str:
         return value if isinstance(value, str) else f"{value:%Y-%m}"
+
+
+register_converter(MonthConverter, "month")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from django import forms
-from django.core.files.uploadedfile import UploadedFile
 
 from costs import selectors
 from costs.models import TokenClass
@@ -45,9 +44,6 @@ class BillForm(forms.Form):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = [("", "As the file says"), *selectors.provider_choices().items()]  # type: ignore[attr-defined]
 
-    def clean_file(self) -> UploadedFile:
-        file: UploadedFile = self.cleaned_data["file"]
-        return file
 
 
 class AliasForm(forms.Form):

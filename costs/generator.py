@@ -105,67 +105,67 @@ class _Run:
     calls_per_day: int
     faults: Faults
     days: int | None
+    found: Generated = field(default_factory=Generated)
+    truth: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    complete: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
     def make(self) -> Generated:
-        count = self.days or calendar.monthrange(self.month.year, self.month.month)[1]
-        all_days = [self.month + timedelta(days=n) for n in range(count)]
-        needed = [bool(self.faults.missing_calls), bool(self.faults.late_calls), bool(self.faults.duplicate_calls), bool(self.faults.price_drift_percent)]
-        if sum(needed) + self.faults.late_days + 1 > count:
+        all_days = [self.month + timedelta(days=n) for n in range(self.days or calendar.monthrange(self.month.year, self.month.month)[1])]
+        wanted = [bool(self.faults.missing_calls), bool(self.faults.late_calls), bool(self.faults.duplicate_calls), bool(self.faults.price_drift_percent)]
+        if sum(wanted) + self.faults.late_days + 1 > len(all_days):
             raise ValueError("the month has too few days for so many faults")
-        chosen = self.random.sample(all_days, sum(needed) + self.faults.late_days)
-        missing_day, late_call_day, duplicate_day, drift_day = (chosen.pop() if wanted else None for wanted in needed)
-        late_days = set(chosen)
-        found = Generated()
-        truth: dict[str, Decimal] = defaultdict(Decimal)
-        complete: dict[str, Decimal] = defaultdict(Decimal)
+        chosen = self.random.sample(all_days, sum(wanted) + self.faults.late_days)
+        missing_day, late_call_day, duplicate_day, drift_day = (chosen.pop() if one else None for one in wanted)
         for day in all_days:
             calls = [self._call(day, n) for n in range(self.calls_per_day)]
-            billed = _tokens(calls)
             seen = list(calls)
             if day == missing_day:
-                gone = seen[: self.faults.missing_calls]
-                seen = seen[self.faults.missing_calls :]
-                self._miss(gone, seen, truth, complete)
+                gone, seen = seen[: self.faults.missing_calls], seen[self.faults.missing_calls :]
+                self._miss(gone, seen, self.truth, self.complete)
             if day == late_call_day:
-                found.late_calls = seen[: self.faults.late_calls]
-                seen = seen[self.faults.late_calls :]
-                self._miss(found.late_calls, seen, truth)
+                self.found.late_calls, seen = seen[: self.faults.late_calls], seen[self.faults.late_calls :]
+                self._miss(self.found.late_calls, seen, self.truth)
             if day == duplicate_day:
                 again = [self._copy(call, n) for n, call in enumerate(seen[: self.faults.duplicate_calls])]
                 seen += again
-                for totals in (truth, complete):
-                    totals["extra_calls"] -= self._value(again)
-            found.calls += seen
-            rows = []
-            for (upstream, token_class), tokens in sorted(billed.items()):
-                offer = next(offer for offer in self.offers if offer.upstream == upstream)
-                price = offer.prices[token_class]
-                if day == drift_day and token_class == "input":
-                    drifted = price * (1 + self.faults.price_drift_percent / 100)
-                    for totals in (truth, complete):
-                        totals["price"] += (drifted - price) * tokens / 1_000_000
-                    price = drifted
-                cost = price * tokens / 1_000_000
-                rows.append(self._row(day, upstream, token_class, tokens, price, cost))
-                if day in late_days:
-                    truth["telemetry_only"] -= cost
-                    if self.faults.round_to_cents:
-                        complete["rounding"] += _rounded(cost) - cost
-                elif self.faults.round_to_cents:
-                    for totals in (truth, complete):
-                        totals["rounding"] += _rounded(cost) - cost
-            (found.late_rows if day in late_days else found.rows).extend(rows)
+                self._note("extra_calls", -self._value(again))
+            self.found.calls += seen
+            self._bill(day, calls, is_late=day in chosen, is_dearer=day == drift_day)
         if self.faults.bypass_tokens:
-            price = max(offer.prices["output"] for offer in self.offers)
-            cost = price * self.faults.bypass_tokens / 1_000_000
-            found.rows.append(self._row(all_days[0], "shadow-model", "output", self.faults.bypass_tokens, price, cost))
-            for totals in (truth, complete):
-                totals["bill_only"] += _rounded(cost) if self.faults.round_to_cents else cost
-        found.calls += found.calls[: self.faults.replayed_calls]
-        self.random.shuffle(found.calls)
-        found.truth = {cause: amount for cause, amount in truth.items() if amount}
-        found.truth_complete = {cause: amount for cause, amount in complete.items() if amount}
-        return found
+            self._bypass(all_days[0])
+        self.found.calls += self.found.calls[: self.faults.replayed_calls]
+        self.random.shuffle(self.found.calls)
+        self.found.truth = {cause: amount for cause, amount in self.truth.items() if amount}
+        self.found.truth_complete = {cause: amount for cause, amount in self.complete.items() if amount}
+        return self.found
+
+    def _note(self, cause: str, amount: Decimal) -> None:
+        self.truth[cause] += amount
+        self.complete[cause] += amount
+
+    def _bill(self, day: date, calls: Sequence[CallEvent], *, is_late: bool, is_dearer: bool) -> None:
+        """The day's rows, one per model and token class."""
+        for (upstream, token_class), tokens in sorted(_tokens(calls).items()):
+            price = next(offer for offer in self.offers if offer.upstream == upstream).prices[token_class]
+            if is_dearer and token_class == TOKEN_CLASSES[0]:
+                drifted = price * (1 + self.faults.price_drift_percent / 100)
+                self._note("price", (drifted - price) * tokens / 1_000_000)
+                price = drifted
+            cost = price * tokens / 1_000_000
+            rounding = _rounded(cost) - cost if self.faults.round_to_cents else Decimal()
+            self.complete["rounding"] += rounding
+            if is_late:
+                self.truth["telemetry_only"] -= cost
+            else:
+                self.truth["rounding"] += rounding
+            (self.found.late_rows if is_late else self.found.rows).append(self._row(day, upstream, token_class, tokens, price, cost))
+
+    def _bypass(self, day: date) -> None:
+        """A row of a model that never passed the gateway."""
+        price = max(offer.prices["output"] for offer in self.offers)
+        cost = price * self.faults.bypass_tokens / 1_000_000
+        self.found.rows.append(self._row(day, "shadow-model", "output", self.faults.bypass_tokens, price, cost))
+        self._note("bill_only", _rounded(cost) if self.faults.round_to_cents else cost)
 
     def _miss(self, gone: Sequence[CallEvent], left: Sequence[CallEvent], *totals: dict[str, Decimal]) -> None:
         """What calls are worth that only the bill has, by whether telemetry has others of the same model and class that day."""

@@ -47,7 +47,8 @@ def _percentile(window: Window, measure: str, q: float, unit_us: float) -> Readi
     spread = 1.959964 * (total * q * (1 - q)) ** 0.5
     low = sketch.quantile(counts, max(0.0, (total * q - spread) / total))
     high = sketch.quantile(counts, min(1.0, (total * q + spread) / total))
-    assert low is not None and high is not None
+    assert low is not None
+    assert high is not None
     statistics: dict[str, float | int | str] = {f"bucket_{bucket}": count for bucket, count in sorted(counts.items())}
     return Reading(value / unit_us, total, low / unit_us, high / unit_us, statistics)
 

@@ -52,7 +52,7 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
         return None
     return {
         "spend": found, "matched": matched, "lines": found.lines[:5],
-        "doubtful": [revision for revision in selectors.doubtful_revisions(found.period.previous().first)],
+        "doubtful": selectors.doubtful_revisions(found.period.previous().first),
     }
 
 

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
@@ -18,10 +17,23 @@ from django.utils import timezone
 from catalog.hooks import Price, Usage
 from catalog.models import Model, Project, Provider, VirtualKey
 from costs import bridge, sketch
-from costs.models import BillAlias, BillFile, BillRow, Event, Inbox, LatencyHour, PriceEntry, Reconciliation, Revision, TokenClass, UsageHour
+from costs.models import (
+    BillAlias,
+    BillFile,
+    BillRow,
+    Event,
+    Inbox,
+    LatencyHour,
+    PriceEntry,
+    Reconciliation,
+    Revision,
+    TokenClass,
+    UsageHour,
+)
 from costs.periods import Period
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
+from governance.schema import current_schema
 
 USAGE_DAYS = 30
 GROUPS = {"project": "Project", "model": "Model", "agent": "Agent", "key": "Key", "provider": "Provider", "cost_centre": "Cost centre"}
@@ -301,8 +313,8 @@ def _labels(group: str, values: Iterable[str]) -> dict[str, str]:
 
 def complete_through(tenant: Tenant | None = None) -> datetime:
     """Everything that reached the inbox and began before this is in the figures."""
-    public_id = (tenant or connection.tenant).public_id
-    oldest = Inbox.objects.filter(tenant=public_id).order_by("id").values_list("started_at", flat=True)[:1]
+    tenant = tenant or Tenant.objects.get(schema_name=current_schema())
+    oldest = Inbox.objects.filter(tenant=tenant.public_id).order_by("id").values_list("started_at", flat=True)[:1]
     return min([timezone.now(), *oldest])
 
 

@@ -6,7 +6,6 @@ import logging
 from datetime import date
 
 from celery import shared_task
-from django.db import connection
 from django.utils import timezone
 
 from costs import selectors
@@ -15,6 +14,7 @@ from costs.services import ingest as ingesting
 from costs.services import prices, reconciliation
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
+from governance.schema import current_schema
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def dispatch_ingest() -> None:
 @shared_task(base=TenantTask)
 def ingest() -> None:
     """Attribute what waits for the tenant."""
-    done = ingesting.ingest(tenant=Tenant.objects.get(schema_name=connection.schema_name))
+    done = ingesting.ingest(tenant=Tenant.objects.get(schema_name=current_schema()))
     if done.rejected:
         logger.warning("inbox.rejected", extra={"rows": done.rejected})
 

@@ -1,11 +1,10 @@
 """Pages of the costs floor."""
 
-from django.urls import path, register_converter
+from django.urls import path
 
-from costs.converters import MonthConverter
+from costs import converters  # noqa: F401  # registers <month:…>
 from costs.views import prices, reconciliation, requests, spend
 
-register_converter(MonthConverter, "month")
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
 urlpatterns = [

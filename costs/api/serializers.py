@@ -96,7 +96,7 @@ class EventDetailOutput(EventOutput):
     steps = serializers.SerializerMethodField()
 
     class Meta(EventOutput.Meta):
-        fields = (*EventOutput.Meta.fields, "steps")
+        fields = (*EventOutput.Meta.fields, "steps")  # type: ignore[assignment]  # longer than the base's
 
     def get_steps(self, event: Event) -> list[dict[str, Any]]:
         return [dict(StepOutput(step).data) for step in selectors.steps_of(event)]
@@ -122,7 +122,7 @@ class PriceInput(StrictSerializer):
     token_class = serializers.ChoiceField(choices=TokenClass.choices)
     price = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
     valid_from = serializers.DateTimeField(required=False, help_text="Default now.")
-    source = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    source = serializers.CharField(max_length=200, required=False, allow_blank=True)  # type: ignore[assignment]  # a field of this name
 
 
 class PriceOutput(serializers.ModelSerializer[PriceEntry]):
@@ -165,7 +165,7 @@ class ImportedOutput(BillOutput):
     already_imported = serializers.BooleanField(read_only=True)
 
     class Meta(BillOutput.Meta):
-        fields = (*BillOutput.Meta.fields, "already_imported")
+        fields = (*BillOutput.Meta.fields, "already_imported")  # type: ignore[assignment]  # longer than the base's
 
 
 class BillErrorOutput(serializers.ModelSerializer[BillError]):

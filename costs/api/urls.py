@@ -1,11 +1,9 @@
 """Endpoints of the costs floor, under /api/v1/."""
 
-from django.urls import path, register_converter
+from django.urls import path
 
+from costs import converters  # noqa: F401  # registers <month:…>
 from costs.api import views
-from costs.converters import MonthConverter
-
-register_converter(MonthConverter, "month_of_api")
 
 urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
@@ -18,5 +16,5 @@ urlpatterns = [
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),
-    path("reconciliations/<slug:provider>/<path:account>/<month_of_api:month>/", views.ReconciliationDetail.as_view(), name="api-reconciliation"),
+    path("reconciliations/<slug:provider>/<path:account>/<month:month>/", views.ReconciliationDetail.as_view(), name="api-reconciliation"),
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.parsers import FormParser, MultiPartParser
@@ -27,7 +27,6 @@ _ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
 
 def _sees_all(request: ApiRequest) -> bool:
     """Rights of the person, narrowed by the token's roles."""
-    assert request.auth is not None
     roles = [role for role in request.membership.roles if not request.auth.roles or role in request.auth.roles]
     return Permission.VIEW_COSTS in permissions_of(roles)
 
@@ -71,6 +70,7 @@ def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
     }).data
 
 
+@extend_schema_view(get=extend_schema(parameters=[serializers.EventQuery], responses={200: serializers.EventOutput(many=True), **_ERRORS}))
 class Requests(generics.ListAPIView[Event]):
     """Single calls, newest first: all of them with the right to see costs, otherwise those with one's own keys."""
 
@@ -78,16 +78,13 @@ class Requests(generics.ListAPIView[Event]):
     serializer_class = serializers.EventOutput
     ordering = ("-started_at", "-event_id")
 
-    @extend_schema(parameters=[serializers.EventQuery], responses={200: serializers.EventOutput(many=True), **_ERRORS})
-    def get(self, request: ApiRequest, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
-
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         if getattr(self, "swagger_fake_view", False):
             return Event.objects.none()
         query = serializers.EventQuery(data=self.request.query_params.dict())
         query.is_valid(raise_exception=True)
-        events = selectors.events_visible_to(self.request.membership, own=not _sees_all(self.request))
+        request = cast(ApiRequest, self.request)
+        events = selectors.events_visible_to(request.membership, own=not _sees_all(request))
         return selectors.filter_events(events, query.validated_data)
 
 
@@ -218,7 +215,8 @@ class ReconciliationDetail(APIView):
         series = selectors.reconciliation(provider, account, month)
         if series is None or series.latest is None:
             raise NotFound
-        return Response(serializers.ReconciliationDetailOutput({
+        body: Any = {
             "provider": series.provider, "account": series.account, "month": series.month, "latest": series.latest,
             "revisions": series.revisions.order_by("-number"), "lines": series.latest.lines.all(),
-        }).data)
+        }
+        return Response(serializers.ReconciliationDetailOutput(body).data)

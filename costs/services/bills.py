@@ -22,6 +22,7 @@ from costs import focus, tasks
 from costs.errors import BillFormatError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 from governance.models import User
+from governance.schema import current_schema
 from governance.services import audit
 
 LARGEST_FILE = 512 * 1024 * 1024
@@ -99,7 +100,7 @@ def _take_over(
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
-    path = f"{connection.schema_name}/bills/{at:%Y-%m}/{digest}.csv"
+    path = f"{current_schema()}/bills/{at:%Y-%m}/{digest}.csv"
     bill = BillFile.objects.create(
         sha256=digest, name=name[:200] or "bill.csv", size_bytes=size, path=path, provider=provider, focus_version=reader.version, uploaded_by=actor, uploaded_at=at,
         rows_in=0, rows_accepted=0, rows_duplicate=0, rows_rejected=0, billed_in=0, billed_accepted=0, billed_duplicate=0, billed_rejected=0,
@@ -110,7 +111,7 @@ def _take_over(
         cursor.execute(f"""
             CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
             SELECT {", ".join(_ROW_COLUMNS)}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text FROM bill_row WITH NO DATA
-        """)
+        """)  # noqa: S608  # names and expressions of this module only
         with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
             for values in _staged(reader, names, seen):
                 copy.write_row(values)
@@ -119,7 +120,7 @@ def _take_over(
             INSERT INTO bill_row (file_id, occurrence, {", ".join(_ROW_COLUMNS)})
             SELECT %s, row_number() OVER (PARTITION BY fingerprint ORDER BY line), {", ".join(_ROW_COLUMNS)} FROM bill_staging WHERE error_message IS NULL
             ON CONFLICT (fingerprint, occurrence) DO NOTHING
-            """,
+            """,  # noqa: S608  # names and expressions of this module only
             [bill.pk],
         )
         cursor.execute(
@@ -147,7 +148,7 @@ def _take_over(
     )
     _keep(file, path)
     for slug, month in touched(bill):
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=connection.schema_name))
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()))
     return Imported(bill, True)
 
 
@@ -196,7 +197,7 @@ class _Raw(io.RawIOBase):
 
 
 def _detachable(file: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(_Raw(file), CHUNK)  # type: ignore[return-value]  # a BufferedReader is what BinaryIO describes
+    return io.BufferedReader(_Raw(file), CHUNK)
 
 
 def _keep(file: BinaryIO, path: str) -> None:
@@ -261,6 +262,6 @@ def assign_model(*, provider: str, theirs: str, ours: str, actor: User) -> int:
     changed = rows.update(model=ours)
     audit.record("bill_alias.set", actor=actor, target_name=f"{provider}: {theirs}", ours=ours, rows=changed)
     for month in months:
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=connection.schema_name))
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema()))
     return changed
 

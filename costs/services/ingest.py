@@ -175,7 +175,7 @@ WITH batch AS (
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
 )
 SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM inserted), (SELECT count(*) FROM refused)
-"""
+"""  # noqa: S608  # names and expressions of this module only
 
 
 def ingest(*, tenant: Tenant, batch_size: int = BATCH_SIZE, most_batches: int = 200) -> Ingested:
@@ -202,7 +202,7 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
             f"""
             SELECT array_agg(id), array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME})
             FROM (SELECT id, started_at FROM public.inbox WHERE tenant = %(tenant)s ORDER BY id LIMIT %(size)s) waiting
-            """,
+            """,  # noqa: S608  # names and expressions of this module only
             {"tenant": tenant.public_id, "size": size, "earliest": EARLIEST},
         )
         ids, months = cursor.fetchone()
@@ -282,7 +282,8 @@ def quarantine(*, unknown: list[str], at: datetime) -> int:
                 ) RETURNING *
             )
             INSERT INTO public.inbox_rejected ({_INBOX}, received_at, reason) SELECT {_INBOX}, received_at, 'unknown_tenant' FROM gone
-            """,
+            """,  # noqa: S608  # names and expressions of this module only
             parameters,
         )
-        return cursor.rowcount
+        rows: int = cursor.rowcount
+        return rows

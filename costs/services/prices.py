@@ -16,6 +16,7 @@ from costs.models import PriceEntry, TokenClass
 from costs.services import ingest
 from governance import config
 from governance.models import User
+from governance.schema import current_schema
 from governance.services import audit
 
 PRICING_BATCH = 20_000
@@ -56,7 +57,7 @@ def set_price(
         before=str(current.price) if current else None, valid_from=valid_from.isoformat(), source=source,
     )
     config.changed()
-    transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=connection.schema_name))
+    transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=current_schema()))
     return entry
 
 
@@ -101,7 +102,7 @@ WITH waiting AS (
     WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
 )
 SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM changed), (SELECT max(started_at) FROM waiting)
-"""
+"""  # noqa: S608  # names and expressions of this module only
 
 
 def price_unpriced(*, provider: str, model: str) -> int:
@@ -115,7 +116,7 @@ def price_unpriced(*, provider: str, model: str) -> int:
             ingest.lock_events()
             cursor.execute(_PRICE, {"provider": provider, "model": model, "size": PRICING_BATCH, "after": after})
             waiting, changed, last = cursor.fetchone()
-        priced += changed
+        priced += int(changed)
         # Calls before their model's first price stay where they are: the next batch begins behind them.
         if waiting < PRICING_BATCH or (changed == 0 and last == after):
             return priced

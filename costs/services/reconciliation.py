@@ -136,9 +136,9 @@ def _prices(provider: str, month: date, keys: set[Key]) -> dict[Key, Decimal]:
     for model, token_class, day in keys:
         at = _midnight((day or end_of(month)) + timedelta(days=1)) - timedelta(microseconds=1)
         for name in (token_class, TokenClass.INPUT) if token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE) else (token_class,):
-            entry = next((entry for entry in series[model, name] if entry.covers(at)), None)
-            if entry is not None:
-                prices[model, token_class, day] = entry.price.scaleb(-6, focus.EXACT)
+            found = next((entry for entry in series[model, name] if entry.covers(at)), None)
+            if found is not None:
+                prices[model, token_class, day] = found.price.scaleb(-6, focus.EXACT)
                 break
     return prices
 

@@ -13,14 +13,13 @@ from costs import selectors
 from costs.forms import PriceForm
 from costs.services import prices
 from governance.access import Permission, permissions_of, requires
-from governance.middleware import AppRequest
 from governance.pages import render_page, try_service
+from governance.requests import MemberRequest
 
 
 @requires(Permission.VIEW_COSTS, "GET", "POST")
-def price_book(request: AppRequest) -> HttpResponse:
+def price_book(request: MemberRequest) -> HttpResponse:
     """What a token cost on which day; a POST adds a price."""
-    assert request.membership is not None
     may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
     query, status = request.GET.get("q", "").strip(), 200
     if request.method == "POST":

@@ -10,28 +10,27 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from costs import csvs, selectors
+from costs import bridge, csvs, selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, reconciliation
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
 
 
-def _may_manage(request: AppRequest) -> bool:
-    assert request.membership is not None
+def _may_manage(request: MemberRequest) -> bool:
     return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
 
 
 @requires(Permission.VIEW_COSTS)
-def reconciliation_list(request: AppRequest) -> HttpResponse:
+def reconciliation_list(request: MemberRequest) -> HttpResponse:
     return _overview(request, BillForm())
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
-def upload(request: AppRequest) -> HttpResponse:
+def upload(request: MemberRequest) -> HttpResponse:
     """Take over a bill."""
     form = BillForm(request.POST, request.FILES)
     if form.is_valid():
@@ -46,7 +45,7 @@ def upload(request: AppRequest) -> HttpResponse:
     return _overview(request, form, status=422)
 
 
-def _overview(request: AppRequest, form: BillForm, status: int = 200) -> HttpResponse:
+def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
     return render_page(request, "costs/reconciliation_list.html", partial="reconciliations", status=status, context={
         "page": keyset_page(selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")),
         "files": selectors.bills()[:20], "form": form, "may_manage": _may_manage(request),
@@ -54,7 +53,7 @@ def _overview(request: AppRequest, form: BillForm, status: int = 200) -> HttpRes
 
 
 @requires(Permission.VIEW_COSTS)
-def bill_detail(request: AppRequest, pk: int) -> HttpResponse:
+def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
     bill = _bill(pk)
     return render_page(request, "costs/bill_detail.html", context={
         "bill": bill, "errors": bill.errors.all()[:50], "kinds": selectors.kinds_of(bill), "compared": selectors.compared_months(bill),
@@ -62,7 +61,7 @@ def bill_detail(request: AppRequest, pk: int) -> HttpResponse:
 
 
 @requires(Permission.VIEW_COSTS)
-def bill_errors(request: AppRequest, pk: int) -> HttpResponseBase:
+def bill_errors(request: MemberRequest, pk: int) -> HttpResponseBase:
     """The rejected rows with their reasons, as CSV."""
     bill = _bill(pk)
     rows = bill.errors.values_list("line", "column", "message", "text").iterator(chunk_size=2000)
@@ -77,10 +76,10 @@ def _bill(pk: int) -> BillFile:
 
 
 @requires(Permission.VIEW_COSTS)
-def reconciliation_detail(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+def reconciliation_detail(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     series, revision = _asked(request, provider, account, month)
     rows, ticks = selectors.bridge_rows(revision)
-    by = request.GET.get("by") if request.GET.get("by") == "day" else "model"
+    by = "day" if request.GET.get("by") == "day" else "model"
     context: dict[str, Any] = {
         "series": series, "revision": revision, "rows": rows, "ticks": ticks, "by": by, "compared": selectors.compared_by(revision, by), "files": selectors.files_of(provider, month),
         "revisions": series.revisions.order_by("-number")[:20], "is_latest": revision.pk == series.latest_id, "unknown_models": selectors.unknown_models(provider, month),
@@ -92,10 +91,10 @@ def reconciliation_detail(request: AppRequest, provider: str, account: str, mont
 
 
 @requires(Permission.VIEW_COSTS)
-def reconciliation_csv(request: AppRequest, provider: str, account: str, month: date) -> HttpResponseBase:
+def reconciliation_csv(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponseBase:
     """Every compared line with its causes, exact."""
     _, revision = _asked(request, provider, account, month)
-    names = list(selectors.bridge.CAUSES)
+    names = list(bridge.CAUSES)
     header = ("model", "token_class", "day_utc", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", *[f"{name}_usd" for name in names])
     rows = (
         (line.model, line.token_class, line.day, line.bill, line.telemetry, line.bill_tokens, line.telemetry_tokens, line.bill_rows, *[line.causes.get(name) for name in names])
@@ -105,7 +104,7 @@ def reconciliation_csv(request: AppRequest, provider: str, account: str, month: 
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
-def run(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+def run(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Compare again, now."""
     if selectors.reconciliation(provider, account, month) is None:
         raise Http404
@@ -119,7 +118,7 @@ def run(request: AppRequest, provider: str, account: str, month: date) -> HttpRe
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
-def assign_model(request: AppRequest, provider: str, account: str, month: date) -> HttpResponse:
+def assign_model(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Say which of our models the bill means."""
     form = AliasForm({**request.POST.dict(), "provider": provider})
     if form.is_valid():
@@ -130,7 +129,7 @@ def assign_model(request: AppRequest, provider: str, account: str, month: date) 
     return redirect(reverse("reconciliation-detail", args=[provider, account, month]))
 
 
-def _asked(request: AppRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
+def _asked(request: MemberRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
     series = selectors.reconciliation(provider, account, month)
     if series is None or series.latest is None:
         raise Http404

@@ -11,25 +11,24 @@ from django.utils import timezone
 
 from costs import periods, selectors
 from governance.access import Permission, requires
-from governance.middleware import AppRequest
 from governance.pages import keyset_page, render_page
+from governance.requests import MemberRequest
 
 
 @requires(Permission.VIEW_COSTS)
-def all_requests(request: AppRequest) -> HttpResponse:
+def all_requests(request: MemberRequest) -> HttpResponse:
     """Every call of the organisation, newest first."""
     return _list(request, own=False)
 
 
 @requires(Permission.USE_GATEWAY)
-def own_requests(request: AppRequest) -> HttpResponse:
+def own_requests(request: MemberRequest) -> HttpResponse:
     """Calls with the person's own keys, newest first."""
     return _list(request, own=True)
 
 
-def _list(request: AppRequest, *, own: bool) -> HttpResponse:
-    assert request.membership is not None
-    chosen = {name: value.strip() for name, value in request.GET.items() if name in (*selectors.FILTERS, "status", "pricing", "q") and value.strip()}
+def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
+    chosen = {name: value for name in (*selectors.FILTERS, "status", "pricing", "q") if (value := request.GET.get(name, "").strip())}
     has_period = bool(request.GET.get("from") or request.GET.get("to"))
     period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
     events = selectors.filter_events(selectors.events_visible_to(request.membership, own=own), chosen, period)
@@ -47,9 +46,8 @@ def _list(request: AppRequest, *, own: bool) -> HttpResponse:
 
 
 @requires(Permission.VIEW)
-def request_detail(request: AppRequest, event_id: UUID) -> HttpResponse:
+def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
     """The road of one call. Who may see neither all costs nor the key gets 404."""
-    assert request.membership is not None
     event = selectors.event_visible_to(request.membership, event_id)
     if event is None:
         raise Http404

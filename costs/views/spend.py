@@ -11,16 +11,15 @@ from django.utils import timezone
 
 from costs import charts, csvs, periods, selectors
 from governance.access import Permission, permissions_of, requires
-from governance.middleware import AppRequest
 from governance.pages import render_page
+from governance.requests import MemberRequest
 
 CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_calls", "tokens", "cost_usd")
 
 
 @requires(Permission.VIEW_COSTS)
-def spend(request: AppRequest) -> HttpResponse:
+def spend(request: MemberRequest) -> HttpResponse:
     """The organisation's spend."""
-    assert request.membership is not None
     group, period, chosen = _asked(request, "model")
     may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
     found = selectors.spend(period, group, chosen)
@@ -33,7 +32,7 @@ def spend(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.USE_GATEWAY)
-def usage(request: AppRequest) -> HttpResponse:
+def usage(request: MemberRequest) -> HttpResponse:
     """What went through the person's own keys."""
     keys = selectors.own_keys(request.user)
     group, period, chosen = _asked(request, "model")
@@ -45,13 +44,13 @@ def usage(request: AppRequest) -> HttpResponse:
 
 
 @requires(Permission.VIEW_COSTS)
-def spend_csv(request: AppRequest) -> HttpResponseBase:
+def spend_csv(request: MemberRequest) -> HttpResponseBase:
     group, period, chosen = _asked(request, "model")
     return _csv(period, group, selectors.spend_by_day(period, group, chosen))
 
 
 @requires(Permission.USE_GATEWAY)
-def usage_csv(request: AppRequest) -> HttpResponseBase:
+def usage_csv(request: MemberRequest) -> HttpResponseBase:
     group, period, chosen = _asked(request, "model")
     return _csv(period, group, selectors.spend_by_day(period, group, chosen, keys=selectors.own_keys(request.user)))
 
@@ -61,13 +60,13 @@ def _csv(period: periods.Period, group: str, rows: list[tuple[Any, ...]]) -> Htt
     return csvs.response(name, [title.format(group=group) for title in CSV_HEADER], rows)
 
 
-def _asked(request: AppRequest, default_group: str) -> tuple[str, periods.Period, dict[str, str]]:
+def _asked(request: MemberRequest, default_group: str) -> tuple[str, periods.Period, dict[str, str]]:
     group = request.GET.get("group", default_group)
     chosen = {name: request.GET[name] for name in selectors.FILTERS if request.GET.get(name)}
     return group if group in selectors.GROUPS else default_group, periods.from_query(request.GET, timezone.now().astimezone(UTC).date()), chosen
 
 
-def _page(request: AppRequest, found: selectors.Spend, chosen: dict[str, str]) -> dict[str, Any]:
+def _page(request: MemberRequest, found: selectors.Spend, chosen: dict[str, str]) -> dict[str, Any]:
     days = found.period.days
     series = charts.top_series(days, [(line.value, line.label) for line in found.lines if line.cost or len(found.lines) == 1], found.by_day)
     today = timezone.now().astimezone(UTC).date()
@@ -80,7 +79,7 @@ def _page(request: AppRequest, found: selectors.Spend, chosen: dict[str, str]) -
     }
     if as_table:
         context["day_rows"] = [
-            (day, [one.values[index] for one in series], sum((value for one in series if (value := one.values[index]) is not None)))
+            (day, [one.values[index] for one in series], sum(value for one in series if (value := one.values[index]) is not None))
             for index, day in reversed(list(enumerate(days))) if day in found.by_day
         ]
     else:

@@ -20,7 +20,7 @@ from governance.models import Tenant, User
 from tests.cast import MEMBERS, email
 from tests.conftest import ClientFor, TenantClient
 
-DUMMIES: dict[str, Any] = {"int": 999_999, "slug": "nothing-here", "str": "nothing-here", "uuid": uuid.UUID(int=7), "path": "nothing/here"}
+DUMMIES: dict[str, Any] = {"int": 999_999, "slug": "nothing-here", "str": "nothing-here", "uuid": uuid.UUID(int=7), "path": "nothing/here", "month": "2026-10"}
 PUBLIC_API = (SpectacularAPIView, SpectacularSwaggerView)
 PERMISSION_HOLDERS = {
     Permission.VIEW: {"alice", "adam", "bob", "rita", "fay", "sam", "audra"},
