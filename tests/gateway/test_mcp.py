@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -174,34 +174,49 @@ async def test_server_that_is_away_or_private(plane: Plane, sandbox_upstream: Sa
 EVERYTHING = bootstrap.ROOT / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
 
 
-@pytest.fixture(scope="module")
-def everything() -> Iterator[str]:
-    """The reference server of the protocol's makers, in the older era; made by nobody here."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("there is no node on this machine")
-    port = free_port()
-    process = subprocess.Popen(
-        [node, str(EVERYTHING), "streamableHttp"], env={**os.environ, "PORT": str(port)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}/mcp"
+@dataclass
+class Everything:
+    """The reference server of the protocol's makers, in the older era; written by nobody here."""
 
-    def answers() -> bool:
+    port: int
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/mcp"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            ["node", str(EVERYTHING), "streamableHttp"], env={**os.environ, "PORT": str(self.port)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._answers, 15, "server-everything")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
         try:
-            return httpx2.get(url, timeout=1, trust_env=False).status_code > 0
+            return httpx2.get(self.url, timeout=1, trust_env=False).status_code > 0
         except httpx2.HTTPError:
             return False
 
-    wait_until(answers, 15, "server-everything")
-    yield url
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Everything]:
+    if shutil.which("node") is None:
+        pytest.skip("there is no node on this machine")
+    server = Everything(free_port())
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_server_that_nobody_here_wrote(plane: Plane, sandbox_upstream: SandboxUpstream, everything: str, mode: str) -> None:
-    async with Client(everything) as direct:
+async def test_server_that_nobody_here_wrote(plane: Plane, sandbox_upstream: SandboxUpstream, everything: Everything, mode: str) -> None:
+    async with Client(everything.url) as direct:
         discovered = [
             contract.Tool(
                 name=tool.name, title=tool.title or "", description=tool.description or "", input_schema=msgspec.json.encode(tool.input_schema).decode(),
@@ -209,7 +224,7 @@ async def test_server_that_nobody_here_wrote(plane: Plane, sandbox_upstream: San
             )
             for tool in (await direct.list_tools()).tools
         ]  # fmt: skip
-    org = make_org(plane, sandbox_upstream, tool_servers={"every": tool_server(everything, *discovered, namespace="every")})
+    org = make_org(plane, sandbox_upstream, tool_servers={"every": tool_server(everything.url, *discovered, namespace="every")})
 
     async with mcp_client(org, mode=mode) as client:
         listed = (await client.list_tools()).tools
@@ -224,11 +239,22 @@ async def test_server_that_nobody_here_wrote(plane: Plane, sandbox_upstream: San
     assert [event["status"] for event in plane.wait_for_events(org.id, 3)] == ["ok"] * 3
 
 
-async def test_session_is_opened_again_when_the_server_forgot_it(plane: Plane, tooled: Org, sandbox_upstream: SandboxUpstream, everything: str) -> None:
+async def test_restarted_server_is_called_again(plane: Plane, sandbox_upstream: SandboxUpstream, everything: Everything) -> None:
     echo = contract.Tool(name="echo", title="", description="", input_schema='{"type":"object"}')
-    org = make_org(plane, sandbox_upstream, tool_servers={"every": tool_server(everything, echo, namespace="every")})
+    org = make_org(plane, sandbox_upstream, tool_servers={"every": tool_server(everything.url, echo, namespace="every")})
+
     async with mcp_client(org) as client:
         await client.call_tool("every__echo", {"message": "one"})
-        second = await client.call_tool("every__echo", {"message": "two"})
+        everything.stop()
+        everything.start()  # it knows no sessions now
+        forgotten = await client.call_tool("every__echo", {"message": "two"})
+        everything.stop()
+        with pytest.raises(MCPError) as away:
+            await client.call_tool("every__echo", {"message": "three"})
+        everything.start()
+        back = await client.call_tool("every__echo", {"message": "four"})
 
-    assert "two" in str(second.content)
+    assert "two" in str(forgotten.content)
+    assert isinstance(away.value.error.data, dict)
+    assert away.value.error.data["code"] == "upstream_error"
+    assert "four" in str(back.content)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import REQUEST_TIMEOUT, CallToolResult, Implementation
+from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
 from pydantic import ValidationError
 
 from gateway.contract.outbound import AllowList, OutboundError
@@ -23,8 +23,10 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 IDLE_S = 300.0
-_SESSION_ENDED = "Session terminated"
-"""What the SDK says when the server no longer knows the session (HTTP 404): the call was not run."""
+_UNKNOWN_SESSION = frozenset((400, 404))
+"""How servers say that they do not know a session, for example after a restart. The call was then not run."""
+_CLOSED = "Connection closed"
+"""The SDK's own message; servers use its code for other things too."""
 
 
 class ToolServerError(PlaneError):
@@ -49,6 +51,8 @@ class _Session:
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self.last_used = time.monotonic()
+        self.is_forgotten = False
+        """The server rejected a request of this session before running it."""
         self.task = asyncio.create_task(self._run())
 
     async def client(self) -> Client:
@@ -80,6 +84,7 @@ class _Session:
                     headers=headers,
                     timeout=httpx2.Timeout(10.0, read=None),  # the call's own timeout limits the reading
                     trust_env=False,
+                    event_hooks={"response": [self._note_rejection]},
                 ) as http,
                 Client(
                     streamable_http_client(self._url, http_client=http),
@@ -96,6 +101,11 @@ class _Session:
             else:
                 self._ready.set_exception(ToolServerError(_reason(cause)))
                 self._ready.exception()  # nobody may be waiting any more; that is no error
+
+
+    async def _note_rejection(self, response: httpx2.Response) -> None:
+        if response.status_code in _UNKNOWN_SESSION and "mcp-session-id" in response.request.headers:
+            self.is_forgotten = True
 
 
 class ToolSessions:
@@ -123,9 +133,14 @@ class ToolSessions:
                 await self._drop(address, session)
                 raise
             except MCPError as error:
-                if error.message != _SESSION_ENDED or is_last:
-                    raise
-                await self._drop(address, session)
+                if session.is_forgotten:
+                    await self._drop(address, session)
+                    if not is_last:
+                        continue
+                if error.code == CONNECTION_CLOSED and error.message == _CLOSED:
+                    await self._drop(address, session)
+                    raise ToolServerError("the connection broke") from error
+                raise
         raise AssertionError("unreachable")
 
     async def _drop(self, address: _Address, session: _Session) -> None:
