@@ -20,7 +20,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m governance.launcher
 
 test: install ## Run the whole suite on a throw-away database
-	@bash deploy/browser.sh
+	@bash deploy/test-tools.sh
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 check: lint types migrations test ## What CI runs

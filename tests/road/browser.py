@@ -1,0 +1,45 @@
+"""A real Chromium, signed in as one of the demo's people."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+def chromium() -> str:
+    """Path of the system's Chromium; the test is skipped where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path:
+            return path
+    pytest.skip("no Chromium is installed")
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def sign_in(browser: Browser, demo: dict[str, Any], name: str, **context: Any) -> Page:
+    """A page of its own context, signed in; it fails the test on a script error or a request to another host."""
+    page = browser.new_context(base_url=demo["base_url"], **context).new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on("request", lambda request: None if request.url.startswith((demo["base_url"], "data:", "blob:")) else problems.append(f"{page.url} asks {request.url}"))
+    page.problems = problems  # type: ignore[attr-defined]
+    page.goto("/login/")
+    page.get_by_label("Email").fill(f"{name}@acme.example")
+    page.get_by_label("Password").fill(demo["users"][0]["password"])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/o/acme/**" if name != "olga" else "**/platform/**")
+    return page

@@ -1,0 +1,89 @@
+"""Every kind of page in a real browser: found by walking the links from the home pages, one page for each route.
+
+Zero axe violations in light and dark, no script error, no request to another host, nothing wider than a phone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx2
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import Resolver404, resolve
+from playwright.sync_api import Page
+
+from tests.road.browser import open_browser, sign_in
+from tests.road.product import Product
+
+pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.xdist_group("product")]
+STARTS = ["operate/home/", "build/home/", "release/home/", "me/", "search/?q=sandbox"]
+NOT_PAGES = re.compile(r"\.(csv|md|json|ya?ml)(\?|$)|/(export|download|errors|file|rejected)/")
+
+
+def pages_by_route(demo: dict[str, Any], cookies: dict[str, str]) -> dict[str, str]:
+    """Route to one URL of it, for all pages that can be reached by links."""
+    found: dict[str, str] = {}
+    waiting = [f"/o/acme/{start}" for start in STARTS]
+    with httpx2.Client(base_url=demo["base_url"], cookies=cookies, timeout=30) as client:
+        while waiting:
+            url = waiting.pop(0)
+            try:
+                route = resolve("/" + url.split("?")[0].removeprefix("/o/acme/"), urlconf="governance.urls").route
+            except Resolver404:
+                pytest.fail(f"a link leads nowhere: {url}")
+            if route in found or NOT_PAGES.search(url):
+                continue
+            answer = client.get(url)
+            if answer.status_code in (301, 302, 405):  # an act, or a page that only leads on
+                continue
+            assert answer.status_code == 200, f"{url}: {answer.status_code}"
+            if not answer.headers["content-type"].startswith("text/html"):
+                continue
+            found[route] = url
+            waiting += [link.replace("&amp;", "&") for link in re.findall(r'href="(/o/acme/[^"#]*)', answer.text)]
+    return found
+
+
+def violations(page: Page, theme: str) -> list[str]:
+    """All rules in light; in dark the one that a theme can break."""
+    page.evaluate("theme => { document.documentElement.dataset.bsTheme = theme; }", theme)
+    result = Axe().run(page, options={"runOnly": ["color-contrast"]} if theme == "dark" else None)
+    return [
+        f"{page.url} {theme}: {violation['id']} {[node['target'] for node in violation['nodes']][:3]}" for violation in result.response["violations"]
+    ]
+
+
+def test_every_page_is_accessible_quiet_and_fits_a_phone(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "alice", viewport={"width": 1440, "height": 900})
+        cookies = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+        pages = pages_by_route(demo, cookies)
+        assert len(pages) > 25, sorted(pages)
+
+        found: list[str] = []
+        for url in pages.values():
+            page.goto(url)
+            found += violations(page, "light") + violations(page, "dark")
+            page.set_viewport_size({"width": 390, "height": 844})
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > 390:
+                found.append(f"{url}: {width} px wide on a phone")
+            page.set_viewport_size({"width": 1440, "height": 900})
+        for url in ("/", "/login/", "/o/acme/nothing/here/"):
+            page.goto(url)
+            found += violations(page, "light") + violations(page, "dark")
+
+        assert found + page.problems == []  # type: ignore[attr-defined]
+
+
+def test_operators_pages_are_accessible(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "olga")
+        found: list[str] = []
+        for url in ("/platform/tenants/", "/platform/tenants/new/", "/platform/audit/"):
+            page.goto(url)
+            found += violations(page, "light") + violations(page, "dark")
+
+        assert found + page.problems == []  # type: ignore[attr-defined]
