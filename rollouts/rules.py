@@ -115,6 +115,8 @@ def judge_metric(criterion: MetricCriterion, measured: Measured, *, at: datetime
         return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, "the threshold is inside the interval")
     if not side:
         return Judgement(Verdict.FAIL, Verdict.FAIL, "the whole interval is on the wrong side of the threshold" if high > low else "the value is on the wrong side of the threshold")
+    if measured.sample == 0:
+        return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, "nothing was observed, and nothing never passes")
     since = measured.held_since or at
     if at - since < timedelta(hours=criterion.sustain_hours):
         hours = int((at - since).total_seconds() // 3600)

@@ -177,7 +177,8 @@ def _measured(criterion: Criterion, readings: dict[tuple[str, int], dict[str, An
     metric = registered(criterion.metric)
     if metric is not None and metric.unit != criterion.unit and not reading["error"]:
         reading = {**_EMPTY, "error": f"{criterion.metric} is in {metric.unit}, the rule is in {criterion.unit}"}
-    minimum = max(criterion.minimum_sample or 1, metric.minimum_sample if metric else 1)
+    # A census (models served, now) has a minimum of 0: none of them is a figure that can fail, though never pass.
+    minimum = max(criterion.minimum_sample or 0, metric.minimum_sample if metric else 1)
     return {
         "rule": {
             "metric": criterion.metric, "operator": criterion.operator, "threshold": criterion.threshold, "unit": criterion.unit,

@@ -52,6 +52,14 @@ def test_reading_that_contradicts_itself_is_an_error(value: float, low: float | 
     assert judge(value, low, high).verdict == Verdict.ERROR
 
 
+def test_census_of_nothing_can_fail_and_never_pass() -> None:
+    some = MetricCriterion("tools.registered", ">", 50, "count", minimum_sample=0)
+    few = MetricCriterion("tools.suspended", "<", 5, "count", minimum_sample=0)
+
+    assert judge(0.0, sample=0, criterion=some).verdict == Verdict.FAIL
+    assert judge(0.0, sample=0, criterion=few).verdict == Verdict.NO_DATA
+
+
 def test_metric_that_raised_is_an_error() -> None:
     assert judge(1.0, error="broke").verdict == Verdict.ERROR
 
@@ -82,11 +90,11 @@ def test_attestation_decides_only_once_it_is_there() -> None:
     assert rules.judge_attestation(Attested(False, "", "Rita", AT)).verdict == Verdict.FAIL
 
 
-@given(value=st.none() | st.floats(), sample=st.integers(-5, 500), low=st.none() | st.floats(), high=st.none() | st.floats(), threshold=numbers, operator=st.sampled_from(["<", "<=", ">", ">=", "="]))
-def test_only_a_measured_value_with_its_sample_passes(value: float | None, sample: int, low: float | None, high: float | None, threshold: float, operator: str) -> None:
-    judgement = rules.judge_metric(MetricCriterion("m", operator, threshold, "ms", minimum_sample=100), Measured(value, sample, low, high), at=AT)
+@given(minimum=st.integers(0, 200), value=st.none() | st.floats(), sample=st.integers(-5, 500), low=st.none() | st.floats(), high=st.none() | st.floats(), threshold=numbers, operator=st.sampled_from(["<", "<=", ">", ">=", "="]))
+def test_only_a_measured_value_with_its_sample_passes(minimum: int, value: float | None, sample: int, low: float | None, high: float | None, threshold: float, operator: str) -> None:
+    judgement = rules.judge_metric(MetricCriterion("m", operator, threshold, "ms", minimum), Measured(value, sample, low, high), at=AT)
 
-    assert judgement.verdict != Verdict.PASS or (value is not None and sample >= 100)
+    assert judgement.verdict != Verdict.PASS or (value is not None and sample >= max(minimum, 1))
 
 
 @given(value=numbers, spread=st.floats(0, 1e3), threshold=numbers)
