@@ -16,7 +16,7 @@ Status = Literal["ok", "refused", "upstream_error", "client_gone", "error"]
 UsageSource = Literal["provider", "estimated", "none"]
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True):
+class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):  # holds no containers, so no cycles
     """What one step of the pipeline decided."""
 
     name: str
@@ -26,7 +26,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
     detail: str = ""
 
 
-class CallEvent(msgspec.Struct, kw_only=True):
+class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycle
     """Times are seconds since the epoch, UTC; durations are microseconds; unknown is None, never zero."""
 
     event_id: str
