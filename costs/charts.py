@@ -56,9 +56,10 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
     annotations = []
     if today in days:
         height = float(sum((one.values[days.index(today)] or Decimal() for one in series), Decimal()))
-        annotations.append({
-            "x": today.isoformat(), "y": height, "text": "so far", "showarrow": False, "yanchor": "bottom", "yshift": 1, "font": {"size": 11, "color": "$text-3"},
-        })
+        if height:
+            annotations.append({
+                "x": today.isoformat(), "y": height, "text": "so far", "showarrow": False, "yanchor": "bottom", "yshift": 1, "font": {"size": 11, "color": "$text-3"},
+            })
     step = max(1, len(days) // 7)
     return {
         "data": traces,

@@ -52,5 +52,11 @@ class PriceEntry(models.Model):
     def __str__(self) -> str:
         return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
 
+    @property
+    def price_text(self) -> str:
+        """Exact, with two decimals at least: a rounded price would not multiply to the cost."""
+        whole, _, decimals = f"{self.price.normalize():f}".partition(".")
+        return f"${int(whole):,}.{decimals.ljust(2, '0')}"
+
     def covers(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)

@@ -97,7 +97,8 @@ WITH batch AS (
         coalesce(b.deployment, '') AS deployment, coalesce(b.upstream_model, '') AS upstream_model, coalesce(b.region, '') AS region,
         b.status, b.http_status, coalesce(b.error_code, '') AS error_code, b.stream,
         -- The provider counts cached tokens inside its input; the classes here are disjoint.
-        greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) AS uncached_input_tokens,
+        CASE WHEN b.input_tokens IS NOT NULL  -- greatest() would turn unknown into zero
+            THEN greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) END AS uncached_input_tokens,
         b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.usage_source, b.snapshot_version, b.tags, b.steps,
         (b.input_tokens IS NULL AND b.output_tokens IS NULL) AS usage_unknown
     FROM batch b LEFT JOIN {Project._meta.db_table} p ON p.slug = b.project

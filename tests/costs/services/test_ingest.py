@@ -102,6 +102,7 @@ def test_refused_call_costs_nothing_and_a_tool_call_has_no_price(acme: Tenant) -
         ("chat", "ok"): ("unpriced", None),
     }
     assert {hour.outcome for hour in UsageHour.objects.all()} == {"ok", "refused", "error"}
+    assert {event.input_tokens for event in Event.objects.all()} == {None}
 
 
 def test_call_without_agent_project_or_key_is_untagged(acme: Tenant) -> None:

@@ -1,0 +1,102 @@
+"""What this floor offers to gates."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from costs import sketch
+from costs.models import Reconciliation, Revision
+from governance import metrics
+from governance.metrics import NO_DATA, Window
+from governance.models import Tenant
+from tests.factories import costs as make
+
+START = datetime(2026, 5, 4, 10, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(hours=2))
+KEYS = [
+    "attribution.coverage", "attribution.latency_p95", "gateway.error_rate", "gateway.overhead_p99", "reconciliation.variance", "usage.active_projects", "usage.calls",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_data_is_no_value(key: str, acme: Tenant) -> None:
+    assert metrics.get(key).read(WINDOW) == NO_DATA
+
+
+def test_coverage_counts_served_calls_of_the_window(acme: Tenant) -> None:
+    make.record(
+        acme, *[make.call(acme, started_at=START + timedelta(minutes=n)) for n in range(9)], make.call(acme, started_at=START, agent=None),
+        make.call(acme, started_at=START, **make.REFUSED), make.call(acme, started_at=START + timedelta(hours=2), agent=None), make.call(acme, started_at=START - timedelta(seconds=1), agent=None),
+    )
+
+    reading = metrics.get("attribution.coverage").read(WINDOW)
+
+    assert (reading.value, reading.sample, dict(reading.statistics)) == (90.0, 10, {"attributed": 9, "all": 10})
+    assert (reading.low, reading.high) == metrics.wilson(9, 10)
+
+
+def test_error_rate_projects_and_calls(acme: Tenant) -> None:
+    make.record(
+        acme, make.call(acme, started_at=START), make.call(acme, started_at=START, project="b"), make.call(acme, started_at=START, project=None),
+        make.call(acme, started_at=START, status="upstream_error", http_status=502), make.call(acme, started_at=START, project="c", **make.REFUSED),
+    )
+
+    assert metrics.get("gateway.error_rate").read(WINDOW).value == 25.0
+    assert metrics.get("usage.active_projects").read(WINDOW).value == 2.0
+    assert (metrics.get("usage.calls").read(WINDOW).value, metrics.get("usage.calls").read(WINDOW).sample) == (4.0, 5)
+
+
+def test_overhead_is_the_percentile_within_the_sketch_error(acme: Tenant) -> None:
+    make.record(acme, *[make.call(acme, started_at=START, overhead_us=1000 + 10 * n) for n in range(200)])
+
+    reading = metrics.get("gateway.overhead_p99").read(WINDOW)
+
+    assert reading.value == pytest.approx(2.97, rel=0.02)
+    assert reading.low is not None
+    assert reading.high is not None
+    assert reading.low <= reading.value <= reading.high  # type: ignore[operator]  # it has a value
+    assert reading.sample == 200
+
+
+def test_attribution_latency_is_kept_in_seconds(acme: Tenant) -> None:
+    now = datetime.now(UTC)
+    make.record(acme, make.call(acme, started_at=now - timedelta(seconds=31), duration_us=1_000_000))
+
+    reading = metrics.get("attribution.latency_p95").read(Window(now - timedelta(hours=1), now))
+
+    assert reading.value == pytest.approx(30, abs=5)
+
+
+def test_variance_is_over_the_latest_revisions(acme: Tenant) -> None:
+    for month, number, bill, telemetry in ((4, 1, "50", "10"), (4, 2, "100", "98"), (5, 1, "100", "104")):
+        series, _ = Reconciliation.objects.get_or_create(provider="openai", account="a", month=date(2026, month, 1))
+        series.latest = Revision.objects.create(
+            reconciliation=series, number=number, run_key=f"{month}{number}", created_at=START, bill=Decimal(bill), telemetry=Decimal(telemetry), bill_rows=10, calls=1, causes=[], excluded=[],
+        )
+        series.save()
+
+    reading = metrics.get("reconciliation.variance").read(Window(datetime(2026, 4, 15, tzinfo=UTC), datetime(2026, 5, 15, tzinfo=UTC)))
+
+    assert (reading.value, reading.sample) == (3.0, 20)
+
+
+@pytest.mark.parametrize("us", [1, 7, 999, 1_000_000, 3_600_000_000])
+def test_sketch_bucket_stands_for_its_values(us: int) -> None:
+    index = sketch.bucket(us)
+
+    assert abs(sketch.middle(index) - us) / us <= 0.021
+    assert math.ceil(math.log(max(us, 1)) / math.log(sketch.GAMMA)) == index
+
+
+def test_merging_sketches_is_adding_counts() -> None:
+    values = [3 * n + 1 for n in range(1000)]
+    counts: dict[int, int] = {}
+    for value in values:
+        counts[sketch.bucket(value)] = counts.get(sketch.bucket(value), 0) + 1
+
+    assert sketch.quantile(counts, 0.5) == pytest.approx(1500, rel=0.03)
+    assert sketch.quantile({}, 0.5) is None
