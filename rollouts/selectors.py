@@ -366,7 +366,7 @@ def _row(rollout: Rollout, phases: list[Phase], asks: dict[int, Waiting], now: d
     waiting = asks.get(gate.pk) if gate else None
     return BoardRow(
         rollout=rollout, current=current, cells=_cells(phases, now), gate=gate, verdicts=[record["verdict"] for record in records], blocker=blocker, blocker_verdict=tone,
-        asks=waiting.asks if waiting else "", is_late=bool(current and current.is_late(now.date())),
+        asks=waiting.asks if waiting else "", is_late=bool(current and current.is_late(now)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 
 from django.core.validators import RegexValidator
@@ -95,8 +95,9 @@ class Phase(models.Model):
     def planned_days(self) -> int:
         return (self.planned_end - self.planned_start).days
 
-    def is_late(self, today: date) -> bool:
-        return self.status == self.Status.CURRENT and today > self.planned_end
+    def is_late(self, now: datetime) -> bool:
+        """Past its planned end, and longer in it than planned: a phase that was entered late, or again, has its own time."""
+        return self.status == self.Status.CURRENT and now.date() > self.planned_end and self.day(now) > self.planned_days
 
 
 class Rollback(models.Model):

@@ -153,7 +153,7 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
     )
     note(
         rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=actor, at=at, glyph="fail",
-        text=f"{current.title} rolled back by {actor}: {rollback.reason}. {f'{earlier.title} is current again' if earlier else 'The rollout is stopped'}",
+        text=f"{current.title} rolled back by {actor}: {rollback.reason.rstrip('.')}. " + (f"{earlier.title} is current again" if earlier else "The rollout is stopped"),
     )
     audit.record("rollout.rolled_back", actor=actor, target=rollout, at=at, phase=current.title, to=earlier.title if earlier else None, reason=rollback.reason)
     if earlier is not None:

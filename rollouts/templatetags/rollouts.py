@@ -29,6 +29,11 @@ def bound_rule(criterion: Criterion) -> str:
 
 
 @register.filter
+def verdict_word(verdict: str) -> str:
+    return wording.WORDS.get(verdict, verdict)
+
+
+@register.filter
 def short(digest: str) -> str:
     return wording.short(digest)
 

@@ -89,7 +89,7 @@ def _detail(request: MemberRequest, rollout: Rollout, **extra: Any) -> dict[str,
     plan = rollout.frozen_plan
     return {
         "rollout": rollout, "plan": plan, "phases": list(zip(phases, plan.phases, strict=True)), "current": current, "gate_view": gate_view,
-        "day": current.day(now) if current else 0, "is_late": bool(current and current.is_late(now.date())), "rollback": rollback,
+        "day": current.day(now) if current else 0, "is_late": bool(current and current.is_late(now)), "rollback": rollback,
         "rollback_minutes": rollback.took_minutes(now) if rollback else None, "rollback_over": bool(rollback and rollback.is_over_rto(now)),
         "log": selectors.log_of(rollout)[:8], "may_manage": may_manage(request), "reason_form": ReasonForm(), "earlier": phases[current.position - 1] if current and current.position else None,
         **extra,
