@@ -141,6 +141,11 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Gatehouse", "VERSION": "1", "OAS_VERSION": "3.1.0", "SERVE_INCLUDE_SCHEMA": False, "SERVE_URLCONF": "governance.urls_api",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"], "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR", "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Fields of one name with different choices: each set of choices gets a name of its own.
+    "ENUM_NAME_OVERRIDES": {
+        "ModelStatus": "catalog.models.Model.Status", "ToolStatus": "catalog.models.Tool.Status", "ProviderKind": "catalog.models.Provider.Kind",
+        "TenantKind": "governance.models.Tenant.Kind", "KeyPurpose": "catalog.models.VirtualKey.Purpose",
+    },
 }
 
 LANGUAGE_CODE = "en"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.types.json import Json, Jsonb
 
 
 class OrderedJSONField(models.JSONField):
@@ -16,6 +17,11 @@ class OrderedJSONField(models.JSONField):
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "json"
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        adapted = super().get_db_prep_value(value, connection, prepared)
+        # On its way through `jsonb`, as which Django would send it, the text would lose its order already.
+        return Json(adapted.obj) if isinstance(adapted, Jsonb) else adapted
 
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
         # psycopg decodes `json` itself; Django's own decoding is only for `jsonb`, which it asks for as text.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from catalog import lifecycle
 from catalog.errors import WrongStatusError
+from tests.bootstrap import ROOT
 
 
 @pytest.mark.parametrize(("status", "acts"), [
@@ -34,3 +37,15 @@ def test_digest_ignores_order_and_unknown_fields() -> None:
 ])
 def test_effect_is_read_from_the_hints(annotations: dict[str, bool] | None, kind: str) -> None:
     assert lifecycle.effect_of(annotations).kind == kind
+
+
+def test_every_error_code_and_event_is_documented() -> None:
+    page = (ROOT / "docs" / "catalog.md").read_text()
+    codes = set(re.findall(r'code = "(\w+)"', (ROOT / "catalog" / "errors.py").read_text()))
+    events = {event for path in (ROOT / "catalog" / "services").glob("*.py") for event in re.findall(r'"((?:provider|model|deployment|project|virtual_key|tool_server|tool)\.[a-z_]+)"', path.read_text())}
+
+    documented = {f"{noun}.{act}" for noun, acts in re.findall(r"`([a-z_]+)\.([a-z_|]+)`", page) for act in acts.split("|")}
+
+    assert codes == set(re.findall(r"^\| `(\w+)` \| \d+ \|", page, re.MULTILINE))
+    assert events
+    assert events <= documented

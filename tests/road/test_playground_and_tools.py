@@ -1,0 +1,101 @@
+"""What only a browser can show: answers that stream in, runs that are stopped, refusals in words, a key that is seen being used."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.road.browser import open_browser, sign_in
+from tests.road.product import Product
+
+pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.xdist_group("product")]
+PLAYGROUND = "/o/acme/build/playground/?model=sandbox-large&model=sandbox-small"
+
+
+def _quiet(page: Page) -> None:
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_playground_streams_two_models_and_tells_what_they_cost(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "bob")
+        page.goto(PLAYGROUND)
+
+        page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
+        page.keyboard.press("Control+Enter")
+
+        expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+        for column in page.locator(".pg-col").all():
+            expect(column.locator("[data-out]")).to_contain_text("parcel 4471")
+            expect(column.locator("[data-ttft]")).to_have_text(re.compile(r"^\d+(\.\d+)? m?s$"))
+            expect(column.locator("[data-tokens]")).to_have_text(re.compile(r"^\d+ / \d+$"))
+            expect(column.locator("[data-cost]")).to_have_text(re.compile(r"^\$0\.0*[1-9]"))
+            expect(column.locator("[data-meta]")).to_contain_text("request ")
+        expect(page.locator(".best")).not_to_have_count(0)
+        page.get_by_role("button", name="curl, Python, JS").click()
+        expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-large"')
+        _quiet(page)
+
+
+def test_playground_says_a_refusal_in_words_and_can_be_stopped(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "bob")
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(
+            status=429, content_type="application/json", headers={"x-request-id": "req-1"},
+            body='{"error": {"message": "The budget of checkout is used up.", "code": "budget_exceeded", "request_id": "req-1"}}',
+        ))
+        page.goto(PLAYGROUND)
+
+        page.get_by_label("Prompt", exact=True).fill("Hello")
+        page.keyboard.press("Control+Enter")
+
+        expect(page.locator("#pg-out-1")).to_contain_text("The budget of checkout is used up. budget_exceeded · request req-1")
+        page.unroute("**/v1/chat/completions")
+        page.route("**/v1/chat/completions", lambda _: None)  # never answered
+        page.keyboard.press("Control+Enter")
+        expect(page.get_by_role("button", name="Stop").first).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#pg-out-1")).to_contain_text("Stopped before the first word.")
+        expect(page.locator("#pg-state")).to_have_text("Done.")
+        _quiet(page)
+
+
+def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "bob")
+        page.goto("/o/acme/tools/handbook/convert_units/")
+
+        page.get_by_label("value").fill("1")
+        page.get_by_label("source").select_option(label="km")
+        page.get_by_label("target").select_option(label="m")
+        page.get_by_role("button", name="Run").click()
+
+        result = page.get_by_role("status", name="Result")
+        expect(result).to_contain_text("Answered in", timeout=20_000)
+        expect(result).to_contain_text("1000")
+        page.get_by_label("target").select_option(label="kg")  # a length is not a mass
+        page.get_by_role("button", name="Run").click()
+        expect(result).to_contain_text("tool_error", timeout=20_000)
+        _quiet(page)
+
+
+def test_first_call_page_sees_the_call_arrive(product: Product, demo: dict[str, Any]) -> None:
+    with open_browser() as browser:
+        page = sign_in(browser, demo, "bob")
+        page.goto("/o/acme/build/first-call/")
+        page.get_by_role("button", name="Get a key and the command").click()
+        key = page.locator("#new-key").inner_text()
+        expect(page.locator("#key-tick")).to_contain_text("Waiting")
+
+        answer = httpx2.post(
+            f"{demo['base_url']}/v1/chat/completions", headers={"Authorization": f"Bearer {key}"}, trust_env=False,
+            json={"model": "sandbox-large", "messages": [{"role": "user", "content": "Hello"}]},
+        )
+
+        assert answer.status_code == 200
+        expect(page.locator("#key-tick")).to_contain_text("The first call has arrived: 1 call", timeout=10_000)
+        _quiet(page)
