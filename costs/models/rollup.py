@@ -92,15 +92,15 @@ class LatencyHour(models.Model):
 
     hour = models.DateTimeField()
     measure = models.CharField(max_length=12, choices=Measure)
-    project = models.TextField()
     model = models.TextField()
+    """Empty for overhead and attribution, which are the gateway's own and not a model's; so is the provider."""
     provider = models.TextField()
     bucket = models.SmallIntegerField()
     count = models.BigIntegerField()
 
     class Meta:
         db_table = "latency_hour"
-        constraints = [models.UniqueConstraint(fields=["measure", "hour", "model", "project", "provider", "bucket"], name="latency_hour_once")]
+        constraints = [models.UniqueConstraint(fields=["measure", "hour", "model", "provider", "bucket"], name="latency_hour_once")]
 
     def __str__(self) -> str:
         return f"{self.measure} {self.hour:%Y-%m-%d %H}:00 bucket {self.bucket}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -97,7 +98,7 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
     names = list(bridge.CAUSES)
     header = ("model", "token_class", "day_utc", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", *[f"{name}_usd" for name in names])
     rows = (
-        (line.model, line.token_class, line.day, line.bill, line.telemetry, line.bill_tokens, line.telemetry_tokens, line.bill_rows, *[line.causes.get(name) for name in names])
+        (line.model, line.token_class, line.day, line.bill, line.telemetry, line.bill_tokens, line.telemetry_tokens, line.bill_rows, *[Decimal(line.causes[name]) if name in line.causes else None for name in names])
         for line in revision.lines.iterator(chunk_size=2000)
     )
     return csvs.response(f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)

@@ -34,7 +34,7 @@ def test_new_price_ends_the_one_in_force(acme: Tenant, fay: User) -> None:
 
     set_price(fay, "2", MARCH)
 
-    assert timeline() == [(1, JANUARY, MARCH), (2, MARCH, None)]
+    assert timeline() == [(Decimal(1), JANUARY, MARCH), (Decimal(2), MARCH, None)]
     assert AuditEntry.objects.filter(event="price.set").first().details["before"] == "1.00000000"  # type: ignore[union-attr]  # it exists
 
 
@@ -44,7 +44,7 @@ def test_price_in_between_holds_until_the_next(acme: Tenant, fay: User) -> None:
 
     set_price(fay, "2", MARCH)
 
-    assert timeline() == [(1, JANUARY, MARCH), (2, MARCH, MAY), (3, MAY, None)]
+    assert timeline() == [(Decimal(1), JANUARY, MARCH), (Decimal(2), MARCH, MAY), (Decimal(3), MAY, None)]
 
 
 def test_price_before_the_first_ends_at_the_first(acme: Tenant, fay: User) -> None:
@@ -52,7 +52,7 @@ def test_price_before_the_first_ends_at_the_first(acme: Tenant, fay: User) -> No
 
     set_price(fay, "1", JANUARY)
 
-    assert timeline() == [(1, JANUARY, MARCH), (2, MARCH, None)]
+    assert timeline() == [(Decimal(1), JANUARY, MARCH), (Decimal(2), MARCH, None)]
 
 
 def test_same_price_again_changes_nothing(acme: Tenant, fay: User) -> None:
@@ -60,7 +60,7 @@ def test_same_price_again_changes_nothing(acme: Tenant, fay: User) -> None:
 
     set_price(fay, "1.0", MARCH)
 
-    assert timeline() == [(1, JANUARY, None)]
+    assert timeline() == [(Decimal(1), JANUARY, None)]
     assert AuditEntry.objects.filter(event="price.set").count() == 1
 
 

@@ -1,0 +1,175 @@
+"""Uploading a bill and reading why it differs."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import CommandError, call_command
+
+from costs import generator, tasks
+from costs.models import BillFile, BillRow, Inbox, Revision
+from costs.services import bills, ingest, reconciliation
+from governance.models import Tenant, User
+from governance.schema import enter_tenant
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+
+LIST = "/o/acme/operate/costs/reconciliation/"
+PAGE = "/o/acme/operate/costs/reconciliation/openai/prod%20eu/2026-10/"
+OFFERS = [generator.Offer("small-chat", "gpt-small", {"input": Decimal("1.00"), "output": Decimal("4.00")})]
+
+
+@pytest.fixture
+def made(acme: Tenant, alice: User) -> generator.Generated:
+    make.deployment(alice)
+    make.prices(alice)
+    return generator.generate(
+        tenant=acme.public_id, provider="openai", provider_name="OpenAI", account="prod eu", month=date(2026, 10, 1), offers=OFFERS, seed=3, calls_per_day=6,
+        faults=generator.Faults(missing_calls=2, duplicate_calls=1, price_drift_percent=Decimal(20), late_days=1),
+    )
+
+
+@pytest.fixture
+def compared(acme: Tenant, made: generator.Generated, fay: User) -> Revision:
+    ingest.deliver(made.calls)
+    ingest.ingest(tenant=acme)
+    bills.import_bill(file=io.BytesIO(generator.to_csv([*made.rows, {**made.rows[0], "ChargeCategory": "Credit", "BilledCost": "-3"}])), name="october.csv", actor=fay, provider="openai")
+    return reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
+
+
+def upload(content: bytes, name: str = "october.csv") -> dict[str, object]:
+    return {"file": SimpleUploadedFile(name, content, content_type="text/csv"), "provider": "openai"}
+
+
+def test_upload_leads_to_what_became_of_the_rows(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
+    client = client_for(fay)
+
+    first = client.post(f"{LIST}upload/", upload(generator.to_csv(made.rows) + b"cut off"), follow=True)
+    again = client.post(f"{LIST}upload/", upload(generator.to_csv(made.rows) + b"cut off", "copy.csv"), follow=True)
+    errors = client.get(f"{LIST}bills/{BillFile.objects.get().pk}/errors/").getvalue().decode().splitlines()
+
+    assert f"{len(made.rows):,} accepted" in first.content.decode()
+    assert "Nothing was changed" in again.content.decode()
+    assert errors[0] == "line,column,message,row"
+    assert errors[1].endswith("cut off")
+
+
+def test_file_that_is_no_bill_comes_back_with_the_reason(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
+    answer = client_for(fay).post(f"{LIST}upload/", upload(b"name;age\n1;2"))
+
+    assert answer.status_code == 422
+    assert "separated by semicolons" in answer.content.decode()
+    assert not BillFile.objects.exists()
+
+
+def test_only_who_manages_costs_uploads(acme: Tenant, client_for: ClientFor, audra: User, bob: User, charlie: User) -> None:
+    assert [client_for(user).post(f"{LIST}upload/", upload(b"x")).status_code for user in (audra, bob, charlie)] == [403, 403, 404]
+
+
+def test_page_explains_the_difference_to_the_cent(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, audra: User) -> None:
+    page = client_for(audra).get(PAGE)
+
+    cells, html = page.context["cells"], page.content.decode()
+    assert cells["bill"] - cells["telemetry"] == cells["variance"] == sum(row.cents for row in page.context["rows"])
+    assert {row.cause: row.exact for row in page.context["rows"]} == made.truth
+    assert cells["unexplained"] == 0
+    assert "To the cent" in html
+    assert "Credits" in html
+    assert "Compare again" not in html
+
+
+@pytest.mark.parametrize("path", ["?by=day", "?revision=1", "csv/"])
+def test_other_views_of_a_revision(path: str, acme: Tenant, client_for: ClientFor, compared: Revision, fay: User) -> None:
+    assert client_for(fay).get(f"{PAGE}{path}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["?revision=9", "?revision=x", "?revision=99999999999999"])
+def test_revision_that_does_not_exist(path: str, acme: Tenant, client_for: ClientFor, compared: Revision, fay: User) -> None:
+    assert client_for(fay).get(f"{PAGE}{path}").status_code == 404
+
+
+def test_csv_has_every_line_and_sums_to_the_difference(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User) -> None:
+    lines = client_for(fay).get(f"{PAGE}csv/").getvalue().decode().splitlines()
+
+    header = lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+    causes = sum(Decimal(row[name] or 0) for row in rows for name in header if name.endswith("_usd") and name not in ("bill_usd", "telemetry_usd"))
+    assert causes == sum(Decimal(row["bill_usd"]) - Decimal(row["telemetry_usd"]) for row in rows) == compared.variance
+
+
+def test_compare_again_says_whether_anything_changed(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User) -> None:
+    client = client_for(fay)
+    same = client.post(f"{PAGE}run/", follow=True).content.decode()
+    bills.import_bill(file=io.BytesIO(generator.to_csv(made.late_rows)), name="late.csv", actor=fay)
+
+    changed = client.post(f"{PAGE}run/", follow=True).content.decode()
+
+    assert "Nothing changed since revision 1" in same
+    assert "Revision 2 is new" in changed
+    assert Revision.objects.count() == 2
+
+
+def test_far_apart_shows_the_banner_on_spend(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
+    today = date.today()  # noqa: DTZ011  # the banner looks at recent months only
+    month = today.replace(day=1)
+    recent = [{name: value.replace("2026-10", f"{month:%Y-%m}") if "Period" in name else value for name, value in row.items()} for row in made.rows[:2]]
+    recent = [{**row, "BillingPeriodEnd": f"{month.year + 1}-01-01", "ChargePeriodStart": f"{month}", "ChargePeriodEnd": f"{month}T12:00:00Z"} for row in recent]
+    bills.import_bill(file=io.BytesIO(generator.to_csv(recent)), name="recent.csv", actor=fay, provider="openai")
+    reconciliation.reconcile(provider="openai", month=month)
+
+    html = client_for(fay).get("/o/acme/operate/costs/").content.decode()
+
+    assert "Estimates may vary" in html
+
+
+def test_model_is_assigned_from_the_page(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User) -> None:
+    rows = [{name: value.replace("gpt-small", "gpt-tiny") for name, value in row.items()} for row in made.late_rows]
+    bills.import_bill(file=io.BytesIO(generator.to_csv(rows)), name="renamed.csv", actor=fay)
+    reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+
+    before = client_for(fay).get(PAGE).context["unknown_models"]
+    client_for(fay).post(f"{PAGE}assign/", {"theirs": "gpt-tiny", "ours": "small-chat"})
+
+    assert before == ["gpt-tiny"]
+    assert not BillRow.objects.filter(model="gpt-tiny").exists()
+
+
+def test_scheduled_task_compares_recent_months_again(acme: Tenant, compared: Revision, made: generator.Generated, fay: User) -> None:
+    bills.import_bill(file=io.BytesIO(generator.to_csv(made.late_rows)), name="late.csv", actor=fay)
+
+    tasks.reconcile_recent(schema_name=acme.schema_name)
+    tasks.reconcile_recent(schema_name=acme.schema_name)
+
+    enter_tenant(acme)
+    assert Revision.objects.count() == 2
+
+
+def test_task_for_a_month_without_a_bill_is_harmless(acme: Tenant) -> None:
+    tasks.reconcile(provider="nobody", month="2026-10-01", schema_name=acme.schema_name)
+
+
+def test_command_writes_a_bill_its_telemetry_and_the_truth(acme: Tenant, alice: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make.deployment(alice)
+    make.prices(alice)
+
+    call_command("generate_bill", "--tenant", "acme", "--provider", "openai", "--month", "2026-09", "--missing", "2", "--late-days", "1", "--out", str(tmp_path), "--deliver")
+
+    enter_tenant(acme)
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    assert set(truth["first"]) == {"missing_calls", "telemetry_only"}
+    assert set(truth["complete"]) == {"missing_calls"}
+    assert Inbox.objects.filter(tenant=acme.public_id).count() == 24 * 30 - 2
+    assert (tmp_path / "bill.csv").read_text().startswith("BilledCost,")
+    assert "718 delivered" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--tenant", "nobody", "--provider", "x"], ["--tenant", "acme", "--provider", "nobody"], ["--tenant", "acme", "--provider", "x", "--month", "October"]])
+def test_command_says_what_is_wrong(arguments: list[str], acme: Tenant, tmp_path: Path) -> None:
+    with pytest.raises(CommandError):
+        call_command("generate_bill", *arguments, "--out", str(tmp_path))
