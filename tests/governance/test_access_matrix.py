@@ -32,7 +32,7 @@ PERMISSION_HOLDERS = {
     Permission.VIEW_COSTS: {"alice", "adam", "fay", "audra"},
     Permission.MANAGE_COSTS: {"alice", "adam", "fay"},
     Permission.MANAGE_ROLLOUTS: {"alice", "adam", "rita"},
-    Permission.SIGN_GATES: {"alice", "adam", "rita", "sam"},
+    Permission.SIGN_GATES: {"alice", "adam", "rita", "sam", "audra"},
     Permission.MANAGE_PEOPLE: {"alice", "adam"},
     Permission.VIEW_AUDIT: {"alice", "adam", "sam", "audra"},
 }
