@@ -193,7 +193,7 @@ class WaiveInput(StrictSerializer):
         return attrs
 
 
-class ReasonInput(StrictSerializer):
+class RolloutReasonInput(StrictSerializer):
     reason = serializers.CharField(max_length=300)
 
 

@@ -122,10 +122,10 @@ class RolloutDetail(APIView):
 class RolloutPause(APIView):
     access = {"POST": Permission.MANAGE_ROLLOUTS}
 
-    @extend_schema(request=serializers.ReasonInput, responses={200: serializers.RolloutDetailOutput, **ERRORS})
+    @extend_schema(request=serializers.RolloutReasonInput, responses={200: serializers.RolloutDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Nobody can say go until it is resumed."""
-        body = serializers.ReasonInput(data=request.data)
+        body = serializers.RolloutReasonInput(data=request.data)
         body.is_valid(raise_exception=True)
         rollouts.pause_rollout(rollout=the_rollout(slug), reason=body.validated_data["reason"], actor=request.user)
         return rollout_answer(slug)
@@ -143,10 +143,10 @@ class RolloutResume(APIView):
 class RolloutRollBack(APIView):
     access = {"POST": Permission.MANAGE_ROLLOUTS, "DELETE": Permission.MANAGE_ROLLOUTS}
 
-    @extend_schema(request=serializers.ReasonInput, responses={201: serializers.RollbackOutput, **ERRORS})
+    @extend_schema(request=serializers.RolloutReasonInput, responses={201: serializers.RollbackOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Leave the current phase backwards; the clock against the RTO starts."""
-        body = serializers.ReasonInput(data=request.data)
+        body = serializers.RolloutReasonInput(data=request.data)
         body.is_valid(raise_exception=True)
         rollback = rollouts.roll_back(rollout=the_rollout(slug), reason=body.validated_data["reason"], actor=request.user)
         return Response(serializers.RollbackOutput(rollback).data, status=201)
@@ -207,10 +207,10 @@ class GateSign(APIView):
 class GateReopen(APIView):
     access = {"POST": Permission.MANAGE_ROLLOUTS}
 
-    @extend_schema(request=serializers.ReasonInput, responses={200: serializers.GateOutput, **ERRORS})
+    @extend_schema(request=serializers.RolloutReasonInput, responses={200: serializers.GateOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Take back a no-go; who said it has to sign anew."""
-        body = serializers.ReasonInput(data=request.data)
+        body = serializers.RolloutReasonInput(data=request.data)
         body.is_valid(raise_exception=True)
         gates.reopen_gate(gate=the_gate(slug, number), reason=body.validated_data["reason"], actor=request.user)
         return gate_answer(slug, number)
