@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import set_script_prefix, set_urlconf
 
 from governance import selectors
@@ -28,6 +28,9 @@ class TenantMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: AppRequest) -> HttpResponse:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            # PostgreSQL knows no NUL in a text: nothing of ours has it in its address, and every look-up would fail.
+            return JsonResponse({"detail": "The address holds a NUL character.", "code": "invalid"}, status=400)
         enter_public()
         request.tenant = request.tenant_slug = request.membership = request.api_token = None
         urlconf, prefix = settings.PUBLIC_SCHEMA_URLCONF, "/"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.forms import BaseForm
 from django.forms.renderers import TemplatesSetting
@@ -61,9 +62,11 @@ def _encode(values: Sequence[Any], backwards: bool) -> str:
 def _decode(cursor: str, fields: int) -> tuple[bool, list[str]] | None:
     try:
         backwards, *values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, TypeError):
         return None
-    return (bool(backwards), [str(value) for value in values]) if len(values) == fields else None
+    texts = [str(value) for value in values]
+    # PostgreSQL knows no NUL in a text, so no cursor of ours has one.
+    return (bool(backwards), texts) if len(texts) == fields and not any("\0" in text for text in texts) else None
 
 
 def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = "", size: int = PAGE_SIZE) -> Page[Row]:
@@ -82,7 +85,10 @@ def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = 
         for name, field, value in zip(effective, fields, decoded[1], strict=True):
             condition |= Q(**equal, **{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
             equal[field] = value
-        rows = rows.filter(condition)
+        try:
+            rows = rows.filter(condition)
+        except (ValueError, ValidationError):  # the form of a cursor, but with values that its fields can't have
+            return keyset_page(queryset, order=order, size=size)
     found = list(rows[: size + 1])
     more = len(found) > size
     found = found[:size]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
@@ -16,6 +17,12 @@ class KeysetPagination(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 200
     ordering = "-pk"
+
+    def decode_cursor(self, request: Request) -> Any:
+        cursor = super().decode_cursor(request)
+        if cursor is not None and "\0" in str(cursor.position):  # no cursor of ours: PostgreSQL knows no NUL in a text
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
 
     def _get_position_from_instance(self, instance: Any, ordering: Sequence[str]) -> str:
         """As in DRF, but an order may follow a relation (`user__name`), which DRF reads as an attribute of that name."""
