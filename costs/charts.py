@@ -47,7 +47,8 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
     x = [day.isoformat() for day in days]
     traces = [
         {
-            "type": "bar", "name": one.label, "x": x, "y": [None if value is None else float(value) for value in one.values],
+            "type": "bar", "name": one.label.replace("<", "&lt;"),  # Plotly reads some HTML, and agents name themselves
+             "x": x, "y": [None if value is None else float(value) for value in one.values],
             "marker": {"color": f"${one.colour}", "opacity": [0.5 if day >= today else 1 for day in days], "line": {"color": "$surface", "width": 0.8}},
             "hovertemplate": "$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}",
         }

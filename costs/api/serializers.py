@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from costs import selectors
@@ -12,6 +13,7 @@ from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation,
 from governance.api.serializers import StrictSerializer
 
 
+@extend_schema_field({"type": "string", "format": "decimal"})
 class ExactField(serializers.Field[Decimal, Any, str, Any]):
     """A decimal as text: exact, without an exponent and without trailing zeros."""
 

@@ -148,7 +148,8 @@ def _take_over(
     )
     _keep(file, path)
     for slug, month in touched(bill):
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()))
+        # Robust: when the broker is away the bill is imported all the same; the hourly task compares it.
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()), robust=True)
     return Imported(bill, True)
 
 
@@ -262,6 +263,6 @@ def assign_model(*, provider: str, theirs: str, ours: str, actor: User) -> int:
     changed = rows.update(model=ours)
     audit.record("bill_alias.set", actor=actor, target_name=f"{provider}: {theirs}", ours=ours, rows=changed)
     for month in months:
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema()))
+        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema()), robust=True)
     return changed
 

@@ -57,7 +57,8 @@ def set_price(
         before=str(current.price) if current else None, valid_from=valid_from.isoformat(), source=source,
     )
     config.changed()
-    transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=current_schema()))
+    # Robust: when the broker is away the price is set all the same; the hourly task prices what waits.
+    transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=current_schema()), robust=True)
     return entry
 
 
