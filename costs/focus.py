@@ -18,6 +18,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from typing import BinaryIO
 
+import orjson
+
 from costs.errors import BillFormatError
 
 EXACT = Context(prec=60)
@@ -31,6 +33,8 @@ LONGEST_FIELD = 131_072
 NAMES = {"account": 160, "provider": 160}
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""NUL, and the surrogates that stand for bytes which are not UTF-8."""
 _UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:[a-z]+\s+)?tokens?", re.IGNORECASE)
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 
@@ -85,8 +89,7 @@ class Row:
 
     def fingerprint(self, provider: str) -> str:
         """The same for equal rows of one provider, whatever file or column order they come in."""
-        text = json.dumps([provider, sorted(self.values.items())], separators=(",", ":"), ensure_ascii=False)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(orjson.dumps([provider, sorted(self.values.items())]), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,10 @@ class Reader:
         values: dict[str, str] = {}
         for name, cell in zip(self.columns, cells, strict=True):
             value = cell.strip()
-            if value and value.upper() != "NULL":
+            if value and (len(value) != 4 or value.upper() != "NULL"):
                 values[name] = value
-                if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-                    raise RowError("Contains bytes that are not text.", name)
+        if _NOT_TEXT.search(",".join(cells)):
+            raise RowError("Contains bytes that are not text.", next(name for name, value in values.items() if _NOT_TEXT.search(value)))
         return parse(line, values)
 
     def _cost(self, cells: list[str]) -> Decimal | None:
