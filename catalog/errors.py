@@ -11,7 +11,6 @@ DomainError
     ├── LastDeploymentError       a served model keeps at least one deployment
     ├── DuplicateDeploymentError  the model has this upstream already
     ├── ProjectOffError           the project is switched off
-    ├── KeyNotLiveError           the key is revoked or expired
     └── NothingPendingError       no changed definition waits for approval
 """
 
@@ -61,10 +60,6 @@ class DuplicateDeploymentError(CatalogError):
 
 class ProjectOffError(CatalogError):
     code = "project_off"
-
-
-class KeyNotLiveError(CatalogError):
-    code = "key_not_live"
 
 
 class NothingPendingError(CatalogError):

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from catalog import selectors
-from catalog.errors import InvalidValueError, KeyNotLiveError, ProjectOffError
+from catalog.errors import InvalidValueError, ProjectOffError
 from catalog.models import Model, Project, ToolServer, VirtualKey
 from gateway.contract import keys
 from governance import config
@@ -85,7 +85,7 @@ def revoke_key(*, key: VirtualKey, actor: User, at: datetime | None = None) -> V
 def open_playground_session(*, project: Project, person: User, at: datetime | None = None) -> PlaygroundSession:
     """A token, valid for an hour, that acts as the person's playground key for the project; the key is made on first use.
 
-    The key's own secret is thrown away: only such tokens can use it. Raises ProjectOffError or KeyNotLiveError.
+    The key's own secret is thrown away: only such tokens can use it. Raises ProjectOffError.
     """
     at = at or timezone.now()
     key = _playground_key(project, person, at)
@@ -95,16 +95,15 @@ def open_playground_session(*, project: Project, person: User, at: datetime | No
 
 
 def _playground_key(project: Project, person: User, at: datetime) -> VirtualKey:
-    found = VirtualKey.objects.filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None).select_related("project").first()
-    if found is not None and found.project.is_enabled and found.expires_at > at + SESSION_LIFETIME:
+    found = _usable_playground_key(project, person, at)
+    if found is not None and found.project.is_enabled:
         return found
-    try:
-        return _make_playground_key(project, person, at)
-    except IntegrityError as error:  # two tabs opened at once; the other one's key is ours too
-        other = VirtualKey.objects.filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None).first()
-        if other is None:
-            raise KeyNotLiveError("The playground key was revoked a moment ago. Reload the page.") from error
-        return other
+    return _make_playground_key(project, person, at)
+
+
+def _usable_playground_key(project: Project, person: User, at: datetime) -> VirtualKey | None:
+    keys_of_person = VirtualKey.objects.filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None)
+    return keys_of_person.filter(expires_at__gt=at + SESSION_LIFETIME).select_related("project").first()
 
 
 @transaction.atomic
@@ -112,6 +111,9 @@ def _make_playground_key(project: Project, person: User, at: datetime) -> Virtua
     project = Project.objects.select_for_update().get(pk=project.pk)
     if not project.is_enabled:
         raise ProjectOffError(f"The project {project.slug} is switched off.", field="project")
+    made_meanwhile = _usable_playground_key(project, person, at)  # two columns or tabs ask at once; the lock let us wait
+    if made_meanwhile is not None:
+        return made_meanwhile
     for old in VirtualKey.objects.select_for_update().filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None):
         revoke_key(key=old, actor=person, at=at)  # it is about to expire
     key = VirtualKey(

@@ -16,8 +16,15 @@
   const money = (usd) => usd >= 0.01 || usd === 0 ? `$${usd.toFixed(2)}` : `$${usd.toFixed(Math.min(12, 1 - Math.floor(Math.log10(usd))))}`;
   const duration = (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 
-  async function token() {
+  // All columns wait for one answer: they start at the same moment.
+  let asking = null;
+  function token() {
     if (session && Date.parse(session.expires_at) - Date.now() > 60_000) return session.token;
+    asking ??= openSession().finally(() => { asking = null; });
+    return asking;
+  }
+
+  async function openSession() {
     const answer = await fetch(root.dataset.sessionUrl, {
       method: "POST", headers: { "X-CSRFToken": csrf }, body: new URLSearchParams({ project: root.dataset.project }),
     });
