@@ -21,12 +21,13 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 
 test: install ## Run the whole suite on a throw-away database
 	@bash deploy/test-tools.sh
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2
 
 check: lint types migrations test ## What CI runs
 
 lint: install ## Ruff, and the floors of the house
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
 types: install ## Strict types
@@ -35,8 +36,9 @@ types: install ## Strict types
 migrations: install ## Fail when a model changed without its migration
 	@$(BIN)/python -m tests.settings_for_tools makemigrations
 
-format: install ## Sort imports and mend what can be mended
+format: install ## Lay the code out and mend what can be mended
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: install ## Measure; NAME=gateway measures one
 	$(BIN)/python -m benchmarks $(NAME)
@@ -48,4 +50,4 @@ schema: install ## Write the OpenAPI document to docs/openapi.yaml
 	@$(BIN)/python -m tests.settings_for_tools schema
 
 clean: ## Remove what the build made (not your data)
-	rm -rf $(VENV) node_modules staticfiles .cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules .cache .pytest_cache .mypy_cache .ruff_cache

@@ -26,15 +26,32 @@ def main() -> None:
     enter_tenant(tenant)
     offers = []
     for n in range(4):
-        prices = {TokenClass.INPUT.value: Decimal(n + 1), TokenClass.CACHED_INPUT.value: Decimal(n + 1) / 4, TokenClass.OUTPUT.value: Decimal(4 * n + 4)}
+        prices = {
+            TokenClass.INPUT.value: Decimal(n + 1),
+            TokenClass.CACHED_INPUT.value: Decimal(n + 1) / 4,
+            TokenClass.OUTPUT.value: Decimal(4 * n + 4),
+        }
         offers.append(generator.Offer(f"model-{n}", f"model-{n}", prices))
         for token_class, price in prices.items():
             PriceEntry.objects.create(
-                provider="bench", model=f"model-{n}", token_class=token_class, price=price, valid_from=datetime(2020, 1, 1, tzinfo=UTC), approved_by=owner
+                provider="bench",
+                model=f"model-{n}",
+                token_class=token_class,
+                price=price,
+                valid_from=datetime(2020, 1, 1, tzinfo=UTC),
+                approved_by=owner,
             )
     month = datetime.now(UTC).date().replace(day=1)
     made = generator.generate(
-        tenant=tenant.public_id, provider="bench", provider_name="Bench", account="bench", month=month, offers=offers, seed=1, calls_per_day=CALLS, days=1
+        tenant=tenant.public_id,
+        provider="bench",
+        provider_name="Bench",
+        account="bench",
+        month=month,
+        offers=offers,
+        seed=1,
+        calls_per_day=CALLS,
+        days=1,
     )
     start = (datetime.now(UTC) - timedelta(hours=4)).timestamp()
     for call in made.calls:
@@ -47,7 +64,11 @@ def main() -> None:
     if done.new != CALLS or sum(UsageHour.objects.values_list("calls", flat=True)) != CALLS:
         raise RuntimeError("not every call was attributed")
     per_second, copied_per_second = CALLS / (ended - copied), CALLS / (copied - began)
-    figures = {"ingest_events_per_s": round(per_second), "copied_rows_per_s": round(copied_per_second), "ingest_copy_ratio": round(per_second / copied_per_second, 3)}
+    figures = {
+        "ingest_events_per_s": round(per_second),
+        "copied_rows_per_s": round(copied_per_second),
+        "ingest_copy_ratio": round(per_second / copied_per_second, 3),
+    }
     print(json.dumps(figures))
 
 

@@ -29,11 +29,19 @@ def measure() -> dict[str, float]:
         url = server.start()
         try:
             environment = {
-                **os.environ, "DATABASE_URL": url, "DATA_DIR": scratch, "SECRET_KEY": secrets.token_urlsafe(48), "KEY_PEPPER": secrets.token_urlsafe(48),
-                "SEALING_KEYS": Fernet.generate_key().decode(), "DATABASE_POOL": "0", "DJANGO_SETTINGS_MODULE": "governance.settings",
+                **os.environ,
+                "DATABASE_URL": url,
+                "DATA_DIR": scratch,
+                "SECRET_KEY": secrets.token_urlsafe(48),
+                "KEY_PEPPER": secrets.token_urlsafe(48),
+                "SEALING_KEYS": Fernet.generate_key().decode(),
+                "DATABASE_POOL": "0",
+                "DJANGO_SETTINGS_MODULE": "governance.settings",
             }
             subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-            done = subprocess.run([sys.executable, "-m", "benchmarks._costs"], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks._costs"], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+            )
         finally:
             server.stop()
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

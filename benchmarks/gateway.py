@@ -49,7 +49,10 @@ def measure() -> dict[str, float]:
                 "BENCH_UPSTREAM": upstream, "DATABASE_URL": database_url, "DATA_DIR": scratch, "KEY_PEPPER": pepper,
                 "SEALING_KEYS": Fernet.generate_key().decode(), "OUTBOUND_ALLOW": "127.0.0.1",
             }  # fmt: skip
-            with _granian("benchmarks._gateway.bare:app", environment, home) as bare, _granian("gateway.plane.asgi:app", environment, home) as plane:
+            with (
+                _granian("benchmarks._gateway.bare:app", environment, home) as bare,
+                _granian("gateway.plane.asgi:app", environment, home) as plane,
+            ):
                 figures = _compare(f"{bare}/v1/chat/completions", f"{plane}/v1/chat/completions", {"authorization": f"Bearer {key}"})
         with psycopg.connect(database_url) as connection:
             row = connection.execute(f"select count(*) from {names.INBOX_TABLE} where tenant = %s", [TENANT]).fetchone()
@@ -68,7 +71,8 @@ def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]
         with_ = load.run(plane, headers, connections=CONNECTIONS, seconds=ROUND_S)
         rounds.append((without, with_))
     single = [
-        (load.run(bare, headers, connections=1, seconds=WARM_UP_S), load.run(plane, headers, connections=1, seconds=WARM_UP_S)) for _ in range(3)
+        (load.run(bare, headers, connections=1, seconds=WARM_UP_S), load.run(plane, headers, connections=1, seconds=WARM_UP_S))
+        for _ in range(3)
     ]
     return {
         "passthrough_ratio": round(statistics.median(with_.requests_per_s / without.requests_per_s for without, with_ in rounds), 3),
@@ -110,10 +114,17 @@ def _seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
         id="static", provider="static", dialect="openai", base_url=f"{upstream}/v1", sealed_secret="", upstream_model="upstream-model"
     )
     model = contract.Model(
-        slug="chat", capabilities=("chat",), feature_class="assistants", deployments=(deployment,), input_price=1_000_000, output_price=4_000_000
+        slug="chat",
+        capabilities=("chat",),
+        feature_class="assistants",
+        deployments=(deployment,),
+        input_price=1_000_000,
+        output_price=4_000_000,
     )
     limits = (
-        contract.Limit(id="key:requests", scope="key", scope_name=KEY_ID, resource="requests", window="minute", amount=100_000_000, fail_open=True),
+        contract.Limit(
+            id="key:requests", scope="key", scope_name=KEY_ID, resource="requests", window="minute", amount=100_000_000, fail_open=True
+        ),
         contract.Limit(id="key:money", scope="key", scope_name=KEY_ID, resource="money", window="month", amount=10**6 * contract.PICO_USD),
     )
     snapshot = contract.TenantSnapshot(

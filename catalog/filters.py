@@ -44,7 +44,13 @@ class KeyFilter(django_filters.FilterSet):  # type: ignore[misc]
         """Name, owner, project, or the id as it stands in a key's prefix."""
         part = value.split("_")[2] if value.startswith("ghk_") and value.count("_") >= 2 else value
         by_id = Q(public_id__istartswith=part) if part else Q()
-        return keys.filter(by_id | Q(name__icontains=value) | Q(owner__name__icontains=value) | Q(owner__email__icontains=value) | Q(project__slug__icontains=value))
+        return keys.filter(
+            by_id
+            | Q(name__icontains=value)
+            | Q(owner__name__icontains=value)
+            | Q(owner__email__icontains=value)
+            | Q(project__slug__icontains=value)
+        )
 
     def by_state(self, keys: QuerySet[VirtualKey], name: str, value: str) -> QuerySet[VirtualKey]:
         now = timezone.now()

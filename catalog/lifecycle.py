@@ -39,7 +39,9 @@ DEFINITION_FIELDS = ("name", "title", "description", "input_schema", "output_sch
 
 def definition_digest(definition: Mapping[str, Any]) -> str:
     """sha256 of the canonical definition: known fields, sorted keys, no white space."""
-    canonical = json.dumps({name: definition.get(name) for name in DEFINITION_FIELDS}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(
+        {name: definition.get(name) for name in DEFINITION_FIELDS}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -54,7 +56,11 @@ class FieldChange:
 
 def definition_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[FieldChange]:
     """Fields that differ, as text that people can compare."""
-    return [FieldChange(name, _text(before.get(name)), _text(after.get(name))) for name in DEFINITION_FIELDS if before.get(name) != after.get(name)]
+    return [
+        FieldChange(name, _text(before.get(name)), _text(after.get(name)))
+        for name in DEFINITION_FIELDS
+        if before.get(name) != after.get(name)
+    ]
 
 
 def _text(value: Any) -> str:
@@ -96,7 +102,9 @@ def effect_of(annotations: Mapping[str, Any] | None) -> Effect:
     hints = annotations or {}
     known = [name for name in ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint") if hints.get(name) is not None]
     if not known:
-        return Effect("unknown", "Effect not declared", "The server does not say whether this tool changes anything. Treat it as if it could.")
+        return Effect(
+            "unknown", "Effect not declared", "The server does not say whether this tool changes anything. Treat it as if it could."
+        )
     world = " It reaches systems outside the server." if hints.get("openWorldHint", True) else " It stays within the server's own data."
     if hints.get("readOnlyHint"):
         return Effect("read", "Reads only", "The server says that this tool changes nothing." + world)

@@ -77,7 +77,9 @@ def discover(url: str, secret: str) -> Discovery:
 
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     try:
-        return asyncio.run(_with_client(url, guarded_async_client(timeout_s=DISCOVERY_TIMEOUT_S, headers=headers), DISCOVERY_TIMEOUT_S, ask))
+        return asyncio.run(
+            _with_client(url, guarded_async_client(timeout_s=DISCOVERY_TIMEOUT_S, headers=headers), DISCOVERY_TIMEOUT_S, ask)
+        )
     except* OutboundError as group:
         raise OutboundRefusedError(str(_first(group)), field="url") from group
     except* UnreachableError as group:
@@ -126,15 +128,23 @@ def run(gateway_url: str, token: str, tool: str, arguments: dict[str, Any]) -> T
 
 
 async def _with_client(url: str, http: httpx2.AsyncClient, timeout_s: float, ask: Callable[[Client], Awaitable[Result]]) -> Result:
-    async with asyncio.timeout(timeout_s), http, Client(streamable_http_client(url, http_client=http), mode="auto", client_info=_CLIENT) as client:
+    async with (
+        asyncio.timeout(timeout_s),
+        http,
+        Client(streamable_http_client(url, http_client=http), mode="auto", client_info=_CLIENT) as client,
+    ):
         return await ask(client)
 
 
 def _definition(tool: mcp_types.Tool) -> dict[str, Any]:
     plain = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
-        "name": tool.name, "title": tool.title or (tool.annotations.title if tool.annotations else None) or "", "description": tool.description or "",
-        "input_schema": plain.get("inputSchema", {}), "output_schema": plain.get("outputSchema"), "annotations": plain.get("annotations"),
+        "name": tool.name,
+        "title": tool.title or (tool.annotations.title if tool.annotations else None) or "",
+        "description": tool.description or "",
+        "input_schema": plain.get("inputSchema", {}),
+        "output_schema": plain.get("outputSchema"),
+        "annotations": plain.get("annotations"),
     }
 
 

@@ -23,14 +23,32 @@ def virtual_keys_live(window: Window) -> Reading:
 def tools_registered(window: Window) -> Reading:
     """Tools that the gateway offers now; suspended ones do not count."""
     active = Tool.objects.filter(status=Tool.Status.ACTIVE, server__is_enabled=True).count()
-    return Reading(float(active), sample=active, statistics={"active": active, "suspended": Tool.objects.filter(status=Tool.Status.SUSPENDED).count()})
+    return Reading(
+        float(active), sample=active, statistics={"active": active, "suspended": Tool.objects.filter(status=Tool.Status.SUSPENDED).count()}
+    )
 
 
 def register_all() -> None:
     """Called once, from `catalog.apps`."""
     for metric in (
         Metric("catalog.models_served", "Models served", "count", "higher", 0, models_served, "Published and deprecated models, now."),
-        Metric("keys.virtual_keys_live", "Live virtual keys", "count", "higher", 0, virtual_keys_live, "Keys for programs, neither revoked nor expired at the end of the window."),
-        Metric("tools.registered", "Tools offered", "count", "higher", 0, tools_registered, "Active tools of servers that are switched on, now."),
+        Metric(
+            "keys.virtual_keys_live",
+            "Live virtual keys",
+            "count",
+            "higher",
+            0,
+            virtual_keys_live,
+            "Keys for programs, neither revoked nor expired at the end of the window.",
+        ),
+        Metric(
+            "tools.registered",
+            "Tools offered",
+            "count",
+            "higher",
+            0,
+            tools_registered,
+            "Active tools of servers that are switched on, now.",
+        ),
     ):
         metrics.register(metric)

@@ -18,18 +18,30 @@ class Sample:
 def chat_samples(base_url: str, model: str, key: str = KEY_VARIABLE) -> list[Sample]:
     """A first chat call. `key` is the variable's name, or the key itself where it is shown once."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
-    return _samples(base_url, "chat/completions", body, key, (
-        f'answer = client.chat.completions.create(\n    model="{model}",\n    messages=[{{"role": "user", "content": "Say hello."}}],\n)\nprint(answer.choices[0].message.content)',
-        f'const answer = await client.chat.completions.create({{\n  model: "{model}",\n  messages: [{{ role: "user", content: "Say hello." }}],\n}});\nconsole.log(answer.choices[0].message.content);',
-    ))
+    return _samples(
+        base_url,
+        "chat/completions",
+        body,
+        key,
+        (
+            f'answer = client.chat.completions.create(\n    model="{model}",\n    messages=[{{"role": "user", "content": "Say hello."}}],\n)\nprint(answer.choices[0].message.content)',
+            f'const answer = await client.chat.completions.create({{\n  model: "{model}",\n  messages: [{{ role: "user", content: "Say hello." }}],\n}});\nconsole.log(answer.choices[0].message.content);',
+        ),
+    )
 
 
 def embedding_samples(base_url: str, model: str, key: str = KEY_VARIABLE) -> list[Sample]:
     body = json.dumps({"model": model, "input": "Say hello."})
-    return _samples(base_url, "embeddings", body, key, (
-        f'answer = client.embeddings.create(model="{model}", input="Say hello.")\nprint(len(answer.data[0].embedding))',
-        f'const answer = await client.embeddings.create({{ model: "{model}", input: "Say hello." }});\nconsole.log(answer.data[0].embedding.length);',
-    ))
+    return _samples(
+        base_url,
+        "embeddings",
+        body,
+        key,
+        (
+            f'answer = client.embeddings.create(model="{model}", input="Say hello.")\nprint(len(answer.data[0].embedding))',
+            f'const answer = await client.embeddings.create({{ model: "{model}", input: "Say hello." }});\nconsole.log(answer.data[0].embedding.length);',
+        ),
+    )
 
 
 def samples_for(base_url: str, model: str, capabilities: list[str], key: str = KEY_VARIABLE) -> list[Sample]:
@@ -43,9 +55,21 @@ def _samples(base_url: str, path: str, body: str, key: str, calls: tuple[str, st
     javascript_key = "process.env.GATEHOUSE_KEY" if key == KEY_VARIABLE else f'"{key}"'
     imports = "import os\n\n" if key == KEY_VARIABLE else ""
     return [
-        Sample("curl", "curl", f'curl {base_url}/v1/{path} \\\n  -H "Authorization: Bearer {key}" \\\n  -H "Content-Type: application/json" \\\n  -d \'{body}\''),
-        Sample("python", "Python", f'{imports}from openai import OpenAI\n\nclient = OpenAI(base_url="{base_url}/v1", api_key={python_key})\n{python}'),
-        Sample("javascript", "JavaScript", f'import OpenAI from "openai";\n\nconst client = new OpenAI({{ baseURL: "{base_url}/v1", apiKey: {javascript_key} }});\n{javascript}'),
+        Sample(
+            "curl",
+            "curl",
+            f'curl {base_url}/v1/{path} \\\n  -H "Authorization: Bearer {key}" \\\n  -H "Content-Type: application/json" \\\n  -d \'{body}\'',
+        ),
+        Sample(
+            "python",
+            "Python",
+            f'{imports}from openai import OpenAI\n\nclient = OpenAI(base_url="{base_url}/v1", api_key={python_key})\n{python}',
+        ),
+        Sample(
+            "javascript",
+            "JavaScript",
+            f'import OpenAI from "openai";\n\nconst client = new OpenAI({{ baseURL: "{base_url}/v1", apiKey: {javascript_key} }});\n{javascript}',
+        ),
     ]
 
 

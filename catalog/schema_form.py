@@ -49,7 +49,9 @@ class ArgumentsForm(forms.Form):
         for position, (name, rule) in enumerate((properties if isinstance(properties, dict) else {}).items()):
             field_name = f"arg{position}"
             self._names[field_name] = name
-            self.fields[field_name] = self._field(field_name, name, rule if isinstance(rule, dict) else {}, isinstance(required, list) and name in required)
+            self.fields[field_name] = self._field(
+                field_name, name, rule if isinstance(rule, dict) else {}, isinstance(required, list) and name in required
+            )
 
     def _field(self, field_name: str, name: str, rule: dict[str, Any], required: bool) -> forms.Field:
         words = str(rule.get("description") or "")
@@ -59,12 +61,20 @@ class ArgumentsForm(forms.Form):
         if values is not None:
             self._choices[field_name] = [value for value, _ in values]
             shown = [(str(index), title) for index, (_, title) in enumerate(values)]
-            given = self._choices[field_name].index(rule["default"]) if "default" in rule and rule["default"] in self._choices[field_name] else None
-            return forms.ChoiceField(choices=shown if required else [(NOT_GIVEN, "Not given"), *shown], initial=None if given is None else str(given), **common)
+            given = (
+                self._choices[field_name].index(rule["default"])
+                if "default" in rule and rule["default"] in self._choices[field_name]
+                else None
+            )
+            return forms.ChoiceField(
+                choices=shown if required else [(NOT_GIVEN, "Not given"), *shown], initial=None if given is None else str(given), **common
+            )
         if kind == "boolean":
             self._choices[field_name] = [True, False]
             initial = {True: "0", False: "1"}.get(rule.get("default"), NOT_GIVEN)  # type: ignore[arg-type]
-            return forms.ChoiceField(choices=[*([] if required else [(NOT_GIVEN, "Not given")]), ("0", "Yes"), ("1", "No")], initial=initial, **common)
+            return forms.ChoiceField(
+                choices=[*([] if required else [(NOT_GIVEN, "Not given")]), ("0", "Yes"), ("1", "No")], initial=initial, **common
+            )
         if kind in ("integer", "number"):
             for limit, keyword in (("min_value", "minimum"), ("max_value", "maximum")):
                 common[limit] = rule[keyword] if isinstance(rule.get(keyword), int | float) else None
@@ -73,7 +83,13 @@ class ArgumentsForm(forms.Form):
         if kind == "string":
             longest = rule.get("maxLength") if isinstance(rule.get("maxLength"), int) else None
             big = len(words) > _LONG_TEXT or str(rule.get("format", "")) in ("multiline", "textarea")
-            return forms.CharField(initial=rule.get("default"), max_length=longest, strip=False, widget=forms.Textarea(attrs={"rows": 3}) if big else forms.TextInput(), **common)
+            return forms.CharField(
+                initial=rule.get("default"),
+                max_length=longest,
+                strip=False,
+                widget=forms.Textarea(attrs={"rows": 3}) if big else forms.TextInput(),
+                **common,
+            )
         initial_json = json.dumps(rule["default"], indent=2) if "default" in rule else None
         return JsonField(kind, initial=initial_json, **{**common, "help_text": f"{words} JSON{f' {kind}' if kind else ''}.".strip()})
 

@@ -46,7 +46,9 @@ def providers_failing() -> QuerySet[Provider]:
 
 
 def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
-    return models.select_related("owner").prefetch_related(Prefetch("deployments", Deployment.objects.select_related("provider").order_by("priority", "pk")))
+    return models.select_related("owner").prefetch_related(
+        Prefetch("deployments", Deployment.objects.select_related("provider").order_by("priority", "pk"))
+    )
 
 
 def models_visible_to(membership: Membership) -> QuerySet[Model]:
@@ -131,7 +133,11 @@ def keys_visible_to(membership: Membership) -> QuerySet[VirtualKey]:
 
 def own_keys(user: User) -> QuerySet[VirtualKey]:
     """The person's keys for programs, newest first."""
-    return VirtualKey.objects.select_related("project", "owner").filter(owner=user, purpose=VirtualKey.Purpose.STANDARD).order_by("-created_at", "-pk")
+    return (
+        VirtualKey.objects.select_related("project", "owner")
+        .filter(owner=user, purpose=VirtualKey.Purpose.STANDARD)
+        .order_by("-created_at", "-pk")
+    )
 
 
 def live_keys(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:
@@ -174,9 +180,14 @@ def key_rows(keys: Iterable[VirtualKey]) -> list[KeyRow]:
 
 def tool_servers() -> QuerySet[ToolServer]:
     """All servers with counts of their tools by state."""
-    return ToolServer.objects.select_related("owner").annotate(
-        active_tools=Count("tools", filter=Q(tools__status=Tool.Status.ACTIVE)), suspended_tools=Count("tools", filter=Q(tools__status=Tool.Status.SUSPENDED)),
-    ).order_by("namespace")
+    return (
+        ToolServer.objects.select_related("owner")
+        .annotate(
+            active_tools=Count("tools", filter=Q(tools__status=Tool.Status.ACTIVE)),
+            suspended_tools=Count("tools", filter=Q(tools__status=Tool.Status.SUSPENDED)),
+        )
+        .order_by("namespace")
+    )
 
 
 def tools_visible_to(membership: Membership) -> QuerySet[Tool]:

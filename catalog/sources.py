@@ -14,13 +14,20 @@ from governance.search import Hit
 
 def models(query: str, membership: Membership, limit: int) -> Iterator[Hit]:
     for model in ModelFilter({"q": query}, queryset=selectors.models_visible_to(membership)).qs[:limit]:
-        yield Hit(model.slug, model.name if model.is_served else f"{model.name}, {model.get_status_display().lower()}", reverse("model-detail", args=[model.slug]), icon="box")
+        yield Hit(
+            model.slug,
+            model.name if model.is_served else f"{model.name}, {model.get_status_display().lower()}",
+            reverse("model-detail", args=[model.slug]),
+            icon="box",
+        )
 
 
 def tools(query: str, membership: Membership, limit: int) -> Iterator[Hit]:
     visible = selectors.tools_visible_to(membership)
     namespace, _, name = query.partition("__")
-    found = visible.filter(name__icontains=query) | visible.filter(title__icontains=query) | visible.filter(server__namespace__icontains=query)
+    found = (
+        visible.filter(name__icontains=query) | visible.filter(title__icontains=query) | visible.filter(server__namespace__icontains=query)
+    )
     if name:
         found = visible.filter(server__namespace=namespace, name__istartswith=name)
     for tool in found[:limit]:

@@ -75,9 +75,15 @@ def list_models(base_url: str, secret: str) -> tuple[Trace, list[str]]:
     if body is None:
         return trace, []
     entries = body.get("data") if isinstance(body, dict) else None
-    names = [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)] if isinstance(entries, list) else None
+    names = (
+        [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        if isinstance(entries, list)
+        else None
+    )
     if names is None:
-        return trace.fail("answer", None, "The server answered, but not with a list of models. Is the URL complete, up to the version segment?"), []
+        return trace.fail(
+            "answer", None, "The server answered, but not with a list of models. Is the URL complete, up to the version segment?"
+        ), []
     trace.add("answer", True, None, f"{len(names)} models")
     trace.ok, trace.summary = True, f"Answered in {trace.total_ms:.0f} ms with {len(names)} models."
     return trace, names
@@ -116,16 +122,26 @@ def _call(method: str, base_url: str, path: str, secret: str, body: dict[str, An
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     step = "connect"
     try:
-        with guarded_client(timeout_s=CHECK_TIMEOUT_S, headers=headers) as client, client.stream(method, url, json=body, extensions={"trace": watch}) as response:
+        with (
+            guarded_client(timeout_s=CHECK_TIMEOUT_S, headers=headers) as client,
+            client.stream(method, url, json=body, extensions={"trace": watch}) as response,
+        ):
             trace.add("connect", True, _connect_ms(watch), "with TLS" if url.startswith("https:") else "without TLS")
             step = "status"
             headers_ms = 1000 * (time.perf_counter() - started)
             content = response.read()
             trace.total_ms = round(1000 * (time.perf_counter() - started), 2)
             if response.status_code != 200:
-                return trace.fail("status", headers_ms, _status_words(response.status_code, content, bool(secret), dict(response.headers))), None
+                return trace.fail(
+                    "status", headers_ms, _status_words(response.status_code, content, bool(secret), dict(response.headers))
+                ), None
             trace.add("status", True, headers_ms, "200 OK")
-            trace.add("first byte", True, watch.between("http11.send_request_headers.started", "http11.receive_response_headers.complete"), "after the request was sent")
+            trace.add(
+                "first byte",
+                True,
+                watch.between("http11.send_request_headers.started", "http11.receive_response_headers.complete"),
+                "after the request was sent",
+            )
     except OutboundError as error:
         trace.blocked = True
         return trace.fail("connect", None, str(error)), None

@@ -28,7 +28,8 @@ def top_series(days: Sequence[date], lines: Sequence[tuple[str, str]], by_day: d
     if len(rest) == 1:  # "Other" of one is worse than its name; the last colour is then the neutral one
         shown, rest = lines, []
     series = [
-        Series(label, (*COLOURS, "other")[index], [by_day.get(day, {}).get(value) for day in days]) for index, (value, label) in enumerate(shown)
+        Series(label, (*COLOURS, "other")[index], [by_day.get(day, {}).get(value) for day in days])
+        for index, (value, label) in enumerate(shown)
     ]
     if rest:
         others = {value for value, _ in rest}
@@ -47,9 +48,15 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
     x = [day.isoformat() for day in days]
     traces = [
         {
-            "type": "bar", "name": one.label.replace("<", "&lt;"),  # Plotly reads some HTML, and agents name themselves
-             "x": x, "y": [None if value is None else float(value) for value in one.values],
-            "marker": {"color": f"${one.colour}", "opacity": [0.5 if day >= today else 1 for day in days], "line": {"color": "$surface", "width": 0.8}},
+            "type": "bar",
+            "name": one.label.replace("<", "&lt;"),  # Plotly reads some HTML, and agents name themselves
+            "x": x,
+            "y": [None if value is None else float(value) for value in one.values],
+            "marker": {
+                "color": f"${one.colour}",
+                "opacity": [0.5 if day >= today else 1 for day in days],
+                "line": {"color": "$surface", "width": 0.8},
+            },
             "hovertemplate": "$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}",
         }
         for one in series
@@ -58,15 +65,26 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
     if today in days:
         height = float(sum((one.values[days.index(today)] or Decimal() for one in series), Decimal()))
         if height:
-            annotations.append({
-                "x": today.isoformat(), "y": height, "text": "so far", "showarrow": False, "yanchor": "bottom", "yshift": 1, "font": {"size": 11, "color": "$text-3"},
-            })
+            annotations.append(
+                {
+                    "x": today.isoformat(),
+                    "y": height,
+                    "text": "so far",
+                    "showarrow": False,
+                    "yanchor": "bottom",
+                    "yshift": 1,
+                    "font": {"size": 11, "color": "$text-3"},
+                }
+            )
     step = max(1, len(days) // 7)
     return {
         "data": traces,
         "layout": {
-            "barmode": "stack", "margin": {"l": 46, "r": 14, "t": 18, "b": 28}, "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d", "tickvals": x[::step]}, "annotations": annotations,
+            "barmode": "stack",
+            "margin": {"l": 46, "r": 14, "t": 18, "b": 28},
+            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%b %-d", "tickvals": x[::step]},
+            "annotations": annotations,
         },
     }
 

@@ -35,4 +35,6 @@ def response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         for row in rows:
             yield writer.writerow([cell(value) for value in row])
 
-    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return StreamingHttpResponse(
+        lines(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )

@@ -24,7 +24,14 @@ from costs.errors import BillFormatError
 
 EXACT = Context(prec=60)
 REQUIRED = (
-    "BilledCost", "BillingCurrency", "BillingAccountId", "BillingPeriodStart", "BillingPeriodEnd", "ChargeCategory", "ChargePeriodStart", "ChargePeriodEnd",
+    "BilledCost",
+    "BillingCurrency",
+    "BillingAccountId",
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+    "ChargeCategory",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
 )
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 LARGEST = Decimal(10) ** 15
@@ -145,7 +152,9 @@ class Reader:
             if delimiter in only:
                 raise BillFormatError(f"The columns are separated by {name}. FOCUS files use commas.", field="file")
         if len(missing) == len(REQUIRED):
-            raise BillFormatError("This is not a FOCUS file: its first line names none of the columns that every version has.", field="file")
+            raise BillFormatError(
+                "This is not a FOCUS file: its first line names none of the columns that every version has.", field="file"
+            )
         raise BillFormatError(f"The file lacks columns that every FOCUS version has: {', '.join(missing)}.", field="file")
 
     def __iter__(self) -> Iterator[Row | Rejected]:
@@ -217,8 +226,17 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
     currency = values["BillingCurrency"]
     if not re.fullmatch(r"[A-Z]{3,8}", currency):
         raise RowError("Is not a currency code.", "BillingCurrency")
-    provider_name = values.get("ServiceProviderName") or values.get("ProviderName") or values.get("InvoiceIssuerName") or values.get("InvoiceIssuer") or ""
-    for column, value, longest in (("BillingAccountId", values["BillingAccountId"], NAMES["account"]), ("ServiceProviderName", provider_name, NAMES["provider"])):
+    provider_name = (
+        values.get("ServiceProviderName")
+        or values.get("ProviderName")
+        or values.get("InvoiceIssuerName")
+        or values.get("InvoiceIssuer")
+        or ""
+    )
+    for column, value, longest in (
+        ("BillingAccountId", values["BillingAccountId"], NAMES["account"]),
+        ("ServiceProviderName", provider_name, NAMES["provider"]),
+    ):
         if len(value) > longest:
             raise RowError(f"Is longer than {longest} characters.", column)
     details = _details(values.get("SkuPriceDetails"))
@@ -226,12 +244,25 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
     tokens, block = quantity(values)
     token_class = classify(details, texts, tokens is not None)
     return Row(
-        line=line, values=values, provider_name=provider_name, account=values["BillingAccountId"], currency=currency, category=category,
-        charge_class=values.get("ChargeClass", "")[:24], charge_start=start, charge_end=end, billing_start=moment(values, "BillingPeriodStart"), billed_cost=billed,
-        effective_cost=billed if effective is None else effective, tokens=tokens, token_class=token_class, listed_cost=_listed(values, tokens, block),
+        line=line,
+        values=values,
+        provider_name=provider_name,
+        account=values["BillingAccountId"],
+        currency=currency,
+        category=category,
+        charge_class=values.get("ChargeClass", "")[:24],
+        charge_start=start,
+        charge_end=end,
+        billing_start=moment(values, "BillingPeriodStart"),
+        billed_cost=billed,
+        effective_cost=billed if effective is None else effective,
+        tokens=tokens,
+        token_class=token_class,
+        listed_cost=_listed(values, tokens, block),
         is_committed=values.get("PricingCategory") == "Committed" or values.get("CommitmentDiscountStatus") == "Used",
         is_unused=values.get("CommitmentDiscountStatus") == "Unused",
-        model_name=str(details.get("ModelId") or details.get("x_ModelId") or details.get("ModelName") or "")[:160], texts=texts,
+        model_name=str(details.get("ModelId") or details.get("x_ModelId") or details.get("ModelName") or "")[:160],
+        texts=texts,
         is_ai=bool(token_class) or values.get("ServiceSubcategory") == "Generative AI",
     )
 
@@ -352,7 +383,9 @@ def find_model(row: Row, known: Mapping[str, str]) -> str:
     if best:
         return known[best]
     sku = row.values.get("SkuId", "")
-    return re.sub(r"[-_ .](cached?[-_ ])?(read|write|input|output)([-_ ]tokens?)?$", "", sku, flags=re.IGNORECASE)[:160] if row.is_ai else ""
+    return (
+        re.sub(r"[-_ .](cached?[-_ ])?(read|write|input|output)([-_ ]tokens?)?$", "", sku, flags=re.IGNORECASE)[:160] if row.is_ai else ""
+    )
 
 
 def _safe(text: str) -> str:

@@ -15,11 +15,15 @@ class PriceForm(forms.Form):
     provider = forms.ChoiceField()
     model = forms.ChoiceField()
     token_class = forms.ChoiceField(
-        label="Token class", choices=TokenClass.choices, help_text="Cached input and cache writes without a price of their own are charged as input."
+        label="Token class",
+        choices=TokenClass.choices,
+        help_text="Cached input and cache writes without a price of their own are charged as input.",
     )
     price = forms.DecimalField(label="Price per 1M tokens, USD", min_value=Decimal(0), max_digits=18, decimal_places=8)
     valid_from = forms.DateTimeField(
-        label="In force from, UTC", required=False, help_text="Empty means now. It holds until the next price. Calls that have a price keep it; unpriced ones since then get this one.",
+        label="In force from, UTC",
+        required=False,
+        help_text="Empty means now. It holds until the next price. Calls that have a price keep it; unpriced ones since then get this one.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
     source = forms.CharField(required=False, max_length=200, help_text="Where the figure stands: a page, a contract, a mail.")
@@ -35,15 +39,20 @@ class PriceForm(forms.Form):
 
 
 class BillForm(forms.Form):
-    file = forms.FileField(label="FOCUS file", help_text="CSV, versions 1.0 to 1.4 and the columns of the 1.5 draft. The same file twice changes nothing.", widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}))
+    file = forms.FileField(
+        label="FOCUS file",
+        help_text="CSV, versions 1.0 to 1.4 and the columns of the 1.5 draft. The same file twice changes nothing.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+    )
     provider = forms.ChoiceField(
-        required=False, label="Whose bill it is", help_text="Which of our providers the rows belong to. Left open, the names in the file decide, as they were assigned before."
+        required=False,
+        label="Whose bill it is",
+        help_text="Which of our providers the rows belong to. Left open, the names in the file decide, as they were assigned before.",
     )
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = [("", "As the file says"), *selectors.provider_choices().items()]  # type: ignore[attr-defined]
-
 
 
 class AliasForm(forms.Form):

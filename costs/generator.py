@@ -23,15 +23,45 @@ from gateway.contract.events import CallEvent, Step
 
 TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
 _DETAILS = {
-    "input": ("Input Tokens", "Input", "Uncached"), "cached_input": ("Cached Input Tokens", "Input", "Read"), "cache_write": ("Cache Write Input Tokens", "Input", "Write"),
+    "input": ("Input Tokens", "Input", "Uncached"),
+    "cached_input": ("Cached Input Tokens", "Input", "Read"),
+    "cache_write": ("Cache Write Input Tokens", "Input", "Write"),
     "output": ("Output Tokens", "Output", ""),
 }
 _NAMESPACE = uuid.UUID("5c1d6ab4-64a1-4a4e-9a55-0f3f5f3f6f10")
 COLUMNS = (
-    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass",
-    "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice",
-    "EffectiveCost", "HostProviderName", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit", "ServiceCategory",
-    "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId",
+    "BilledCost",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingCurrency",
+    "BillingPeriodEnd",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargeFrequency",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedCost",
+    "ContractedUnitPrice",
+    "EffectiveCost",
+    "HostProviderName",
+    "InvoiceIssuerName",
+    "ListCost",
+    "ListUnitPrice",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "ServiceCategory",
+    "ServiceName",
+    "ServiceProviderName",
+    "ServiceSubcategory",
+    "SkuId",
+    "SkuMeter",
+    "SkuPriceDetails",
+    "SkuPriceId",
 )
 
 
@@ -81,8 +111,17 @@ class Generated:
 
 
 def generate(
-    *, tenant: str, provider: str, provider_name: str, account: str, month: date, offers: Sequence[Offer], seed: int, calls_per_day: int = 12,
-    faults: Faults | None = None, days: int | None = None,
+    *,
+    tenant: str,
+    provider: str,
+    provider_name: str,
+    account: str,
+    month: date,
+    offers: Sequence[Offer],
+    seed: int,
+    calls_per_day: int = 12,
+    faults: Faults | None = None,
+    days: int | None = None,
 ) -> Generated:
     """One month (or its first `days`) of calls of `tenant` (public id) and the provider's bill for them.
 
@@ -111,7 +150,12 @@ class _Run:
 
     def make(self) -> Generated:
         all_days = [self.month + timedelta(days=n) for n in range(self.days or calendar.monthrange(self.month.year, self.month.month)[1])]
-        wanted = [bool(self.faults.missing_calls), bool(self.faults.late_calls), bool(self.faults.duplicate_calls), bool(self.faults.price_drift_percent)]
+        wanted = [
+            bool(self.faults.missing_calls),
+            bool(self.faults.late_calls),
+            bool(self.faults.duplicate_calls),
+            bool(self.faults.price_drift_percent),
+        ]
         if sum(wanted) + self.faults.late_days + 1 > len(all_days):
             raise ValueError("the month has too few days for so many faults")
         chosen = self.random.sample(all_days, sum(wanted) + self.faults.late_days)
@@ -189,12 +233,34 @@ class _Run:
         duration = int(self.random.lognormvariate(13.5, 0.6))
         overhead = int(self.random.lognormvariate(7.2, 0.3))
         return CallEvent(
-            event_id=str(event_id), tenant=self.tenant, kind="chat", started_at=moment.timestamp(), duration_us=duration + overhead, overhead_us=overhead,
-            ttft_us=duration // 3, request_id=f"gen-{event_id.hex[:12]}", project=self.random.choice(("checkout", "support", "search")), key_id="generated",
-            agent=self.random.choice(("basket-helper", "ticket-sorter", "reranker")), model=offer.slug, provider=self.provider, deployment="1",
-            upstream_model=offer.upstream, region="eu", status="ok", http_status=200, error_code=None, stream=bool(self.random.getrandbits(1)),
-            input_tokens=self.random.randrange(200, 8000) + read + write, output_tokens=self.random.randrange(20, 1500), cached_input_tokens=read or None,
-            cache_write_tokens=write or None, reasoning_tokens=None, usage_source="provider", snapshot_version=1, tags={},
+            event_id=str(event_id),
+            tenant=self.tenant,
+            kind="chat",
+            started_at=moment.timestamp(),
+            duration_us=duration + overhead,
+            overhead_us=overhead,
+            ttft_us=duration // 3,
+            request_id=f"gen-{event_id.hex[:12]}",
+            project=self.random.choice(("checkout", "support", "search")),
+            key_id="generated",
+            agent=self.random.choice(("basket-helper", "ticket-sorter", "reranker")),
+            model=offer.slug,
+            provider=self.provider,
+            deployment="1",
+            upstream_model=offer.upstream,
+            region="eu",
+            status="ok",
+            http_status=200,
+            error_code=None,
+            stream=bool(self.random.getrandbits(1)),
+            input_tokens=self.random.randrange(200, 8000) + read + write,
+            output_tokens=self.random.randrange(20, 1500),
+            cached_input_tokens=read or None,
+            cache_write_tokens=write or None,
+            reasoning_tokens=None,
+            usage_source="provider",
+            snapshot_version=1,
+            tags={},
             steps=[Step("identify", "pass", 6), Step("call_upstream", "pass", duration), Step("settle", "pass", 9)],
         )
 
@@ -206,16 +272,40 @@ class _Run:
         meter, direction, action = _DETAILS[token_class]
         shown = _rounded(cost) if self.faults.round_to_cents else cost
         following = (self.month + timedelta(days=32)).replace(day=1)
-        details = {"ModelDeveloper": self.provider_name, "ModelId": upstream, "TokenDirection": direction} | ({"TokenCacheAction": action} if action else {})
+        details = {"ModelDeveloper": self.provider_name, "ModelId": upstream, "TokenDirection": direction} | (
+            {"TokenCacheAction": action} if action else {}
+        )
         values = {
-            "BilledCost": _text(shown), "BillingAccountId": self.account, "BillingAccountName": self.account, "BillingCurrency": "USD",
-            "BillingPeriodStart": _day(self.month), "BillingPeriodEnd": _day(following), "ChargeCategory": "Usage", "ChargeDescription": f"{meter} for {upstream}",
-            "ChargeFrequency": "Usage-Based", "ChargePeriodStart": _day(day), "ChargePeriodEnd": _day(day + timedelta(days=1)), "ConsumedQuantity": str(tokens),
-            "ConsumedUnit": "Tokens", "ContractedCost": _text(shown), "ContractedUnitPrice": _text(price), "EffectiveCost": _text(shown),
-            "HostProviderName": self.provider_name, "InvoiceIssuerName": self.provider_name, "ListCost": _text(cost), "ListUnitPrice": _text(price),
-            "PricingCategory": "Standard", "PricingQuantity": _text(Decimal(tokens) / 1_000_000), "PricingUnit": "1000000 Tokens",
-            "ServiceCategory": "AI and Machine Learning", "ServiceName": f"{self.provider_name} API", "ServiceProviderName": self.provider_name,
-            "ServiceSubcategory": "Generative AI", "SkuId": f"{upstream}-{token_class}", "SkuMeter": meter, "SkuPriceDetails": json.dumps(details),
+            "BilledCost": _text(shown),
+            "BillingAccountId": self.account,
+            "BillingAccountName": self.account,
+            "BillingCurrency": "USD",
+            "BillingPeriodStart": _day(self.month),
+            "BillingPeriodEnd": _day(following),
+            "ChargeCategory": "Usage",
+            "ChargeDescription": f"{meter} for {upstream}",
+            "ChargeFrequency": "Usage-Based",
+            "ChargePeriodStart": _day(day),
+            "ChargePeriodEnd": _day(day + timedelta(days=1)),
+            "ConsumedQuantity": str(tokens),
+            "ConsumedUnit": "Tokens",
+            "ContractedCost": _text(shown),
+            "ContractedUnitPrice": _text(price),
+            "EffectiveCost": _text(shown),
+            "HostProviderName": self.provider_name,
+            "InvoiceIssuerName": self.provider_name,
+            "ListCost": _text(cost),
+            "ListUnitPrice": _text(price),
+            "PricingCategory": "Standard",
+            "PricingQuantity": _text(Decimal(tokens) / 1_000_000),
+            "PricingUnit": "1000000 Tokens",
+            "ServiceCategory": "AI and Machine Learning",
+            "ServiceName": f"{self.provider_name} API",
+            "ServiceProviderName": self.provider_name,
+            "ServiceSubcategory": "Generative AI",
+            "SkuId": f"{upstream}-{token_class}",
+            "SkuMeter": meter,
+            "SkuPriceDetails": json.dumps(details),
             "SkuPriceId": f"{upstream}-{token_class}-ondemand",
         }
         return {name: values.get(name, "") for name in COLUMNS}

@@ -27,12 +27,20 @@ def _share(part: int, whole: int, names: tuple[str, str]) -> Reading:
 
 
 def coverage(window: Window) -> Reading:
-    figures = UsageHour.objects.filter(_hours(window)).exclude(outcome="refused").aggregate(n=Sum("calls", default=0), untagged=Sum("untagged_calls", default=0))
+    figures = (
+        UsageHour.objects.filter(_hours(window))
+        .exclude(outcome="refused")
+        .aggregate(n=Sum("calls", default=0), untagged=Sum("untagged_calls", default=0))
+    )
     return _share(figures["n"] - figures["untagged"], figures["n"], ("attributed", "all"))
 
 
 def error_rate(window: Window) -> Reading:
-    figures = UsageHour.objects.filter(_hours(window)).exclude(outcome="refused").aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
+    figures = (
+        UsageHour.objects.filter(_hours(window))
+        .exclude(outcome="refused")
+        .aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
+    )
     return _share(figures["failed"], figures["n"], ("failed", "all"))
 
 
@@ -71,7 +79,9 @@ def variance(window: Window) -> Reading:
     if not revisions or not bill:
         return NO_DATA
     rows = sum(revision.bill_rows for revision in revisions)
-    return Reading(float(apart / bill * 100), rows, statistics={"apart_usd": str(apart), "bill_usd": str(bill), "revisions": len(revisions)})
+    return Reading(
+        float(apart / bill * 100), rows, statistics={"apart_usd": str(apart), "bill_usd": str(bill), "revisions": len(revisions)}
+    )
 
 
 def active_projects(window: Window) -> Reading:
@@ -84,19 +94,56 @@ def active_projects(window: Window) -> Reading:
 
 
 def calls(window: Window) -> Reading:
-    figures = UsageHour.objects.filter(_hours(window)).aggregate(n=Sum("calls", default=0), refused=Sum("calls", filter=Q(outcome="refused"), default=0))
+    figures = UsageHour.objects.filter(_hours(window)).aggregate(
+        n=Sum("calls", default=0), refused=Sum("calls", filter=Q(outcome="refused"), default=0)
+    )
     if figures["n"] == 0:
         return NO_DATA
-    return Reading(float(figures["n"] - figures["refused"]), figures["n"], statistics={"calls": figures["n"], "refused": figures["refused"]})
+    return Reading(
+        float(figures["n"] - figures["refused"]), figures["n"], statistics={"calls": figures["n"], "refused": figures["refused"]}
+    )
 
 
-register(Metric("attribution.coverage", "Attribution coverage", "%", "higher", 100, coverage, "Served calls whose project, key, model and agent are known."))
-register(Metric("attribution.latency_p95", "Attribution latency, P95", "s", "lower", 100, attribution_latency, "From the end of a call until it is in the figures."))
-register(Metric("gateway.overhead_p99", "Gateway overhead, P99", "ms", "lower", 500, overhead, "Time that a call spends inside the gateway itself."))
+register(
+    Metric(
+        "attribution.coverage",
+        "Attribution coverage",
+        "%",
+        "higher",
+        100,
+        coverage,
+        "Served calls whose project, key, model and agent are known.",
+    )
+)
+register(
+    Metric(
+        "attribution.latency_p95",
+        "Attribution latency, P95",
+        "s",
+        "lower",
+        100,
+        attribution_latency,
+        "From the end of a call until it is in the figures.",
+    )
+)
+register(
+    Metric(
+        "gateway.overhead_p99", "Gateway overhead, P99", "ms", "lower", 500, overhead, "Time that a call spends inside the gateway itself."
+    )
+)
 register(Metric("gateway.error_rate", "Failed calls", "%", "lower", 100, error_rate, "Calls that were not refused and did not succeed."))
-register(Metric(
-    "reconciliation.variance", "Variance against the bill", "%", "lower", 1, variance,
-    "Absolute difference between providers' bills and telemetry, of the bills, over the months in the window.",
-))
-register(Metric("usage.active_projects", "Active projects", "count", "higher", 1, active_projects, "Projects with at least one served call."))
+register(
+    Metric(
+        "reconciliation.variance",
+        "Variance against the bill",
+        "%",
+        "lower",
+        1,
+        variance,
+        "Absolute difference between providers' bills and telemetry, of the bills, over the months in the window.",
+    )
+)
+register(
+    Metric("usage.active_projects", "Active projects", "count", "higher", 1, active_projects, "Projects with at least one served call.")
+)
 register(Metric("usage.calls", "Served calls", "count", "higher", 1, calls, "Calls that were not refused."))

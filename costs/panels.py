@@ -19,7 +19,9 @@ from governance.models import Membership
 navigation.register(
     navigation.Item("operate", "Costs", "Spend", "costs-spend", icon="chart-histogram", permission=Permission.VIEW_COSTS, order=10),
     navigation.Item("operate", "Costs", "Requests", "costs-requests", icon="list-details", permission=Permission.VIEW_COSTS, order=20),
-    navigation.Item("operate", "Costs", "Reconciliation", "reconciliation-list", icon="receipt", permission=Permission.VIEW_COSTS, order=30),
+    navigation.Item(
+        "operate", "Costs", "Reconciliation", "reconciliation-list", icon="receipt", permission=Permission.VIEW_COSTS, order=30
+    ),
     navigation.Item("operate", "Costs", "Price book", "price-book", icon="tags", permission=Permission.VIEW_COSTS, order=40),
     navigation.Item("build", "Use", "Requests", "requests", icon="list-details", permission=Permission.USE_GATEWAY, order=50),
     navigation.Item("build", "Use", "My usage", "usage", icon="chart-histogram", permission=Permission.USE_GATEWAY, order=60),
@@ -35,8 +37,10 @@ def find_requests(query: str, membership: Membership, limit: int) -> Iterable[se
         pass
     for event in selectors.events_visible_to(membership).filter(condition).order_by("-started_at")[:limit]:
         yield search.Hit(
-            event.request_id, f"{selectors.STATUSES.get(event.status, event.status)}, {event.model or 'no model'}, {event.started_at:%b %-d, %H:%M} UTC",
-            reverse("request-detail", args=[event.event_id]), icon="list-details",
+            event.request_id,
+            f"{selectors.STATUSES.get(event.status, event.status)}, {event.model or 'no model'}, {event.started_at:%b %-d, %H:%M} UTC",
+            reverse("request-detail", args=[event.event_id]),
+            icon="list-details",
         )
 
 
@@ -51,7 +55,9 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
     if found.is_empty and matched is None:
         return None
     return {
-        "spend": found, "matched": matched, "lines": found.lines[:5],
+        "spend": found,
+        "matched": matched,
+        "lines": found.lines[:5],
         "doubtful": selectors.doubtful_revisions(found.period.previous().first),
     }
 

@@ -39,7 +39,14 @@ USAGE_DAYS = 30
 GROUPS = {"project": "Project", "model": "Model", "agent": "Agent", "key": "Key", "provider": "Provider", "cost_centre": "Cost centre"}
 _COLUMN = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
 FILTERS = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
-UNKNOWN = {"project": "No project", "model": "No model", "agent": "Untagged", "key": "No key", "provider": "Not routed", "cost_centre": "No cost centre"}
+UNKNOWN = {
+    "project": "No project",
+    "model": "No model",
+    "agent": "Untagged",
+    "key": "No key",
+    "provider": "Not routed",
+    "cost_centre": "No cost centre",
+}
 NONE = "(none)"
 """In a URL: the calls for which the dimension is not known."""
 
@@ -53,7 +60,9 @@ def current_prices(at: datetime | None = None) -> dict[tuple[str, str], Price]:
     """(provider slug, model slug) to its input and output price in force; pairs that lack one of them are missing."""
     at = at or timezone.now()
     found: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(dict)
-    in_force = PriceEntry.objects.filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT]).filter(Q(valid_to=None) | Q(valid_to__gt=at))
+    in_force = PriceEntry.objects.filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT]).filter(
+        Q(valid_to=None) | Q(valid_to__gt=at)
+    )
     for provider, model, token_class, price in in_force.values_list("provider", "model", "token_class", "price"):
         found[provider, model][token_class] = price
     return {pair: Price(prices["input"], prices["output"]) for pair, prices in found.items() if len(prices) == 2}
@@ -97,7 +106,11 @@ def unpriced(period: Period | None = None) -> list[Unpriced]:
     hours = UsageHour.objects.filter(unpriced_calls__gt=0)
     if period is not None:
         hours = hours.filter(hour__gte=period.start, hour__lt=period.end)
-    rows = hours.values("provider", "model").annotate(calls=Sum("unpriced_calls"), since=Min("hour"), last=Max("last_event_at")).order_by("-calls", "model")
+    rows = (
+        hours.values("provider", "model")
+        .annotate(calls=Sum("unpriced_calls"), since=Min("hour"), last=Max("last_event_at"))
+        .order_by("-calls", "model")
+    )
     return [Unpriced(**row) for row in rows]
 
 
@@ -107,7 +120,10 @@ def unpriced(period: Period | None = None) -> list[Unpriced]:
 def usage_by_model(slugs: Iterable[str] | None = None) -> dict[str, Usage]:
     """The last 30 days by model slug (tools as `<namespace>__<tool>`), with percentiles of successful calls."""
     since = _usage_start()
-    hours, latencies = UsageHour.objects.filter(hour__gte=since).exclude(model=""), LatencyHour.objects.filter(hour__gte=since).exclude(model="")
+    hours, latencies = (
+        UsageHour.objects.filter(hour__gte=since).exclude(model=""),
+        LatencyHour.objects.filter(hour__gte=since).exclude(model=""),
+    )
     if slugs is not None:
         wanted = list(slugs)
         hours, latencies = hours.filter(model__in=wanted), latencies.filter(model__in=wanted)
@@ -117,7 +133,9 @@ def usage_by_model(slugs: Iterable[str] | None = None) -> dict[str, Usage]:
         counts[model, measure][bucket] = total
     return {
         model: Usage(
-            **figures, p50_ms=_ms(sketch.quantile(counts[model, "duration"], 0.5)), p95_ms=_ms(sketch.quantile(counts[model, "duration"], 0.95)),
+            **figures,
+            p50_ms=_ms(sketch.quantile(counts[model, "duration"], 0.5)),
+            p95_ms=_ms(sketch.quantile(counts[model, "duration"], 0.95)),
             ttft_ms=_ms(sketch.quantile(counts[model, "ttft"], 0.5)),
         )
         for model, figures in _usage(hours, "model").items()
@@ -140,14 +158,23 @@ def _ms(us: float | None) -> float | None:
 
 def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]:
     rows = hours.values(column).annotate(
-        n=Sum("calls"), errors=Sum("calls", filter=~Q(outcome="ok"), default=0), unpriced=Sum("unpriced_calls"),
-        refused=Sum("calls", filter=Q(outcome="refused"), default=0), tools=Sum("calls", filter=Q(kind="tool"), default=0),
-        input=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")), output=Sum("output_tokens"),
-        money=Sum("cost"), last=Max("last_event_at"),
+        n=Sum("calls"),
+        errors=Sum("calls", filter=~Q(outcome="ok"), default=0),
+        unpriced=Sum("unpriced_calls"),
+        refused=Sum("calls", filter=Q(outcome="refused"), default=0),
+        tools=Sum("calls", filter=Q(kind="tool"), default=0),
+        input=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")),
+        output=Sum("output_tokens"),
+        money=Sum("cost"),
+        last=Max("last_event_at"),
     )
     return {
         row[column]: {
-            "calls": row["n"], "errors": row["errors"], "input_tokens": row["input"], "output_tokens": row["output"], "last_used_at": row["last"],
+            "calls": row["n"],
+            "errors": row["errors"],
+            "input_tokens": row["input"],
+            "output_tokens": row["output"],
+            "last_used_at": row["last"],
             # Money is None when every call that could have cost something lacks a price.
             "cost_usd": row["money"] if row["money"] or row["n"] - row["refused"] - row["tools"] > row["unpriced"] else None,
         }
@@ -257,10 +284,15 @@ def spend(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterab
     totals: dict[str, Any] = defaultdict(int)
     names = ("calls", "cost", "unpriced_calls", "refused", "errors", "tokens", "untagged", "untagged_cost", "estimated")
     rows = hours.values(column, day=TruncDay("hour", tzinfo=UTC)).annotate(
-        n_calls=Sum("calls"), n_cost=Sum("cost"), n_unpriced_calls=Sum("unpriced_calls"), n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
-        n_errors=Sum("calls", filter=Q(outcome="error"), default=0), n_tokens=Sum(_TOKENS),
+        n_calls=Sum("calls"),
+        n_cost=Sum("cost"),
+        n_unpriced_calls=Sum("unpriced_calls"),
+        n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
+        n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
+        n_tokens=Sum(_TOKENS),
         n_untagged=Sum("untagged_calls", filter=~Q(outcome="refused"), default=0),
-        n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()), n_estimated=Sum("estimated_calls"),
+        n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()),
+        n_estimated=Sum("estimated_calls"),
     )
     for row in rows:
         value = row[column]
@@ -273,11 +305,21 @@ def spend(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterab
     before = dict(everything.filter(hour__gte=earlier.start, hour__lt=earlier.end).values_list(column).annotate(money=Sum("cost")))
     labels = _labels(group, figures)
     total = _line("", "Total", totals, Decimal(totals["cost"]), sum(before.values(), Decimal()) if before else None)
-    lines = [_line(value or NONE, labels.get(value, value) or UNKNOWN[group], own, total.cost, before.get(value)) for value, own in figures.items()]
+    lines = [
+        _line(value or NONE, labels.get(value, value) or UNKNOWN[group], own, total.cost, before.get(value))
+        for value, own in figures.items()
+    ]
     lines.sort(key=lambda line: (-line.cost, -line.calls, line.label))
     return Spend(
-        period=period, group=group, total=total, lines=lines, by_day=dict(by_day), untagged_calls=totals["untagged"],
-        untagged_cost=Decimal(totals["untagged_cost"]), served_calls=totals["calls"] - totals["refused"], estimated_calls=totals["estimated"],
+        period=period,
+        group=group,
+        total=total,
+        lines=lines,
+        by_day=dict(by_day),
+        untagged_calls=totals["untagged"],
+        untagged_cost=Decimal(totals["untagged_cost"]),
+        served_calls=totals["calls"] - totals["refused"],
+        estimated_calls=totals["estimated"],
         complete_through=complete_through(),
     )
 
@@ -289,18 +331,32 @@ def spend_by_day(period: Period, group: str, chosen: Mapping[str, str], *, keys:
     if keys is not None:
         hours = hours.filter(key_id__in=list(keys))
     rows = hours.values_list(TruncDay("hour", tzinfo=UTC), column).annotate(
-        n_calls=Sum("calls"), n_refused=Sum("calls", filter=Q(outcome="refused"), default=0), n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
-        n_unpriced=Sum("unpriced_calls"), n_tokens=Sum(_TOKENS), n_cost=Sum("cost"),
+        n_calls=Sum("calls"),
+        n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
+        n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
+        n_unpriced=Sum("unpriced_calls"),
+        n_tokens=Sum(_TOKENS),
+        n_cost=Sum("cost"),
     )
     labels = _labels(group, {row[1] for row in rows})
-    return [(row[0].date(), labels.get(row[1], row[1]) or UNKNOWN[group], *row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
+    return [
+        (row[0].date(), labels.get(row[1], row[1]) or UNKNOWN[group], *row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))
+    ]
 
 
 def _line(value: str, label: str, figures: Mapping[str, Any], whole: Decimal, before: Decimal | None) -> Line:
     cost = Decimal(figures["cost"])
     return Line(
-        value=value, label=label, cost=cost, calls=figures["calls"], tokens=figures["tokens"], unpriced_calls=figures["unpriced_calls"],
-        refused=figures["refused"], errors=figures["errors"], share=cost / whole * 100 if whole else None, before=before,
+        value=value,
+        label=label,
+        cost=cost,
+        calls=figures["calls"],
+        tokens=figures["tokens"],
+        unpriced_calls=figures["unpriced_calls"],
+        refused=figures["refused"],
+        errors=figures["errors"],
+        share=cost / whole * 100 if whole else None,
+        before=before,
     )
 
 
@@ -453,7 +509,11 @@ def bills() -> QuerySet[BillFile]:
 
 def reconciliations() -> QuerySet[Reconciliation]:
     """With their latest revision and the number of revisions."""
-    return Reconciliation.objects.select_related("latest").annotate(revision_count=Count("revisions")).order_by("-month", "provider", "account")
+    return (
+        Reconciliation.objects.select_related("latest")
+        .annotate(revision_count=Count("revisions"))
+        .order_by("-month", "provider", "account")
+    )
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
@@ -462,7 +522,9 @@ def reconciliation(provider: str, account: str, month: date) -> Reconciliation |
 
 def doubtful_revisions(since: date) -> list[Revision]:
     """Latest revisions of months from `since` on that are too far from the bill: their provider's figures may vary."""
-    revisions = Revision.objects.filter(pk__in=Subquery(Reconciliation.objects.filter(month__gte=since, latest__isnull=False).values("latest")))
+    revisions = Revision.objects.filter(
+        pk__in=Subquery(Reconciliation.objects.filter(month__gte=since, latest__isnull=False).values("latest"))
+    )
     return [revision for revision in revisions.select_related("reconciliation") if revision.is_doubtful]
 
 
@@ -521,12 +583,26 @@ def compared_by(revision: Revision, column: str) -> list[Compared]:
     """Lines of a revision by `model` or `day`."""
     only_theirs, only_ours = Q(telemetry_tokens=0, bill_rows__gt=0), Q(bill_rows=0)
     rows = revision.lines.values(column).annotate(
-        n_bill=Sum("bill"), n_ours=Sum("telemetry"), n=Count("pk"), theirs=Count("pk", filter=only_theirs), own=Count("pk", filter=only_ours)
+        n_bill=Sum("bill"),
+        n_ours=Sum("telemetry"),
+        n=Count("pk"),
+        theirs=Count("pk", filter=only_theirs),
+        own=Count("pk", filter=only_ours),
     )
     found = [
-        (row[column], Compared(
-            f"{row[column]:%b %-d, %Y}" if isinstance(row[column], date) else (row[column] or ("Whole month" if column == "day" else "No model")),
-            row["n_bill"], row["n_ours"], row["n"], row["theirs"], row["own"]))
+        (
+            row[column],
+            Compared(
+                f"{row[column]:%b %-d, %Y}"
+                if isinstance(row[column], date)
+                else (row[column] or ("Whole month" if column == "day" else "No model")),
+                row["n_bill"],
+                row["n_ours"],
+                row["n"],
+                row["theirs"],
+                row["own"],
+            ),
+        )
         for row in rows
     ]
     if column == "day":
@@ -540,7 +616,10 @@ CAUSE_NOTES = {
     "price": ("The bill's price per token is another than ours on that day", "Correct the price book"),
     "unpriced": ("Our tokens had no price when they were counted", "Add prices"),
     "commitment": ("Usage that a prepaid commitment covers at its own rate", "None needed"),
-    "extra_calls": ("Tokens that we counted and the bill does not have: late rows of the bill, or calls counted twice", "Wait for the next file, then look for duplicates"),
+    "extra_calls": (
+        "Tokens that we counted and the bill does not have: late rows of the bill, or calls counted twice",
+        "Wait for the next file, then look for duplicates",
+    ),
     "telemetry_only": ("Models or days that the bill does not have", "Wait for the next file"),
     "rounding": ("Within what rounding each row to the cent can make", "None needed"),
     "unexplained": ("The bill's cost is not its quantity times its own price, or it gives no quantity", "Ask the provider"),
@@ -566,7 +645,13 @@ def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, D
     shapes, ticks = bridge.bars([Decimal(cause["cents"]) for cause in revision.causes])
     rows = [
         CauseRow(
-            cause["cause"], bridge.CAUSES[cause["cause"]], *CAUSE_NOTES[cause["cause"]], cause["lines"], Decimal(cause["cents"]), Decimal(cause["amount"]), shape
+            cause["cause"],
+            bridge.CAUSES[cause["cause"]],
+            *CAUSE_NOTES[cause["cause"]],
+            cause["lines"],
+            Decimal(cause["cents"]),
+            Decimal(cause["amount"]),
+            shape,
         )
         for cause, shape in zip(revision.causes, shapes, strict=True)
     ]
@@ -576,7 +661,13 @@ def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, D
 def unknown_models(provider: str, month: date) -> list[str]:
     """Names on the bill that are no model of ours, with AI usage behind them."""
     ours = set(model_choices())
-    names = BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).exclude(model="").order_by("model").values_list("model", flat=True).distinct()
+    names = (
+        BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED)
+        .exclude(model="")
+        .order_by("model")
+        .values_list("model", flat=True)
+        .distinct()
+    )
     return [name for name in names if name not in ours]
 
 
@@ -587,7 +678,11 @@ def files_of(provider: str, month: date) -> QuerySet[BillFile]:
 
 def kinds_of(bill: BillFile) -> list[dict[str, Any]]:
     """Accepted rows of a file by kind and currency."""
-    rows = bill.rows.values("kind", "currency").annotate(n=Count("pk"), money=Sum("billed_cost"), effective=Sum("effective_cost")).order_by("kind", "currency")
+    rows = (
+        bill.rows.values("kind", "currency")
+        .annotate(n=Count("pk"), money=Sum("billed_cost"), effective=Sum("effective_cost"))
+        .order_by("kind", "currency")
+    )
     return [{**row, "label": BillRow.Kind(row["kind"]).label, "is_compared": row["kind"] in BillRow.COMPARED} for row in rows]
 
 
@@ -605,6 +700,9 @@ def cents_of(revision: Revision) -> dict[str, Decimal]:
     by_cause = {cause["cause"]: Decimal(cause["cents"]) for cause in revision.causes}
     unexplained = by_cause.get("unexplained", Decimal("0.00"))
     return {
-        "bill": bridge.cents(revision.bill), "telemetry": bridge.cents(revision.telemetry), "variance": revision.variance_cents,
-        "unexplained": unexplained, "explained": revision.variance_cents - unexplained,
+        "bill": bridge.cents(revision.bill),
+        "telemetry": bridge.cents(revision.telemetry),
+        "variance": revision.variance_cents,
+        "unexplained": unexplained,
+        "explained": revision.variance_cents - unexplained,
     }

@@ -41,7 +41,10 @@ def files() -> dict[str, Path]:
 def used_icons() -> set[str]:
     """Names of Tabler icons that templates and Python files mention."""
     base = Path(settings.BASE_DIR)
-    sources = [*base.glob("templates/**/*.html"), *(path for app in ("governance", "catalog", "costs", "rollouts", "operations") for path in base.glob(f"{app}/**/*.py"))]
+    sources = [
+        *base.glob("templates/**/*.html"),
+        *(path for app in ("governance", "catalog", "costs", "rollouts", "operations") for path in base.glob(f"{app}/**/*.py")),
+    ]
     return {name for path in sources for name in _ICON_USE.findall(path.read_text())}
 
 
@@ -63,7 +66,11 @@ class PackageFinder(BaseFinder):
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
         missing = [path for path in FILES.values() if not (PACKAGES / path).exists()]
-        return [Error(f"front-end files are missing: {', '.join(missing)}", hint="Run `make install`.", id="governance.E001")] if missing else []
+        return (
+            [Error(f"front-end files are missing: {', '.join(missing)}", hint="Run `make install`.", id="governance.E001")]
+            if missing
+            else []
+        )
 
     def find(self, path: str, find_all: bool = False, **kwargs: Any) -> Any:
         found = files().get(path)

@@ -8,7 +8,13 @@ broker_url = settings.CELERY_BROKER_URL
 broker_transport_options: dict[str, Any] = {}
 if broker_url.startswith("pgmq://"):
     # The SQL of pgmq is installed by the launcher. Remote control needs reply queues with names longer than pgmq allows.
-    broker_transport_options = {"init_extension": False, "visibility_timeout": 120, "wait_time_seconds": 1, "polling_interval": 0.1, "queue_name_prefix": "gh_"}
+    broker_transport_options = {
+        "init_extension": False,
+        "visibility_timeout": 120,
+        "wait_time_seconds": 1,
+        "polling_interval": 0.1,
+        "queue_name_prefix": "gh_",
+    }
 worker_enable_remote_control = False
 worker_send_task_events = False
 worker_prefetch_multiplier = 1

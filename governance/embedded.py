@@ -89,8 +89,14 @@ class EmbeddedPostgres:
         facts["port"] = self.port or _free_port()
         self._facts_path.write_text(json.dumps(facts))
         options = {
-            "listen_addresses": "127.0.0.1", "port": str(facts["port"]), "unix_socket_directories": "",
-            "max_connections": "150", "shared_buffers": "256MB", "timezone": "UTC", "log_min_messages": "warning", **self.settings,
+            "listen_addresses": "127.0.0.1",
+            "port": str(facts["port"]),
+            "unix_socket_directories": "",
+            "max_connections": "150",
+            "shared_buffers": "256MB",
+            "timezone": "UTC",
+            "log_min_messages": "warning",
+            **self.settings,
         }
         command = [str(binaries() / "postgres"), "-D", str(self.directory)]
         for name, value in options.items():
@@ -98,7 +104,10 @@ class EmbeddedPostgres:
         log = (self.directory / "server.log").open("ab")
         prefix, user = self._as_ordinary_user()
         self._process = subprocess.Popen(
-            [*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            [*prefix, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             start_new_session=True,  # Ctrl-C goes to the owner, which stops the server last
             user=user,
             preexec_fn=_stop_with_parent,  # noqa: PLW1509 - the owner has no threads when it starts the server
@@ -138,9 +147,25 @@ class EmbeddedPostgres:
             shutil.chown(scratch, user)
             shutil.chown(password_file, user)
         done = subprocess.run(
-            [*prefix, str(binaries() / "initdb"), "-D", str(scratch), "-U", DATABASE, "--auth=scram-sha-256", "--pwfile", str(password_file),
-             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8", "--data-checksums"],
-            check=False, capture_output=True, text=True, user=user,
+            [
+                *prefix,
+                str(binaries() / "initdb"),
+                "-D",
+                str(scratch),
+                "-U",
+                DATABASE,
+                "--auth=scram-sha-256",
+                "--pwfile",
+                str(password_file),
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                "--encoding=UTF8",
+                "--data-checksums",
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            user=user,
         )
         password_file.unlink()
         if done.returncode != 0:
@@ -158,7 +183,11 @@ class EmbeddedPostgres:
         if os.geteuid() != 0:
             return [], None
         prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "setpriv", "--pdeathsig", "INT"]
-        if shutil.which("unshare") and shutil.which("setpriv") and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0:
+        if (
+            shutil.which("unshare")
+            and shutil.which("setpriv")
+            and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0
+        ):
             return prefix, None
         for name in ("postgres", "gatehouse"):
             try:

@@ -62,6 +62,9 @@ def database(url: str) -> dict[str, object]:
     if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
         raise SettingError("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
     return {
-        "NAME": unquote(parts.path.lstrip("/")), "USER": unquote(parts.username or ""), "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or "", "PORT": str(parts.port or 5432),
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or 5432),
     }

@@ -17,16 +17,28 @@ class SignInForm(forms.Form):
 
 class TenantForm(forms.Form):
     name = forms.CharField(max_length=80, help_text="As people call the organisation.")
-    slug = forms.CharField(label="Address", max_length=32, validators=Tenant._meta.get_field("slug").validators, help_text="Its pages are at /o/<address>/. It can't be changed later.")
-    owner_email = forms.EmailField(label="Owner's e-mail", help_text="Gets an account if there is none yet, and may do everything in the organisation.")
+    slug = forms.CharField(
+        label="Address",
+        max_length=32,
+        validators=Tenant._meta.get_field("slug").validators,
+        help_text="Its pages are at /o/<address>/. It can't be changed later.",
+    )
+    owner_email = forms.EmailField(
+        label="Owner's e-mail", help_text="Gets an account if there is none yet, and may do everything in the organisation."
+    )
     owner_password = forms.CharField(
-        label="First password of a new owner", required=False, min_length=10, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        label="First password of a new owner",
+        required=False,
+        min_length=10,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Only used when the address has no account yet. At least 10 characters.",
     )
     kind = forms.ChoiceField(choices=Tenant.Kind.choices, initial=Tenant.Kind.CUSTOMER)
     tier = forms.ChoiceField(choices=Tenant.Tier.choices, initial=Tenant.Tier.FREE)
     region = forms.CharField(max_length=32, required=False, help_text="For example eu-west. Optional.")
-    time_zone = forms.CharField(max_length=64, initial="UTC", help_text="Budgets and quotas begin at midnight of this zone, for example Europe/Berlin.")
+    time_zone = forms.CharField(
+        max_length=64, initial="UTC", help_text="Budgets and quotas begin at midnight of this zone, for example Europe/Berlin."
+    )
 
     def clean_time_zone(self) -> str:
         zone = str(self.cleaned_data["time_zone"]).strip()
@@ -38,7 +50,6 @@ class TenantForm(forms.Form):
         return str(self.cleaned_data["slug"]).strip().lower()
 
 
-
 class SuspendForm(forms.Form):
     reason = forms.CharField(max_length=200, help_text="Stands in the audit log of the platform and of the organisation.")
 
@@ -47,11 +58,13 @@ class MemberForm(forms.Form):
     email = forms.EmailField(label="E-mail")
     name = forms.CharField(max_length=80, required=False)
     password = forms.CharField(
-        label="First password", required=False, min_length=10, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        label="First password",
+        required=False,
+        min_length=10,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Only used when the address has no account yet.",
     )
     roles = forms.MultipleChoiceField(choices=Role.choices, widget=forms.CheckboxSelectMultiple)
-
 
 
 class RolesForm(forms.Form):

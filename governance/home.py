@@ -32,5 +32,9 @@ def register(*panels: Panel) -> None:
 
 def panels_for(membership: Membership, area: str) -> list[tuple[Panel, Any]]:
     granted = permissions_of(membership.roles)
-    found = [(panel, panel.context(membership)) for panel in sorted(_panels, key=lambda panel: panel.order) if panel.area == area and panel.permission in granted]
+    found = [
+        (panel, panel.context(membership))
+        for panel in sorted(_panels, key=lambda panel: panel.order)
+        if panel.area == area and panel.permission in granted
+    ]
     return [(panel, context) for panel, context in found if context is not None]

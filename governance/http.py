@@ -94,11 +94,17 @@ def allow_list() -> AllowList:
     return AllowList.parse(settings.OUTBOUND_ALLOW)
 
 
-def guarded_client(*, timeout_s: float = TIMEOUT_S, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_RESPONSE_BYTES) -> httpx2.Client:
+def guarded_client(
+    *, timeout_s: float = TIMEOUT_S, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_RESPONSE_BYTES
+) -> httpx2.Client:
     """A client for URLs that people typed. Calls raise `OutboundError` for what may not be called, `httpx2.HTTPError` for the rest."""
     return httpx2.Client(
-        transport=_CappedTransport(allow_list(), max_bytes), timeout=timeout_s, follow_redirects=False, trust_env=False,
-        headers={"Accept-Encoding": "identity", **(headers or {})}, event_hooks={"response": [_refuse_compressed]},
+        transport=_CappedTransport(allow_list(), max_bytes),
+        timeout=timeout_s,
+        follow_redirects=False,
+        trust_env=False,
+        headers={"Accept-Encoding": "identity", **(headers or {})},
+        event_hooks={"response": [_refuse_compressed]},
     )
 
 
@@ -107,6 +113,10 @@ def guarded_async_client(
 ) -> httpx2.AsyncClient:
     """The same for asynchronous callers, such as the MCP client."""
     return httpx2.AsyncClient(
-        transport=_CappedAsyncTransport(allow_list(), max_bytes), timeout=timeout_s, follow_redirects=False, trust_env=False,
-        headers={"Accept-Encoding": "identity", **(headers or {})}, event_hooks={"response": [_refuse_compressed_async]},
+        transport=_CappedAsyncTransport(allow_list(), max_bytes),
+        timeout=timeout_s,
+        follow_redirects=False,
+        trust_env=False,
+        headers={"Accept-Encoding": "identity", **(headers or {})},
+        event_hooks={"response": [_refuse_compressed_async]},
     )

@@ -89,11 +89,64 @@ class Installation:
             os.environ["DATABASE_URL"] = self.server.start()
         changed = self._prepare()
         python = sys.executable
-        self._spawn("sandbox", [python, "-m", "gateway.sandbox", "--port", str(sandbox_port), "--data-dir", str(self.directory / "sandbox")])
-        self._spawn("web", [python, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-                            "--no-ws", "--log-level", "warning", "gateway.web:app"])
-        self._spawn("worker", [python, "-m", "celery", "-A", "governance", "worker", "-n", "worker@local", "--concurrency", "2", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"])
-        self._spawn("beat", [python, "-m", "celery", "-A", "governance.beat", "beat", "--schedule", str(self.directory / "beat"), "--pidfile=", "--loglevel", "WARNING"])
+        self._spawn(
+            "sandbox", [python, "-m", "gateway.sandbox", "--port", str(sandbox_port), "--data-dir", str(self.directory / "sandbox")]
+        )
+        self._spawn(
+            "web",
+            [
+                python,
+                "-m",
+                "granian",
+                "--interface",
+                "asgi",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--workers",
+                "1",
+                "--no-ws",
+                "--log-level",
+                "warning",
+                "gateway.web:app",
+            ],
+        )
+        self._spawn(
+            "worker",
+            [
+                python,
+                "-m",
+                "celery",
+                "-A",
+                "governance",
+                "worker",
+                "-n",
+                "worker@local",
+                "--concurrency",
+                "2",
+                "--without-mingle",
+                "--without-gossip",
+                "--loglevel",
+                "WARNING",
+            ],
+        )
+        self._spawn(
+            "beat",
+            [
+                python,
+                "-m",
+                "celery",
+                "-A",
+                "governance.beat",
+                "beat",
+                "--schedule",
+                str(self.directory / "beat"),
+                "--pidfile=",
+                "--loglevel",
+                "WARNING",
+            ],
+        )
         _wait_until_up(f"http://127.0.0.1:{sandbox_port}/v1/models", self._child_died)
         demo = self._demo(again=changed)
         _wait_until_up(f"http://127.0.0.1:{self.port}/readyz", self._child_died)
@@ -144,11 +197,18 @@ class Installation:
     def _prepare(self) -> bool:
         """Migrate and collect static files, unless nothing of them changed since the last start. True when something did."""
         digest = hashlib.sha256(os.environ["DATABASE_URL"].rsplit("@", 1)[0].encode())
-        sources = [*ROOT.glob("*/migrations/*.py"), *ROOT.glob("*/*/migrations/*.py"), ROOT / "package-lock.json", *(ROOT / "static").rglob("*"), *(ROOT / "templates").rglob("*.html"), *ROOT.glob("*/apps.py")]
+        sources = [
+            *ROOT.glob("*/migrations/*.py"),
+            *ROOT.glob("*/*/migrations/*.py"),
+            ROOT / "package-lock.json",
+            *(ROOT / "static").rglob("*"),
+            *(ROOT / "templates").rglob("*.html"),
+            *ROOT.glob("*/apps.py"),
+        ]
         for path in sorted(path for path in sources if path.is_file() and ".venv" not in path.parts):
             digest.update(path.read_bytes())
         stamp = self.directory / "prepared"
-        if stamp.exists() and stamp.read_text() == digest.hexdigest() and (ROOT / "staticfiles").exists():
+        if stamp.exists() and stamp.read_text() == digest.hexdigest() and (self.directory / "static").exists():
             return False
         say("  schemas and static files")
         self._manage("prepare", "--static")
@@ -181,7 +241,11 @@ class Installation:
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # Ctrl-C reaches only this process, which stops the rest in order
                 preexec_fn=_stop_with_parent,  # noqa: PLW1509 - this process has no threads
             )
@@ -204,7 +268,9 @@ class Installation:
             say(f"  {user['email']:<26} {user['password']:<22} {user['role']}")
         say("\nA first governed call:\n")
         body = json.dumps({"model": demo["model"], "messages": [{"role": "user", "content": "Hello"}]})
-        say(f"  curl {self.base_url}/v1/chat/completions \\\n    -H 'Authorization: Bearer {demo['virtual_key']}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{body}'\n")
+        say(
+            f"  curl {self.base_url}/v1/chat/completions \\\n    -H 'Authorization: Bearer {demo['virtual_key']}' \\\n    -H 'Content-Type: application/json' \\\n    -d '{body}'\n"
+        )
         say("Ctrl-C stops everything; what was written stays.")
 
 

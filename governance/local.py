@@ -36,8 +36,10 @@ def write(directory: Path, **changes: str) -> None:
         values = json.loads(path.read_text())
     else:
         values = {
-            "SECRET_KEY": secrets.token_urlsafe(48), "KEY_PEPPER": secrets.token_urlsafe(48),
-            "SEALING_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(), "OUTBOUND_ALLOW": "127.0.0.1",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "KEY_PEPPER": secrets.token_urlsafe(48),
+            "SEALING_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "OUTBOUND_ALLOW": "127.0.0.1",
         }
     values.update(changes)
     scratch = path.with_suffix(".new")

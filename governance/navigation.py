@@ -91,10 +91,16 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         request.session["area"] = area
     sections = items_for(membership, area)
     return {
-        "tenant": membership.tenant, "membership": membership, "area": area,
+        "tenant": membership.tenant,
+        "membership": membership,
+        "area": area,
         "areas": [(name, AREAS[name], reverse(f"{name}-home")) for name in areas],
-        "sections": sections, "memberships": selectors.memberships_of(membership.user), "current_path": request.path,
+        "sections": sections,
+        "memberships": selectors.memberships_of(membership.user),
+        "current_path": request.path,
         # The innermost item whose page this is, or lies below: Spend is not current on Reconciliation.
-        "current_item": max((item["url"] for _, items in sections for item in items if request.path.startswith(item["url"])), key=len, default=""),
+        "current_item": max(
+            (item["url"] for _, items in sections for item in items if request.path.startswith(item["url"])), key=len, default=""
+        ),
         "can": {permission.value: permission in permissions_of(membership.roles) for permission in Permission},
     }

@@ -28,7 +28,9 @@ class FormRenderer(TemplatesSetting):
     field_template_name = "partials/field.html"
 
 
-def render_page(request: HttpRequest, template: str, *, partial: str | None = None, context: dict[str, Any] | None = None, status: int = 200) -> HttpResponse:
+def render_page(
+    request: HttpRequest, template: str, *, partial: str | None = None, context: dict[str, Any] | None = None, status: int = 200
+) -> HttpResponse:
     """The page, or only its named fragment when htmx asks for it (not on boosted links or a history restore)."""
     htmx = getattr(request, "htmx", None)
     wants_fragment = partial is not None and htmx and not htmx.boosted and not htmx.history_restore_request

@@ -42,7 +42,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.DEVELOPER: _EVERYONE | {Permission.USE_GATEWAY},
     Role.RELEASE_MANAGER: _EVERYONE | {Permission.MANAGE_ROLLOUTS, Permission.SIGN_GATES},
     Role.FINANCE: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.MANAGE_COSTS},
-    Role.SECURITY: _EVERYONE | {Permission.VIEW_OPERATE, Permission.MANAGE_KEYS, Permission.MANAGE_CONSENT, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
+    Role.SECURITY: _EVERYONE
+    | {Permission.VIEW_OPERATE, Permission.MANAGE_KEYS, Permission.MANAGE_CONSENT, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
     Role.AUDITOR: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
 }
 

@@ -68,9 +68,17 @@ def consent_states() -> list[ConsentState]:
         if consent is None:
             states.append(ConsentState(feature_class, facts.default_granted, True, facts.purpose))
         else:
-            states.append(ConsentState(
-                feature_class, consent.state == Consent.State.GRANTED, False, facts.purpose, consent.reason, str(consent.actor), consent.set_at
-            ))
+            states.append(
+                ConsentState(
+                    feature_class,
+                    consent.state == Consent.State.GRANTED,
+                    False,
+                    facts.purpose,
+                    consent.reason,
+                    str(consent.actor),
+                    consent.set_at,
+                )
+            )
     return states
 
 

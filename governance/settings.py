@@ -49,9 +49,24 @@ X_FRAME_OPTIONS = "DENY"
 
 # Applications. A model's `placement` (governance/placement.py) says in which schemas of its app it lives.
 SHARED_APPS = [
-    "django_tenants", "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "django.contrib.messages",
-    "django.contrib.staticfiles", "django.forms", "django_htmx", "template_partials.apps.SimpleAppConfig", "rest_framework", "drf_spectacular", "drf_spectacular_sidecar",
-    "django_filters", "governance", "costs", "rollouts", "operations", "gateway.publish",
+    "django_tenants",
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.forms",
+    "django_htmx",
+    "template_partials.apps.SimpleAppConfig",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "governance",
+    "costs",
+    "rollouts",
+    "operations",
+    "gateway.publish",
 ]
 TENANT_APPS = ["governance", "catalog", "costs", "rollouts"]
 INSTALLED_APPS = [*SHARED_APPS, *[app for app in TENANT_APPS if app not in SHARED_APPS]]
@@ -72,7 +87,9 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django_tenants.postgresql_backend",
         **env.database(DATABASE_URL),
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 8), "timeout": 10}} if env.integer("DATABASE_POOL", 8) else {},
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 8), "timeout": 10}}
+        if env.integer("DATABASE_POOL", 8)
+        else {},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -80,7 +97,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 """A bill may be large: it is spooled to disk beyond this."""
 
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or DATABASE_URL.replace("postgresql://", "pgmq://", 1).replace("postgres://", "pgmq://", 1)
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or DATABASE_URL.replace("postgresql://", "pgmq://", 1).replace(
+    "postgres://", "pgmq://", 1
+)
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -105,11 +124,22 @@ TEMPLATES = [
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
         "OPTIONS": {
-            "loaders": [("template_partials.loader.Loader", [("django.template.loaders.cached.Loader", [
-                "django.template.loaders.filesystem.Loader", "django.template.loaders.app_directories.Loader"])])],
+            "loaders": [
+                (
+                    "template_partials.loader.Loader",
+                    [
+                        (
+                            "django.template.loaders.cached.Loader",
+                            ["django.template.loaders.filesystem.Loader", "django.template.loaders.app_directories.Loader"],
+                        )
+                    ],
+                )
+            ],
             "context_processors": [
-                "django.template.context_processors.request", "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages", "governance.navigation.shell",
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "governance.navigation.shell",
             ],
             "builtins": ["template_partials.templatetags.partials", "governance.templatetags.gatehouse"],
         },
@@ -118,9 +148,13 @@ TEMPLATES = [
 FORM_RENDERER = "governance.pages.FormRenderer"
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder", "django.contrib.staticfiles.finders.AppDirectoriesFinder", "governance.assets.PackageFinder"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "governance.assets.PackageFinder",
+]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -138,13 +172,22 @@ REST_FRAMEWORK = {
     "COERCE_DECIMAL_TO_STRING": True,
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "Gatehouse", "VERSION": "1", "OAS_VERSION": "3.1.0", "SERVE_INCLUDE_SCHEMA": False, "SERVE_URLCONF": "governance.urls_api",
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"], "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR", "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "TITLE": "Gatehouse",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_URLCONF": "governance.urls_api",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     # Fields of one name with different choices: each set of choices gets a name of its own.
     "ENUM_NAME_OVERRIDES": {
-        "ModelStatus": "catalog.models.Model.Status", "ToolStatus": "catalog.models.Tool.Status", "ProviderKind": "catalog.models.Provider.Kind",
-        "TenantKind": "governance.models.Tenant.Kind", "KeyPurpose": "catalog.models.VirtualKey.Purpose",
+        "ModelStatus": "catalog.models.Model.Status",
+        "ToolStatus": "catalog.models.Tool.Status",
+        "ProviderKind": "catalog.models.Provider.Kind",
+        "TenantKind": "governance.models.Tenant.Kind",
+        "KeyPurpose": "catalog.models.VirtualKey.Purpose",
     },
 }
 
@@ -154,7 +197,8 @@ USE_TZ = True
 USE_I18N = False
 
 LOGGING = {
-    "version": 1, "disable_existing_loggers": False,
+    "version": 1,
+    "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO")},

@@ -66,4 +66,6 @@ def bar(record: Mapping[str, Any]) -> Bar | None:
     width = max(end - start, 6.0)
     start = min(max(start - (width - (end - start)) / 2, 0.0), WIDTH - width)
     shown = wording.interval(reading, rule["unit"]) or wording.shown_value(record)
-    return Bar(middle, *good, *bad, round(start, 1), round(width, 1), f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}")
+    return Bar(
+        middle, *good, *bad, round(start, 1), round(width, 1), f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}"
+    )

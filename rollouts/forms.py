@@ -24,9 +24,18 @@ class _DateInput(forms.DateInput):
 class RolloutForm(forms.Form):
     plan = forms.ChoiceField(label="Plan", help_text="The rollout keeps a copy of the plan as it is today.")
     name = forms.CharField(label="Name", max_length=100)
-    slug = forms.CharField(label="Address", max_length=60, validators=[slug_validator], help_text="Lower-case letters, digits and hyphens; part of every link, for example support-copilot.")
+    slug = forms.CharField(
+        label="Address",
+        max_length=60,
+        validators=[slug_validator],
+        help_text="Lower-case letters, digits and hyphens; part of every link, for example support-copilot.",
+    )
     owner = forms.ModelChoiceField(label="Owner", queryset=User.objects.none(), help_text="Whom others ask. Anybody of the organisation.")
-    starts_on = forms.DateField(label="First day", widget=_DateInput(), help_text="On this day the first phase begins by itself; a day that has come begins at once.")
+    starts_on = forms.DateField(
+        label="First day",
+        widget=_DateInput(),
+        help_text="On this day the first phase begins by itself; a day that has come begins at once.",
+    )
 
     def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,9 +53,15 @@ class SignForm(forms.Form):
 
 class AttestForm(forms.Form):
     met = forms.TypedChoiceField(
-        label="The criterion", choices=[("yes", "is met"), ("no", "is not met")], coerce=lambda value: value == "yes", widget=forms.RadioSelect, initial="yes"
+        label="The criterion",
+        choices=[("yes", "is met"), ("no", "is not met")],
+        coerce=lambda value: value == "yes",
+        widget=forms.RadioSelect,
+        initial="yes",
     )
-    summary = forms.CharField(label="Figure", max_length=40, required=False, help_text="What stands in the value column, for example 4 of 5.")
+    summary = forms.CharField(
+        label="Figure", max_length=40, required=False, help_text="What stands in the value column, for example 4 of 5."
+    )
     note = forms.CharField(label="What shows it", max_length=4000, widget=forms.Textarea(attrs={"rows": 4}))
     link = forms.URLField(label="Link to the evidence", required=False, max_length=500, assume_scheme="https")
     file = forms.FileField(label="File", required=False, help_text="Up to 10 MB; kept with its checksum.")
@@ -54,7 +69,9 @@ class AttestForm(forms.Form):
 
 class WaiverForm(forms.Form):
     reason = forms.CharField(label="Why the risk is acceptable", max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
-    until = forms.DateField(label="Until the end of", widget=_DateInput(), help_text="At most 90 days. From then on the criterion counts again by itself.")
+    until = forms.DateField(
+        label="Until the end of", widget=_DateInput(), help_text="At most 90 days. From then on the criterion counts again by itself."
+    )
 
     def clean_until(self) -> datetime:
         """The end of that day, UTC."""

@@ -11,9 +11,16 @@ def release_log(rollout: Rollout, entries: Iterable[ReleaseLogEntry], phases: It
     """Head, stages and log, oldest first."""
     plan = rollout.frozen_plan
     lines = [
-        f"# Rollout: {rollout.name}", "",
-        f"Owner: {rollout.owner}  ", f"Plan: {plan.title}, version {rollout.plan_version}  ", f"Start: {rollout.starts_on.isoformat()}  ",
-        f"Stages: {' → '.join(phase.title for phase in phases)}  ", f"Status: {rollout.get_status_display()}{' (paused)' if rollout.is_paused else ''}", "", "## Rollback plan", "",
+        f"# Rollout: {rollout.name}",
+        "",
+        f"Owner: {rollout.owner}  ",
+        f"Plan: {plan.title}, version {rollout.plan_version}  ",
+        f"Start: {rollout.starts_on.isoformat()}  ",
+        f"Stages: {' → '.join(phase.title for phase in phases)}  ",
+        f"Status: {rollout.get_status_display()}{' (paused)' if rollout.is_paused else ''}",
+        "",
+        "## Rollback plan",
+        "",
     ]
     for phase in plan.phases:
         lines += [f"### {phase.title}", "", *(f"- {step}" for step in phase.rollback.steps), ""]

@@ -20,7 +20,9 @@ def register() -> None:
     """Called once, from AppConfig.ready()."""
     navigation.register(
         navigation.Item("release", "Roll out", "Rollouts", "rollout-list", icon="layout-board", permission=Permission.VIEW, order=10),
-        navigation.Item("release", "Roll out", "Gates", "gate-list", icon="circle-check", permission=Permission.VIEW, order=20, due=selectors.due_count),
+        navigation.Item(
+            "release", "Roll out", "Gates", "gate-list", icon="circle-check", permission=Permission.VIEW, order=20, due=selectors.due_count
+        ),
         navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
     )
@@ -33,7 +35,12 @@ def register() -> None:
 
 def _find(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
     return [
-        search.Hit(rollout.name, f"{rollout.get_status_display()}, owner {rollout.owner}", reverse("rollout-detail", kwargs={"slug": rollout.slug}), icon="layout-board")
+        search.Hit(
+            rollout.name,
+            f"{rollout.get_status_display()}, owner {rollout.owner}",
+            reverse("rollout-detail", kwargs={"slug": rollout.slug}),
+            icon="layout-board",
+        )
         for rollout in selectors.rollouts(query=query)[:limit]
     ]
 

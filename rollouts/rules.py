@@ -114,14 +114,23 @@ def judge_metric(criterion: MetricCriterion, measured: Measured, *, at: datetime
     if side is None:
         return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, "the threshold is inside the interval")
     if not side:
-        return Judgement(Verdict.FAIL, Verdict.FAIL, "the whole interval is on the wrong side of the threshold" if high > low else "the value is on the wrong side of the threshold")
+        return Judgement(
+            Verdict.FAIL,
+            Verdict.FAIL,
+            "the whole interval is on the wrong side of the threshold" if high > low else "the value is on the wrong side of the threshold",
+        )
     if measured.sample == 0:
         return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, "nothing was observed, and nothing never passes")
     since = measured.held_since or at
     if at - since < timedelta(hours=criterion.sustain_hours):
         hours = int((at - since).total_seconds() // 3600)
         return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, f"holds for {hours} of {criterion.sustain_hours} h", since)
-    return Judgement(Verdict.PASS, Verdict.PASS, "the whole interval is on the right side of the threshold" if high > low else "the value is on the right side of the threshold", since)
+    return Judgement(
+        Verdict.PASS,
+        Verdict.PASS,
+        "the whole interval is on the right side of the threshold" if high > low else "the value is on the right side of the threshold",
+        since,
+    )
 
 
 def judge_attestation(attested: Attested | None) -> Judgement:
@@ -134,13 +143,26 @@ def judge_attestation(attested: Attested | None) -> Judgement:
 
 def apply_waiver(judgement: Judgement, waived: Waived | None, *, at: datetime, waivable: bool) -> Judgement:
     """A waiver that is approved, has not ended and was given for a verdict this bad or worse."""
-    covered = waived is not None and waivable and judgement.raw is not Verdict.PASS and waived.until > at and BADNESS[judgement.raw] <= BADNESS[waived.covers]
+    covered = (
+        waived is not None
+        and waivable
+        and judgement.raw is not Verdict.PASS
+        and waived.until > at
+        and BADNESS[judgement.raw] <= BADNESS[waived.covers]
+    )
     if not covered or waived is None:
         return judgement
-    return Judgement(Verdict.WAIVED, judgement.raw, f"waived to {waived.until:%b} {waived.until.day}; {judgement.reason}", judgement.held_since)
+    return Judgement(
+        Verdict.WAIVED, judgement.raw, f"waived to {waived.until:%b} {waived.until.day}; {judgement.reason}", judgement.held_since
+    )
 
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {"<": operator_module.lt, "<=": operator_module.le, ">": operator_module.gt, ">=": operator_module.ge}
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": operator_module.lt,
+    "<=": operator_module.le,
+    ">": operator_module.gt,
+    ">=": operator_module.ge,
+}
 
 
 def _side(operator: str, threshold: float, low: float, high: float) -> bool | None:
@@ -189,7 +211,10 @@ def digest(records: Iterable[Mapping[str, Any]]) -> str:
 
     Figures are not part of it: an evaluation with other figures and the same verdicts asks nobody to sign again.
     """
-    parts = [{"key": record["key"], "kind": record["kind"], "rule": record["rule"], "severity": record["severity"], "verdict": record["verdict"]} for record in records]
+    parts = [
+        {"key": record["key"], "kind": record["kind"], "rule": record["rule"], "severity": record["severity"], "verdict": record["verdict"]}
+        for record in records
+    ]
     return sha256(canonical({"rules": VERSION, "criteria": sorted(parts, key=lambda part: part["key"])}))
 
 
@@ -203,15 +228,25 @@ def judge_record(record: Mapping[str, Any], *, at: datetime) -> Judgement:
     if record["kind"] == "metric":
         rule, reading = record["rule"], record["reading"]
         measured = Measured(
-            value=reading["value"], sample=reading["sample"], low=reading["low"], high=reading["high"], error=reading["error"],
+            value=reading["value"],
+            sample=reading["sample"],
+            low=reading["low"],
+            high=reading["high"],
+            error=reading["error"],
             held_since=_time(reading["held_since"]),
         )
         judgement = judge_metric(
-            MetricCriterion(rule["metric"], rule["operator"], rule["threshold"], rule["unit"], rule["minimum_sample"], rule["sustain_hours"]), measured, at=at
+            MetricCriterion(
+                rule["metric"], rule["operator"], rule["threshold"], rule["unit"], rule["minimum_sample"], rule["sustain_hours"]
+            ),
+            measured,
+            at=at,
         )
     else:
         stated = record["attestation"]
-        judgement = judge_attestation(None if stated is None else Attested(stated["met"], stated["summary"], stated["by"], cast(datetime, _time(stated["at"]))))
+        judgement = judge_attestation(
+            None if stated is None else Attested(stated["met"], stated["summary"], stated["by"], cast(datetime, _time(stated["at"])))
+        )
     waiver = record["waiver"]
     waived = None if waiver is None else Waived(Verdict(waiver["covers"]), cast(datetime, _time(waiver["until"])))
     return apply_waiver(judgement, waived, at=at, waivable=record["severity"] != "security")
@@ -227,7 +262,9 @@ class Replay:
     differences: list[str]
 
 
-def replay(evidence: str, *, at: datetime, stored_verdict: str, stored_ready: bool, stored_digest: str, stored_hash: str, previous_hash: str) -> Replay:
+def replay(
+    evidence: str, *, at: datetime, stored_verdict: str, stored_ready: bool, stored_digest: str, stored_hash: str, previous_hash: str
+) -> Replay:
     """Judge every criterion again from the evidence, fold, and compare with what was stored."""
     records = json.loads(evidence)["criteria"]
     differences, deciding, again = [], [], []

@@ -39,7 +39,11 @@ def rollouts(*, tab: str = "", query: str = "") -> QuerySet[Rollout]:
 
 def rollout_counts() -> dict[str, int]:
     counted = dict(Rollout.objects.order_by().values_list("status").annotate(n=Count("pk")))
-    return {"running": counted.get("running", 0), "planned": counted.get("planned", 0), "closed": counted.get("finished", 0) + counted.get("stopped", 0)}
+    return {
+        "running": counted.get("running", 0),
+        "planned": counted.get("planned", 0),
+        "closed": counted.get("finished", 0) + counted.get("stopped", 0),
+    }
 
 
 def find_rollout(slug: str) -> Rollout | None:
@@ -153,12 +157,18 @@ class GateView:
 
     @property
     def signed(self) -> int:
-        return sum(1 for signature in self.signatures if signature.signoff is not None and signature.signoff.decision == SignOff.Decision.GO)
+        return sum(
+            1 for signature in self.signatures if signature.signoff is not None and signature.signoff.decision == SignOff.Decision.GO
+        )
 
     @property
     def blockers(self) -> list[CriterionState]:
         """What keeps the gate shut, worst first."""
-        return [state for state in self.criteria if state.record and state.record["severity"] != "observe" and rules.Verdict(state.verdict) not in rules.OPENS]
+        return [
+            state
+            for state in self.criteria
+            if state.record and state.record["severity"] != "observe" and rules.Verdict(state.verdict) not in rules.OPENS
+        ]
 
 
 def gate_view(gate: Gate, *, now: datetime) -> GateView:
@@ -167,22 +177,43 @@ def gate_view(gate: Gate, *, now: datetime) -> GateView:
     records = {record["key"]: record for record in evaluation.records} if evaluation else {}
     asked: dict[int, Waiver] = {}
     in_force: dict[int, Waiver] = {}
-    for waiver in Waiver.objects.filter(criterion__gate=gate).filter(Q(decided_at=None) | Q(approved=True, until__gt=now)).select_related("requested_by", "decided_by"):
+    for waiver in (
+        Waiver.objects.filter(criterion__gate=gate)
+        .filter(Q(decided_at=None) | Q(approved=True, until__gt=now))
+        .select_related("requested_by", "decided_by")
+    ):
         (asked if waiver.decided_at is None else in_force)[waiver.criterion_id] = waiver
     attested: dict[int, Attestation] = {}
     if gate.opened_at:
-        for attestation in Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at).select_related("by").order_by("at", "pk"):
+        for attestation in (
+            Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at).select_related("by").order_by("at", "pk")
+        ):
             attested[attestation.criterion_id] = attestation
     states = [
-        CriterionState(criterion, records.get(criterion.key), attested.get(criterion.pk), asked.get(criterion.pk), in_force.get(criterion.pk)) for criterion in gate.criteria.all()
+        CriterionState(
+            criterion, records.get(criterion.key), attested.get(criterion.pk), asked.get(criterion.pk), in_force.get(criterion.pk)
+        )
+        for criterion in gate.criteria.all()
     ]
-    states.sort(key=lambda state: (state.criterion.severity == "observe", -rules.BADNESS[rules.Verdict(state.verdict)] if state.record else 0, state.criterion.position))
+    states.sort(
+        key=lambda state: (
+            state.criterion.severity == "observe",
+            -rules.BADNESS[rules.Verdict(state.verdict)] if state.record else 0,
+            state.criterion.position,
+        )
+    )
     signatures = signatures_of(gate)
     missing = [signature.role for signature in signatures if signature.signoff is None or signature.signoff.decision != SignOff.Decision.GO]
     return GateView(
-        gate=gate, evaluation=evaluation, criteria=states, signatures=signatures, sentence=sentence_of(gate, missing),
+        gate=gate,
+        evaluation=evaluation,
+        criteria=states,
+        signatures=signatures,
+        sentence=sentence_of(gate, missing),
         next_evaluation_at=evaluation.at + EVALUATE_EVERY if evaluation and gate.is_decidable and gate.rollout.is_under_way else None,
-        evaluations=gate.evaluations.count(), log=list(ReleaseLogEntry.objects.filter(gate=gate).order_by("-sequence")[:8]), missing_roles=missing,
+        evaluations=gate.evaluations.count(),
+        log=list(ReleaseLogEntry.objects.filter(gate=gate).order_by("-sequence")[:8]),
+        missing_roles=missing,
     )
 
 
@@ -191,7 +222,10 @@ def signatures_of(gate: Gate) -> list[Signature]:
     voided: dict[str, SignOff] = {}
     for signoff in SignOff.objects.filter(gate=gate).select_related("person").order_by("at", "pk"):
         (live if signoff.voided_at is None else voided)[signoff.role] = signoff
-    return [Signature(role, signing.label(role), live.get(role), None if role in live else voided.get(role), signing.holders_text(role)) for role in gate.roles]
+    return [
+        Signature(role, signing.label(role), live.get(role), None if role in live else voided.get(role), signing.holders_text(role))
+        for role in gate.roles
+    ]
 
 
 def sentence_of(gate: Gate, missing_roles: Sequence[str]) -> str:
@@ -215,7 +249,9 @@ def signable_role(gate: Gate, membership: Membership, signatures: Sequence[Signa
     """The role for which this person decides here: the one already signed by the person, else the first held one that is open."""
     if Permission.SIGN_GATES not in permissions_of(membership.roles) or not gate.is_decidable:
         return None
-    own = next((signature.role for signature in signatures if signature.signoff and signature.signoff.person_id == membership.user_id), None)
+    own = next(
+        (signature.role for signature in signatures if signature.signoff and signature.signoff.person_id == membership.user_id), None
+    )
     if own is not None:
         return own
     held = signing.held_by(membership.roles)
@@ -234,8 +270,13 @@ def evaluations_of(gate: Gate) -> QuerySet[Evaluation]:
 
 def replay(evaluation: Evaluation) -> rules.Replay:
     return rules.replay(
-        evaluation.evidence, at=evaluation.at, stored_verdict=evaluation.verdict, stored_ready=evaluation.is_ready, stored_digest=evaluation.digest,
-        stored_hash=evaluation.evidence_hash, previous_hash=evaluation.previous_hash,
+        evaluation.evidence,
+        at=evaluation.at,
+        stored_verdict=evaluation.verdict,
+        stored_ready=evaluation.is_ready,
+        stored_digest=evaluation.digest,
+        stored_hash=evaluation.evidence_hash,
+        previous_hash=evaluation.previous_hash,
     )
 
 
@@ -274,17 +315,28 @@ def open_gates(membership: Membership | None) -> list[Waiting]:
     """Every gate of a phase that is current, by planned date, with what it asks of this person. Three queries."""
     gates = list(
         Gate.objects.filter(rollout__status=Rollout.Status.RUNNING, status__in=[Gate.Status.OPEN, Gate.Status.REJECTED])
-        .select_related("rollout", "rollout__owner", "phase", "latest").defer("rollout__plan").order_by("planned_on", "pk")
-        .prefetch_related(Prefetch("signoffs", queryset=SignOff.objects.filter(voided_at=None).select_related("person"), to_attr="live_signoffs"))
+        .select_related("rollout", "rollout__owner", "phase", "latest")
+        .defer("rollout__plan")
+        .order_by("planned_on", "pk")
+        .prefetch_related(
+            Prefetch("signoffs", queryset=SignOff.objects.filter(voided_at=None).select_related("person"), to_attr="live_signoffs")
+        )
     )
     may = membership is not None and Permission.SIGN_GATES in permissions_of(membership.roles)
     if membership is None or not may:
         return [Waiting(gate) for gate in gates]
     held = {str(role) for role in signing.held_by(membership.roles)}
-    waivers = dict(
-        Waiver.objects.filter(decided_at=None, criterion__gate__in=gates, criterion__role__in=held).exclude(requested_by_id=membership.user_id)
-        .order_by().values_list("criterion__gate").annotate(n=Count("pk"))
-    ) if gates else {}
+    waivers = (
+        dict(
+            Waiver.objects.filter(decided_at=None, criterion__gate__in=gates, criterion__role__in=held)
+            .exclude(requested_by_id=membership.user_id)
+            .order_by()
+            .values_list("criterion__gate")
+            .annotate(n=Count("pk"))
+        )
+        if gates
+        else {}
+    )
     return [_waiting(gate, membership, held, waivers.get(gate.pk, 0)) for gate in gates]
 
 
@@ -293,7 +345,13 @@ def _waiting(gate: Gate, membership: Membership, held: set[str], waivers: int) -
     records = gate.latest.records if gate.latest else []
     attest = sum(1 for record in records if record["kind"] == "attestation" and record["verdict"] == "no_data" and record["role"] in held)
     role = ""
-    if gate.status == Gate.Status.OPEN and gate.latest is not None and gate.latest.is_ready and not gate.rollout.is_paused and not any(signoff.person_id == membership.user_id for signoff in live):
+    if (
+        gate.status == Gate.Status.OPEN
+        and gate.latest is not None
+        and gate.latest.is_ready
+        and not gate.rollout.is_paused
+        and not any(signoff.person_id == membership.user_id for signoff in live)
+    ):
         taken = {signoff.role for signoff in live}
         role = next((candidate for candidate in gate.roles if candidate in held and candidate not in taken), "")
     return Waiting(gate, role, attest, waivers)
@@ -343,7 +401,9 @@ class BoardRow:
 def board(found: Sequence[Rollout], *, membership: Membership | None, now: datetime) -> list[BoardRow]:
     """The rollouts in their lanes. Queries do not grow with the number of rollouts."""
     phases: dict[int, list[Phase]] = {rollout.pk: [] for rollout in found}
-    queryset = Phase.objects.filter(rollout__in=[rollout.pk for rollout in found]).select_related("gate", "gate__latest").order_by("position")
+    queryset = (
+        Phase.objects.filter(rollout__in=[rollout.pk for rollout in found]).select_related("gate", "gate__latest").order_by("position")
+    )
     for phase in queryset:
         phases[phase.rollout_id].append(phase)
     asks = {waiting.gate.pk: waiting for waiting in (open_gates(membership) if found else [])}
@@ -354,7 +414,9 @@ def _row(rollout: Rollout, phases: list[Phase], asks: dict[int, Waiting], now: d
     current = next((phase for phase in phases if phase.status == Phase.Status.CURRENT), None)
     gate = current.gate if current else None
     records = wording.worst_first(gate.latest.records) if gate and gate.latest else []
-    blocking = next((record for record in records if record["severity"] != "observe" and rules.Verdict(record["verdict"]) not in rules.OPENS), None)
+    blocking = next(
+        (record for record in records if record["severity"] != "observe" and rules.Verdict(record["verdict"]) not in rules.OPENS), None
+    )
     if blocking is not None:
         blocker, tone = wording.blocker(blocking), blocking["verdict"]
     elif gate is not None and gate.latest is not None:
@@ -362,11 +424,23 @@ def _row(rollout: Rollout, phases: list[Phase], asks: dict[int, Waiting], now: d
     elif gate is not None:
         blocker, tone = "Not evaluated yet", ""
     else:
-        blocker, tone = {"planned": f"Begins on {rollout.starts_on:%b} {rollout.starts_on.day}", "finished": "Finished", "stopped": "Stopped"}.get(rollout.status, ""), ""
+        blocker, tone = (
+            {"planned": f"Begins on {rollout.starts_on:%b} {rollout.starts_on.day}", "finished": "Finished", "stopped": "Stopped"}.get(
+                rollout.status, ""
+            ),
+            "",
+        )
     waiting = asks.get(gate.pk) if gate else None
     return BoardRow(
-        rollout=rollout, current=current, cells=_cells(phases, now), gate=gate, verdicts=[record["verdict"] for record in records], blocker=blocker, blocker_verdict=tone,
-        asks=waiting.asks if waiting else "", is_late=bool(current and current.is_late(now)),
+        rollout=rollout,
+        current=current,
+        cells=_cells(phases, now),
+        gate=gate,
+        verdicts=[record["verdict"] for record in records],
+        blocker=blocker,
+        blocker_verdict=tone,
+        asks=waiting.asks if waiting else "",
+        is_late=bool(current and current.is_late(now)),
     )
 
 
@@ -421,7 +495,11 @@ def _span(phase: Phase) -> str:
     start, end = phase.entered_at, phase.left_at
     if start.date() == end.date():
         return f"{start:%b} {start.day}"
-    return f"{start:%b} {start.day} – {end.day}" if start.month == end.month and end - start < timedelta(days=31) else f"{start:%b} {start.day} – {end:%b} {end.day}"
+    return (
+        f"{start:%b} {start.day} – {end.day}"
+        if start.month == end.month and end - start < timedelta(days=31)
+        else f"{start:%b} {start.day} – {end:%b} {end.day}"
+    )
 
 
 # Metrics
@@ -445,7 +523,9 @@ class MetricRow:
 def metric_rows(*, now: datetime) -> list[MetricRow]:
     """Every registered metric with its value over the last days and what is bound to it."""
     bound: dict[str, list[Criterion]] = {}
-    criteria = Criterion.objects.filter(kind=Criterion.Kind.METRIC, gate__status__in=[Gate.Status.OPEN, Gate.Status.REJECTED], gate__rollout__status=Rollout.Status.RUNNING)
+    criteria = Criterion.objects.filter(
+        kind=Criterion.Kind.METRIC, gate__status__in=[Gate.Status.OPEN, Gate.Status.REJECTED], gate__rollout__status=Rollout.Status.RUNNING
+    )
     for criterion in criteria.select_related("gate", "gate__rollout").defer("gate__rollout__plan"):
         bound.setdefault(criterion.metric, []).append(criterion)
     planned: dict[str, list[tuple[str, str, str]]] = {}
@@ -456,5 +536,6 @@ def metric_rows(*, now: datetime) -> list[MetricRow]:
                 planned.setdefault(planned_criterion.rule.metric, []).append((plan.title, planned_criterion.title, text))
     window = metrics.Window(now - timedelta(days=METRIC_DAYS), now)
     return [
-        MetricRow(metric, read_metric(metric.key, window), METRIC_DAYS, bound.get(metric.key, []), planned.get(metric.key, [])) for metric in metrics.all_metrics()
+        MetricRow(metric, read_metric(metric.key, window), METRIC_DAYS, bound.get(metric.key, []), planned.get(metric.key, []))
+        for metric in metrics.all_metrics()
     ]

@@ -14,7 +14,15 @@ from rollouts.rules import BADNESS, Verdict
 
 WORDS = {"pass": "pass", "waived": "waived", "inconclusive": "inconclusive", "no_data": "no data", "error": "error", "fail": "fail"}
 OPERATORS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "=": "="}
-SAMPLE_WORDS = {"ms": "calls", "s": "observations", "%": "observations", "USD": "observations", "count": "counted", "pp": "observations", "score": "answers"}
+SAMPLE_WORDS = {
+    "ms": "calls",
+    "s": "observations",
+    "%": "observations",
+    "USD": "observations",
+    "count": "counted",
+    "pp": "observations",
+    "score": "answers",
+}
 
 
 def short(digest: str) -> str:
@@ -29,7 +37,11 @@ def figure(value: float | None, unit: str) -> str:
     if unit == "ms":
         return f"{value:.1f} ms" if 10 <= value < 1000 and value % 1 else str(duration(value))
     if unit == "s":
-        return str(duration(value * 1000)) if value < 60 or value % 60 else (f"{value / 60:.0f} min" if value < 3600 or value % 3600 else f"{value / 3600:.0f} h")
+        return (
+            str(duration(value * 1000))
+            if value < 60 or value % 60
+            else (f"{value / 60:.0f} min" if value < 3600 or value % 3600 else f"{value / 3600:.0f} h")
+        )
     if unit == "USD":
         return money_text(Decimal(str(value)))
     number = f"{value:,.2f}".rstrip("0").rstrip(".").replace("-", "−")
@@ -40,7 +52,11 @@ def interval(reading: Mapping[str, Any] | None, unit: str) -> str:
     """`51.9 to 55.6`, or nothing for an exact figure."""
     if not reading or reading["low"] is None or reading["high"] is None or reading["low"] == reading["high"]:
         return ""
-    return f"{reading['low']:,.4g} to {reading['high']:,.4g}".replace("-", "−") if unit != "USD" else f"{figure(reading['low'], unit)} to {figure(reading['high'], unit)}"
+    return (
+        f"{reading['low']:,.4g} to {reading['high']:,.4g}".replace("-", "−")
+        if unit != "USD"
+        else f"{figure(reading['low'], unit)} to {figure(reading['high'], unit)}"
+    )
 
 
 def rule(operator: str, threshold: float | None, unit: str) -> str:
@@ -92,10 +108,16 @@ def gate_sentence(records: Iterable[Mapping[str, Any]], *, is_ready: bool) -> st
     if found["fail"]:
         parts.append(_count(found["fail"], "criterion fails", "criteria fail"))
     if found["error"]:
-        parts.append(_count(found["error"], "could not be read", "could not be read") if parts else _count(found["error"], "criterion could not be read", "criteria could not be read"))
+        parts.append(
+            _count(found["error"], "could not be read", "could not be read")
+            if parts
+            else _count(found["error"], "criterion could not be read", "criteria could not be read")
+        )
     unknown = found["inconclusive"] + found["no_data"]
     if unknown:
-        parts.append(f"{unknown} can't be judged yet" if parts else _count(unknown, "criterion can't be judged yet", "criteria can't be judged yet"))
+        parts.append(
+            f"{unknown} can't be judged yet" if parts else _count(unknown, "criterion can't be judged yet", "criteria can't be judged yet")
+        )
     return f"Not ready: {', '.join(parts)}" if parts else "Not ready: no criterion decides"
 
 
@@ -118,7 +140,11 @@ def changes(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, An
         figures = ""
         if record["kind"] == "metric":
             was, now = shown_value(earlier), shown_value(record)
-            figures = f" ({was} to {now}, rule {rule(record['rule']['operator'], record['rule']['threshold'], record['rule']['unit'])})" if was != now else f" ({now})"
+            figures = (
+                f" ({was} to {now}, rule {rule(record['rule']['operator'], record['rule']['threshold'], record['rule']['unit'])})"
+                if was != now
+                else f" ({now})"
+            )
         sentences.append(f"{record['title']}: {WORDS[earlier['verdict']]} to {WORDS[record['verdict']]}{figures}.")
     return " ".join(sentences) or "The rules of the gate changed."
 
@@ -133,7 +159,9 @@ def next_step(record: Mapping[str, Any]) -> str:
     verdict = record["verdict"]
     if record["kind"] == "attestation":
         who = signing.label(record["role"])
-        return f"{record['title']}: {who} attested that it is not met" if verdict == "fail" else f"{record['title']}: {who} has to attest it"
+        return (
+            f"{record['title']}: {who} attested that it is not met" if verdict == "fail" else f"{record['title']}: {who} has to attest it"
+        )
     measured = record["rule"]
     limit = rule(measured["operator"], measured["threshold"], measured["unit"])
     if verdict == "fail":
@@ -141,7 +169,11 @@ def next_step(record: Mapping[str, Any]) -> str:
     if verdict == "error":
         return f"{record['title']}: {record['reason']}"
     if verdict == "no_data":
-        return f"{record['title']}: {record['reason']} in {window(measured['window_hours'])}" if "window" not in record["reason"] else f"{record['title']}: nothing measured in {window(measured['window_hours'])}"
+        return (
+            f"{record['title']}: {record['reason']} in {window(measured['window_hours'])}"
+            if "window" not in record["reason"]
+            else f"{record['title']}: nothing measured in {window(measured['window_hours'])}"
+        )
     missing = measured["minimum_sample"] - record["reading"]["sample"]
     if missing > 0:
         return f"{record['title']}: {missing:,} more observations"

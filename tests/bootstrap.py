@@ -31,10 +31,15 @@ SECRETS = {
 def prepare() -> None:
     """Set the environment of the run and start the server, once per run; xdist workers inherit both."""
     os.environ.update(SECRETS)
-    os.environ.update({
-        "DJANGO_SETTINGS_MODULE": "governance.settings", "DATABASE_POOL": "0", "OUTBOUND_ALLOW": "127.0.0.1,localhost", "ALLOWED_HOSTS": "*",
-        "LOG_LEVEL": "WARNING",
-    })
+    os.environ.update(
+        {
+            "DJANGO_SETTINGS_MODULE": "governance.settings",
+            "DATABASE_POOL": "0",
+            "OUTBOUND_ALLOW": "127.0.0.1,localhost",
+            "ALLOWED_HOSTS": "*",
+            "LOG_LEVEL": "WARNING",
+        }
+    )
     os.environ.pop("CELERY_BROKER_URL", None)
     if "GATEHOUSE_TEST_SERVER" not in os.environ:
         data = Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))

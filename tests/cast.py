@@ -9,7 +9,13 @@ from governance.roles import Role
 
 PASSWORD = "correct horse battery staple"
 MEMBERS = {
-    "alice": Role.OWNER, "adam": Role.ADMIN, "bob": Role.DEVELOPER, "rita": Role.RELEASE_MANAGER, "fay": Role.FINANCE, "sam": Role.SECURITY, "audra": Role.AUDITOR,
+    "alice": Role.OWNER,
+    "adam": Role.ADMIN,
+    "bob": Role.DEVELOPER,
+    "rita": Role.RELEASE_MANAGER,
+    "fay": Role.FINANCE,
+    "sam": Role.SECURITY,
+    "audra": Role.AUDITOR,
 }
 
 
@@ -24,7 +30,9 @@ def main() -> None:
     from governance.models import User
     from governance.services import people, tenants
 
-    acme = tenants.create_tenant(slug="acme", name="Acme", owner_email=email("alice"), owner_password=PASSWORD, actor=None, tier="enterprise")
+    acme = tenants.create_tenant(
+        slug="acme", name="Acme", owner_email=email("alice"), owner_password=PASSWORD, actor=None, tier="enterprise"
+    )
     tenants.create_tenant(slug="globex", name="Globex", owner_email=email("charlie"), owner_password=PASSWORD, actor=None)
     User.objects.create_user(email("olga"), PASSWORD, name="Olga", is_operator=True)
     for name, role in MEMBERS.items():

@@ -19,11 +19,23 @@ from django.conf import settings  # noqa: E402
 from django.db import connection, connections  # noqa: E402
 from django.test import Client  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
+from xdist.scheduler.loadscope import LoadScopeScheduling  # noqa: E402
 
 from governance.models import Tenant, User  # noqa: E402
 from governance.schema import enter_public, enter_tenant  # noqa: E402
 from governance.services import audit, tokens  # noqa: E402
 from tests import cast  # noqa: E402
+
+
+class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
+    """Spread test files over the workers, but keep the road on one of them: its tests share one running product."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/road" if nodeid.startswith("tests/road/") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProduct:
+    return OneProduct(config, log)
 
 
 @pytest.fixture(scope="session")

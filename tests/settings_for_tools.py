@@ -11,7 +11,17 @@ from tests.bootstrap import ROOT, SECRETS
 COMMANDS = {
     "mypy": [sys.executable, "-m", "mypy"],
     "makemigrations": [sys.executable, "-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run"],
-    "schema": [sys.executable, "manage.py", "spectacular", "--urlconf", "governance.urls_api", "--validate", "--fail-on-warn", "--file", "docs/openapi.yaml"],
+    "schema": [
+        sys.executable,
+        "manage.py",
+        "spectacular",
+        "--urlconf",
+        "governance.urls_api",
+        "--validate",
+        "--fail-on-warn",
+        "--file",
+        "docs/openapi.yaml",
+    ],
 }
 
 

@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_every_setting_is_documented_and_no_other() -> None:
     code = (ROOT / "governance" / "settings.py").read_text() + (ROOT / "gateway" / "plane" / "settings.py").read_text()
-    read = set(re.findall(r"""(?:env\.\w+|text|secret|words|integer|boolean|_text|_required)\(\s*(?:environ,\s*)?["']([A-Z_]+)["']""", code))
+    read = set(
+        re.findall(r"""(?:env\.\w+|text|secret|words|integer|boolean|_text|_required)\(\s*(?:environ,\s*)?["']([A-Z_]+)["']""", code)
+    )
 
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
 

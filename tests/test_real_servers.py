@@ -35,10 +35,30 @@ def distribution_postgres(tmp_path: Path) -> Iterator[str]:
     prefix, user = EmbeddedPostgres(directory)._as_ordinary_user()
     if user is not None:
         pytest.skip("this kernel gives root no user namespace")
-    subprocess.run([*prefix, str(SERVERS[0] / "initdb"), "-D", str(directory), "-U", "gatehouse", "-A", "trust", "-E", "UTF8"], check=True, capture_output=True)
+    subprocess.run(
+        [*prefix, str(SERVERS[0] / "initdb"), "-D", str(directory), "-U", "gatehouse", "-A", "trust", "-E", "UTF8"],
+        check=True,
+        capture_output=True,
+    )
     server = subprocess.Popen(
-        [*prefix, str(SERVERS[0] / "postgres"), "-D", str(directory), "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off", "-c", "max_connections=200"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [
+            *prefix,
+            str(SERVERS[0] / "postgres"),
+            "-D",
+            str(directory),
+            "-p",
+            str(port),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+            "-c",
+            "fsync=off",
+            "-c",
+            "max_connections=200",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     url = f"postgresql://gatehouse@127.0.0.1:{port}/postgres"
     try:
@@ -63,11 +83,19 @@ def _until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def test_services_run_on_the_distributions_postgresql(distribution_postgres: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("GATEHOUSE_TEST_SERVER", "DATABASE_URL") and not name.startswith("PYTEST_")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("GATEHOUSE_TEST_SERVER", "DATABASE_URL") and not name.startswith("PYTEST_")
+    }
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *SUBSET],
-        cwd=ROOT, env=environment | {"TEST_DATABASE_URL": distribution_postgres}, capture_output=True, text=True, check=False,
+        cwd=ROOT,
+        env=environment | {"TEST_DATABASE_URL": distribution_postgres},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 0, done.stdout[-3000:]
@@ -84,7 +112,9 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path, fresh_database: str) 
         pytest.skip("redis-server is not installed")
     port = free_port()
     server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     yield f"redis://127.0.0.1:{port}/0"
     server.terminate()
@@ -99,7 +129,18 @@ def test_worker_publishes_what_was_left_behind(broker: str, fresh_database: str,
         processes = [
             subprocess.Popen([sys.executable, "-m", "celery", "-A", app, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log)
             for app, *arguments in (
-                ("governance", "worker", "--concurrency", "1", "-n", "worker@test", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"),
+                (
+                    "governance",
+                    "worker",
+                    "--concurrency",
+                    "1",
+                    "-n",
+                    "worker@test",
+                    "--without-mingle",
+                    "--without-gossip",
+                    "--loglevel",
+                    "WARNING",
+                ),
                 ("governance.beat", "beat", "--schedule", str(tmp_path / "beat"), "--pidfile=", "--loglevel", "WARNING"),
             )
         ]

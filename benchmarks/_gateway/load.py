@@ -57,7 +57,9 @@ def _wrk(url: str, headers: dict[str, str], connections: int, seconds: float) ->
 
 async def _own(url: str, headers: dict[str, str], connections: int, seconds: float) -> Figures:
     taken: list[float] = []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers={"content-type": "application/json", **headers}) as client:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), headers={"content-type": "application/json", **headers}
+    ) as client:
         end = time.perf_counter() + seconds
 
         async def connection() -> None:

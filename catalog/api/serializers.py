@@ -70,7 +70,9 @@ class ProviderInput(StrictSerializer):
 
 class ProviderChange(StrictSerializer):
     name = serializers.CharField(max_length=80, required=False)
-    base_url = serializers.URLField(max_length=300, required=False, help_text="Another URL voids the secret unless a new one comes with it.")
+    base_url = serializers.URLField(
+        max_length=300, required=False, help_text="Another URL voids the secret unless a new one comes with it."
+    )
     secret = serializers.CharField(max_length=400, required=False, write_only=True)
     region = serializers.CharField(max_length=32, required=False, allow_blank=True)
 
@@ -84,7 +86,20 @@ class ProviderOutput(serializers.ModelSerializer[Provider]):
 
     class Meta:
         model = Provider
-        fields = ("slug", "name", "kind", "base_url", "region", "has_secret", "secret_set_at", "checked_at", "check_ok", "check_ms", "check_detail", "created_at")
+        fields = (
+            "slug",
+            "name",
+            "kind",
+            "base_url",
+            "region",
+            "has_secret",
+            "secret_set_at",
+            "checked_at",
+            "check_ok",
+            "check_ms",
+            "check_detail",
+            "created_at",
+        )
 
     def get_has_secret(self, provider: Provider) -> bool:
         return bool(provider.sealed_secret)
@@ -102,7 +117,9 @@ class ProviderCheckOutput(serializers.Serializer[Any]):
 class ModelFactsSerializer(StrictSerializer):
     name = serializers.CharField(max_length=80, required=False)
     description = serializers.CharField(max_length=2000, required=False, allow_blank=True)
-    capabilities = serializers.ListField(child=serializers.ChoiceField(choices=[(one, one) for one in CAPABILITIES]), required=False, allow_empty=False)
+    capabilities = serializers.ListField(
+        child=serializers.ChoiceField(choices=[(one, one) for one in CAPABILITIES]), required=False, allow_empty=False
+    )
     context_window = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True)
     max_output_tokens = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False)
     feature_class = serializers.ChoiceField(choices=FeatureClass.choices, required=False, help_text="The consent that a call needs.")
@@ -199,7 +216,18 @@ class ProjectOutput(serializers.ModelSerializer[Project]):
 
     class Meta:
         model = Project
-        fields = ("slug", "name", "description", "cost_centre", "environment", "owner", "is_enabled", "requests_per_minute", "monthly_budget_usd", "created_at")
+        fields = (
+            "slug",
+            "name",
+            "description",
+            "cost_centre",
+            "environment",
+            "owner",
+            "is_enabled",
+            "requests_per_minute",
+            "monthly_budget_usd",
+            "created_at",
+        )
 
 
 # Virtual keys
@@ -209,10 +237,16 @@ class KeyInput(StrictSerializer):
     name = serializers.CharField(max_length=60)
     project = serializers.SlugField(max_length=48)
     owner = serializers.EmailField(required=False, help_text="Somebody else's address takes the right to manage keys.")
-    models = serializers.ListField(child=serializers.CharField(max_length=80), required=False, allow_null=True, default=None, help_text="Model slugs; null is all.")
-    tools = serializers.ListField(child=serializers.CharField(max_length=48), required=False, allow_null=True, default=None, help_text="Tool namespaces; null is all.")
+    models = serializers.ListField(
+        child=serializers.CharField(max_length=80), required=False, allow_null=True, default=None, help_text="Model slugs; null is all."
+    )
+    tools = serializers.ListField(
+        child=serializers.CharField(max_length=48), required=False, allow_null=True, default=None, help_text="Tool namespaces; null is all."
+    )
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True, default=None)
-    monthly_budget_usd = serializers.DecimalField(max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True, default=None)
+    monthly_budget_usd = serializers.DecimalField(
+        max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True, default=None
+    )
     lifetime_days = serializers.IntegerField(min_value=1, max_value=90, required=False, default=90)
 
 
@@ -261,8 +295,21 @@ class ToolServerOutput(serializers.ModelSerializer[ToolServer]):
     class Meta:
         model = ToolServer
         fields = (
-            "namespace", "name", "description", "url", "feature_class", "is_enabled", "owner", "has_secret", "protocol_version", "server_info",
-            "discovered_at", "discovery_error", "active_tools", "suspended_tools", "created_at",
+            "namespace",
+            "name",
+            "description",
+            "url",
+            "feature_class",
+            "is_enabled",
+            "owner",
+            "has_secret",
+            "protocol_version",
+            "server_info",
+            "discovered_at",
+            "discovery_error",
+            "active_tools",
+            "suspended_tools",
+            "created_at",
         )
 
     def get_has_secret(self, server: ToolServer) -> bool:
@@ -291,8 +338,18 @@ class ToolOutput(serializers.ModelSerializer[Tool]):
     class Meta:
         model = Tool
         fields = (
-            "namespace", "name", "full_name", "title", "description", "status", "input_schema", "output_schema", "annotations", "digest",
-            "pending_definition", "first_seen_at",
+            "namespace",
+            "name",
+            "full_name",
+            "title",
+            "description",
+            "status",
+            "input_schema",
+            "output_schema",
+            "annotations",
+            "digest",
+            "pending_definition",
+            "first_seen_at",
         )
 
 

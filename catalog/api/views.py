@@ -32,9 +32,21 @@ from governance.models import Membership, User
 from governance.requests import ApiRequest
 from governance.selectors import members_of
 
-BAD: dict[int, Any] = {400: ErrorSerializer, 401: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer, 422: ErrorSerializer}
+BAD: dict[int, Any] = {
+    400: ErrorSerializer,
+    401: ErrorSerializer,
+    403: ErrorSerializer,
+    404: ErrorSerializer,
+    409: ErrorSerializer,
+    422: ErrorSerializer,
+}
 NETWORK: dict[int, Any] = {**BAD, 502: ErrorSerializer}
-MANAGED: dict[str, Any] = {"GET": Permission.VIEW, "POST": Permission.MANAGE_CATALOG, "PATCH": Permission.MANAGE_CATALOG, "DELETE": Permission.MANAGE_CATALOG}
+MANAGED: dict[str, Any] = {
+    "GET": Permission.VIEW,
+    "POST": Permission.MANAGE_CATALOG,
+    "PATCH": Permission.MANAGE_CATALOG,
+    "DELETE": Permission.MANAGE_CATALOG,
+}
 
 
 def body_of(request: ApiRequest, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
@@ -118,7 +130,9 @@ class ProviderDetail(APIView):
     def patch(self, request: ApiRequest, slug: str) -> Response:
         provider = one(selectors.providers(), slug=slug)
         present = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
-        provider = provider_services.change_provider(provider=provider, actor=request.user, **{**present, **body_of(request, shapes.ProviderChange)})
+        provider = provider_services.change_provider(
+            provider=provider, actor=request.user, **{**present, **body_of(request, shapes.ProviderChange)}
+        )
         return Response(shapes.ProviderOutput(provider).data)
 
 
@@ -160,7 +174,11 @@ class Models(RowsView):
         found: QuerySet[Model] = ModelFilter(self.request.query_params, queryset=selectors.models_visible_to(acting(self.request))).qs
         return found
 
-    @extend_schema(operation_id="models_list", parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in ModelFilter.base_filters], responses=shapes.ModelOutput(many=True))
+    @extend_schema(
+        operation_id="models_list",
+        parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in ModelFilter.base_filters],
+        responses=shapes.ModelOutput(many=True),
+    )
     def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
@@ -212,7 +230,10 @@ class ModelCheck(APIView):
     @extend_schema(request=None, responses={200: shapes.ModelCheckOutput, **BAD})
     def post(self, request: ApiRequest, slug: str) -> Response:
         checks = model_services.check_model(model=one(selectors.all_models(), slug=slug), actor=request.user)
-        body = {"ok": all(trace.ok for _, trace in checks), "checks": [{"deployment": deployment, "trace": trace} for deployment, trace in checks]}
+        body = {
+            "ok": all(trace.ok for _, trace in checks),
+            "checks": [{"deployment": deployment, "trace": trace} for deployment, trace in checks],
+        }
         return Response(shapes.ModelCheckOutput(body).data)
 
 
@@ -225,7 +246,9 @@ class ModelAct(APIView):
     @extend_schema(request=shapes.CommentInput, responses={200: shapes.ModelOutput, **BAD})
     def post(self, request: ApiRequest, slug: str) -> Response:
         comment = body_of(request, shapes.CommentInput)["comment"]
-        return Response(_model_body(model_services.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment)))
+        return Response(
+            _model_body(model_services.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment))
+        )
 
 
 class ModelPrice(APIView):
@@ -270,7 +293,9 @@ class DeploymentDetail(APIView):
     def patch(self, request: ApiRequest, slug: str, pk: int) -> Response:
         deployment = self._find(slug, pk)
         present = {"weight": deployment.weight, "priority": deployment.priority, "is_enabled": deployment.is_enabled}
-        changed = model_services.change_deployment(deployment=deployment, actor=request.user, **{**present, **body_of(request, shapes.DeploymentChange)})
+        changed = model_services.change_deployment(
+            deployment=deployment, actor=request.user, **{**present, **body_of(request, shapes.DeploymentChange)}
+        )
         return Response(shapes.DeploymentOutput(changed).data)
 
     @extend_schema(responses={204: None, **BAD})
@@ -313,8 +338,13 @@ class ProjectDetail(APIView):
     @extend_schema(request=shapes.ProjectFacts, responses={200: shapes.ProjectOutput, **BAD})
     def patch(self, request: ApiRequest, slug: str) -> Response:
         project = one(selectors.projects(), slug=slug)
-        present = {name: getattr(project, name) for name in ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")}
-        changed = project_services.change_project(project=project, actor=request.user, **{**present, **body_of(request, shapes.ProjectFacts)})
+        present = {
+            name: getattr(project, name)
+            for name in ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")
+        }
+        changed = project_services.change_project(
+            project=project, actor=request.user, **{**present, **body_of(request, shapes.ProjectFacts)}
+        )
         return Response(shapes.ProjectOutput(changed).data)
 
 
@@ -325,7 +355,9 @@ class ProjectSwitch(APIView):
 
     @extend_schema(request=shapes.SwitchInput, responses={200: shapes.ProjectOutput, **BAD})
     def post(self, request: ApiRequest, slug: str) -> Response:
-        project = project_services.switch_project(project=one(selectors.projects(), slug=slug), actor=request.user, **body_of(request, shapes.SwitchInput))
+        project = project_services.switch_project(
+            project=one(selectors.projects(), slug=slug), actor=request.user, **body_of(request, shapes.SwitchInput)
+        )
         return Response(shapes.ProjectOutput(project).data)
 
 
@@ -344,7 +376,11 @@ class Keys(RowsView):
         found: QuerySet[VirtualKey] = KeyFilter(self.request.query_params, queryset=selectors.keys_visible_to(acting(self.request))).qs
         return found
 
-    @extend_schema(operation_id="keys_list", parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in KeyFilter.base_filters], responses=shapes.KeyOutput(many=True))
+    @extend_schema(
+        operation_id="keys_list",
+        parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in KeyFilter.base_filters],
+        responses=shapes.KeyOutput(many=True),
+    )
     def get(self, request: ApiRequest) -> Response:
         return super().get(request)
 
@@ -408,7 +444,9 @@ class ToolServers(RowsView):
     @extend_schema(operation_id="tool_servers_create", request=shapes.ToolServerInput, responses={201: shapes.DiscoveryOutput, **NETWORK})
     def post(self, request: ApiRequest) -> Response:
         """Connect, discover the tools, and keep both. Nothing is kept when the server does not answer."""
-        server, diff = tool_services.register_tool_server(owner=request.user, actor=request.user, **body_of(request, shapes.ToolServerInput))
+        server, diff = tool_services.register_tool_server(
+            owner=request.user, actor=request.user, **body_of(request, shapes.ToolServerInput)
+        )
         return Response(_discovery_body(server, diff), status=201)
 
 
@@ -442,7 +480,9 @@ class ToolServerSwitch(APIView):
 
     @extend_schema(request=shapes.SwitchInput, responses={200: shapes.ToolServerOutput, **BAD})
     def post(self, request: ApiRequest, namespace: str) -> Response:
-        server = tool_services.switch_tool_server(server=one(selectors.tool_servers(), namespace=namespace), actor=request.user, **body_of(request, shapes.SwitchInput))
+        server = tool_services.switch_tool_server(
+            server=one(selectors.tool_servers(), namespace=namespace), actor=request.user, **body_of(request, shapes.SwitchInput)
+        )
         return Response(shapes.ToolServerOutput(one(selectors.tool_servers(), pk=server.pk)).data)
 
 

@@ -40,7 +40,9 @@ class VirtualKey(db.Model):
     class Meta:
         ordering = ["-created_at", "-pk"]
         constraints = [
-            db.UniqueConstraint(fields=["owner", "project"], condition=db.Q(purpose="playground", revoked_at=None), name="key_one_playground_per_person"),
+            db.UniqueConstraint(
+                fields=["owner", "project"], condition=db.Q(purpose="playground", revoked_at=None), name="key_one_playground_per_person"
+            ),
             db.CheckConstraint(condition=db.Q(monthly_budget_usd=None) | db.Q(monthly_budget_usd__gte=0), name="key_budget_not_negative"),
         ]
 

@@ -10,7 +10,8 @@ from catalog.models.provider import Provider
 from governance.models import FeatureClass, User
 
 slug_validator = RegexValidator(
-    r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$", "Use lower-case letters, digits, dots, hyphens and underscores; begin and end with a letter or digit."
+    r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$",
+    "Use lower-case letters, digits, dots, hyphens and underscores; begin and end with a letter or digit.",
 )
 
 

@@ -23,7 +23,11 @@ class Project(models.Model):
 
     class Meta:
         ordering = ["name"]
-        constraints = [models.CheckConstraint(condition=models.Q(monthly_budget_usd=None) | models.Q(monthly_budget_usd__gte=0), name="project_budget_not_negative")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(monthly_budget_usd=None) | models.Q(monthly_budget_usd__gte=0), name="project_budget_not_negative"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

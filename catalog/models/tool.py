@@ -13,7 +13,9 @@ from gateway.contract.sealing import Sealer
 from governance.models import FeatureClass, User
 
 # A double underscore separates namespace and tool; a single one would make the border ambiguous.
-namespace_validator = RegexValidator(r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$", "Use 2 to 32 lower-case letters, digits and hyphens, beginning with a letter.")
+namespace_validator = RegexValidator(
+    r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$", "Use 2 to 32 lower-case letters, digits and hyphens, beginning with a letter."
+)
 
 
 class ToolServer(models.Model):
@@ -82,6 +84,10 @@ class Tool(models.Model):
     def definition(self) -> dict[str, Any]:
         """The approved definition."""
         return {
-            "name": self.name, "title": self.title, "description": self.description, "input_schema": self.input_schema,
-            "output_schema": self.output_schema, "annotations": self.annotations,
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "input_schema": self.input_schema,
+            "output_schema": self.output_schema,
+            "annotations": self.annotations,
         }

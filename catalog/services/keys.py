@@ -37,8 +37,17 @@ class PlaygroundSession:
 
 @transaction.atomic
 def create_key(
-    *, name: str, project: Project, owner: User, actor: User, models: Sequence[str] | None = None, tools: Sequence[str] | None = None,
-    requests_per_minute: int | None = None, monthly_budget_usd: Decimal | None = None, lifetime_days: int = MAX_LIFETIME_DAYS, at: datetime | None = None,
+    *,
+    name: str,
+    project: Project,
+    owner: User,
+    actor: User,
+    models: Sequence[str] | None = None,
+    tools: Sequence[str] | None = None,
+    requests_per_minute: int | None = None,
+    monthly_budget_usd: Decimal | None = None,
+    lifetime_days: int = MAX_LIFETIME_DAYS,
+    at: datetime | None = None,
 ) -> tuple[VirtualKey, str]:
     """Make a key; its text is returned here and nowhere else.
 
@@ -48,7 +57,9 @@ def create_key(
     tenant = selectors.current_tenant()
     project = Project.objects.select_for_update().get(pk=project.pk)  # it may be switched off at this moment
     if not project.is_enabled:
-        raise ProjectOffError(f"The project {project.slug} is switched off. Choose another, or ask {project.owner} to switch it on.", field="project")
+        raise ProjectOffError(
+            f"The project {project.slug} is switched off. Choose another, or ask {project.owner} to switch it on.", field="project"
+        )
     if not 1 <= lifetime_days <= MAX_LIFETIME_DAYS:
         raise InvalidValueError(f"A key lives 1 to {MAX_LIFETIME_DAYS} days.", field="lifetime_days")
     actor_membership, owner_membership = membership_in(actor, tenant), membership_in(owner, tenant)
@@ -56,16 +67,36 @@ def create_key(
         raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
     if owner_membership is None or not selectors.can(owner_membership, Permission.USE_GATEWAY):
         raise InvalidValueError(f"{owner} may not use the gateway, so a key would be of no use.", field="owner")
-    _check_known("models", models, set(Model.objects.filter(slug__in=models or []).exclude(status=Model.Status.RETIRED).values_list("slug", flat=True)))
+    _check_known(
+        "models",
+        models,
+        set(Model.objects.filter(slug__in=models or []).exclude(status=Model.Status.RETIRED).values_list("slug", flat=True)),
+    )
     _check_known("tools", tools, set(ToolServer.objects.filter(namespace__in=tools or []).values_list("namespace", flat=True)))
     key = VirtualKey(
-        name=name, project=project, owner=owner, models=_scope(models), tools=_scope(tools), requests_per_minute=requests_per_minute,
-        monthly_budget_usd=monthly_budget_usd, expires_at=(at or timezone.now()) + timedelta(days=lifetime_days),
+        name=name,
+        project=project,
+        owner=owner,
+        models=_scope(models),
+        tools=_scope(tools),
+        requests_per_minute=requests_per_minute,
+        monthly_budget_usd=monthly_budget_usd,
+        expires_at=(at or timezone.now()) + timedelta(days=lifetime_days),
     )
     text = keys.generate("ghk", tenant.public_id, key.public_id)
     key.digest = keys.digest(text, settings.KEY_PEPPER)
     key.save(force_insert=True)
-    audit.record("virtual_key.created", actor=actor, target=key, key_id=key.public_id, project=project.slug, owner=str(owner), models=key.models, tools=key.tools, expires_at=key.expires_at)
+    audit.record(
+        "virtual_key.created",
+        actor=actor,
+        target=key,
+        key_id=key.public_id,
+        project=project.slug,
+        owner=str(owner),
+        models=key.models,
+        tools=key.tools,
+        expires_at=key.expires_at,
+    )
     config.changed()
     return key, text
 
@@ -114,15 +145,29 @@ def _make_playground_key(project: Project, person: User, at: datetime) -> Virtua
     made_meanwhile = _usable_playground_key(project, person, at)  # two columns or tabs ask at once; the lock let us wait
     if made_meanwhile is not None:
         return made_meanwhile
-    for old in VirtualKey.objects.select_for_update().filter(owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None):
+    for old in VirtualKey.objects.select_for_update().filter(
+        owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None
+    ):
         revoke_key(key=old, actor=person, at=at)  # it is about to expire
     key = VirtualKey(
-        name=f"Playground of {person}"[:60], purpose=VirtualKey.Purpose.PLAYGROUND, project=project, owner=person,
+        name=f"Playground of {person}"[:60],
+        purpose=VirtualKey.Purpose.PLAYGROUND,
+        project=project,
+        owner=person,
         expires_at=at + timedelta(days=MAX_LIFETIME_DAYS),
     )
     key.digest = keys.digest(keys.generate("ghk", selectors.current_tenant().public_id, key.public_id), settings.KEY_PEPPER)
     key.save(force_insert=True)
-    audit.record("virtual_key.created", actor=person, target=key, key_id=key.public_id, project=project.slug, owner=str(person), purpose=key.purpose, expires_at=key.expires_at)
+    audit.record(
+        "virtual_key.created",
+        actor=person,
+        target=key,
+        key_id=key.public_id,
+        project=project.slug,
+        owner=str(person),
+        purpose=key.purpose,
+        expires_at=key.expires_at,
+    )
     config.changed()
     return key
 

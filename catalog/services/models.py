@@ -40,7 +40,15 @@ class ModelFacts:
 
 @transaction.atomic
 def register_model(
-    *, slug: str, facts: ModelFacts, provider: Provider, upstream_model: str, owner: User, actor: User, price: Price | None = None, tags: dict[str, str] | None = None
+    *,
+    slug: str,
+    facts: ModelFacts,
+    provider: Provider,
+    upstream_model: str,
+    owner: User,
+    actor: User,
+    price: Price | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Model:
     """Add a model as a draft with its first deployment and, when given, its list price from now on.
 
@@ -96,7 +104,9 @@ def check_model(*, model: Model, actor: User) -> list[tuple[Deployment, upstream
 
 
 def _check_deployment(deployment: Deployment, model: Model, actor: User) -> upstream.Trace:
-    trace = upstream.try_model(deployment.provider.base_url, deployment.provider.open_secret(), deployment.upstream_model, model.capabilities)
+    trace = upstream.try_model(
+        deployment.provider.base_url, deployment.provider.open_secret(), deployment.upstream_model, model.capabilities
+    )
     with transaction.atomic():
         # Only what was really called is marked: the upstream may have changed while the call was under way.
         Deployment.objects.filter(
@@ -162,7 +172,9 @@ def add_deployment(*, model: Model, provider: Provider, upstream_model: str, act
         with transaction.atomic():
             deployment.save(force_insert=True)
     except IntegrityError as error:
-        raise DuplicateDeploymentError(f"{model.slug} is served by {upstream_model} at {provider.name} already.", field="upstream_model") from error
+        raise DuplicateDeploymentError(
+            f"{model.slug} is served by {upstream_model} at {provider.name} already.", field="upstream_model"
+        ) from error
     audit.record("deployment.added", actor=actor, target=deployment, model=model.slug, weight=weight, priority=priority)
     config.changed()
     return deployment
@@ -178,7 +190,11 @@ def change_deployment(*, deployment: Deployment, actor: User, weight: int, prior
     deployment.weight, deployment.priority, deployment.is_enabled = weight, priority, is_enabled
     deployment.save(update_fields=["weight", "priority", "is_enabled"])
     audit.record(
-        "deployment.changed", actor=actor, target=deployment, model=deployment.model.slug, before=before,
+        "deployment.changed",
+        actor=actor,
+        target=deployment,
+        model=deployment.model.slug,
+        before=before,
         after={"weight": weight, "priority": priority, "is_enabled": is_enabled},
     )
     config.changed()
@@ -205,13 +221,17 @@ def _locked(deployment: Deployment) -> Deployment:
 def _check_not_last(deployment: Deployment) -> None:
     others = deployment.model.deployments.filter(is_enabled=True).exclude(pk=deployment.pk)
     if deployment.model.is_served and not others.exists():
-        raise LastDeploymentError(f"{deployment.model.slug} is served and this is its only deployment. Add another first, or retire the model.")
+        raise LastDeploymentError(
+            f"{deployment.model.slug} is served and this is its only deployment. Add another first, or retire the model."
+        )
 
 
 def _apply(model: Model, facts: ModelFacts) -> None:
     unknown = sorted(set(facts.capabilities) - set(lifecycle.CAPABILITIES))
     if unknown:
-        raise InvalidValueError(f"Unknown capabilities: {', '.join(unknown)}. Known are {', '.join(lifecycle.CAPABILITIES)}.", field="capabilities")
+        raise InvalidValueError(
+            f"Unknown capabilities: {', '.join(unknown)}. Known are {', '.join(lifecycle.CAPABILITIES)}.", field="capabilities"
+        )
     if not {"chat", "embeddings"} & set(facts.capabilities):
         raise InvalidValueError("A model must be able to chat or to embed.", field="capabilities")
     model.name, model.description, model.capabilities = facts.name, facts.description, list(facts.capabilities)
@@ -221,16 +241,27 @@ def _apply(model: Model, facts: ModelFacts) -> None:
 
 def _described(model: Model) -> dict[str, Any]:
     return {
-        "name": model.name, "capabilities": model.capabilities, "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
-        "feature_class": model.feature_class, "data_sensitivity": model.data_sensitivity, "environment": model.environment,
+        "name": model.name,
+        "capabilities": model.capabilities,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "feature_class": model.feature_class,
+        "data_sensitivity": model.data_sensitivity,
+        "environment": model.environment,
     }
 
 
 def facts_of(model: Model) -> ModelFacts:
     """The model's present facts, to change some of them with `dataclasses.replace`."""
     return ModelFacts(
-        model.name, model.description, tuple(model.capabilities), model.context_window, model.max_output_tokens, model.feature_class,
-        model.data_sensitivity, model.environment,
+        model.name,
+        model.description,
+        tuple(model.capabilities),
+        model.context_window,
+        model.max_output_tokens,
+        model.feature_class,
+        model.data_sensitivity,
+        model.environment,
     )
 
 
@@ -247,4 +278,3 @@ def replace_upstream(*, model: Model, provider: Provider, upstream_model: str, a
             audit.record("deployment.replaced", actor=actor, target=model, provider=provider.slug, upstream_model=upstream_model)
             config.changed()
     return model
-

@@ -16,13 +16,27 @@ from governance.services import audit
 
 @transaction.atomic
 def create_project(
-    *, slug: str, name: str, owner: User, actor: User, description: str = "", cost_centre: str = "", environment: str = "development",
-    requests_per_minute: int | None = None, monthly_budget_usd: Decimal | None = None,
+    *,
+    slug: str,
+    name: str,
+    owner: User,
+    actor: User,
+    description: str = "",
+    cost_centre: str = "",
+    environment: str = "development",
+    requests_per_minute: int | None = None,
+    monthly_budget_usd: Decimal | None = None,
 ) -> Project:
     """Add a project. The slug stays for ever: events and bills name it. Raises NameTakenError."""
     project = Project(
-        slug=slug, name=name, owner=owner, description=description, cost_centre=cost_centre, environment=environment,
-        requests_per_minute=requests_per_minute, monthly_budget_usd=monthly_budget_usd,
+        slug=slug,
+        name=name,
+        owner=owner,
+        description=description,
+        cost_centre=cost_centre,
+        environment=environment,
+        requests_per_minute=requests_per_minute,
+        monthly_budget_usd=monthly_budget_usd,
     )
     try:
         with transaction.atomic():
@@ -36,8 +50,15 @@ def create_project(
 
 @transaction.atomic
 def change_project(
-    *, project: Project, name: str, actor: User, description: str = "", cost_centre: str = "", environment: str = "development",
-    requests_per_minute: int | None = None, monthly_budget_usd: Decimal | None = None,
+    *,
+    project: Project,
+    name: str,
+    actor: User,
+    description: str = "",
+    cost_centre: str = "",
+    environment: str = "development",
+    requests_per_minute: int | None = None,
+    monthly_budget_usd: Decimal | None = None,
 ) -> Project:
     """Replace what can be changed of a project; limits None are none."""
     project = Project.objects.select_for_update().get(pk=project.pk)

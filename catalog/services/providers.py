@@ -31,7 +31,9 @@ def _seal(secret: str) -> str:
 
 
 @transaction.atomic
-def create_provider(*, slug: str, name: str, base_url: str, actor: User, kind: str = Provider.Kind.OPENAI_COMPATIBLE, secret: str = "", region: str = "") -> Provider:
+def create_provider(
+    *, slug: str, name: str, base_url: str, actor: User, kind: str = Provider.Kind.OPENAI_COMPATIBLE, secret: str = "", region: str = ""
+) -> Provider:
     """Add an account at a provider. The secret is sealed; nothing ever shows it again.
 
     Raises NameTakenError (slug in use) or OutboundRefusedError (the URL may not be called).
@@ -71,7 +73,14 @@ def change_provider(*, provider: Provider, name: str, base_url: str, actor: User
         Deployment.objects.filter(provider=provider).update(checked_at=None, check_ok=None, check_trace=None)
     provider.save()
     after = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
-    audit.record("provider.changed", actor=actor, target=provider, before=before, after=after, secret="voided" if voided else "replaced" if secret else "kept")
+    audit.record(
+        "provider.changed",
+        actor=actor,
+        target=provider,
+        before=before,
+        after=after,
+        secret="voided" if voided else "replaced" if secret else "kept",
+    )
     config.changed()
     return provider
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from catalog import lifecycle, mcp_client
+from catalog import lifecycle
 from catalog.errors import CatalogError, NameTakenError, NothingPendingError, OutboundRefusedError
 from catalog.lifecycle import DiscoveryDiff
 from catalog.models import Project, Tool, ToolServer
@@ -20,9 +22,20 @@ from governance.http import allow_list
 from governance.models import FeatureClass, User
 from governance.services import audit
 
+if TYPE_CHECKING:
+    from catalog import mcp_client
+
 
 def register_tool_server(
-    *, namespace: str, name: str, url: str, owner: User, actor: User, description: str = "", secret: str = "", feature_class: str = FeatureClass.TOOLS
+    *,
+    namespace: str,
+    name: str,
+    url: str,
+    owner: User,
+    actor: User,
+    description: str = "",
+    secret: str = "",
+    feature_class: str = FeatureClass.TOOLS,
 ) -> tuple[ToolServer, DiscoveryDiff]:
     """Connect to an MCP server, list its tools and add both. Nothing is kept when the server does not answer.
 
@@ -31,11 +44,16 @@ def register_tool_server(
     _check_url(url)
     if ToolServer.objects.filter(namespace=namespace).exists():
         raise NameTakenError(f"There is a tool server {namespace} already.", field="namespace")
-    found = mcp_client.discover(url, secret.strip())
+    found = _client().discover(url, secret.strip())
     try:
         with transaction.atomic():
             server = ToolServer.objects.create(
-                namespace=namespace, name=name, url=url, owner=owner, description=description, feature_class=feature_class,
+                namespace=namespace,
+                name=name,
+                url=url,
+                owner=owner,
+                description=description,
+                feature_class=feature_class,
                 sealed_secret=Sealer(settings.SEALING_KEYS).seal(secret.strip()),
             )
             audit.record("tool_server.registered", actor=actor, target=server, url=url, tools=len(found.tools))
@@ -48,7 +66,14 @@ def register_tool_server(
 
 @transaction.atomic
 def change_tool_server(
-    *, server: ToolServer, name: str, url: str, actor: User, description: str = "", feature_class: str = FeatureClass.TOOLS, secret: str | None = None
+    *,
+    server: ToolServer,
+    name: str,
+    url: str,
+    actor: User,
+    description: str = "",
+    feature_class: str = FeatureClass.TOOLS,
+    secret: str | None = None,
 ) -> ToolServer:
     """Change a server. As with providers, another URL voids the secret unless a new one comes with it. Raises OutboundRefusedError."""
     server = ToolServer.objects.select_for_update().get(pk=server.pk)
@@ -60,7 +85,11 @@ def change_tool_server(
     server.name, server.url, server.description, server.feature_class = name, url, description, feature_class
     server.save()
     audit.record(
-        "tool_server.changed", actor=actor, target=server, before=before, after={"name": name, "url": url, "feature_class": feature_class},
+        "tool_server.changed",
+        actor=actor,
+        target=server,
+        before=before,
+        after={"name": name, "url": url, "feature_class": feature_class},
         secret="replaced" if secret else "voided" if moved else "kept",
     )
     config.changed()
@@ -85,7 +114,7 @@ def discover(*, server: ToolServer, actor: User) -> DiscoveryDiff:
     A failure is kept on the server and raised: OutboundRefusedError or UnreachableError; its tools stay as they are.
     """
     try:
-        found = mcp_client.discover(server.url, server.open_secret())
+        found = _client().discover(server.url, server.open_secret())
     except CatalogError as error:
         with transaction.atomic():
             ToolServer.objects.filter(pk=server.pk).update(discovery_error=error.message[:300])
@@ -94,7 +123,15 @@ def discover(*, server: ToolServer, actor: User) -> DiscoveryDiff:
     with transaction.atomic():
         server = ToolServer.objects.select_for_update().get(pk=server.pk)
         diff = _store(server, found)
-        audit.record("tool_server.discovered", actor=actor, target=server, new=diff.new, changed=diff.changed, restored=diff.restored, removed=diff.removed)
+        audit.record(
+            "tool_server.discovered",
+            actor=actor,
+            target=server,
+            new=diff.new,
+            changed=diff.changed,
+            restored=diff.restored,
+            removed=diff.removed,
+        )
         config.changed()
     return diff
 
@@ -130,8 +167,14 @@ def _store(server: ToolServer, found: mcp_client.Discovery) -> DiscoveryDiff:
 
 def _create_tool(server: ToolServer, definition: dict[str, Any], digest: str) -> Tool:
     return Tool.objects.create(
-        server=server, name=definition["name"], title=definition["title"][:160], description=definition["description"], digest=digest,
-        input_schema=definition["input_schema"], output_schema=definition["output_schema"], annotations=definition["annotations"],
+        server=server,
+        name=definition["name"],
+        title=definition["title"][:160],
+        description=definition["description"],
+        digest=digest,
+        input_schema=definition["input_schema"],
+        output_schema=definition["output_schema"],
+        annotations=definition["annotations"],
     )
 
 
@@ -159,7 +202,13 @@ def run_tool(*, tool: Tool, arguments: dict[str, Any], project: Project, person:
     Refusals by the gateway are in the result. Raises ProjectOffError.
     """
     session = keys.open_playground_session(project=project, person=person)
-    return mcp_client.run(f"{settings.GATEWAY_URL}/mcp", session.token, tool.full_name, arguments)
+    run: mcp_client.ToolRun = _client().run(f"{settings.GATEWAY_URL}/mcp", session.token, tool.full_name, arguments)
+    return run
+
+
+def _client() -> ModuleType:
+    """The MCP client. Its SDK takes more than a second to load, which workers and commands need not wait for."""
+    return import_module("catalog.mcp_client")
 
 
 def _check_url(url: str) -> None:

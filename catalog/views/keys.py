@@ -37,17 +37,32 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
     state = state if state in STATES else "active"
     live = Q(revoked_at=None, expires_at__gt=now)
     counts = keys.order_by().aggregate(
-        active=Count("pk", filter=live), revoked=Count("pk", filter=Q(revoked_at__isnull=False)), expired=Count("pk", filter=Q(revoked_at=None, expires_at__lte=now)),
+        active=Count("pk", filter=live),
+        revoked=Count("pk", filter=Q(revoked_at__isnull=False)),
+        expired=Count("pk", filter=Q(revoked_at=None, expires_at__lte=now)),
         expiring=Count("pk", filter=live & Q(expires_at__lte=now + selectors.EXPIRY_WARNING, purpose=VirtualKey.Purpose.STANDARD)),
     )
     filtered = KeyFilter({"q": request.GET.get("q", ""), "project": request.GET.get("project", ""), "state": state}, queryset=keys).qs
     page = keyset_page(filtered.order_by("-created_at", "-pk"), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
     chosen = {name: request.GET.get(name, "").strip() for name in ("q", "project")}
-    return render_page(request, "catalog/key_list.html", partial="key-table", context={
-        "page": page, "rows": selectors.key_rows(page.rows), "everybody": everybody, "state": state, "chosen": chosen, "is_filtered": any(chosen.values()),
-        "states": [(name, label, counts[name]) for name, label in STATES.items()], "counts": counts, "base_url": settings.BASE_URL,
-        "projects": {"": "Any project", **dict(selectors.projects().values_list("slug", "name"))}, "list_url": reverse("operate-keys" if everybody else "build-keys"),
-    })
+    return render_page(
+        request,
+        "catalog/key_list.html",
+        partial="key-table",
+        context={
+            "page": page,
+            "rows": selectors.key_rows(page.rows),
+            "everybody": everybody,
+            "state": state,
+            "chosen": chosen,
+            "is_filtered": any(chosen.values()),
+            "states": [(name, label, counts[name]) for name, label in STATES.items()],
+            "counts": counts,
+            "base_url": settings.BASE_URL,
+            "projects": {"": "Any project", **dict(selectors.projects().values_list("slug", "name"))},
+            "list_url": reverse("operate-keys" if everybody else "build-keys"),
+        },
+    )
 
 
 @requires(Permission.USE_GATEWAY)
@@ -73,19 +88,34 @@ def key_new(request: MemberRequest) -> HttpResponse:
         made = try_service(form, lambda: services.create_key(owner=request.user, actor=request.user, **form.cleaned_data))
         if made is not None:
             return _show_once(request, *made, model=wanted)
-    return render_page(request, "catalog/key_new.html", partial="key-form", status=422 if form.errors else 200, context={
-        "form": form, "model": wanted, "has_projects": selectors.enabled_projects().exists(),
-    })
+    return render_page(
+        request,
+        "catalog/key_new.html",
+        partial="key-form",
+        status=422 if form.errors else 200,
+        context={
+            "form": form,
+            "model": wanted,
+            "has_projects": selectors.enabled_projects().exists(),
+        },
+    )
 
 
 def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:
     served = selectors.served_models()
     allowed = served.filter(slug__in=key.models) if key.models is not None else served
     chosen = allowed.filter(slug=model).first() or allowed.filter(capabilities__contains=["chat"]).first() or allowed.first()
-    response = render_page(request, "catalog/key_created.html", context={
-        "key": key, "text": text, "model": chosen, "base_url": settings.BASE_URL,
-        "samples": samples.samples_for(settings.BASE_URL, chosen.slug, chosen.capabilities, text) if chosen else [],
-    })
+    response = render_page(
+        request,
+        "catalog/key_created.html",
+        context={
+            "key": key,
+            "text": text,
+            "model": chosen,
+            "base_url": settings.BASE_URL,
+            "samples": samples.samples_for(settings.BASE_URL, chosen.slug, chosen.capabilities, text) if chosen else [],
+        },
+    )
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -93,13 +123,19 @@ def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str
 @requires(Permission.VIEW)
 def key_detail(request: MemberRequest, public_id: str) -> HttpResponse:
     key = _find(request, public_id)
-    return render_page(request, "catalog/key_detail.html", context={"key": key, "row": selectors.key_rows([key])[0], "base_url": settings.BASE_URL})
+    return render_page(
+        request, "catalog/key_detail.html", context={"key": key, "row": selectors.key_rows([key])[0], "base_url": settings.BASE_URL}
+    )
 
 
 @requires(Permission.VIEW)
 def key_tick(request: MemberRequest, public_id: str) -> HttpResponse:
     """Whether the key was used, as a fragment that asks again until it was."""
-    return render_page(request, "catalog/partials/key_tick.html", context={"key": _find(request, public_id), "row": selectors.key_rows([_find(request, public_id)])[0]})
+    return render_page(
+        request,
+        "catalog/partials/key_tick.html",
+        context={"key": _find(request, public_id), "row": selectors.key_rows([_find(request, public_id)])[0]},
+    )
 
 
 @requires(Permission.VIEW, "POST")
@@ -114,12 +150,19 @@ def first_call(request: MemberRequest) -> HttpResponse:
     """One screen from nothing to the first governed call: choose, get a key, paste, watch it arrive."""
     form = FirstCallForm(request.POST or None)
     context: dict[str, Any] = {
-        "form": form, "base_url": settings.BASE_URL, "has_projects": selectors.enabled_projects().exists(),
+        "form": form,
+        "base_url": settings.BASE_URL,
+        "has_projects": selectors.enabled_projects().exists(),
         "has_models": Model.objects.filter(status__in=Model.SERVED, capabilities__contains=["chat"]).exists(),
     }
     if request.method == "POST" and form.is_valid():
         model = form.cleaned_data["model"]
-        made = try_service(form, lambda: services.create_key(name=f"First call, {request.user}"[:60], project=form.cleaned_data["project"], owner=request.user, actor=request.user))
+        made = try_service(
+            form,
+            lambda: services.create_key(
+                name=f"First call, {request.user}"[:60], project=form.cleaned_data["project"], owner=request.user, actor=request.user
+            ),
+        )
         if made is not None:
             key, text = made
             context |= {"key": key, "text": text, "model": model, "samples": samples.chat_samples(settings.BASE_URL, model.slug, text)}

@@ -36,8 +36,10 @@ from governance.requests import MemberRequest
 FACETS = ("q", "capability", "provider", "sensitivity", "status")
 ACT_LABELS = {"approve": "Publish", "deprecate": "Deprecate", "retire": "Retire…", "redraft": "Back to draft"}
 ACT_DONE = {
-    "approve": "is published. Callers have it within about 2 s.", "deprecate": "is deprecated: it is served, and said to be leaving.",
-    "retire": "is retired. Calls are refused within about 2 s.", "redraft": "is a draft again.",
+    "approve": "is published. Callers have it within about 2 s.",
+    "deprecate": "is deprecated: it is served, and said to be leaving.",
+    "retire": "is retired. Calls are refused within about 2 s.",
+    "redraft": "is a draft again.",
 }
 
 
@@ -52,9 +54,13 @@ def _list(request: MemberRequest, models: Any) -> dict[str, Any]:
     chosen = {name: request.GET.get(name, "").strip() for name in FACETS}
     page = keyset_page(ModelFilter(request.GET, queryset=models).qs, order=["slug"], cursor=request.GET.get("cursor", ""))
     return {
-        "page": page, "rows": selectors.model_rows(page.rows), "chosen": chosen, "is_filtered": any(chosen.values()),
+        "page": page,
+        "rows": selectors.model_rows(page.rows),
+        "chosen": chosen,
+        "is_filtered": any(chosen.values()),
         "providers": {"": "Any provider", **dict(Provider.objects.order_by("name").values_list("slug", "name"))},
-        "capabilities": {"": "Any capability", **CAPABILITY_WORDS}, "sensitivities": {"": "Any data class", **dict(Model.Sensitivity.choices)},
+        "capabilities": {"": "Any capability", **CAPABILITY_WORDS},
+        "sensitivities": {"": "Any data class", **dict(Model.Sensitivity.choices)},
         "statuses": {"": "Any status", **dict(Model.Status.choices)},
     }
 
@@ -68,7 +74,9 @@ def operate_models(request: MemberRequest) -> HttpResponse:
 @requires(Permission.USE_GATEWAY)
 def build_models(request: MemberRequest) -> HttpResponse:
     context = _list(request, selectors.served_models())
-    return render_page(request, "catalog/build_models.html", partial="model-table", context={**context, "served": selectors.served_models().count()})
+    return render_page(
+        request, "catalog/build_models.html", partial="model-table", context={**context, "served": selectors.served_models().count()}
+    )
 
 
 # A model's page
@@ -87,10 +95,19 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     row = selectors.model_rows([model])[0]
     own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
     context = {
-        "model": model, "row": row, "tab": tab, "manages": manages, "acts": [(act, ACT_LABELS[act]) for act in lifecycle.acts_for(model.status)] if manages else [],
-        "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities), "own_key": own, "base_url": settings.BASE_URL,
-        "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities], "can_chat": "chat" in model.capabilities,
-        "deployment_form": DeploymentForm(), "form": ModelChangeForm(initial=vars_of(model)), **extra,
+        "model": model,
+        "row": row,
+        "tab": tab,
+        "manages": manages,
+        "acts": [(act, ACT_LABELS[act]) for act in lifecycle.acts_for(model.status)] if manages else [],
+        "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities),
+        "own_key": own,
+        "base_url": settings.BASE_URL,
+        "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities],
+        "can_chat": "chat" in model.capabilities,
+        "deployment_form": DeploymentForm(),
+        "form": ModelChangeForm(initial=vars_of(model)),
+        **extra,
     }
     return render_page(request, "catalog/model_detail.html", status=status, context=context)
 
@@ -213,10 +230,22 @@ def _wizard_url(step: int, *, provider: Provider | None = None, draft: Model | N
     return f"{reverse('model-new')}?{query}"
 
 
-def _wizard(request: MemberRequest, step: int, provider: Provider | None, draft: Model | None, status: int = 200, **context: Any) -> HttpResponse:
-    return render_page(request, "catalog/model_new.html", partial="wizard-step", status=status, context={
-        "step": step, "steps": [(1, "Provider"), (2, "Model"), (3, "Price and limits"), (4, "Live check")], "provider": provider, "draft": draft, **context,
-    })
+def _wizard(
+    request: MemberRequest, step: int, provider: Provider | None, draft: Model | None, status: int = 200, **context: Any
+) -> HttpResponse:
+    return render_page(
+        request,
+        "catalog/model_new.html",
+        partial="wizard-step",
+        status=status,
+        context={
+            "step": step,
+            "steps": [(1, "Provider"), (2, "Model"), (3, "Price and limits"), (4, "Live check")],
+            "provider": provider,
+            "draft": draft,
+            **context,
+        },
+    )
 
 
 def _step_provider(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
@@ -228,12 +257,26 @@ def _step_provider(request: MemberRequest, provider: Provider | None, draft: Mod
             return redirect(f"{reverse('model-new')}?provider={created.slug}&step=2" + (f"&draft={draft.slug}" if draft else ""))
     drafts = Model.objects.filter(status=Model.Status.DRAFT).order_by("-created_at")[:5]
     show_form = bool(form.errors) or bool(request.GET.get("template")) or not Provider.objects.exists()
-    return _wizard(request, 1, provider, draft, 422 if form.errors else 200, form=form, providers=selectors.providers(), drafts=drafts, show_form=show_form)
+    return _wizard(
+        request,
+        1,
+        provider,
+        draft,
+        422 if form.errors else 200,
+        form=form,
+        providers=selectors.providers(),
+        drafts=drafts,
+        show_form=show_form,
+    )
 
 
 def _step_source(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     assert provider is not None
-    initial = {**vars_of(draft), "slug": draft.slug, "upstream_model": deployment.upstream_model if deployment else ""} if draft else {"capabilities": ["chat"]}
+    initial = (
+        {**vars_of(draft), "slug": draft.slug, "upstream_model": deployment.upstream_model if deployment else ""}
+        if draft
+        else {"capabilities": ["chat"]}
+    )
     form = ModelSourceForm(request.POST or None, initial=initial)
     if draft:
         form.fields["slug"].disabled = True
@@ -249,9 +292,16 @@ def _save_source(request: MemberRequest, provider: Provider, draft: Model | None
     described = {"name": data["name"] or data["slug"], "description": data["description"], "capabilities": tuple(data["capabilities"])}
     if draft is None:
         return services.register_model(
-            slug=data["slug"], facts=services.ModelFacts(**described), provider=provider, upstream_model=data["upstream_model"], owner=request.user, actor=request.user
+            slug=data["slug"],
+            facts=services.ModelFacts(**described),
+            provider=provider,
+            upstream_model=data["upstream_model"],
+            owner=request.user,
+            actor=request.user,
         )
-    facts = services.ModelFacts(**{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **described})
+    facts = services.ModelFacts(
+        **{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **described}
+    )
     services.change_model(model=draft, facts=facts, actor=request.user)
     return services.replace_upstream(model=draft, provider=provider, upstream_model=data["upstream_model"], actor=request.user)
 
@@ -260,7 +310,11 @@ def _step_limits(request: MemberRequest, provider: Provider | None, draft: Model
     assert draft is not None
     assert provider is not None
     price = selectors.price_of(draft)
-    initial = {**vars_of(draft), "input_per_million": price.input_per_million if price else None, "output_per_million": price.output_per_million if price else None}
+    initial = {
+        **vars_of(draft),
+        "input_per_million": price.input_per_million if price else None,
+        "output_per_million": price.output_per_million if price else None,
+    }
     form = ModelLimitsForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         saved = try_service(form, lambda: _save_limits(request, provider, draft, form.cleaned_data))
@@ -271,7 +325,9 @@ def _step_limits(request: MemberRequest, provider: Provider | None, draft: Model
 
 def _save_limits(request: MemberRequest, provider: Provider, draft: Model, data: dict[str, Any]) -> Model:
     price_in, price_out = data.pop("input_per_million"), data.pop("output_per_million")
-    facts = services.ModelFacts(**{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **data})
+    facts = services.ModelFacts(
+        **{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **data}
+    )
     model = services.change_model(model=draft, facts=facts, actor=request.user)
     if price_in is not None:
         services.set_price(model=draft, provider=provider, price=Price(price_in, price_out), actor=request.user)
@@ -293,7 +349,14 @@ def _step_check(request: MemberRequest, provider: Provider | None, draft: Model 
         except DomainError as refusal:
             error = refusal.message
     return _wizard(
-        request, 4, provider, draft, 422 if error else 200, deployment=deployment, error=error, duplicates=_duplicates(draft, deployment),
+        request,
+        4,
+        provider,
+        draft,
+        422 if error else 200,
+        deployment=deployment,
+        error=error,
+        duplicates=_duplicates(draft, deployment),
         price=selectors.price_of(draft),
     )
 

@@ -38,22 +38,40 @@ def playground(request: MemberRequest) -> HttpResponse:
     columns = [by_slug[slug] for slug in wanted] or rows[:1]
     project = chosen_project(request)
     consents = {state.feature_class.value: state for state in consent_states()}
-    withdrawn = [consents[row.model.feature_class] for row in columns if row.model.feature_class in consents and not consents[row.model.feature_class].granted]
-    return render_page(request, "catalog/playground.html", context={
-        "columns": columns, "rows": rows, "project": project, "projects": selectors.enabled_projects(), "withdrawn": withdrawn[:1],
-        "shown": [row.model.slug for row in columns], "unknown": [slug for slug in request.GET.getlist("model") if slug and slug not in by_slug],
-        "code_languages": [("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript")],
-        "others": [row for row in rows if row not in columns], "can_add": len(columns) < MAX_COLUMNS, "data": {
-            "base_url": settings.BASE_URL, "project": project.slug if project else None, "models": {row.model.slug: _figures(row) for row in columns},
+    withdrawn = [
+        consents[row.model.feature_class]
+        for row in columns
+        if row.model.feature_class in consents and not consents[row.model.feature_class].granted
+    ]
+    return render_page(
+        request,
+        "catalog/playground.html",
+        context={
+            "columns": columns,
+            "rows": rows,
+            "project": project,
+            "projects": selectors.enabled_projects(),
+            "withdrawn": withdrawn[:1],
+            "shown": [row.model.slug for row in columns],
+            "unknown": [slug for slug in request.GET.getlist("model") if slug and slug not in by_slug],
+            "code_languages": [("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript")],
+            "others": [row for row in rows if row not in columns],
+            "can_add": len(columns) < MAX_COLUMNS,
+            "data": {
+                "base_url": settings.BASE_URL,
+                "project": project.slug if project else None,
+                "models": {row.model.slug: _figures(row) for row in columns},
+            },
         },
-    })
+    )
 
 
 def _figures(row: selectors.ModelRow) -> dict[str, Any]:
     """What the script needs to tell the cost of an answer. Prices are text: the page formats, it does not settle."""
     price = row.price
     return {
-        "input_per_million": str(price.input_per_million) if price else None, "output_per_million": str(price.output_per_million) if price else None,
+        "input_per_million": str(price.input_per_million) if price else None,
+        "output_per_million": str(price.output_per_million) if price else None,
         "max_output_tokens": row.model.max_output_tokens,
     }
 

@@ -28,7 +28,9 @@ def project_list(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     projects = selectors.projects()
     if query:
-        projects = projects.filter(name__icontains=query) | projects.filter(slug__icontains=query) | projects.filter(cost_centre__icontains=query)
+        projects = (
+            projects.filter(name__icontains=query) | projects.filter(slug__icontains=query) | projects.filter(cost_centre__icontains=query)
+        )
     page = keyset_page(projects, order=["name", "pk"], cursor=request.GET.get("cursor", ""))
     return render_page(request, "catalog/project_list.html", partial="project-table", context={"page": page, "query": query})
 
@@ -41,33 +43,53 @@ def project_new(request: MemberRequest) -> HttpResponse:
         if project is not None:
             messages.success(request, f"{project.name} is ready. Developers can make keys for it now.")
             return redirect(reverse("project-detail", args=[project.slug]))
-    return render_page(request, "catalog/project_form.html", partial="project-form", context={"form": form}, status=422 if form.errors else 200)
+    return render_page(
+        request, "catalog/project_form.html", partial="project-form", context={"form": form}, status=422 if form.errors else 200
+    )
 
 
 @requires(Permission.VIEW)
 def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
     project = _find(slug)
     keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project))
-    return render_page(request, "catalog/project_detail.html", context={
-        "project": project, "rows": selectors.key_rows(keys[:50]), "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
-        "sees_all_keys": selectors.can(request.membership, Permission.MANAGE_KEYS),
-    })
+    return render_page(
+        request,
+        "catalog/project_detail.html",
+        context={
+            "project": project,
+            "rows": selectors.key_rows(keys[:50]),
+            "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+            "sees_all_keys": selectors.can(request.membership, Permission.MANAGE_KEYS),
+        },
+    )
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
 def project_edit(request: MemberRequest, slug: str) -> HttpResponse:
     project = _find(slug)
     form = ProjectChangeForm(request.POST or None, initial={name: getattr(project, name) for name in ProjectChangeForm.base_fields})
-    if request.method == "POST" and form.is_valid() and try_service(form, lambda: services.change_project(project=project, actor=request.user, **form.cleaned_data)):
+    if (
+        request.method == "POST"
+        and form.is_valid()
+        and try_service(form, lambda: services.change_project(project=project, actor=request.user, **form.cleaned_data))
+    ):
         messages.success(request, f"{project.slug} is changed. Limits hold within about 2 s.")
         return redirect(reverse("project-detail", args=[slug]))
-    return render_page(request, "catalog/project_form.html", partial="project-form", context={"form": form, "project": project}, status=422 if form.errors else 200)
+    return render_page(
+        request,
+        "catalog/project_form.html",
+        partial="project-form",
+        context={"form": form, "project": project},
+        status=422 if form.errors else 200,
+    )
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def project_switch(request: MemberRequest, slug: str) -> HttpResponse:
     project, form = _find(slug), ReasonForm(request.POST)
     enabled = request.POST.get("enabled") == "1"
-    services.switch_project(project=project, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else "")
+    services.switch_project(
+        project=project, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else ""
+    )
     messages.success(request, f"{project.name} is switched {'on' if enabled else 'off'}. The gateway follows within about 2 s.")
     return redirect(reverse("project-detail", args=[slug]))

@@ -37,9 +37,16 @@ def provider_list(request: MemberRequest) -> HttpResponse:
     providers = selectors.providers()
     if query:
         providers = providers.filter(name__icontains=query) | providers.filter(slug__icontains=query)
-    return render_page(request, "catalog/provider_list.html", partial="provider-table", context={
-        "page": keyset_page(providers, order=["name", "pk"], cursor=request.GET.get("cursor", "")), "query": query, "failing": selectors.providers_failing().count(),
-    })
+    return render_page(
+        request,
+        "catalog/provider_list.html",
+        partial="provider-table",
+        context={
+            "page": keyset_page(providers, order=["name", "pk"], cursor=request.GET.get("cursor", "")),
+            "query": query,
+            "failing": selectors.providers_failing().count(),
+        },
+    )
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
@@ -50,7 +57,9 @@ def provider_new(request: MemberRequest) -> HttpResponse:
         if provider is not None:
             messages.success(request, f"{provider.name} is added. Check now whether it answers.")
             return redirect(reverse("provider-detail", args=[provider.slug]))
-    return render_page(request, "catalog/provider_form.html", partial="provider-form", context={"form": form}, status=422 if form.errors else 200)
+    return render_page(
+        request, "catalog/provider_form.html", partial="provider-form", context={"form": form}, status=422 if form.errors else 200
+    )
 
 
 @requires(Permission.VIEW_OPERATE, "GET")
@@ -62,10 +71,22 @@ def provider_detail(request: MemberRequest, slug: str) -> HttpResponse:
 def provider_edit(request: MemberRequest, slug: str) -> HttpResponse:
     provider, form = find(slug), ProviderChangeForm(request.POST)
     if form.is_valid():
-        moved = provider.base_url != form.cleaned_data["base_url"].rstrip("/") and bool(provider.sealed_secret) and not form.cleaned_data["secret"]
-        changed = try_service(form, lambda: services.change_provider(provider=provider, actor=request.user, **{**form.cleaned_data, "secret": form.cleaned_data["secret"] or None}))
+        moved = (
+            provider.base_url != form.cleaned_data["base_url"].rstrip("/")
+            and bool(provider.sealed_secret)
+            and not form.cleaned_data["secret"]
+        )
+        changed = try_service(
+            form,
+            lambda: services.change_provider(
+                provider=provider, actor=request.user, **{**form.cleaned_data, "secret": form.cleaned_data["secret"] or None}
+            ),
+        )
         if changed is not None:
-            messages.success(request, f"{changed.name} is changed." + (" Its API key belonged to the old URL and is gone: give a new one." if moved else ""))
+            messages.success(
+                request,
+                f"{changed.name} is changed." + (" Its API key belonged to the old URL and is gone: give a new one." if moved else ""),
+            )
             return redirect(reverse("provider-detail", args=[slug]))
     return _detail(request, provider, form=form, status=422)
 
@@ -95,11 +116,27 @@ def provider_names(request: MemberRequest, slug: str) -> HttpResponse:
 
 
 def _detail(
-    request: MemberRequest, provider: Provider, *, form: ProviderChangeForm | None = None, secret_form: SecretForm | None = None,
-    trace: upstream.Trace | None = None, names: list[str] | None = None, status: int = 200,
+    request: MemberRequest,
+    provider: Provider,
+    *,
+    form: ProviderChangeForm | None = None,
+    secret_form: SecretForm | None = None,
+    trace: upstream.Trace | None = None,
+    names: list[str] | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     initial = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
-    return render_page(request, "catalog/provider_detail.html", partial="provider-check", status=status, context={
-        "provider": provider, "form": form or ProviderChangeForm(initial=initial), "secret_form": secret_form or SecretForm(),
-        "trace": trace, "names": names, "deployments": provider.deployments.select_related("model").order_by("model__slug"),
-    })
+    return render_page(
+        request,
+        "catalog/provider_detail.html",
+        partial="provider-check",
+        status=status,
+        context={
+            "provider": provider,
+            "form": form or ProviderChangeForm(initial=initial),
+            "secret_form": secret_form or SecretForm(),
+            "trace": trace,
+            "names": names,
+            "deployments": provider.deployments.select_related("model").order_by("model__slug"),
+        },
+    )

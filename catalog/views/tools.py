@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import lifecycle, mcp_client, samples, selectors
+from catalog import lifecycle, samples, selectors
 from catalog.forms import ReasonForm, ToolServerChangeForm, ToolServerForm
 from catalog.models import Project, Tool, ToolServer
 from catalog.schema_form import ArgumentsForm
@@ -21,6 +21,9 @@ from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
+
+if TYPE_CHECKING:
+    from catalog.mcp_client import ToolRun
 
 
 def _server(request: MemberRequest, namespace: str) -> ToolServer:
@@ -43,13 +46,28 @@ def _list(request: MemberRequest, *, area: str) -> HttpResponse:
     if area == "build":
         tools = tools.filter(status=Tool.Status.ACTIVE, server__is_enabled=True)
     if query:
-        tools = tools.filter(name__icontains=query) | tools.filter(title__icontains=query) | tools.filter(description__icontains=query) | tools.filter(server__namespace__icontains=query)
+        tools = (
+            tools.filter(name__icontains=query)
+            | tools.filter(title__icontains=query)
+            | tools.filter(description__icontains=query)
+            | tools.filter(server__namespace__icontains=query)
+        )
     page = keyset_page(tools, order=["server__namespace", "name"], cursor=request.GET.get("cursor", ""))
-    return render_page(request, "catalog/tool_list.html", partial="tool-table", context={
-        "page": page, "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(page.rows)], "query": query, "area": area,
-        "servers": selectors.servers_visible_to(request.membership), "suspended": selectors.suspended_tools().count(),
-        "list_url": reverse(f"{area}-tools"), "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
-    })
+    return render_page(
+        request,
+        "catalog/tool_list.html",
+        partial="tool-table",
+        context={
+            "page": page,
+            "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(page.rows)],
+            "query": query,
+            "area": area,
+            "servers": selectors.servers_visible_to(request.membership),
+            "suspended": selectors.suspended_tools().count(),
+            "list_url": reverse(f"{area}-tools"),
+            "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+        },
+    )
 
 
 @requires(Permission.USE_GATEWAY)
@@ -71,7 +89,9 @@ def tool_server_new(request: MemberRequest) -> HttpResponse:
             server, diff = made
             messages.success(request, f"{server.name} is registered with {len(diff.new)} tool{'s' if len(diff.new) != 1 else ''}.")
             return redirect(reverse("tool-server", args=[server.namespace]))
-    return render_page(request, "catalog/tool_server_form.html", partial="tool-server-form", context={"form": form}, status=422 if form.errors else 200)
+    return render_page(
+        request, "catalog/tool_server_form.html", partial="tool-server-form", context={"form": form}, status=422 if form.errors else 200
+    )
 
 
 @requires(Permission.VIEW)
@@ -83,10 +103,20 @@ def _server_page(request: MemberRequest, server: ToolServer, *, status: int = 20
     manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
     tools = selectors.tools_visible_to(request.membership).filter(server=server)
     initial = {name: getattr(server, name) for name in ("name", "url", "description", "feature_class")}
-    return render_page(request, "catalog/tool_server.html", partial="tool-server-tools", status=status, context={
-        "server": server, "manages": manages, "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(tools)],
-        "form": ToolServerChangeForm(initial=initial), "config": samples.mcp_config(settings.BASE_URL, server.namespace), **extra,
-    })
+    return render_page(
+        request,
+        "catalog/tool_server.html",
+        partial="tool-server-tools",
+        status=status,
+        context={
+            "server": server,
+            "manages": manages,
+            "rows": [(row, lifecycle.effect_of(row.tool.annotations)) for row in selectors.tool_rows(tools)],
+            "form": ToolServerChangeForm(initial=initial),
+            "config": samples.mcp_config(settings.BASE_URL, server.namespace),
+            **extra,
+        },
+    )
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
@@ -115,7 +145,9 @@ def tool_server_discover(request: MemberRequest, namespace: str) -> HttpResponse
 def tool_server_switch(request: MemberRequest, namespace: str) -> HttpResponse:
     server, form = _server(request, namespace), ReasonForm(request.POST)
     enabled = request.POST.get("enabled") == "1"
-    services.switch_tool_server(server=server, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else "")
+    services.switch_tool_server(
+        server=server, enabled=enabled, actor=request.user, reason=form.cleaned_data["reason"] if form.is_valid() else ""
+    )
     messages.success(request, f"{server.name} is switched {'on' if enabled else 'off'}. The gateway follows within about 2 s.")
     return redirect(reverse("tool-server", args=[namespace]))
 
@@ -126,19 +158,41 @@ def tool_detail(request: MemberRequest, namespace: str, name: str) -> HttpRespon
 
 
 def _tool_page(
-    request: MemberRequest, tool: Tool, *, form: ArgumentsForm | None = None, run: mcp_client.ToolRun | None = None, project: Project | None = None,
-    problem: str = "", status: int = 200,
+    request: MemberRequest,
+    tool: Tool,
+    *,
+    form: ArgumentsForm | None = None,
+    run: ToolRun | None = None,
+    project: Project | None = None,
+    problem: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     changes = lifecycle.definition_changes(tool.definition(), tool.pending_definition) if tool.pending_definition else []
     membership = request.membership
-    return render_page(request, "catalog/tool_detail.html", partial="tool-run", status=status, context={
-        "tool": tool, "server": tool.server, "effect": lifecycle.effect_of(tool.annotations), "form": form or ArgumentsForm(tool.input_schema), "run": run,
-        "problem": problem, "project": project or chosen_project(request), "projects": selectors.enabled_projects(), "changes": changes,
-        "input_schema": json.dumps(tool.input_schema, indent=2), "output_schema": json.dumps(tool.output_schema, indent=2) if tool.output_schema else "",
-        "row": selectors.tool_rows([tool])[0], "config": samples.mcp_config(settings.BASE_URL, tool.server.namespace),
-        "manages": selectors.can(membership, Permission.MANAGE_CATALOG), "may_run": selectors.can(membership, Permission.USE_GATEWAY),
-        "can_run": tool.status == Tool.Status.ACTIVE and tool.server.is_enabled,
-    })
+    return render_page(
+        request,
+        "catalog/tool_detail.html",
+        partial="tool-run",
+        status=status,
+        context={
+            "tool": tool,
+            "server": tool.server,
+            "effect": lifecycle.effect_of(tool.annotations),
+            "form": form or ArgumentsForm(tool.input_schema),
+            "run": run,
+            "problem": problem,
+            "project": project or chosen_project(request),
+            "projects": selectors.enabled_projects(),
+            "changes": changes,
+            "input_schema": json.dumps(tool.input_schema, indent=2),
+            "output_schema": json.dumps(tool.output_schema, indent=2) if tool.output_schema else "",
+            "row": selectors.tool_rows([tool])[0],
+            "config": samples.mcp_config(settings.BASE_URL, tool.server.namespace),
+            "manages": selectors.can(membership, Permission.MANAGE_CATALOG),
+            "may_run": selectors.can(membership, Permission.USE_GATEWAY),
+            "can_run": tool.status == Tool.Status.ACTIVE and tool.server.is_enabled,
+        },
+    )
 
 
 @requires(Permission.USE_GATEWAY, "POST")
@@ -148,7 +202,9 @@ def tool_run(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     project = selectors.enabled_projects().filter(slug=request.POST.get("project", "")).first()
     form = ArgumentsForm(tool.input_schema, request.POST)
     if project is None:
-        return _tool_page(request, tool, form=form, problem="Choose a project that is switched on: the call is shown back to it.", status=422)
+        return _tool_page(
+            request, tool, form=form, problem="Choose a project that is switched on: the call is shown back to it.", status=422
+        )
     if not form.is_valid():
         return _tool_page(request, tool, form=form, project=project, status=422)
     try:

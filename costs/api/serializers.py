@@ -29,7 +29,9 @@ class SpendQuery(StrictSerializer):
 
     to = serializers.DateField(required=False)
     group = serializers.ChoiceField(choices=list(selectors.GROUPS.items()), default="model")
-    project = serializers.CharField(required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others.")
+    project = serializers.CharField(
+        required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others."
+    )
     model = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
     key = serializers.CharField(required=False)
@@ -88,9 +90,37 @@ class EventOutput(serializers.ModelSerializer[Event]):
     class Meta:
         model = Event
         fields = (
-            "event_id", "request_id", "kind", "started_at", "received_at", "attributed_at", "duration_us", "overhead_us", "ttft_us", "project", "cost_centre",
-            "key_id", "agent", "model", "provider", "upstream_model", "region", "status", "http_status", "error_code", "stream", "input_tokens",
-            "uncached_input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "usage_source", "pricing", "cost_usd", "tags",
+            "event_id",
+            "request_id",
+            "kind",
+            "started_at",
+            "received_at",
+            "attributed_at",
+            "duration_us",
+            "overhead_us",
+            "ttft_us",
+            "project",
+            "cost_centre",
+            "key_id",
+            "agent",
+            "model",
+            "provider",
+            "upstream_model",
+            "region",
+            "status",
+            "http_status",
+            "error_code",
+            "stream",
+            "input_tokens",
+            "uncached_input_tokens",
+            "cached_input_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "usage_source",
+            "pricing",
+            "cost_usd",
+            "tags",
         )
 
 
@@ -146,7 +176,13 @@ class UnpricedOutput(serializers.Serializer[Any]):
 
 class BillInput(serializers.Serializer[Any]):
     file = serializers.FileField(help_text="FOCUS CSV, 1.0 to 1.4 and the columns of the 1.5 draft.")
-    provider = serializers.SlugField(max_length=48, required=False, allow_blank=True, default="", help_text="Which of our providers the rows belong to; default as the file says.")
+    provider = serializers.SlugField(
+        max_length=48,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Which of our providers the rows belong to; default as the file says.",
+    )
 
 
 class BillOutput(serializers.ModelSerializer[BillFile]):
@@ -158,8 +194,21 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
     class Meta:
         model = BillFile
         fields = (
-            "id", "name", "sha256", "size_bytes", "focus_version", "provider", "uploaded_at", "rows_in", "rows_accepted", "rows_duplicate", "rows_rejected",
-            "billed_in_usd", "billed_accepted_usd", "billed_duplicate_usd", "billed_rejected_usd",
+            "id",
+            "name",
+            "sha256",
+            "size_bytes",
+            "focus_version",
+            "provider",
+            "uploaded_at",
+            "rows_in",
+            "rows_accepted",
+            "rows_duplicate",
+            "rows_rejected",
+            "billed_in_usd",
+            "billed_accepted_usd",
+            "billed_duplicate_usd",
+            "billed_rejected_usd",
         )
 
 
@@ -203,8 +252,20 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
     class Meta:
         model = Revision
         fields = (
-            "number", "run_key", "created_at", "bill_usd", "telemetry_usd", "variance_usd", "variance_percent", "unexplained_usd", "is_doubtful", "bill_rows", "calls",
-            "causes", "excluded", "complete_through",
+            "number",
+            "run_key",
+            "created_at",
+            "bill_usd",
+            "telemetry_usd",
+            "variance_usd",
+            "variance_percent",
+            "unexplained_usd",
+            "is_doubtful",
+            "bill_rows",
+            "calls",
+            "causes",
+            "excluded",
+            "complete_through",
         )
 
 

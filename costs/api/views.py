@@ -62,12 +62,26 @@ def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
         raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
     chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
     found = selectors.spend(periods.Period(first, last), asked["group"], chosen, keys=keys)
-    return serializers.SpendOutput({
-        "first_day": first, "last_day": last, "currency": "USD", "complete_through": found.complete_through, "total": found.total, "lines": found.lines,
-        "days": [{"day": day, "value": value, "cost_usd": cost} for day, values in sorted(found.by_day.items()) for value, cost in sorted(values.items())],
-        "served_calls": found.served_calls, "untagged_calls": found.untagged_calls, "untagged_cost_usd": found.untagged_cost,
-        "coverage_calls_percent": found.coverage_calls, "coverage_cost_percent": found.coverage_cost,
-    }).data
+    return serializers.SpendOutput(
+        {
+            "first_day": first,
+            "last_day": last,
+            "currency": "USD",
+            "complete_through": found.complete_through,
+            "total": found.total,
+            "lines": found.lines,
+            "days": [
+                {"day": day, "value": value, "cost_usd": cost}
+                for day, values in sorted(found.by_day.items())
+                for value, cost in sorted(values.items())
+            ],
+            "served_calls": found.served_calls,
+            "untagged_calls": found.untagged_calls,
+            "untagged_cost_usd": found.untagged_cost,
+            "coverage_calls_percent": found.coverage_calls,
+            "coverage_cost_percent": found.coverage_cost,
+        }
+    ).data
 
 
 @extend_schema_view(get=extend_schema(parameters=[serializers.EventQuery], responses={200: serializers.EventOutput(many=True), **_ERRORS}))
@@ -116,7 +130,8 @@ class Prices(generics.ListAPIView[PriceEntry]):
         asked = body.validated_data
         unknown = {
             name: [f"There is no {name} {asked[name]}."]
-            for name, known in (("provider", selectors.provider_choices()), ("model", selectors.model_choices())) if asked[name] not in known
+            for name, known in (("provider", selectors.provider_choices()), ("model", selectors.model_choices()))
+            if asked[name] not in known
         }
         if unknown:
             raise ValidationError(unknown)
@@ -146,7 +161,12 @@ class Bills(generics.ListAPIView[BillFile]):
 
     @extend_schema(
         request={"multipart/form-data": serializers.BillInput},
-        responses={201: serializers.ImportedOutput, 200: OpenApiResponse(serializers.ImportedOutput, "Imported before"), **_ERRORS, 413: ErrorSerializer},
+        responses={
+            201: serializers.ImportedOutput,
+            200: OpenApiResponse(serializers.ImportedOutput, "Imported before"),
+            **_ERRORS,
+            413: ErrorSerializer,
+        },
     )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.BillInput(data=request.data)
@@ -193,7 +213,9 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
     def get_queryset(self):  # type: ignore[no-untyped-def]
         return selectors.reconciliations()
 
-    @extend_schema(request=serializers.RunInput, responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer})
+    @extend_schema(
+        request=serializers.RunInput, responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer}
+    )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.RunInput(data=request.data)
         body.is_valid(raise_exception=True)
@@ -216,7 +238,11 @@ class ReconciliationDetail(APIView):
         if series is None or series.latest is None:
             raise NotFound
         body: Any = {
-            "provider": series.provider, "account": series.account, "month": series.month, "latest": series.latest,
-            "revisions": series.revisions.order_by("-number"), "lines": series.latest.lines.all(),
+            "provider": series.provider,
+            "account": series.account,
+            "month": series.month,
+            "latest": series.latest,
+            "revisions": series.revisions.order_by("-number"),
+            "lines": series.latest.lines.all(),
         }
         return Response(serializers.ReconciliationDetailOutput(body).data)

@@ -6,6 +6,19 @@ from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revi
 from costs.models.rollup import LatencyHour, TokenDay, UsageHour
 
 __all__ = [
-    "BillAlias", "BillError", "BillFile", "BillRow", "Event", "Inbox", "LatencyHour", "PriceEntry", "Reconciliation", "ReconciliationLine", "RejectedInbox",
-    "Revision", "TokenClass", "TokenDay", "UsageHour",
+    "BillAlias",
+    "BillError",
+    "BillFile",
+    "BillRow",
+    "Event",
+    "Inbox",
+    "LatencyHour",
+    "PriceEntry",
+    "Reconciliation",
+    "ReconciliationLine",
+    "RejectedInbox",
+    "Revision",
+    "TokenClass",
+    "TokenDay",
+    "UsageHour",
 ]

@@ -30,8 +30,29 @@ CHUNK = 1024 * 1024
 CURRENCY = "USD"
 
 _ROW_COLUMNS = (
-    "line", "fingerprint", "provider", "provider_name", "account", "kind", "charge_category", "charge_class", "description", "month", "day", "charge_start",
-    "charge_end", "model", "token_class", "tokens", "billed_cost", "effective_cost", "currency", "listed_cost", "invoice_id", "sku_id", "meter",
+    "line",
+    "fingerprint",
+    "provider",
+    "provider_name",
+    "account",
+    "kind",
+    "charge_category",
+    "charge_class",
+    "description",
+    "month",
+    "day",
+    "charge_start",
+    "charge_end",
+    "model",
+    "token_class",
+    "tokens",
+    "billed_cost",
+    "effective_cost",
+    "currency",
+    "listed_cost",
+    "invoice_id",
+    "sku_id",
+    "meter",
 )
 _ERROR_COLUMNS = ("error_column", "error_message", "error_text")
 _STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
@@ -102,8 +123,22 @@ def _take_over(
         return Imported(earlier, False)
     path = f"{current_schema()}/bills/{at:%Y-%m}/{digest}.csv"
     bill = BillFile.objects.create(
-        sha256=digest, name=name[:200] or "bill.csv", size_bytes=size, path=path, provider=provider, focus_version=reader.version, uploaded_by=actor, uploaded_at=at,
-        rows_in=0, rows_accepted=0, rows_duplicate=0, rows_rejected=0, billed_in=0, billed_accepted=0, billed_duplicate=0, billed_rejected=0,
+        sha256=digest,
+        name=name[:200] or "bill.csv",
+        size_bytes=size,
+        path=path,
+        provider=provider,
+        focus_version=reader.version,
+        uploaded_by=actor,
+        uploaded_at=at,
+        rows_in=0,
+        rows_accepted=0,
+        rows_duplicate=0,
+        rows_rejected=0,
+        billed_in=0,
+        billed_accepted=0,
+        billed_duplicate=0,
+        billed_rejected=0,
     )
     names, seen = _names(provider), set[str]()
     with connection.cursor() as cursor:
@@ -143,20 +178,33 @@ def _take_over(
         for theirs in sorted(seen):
             BillAlias.objects.get_or_create(subject=BillAlias.Subject.PROVIDER, provider="", theirs=theirs, defaults={"ours": provider})
     audit.record(
-        "bill.imported", actor=actor, target=bill, sha256=digest, focus_version=bill.focus_version, rows_in=bill.rows_in, accepted=bill.rows_accepted,
-        duplicate=bill.rows_duplicate, rejected=bill.rows_rejected, billed=f"{bill.billed_accepted.normalize():f}",
+        "bill.imported",
+        actor=actor,
+        target=bill,
+        sha256=digest,
+        focus_version=bill.focus_version,
+        rows_in=bill.rows_in,
+        accepted=bill.rows_accepted,
+        duplicate=bill.rows_duplicate,
+        rejected=bill.rows_rejected,
+        billed=f"{bill.billed_accepted.normalize():f}",
     )
     _keep(file, path)
     for slug, month in touched(bill):
         # Robust: when the broker is away the bill is imported all the same; the hourly task compares it.
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()), robust=True)
+        transaction.on_commit(
+            partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()), robust=True
+        )
     return Imported(bill, True)
 
 
 def touched(bill: BillFile) -> list[tuple[str, Any]]:
     """Provider and month of every compared row of the file, accepted or known before."""
     return list(
-        BillRow.objects.filter(file=bill, kind__in=BillRow.COMPARED).order_by("provider", "month").values_list("provider", "month").distinct()
+        BillRow.objects.filter(file=bill, kind__in=BillRow.COMPARED)
+        .order_by("provider", "month")
+        .values_list("provider", "month")
+        .distinct()
     )
 
 
@@ -229,15 +277,40 @@ def _staged(reader: focus.Reader, names: Names, seen: set[str]) -> Iterator[tupl
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         yield (
-            row.line, row.fingerprint(provider), provider, row.provider_name, row.account, kind(row), row.category, row.charge_class,
-            row.values.get("ChargeDescription", ""), row.month, row.day if row.category == "Usage" else None, row.charge_start, row.charge_end,
-            names.model_of(row, provider) if row.is_ai else "", row.token_class, row.tokens, row.billed_cost, row.effective_cost, row.currency, row.listed_cost,
-            row.values.get("InvoiceId", "")[:160], row.values.get("SkuId", "")[:200], row.values.get("SkuMeter", "")[:200], None, None, None,
+            row.line,
+            row.fingerprint(provider),
+            provider,
+            row.provider_name,
+            row.account,
+            kind(row),
+            row.category,
+            row.charge_class,
+            row.values.get("ChargeDescription", ""),
+            row.month,
+            row.day if row.category == "Usage" else None,
+            row.charge_start,
+            row.charge_end,
+            names.model_of(row, provider) if row.is_ai else "",
+            row.token_class,
+            row.tokens,
+            row.billed_cost,
+            row.effective_cost,
+            row.currency,
+            row.listed_cost,
+            row.values.get("InvoiceId", "")[:160],
+            row.values.get("SkuId", "")[:200],
+            row.values.get("SkuMeter", "")[:200],
+            None,
+            None,
+            None,
         )
 
 
 _KIND_BY_CATEGORY = {
-    "Tax": BillRow.Kind.TAX, "Credit": BillRow.Kind.CREDIT, "Adjustment": BillRow.Kind.ADJUSTMENT, "Purchase": BillRow.Kind.PURCHASE,
+    "Tax": BillRow.Kind.TAX,
+    "Credit": BillRow.Kind.CREDIT,
+    "Adjustment": BillRow.Kind.ADJUSTMENT,
+    "Purchase": BillRow.Kind.PURCHASE,
 }
 
 
@@ -263,6 +336,7 @@ def assign_model(*, provider: str, theirs: str, ours: str, actor: User) -> int:
     changed = rows.update(model=ours)
     audit.record("bill_alias.set", actor=actor, target_name=f"{provider}: {theirs}", ours=ours, rows=changed)
     for month in months:
-        transaction.on_commit(partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema()), robust=True)
+        transaction.on_commit(
+            partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema()), robust=True
+        )
     return changed
-

@@ -69,7 +69,12 @@ PRICED_COLUMNS = """
 
 IS_PRICED = " AND ".join(
     f"(coalesce({tokens}, 0) = 0 OR {name}_price IS NOT NULL)"
-    for name, tokens in (("input", "uncached_input_tokens"), ("cached_input", "cached_input_tokens"), ("cache_write", "cache_write_tokens"), ("output", "output_tokens"))
+    for name, tokens in (
+        ("input", "uncached_input_tokens"),
+        ("cached_input", "cached_input_tokens"),
+        ("cache_write", "cache_write_tokens"),
+        ("output", "output_tokens"),
+    )
 )
 # Multiplying by 0.000001 is exact in numeric; dividing by a million would round.
 CLASS_COST = {
@@ -78,8 +83,17 @@ CLASS_COST = {
     "cache_write": "coalesce(cache_write_tokens, 0) * coalesce(cache_write_price, 0) * 0.000001",
     "output": "coalesce(output_tokens, 0) * coalesce(output_price, 0) * 0.000001",
 }
-CLASS_TOKENS = {"input": "uncached_input_tokens", "cached_input": "cached_input_tokens", "cache_write": "cache_write_tokens", "output": "output_tokens"}
-PRICE_IDS = "ARRAY[" + ", ".join(f"CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END" for name in TOKEN_CLASSES) + "]::bigint[]"
+CLASS_TOKENS = {
+    "input": "uncached_input_tokens",
+    "cached_input": "cached_input_tokens",
+    "cache_write": "cache_write_tokens",
+    "output": "output_tokens",
+}
+PRICE_IDS = (
+    "ARRAY["
+    + ", ".join(f"CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END" for name in TOKEN_CLASSES)
+    + "]::bigint[]"
+)
 
 _MOVE = f"""
 WITH batch AS (

@@ -49,12 +49,26 @@ def set_price(
         current.valid_to = valid_from
         current.save(update_fields=["valid_to"])
     entry = PriceEntry.objects.create(
-        provider=provider, model=model, token_class=token_class, price=price, valid_from=valid_from, valid_to=following.valid_from if following else None,
-        source=source, approved_by=actor,
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        price=price,
+        valid_from=valid_from,
+        valid_to=following.valid_from if following else None,
+        source=source,
+        approved_by=actor,
     )
     audit.record(
-        "price.set", actor=actor, target=entry, provider=provider, model=model, token_class=token_class, price=str(price),
-        before=str(current.price) if current else None, valid_from=valid_from.isoformat(), source=source,
+        "price.set",
+        actor=actor,
+        target=entry,
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        price=str(price),
+        before=str(current.price) if current else None,
+        valid_from=valid_from.isoformat(),
+        source=source,
     )
     config.changed()
     # Robust: when the broker is away the price is set all the same; the hourly task prices what waits.
@@ -65,7 +79,8 @@ def set_price(
 def _lock_series(provider: str, model: str, token_class: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))", ["\x1f".join((provider, model, token_class))]
+            "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))",
+            ["\x1f".join((provider, model, token_class))],
         )
 
 

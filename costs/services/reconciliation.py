@@ -53,11 +53,19 @@ class Inputs:
             return f"{value.normalize(focus.EXACT):f}" if isinstance(value, Decimal) else value
 
         def side(found: dict[Key, Any]) -> list[Any]:
-            return sorted(([str(part) for part in key], {name: plain(value) for name, value in vars(what).items()}) for key, what in found.items())
+            return sorted(
+                ([str(part) for part in key], {name: plain(value) for name, value in vars(what).items()}) for key, what in found.items()
+            )
 
         body = [
-            RULES_VERSION, self.provider, self.account, self.month.isoformat(), side(self.bill), side(self.ours),
-            sorted(([str(part) for part in key], plain(price)) for key, price in self.prices.items()), self.excluded,
+            RULES_VERSION,
+            self.provider,
+            self.account,
+            self.month.isoformat(),
+            side(self.bill),
+            side(self.ours),
+            sorted(([str(part) for part in key], plain(price)) for key, price in self.prices.items()),
+            self.excluded,
         ]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -79,12 +87,20 @@ def gather(provider: str, month: date) -> Inputs:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
     account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
     committed = Q(kind=BillRow.Kind.COMMITTED)
-    found = list(compared.values("model", "token_class", "day").annotate(
-        amount=Sum("billed_cost", filter=~committed, default=Decimal()), effective=Sum("effective_cost", filter=committed, default=Decimal()),
-        n_tokens=Sum("tokens"), counted=Count("tokens"), n_listed=Sum("listed_cost"), with_price=Count("listed_cost"), n=Count("pk"),
-        listed_committed=Sum("listed_cost", filter=committed), n_committed=Count("pk", filter=committed & Q(listed_cost__isnull=False)),
-        effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
-    ))
+    found = list(
+        compared.values("model", "token_class", "day").annotate(
+            amount=Sum("billed_cost", filter=~committed, default=Decimal()),
+            effective=Sum("effective_cost", filter=committed, default=Decimal()),
+            n_tokens=Sum("tokens"),
+            counted=Count("tokens"),
+            n_listed=Sum("listed_cost"),
+            with_price=Count("listed_cost"),
+            n=Count("pk"),
+            listed_committed=Sum("listed_cost", filter=committed),
+            n_committed=Count("pk", filter=committed & Q(listed_cost__isnull=False)),
+            effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
+        )
+    )
     by_month = {(row["model"], row["token_class"]) for row in found if row["day"] is None}
     without_class = {row["model"] for row in found if row["token_class"] == ""}
 
@@ -97,24 +113,38 @@ def gather(provider: str, month: date) -> Inputs:
         bill: dict[Key, bridge.BillSide] = {}
         for row in found:
             side = bridge.BillSide(
-                amount=row["amount"] + row["effective"], tokens=row["n_tokens"] if row["counted"] == row["n"] and row["token_class"] else None,
-                listed=row["n_listed"] if row["with_price"] == row["n"] else None, rows=row["n"],
+                amount=row["amount"] + row["effective"],
+                tokens=row["n_tokens"] if row["counted"] == row["n"] and row["token_class"] else None,
+                listed=row["n_listed"] if row["with_price"] == row["n"] else None,
+                rows=row["n"],
                 commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
             )
             at = key(row["model"], row["token_class"], row["day"])
             bill[at] = _joined(bill.get(at), side)
         ours: dict[Key, bridge.OurSide] = {}
         days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
-        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list("model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"):
+        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
+            "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
+        ):
             at = key(model, token_class, day)
             before = ours.get(at, bridge.OurSide(Decimal(), 0))
             ours[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
     excluded = [
         {"kind": row["kind"], "rows": row["n"], "amount": f"{row['money'].normalize(focus.EXACT):f}", "currency": row["currency"]}
-        for row in rows.exclude(kind__in=BillRow.COMPARED).values("kind", "currency").annotate(n=Count("pk"), money=Sum("billed_cost")).order_by("kind", "currency")
+        for row in rows.exclude(kind__in=BillRow.COMPARED)
+        .values("kind", "currency")
+        .annotate(n=Count("pk"), money=Sum("billed_cost"))
+        .order_by("kind", "currency")
     ]
     return Inputs(
-        provider, account, month, bill, ours, _prices(provider, month, {*bill, *ours}), excluded, compared.aggregate(last=Max("charge_end"))["last"],
+        provider,
+        account,
+        month,
+        bill,
+        ours,
+        _prices(provider, month, {*bill, *ours}),
+        excluded,
+        compared.aggregate(last=Max("charge_end"))["last"],
     )
 
 
@@ -122,8 +152,11 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
     if before is None:
         return side
     return bridge.BillSide(
-        before.amount + side.amount, None if before.tokens is None or side.tokens is None else before.tokens + side.tokens,
-        None if before.listed is None or side.listed is None else before.listed + side.listed, before.rows + side.rows, before.commitment + side.commitment,
+        before.amount + side.amount,
+        None if before.tokens is None or side.tokens is None else before.tokens + side.tokens,
+        None if before.listed is None or side.listed is None else before.listed + side.listed,
+        before.rows + side.rows,
+        before.commitment + side.commitment,
     )
 
 
@@ -152,7 +185,8 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))", [f"{provider}:{month.isoformat()}"]
+            "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))",
+            [f"{provider}:{month.isoformat()}"],
         )
     inputs = gather(provider, month)
     series, _ = Reconciliation.objects.get_or_create(provider=provider, account=inputs.account, month=month)
@@ -163,11 +197,18 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
     series.latest = revision
     series.save(update_fields=["latest"])
     audit.record(
-        "reconciliation.revised", actor=actor, target=series, revision=revision.number, bill=f"{revision.bill.normalize():f}",
-        telemetry=f"{revision.telemetry.normalize():f}", causes={cause["cause"]: cause["cents"] for cause in revision.causes},
+        "reconciliation.revised",
+        actor=actor,
+        target=series,
+        revision=revision.number,
+        bill=f"{revision.bill.normalize():f}",
+        telemetry=f"{revision.telemetry.normalize():f}",
+        causes={cause["cause"]: cause["cents"] for cause in revision.causes},
     )
     if revision.is_doubtful:
-        audit.record("reconciliation.variance_exceeded", actor=actor, target=series, revision=revision.number, percent=str(revision.variance_percent))
+        audit.record(
+            "reconciliation.variance_exceeded", actor=actor, target=series, revision=revision.number, percent=str(revision.variance_percent)
+        )
         logger.warning("reconciliation.variance_exceeded", extra={"provider": provider, "month": month.isoformat()})
     return revision, True
 
@@ -189,20 +230,39 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
             provider=inputs.provider, hour__gte=_midnight(inputs.month), hour__lt=_midnight(end_of(inputs.month) + timedelta(days=1))
         ).aggregate(n=Sum("calls", default=0))["n"]
         revision = Revision.objects.create(
-            reconciliation=series, number=number, run_key=inputs.run_key, created_at=at, bill=bill, telemetry=telemetry, bill_rows=rows, calls=calls,
+            reconciliation=series,
+            number=number,
+            run_key=inputs.run_key,
+            created_at=at,
+            bill=bill,
+            telemetry=telemetry,
+            bill_rows=rows,
+            calls=calls,
             causes=[
-                {"cause": name, "amount": f"{amount.normalize(focus.EXACT):f}", "cents": f"{shown:f}", "lines": sum(1 for found in explained.values() if name in found)}
+                {
+                    "cause": name,
+                    "amount": f"{amount.normalize(focus.EXACT):f}",
+                    "cents": f"{shown:f}",
+                    "lines": sum(1 for found in explained.values() if name in found),
+                }
                 for (name, amount), shown in zip(causes.items(), in_cents, strict=True)
             ],
-            excluded=inputs.excluded, complete_through=inputs.complete_through,
+            excluded=inputs.excluded,
+            complete_through=inputs.complete_through,
         )
         nothing_billed, nothing_ours = bridge.BillSide(Decimal(), None, None, 0), bridge.OurSide(Decimal(), 0)
         ReconciliationLine.objects.bulk_create(
             [
                 ReconciliationLine(
-                    revision=revision, model=key[0], token_class=key[1], day=key[2], bill=inputs.bill.get(key, nothing_billed).amount,
-                    telemetry=inputs.ours.get(key, nothing_ours).amount, bill_tokens=inputs.bill.get(key, nothing_billed).tokens,
-                    telemetry_tokens=inputs.ours.get(key, nothing_ours).tokens, bill_rows=inputs.bill.get(key, nothing_billed).rows,
+                    revision=revision,
+                    model=key[0],
+                    token_class=key[1],
+                    day=key[2],
+                    bill=inputs.bill.get(key, nothing_billed).amount,
+                    telemetry=inputs.ours.get(key, nothing_ours).amount,
+                    bill_tokens=inputs.bill.get(key, nothing_billed).tokens,
+                    telemetry_tokens=inputs.ours.get(key, nothing_ours).tokens,
+                    bill_rows=inputs.bill.get(key, nothing_billed).rows,
                     causes={name: f"{amount.normalize(focus.EXACT):f}" for name, amount in explained[key].items()},
                 )
                 for key in keys

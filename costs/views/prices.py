@@ -27,11 +27,25 @@ def price_book(request: MemberRequest) -> HttpResponse:
             raise PermissionDenied(f"This needs the right to: {Permission.MANAGE_COSTS.label.lower()}.")
         form = PriceForm(request.POST)
         if form.is_valid() and (entry := try_service(form, lambda: prices.set_price(actor=request.user, **form.cleaned_data))):
-            messages.success(request, f"{entry.token_class.replace('_', ' ').capitalize()} of {entry.model} costs {entry.price.normalize():f} USD per 1M from {entry.valid_from:%b %-d, %Y %H:%M} UTC.")
+            messages.success(
+                request,
+                f"{entry.token_class.replace('_', ' ').capitalize()} of {entry.model} costs {entry.price.normalize():f} USD per 1M from {entry.valid_from:%b %-d, %Y %H:%M} UTC.",
+            )
             return redirect(reverse("price-book"))
         status = 422
     else:
         form = PriceForm(initial={name: request.GET[name] for name in ("provider", "model", "token_class") if name in request.GET})
-    return render_page(request, "costs/price_book.html", partial="price-table", status=status, context={
-        "book": selectors.price_book(query), "unpriced": selectors.unpriced(), "form": form, "may_manage": may_manage, "query": query, "now": timezone.now(),
-    })
+    return render_page(
+        request,
+        "costs/price_book.html",
+        partial="price-table",
+        status=status,
+        context={
+            "book": selectors.price_book(query),
+            "unpriced": selectors.unpriced(),
+            "form": form,
+            "may_manage": may_manage,
+            "query": query,
+            "now": timezone.now(),
+        },
+    )

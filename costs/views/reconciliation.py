@@ -36,10 +36,15 @@ def upload(request: MemberRequest) -> HttpResponse:
     form = BillForm(request.POST, request.FILES)
     if form.is_valid():
         file = form.cleaned_data["file"]
-        done = try_service(form, lambda: bills.import_bill(file=file, name=file.name, actor=request.user, provider=form.cleaned_data["provider"]))
+        done = try_service(
+            form, lambda: bills.import_bill(file=file, name=file.name, actor=request.user, provider=form.cleaned_data["provider"])
+        )
         if done is not None:
             if done.is_new:
-                messages.success(request, f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new. The comparison follows in a moment.")
+                messages.success(
+                    request,
+                    f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new. The comparison follows in a moment.",
+                )
             else:
                 messages.info(request, f"This very file was imported on {done.file.uploaded_at:%b %-d, %Y}. Nothing was changed.")
             return redirect(reverse("bill-detail", args=[done.file.pk]))
@@ -47,18 +52,35 @@ def upload(request: MemberRequest) -> HttpResponse:
 
 
 def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
-    return render_page(request, "costs/reconciliation_list.html", partial="reconciliations", status=status, context={
-        "page": keyset_page(selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")),
-        "files": selectors.bills()[:20], "form": form, "may_manage": _may_manage(request),
-    })
+    return render_page(
+        request,
+        "costs/reconciliation_list.html",
+        partial="reconciliations",
+        status=status,
+        context={
+            "page": keyset_page(
+                selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")
+            ),
+            "files": selectors.bills()[:20],
+            "form": form,
+            "may_manage": _may_manage(request),
+        },
+    )
 
 
 @requires(Permission.VIEW_COSTS)
 def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
     bill = _bill(pk)
-    return render_page(request, "costs/bill_detail.html", context={
-        "bill": bill, "errors": bill.errors.all()[:50], "kinds": selectors.kinds_of(bill), "compared": selectors.compared_months(bill),
-    })
+    return render_page(
+        request,
+        "costs/bill_detail.html",
+        context={
+            "bill": bill,
+            "errors": bill.errors.all()[:50],
+            "kinds": selectors.kinds_of(bill),
+            "compared": selectors.compared_months(bill),
+        },
+    )
 
 
 @requires(Permission.VIEW_COSTS)
@@ -82,10 +104,21 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
     rows, ticks = selectors.bridge_rows(revision)
     by = "day" if request.GET.get("by") == "day" else "model"
     context: dict[str, Any] = {
-        "series": series, "revision": revision, "rows": rows, "ticks": ticks, "by": by, "compared": selectors.compared_by(revision, by), "files": selectors.files_of(provider, month),
-        "revisions": series.revisions.order_by("-number")[:20], "is_latest": revision.pk == series.latest_id, "unknown_models": selectors.unknown_models(provider, month),
-        "may_manage": _may_manage(request), "alias_form": AliasForm(initial={"provider": provider}), "provider_name": selectors.provider_choices().get(provider, provider),
-        "explained": sum(1 for row in rows if row.cause != "unexplained"), "cells": selectors.cents_of(revision),
+        "series": series,
+        "revision": revision,
+        "rows": rows,
+        "ticks": ticks,
+        "by": by,
+        "compared": selectors.compared_by(revision, by),
+        "files": selectors.files_of(provider, month),
+        "revisions": series.revisions.order_by("-number")[:20],
+        "is_latest": revision.pk == series.latest_id,
+        "unknown_models": selectors.unknown_models(provider, month),
+        "may_manage": _may_manage(request),
+        "alias_form": AliasForm(initial={"provider": provider}),
+        "provider_name": selectors.provider_choices().get(provider, provider),
+        "explained": sum(1 for row in rows if row.cause != "unexplained"),
+        "cells": selectors.cents_of(revision),
         "excluded": [{**row, "label": BillRow.Kind(row["kind"]).label} for row in revision.excluded],
     }
     return render_page(request, "costs/reconciliation_detail.html", partial="compared", context=context)
@@ -96,9 +129,29 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
     """Every compared line with its causes, exact."""
     _, revision = _asked(request, provider, account, month)
     names = list(bridge.CAUSES)
-    header = ("model", "token_class", "day_utc", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", *[f"{name}_usd" for name in names])
+    header = (
+        "model",
+        "token_class",
+        "day_utc",
+        "bill_usd",
+        "telemetry_usd",
+        "bill_tokens",
+        "telemetry_tokens",
+        "bill_rows",
+        *[f"{name}_usd" for name in names],
+    )
     rows = (
-        (line.model, line.token_class, line.day, line.bill, line.telemetry, line.bill_tokens, line.telemetry_tokens, line.bill_rows, *[Decimal(line.causes[name]) if name in line.causes else None for name in names])
+        (
+            line.model,
+            line.token_class,
+            line.day,
+            line.bill,
+            line.telemetry,
+            line.bill_tokens,
+            line.telemetry_tokens,
+            line.bill_rows,
+            *[Decimal(line.causes[name]) if name in line.causes else None for name in names],
+        )
         for line in revision.lines.iterator(chunk_size=2000)
     )
     return csvs.response(f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
@@ -124,7 +177,10 @@ def assign_model(request: MemberRequest, provider: str, account: str, month: dat
     form = AliasForm({**request.POST.dict(), "provider": provider})
     if form.is_valid():
         count = bills.assign_model(actor=request.user, **form.cleaned_data)
-        messages.success(request, f"{form.cleaned_data['theirs']} is {form.cleaned_data['ours']} now, in {count:,} rows. The comparison follows in a moment.")
+        messages.success(
+            request,
+            f"{form.cleaned_data['theirs']} is {form.cleaned_data['ours']} now, in {count:,} rows. The comparison follows in a moment.",
+        )
     else:
         messages.error(request, "Choose one of our models.")
     return redirect(reverse("reconciliation-detail", args=[provider, account, month]))

@@ -34,13 +34,29 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
     events = selectors.filter_events(selectors.events_visible_to(request.membership, own=own), chosen, period)
     keys = selectors.own_keys(request.user) if own else None
     context: dict[str, Any] = {
-        "page": keyset_page(events, order=["-started_at", "-event_id"], cursor=request.GET.get("cursor", "")), "chosen": chosen, "period": period,
-        "is_filtered": bool(chosen or period), "statuses": {"": "Any status", "failed": "Everything that failed", **selectors.STATUSES}, "is_own": own,
-        "choices": [(name, label, selectors.choices(column, keys=keys)) for name, label, column in (
-            ("project", "Project", "project"), ("model", "Model", "model"), ("key", "Key", "key_id"), ("agent", "Agent", "agent"))],
-        "chips": [(name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
-                  for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("pricing", "Pricing")) if name in chosen],
-        "url": reverse("requests" if own else "costs-requests"), "usage_url": reverse("usage" if own else "costs-spend"), "status_labels": selectors.STATUSES,
+        "page": keyset_page(events, order=["-started_at", "-event_id"], cursor=request.GET.get("cursor", "")),
+        "chosen": chosen,
+        "period": period,
+        "is_filtered": bool(chosen or period),
+        "statuses": {"": "Any status", "failed": "Everything that failed", **selectors.STATUSES},
+        "is_own": own,
+        "choices": [
+            (name, label, selectors.choices(column, keys=keys))
+            for name, label, column in (
+                ("project", "Project", "project"),
+                ("model", "Model", "model"),
+                ("key", "Key", "key_id"),
+                ("agent", "Agent", "agent"),
+            )
+        ],
+        "chips": [
+            (name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
+            for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("pricing", "Pricing"))
+            if name in chosen
+        ],
+        "url": reverse("requests" if own else "costs-requests"),
+        "usage_url": reverse("usage" if own else "costs-spend"),
+        "status_labels": selectors.STATUSES,
     }
     return render_page(request, "costs/requests.html", partial="requests-table", context=context)
 
@@ -51,8 +67,17 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
     event = selectors.event_visible_to(request.membership, event_id)
     if event is None:
         raise Http404
-    return render_page(request, "costs/request_detail.html", context={
-        "event": event, "steps": selectors.steps_of(event), "price_rows": selectors.prices_of(event), "status_label": selectors.STATUSES.get(event.status, event.status),
-        "key": selectors.key_of(event), "attribution_s": selectors.attribution_seconds(event), "sees_all": selectors.sees_all_calls(request.membership),
-        "advice": selectors.advice(event.error_code),
-    })
+    return render_page(
+        request,
+        "costs/request_detail.html",
+        context={
+            "event": event,
+            "steps": selectors.steps_of(event),
+            "price_rows": selectors.prices_of(event),
+            "status_label": selectors.STATUSES.get(event.status, event.status),
+            "key": selectors.key_of(event),
+            "attribution_s": selectors.attribution_seconds(event),
+            "sees_all": selectors.sees_all_calls(request.membership),
+            "advice": selectors.advice(event.error_code),
+        },
+    )

@@ -23,12 +23,23 @@ def spend(request: MemberRequest) -> HttpResponse:
     group, period, chosen = _asked(request, "model")
     may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
     found = selectors.spend(period, group, chosen)
-    return render_page(request, "costs/spend.html", partial="spend", context=_page(request, found, chosen) | {
-        "unpriced": selectors.unpriced(period)[:5], "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
-        "matched": selectors.latest_matched(), "may_manage": may_manage,
-        "choices": [(name, label, selectors.choices(name)) for name, label in (("project", "Project"), ("model", "Model"))],
-        "url": reverse("costs-spend"), "csv_url": reverse("costs-spend-csv"), "requests_url": reverse("costs-requests"), "is_own": False,
-    })
+    return render_page(
+        request,
+        "costs/spend.html",
+        partial="spend",
+        context=_page(request, found, chosen)
+        | {
+            "unpriced": selectors.unpriced(period)[:5],
+            "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
+            "matched": selectors.latest_matched(),
+            "may_manage": may_manage,
+            "choices": [(name, label, selectors.choices(name)) for name, label in (("project", "Project"), ("model", "Model"))],
+            "url": reverse("costs-spend"),
+            "csv_url": reverse("costs-spend-csv"),
+            "requests_url": reverse("costs-requests"),
+            "is_own": False,
+        },
+    )
 
 
 @requires(Permission.USE_GATEWAY)
@@ -37,10 +48,20 @@ def usage(request: MemberRequest) -> HttpResponse:
     keys = selectors.own_keys(request.user)
     group, period, chosen = _asked(request, "model")
     found = selectors.spend(period, group, chosen, keys=keys)
-    return render_page(request, "costs/spend.html", partial="spend", context=_page(request, found, chosen) | {
-        "has_keys": bool(keys), "choices": [(name, label, selectors.choices(name, keys=keys)) for name, label in (("project", "Project"), ("model", "Model"))],
-        "url": reverse("usage"), "csv_url": reverse("usage-csv"), "requests_url": reverse("requests"), "is_own": True,
-    })
+    return render_page(
+        request,
+        "costs/spend.html",
+        partial="spend",
+        context=_page(request, found, chosen)
+        | {
+            "has_keys": bool(keys),
+            "choices": [(name, label, selectors.choices(name, keys=keys)) for name, label in (("project", "Project"), ("model", "Model"))],
+            "url": reverse("usage"),
+            "csv_url": reverse("usage-csv"),
+            "requests_url": reverse("requests"),
+            "is_own": True,
+        },
+    )
 
 
 @requires(Permission.VIEW_COSTS)
@@ -63,7 +84,11 @@ def _csv(period: periods.Period, group: str, rows: list[tuple[Any, ...]]) -> Htt
 def _asked(request: MemberRequest, default_group: str) -> tuple[str, periods.Period, dict[str, str]]:
     group = request.GET.get("group", default_group)
     chosen = {name: request.GET[name] for name in selectors.FILTERS if request.GET.get(name)}
-    return group if group in selectors.GROUPS else default_group, periods.from_query(request.GET, timezone.now().astimezone(UTC).date()), chosen
+    return (
+        group if group in selectors.GROUPS else default_group,
+        periods.from_query(request.GET, timezone.now().astimezone(UTC).date()),
+        chosen,
+    )
 
 
 def _page(request: MemberRequest, found: selectors.Spend, chosen: dict[str, str]) -> dict[str, Any]:
@@ -72,15 +97,27 @@ def _page(request: MemberRequest, found: selectors.Spend, chosen: dict[str, str]
     today = timezone.now().astimezone(UTC).date()
     as_table = request.GET.get("view") == "table"
     context: dict[str, Any] = {
-        "spend": found, "period": found.period, "group": found.group, "group_label": selectors.GROUPS[found.group], "groups": selectors.GROUPS,
-        "series": series, "as_table": as_table, "earlier": found.period.previous(), "chosen": chosen,
-        "chips": [(name, selectors.GROUPS[name], selectors.UNKNOWN[name] if value == selectors.NONE else value) for name, value in chosen.items()],
-        "is_this_month": found.period.last >= today, "unknown": selectors.UNKNOWN[found.group], "query": request.GET.urlencode(),
+        "spend": found,
+        "period": found.period,
+        "group": found.group,
+        "group_label": selectors.GROUPS[found.group],
+        "groups": selectors.GROUPS,
+        "series": series,
+        "as_table": as_table,
+        "earlier": found.period.previous(),
+        "chosen": chosen,
+        "chips": [
+            (name, selectors.GROUPS[name], selectors.UNKNOWN[name] if value == selectors.NONE else value) for name, value in chosen.items()
+        ],
+        "is_this_month": found.period.last >= today,
+        "unknown": selectors.UNKNOWN[found.group],
+        "query": request.GET.urlencode(),
     }
     if as_table:
         context["day_rows"] = [
             (day, [one.values[index] for one in series], sum(value for one in series if (value := one.values[index]) is not None))
-            for index, day in reversed(list(enumerate(days))) if day in found.by_day
+            for index, day in reversed(list(enumerate(days)))
+            if day in found.by_day
         ]
     else:
         context["figure"] = charts.stacked_days(days, series, today)

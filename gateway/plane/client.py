@@ -24,9 +24,7 @@ class GuardedResolver(AbstractResolver):
         self._allow = allow
         self._inner = aiohttp.ThreadedResolver()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
         results = await self._inner.resolve(host, port, family)
         for result in results:
             check_address(host, result["host"], self._allow)
@@ -38,9 +36,7 @@ class GuardedResolver(AbstractResolver):
 
 def open_client(allow: AllowList) -> aiohttp.ClientSession:
     """Each request brings its own timeouts, see `served.Target`."""
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(allow), limit=0, ttl_dns_cache=DNS_CACHE_S, keepalive_timeout=KEEPALIVE_S
-    )
+    connector = aiohttp.TCPConnector(resolver=GuardedResolver(allow), limit=0, ttl_dns_cache=DNS_CACHE_S, keepalive_timeout=KEEPALIVE_S)
     return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,

@@ -38,9 +38,7 @@ class PostgresCounters:
 
     async def grant(self, counter: Counter, *, amount: int, need: int, want: int, debt: int) -> Grant:
         async with self._link.use() as connection:
-            cursor = await connection.execute(
-                _GRANT, {**_names(counter), "amount": amount, "need": need, "want": want, "debt": debt}
-            )
+            cursor = await connection.execute(_GRANT, {**_names(counter), "amount": amount, "need": need, "want": want, "debt": debt})
             row = await cursor.fetchone()
         assert row is not None  # an upsert returns its row
         return Grant(int(row[0]), int(row[1]))

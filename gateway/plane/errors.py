@@ -1,8 +1,8 @@
 """The ways the plane says no.
 
-    PlaneError
-    ├── Refusal              one call is refused; becomes an answer in the OpenAI error shape
-    └── DatabaseAwayError    PostgreSQL cannot be asked now
+PlaneError
+├── Refusal              one call is refused; becomes an answer in the OpenAI error shape
+└── DatabaseAwayError    PostgreSQL cannot be asked now
 """
 
 from __future__ import annotations

@@ -249,9 +249,7 @@ class Ledger:
         missing = need if ahead else need - max(0, held.available)
         held.available += debt
         try:
-            grant = await self._store.grant(
-                held.counter, amount=held.limit.amount, need=missing, want=max(held.want, missing), debt=debt
-            )
+            grant = await self._store.grant(held.counter, amount=held.limit.amount, need=missing, want=max(held.want, missing), debt=debt)
         except DatabaseAwayError:
             held.available -= debt
             raise

@@ -38,9 +38,7 @@ class Plane:
         self.proofs = Proofs(settings.key_pepper)
         sealer = Sealer(settings.sealing_keys)
         home = settings.data_dir / "plane"
-        self.snapshots = SnapshotStore(
-            settings.database_url, home / "snapshots", sealer, settings.outbound_allow, self._swapped
-        )
+        self.snapshots = SnapshotStore(settings.database_url, home / "snapshots", sealer, settings.outbound_allow, self._swapped)
         self._lease_link = Link(settings.database_url, "leases")
         self._counters = PostgresCounters(self._lease_link)
         self.ledger = Ledger(self._counters)

@@ -96,9 +96,7 @@ class Served:
                 URL(f"{base}/embeddings"),
                 headers,
                 secret,
-                aiohttp.ClientTimeout(
-                    total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s
-                ),
+                aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s),
             )
         return target
 

@@ -33,9 +33,7 @@ def read(environ: Mapping[str, str] = os.environ) -> PlaneSettings:
     if len(pepper) < _MIN_PEPPER_CHARACTERS:
         raise SettingsError(f"KEY_PEPPER must have at least {_MIN_PEPPER_CHARACTERS} characters.")
     sealing_keys = tuple(
-        key.strip()
-        for key in _required(environ, "SEALING_KEYS", "the Fernet keys that open upstream secrets").split(",")
-        if key.strip()
+        key.strip() for key in _required(environ, "SEALING_KEYS", "the Fernet keys that open upstream secrets").split(",") if key.strip()
     )
     for key in sealing_keys:
         try:

@@ -58,14 +58,10 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         time_zone=tenant.time_zone,
         consents={consent.feature_class: consent for consent in _consents(tenant)},
         projects={project.slug: _project(project) for project in Project.objects.order_by("slug")},
-        keys={
-            key.public_id: _key(key)
-            for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")
-        },
+        keys={key.public_id: _key(key) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
         models={model.slug: _model(model, prices) for model in catalog_selectors.served_models()},
         tool_servers={
-            server.namespace: _tool_server(server)
-            for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
+            server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
     )
 
@@ -173,9 +169,7 @@ def _tool_server(server: ToolServer) -> contract.ToolServer:
         sealed_secret=server.sealed_secret,
         feature_class=server.feature_class,
         enabled=server.is_enabled,
-        tools=tuple(
-            _tool(tool) for tool in sorted(server.tools.all(), key=lambda tool: tool.name) if tool.status != Tool.Status.REMOVED
-        ),
+        tools=tuple(_tool(tool) for tool in sorted(server.tools.all(), key=lambda tool: tool.name) if tool.status != Tool.Status.REMOVED),
     )
 
 

@@ -32,7 +32,11 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
         first = next(iter(fields.items()), ("", ["invalid"]))
         message = first[1][0] if isinstance(first[1], list) and first[1] else first[1]
-        response.data = {"detail": f"{first[0]}: {message}" if first[0] not in ("non_field_errors", "detail") else str(message), "code": "invalid", "fields": fields}
+        response.data = {
+            "detail": f"{first[0]}: {message}" if first[0] not in ("non_field_errors", "detail") else str(message),
+            "code": "invalid",
+            "fields": fields,
+        }
     elif isinstance(error, Http404):
         response.data = {"detail": "There is nothing here.", "code": "not_found"}
     elif isinstance(error, PermissionDenied):

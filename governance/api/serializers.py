@@ -20,7 +20,9 @@ class StrictSerializer(serializers.Serializer[Any]):
             unknown = [name for name in data if name not in self.fields or self.fields[name].read_only]
             if unknown:
                 known = ", ".join(name for name, field in self.fields.items() if not field.read_only)
-                raise serializers.ValidationError({str(name): [f"This field is not known. Known are: {known}."] for name in sorted(unknown, key=str)})
+                raise serializers.ValidationError(
+                    {str(name): [f"This field is not known. Known are: {known}."] for name in sorted(unknown, key=str)}
+                )
         return super().to_internal_value(data)
 
 
@@ -29,7 +31,9 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
     detail = serializers.CharField(help_text="What happened and what to do, for people.")
     code = serializers.CharField(help_text="Stable, for programs.")
-    fields = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False, help_text="Errors by field of a refused body.")  # type: ignore[assignment]
+    fields = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="Errors by field of a refused body."
+    )  # type: ignore[assignment]
 
 
 class MemberOutput(serializers.Serializer[Any]):
@@ -42,7 +46,9 @@ class MemberOutput(serializers.Serializer[Any]):
 class MemberInput(StrictSerializer):
     email = serializers.EmailField()
     name = serializers.CharField(required=False, max_length=80, default="")
-    password = serializers.CharField(required=False, min_length=10, write_only=True, help_text="First password, when the address has no account yet.")
+    password = serializers.CharField(
+        required=False, min_length=10, write_only=True, help_text="First password, when the address has no account yet."
+    )
     roles = serializers.ListField(child=serializers.ChoiceField(choices=Role.choices), allow_empty=False)
 
 
@@ -63,7 +69,19 @@ class ConsentInput(StrictSerializer):
 class AuditOutput(serializers.ModelSerializer[AuditEntry]):
     class Meta:
         model = AuditEntry
-        fields = ["sequence", "at", "actor_name", "via", "event", "target_type", "target_id", "target_name", "details", "previous_hash", "hash"]
+        fields = [
+            "sequence",
+            "at",
+            "actor_name",
+            "via",
+            "event",
+            "target_type",
+            "target_id",
+            "target_name",
+            "details",
+            "previous_hash",
+            "hash",
+        ]
 
 
 class VerificationOutput(serializers.Serializer[Any]):
@@ -76,7 +94,19 @@ class VerificationOutput(serializers.Serializer[Any]):
 class TenantOutput(serializers.ModelSerializer[Tenant]):
     class Meta:
         model = Tenant
-        fields = ["slug", "public_id", "name", "kind", "tier", "region", "time_zone", "suspended_at", "created_at", "config_version", "published_version"]
+        fields = [
+            "slug",
+            "public_id",
+            "name",
+            "kind",
+            "tier",
+            "region",
+            "time_zone",
+            "suspended_at",
+            "created_at",
+            "config_version",
+            "published_version",
+        ]
 
 
 class TenantInput(StrictSerializer):
@@ -97,7 +127,9 @@ class ReasonInput(StrictSerializer):
 class TokenInput(StrictSerializer):
     email = serializers.EmailField()
     password = serializers.CharField(write_only=True)
-    tenant = serializers.CharField(required=False, default="", allow_blank=True, help_text="Address of the organisation; empty for a platform token.")
+    tenant = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="Address of the organisation; empty for a platform token."
+    )
     name = serializers.CharField(max_length=60, default="API")
     lifetime_days = serializers.IntegerField(min_value=1, max_value=90, default=90)
 
@@ -112,5 +144,7 @@ class TokenOutput(serializers.Serializer[Any]):
 class MeOutput(serializers.Serializer[Any]):
     email = serializers.EmailField()
     name = serializers.CharField()
-    tenant = serializers.CharField(allow_null=True, help_text="Address of the organisation that the token belongs to; null for a platform token.")
+    tenant = serializers.CharField(
+        allow_null=True, help_text="Address of the organisation that the token belongs to; null for a platform token."
+    )
     roles = serializers.ListField(child=serializers.CharField())

@@ -23,8 +23,15 @@ class Tokens(APIView):
     access = {"POST": PUBLIC}
 
     @extend_schema(
-        auth=[], request=serializers.TokenInput,
-        responses={201: serializers.TokenOutput, 400: serializers.ErrorSerializer, 401: serializers.ErrorSerializer, 403: serializers.ErrorSerializer, 429: serializers.ErrorSerializer},
+        auth=[],
+        request=serializers.TokenInput,
+        responses={
+            201: serializers.TokenOutput,
+            400: serializers.ErrorSerializer,
+            401: serializers.ErrorSerializer,
+            403: serializers.ErrorSerializer,
+            429: serializers.ErrorSerializer,
+        },
     )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.TokenInput(data=request.data)
@@ -45,7 +52,11 @@ class Me(APIView):
         tenant = request.auth.tenant
         membership = selectors.membership_in(request.user, tenant) if tenant else None
         roles = [role for role in membership.roles if not request.auth.roles or role in request.auth.roles] if membership else []
-        return Response(serializers.MeOutput({"email": request.user.email, "name": request.user.name, "tenant": tenant.slug if tenant else None, "roles": roles}).data)
+        return Response(
+            serializers.MeOutput(
+                {"email": request.user.email, "name": request.user.name, "tenant": tenant.slug if tenant else None, "roles": roles}
+            ).data
+        )
 
 
 class Members(generics.ListAPIView[Membership]):
@@ -58,7 +69,10 @@ class Members(generics.ListAPIView[Membership]):
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         return selectors.members_of(self.request.auth.tenant)  # type: ignore[union-attr]
 
-    @extend_schema(request=serializers.MemberInput, responses={201: serializers.MemberOutput, 400: serializers.ErrorSerializer, 403: serializers.ErrorSerializer})
+    @extend_schema(
+        request=serializers.MemberInput,
+        responses={201: serializers.MemberOutput, 400: serializers.ErrorSerializer, 403: serializers.ErrorSerializer},
+    )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.MemberInput(data=request.data)
         body.is_valid(raise_exception=True)
@@ -81,7 +95,10 @@ class ConsentDetail(APIView):
 
     access = {"PUT": Permission.MANAGE_CONSENT}
 
-    @extend_schema(request=serializers.ConsentInput, responses={200: serializers.ConsentOutput, 400: serializers.ErrorSerializer, 404: serializers.ErrorSerializer})
+    @extend_schema(
+        request=serializers.ConsentInput,
+        responses={200: serializers.ConsentOutput, 400: serializers.ErrorSerializer, 404: serializers.ErrorSerializer},
+    )
     def put(self, request: ApiRequest, feature_class: str) -> Response:
         if feature_class not in FeatureClass.values:
             raise NotFound
@@ -124,7 +141,10 @@ class Tenants(generics.ListAPIView[Tenant]):
     def get_queryset(self):  # type: ignore[no-untyped-def]
         return selectors.tenants_for_operator()
 
-    @extend_schema(request=serializers.TenantInput, responses={201: serializers.TenantOutput, 400: serializers.ErrorSerializer, 409: serializers.ErrorSerializer})
+    @extend_schema(
+        request=serializers.TenantInput,
+        responses={201: serializers.TenantOutput, 400: serializers.ErrorSerializer, 409: serializers.ErrorSerializer},
+    )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.TenantInput(data=request.data)
         body.is_valid(raise_exception=True)

@@ -8,7 +8,9 @@ from django_tenants.models import DomainMixin, TenantMixin
 
 from gateway.contract.keys import new_id
 
-slug_validator = RegexValidator(r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$", "Use 3 to 32 lower-case letters, digits and hyphens, beginning with a letter.")
+slug_validator = RegexValidator(
+    r"^[a-z][a-z0-9-]{1,30}[a-z0-9]$", "Use 3 to 32 lower-case letters, digits and hyphens, beginning with a letter."
+)
 RESERVED_SLUGS = frozenset({"public", "platform", "api", "static", "login", "logout", "admin", "template", "pg"})
 
 

@@ -37,7 +37,9 @@ class Verification:
         return self.broken_at is None
 
 
-def record(event: str, *, actor: User | None, target: models.Model | None = None, target_name: str = "", at: datetime | None = None, **details: Any) -> AuditEntry:
+def record(
+    event: str, *, actor: User | None, target: models.Model | None = None, target_name: str = "", at: datetime | None = None, **details: Any
+) -> AuditEntry:
     """Append one entry to the current schema's log. Call it inside the transaction of the act.
 
     `details` must be plain JSON values and never contain secrets, prompts or completions.
@@ -49,10 +51,17 @@ def record(event: str, *, actor: User | None, target: models.Model | None = None
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('audit:' || current_schema(), 0))")
     last = AuditEntry.objects.order_by("-sequence").first()
     entry = AuditEntry(
-        sequence=(last.sequence if last else 0) + 1, at=at or timezone.now(), actor=actor, actor_name=str(actor) if actor else "System",
-        via=via.get(), event=event, target_type=target._meta.model_name or "" if target is not None else "",
-        target_id=str(target.pk) if target is not None else "", target_name=(target_name or (str(target) if target is not None else ""))[:160],
-        details=json.loads(json.dumps(details, default=str)), previous_hash=last.hash if last else GENESIS,
+        sequence=(last.sequence if last else 0) + 1,
+        at=at or timezone.now(),
+        actor=actor,
+        actor_name=str(actor) if actor else "System",
+        via=via.get(),
+        event=event,
+        target_type=target._meta.model_name or "" if target is not None else "",
+        target_id=str(target.pk) if target is not None else "",
+        target_name=(target_name or (str(target) if target is not None else ""))[:160],
+        details=json.loads(json.dumps(details, default=str)),
+        previous_hash=last.hash if last else GENESIS,
     )
     entry.hash = _hash(entry)
     entry.save(force_insert=True)
@@ -75,8 +84,16 @@ def verify() -> Verification:
 
 def _hash(entry: AuditEntry) -> str:
     fields = {
-        "sequence": entry.sequence, "at": entry.at.isoformat(), "actor": entry.actor_id, "actor_name": entry.actor_name, "via": entry.via,
-        "event": entry.event, "target_type": entry.target_type, "target_id": entry.target_id, "target_name": entry.target_name,
-        "details": entry.details, "previous": entry.previous_hash,
+        "sequence": entry.sequence,
+        "at": entry.at.isoformat(),
+        "actor": entry.actor_id,
+        "actor_name": entry.actor_name,
+        "via": entry.via,
+        "event": entry.event,
+        "target_type": entry.target_type,
+        "target_id": entry.target_id,
+        "target_name": entry.target_name,
+        "details": entry.details,
+        "previous": entry.previous_hash,
     }
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()

@@ -22,7 +22,9 @@ def account_for(*, email: str, password: str | None, name: str = "", missing_fie
 
 
 @transaction.atomic
-def add_member(*, tenant: Tenant, email: str, roles: Sequence[str], actor: User | None, name: str = "", password: str | None = None) -> Membership:
+def add_member(
+    *, tenant: Tenant, email: str, roles: Sequence[str], actor: User | None, name: str = "", password: str | None = None
+) -> Membership:
     """Make the person a member with these roles; a new account is made for an unknown address.
 
     The actor must hold every permission that the roles grant (EscalationError); None is the system (demo, commands).
@@ -50,7 +52,9 @@ def change_roles(*, membership: Membership, roles: Sequence[str], actor: User | 
     _check_owner_stays(members)
     if before != membership.roles:
         membership.save(update_fields=["roles"])
-        audit.record("member.roles_changed", actor=actor, target=membership, target_name=membership.user.email, before=before, after=membership.roles)
+        audit.record(
+            "member.roles_changed", actor=actor, target=membership, target_name=membership.user.email, before=before, after=membership.roles
+        )
     return membership
 
 

@@ -17,7 +17,16 @@ from governance.services import audit, people
 
 
 def create_tenant(
-    *, slug: str, name: str, owner_email: str, actor: User | None, owner_password: str | None = None, kind: str = Tenant.Kind.CUSTOMER, tier: str = Tenant.Tier.FREE, region: str = "", time_zone: str = "UTC"
+    *,
+    slug: str,
+    name: str,
+    owner_email: str,
+    actor: User | None,
+    owner_password: str | None = None,
+    kind: str = Tenant.Kind.CUSTOMER,
+    tier: str = Tenant.Tier.FREE,
+    region: str = "",
+    time_zone: str = "UTC",
 ) -> Tenant:
     """Make a tenant with its own schema and its first owner. All or nothing: a failure leaves no half tenant.
 

@@ -22,7 +22,9 @@ PLATFORM = "platform"
 
 
 @transaction.atomic
-def create_token(*, user: User, tenant: Tenant | None, name: str, actor: User | None, roles: Sequence[str] = (), lifetime_days: int = LIFETIME_DAYS) -> tuple[ApiToken, str]:
+def create_token(
+    *, user: User, tenant: Tenant | None, name: str, actor: User | None, roles: Sequence[str] = (), lifetime_days: int = LIFETIME_DAYS
+) -> tuple[ApiToken, str]:
     """Make a token for the REST API; the text is returned here and nowhere else.
 
     `tenant` None makes a platform token, for operators only. Raises NotAllowedError.
@@ -31,7 +33,13 @@ def create_token(*, user: User, tenant: Tenant | None, name: str, actor: User | 
         raise NotAllowedError("Only an operator can have a platform token.")
     if tenant is not None and not Membership.objects.filter(user=user, tenant=tenant).exists():
         raise NotAllowedError("Only a member can have a token of the organisation.")
-    token = ApiToken(tenant=tenant, user=user, name=name, roles=list(roles), expires_at=timezone.now() + timedelta(days=min(lifetime_days, LIFETIME_DAYS)))
+    token = ApiToken(
+        tenant=tenant,
+        user=user,
+        name=name,
+        roles=list(roles),
+        expires_at=timezone.now() + timedelta(days=min(lifetime_days, LIFETIME_DAYS)),
+    )
     text = keys.generate("ght", tenant.public_id if tenant else PLATFORM, token.public_id)
     token.digest = keys.digest(text, settings.KEY_PEPPER)
     token.save()

@@ -16,8 +16,13 @@ from django.utils.safestring import SafeString, mark_safe
 register = template.Library()
 
 VERDICTS = {
-    "pass": ("pass", "Pass"), "fail": ("fail", "Fail"), "inconclusive": ("inconclusive", "Inconclusive"), "no_data": ("nodata", "No data"),
-    "waived": ("waived", "Waived"), "error": ("error", "Error"), "waiting": ("waiting", "Waiting"),
+    "pass": ("pass", "Pass"),
+    "fail": ("fail", "Fail"),
+    "inconclusive": ("inconclusive", "Inconclusive"),
+    "no_data": ("nodata", "No data"),
+    "waived": ("waived", "Waived"),
+    "error": ("error", "Error"),
+    "waiting": ("waiting", "Waiting"),
 }
 MISSING = mark_safe('<span class="gh-3" title="No data">—</span>')
 
@@ -32,7 +37,13 @@ def icon(name: str, css: str = "") -> SafeString:
 def verdict(name: str, label: str = "") -> SafeString:
     """Shape, word and colour together."""
     glyph, word = VERDICTS[name]
-    return format_html('<span class="gh-v is-{}"><svg aria-hidden="true"><use href="{}#{}"/></svg>{}</span>', glyph, static("img/verdicts.svg"), glyph, label or word)
+    return format_html(
+        '<span class="gh-v is-{}"><svg aria-hidden="true"><use href="{}#{}"/></svg>{}</span>',
+        glyph,
+        static("img/verdicts.svg"),
+        glyph,
+        label or word,
+    )
 
 
 @register.simple_tag
@@ -40,7 +51,12 @@ def verdict_glyph(name: str, css: str = "") -> SafeString:
     """The silhouette alone, with the word as its name."""
     glyph, word = VERDICTS[name]
     return format_html(
-        '<svg class="gh-glyph is-{} {}" role="img" aria-label="{}"><use href="{}#{}"/></svg>', glyph, css, word, static("img/verdicts.svg"), glyph
+        '<svg class="gh-glyph is-{} {}" role="img" aria-label="{}"><use href="{}#{}"/></svg>',
+        glyph,
+        css,
+        word,
+        static("img/verdicts.svg"),
+        glyph,
     )
 
 
@@ -69,7 +85,9 @@ def money_big(value: Decimal | None) -> SafeString:
         return mark_safe('<span class="gh-3">—</span>')
     text = money_text(value)
     whole, dot, cents = text.partition(".")
-    return format_html('<span title="{}">{}<span class="gh-cents">{}{}</span></span>', f"{Decimal(str(value)).normalize():f} USD", whole, dot, cents)
+    return format_html(
+        '<span title="{}">{}<span class="gh-cents">{}{}</span></span>', f"{Decimal(str(value)).normalize():f} USD", whole, dot, cents
+    )
 
 
 @register.filter
@@ -78,7 +96,9 @@ def money_delta(value: Decimal | None) -> SafeString:
     if value is None:
         return MISSING
     amount = Decimal(str(value))
-    return format_html('<span class="gh-tab" title="{}">{}{}</span>', f"{amount.normalize():f} USD", "+" if amount > 0 else "", money_text(amount))
+    return format_html(
+        '<span class="gh-tab" title="{}">{}{}</span>', f"{amount.normalize():f} USD", "+" if amount > 0 else "", money_text(amount)
+    )
 
 
 @register.filter
@@ -160,14 +180,21 @@ def chart(element_id: str, figure: dict[str, Any], label: str) -> SafeString:
     payload = json.dumps(figure).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return format_html(
         '<div class="gh-chart" data-chart="{}" role="img" aria-label="{}"></div><script type="application/json" id="{}">{}</script>',
-        element_id, label, element_id, mark_safe(payload),  # noqa: S308 - JSON with <, > and & escaped
+        element_id,
+        label,
+        element_id,
+        mark_safe(payload),  # noqa: S308 - JSON with <, > and & escaped
     )
 
 
 @register.simple_tag
 def options(values: dict[str, str], chosen: str = "") -> SafeString:
     """<option>s of a select in a filter."""
-    return format_html_join("", '<option value="{}"{}>{}</option>', ((key, mark_safe(" selected") if key == chosen else "", text) for key, text in values.items()))
+    return format_html_join(
+        "",
+        '<option value="{}"{}>{}</option>',
+        ((key, mark_safe(" selected") if key == chosen else "", text) for key, text in values.items()),
+    )
 
 
 @register.filter

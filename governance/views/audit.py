@@ -19,7 +19,9 @@ def audit_log(request: MemberRequest) -> HttpResponse:
 @requires(Permission.VIEW_AUDIT, "POST")
 def verify(request: MemberRequest) -> HttpResponse:
     """Walk the chain now. A POST, because it may take a while and nobody should trigger it by a link."""
-    return render_page(request, "governance/audit.html", partial="audit-verification", context=_log(request) | {"verification": audit_service.verify()})
+    return render_page(
+        request, "governance/audit.html", partial="audit-verification", context=_log(request) | {"verification": audit_service.verify()}
+    )
 
 
 def _log(request: MemberRequest) -> dict[str, object]:

@@ -18,10 +18,15 @@ from governance.services import consent as consent_service
 
 @requires(Permission.VIEW_OPERATE)
 def consent(request: MemberRequest) -> HttpResponse:
-    return render_page(request, "governance/consent.html", context={
-        "states": selectors.consent_states(), "history": selectors.consent_history()[:50],
-        "may_change": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
-    })
+    return render_page(
+        request,
+        "governance/consent.html",
+        context={
+            "states": selectors.consent_states(),
+            "history": selectors.consent_history()[:50],
+            "may_change": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
+        },
+    )
 
 
 @requires(Permission.MANAGE_CONSENT, "POST")

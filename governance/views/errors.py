@@ -7,12 +7,25 @@ from django.shortcuts import render
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return render(request, "governance/error.html", {"heading": "There is nothing here", "text": "The page doesn't exist, or it belongs to an organisation that you are not a member of."}, status=404)
+    return render(
+        request,
+        "governance/error.html",
+        {
+            "heading": "There is nothing here",
+            "text": "The page doesn't exist, or it belongs to an organisation that you are not a member of.",
+        },
+        status=404,
+    )
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     text = str(exception) or "Your roles don't allow this."
-    return render(request, "governance/error.html", {"heading": "You may not do this", "text": f"{text} An owner or admin of the organisation can give you a role that does."}, status=403)
+    return render(
+        request,
+        "governance/error.html",
+        {"heading": "You may not do this", "text": f"{text} An owner or admin of the organisation can give you a role that does."},
+        status=403,
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -52,6 +52,14 @@ def revoke_token(request: MemberRequest, public_id: str) -> HttpResponse:
 
 
 def _page(request: MemberRequest, form: TokenForm, status: int = 200, **extra: object) -> HttpResponse:
-    return render_page(request, "governance/me.html", status=status, context={
-        "form": form, "tokens": selectors.tokens_of(request.user, request.tenant), "base_url": settings.BASE_URL, **extra,
-    })
+    return render_page(
+        request,
+        "governance/me.html",
+        status=status,
+        context={
+            "form": form,
+            "tokens": selectors.tokens_of(request.user, request.tenant),
+            "base_url": settings.BASE_URL,
+            **extra,
+        },
+    )

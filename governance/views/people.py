@@ -24,7 +24,9 @@ def people(request: MemberRequest) -> HttpResponse:
     if request.method == "POST":
         if not may_manage:
             return HttpResponse("This needs the right to: add people and change their roles.", status=403)
-        if form.is_valid() and try_service(form, lambda: people_service.add_member(tenant=request.tenant, actor=request.user, **form.cleaned_data)):
+        if form.is_valid() and try_service(
+            form, lambda: people_service.add_member(tenant=request.tenant, actor=request.user, **form.cleaned_data)
+        ):
             messages.success(request, f"{form.cleaned_data['email']} is a member now.")
             return redirect(reverse("people"))
         status = 422
@@ -32,10 +34,19 @@ def people(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     if query:
         members = members.filter(user__name__icontains=query) | members.filter(user__email__icontains=query)
-    return render_page(request, "governance/people.html", partial="people-table", status=status, context={
-        "page": keyset_page(members, order=["user__name", "pk"], cursor=request.GET.get("cursor", "")), "form": form, "may_manage": may_manage,
-        "query": query, "roles": [(role.value, role.label, sorted(permission.label for permission in GRANTS[role])) for role in Role],
-    })
+    return render_page(
+        request,
+        "governance/people.html",
+        partial="people-table",
+        status=status,
+        context={
+            "page": keyset_page(members, order=["user__name", "pk"], cursor=request.GET.get("cursor", "")),
+            "form": form,
+            "may_manage": may_manage,
+            "query": query,
+            "roles": [(role.value, role.label, sorted(permission.label for permission in GRANTS[role])) for role in Role],
+        },
+    )
 
 
 @requires(Permission.MANAGE_PEOPLE, "POST")

@@ -23,7 +23,9 @@ def tenants(request: AppRequest) -> HttpResponse:
     if query:
         rows = rows.filter(name__icontains=query) | rows.filter(slug__icontains=query)
     page = keyset_page(rows, order=["name", "pk"], cursor=request.GET.get("cursor", ""))
-    return render_page(request, "governance/tenants.html", partial="tenant-table", context={"page": page, "query": query, "suspend_form": SuspendForm()})
+    return render_page(
+        request, "governance/tenants.html", partial="tenant-table", context={"page": page, "query": query, "suspend_form": SuspendForm()}
+    )
 
 
 @operator_only("GET", "POST")
@@ -36,7 +38,9 @@ def new_tenant(request: AppRequest) -> HttpResponse:
             tenant = try_service(form, lambda: tenants_service.create_tenant(actor=request.user, **form.cleaned_data))
             if tenant is not None:
                 seconds = (timezone.now() - started).total_seconds()
-                messages.success(request, f"{tenant.name} is ready, made in {seconds:.1f} s. Its owner {form.cleaned_data['owner_email']} can sign in.")
+                messages.success(
+                    request, f"{tenant.name} is ready, made in {seconds:.1f} s. Its owner {form.cleaned_data['owner_email']} can sign in."
+                )
                 return redirect("/platform/tenants/")
     return render_page(request, "governance/tenant_form.html", partial="tenant-form", context={"form": form}, status=status)
 

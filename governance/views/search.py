@@ -13,4 +13,9 @@ from governance.requests import MemberRequest
 @signed_in()
 def search(request: MemberRequest) -> HttpResponse:
     query = request.GET.get("q", "")
-    return render_page(request, "governance/search.html", partial="search-results", context={"query": query, "found": registry.find(query, request.membership)})
+    return render_page(
+        request,
+        "governance/search.html",
+        partial="search-results",
+        context={"query": query, "found": registry.find(query, request.membership)},
+    )

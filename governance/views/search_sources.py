@@ -16,6 +16,11 @@ from governance.search import Hit
 def find_people(query: str, membership: Membership, limit: int) -> Iterable[Hit]:
     members = selectors.members_of(membership.tenant).filter(Q(user__name__icontains=query) | Q(user__email__icontains=query))[:limit]
     return [
-        Hit(title=member.user.name, subtitle=", ".join(member.role_labels), url=f"{reverse('people')}?{urlencode({'q': member.user.email})}", icon="user")
+        Hit(
+            title=member.user.name,
+            subtitle=", ".join(member.role_labels),
+            url=f"{reverse('people')}?{urlencode({'q': member.user.email})}",
+            icon="user",
+        )
         for member in members
     ]

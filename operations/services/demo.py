@@ -35,15 +35,23 @@ from rollouts.services import rollouts
 
 SLUG = "acme"
 PEOPLE = (
-    ("alice", "Alice", Role.OWNER), ("adam", "Adam", Role.ADMIN), ("bob", "Bob", Role.DEVELOPER), ("rita", "Rita", Role.RELEASE_MANAGER),
-    ("fay", "Fay", Role.FINANCE), ("sam", "Sam", Role.SECURITY), ("audra", "Audra", Role.AUDITOR),
+    ("alice", "Alice", Role.OWNER),
+    ("adam", "Adam", Role.ADMIN),
+    ("bob", "Bob", Role.DEVELOPER),
+    ("rita", "Rita", Role.RELEASE_MANAGER),
+    ("fay", "Fay", Role.FINANCE),
+    ("sam", "Sam", Role.SECURITY),
+    ("audra", "Audra", Role.AUDITOR),
 )
 MODELS = (
     ("sandbox-large", "Sandbox large", ("chat", "tools"), FeatureClass.ASSISTANTS, 128_000, Price(Decimal("2.50"), Decimal("10.00"))),
     ("sandbox-small", "Sandbox small", ("chat",), FeatureClass.ASSISTANTS, 32_000, Price(Decimal("0.15"), Decimal("0.60"))),
     ("sandbox-embed", "Sandbox embeddings", ("embeddings",), FeatureClass.SEARCH, 8_192, Price(Decimal("0.02"), Decimal("0.00"))),
 )
-PROJECTS = (("checkout-assistant", "Checkout assistant", "CC-4100", "production"), ("internal-tools", "Internal tools", "CC-9000", "development"))
+PROJECTS = (
+    ("checkout-assistant", "Checkout assistant", "CC-4100", "production"),
+    ("internal-tools", "Internal tools", "CC-9000", "development"),
+)
 START_TIMEOUT_S = 20.0
 
 
@@ -55,31 +63,55 @@ def make_demo() -> dict[str, Any]:
             "olga@acme.example", notes.password, name="Olga", is_operator=True
         )
         tenant = Tenant.objects.filter(slug=SLUG).first() or tenants.create_tenant(
-            slug=SLUG, name="Acme", owner_email="alice@acme.example", owner_password=notes.password, actor=operator, kind=Tenant.Kind.INTERNAL, tier=Tenant.Tier.ENTERPRISE
+            slug=SLUG,
+            name="Acme",
+            owner_email="alice@acme.example",
+            owner_password=notes.password,
+            actor=operator,
+            kind=Tenant.Kind.INTERNAL,
+            tier=Tenant.Tier.ENTERPRISE,
         )
-        operator_token = notes.keep("operator_token", lambda: tokens.create_token(user=operator, tenant=None, name="demo", actor=operator)[1], _is_live_token)
+        operator_token = notes.keep(
+            "operator_token", lambda: tokens.create_token(user=operator, tenant=None, name="demo", actor=operator)[1], _is_live_token
+        )
     with schema_context(tenant.schema_name), _sandbox():
         members = {
-            name: people.add_member(tenant=tenant, email=f"{name}@acme.example", name=full_name, roles=[role], password=notes.password, actor=None).user
+            name: people.add_member(
+                tenant=tenant, email=f"{name}@acme.example", name=full_name, roles=[role], password=notes.password, actor=None
+            ).user
             for name, full_name, role in PEOPLE
         }
         _fill_catalog(members["adam"], members["alice"])
         project = Project.objects.get(slug=PROJECTS[0][0])
         virtual_key = notes.keep(
-            "virtual_key", lambda: keys.create_key(name="demo", project=project, owner=members["bob"], actor=members["bob"])[1], _is_live_key
+            "virtual_key",
+            lambda: keys.create_key(name="demo", project=project, owner=members["bob"], actor=members["bob"])[1],
+            _is_live_key,
         )
-        api_token = notes.keep("api_token", lambda: tokens.create_token(user=members["alice"], tenant=tenant, name="demo", actor=members["alice"])[1], _is_live_token)
+        api_token = notes.keep(
+            "api_token",
+            lambda: tokens.create_token(user=members["alice"], tenant=tenant, name="demo", actor=members["alice"])[1],
+            _is_live_token,
+        )
         if not Rollout.objects.exists():
             rollouts.start_rollout(
-                plan_key="ai-gateway-governance", slug="ai-gateway-governance", name="AI gateway governance", owner=members["rita"], actor=members["rita"]
+                plan_key="ai-gateway-governance",
+                slug="ai-gateway-governance",
+                name="AI gateway governance",
+                owner=members["rita"],
+                actor=members["rita"],
             )
     return {
-        "base_url": settings.BASE_URL, "tenant": SLUG,
+        "base_url": settings.BASE_URL,
+        "tenant": SLUG,
         "users": [
             *[{"email": f"{name}@acme.example", "password": notes.password, "role": role.label} for name, _, role in PEOPLE],
             {"email": operator.email, "password": notes.password, "role": "Operator"},
         ],
-        "api_token": api_token, "virtual_key": virtual_key, "model": MODELS[0][0], "operator_token": operator_token,
+        "api_token": api_token,
+        "virtual_key": virtual_key,
+        "model": MODELS[0][0],
+        "operator_token": operator_token,
     }
 
 
@@ -94,9 +126,18 @@ def _fill_catalog(admin: User, owner: User) -> None:
     providers.check_provider(provider=provider, actor=admin)
     for slug, name, capabilities, feature_class, context_window, price in MODELS:
         model = Model.objects.filter(slug=slug).first() or models.register_model(
-            slug=slug, provider=provider, upstream_model=slug, owner=owner, actor=admin, price=price,
+            slug=slug,
+            provider=provider,
+            upstream_model=slug,
+            owner=owner,
+            actor=admin,
+            price=price,
             facts=models.ModelFacts(
-                name=name, capabilities=capabilities, feature_class=feature_class, context_window=context_window, max_output_tokens=1024,
+                name=name,
+                capabilities=capabilities,
+                feature_class=feature_class,
+                context_window=context_window,
+                max_output_tokens=1024,
                 description="Answers from this machine, without a provider. For trying things out.",
             ),
         )
@@ -106,9 +147,13 @@ def _fill_catalog(admin: User, owner: User) -> None:
     url = f"{_sandbox_url()}/mcp"
     server = ToolServer.objects.filter(namespace="handbook").first()
     if server is None:
-        tools.register_tool_server(namespace="handbook", name="Handbook", url=url, owner=owner, actor=admin, description="Time, units, and the staff handbook.")
+        tools.register_tool_server(
+            namespace="handbook", name="Handbook", url=url, owner=owner, actor=admin, description="Time, units, and the staff handbook."
+        )
     elif server.url != url:
-        tools.change_tool_server(server=server, name=server.name, description=server.description, url=url, feature_class=server.feature_class, actor=admin)
+        tools.change_tool_server(
+            server=server, name=server.name, description=server.description, url=url, feature_class=server.feature_class, actor=admin
+        )
     for slug, name, cost_centre, environment in PROJECTS:
         if not Project.objects.filter(slug=slug).exists():
             projects.create_project(slug=slug, name=name, cost_centre=cost_centre, environment=environment, owner=owner, actor=admin)
@@ -168,7 +213,9 @@ def _sandbox() -> Iterator[None]:
         return
     process = subprocess.Popen(
         [sys.executable, "manage.py", "sandbox_upstream", "--port", str(address[1]), "--data-dir", str(settings.DATA_DIR / "sandbox")],
-        cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=settings.BASE_DIR,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -56,7 +56,19 @@ class RolloutOutput(serializers.ModelSerializer[Rollout]):
 
     class Meta:
         model = Rollout
-        fields = ["slug", "name", "plan_key", "plan_version", "owner", "status", "paused", "pause_reason", "starts_on", "created_at", "closed_at"]
+        fields = [
+            "slug",
+            "name",
+            "plan_key",
+            "plan_version",
+            "owner",
+            "status",
+            "paused",
+            "pause_reason",
+            "starts_on",
+            "created_at",
+            "closed_at",
+        ]
 
 
 class RolloutDetailOutput(RolloutOutput):
@@ -121,8 +133,13 @@ class CriterionOutput(serializers.Serializer[CriterionState]):
         if criterion.is_attested:
             return None
         return {
-            "metric": criterion.metric, "operator": criterion.operator, "threshold": criterion.threshold, "unit": criterion.unit,
-            "window_hours": criterion.window_hours, "minimum_sample": criterion.minimum_sample, "sustain_hours": criterion.sustain_hours,
+            "metric": criterion.metric,
+            "operator": criterion.operator,
+            "threshold": criterion.threshold,
+            "unit": criterion.unit,
+            "window_hours": criterion.window_hours,
+            "minimum_sample": criterion.minimum_sample,
+            "sustain_hours": criterion.sustain_hours,
         }
 
 
@@ -164,7 +181,9 @@ class GateOutput(serializers.Serializer[GateView]):
 class SignInput(StrictSerializer):
     role = serializers.CharField(max_length=16)
     decision = serializers.ChoiceField(choices=SignOff.Decision.choices)
-    digest = serializers.CharField(max_length=64, required=False, default="", help_text="The digest of the verdicts that you have seen; required for go.")
+    digest = serializers.CharField(
+        max_length=64, required=False, default="", help_text="The digest of the verdicts that you have seen; required for go."
+    )
     comment = serializers.CharField(max_length=2000, required=False, default="", allow_blank=True, help_text="Required for no-go.")
 
 
@@ -232,6 +251,11 @@ class MetricOutput(serializers.Serializer[Any]):
 
     def get_bound(self, row: MetricRow) -> list[dict[str, Any]]:
         return [
-            {"rollout": criterion.gate.rollout.slug, "gate": criterion.gate.number, "criterion": criterion.key, "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit)}
+            {
+                "rollout": criterion.gate.rollout.slug,
+                "gate": criterion.gate.number,
+                "criterion": criterion.key,
+                "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit),
+            }
             for criterion in row.rules
         ]

@@ -261,11 +261,24 @@ class GateEvidence(APIView):
         if evaluation is None:
             raise NotFound
         replayed = selectors.replay(evaluation)
-        return Response({
-            "at": evaluation.at, "verdict": evaluation.verdict, "ready": evaluation.is_ready, "digest": evaluation.digest, "evidence_hash": evaluation.evidence_hash,
-            "previous_hash": evaluation.previous_hash, "rules_version": evaluation.rules_version, "evidence": evaluation.evidence,
-            "replay": {"verdict": str(replayed.verdict), "ready": replayed.is_ready, "digest": replayed.digest, "differences": replayed.differences},
-        })
+        return Response(
+            {
+                "at": evaluation.at,
+                "verdict": evaluation.verdict,
+                "ready": evaluation.is_ready,
+                "digest": evaluation.digest,
+                "evidence_hash": evaluation.evidence_hash,
+                "previous_hash": evaluation.previous_hash,
+                "rules_version": evaluation.rules_version,
+                "evidence": evaluation.evidence,
+                "replay": {
+                    "verdict": str(replayed.verdict),
+                    "ready": replayed.is_ready,
+                    "digest": replayed.digest,
+                    "differences": replayed.differences,
+                },
+            }
+        )
 
 
 class Metrics(APIView):

@@ -85,7 +85,8 @@ class Criterion(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["gate", "key"], name="criterion_once_per_gate"),
             models.CheckConstraint(
-                condition=Q(kind="attestation", metric="") | (Q(kind="metric", threshold__isnull=False, window_hours__isnull=False) & ~Q(metric="")),
+                condition=Q(kind="attestation", metric="")
+                | (Q(kind="metric", threshold__isnull=False, window_hours__isnull=False) & ~Q(metric="")),
                 name="criterion_is_measured_or_attested",
             ),
         ]

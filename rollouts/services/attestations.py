@@ -25,7 +25,15 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 
 @transaction.atomic
 def attest(
-    *, criterion: Criterion, met: bool, note_text: str, person: Membership, summary: str = "", link: str = "", file: File[bytes] | None = None, at: datetime | None = None
+    *,
+    criterion: Criterion,
+    met: bool,
+    note_text: str,
+    person: Membership,
+    summary: str = "",
+    link: str = "",
+    file: File[bytes] | None = None,
+    at: datetime | None = None,
 ) -> Attestation:
     """State that a criterion is met, or that it is not, with the evidence; the gate is evaluated at once.
 
@@ -43,7 +51,9 @@ def attest(
     gate = lock_gate(criterion.gate)
     at = at or timezone.now()
     check_decidable(gate)
-    attestation = Attestation(criterion=criterion, met=met, note=note_text.strip(), summary=summary.strip(), link=link, by=person.user, at=at)
+    attestation = Attestation(
+        criterion=criterion, met=met, note=note_text.strip(), summary=summary.strip(), link=link, by=person.user, at=at
+    )
     if file is not None:
         content = file.read()
         attestation.file_name = PurePosixPath(file.name or "evidence").name[:200]
@@ -52,11 +62,24 @@ def attest(
         attestation.file.save(f"{current_schema()}/attestations/{attestation.file_sha256}", ContentFile(content), save=False)
     attestation.save()
     note(
-        rollout=gate.rollout, kind=ReleaseLogEntry.Kind.ATTESTATION, gate=gate, actor=person.user, at=at, glyph="pass" if met else "fail",
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.ATTESTATION,
+        gate=gate,
+        actor=person.user,
+        at=at,
+        glyph="pass" if met else "fail",
         text=f"{criterion.title} attested as {'met' if met else 'not met'} by {person.user}: {attestation.note}",
     )
     audit.record(
-        "criterion.attested", actor=person.user, target=criterion, at=at, gate=str(gate), met=met, note=attestation.note, link=link, file_sha256=attestation.file_sha256
+        "criterion.attested",
+        actor=person.user,
+        target=criterion,
+        at=at,
+        gate=str(gate),
+        met=met,
+        note=attestation.note,
+        link=link,
+        file_sha256=attestation.file_sha256,
     )
     evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return attestation

@@ -31,7 +31,9 @@ READ_TIMEOUT_MS = 20_000
 
 
 @transaction.atomic
-def evaluate_gate(*, gate: Gate, trigger: Evaluation.Trigger, actor: User | None = None, at: datetime | None = None, only_when_due: bool = False) -> Evaluation | None:
+def evaluate_gate(
+    *, gate: Gate, trigger: Evaluation.Trigger, actor: User | None = None, at: datetime | None = None, only_when_due: bool = False
+) -> Evaluation | None:
     """Judge every criterion of an open gate and write the evidence. A changed verdict voids the signatures that were bound to the old ones.
 
     A metric that raises makes the verdict of its criterion an error and leaves the others alone. Returns None when
@@ -46,13 +48,25 @@ def evaluate_gate(*, gate: Gate, trigger: Evaluation.Trigger, actor: User | None
     previous = gate.latest
     records = _records(gate, previous, at)
     deciding = [rules.Verdict(record["verdict"]) for record in records if record["severity"] != Criterion.Severity.OBSERVE]
-    evidence = rules.canonical({"rollout": gate.rollout.slug, "gate": gate.number, "at": at.isoformat(), "rules": rules.VERSION, "criteria": records})
+    evidence = rules.canonical(
+        {"rollout": gate.rollout.slug, "gate": gate.number, "at": at.isoformat(), "rules": rules.VERSION, "criteria": records}
+    )
     last = Evaluation.objects.filter(gate=gate).order_by("-sequence").first()
     previous_hash = last.evidence_hash if last else rules.sha256(f"{rules.GENESIS}:{gate.pk}:{current_schema()}")
     evaluation = Evaluation.objects.create(
-        gate=gate, sequence=(last.sequence if last else 0) + 1, at=at, trigger=trigger, requested_by=actor, rules_version=rules.VERSION,
-        verdict=rules.worst(deciding), is_ready=rules.is_ready(deciding), digest=rules.digest(records), evidence=evidence,
-        evidence_hash=rules.evidence_hash(evidence, previous=previous_hash), previous_hash=previous_hash, took_ms=int((time.monotonic() - began) * 1000),
+        gate=gate,
+        sequence=(last.sequence if last else 0) + 1,
+        at=at,
+        trigger=trigger,
+        requested_by=actor,
+        rules_version=rules.VERSION,
+        verdict=rules.worst(deciding),
+        is_ready=rules.is_ready(deciding),
+        digest=rules.digest(records),
+        evidence=evidence,
+        evidence_hash=rules.evidence_hash(evidence, previous=previous_hash),
+        previous_hash=previous_hash,
+        took_ms=int((time.monotonic() - began) * 1000),
     )
     gate.latest = evaluation
     gate.save(update_fields=["latest"])
@@ -60,7 +74,15 @@ def evaluate_gate(*, gate: Gate, trigger: Evaluation.Trigger, actor: User | None
     if changed:
         _note_change(gate, previous, evaluation, records)
     if changed or actor is not None:
-        audit.record("gate.evaluated", actor=actor, target=gate, at=at, verdict=str(evaluation.verdict), ready=evaluation.is_ready, digest=evaluation.digest)
+        audit.record(
+            "gate.evaluated",
+            actor=actor,
+            target=gate,
+            at=at,
+            verdict=str(evaluation.verdict),
+            ready=evaluation.is_ready,
+            digest=evaluation.digest,
+        )
     return evaluation
 
 
@@ -87,12 +109,21 @@ def reopen_gate(*, gate: Gate, reason: str, actor: User, at: datetime | None = N
     void_signatures(gate, reason=f"reopened by {actor}: {reason}"[:300], at=at, decision=SignOff.Decision.NO_GO)
     gate.status = Gate.Status.OPEN
     gate.save(update_fields=["status"])
-    note(rollout=gate.rollout, kind=ReleaseLogEntry.Kind.REOPENED, gate=gate, actor=actor, at=at, text=f"Gate {gate.number} reopened by {actor}: {reason}")
+    note(
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.REOPENED,
+        gate=gate,
+        actor=actor,
+        at=at,
+        text=f"Gate {gate.number} reopened by {actor}: {reason}",
+    )
     audit.record("gate.reopened", actor=actor, target=gate, at=at, reason=reason)
     return gate
 
 
-def void_signatures(gate: Gate, *, reason: str, at: datetime, decision: SignOff.Decision | None = None, keep_digest: str = "") -> list[SignOff]:
+def void_signatures(
+    gate: Gate, *, reason: str, at: datetime, decision: SignOff.Decision | None = None, keep_digest: str = ""
+) -> list[SignOff]:
     """Void the gate's live signatures, of one decision only or except those bound to a digest. The caller holds the lock."""
     live = SignOff.objects.filter(gate=gate, voided_at=None).select_related("person")
     if decision is not None:
@@ -136,18 +167,32 @@ def _records(gate: Gate, previous: Evaluation | None, at: datetime) -> list[dict
     """One evidence record per criterion: every input of the verdict, then the verdict."""
     criteria = list(gate.criteria.all())
     attestations: dict[int, Attestation] = {}
-    for attestation in Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at, at__lte=at).select_related("by").order_by("at", "pk"):
+    for attestation in (
+        Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at, at__lte=at).select_related("by").order_by("at", "pk")
+    ):
         attestations[attestation.criterion_id] = attestation
     waivers: dict[int, Waiver] = {}
-    for waiver in Waiver.objects.filter(criterion__gate=gate, approved=True, until__gt=at).select_related("requested_by", "decided_by").order_by("decided_at"):
+    for waiver in (
+        Waiver.objects.filter(criterion__gate=gate, approved=True, until__gt=at)
+        .select_related("requested_by", "decided_by")
+        .order_by("decided_at")
+    ):
         waivers[waiver.criterion_id] = waiver
     before = {record["key"]: record for record in previous.records} if previous else {}
     readings: dict[tuple[str, int], dict[str, Any]] = {}
     records = []
     for criterion in criteria:
         record: dict[str, Any] = {
-            "key": criterion.key, "title": criterion.title, "kind": criterion.kind, "severity": criterion.severity, "role": criterion.role,
-            "rule": None, "window": None, "reading": None, "attestation": None, "waiver": _waiver(waivers.get(criterion.pk)),
+            "key": criterion.key,
+            "title": criterion.title,
+            "kind": criterion.kind,
+            "severity": criterion.severity,
+            "role": criterion.role,
+            "rule": None,
+            "window": None,
+            "reading": None,
+            "attestation": None,
+            "waiver": _waiver(waivers.get(criterion.pk)),
         }
         if criterion.is_attested:
             record["rule"] = {"evidence": criterion.evidence}
@@ -158,7 +203,9 @@ def _records(gate: Gate, previous: Evaluation | None, at: datetime) -> list[dict
             record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
         judgement = rules.judge_record(record, at=at)
         record.update(
-            verdict=str(judgement.verdict), raw=str(judgement.raw), reason=judgement.reason,
+            verdict=str(judgement.verdict),
+            raw=str(judgement.raw),
+            reason=judgement.reason,
             held_since=judgement.held_since.isoformat() if judgement.held_since else None,
         )
         records.append(record)
@@ -181,10 +228,16 @@ def _measured(criterion: Criterion, readings: dict[tuple[str, int], dict[str, An
     minimum = max(criterion.minimum_sample or 0, metric.minimum_sample if metric else 1)
     return {
         "rule": {
-            "metric": criterion.metric, "operator": criterion.operator, "threshold": criterion.threshold, "unit": criterion.unit,
-            "window_hours": criterion.window_hours, "minimum_sample": minimum, "sustain_hours": criterion.sustain_hours,
+            "metric": criterion.metric,
+            "operator": criterion.operator,
+            "threshold": criterion.threshold,
+            "unit": criterion.unit,
+            "window_hours": criterion.window_hours,
+            "minimum_sample": minimum,
+            "sustain_hours": criterion.sustain_hours,
         },
-        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()}, "reading": reading,
+        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "reading": reading,
     }
 
 
@@ -211,8 +264,12 @@ def read_metric(key: str, window: metrics.Window) -> dict[str, Any]:
             found = metric.read(window)
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
             reading = {
-                "value": _number(found.value), "sample": int(found.sample), "low": _number(found.low), "high": _number(found.high),
-                "statistics": json.loads(json.dumps(dict(found.statistics), default=str, allow_nan=False)), "error": "",
+                "value": _number(found.value),
+                "sample": int(found.sample),
+                "low": _number(found.low),
+                "high": _number(found.high),
+                "statistics": json.loads(json.dumps(dict(found.statistics), default=str, allow_nan=False)),
+                "error": "",
             }
             rules.canonical(reading)
             return reading
@@ -229,8 +286,15 @@ def _attestation(attestation: Attestation | None) -> dict[str, Any] | None:
     if attestation is None:
         return None
     return {
-        "id": attestation.pk, "met": attestation.met, "summary": attestation.summary, "note": attestation.note, "link": attestation.link,
-        "file_name": attestation.file_name, "file_sha256": attestation.file_sha256, "by": str(attestation.by), "at": attestation.at.isoformat(),
+        "id": attestation.pk,
+        "met": attestation.met,
+        "summary": attestation.summary,
+        "note": attestation.note,
+        "link": attestation.link,
+        "file_name": attestation.file_name,
+        "file_sha256": attestation.file_sha256,
+        "by": str(attestation.by),
+        "at": attestation.at.isoformat(),
     }
 
 
@@ -238,8 +302,12 @@ def _waiver(waiver: Waiver | None) -> dict[str, Any] | None:
     if waiver is None:
         return None
     return {
-        "id": waiver.pk, "covers": waiver.covers, "until": waiver.until.isoformat(), "reason": waiver.reason,
-        "requested_by": str(waiver.requested_by), "approved_by": str(waiver.decided_by),
+        "id": waiver.pk,
+        "covers": waiver.covers,
+        "until": waiver.until.isoformat(),
+        "reason": waiver.reason,
+        "requested_by": str(waiver.requested_by),
+        "approved_by": str(waiver.decided_by),
     }
 
 
@@ -250,8 +318,20 @@ def _note_change(gate: Gate, previous: Evaluation | None, evaluation: Evaluation
     else:
         text = wording.changes(previous.records, records)
     voided = void_signatures(
-        gate, reason="a verdict changed" if previous else "the gate was evaluated anew", at=evaluation.at, decision=SignOff.Decision.GO, keep_digest=evaluation.digest
+        gate,
+        reason="a verdict changed" if previous else "the gate was evaluated anew",
+        at=evaluation.at,
+        decision=SignOff.Decision.GO,
+        keep_digest=evaluation.digest,
     )
     for signoff in voided:
         text += f" {signing.label(signoff.role)}'s signature was voided."
-    note(rollout=gate.rollout, kind=ReleaseLogEntry.Kind.VERDICT, gate=gate, actor=None, at=evaluation.at, glyph=str(evaluation.verdict), text=text)
+    note(
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.VERDICT,
+        gate=gate,
+        actor=None,
+        at=evaluation.at,
+        glyph=str(evaluation.verdict),
+        text=text,
+    )

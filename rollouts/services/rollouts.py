@@ -19,7 +19,9 @@ from rollouts.services.release_log import note
 RESERVED_SLUGS = frozenset({"new"})
 
 
-def start_rollout(*, plan_key: str, slug: str, name: str, owner: User, actor: User, starts_on: date | None = None, at: datetime | None = None) -> Rollout:
+def start_rollout(
+    *, plan_key: str, slug: str, name: str, owner: User, actor: User, starts_on: date | None = None, at: datetime | None = None
+) -> Rollout:
     """Make a rollout from a plan, with a frozen copy of it. On or after its first day the first phase begins at once.
 
     Raises PlanNotFoundError, SlugTakenError.
@@ -42,22 +44,50 @@ def start_rollout(*, plan_key: str, slug: str, name: str, owner: User, actor: Us
 def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User, starts_on: date | None, at: datetime) -> Rollout:
     first_day = starts_on or at.date()
     rollout = Rollout.objects.create(
-        slug=slug, name=name.strip(), plan_key=plan.key, plan_version=plan.version, plan=plans.frozen(plan), owner=owner, created_by=actor, starts_on=first_day, created_at=at
+        slug=slug,
+        name=name.strip(),
+        plan_key=plan.key,
+        plan_version=plan.version,
+        plan=plans.frozen(plan),
+        owner=owner,
+        created_by=actor,
+        starts_on=first_day,
+        created_at=at,
     )
     begins = first_day
     for position, planned in enumerate(plan.phases):
         ends = begins + timedelta(days=planned.duration_days)
         phase = Phase.objects.create(
-            rollout=rollout, position=position, key=planned.key, title=planned.title, lane=planned.lane.value, planned_start=begins, planned_end=ends
+            rollout=rollout,
+            position=position,
+            key=planned.key,
+            title=planned.title,
+            lane=planned.lane.value,
+            planned_start=begins,
+            planned_end=ends,
         )
-        gate = Gate.objects.create(rollout=rollout, phase=phase, number=position + 1, title=planned.gate.title, roles=list(planned.gate.roles), planned_on=ends)
+        gate = Gate.objects.create(
+            rollout=rollout, phase=phase, number=position + 1, title=planned.gate.title, roles=list(planned.gate.roles), planned_on=ends
+        )
         Criterion.objects.bulk_create(_criterion(gate, place, criterion) for place, criterion in enumerate(planned.gate.criteria))
         begins = ends
     note(
-        rollout=rollout, kind=ReleaseLogEntry.Kind.STARTED, actor=actor, at=at,
+        rollout=rollout,
+        kind=ReleaseLogEntry.Kind.STARTED,
+        actor=actor,
+        at=at,
         text=f"{rollout.name} started by {actor} from the plan {plan.title}, version {plan.version}; owner {owner}, first day {first_day.isoformat()}",
     )
-    audit.record("rollout.started", actor=actor, target=rollout, at=at, plan=plan.key, version=plan.version, owner=str(owner), starts_on=first_day.isoformat())
+    audit.record(
+        "rollout.started",
+        actor=actor,
+        target=rollout,
+        at=at,
+        plan=plan.key,
+        version=plan.version,
+        owner=str(owner),
+        starts_on=first_day.isoformat(),
+    )
     if first_day <= at.date():
         _begin(rollout, actor=actor, at=at)
     return rollout
@@ -65,14 +95,28 @@ def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User,
 
 def _criterion(gate: Gate, position: int, planned: plans.Criterion) -> Criterion:
     criterion = Criterion(
-        gate=gate, position=position, key=planned.key, title=planned.title, quote=planned.quote, origin=planned.origin, group=planned.group, owner=planned.owner,
-        role=planned.role, severity=planned.severity, kind=Criterion.Kind.ATTESTATION, evidence=planned.evidence,
+        gate=gate,
+        position=position,
+        key=planned.key,
+        title=planned.title,
+        quote=planned.quote,
+        origin=planned.origin,
+        group=planned.group,
+        owner=planned.owner,
+        role=planned.role,
+        severity=planned.severity,
+        kind=Criterion.Kind.ATTESTATION,
+        evidence=planned.evidence,
     )
     if planned.rule is not None:
         rule = planned.rule
         criterion.kind = Criterion.Kind.METRIC
         criterion.metric, criterion.operator, criterion.threshold, criterion.unit = rule.metric, rule.operator, rule.threshold, rule.unit
-        criterion.window_hours, criterion.minimum_sample, criterion.sustain_hours = rule.window_hours, rule.minimum_sample, rule.sustain_hours
+        criterion.window_hours, criterion.minimum_sample, criterion.sustain_hours = (
+            rule.window_hours,
+            rule.minimum_sample,
+            rule.sustain_hours,
+        )
     return criterion
 
 
@@ -148,14 +192,32 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
     gate.status, gate.decided_at, gate.latest = Gate.Status.CLOSED, None, None
     gate.save(update_fields=["status", "decided_at", "latest"])
     rollback = Rollback.objects.create(
-        rollout=rollout, from_phase=current, to_phase=earlier, reason=reason.strip(), by=actor, started_at=at,
+        rollout=rollout,
+        from_phase=current,
+        to_phase=earlier,
+        reason=reason.strip(),
+        by=actor,
+        started_at=at,
         rto_minutes=rollout.frozen_plan.phases[current.position].rollback.rto_minutes,
     )
     note(
-        rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=actor, at=at, glyph="fail",
-        text=f"{current.title} rolled back by {actor}: {rollback.reason.rstrip('.')}. " + (f"{earlier.title} is current again" if earlier else "The rollout is stopped"),
+        rollout=rollout,
+        kind=ReleaseLogEntry.Kind.ROLLBACK,
+        actor=actor,
+        at=at,
+        glyph="fail",
+        text=f"{current.title} rolled back by {actor}: {rollback.reason.rstrip('.')}. "
+        + (f"{earlier.title} is current again" if earlier else "The rollout is stopped"),
     )
-    audit.record("rollout.rolled_back", actor=actor, target=rollout, at=at, phase=current.title, to=earlier.title if earlier else None, reason=rollback.reason)
+    audit.record(
+        "rollout.rolled_back",
+        actor=actor,
+        target=rollout,
+        at=at,
+        phase=current.title,
+        to=earlier.title if earlier else None,
+        reason=rollback.reason,
+    )
     if earlier is not None:
         void_signatures(Gate.objects.get(phase=earlier), reason=f"{current.title} was rolled back", at=at)
         open_phase(earlier, rollout=rollout, actor=actor, at=at)
@@ -176,7 +238,15 @@ def finish_rollback(*, rollback: Rollback, actor: User, at: datetime | None = No
     rollback.finished_at, rollback.finished_by = at, actor
     rollback.save(update_fields=["finished_at", "finished_by"])
     took = rollback.took_minutes(at)
-    promise = f", {'over' if rollback.is_over_rto(at) else 'within'} the {rollback.rto_minutes} min promised" if rollback.rto_minutes else ""
-    note(rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=actor, at=at, text=f"Rollback of {rollback.from_phase.title} confirmed by {actor} after {took:.0f} min{promise}")
+    promise = (
+        f", {'over' if rollback.is_over_rto(at) else 'within'} the {rollback.rto_minutes} min promised" if rollback.rto_minutes else ""
+    )
+    note(
+        rollout=rollout,
+        kind=ReleaseLogEntry.Kind.ROLLBACK,
+        actor=actor,
+        at=at,
+        text=f"Rollback of {rollback.from_phase.title} confirmed by {actor} after {took:.0f} min{promise}",
+    )
     audit.record("rollback.finished", actor=actor, target=rollout, at=at, minutes=round(took, 1), rto_minutes=rollback.rto_minutes)
     return rollback

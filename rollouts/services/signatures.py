@@ -17,7 +17,9 @@ from rollouts.services.locking import check_decidable, check_may_advance, lock_g
 from rollouts.services.release_log import note
 
 
-def sign(*, gate: Gate, role: str, decision: str, digest: str, person: Membership, comment: str = "", at: datetime | None = None) -> SignOff:
+def sign(
+    *, gate: Gate, role: str, decision: str, digest: str, person: Membership, comment: str = "", at: datetime | None = None
+) -> SignOff:
     """Record one person's decision for one role; with the last go that was missing, the next phase begins in the same transaction.
 
     The gate is evaluated again first, so that nobody signs figures that are minutes old. `digest` is that of the verdicts
@@ -53,20 +55,39 @@ def _record(*, gate: Gate, role: str, decision: str, digest: str, person: Member
     live = list(SignOff.objects.filter(gate=gate, voided_at=None).select_related("person"))
     for signoff in live:
         if signoff.person_id == person.user_id and signoff.role != role:
-            raise AlreadySignedError(f"You have signed this gate for {signing.label(signoff.role)}. Nobody signs for two roles.", field="role")
+            raise AlreadySignedError(
+                f"You have signed this gate for {signing.label(signoff.role)}. Nobody signs for two roles.", field="role"
+            )
     if decision == SignOff.Decision.GO:
         _check_go(gate, evaluation, digest, role, live)
     for signoff in live:
         if signoff.role == role:  # only a no-go gets here: it takes the place of what the role said before
             signoff.voided_at, signoff.void_reason = at, f"replaced by a no-go of {person.user}"
             signoff.save(update_fields=["voided_at", "void_reason"])
-    signoff = SignOff.objects.create(gate=gate, role=role, person=person.user, decision=decision, comment=comment, digest=evaluation.digest, evaluation=evaluation, at=at)
+    signoff = SignOff.objects.create(
+        gate=gate, role=role, person=person.user, decision=decision, comment=comment, digest=evaluation.digest, evaluation=evaluation, at=at
+    )
     go = decision == SignOff.Decision.GO
     note(
-        rollout=gate.rollout, kind=ReleaseLogEntry.Kind.SIGNATURE, gate=gate, actor=person.user, at=at, glyph="pass" if go else "fail",
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.SIGNATURE,
+        gate=gate,
+        actor=person.user,
+        at=at,
+        glyph="pass" if go else "fail",
         text=f"{signing.label(role)}: {'go' if go else 'no-go'} for {gate.title} by {person.user} on {wording.short(evaluation.digest)}{f': {comment}' if comment else ''}",
     )
-    audit.record("gate.signed", actor=person.user, target=gate, at=at, role=role, decision=decision, comment=comment, digest=evaluation.digest, evidence=evaluation.evidence_hash)
+    audit.record(
+        "gate.signed",
+        actor=person.user,
+        target=gate,
+        at=at,
+        role=role,
+        decision=decision,
+        comment=comment,
+        digest=evaluation.digest,
+        evidence=evaluation.evidence_hash,
+    )
     if not go:
         gate.status = Gate.Status.REJECTED
         gate.save(update_fields=["status"])

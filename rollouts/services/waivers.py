@@ -41,9 +41,16 @@ def request_waiver(*, criterion: Criterion, reason: str, until: datetime, actor:
         raise NotWaivableError(f"{criterion.title} passes; there is nothing to waive.")
     if Waiver.objects.filter(criterion=criterion, decided_at=None).exists():
         raise WaiverDecidedError("A waiver for this criterion has been asked for already and waits for approval.")
-    waiver = Waiver.objects.create(criterion=criterion, covers=record["raw"], reason=reason.strip(), until=until, requested_by=actor, requested_at=at)
+    waiver = Waiver.objects.create(
+        criterion=criterion, covers=record["raw"], reason=reason.strip(), until=until, requested_by=actor, requested_at=at
+    )
     note(
-        rollout=gate.rollout, kind=ReleaseLogEntry.Kind.WAIVER, gate=gate, actor=actor, at=at, glyph="waiting",
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.WAIVER,
+        gate=gate,
+        actor=actor,
+        at=at,
+        glyph="waiting",
         text=f"Waiver of {criterion.title} to {until:%Y-%m-%d} asked for by {actor}: {waiver.reason}",
     )
     audit.record("waiver.requested", actor=actor, target=waiver, at=at, covers=waiver.covers, until=until.isoformat(), reason=waiver.reason)
@@ -66,17 +73,26 @@ def decide_waiver(*, waiver: Waiver, approve: bool, person: Membership, at: date
     if own and approve:
         raise SelfApprovalError("Nobody approves their own waiver: ask somebody else.")
     if not own and waiver.criterion.role not in signing.held_by(person.roles):
-        raise RoleNotHeldError(f"Deciding a waiver for {signing.label(waiver.criterion.role)} takes the role {signing.holders_text(waiver.criterion.role)}.")
+        raise RoleNotHeldError(
+            f"Deciding a waiver for {signing.label(waiver.criterion.role)} takes the role {signing.holders_text(waiver.criterion.role)}."
+        )
     if approve and waiver.until <= at:
         raise WaiverDecidedError("The waiver has ended before it was approved. Ask for a new one.")
     waiver.approved, waiver.decided_by, waiver.decided_at = approve, person.user, at
     waiver.save(update_fields=["approved", "decided_by", "decided_at"])
     act = "approved" if approve else "taken back" if own else "declined"
     note(
-        rollout=gate.rollout, kind=ReleaseLogEntry.Kind.WAIVER, gate=gate, actor=person.user, at=at, glyph="waived" if approve else "",
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.WAIVER,
+        gate=gate,
+        actor=person.user,
+        at=at,
+        glyph="waived" if approve else "",
         text=f"Waiver of {waiver.criterion.title} to {waiver.until:%Y-%m-%d} {act} by {person.user}",
     )
-    audit.record("waiver.approved" if approve else "waiver.declined", actor=person.user, target=waiver, at=at, requested_by=str(waiver.requested_by))
+    audit.record(
+        "waiver.approved" if approve else "waiver.declined", actor=person.user, target=waiver, at=at, requested_by=str(waiver.requested_by)
+    )
     if approve:
         evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return waiver
@@ -93,7 +109,14 @@ def end_waiver(*, waiver: Waiver, actor: User, at: datetime | None = None) -> Wa
         raise WaiverDecidedError("This waiver is not in force.")
     waiver.until = at
     waiver.save(update_fields=["until"])
-    note(rollout=gate.rollout, kind=ReleaseLogEntry.Kind.WAIVER, gate=gate, actor=actor, at=at, text=f"Waiver of {waiver.criterion.title} ended early by {actor}")
+    note(
+        rollout=gate.rollout,
+        kind=ReleaseLogEntry.Kind.WAIVER,
+        gate=gate,
+        actor=actor,
+        at=at,
+        text=f"Waiver of {waiver.criterion.title} ended early by {actor}",
+    )
     audit.record("waiver.ended", actor=actor, target=waiver, at=at)
     evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return waiver

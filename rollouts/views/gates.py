@@ -45,10 +45,15 @@ def gate_list(request: MemberRequest) -> HttpResponse:
         records = wording.worst_first(waiting.gate.latest.records) if waiting.gate.latest else []
         live = waiting.gate.live_signoffs  # type: ignore[attr-defined]  # filled by the selector
         signed = {signoff.role for signoff in live if signoff.decision == SignOff.Decision.GO}
-        rows.append({
-            "waiting": waiting, "gate": waiting.gate, "verdicts": [record["verdict"] for record in records],
-            "sentence": selectors.sentence_of(waiting.gate, [role for role in waiting.gate.roles if role not in signed]), "signed": len(signed),
-        })
+        rows.append(
+            {
+                "waiting": waiting,
+                "gate": waiting.gate,
+                "verdicts": [record["verdict"] for record in records],
+                "sentence": selectors.sentence_of(waiting.gate, [role for role in waiting.gate.roles if role not in signed]),
+                "signed": len(signed),
+            }
+        )
     return render_page(request, "rollouts/gate_list.html", context={"rows": rows, "mine": sum(1 for waiting in found if waiting.is_mine)})
 
 
@@ -64,13 +69,32 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
     held = signing.held_by(request.membership.roles)
     rows = [_row(state, gate) for state in view.criteria]
     records = [state.record for state in view.criteria if state.record]
-    return render_page(request, "rollouts/gate_detail.html", partial="gate", status=status, context={
-        "rollout": gate.rollout, "gate": gate, "view": view, "rows": rows, "counts": wording.counts(records), "role": role, "signature": signature,
-        "role_label": signing.label(role) if role else "", "is_last_role": view.missing_roles == [role], "form": form or SignForm(), "held": held,
-        "short": wording.short(view.evaluation.digest) if view.evaluation else "", "may_manage": may_manage(request), "my_roles": [str(mine) for mine in held],
-        "may_sign": Permission.SIGN_GATES in permissions_of(request.membership.roles), "next_phase": gate.rollout.phases.filter(position=gate.phase.position + 1).first(),
-        "reason_form": ReasonForm(), "blockers": [(state, wording.next_step(state.record)) for state in view.blockers if state.record],
-    })
+    return render_page(
+        request,
+        "rollouts/gate_detail.html",
+        partial="gate",
+        status=status,
+        context={
+            "rollout": gate.rollout,
+            "gate": gate,
+            "view": view,
+            "rows": rows,
+            "counts": wording.counts(records),
+            "role": role,
+            "signature": signature,
+            "role_label": signing.label(role) if role else "",
+            "is_last_role": view.missing_roles == [role],
+            "form": form or SignForm(),
+            "held": held,
+            "short": wording.short(view.evaluation.digest) if view.evaluation else "",
+            "may_manage": may_manage(request),
+            "my_roles": [str(mine) for mine in held],
+            "may_sign": Permission.SIGN_GATES in permissions_of(request.membership.roles),
+            "next_phase": gate.rollout.phases.filter(position=gate.phase.position + 1).first(),
+            "reason_form": ReasonForm(),
+            "blockers": [(state, wording.next_step(state.record)) for state in view.blockers if state.record],
+        },
+    )
 
 
 def _row(state: selectors.CriterionState, gate: Gate) -> dict[str, Any]:
@@ -105,9 +129,17 @@ def gate_sign(request: MemberRequest, slug: str, number: int) -> HttpResponse:
     gate, form = the_gate(slug, number), SignForm(request.POST)
     if form.is_valid():
         values = form.cleaned_data
-        signoff = try_service(form, lambda: signatures.sign(
-            gate=gate, role=values["role"], decision=values["decision"], digest=values["digest"], person=request.membership, comment=values["comment"]
-        ))
+        signoff = try_service(
+            form,
+            lambda: signatures.sign(
+                gate=gate,
+                role=values["role"],
+                decision=values["decision"],
+                digest=values["digest"],
+                person=request.membership,
+                comment=values["comment"],
+            ),
+        )
         if signoff is not None:
             gate.refresh_from_db()
             if gate.status == Gate.Status.PASSED:
@@ -147,7 +179,9 @@ def gate_reopen(request: MemberRequest, slug: str, number: int) -> HttpResponse:
 def evaluation_list(request: MemberRequest, slug: str, number: int) -> HttpResponse:
     gate = the_gate(slug, number)
     page = keyset_page(selectors.evaluations_of(gate), order=["-sequence"], cursor=request.GET.get("cursor", ""))
-    return render_page(request, "rollouts/evaluation_list.html", partial="evaluations", context={"rollout": gate.rollout, "gate": gate, "page": page})
+    return render_page(
+        request, "rollouts/evaluation_list.html", partial="evaluations", context={"rollout": gate.rollout, "gate": gate, "page": page}
+    )
 
 
 @requires(Permission.VIEW)
@@ -159,19 +193,34 @@ def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> Htt
     evaluation.gate = gate
     records = [
         {
-            "record": record, "value": wording.shown_value(record), "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record["kind"] == "metric" else "",
-            "rule": wording.rule(record["rule"]["operator"], record["rule"]["threshold"], record["rule"]["unit"]) if record["kind"] == "metric" else "met",
-            "statistics": json.dumps(record["reading"]["statistics"], ensure_ascii=False) if record["kind"] == "metric" and record["reading"]["statistics"] else "",
-            "start": wording.moment(record["window"]["start"]) if record["window"] else None, "end": wording.moment(record["window"]["end"]) if record["window"] else None,
+            "record": record,
+            "value": wording.shown_value(record),
+            "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record["kind"] == "metric" else "",
+            "rule": wording.rule(record["rule"]["operator"], record["rule"]["threshold"], record["rule"]["unit"])
+            if record["kind"] == "metric"
+            else "met",
+            "statistics": json.dumps(record["reading"]["statistics"], ensure_ascii=False)
+            if record["kind"] == "metric" and record["reading"]["statistics"]
+            else "",
+            "start": wording.moment(record["window"]["start"]) if record["window"] else None,
+            "end": wording.moment(record["window"]["end"]) if record["window"] else None,
             "role": signing.label(record["role"]),
         }
         for record in wording.worst_first(evaluation.records)
     ]
-    return render_page(request, "rollouts/evidence.html", context={
-        "rollout": gate.rollout, "gate": gate, "evaluation": evaluation, "records": records, "replay": selectors.replay(evaluation),
-        "sentence": wording.gate_sentence(evaluation.records, is_ready=evaluation.is_ready),
-        "signoffs": SignOff.objects.filter(gate=gate, digest=evaluation.digest).select_related("person"),
-    })
+    return render_page(
+        request,
+        "rollouts/evidence.html",
+        context={
+            "rollout": gate.rollout,
+            "gate": gate,
+            "evaluation": evaluation,
+            "records": records,
+            "replay": selectors.replay(evaluation),
+            "sentence": wording.gate_sentence(evaluation.records, is_ready=evaluation.is_ready),
+            "signoffs": SignOff.objects.filter(gate=gate, digest=evaluation.digest).select_related("person"),
+        },
+    )
 
 
 # One criterion
@@ -183,7 +232,14 @@ def criterion_detail(request: MemberRequest, slug: str, number: int, key: str) -
     return _criterion(request, the_criterion(gate, key))
 
 
-def _criterion(request: MemberRequest, criterion: Criterion, *, attest_form: AttestForm | None = None, waiver_form: WaiverForm | None = None, status: int = 200) -> HttpResponse:
+def _criterion(
+    request: MemberRequest,
+    criterion: Criterion,
+    *,
+    attest_form: AttestForm | None = None,
+    waiver_form: WaiverForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
     gate = criterion.gate
     evaluation = gate.latest
     record = next((record for record in evaluation.records if record["key"] == criterion.key), None) if evaluation else None
@@ -192,16 +248,44 @@ def _criterion(request: MemberRequest, criterion: Criterion, *, attest_form: Att
     decidable = gate.is_decidable and gate.rollout.is_under_way
     asked = criterion.waivers.filter(decided_at=None).select_related("requested_by").first()
     in_force = criterion.waivers.filter(approved=True, until__gt=timezone.now()).select_related("requested_by", "decided_by").first()
-    return render_page(request, "rollouts/criterion_detail.html", status=status, context={
-        "rollout": gate.rollout, "gate": gate, "criterion": criterion, "record": record, "value": wording.shown_value(record) if record else "—",
-        "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record and record["kind"] == "metric" else "", "bar": figures.bar(record) if record else None,
-        "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit) if not criterion.is_attested else "", "window": wording.window(criterion.window_hours),
-        "role": signing.label(criterion.role), "holders": signing.holders_text(criterion.role), "may_attest": decidable and criterion.is_attested and may_sign and criterion.role in held,
-        "may_waive": decidable and criterion.is_waivable and may_sign and record is not None and record["raw"] != rules.Verdict.PASS and asked is None and in_force is None,
-        "may_decide": decidable and may_sign and asked is not None and (asked.requested_by_id == request.user.pk or criterion.role in held),
-        "is_own_waiver": asked is not None and asked.requested_by_id == request.user.pk, "asked": asked, "in_force": in_force, "may_manage": may_manage(request), "decidable": decidable,
-        "attestations": criterion.attestations.select_related("by"), "attest_form": attest_form or AttestForm(), "waiver_form": waiver_form or WaiverForm(),
-    })
+    return render_page(
+        request,
+        "rollouts/criterion_detail.html",
+        status=status,
+        context={
+            "rollout": gate.rollout,
+            "gate": gate,
+            "criterion": criterion,
+            "record": record,
+            "value": wording.shown_value(record) if record else "—",
+            "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record and record["kind"] == "metric" else "",
+            "bar": figures.bar(record) if record else None,
+            "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit) if not criterion.is_attested else "",
+            "window": wording.window(criterion.window_hours),
+            "role": signing.label(criterion.role),
+            "holders": signing.holders_text(criterion.role),
+            "may_attest": decidable and criterion.is_attested and may_sign and criterion.role in held,
+            "may_waive": decidable
+            and criterion.is_waivable
+            and may_sign
+            and record is not None
+            and record["raw"] != rules.Verdict.PASS
+            and asked is None
+            and in_force is None,
+            "may_decide": decidable
+            and may_sign
+            and asked is not None
+            and (asked.requested_by_id == request.user.pk or criterion.role in held),
+            "is_own_waiver": asked is not None and asked.requested_by_id == request.user.pk,
+            "asked": asked,
+            "in_force": in_force,
+            "may_manage": may_manage(request),
+            "decidable": decidable,
+            "attestations": criterion.attestations.select_related("by"),
+            "attest_form": attest_form or AttestForm(),
+            "waiver_form": waiver_form or WaiverForm(),
+        },
+    )
 
 
 @requires(Permission.SIGN_GATES, "POST")
@@ -209,9 +293,18 @@ def criterion_attest(request: MemberRequest, slug: str, number: int, key: str) -
     criterion, form = the_criterion(the_gate(slug, number), key), AttestForm(request.POST, request.FILES)
     if form.is_valid():
         values = form.cleaned_data
-        done = try_service(form, lambda: attestations.attest(
-            criterion=criterion, met=values["met"], note_text=values["note"], summary=values["summary"], link=values["link"], file=values["file"], person=request.membership
-        ))
+        done = try_service(
+            form,
+            lambda: attestations.attest(
+                criterion=criterion,
+                met=values["met"],
+                note_text=values["note"],
+                summary=values["summary"],
+                link=values["link"],
+                file=values["file"],
+                person=request.membership,
+            ),
+        )
         if done is not None:
             messages.success(request, f"{criterion.title} is attested as {'met' if done.met else 'not met'}.")
             return redirect("gate-detail", slug=slug, number=number)
@@ -221,7 +314,10 @@ def criterion_attest(request: MemberRequest, slug: str, number: int, key: str) -
 @requires(Permission.SIGN_GATES, "POST")
 def criterion_waive(request: MemberRequest, slug: str, number: int, key: str) -> HttpResponse:
     criterion, form = the_criterion(the_gate(slug, number), key), WaiverForm(request.POST)
-    if form.is_valid() and try_service(form, lambda: waivers.request_waiver(criterion=criterion, actor=request.user, **form.cleaned_data)) is not None:
+    if (
+        form.is_valid()
+        and try_service(form, lambda: waivers.request_waiver(criterion=criterion, actor=request.user, **form.cleaned_data)) is not None
+    ):
         messages.success(request, "The waiver waits for somebody else's approval.")
         return redirect("gate-detail", slug=slug, number=number)
     return _criterion(request, criterion, waiver_form=form, status=422)

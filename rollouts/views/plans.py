@@ -17,7 +17,14 @@ def plan_list(request: MemberRequest) -> HttpResponse:
     rows = []
     for plan in plans.all_plans():
         criteria = plans.criteria_of(plan)
-        rows.append({"plan": plan, "criteria": len(criteria), "measured": sum(1 for criterion in criteria if criterion.rule is not None), "gates": len(plan.phases)})
+        rows.append(
+            {
+                "plan": plan,
+                "criteria": len(criteria),
+                "measured": sum(1 for criterion in criteria if criterion.rule is not None),
+                "gates": len(plan.phases),
+            }
+        )
     return render_page(request, "rollouts/plan_list.html", context={"rows": rows, "may_manage": may_manage(request)})
 
 
@@ -34,7 +41,11 @@ def plan_detail(request: MemberRequest, key: str) -> HttpResponse:
 def metric_list(request: MemberRequest) -> HttpResponse:
     found = selectors.metric_rows(now=timezone.now())
     rows = [
-        {"row": row, "value": wording.figure(row.reading["value"], row.metric.unit), "interval": wording.interval(row.reading, row.metric.unit)}
+        {
+            "row": row,
+            "value": wording.figure(row.reading["value"], row.metric.unit),
+            "interval": wording.interval(row.reading, row.metric.unit),
+        }
         for row in found
     ]
     bound = sum(1 for row in found if row.rules)

@@ -19,7 +19,13 @@ from rollouts.forms import ReasonForm, RolloutForm
 from rollouts.models import Rollback, Rollout
 from rollouts.services import rollouts as services
 
-LANES = [("Internal", "own staff"), ("Pilot", "chosen projects"), ("Limited", "a share"), ("Ramp", "step by step"), ("General", "everybody")]
+LANES = [
+    ("Internal", "own staff"),
+    ("Pilot", "chosen projects"),
+    ("Limited", "a share"),
+    ("Ramp", "step by step"),
+    ("General", "everybody"),
+]
 TABS = {"running": "Under way", "mine": "Waiting for me", "planned": "Planned", "closed": "Finished"}
 
 
@@ -47,17 +53,35 @@ def rollout_list(request: MemberRequest) -> HttpResponse:
     rows = selectors.board(page.rows, membership=request.membership, now=now)
     counts = {**selectors.rollout_counts(), "mine": len({each.gate.rollout_id for each in waiting})}
     evaluated = [row.gate.latest.at for row in rows if row.gate and row.gate.latest]
-    return render_page(request, "rollouts/rollout_list.html", partial="board", context={
-        "rows": rows, "page": page, "tab": tab, "tabs": [(key, label, counts[key]) for key, label in TABS.items()], "query": query, "lanes": LANES,
-        "counts": counts, "waiting": waiting, "last_evaluated": max(evaluated, default=None), "may_manage": may_manage(request), "view": "list" if request.GET.get("view") == "list" else "board",
-    })
+    return render_page(
+        request,
+        "rollouts/rollout_list.html",
+        partial="board",
+        context={
+            "rows": rows,
+            "page": page,
+            "tab": tab,
+            "tabs": [(key, label, counts[key]) for key, label in TABS.items()],
+            "query": query,
+            "lanes": LANES,
+            "counts": counts,
+            "waiting": waiting,
+            "last_evaluated": max(evaluated, default=None),
+            "may_manage": may_manage(request),
+            "view": "list" if request.GET.get("view") == "list" else "board",
+        },
+    )
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "GET", "POST")
 def rollout_new(request: MemberRequest) -> HttpResponse:
     chosen = request.POST.get("plan") or request.GET.get("plan") or plans.all_plans()[0].key
     preview = next((plan for plan in plans.all_plans() if plan.key == chosen), plans.all_plans()[0])
-    form = RolloutForm(request.POST or None, tenant=request.tenant, initial={"plan": preview.key, "owner": request.user.pk, "name": preview.title, "slug": preview.key})
+    form = RolloutForm(
+        request.POST or None,
+        tenant=request.tenant,
+        initial={"plan": preview.key, "owner": request.user.pk, "name": preview.title, "slug": preview.key},
+    )
     status = 200
     if request.method == "POST":
         if form.is_valid():
@@ -67,7 +91,9 @@ def rollout_new(request: MemberRequest) -> HttpResponse:
                 messages.success(request, f"{rollout.name} is {rollout.get_status_display().lower()}.")
                 return redirect("rollout-detail", slug=rollout.slug)
         status = 422
-    return render_page(request, "rollouts/rollout_new.html", context={"form": form, "preview": preview, "plans": plans.all_plans()}, status=status)
+    return render_page(
+        request, "rollouts/rollout_new.html", context={"form": form, "preview": preview, "plans": plans.all_plans()}, status=status
+    )
 
 
 @requires(Permission.VIEW)
@@ -88,10 +114,20 @@ def _detail(request: MemberRequest, rollout: Rollout, **extra: Any) -> dict[str,
     rollback = selectors.open_rollback(rollout)
     plan = rollout.frozen_plan
     return {
-        "rollout": rollout, "plan": plan, "phases": list(zip(phases, plan.phases, strict=True)), "current": current, "gate_view": gate_view,
-        "day": current.day(now) if current else 0, "is_late": bool(current and current.is_late(now)), "rollback": rollback,
-        "rollback_minutes": rollback.took_minutes(now) if rollback else None, "rollback_over": bool(rollback and rollback.is_over_rto(now)),
-        "log": selectors.log_of(rollout)[:8], "may_manage": may_manage(request), "reason_form": ReasonForm(), "earlier": phases[current.position - 1] if current and current.position else None,
+        "rollout": rollout,
+        "plan": plan,
+        "phases": list(zip(phases, plan.phases, strict=True)),
+        "current": current,
+        "gate_view": gate_view,
+        "day": current.day(now) if current else 0,
+        "is_late": bool(current and current.is_late(now)),
+        "rollback": rollback,
+        "rollback_minutes": rollback.took_minutes(now) if rollback else None,
+        "rollback_over": bool(rollback and rollback.is_over_rto(now)),
+        "log": selectors.log_of(rollout)[:8],
+        "may_manage": may_manage(request),
+        "reason_form": ReasonForm(),
+        "earlier": phases[current.position - 1] if current and current.position else None,
         **extra,
     }
 
@@ -106,7 +142,10 @@ def rollout_log(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.VIEW)
 def rollout_log_markdown(request: MemberRequest, slug: str) -> HttpResponse:
     rollout = the_rollout(slug)
-    response = HttpResponse(markdown.release_log(rollout, selectors.log_of(rollout).reverse(), selectors.phases_of(rollout)), content_type="text/markdown; charset=utf-8")
+    response = HttpResponse(
+        markdown.release_log(rollout, selectors.log_of(rollout).reverse(), selectors.phases_of(rollout)),
+        content_type="text/markdown; charset=utf-8",
+    )
     response["Content-Disposition"] = f'attachment; filename="{rollout.slug}-release-log.md"'
     return response
 
@@ -119,7 +158,12 @@ def rollout_begin(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rollout_pause(request: MemberRequest, slug: str) -> HttpResponse:
     reason = request.POST.get("reason", "")[:300]
-    return _act(request, slug, lambda rollout: services.pause_rollout(rollout=rollout, reason=reason, actor=request.user), "{rollout} is paused. Nobody can say go until it is resumed.")
+    return _act(
+        request,
+        slug,
+        lambda rollout: services.pause_rollout(rollout=rollout, reason=reason, actor=request.user),
+        "{rollout} is paused. Nobody can say go until it is resumed.",
+    )
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
@@ -130,7 +174,12 @@ def rollout_resume(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rollout_roll_back(request: MemberRequest, slug: str) -> HttpResponse:
     reason = request.POST.get("reason", "")[:500]
-    return _act(request, slug, lambda rollout: services.roll_back(rollout=rollout, reason=reason, actor=request.user), "Rolled back. Carry out the rollback plan, then confirm that it is finished.")
+    return _act(
+        request,
+        slug,
+        lambda rollout: services.roll_back(rollout=rollout, reason=reason, actor=request.user),
+        "Rolled back. Carry out the rollback plan, then confirm that it is finished.",
+    )
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
@@ -139,7 +188,12 @@ def rollback_finish(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     rollback = Rollback.objects.filter(rollout=rollout, pk=pk).first()
     if rollback is None:
         raise Http404
-    return _act(request, slug, lambda _: services.finish_rollback(rollback=rollback, actor=request.user), "The rollback is confirmed; the clock has stopped.")
+    return _act(
+        request,
+        slug,
+        lambda _: services.finish_rollback(rollback=rollback, actor=request.user),
+        "The rollback is confirmed; the clock has stopped.",
+    )
 
 
 def _act(request: MemberRequest, slug: str, act: Callable[[Rollout], object], done: str) -> HttpResponse:

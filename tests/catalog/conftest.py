@@ -40,7 +40,11 @@ def everything_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port, log = free_port(), tmp_path_factory.mktemp("everything") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [node(), str(EVERYTHING), "streamableHttp"], env={**os.environ, "PORT": str(port)}, stdout=output, stderr=output, start_new_session=True
+            [node(), str(EVERYTHING), "streamableHttp"],
+            env={**os.environ, "PORT": str(port)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}/mcp"
 

@@ -32,9 +32,17 @@ def test_whole_road_by_api(acme: Tenant, alice: User, bob: User, api_for: Client
     checked = send(admin, "providers/sandbox/check/").json()
     assert checked["trace"]["ok"]
     assert "sandbox-small" in checked["models"]
-    model = send(admin, "models/", {
-        "slug": "small", "provider": "sandbox", "upstream_model": "sandbox-small", "capabilities": ["chat"], "price": {"input_per_million": "0.15", "output_per_million": "0.60"},
-    })
+    model = send(
+        admin,
+        "models/",
+        {
+            "slug": "small",
+            "provider": "sandbox",
+            "upstream_model": "sandbox-small",
+            "capabilities": ["chat"],
+            "price": {"input_per_million": "0.15", "output_per_million": "0.60"},
+        },
+    )
     assert (model.status_code, model.json()["status"]) == (201, "draft")
     assert developer.get(f"{API}/models/small/").status_code == 404
     early = send(admin, "models/small/approve/")
@@ -62,7 +70,12 @@ BODIES = [
     ("models/", {"slug": "m", "provider": "sandbox", "upstream_model": "m", "capabilities": ["dance"]}, 400, "capabilities"),
     ("models/", {"slug": "m", "provider": "sandbox", "upstream_model": "m", "context_window": 10**12}, 400, "context_window"),
     ("models/", {"slug": "small", "provider": "sandbox", "upstream_model": "m"}, 409, "slug"),
-    ("models/", {"slug": "m", "provider": "sandbox", "upstream_model": "m", "price": {"input_per_million": "-1", "output_per_million": "1"}}, 400, "price"),
+    (
+        "models/",
+        {"slug": "m", "provider": "sandbox", "upstream_model": "m", "price": {"input_per_million": "-1", "output_per_million": "1"}},
+        400,
+        "price",
+    ),
     ("models/small/approve/", {"coment": "typo"}, 400, "coment"),
     ("models/small/deployments/", {"provider": "sandbox", "upstream_model": "small"}, 409, "upstream_model"),
     ("projects/", {"slug": "checkout"}, 409, "slug"),
@@ -78,7 +91,9 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "field"), BODIES)
-def test_bad_body_is_answered_with_its_field(acme: Tenant, alice: User, api_for: ClientFor, path: str, body: Any, status: int, field: str) -> None:
+def test_bad_body_is_answered_with_its_field(
+    acme: Tenant, alice: User, api_for: ClientFor, path: str, body: Any, status: int, field: str
+) -> None:
     make_model(owner=alice, slug="small", provider=make_provider(slug="sandbox"))
     make_project(owner=alice, slug="checkout")
 
@@ -203,7 +218,9 @@ def test_tool_run_by_api_reports_a_refusal_as_result(acme: Tenant, alice: User, 
 
 
 @pytest.mark.parametrize("path", ["models/", "providers/", "projects/", "keys/", "tools/", "tool-servers/"])
-def test_lists_are_paged_and_ask_as_often_for_many(acme: Tenant, alice: User, api_for: ClientFor, django_assert_max_num_queries: Any, django_assert_num_queries: Any, path: str) -> None:
+def test_lists_are_paged_and_ask_as_often_for_many(
+    acme: Tenant, alice: User, api_for: ClientFor, django_assert_max_num_queries: Any, django_assert_num_queries: Any, path: str
+) -> None:
     def furnish(count: int) -> None:
         for _ in range(count):
             make_model(owner=alice)

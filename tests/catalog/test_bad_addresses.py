@@ -19,7 +19,9 @@ def cursor(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-@pytest.mark.parametrize("value", [5, None, [], [False], [False, "x"], [False, "x", "y"], [True, None, None], [False, "\0"], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    "value", [5, None, [], [False], [False, "x"], [False, "x", "y"], [True, None, None], [False, "\0"], {"a": 1}], ids=str
+)
 def test_cursor_that_is_not_ours_is_the_first_page(acme: Tenant, alice: User, client_for: ClientFor, value: Any) -> None:
     client = client_for(alice)
 

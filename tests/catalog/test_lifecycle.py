@@ -11,9 +11,16 @@ from catalog.errors import WrongStatusError
 from tests.bootstrap import ROOT
 
 
-@pytest.mark.parametrize(("status", "acts"), [
-    ("draft", ["approve"]), ("submitted", ["approve", "redraft"]), ("approved", ["deprecate", "retire"]), ("deprecated", ["approve", "retire"]), ("retired", ["redraft"]),
-])
+@pytest.mark.parametrize(
+    ("status", "acts"),
+    [
+        ("draft", ["approve"]),
+        ("submitted", ["approve", "redraft"]),
+        ("approved", ["deprecate", "retire"]),
+        ("deprecated", ["approve", "retire"]),
+        ("retired", ["redraft"]),
+    ],
+)
 def test_acts_follow_from_the_status(status: str, acts: list[str]) -> None:
     assert lifecycle.acts_for(status) == acts
 
@@ -31,10 +38,18 @@ def test_digest_ignores_order_and_unknown_fields() -> None:
     assert lifecycle.definition_digest(one) != lifecycle.definition_digest({**one, "description": "b"})
 
 
-@pytest.mark.parametrize(("annotations", "kind"), [
-    (None, "unknown"), ({}, "unknown"), ({"title": "x"}, "unknown"), ({"readOnlyHint": True}, "read"), ({"readOnlyHint": False}, "destroy"),
-    ({"readOnlyHint": False, "destructiveHint": False}, "write"), ({"openWorldHint": True}, "destroy"),
-])
+@pytest.mark.parametrize(
+    ("annotations", "kind"),
+    [
+        (None, "unknown"),
+        ({}, "unknown"),
+        ({"title": "x"}, "unknown"),
+        ({"readOnlyHint": True}, "read"),
+        ({"readOnlyHint": False}, "destroy"),
+        ({"readOnlyHint": False, "destructiveHint": False}, "write"),
+        ({"openWorldHint": True}, "destroy"),
+    ],
+)
 def test_effect_is_read_from_the_hints(annotations: dict[str, bool] | None, kind: str) -> None:
     assert lifecycle.effect_of(annotations).kind == kind
 
@@ -42,7 +57,11 @@ def test_effect_is_read_from_the_hints(annotations: dict[str, bool] | None, kind
 def test_every_error_code_and_event_is_documented() -> None:
     page = (ROOT / "docs" / "catalog.md").read_text()
     codes = set(re.findall(r'code = "(\w+)"', (ROOT / "catalog" / "errors.py").read_text()))
-    events = {event for path in (ROOT / "catalog" / "services").glob("*.py") for event in re.findall(r'"((?:provider|model|deployment|project|virtual_key|tool_server|tool)\.[a-z_]+)"', path.read_text())}
+    events = {
+        event
+        for path in (ROOT / "catalog" / "services").glob("*.py")
+        for event in re.findall(r'"((?:provider|model|deployment|project|virtual_key|tool_server|tool)\.[a-z_]+)"', path.read_text())
+    }
 
     documented = {f"{noun}.{act}" for noun, acts in re.findall(r"`([a-z_]+)\.([a-z_|]+)`", page) for act in acts.split("|")}
 

@@ -16,9 +16,17 @@ from tests.gateway.conftest import SandboxUpstream
 
 HTMX = {"HX-Request": "true"}
 EMPTY_PAGES = {
-    "operate/providers/": "No providers yet", "operate/models/": "No models yet", "operate/tools/": "No tools yet", "operate/keys/": "No keys yet",
-    "operate/projects/": "No projects yet", "build/models/": "No models yet", "build/playground/": "No chat model yet", "build/keys/": "No keys yet",
-    "build/tools/": "No tools yet", "build/first-call/": "No project yet", "build/keys/new/": "No project to make a key for",
+    "operate/providers/": "No providers yet",
+    "operate/models/": "No models yet",
+    "operate/tools/": "No tools yet",
+    "operate/keys/": "No keys yet",
+    "operate/projects/": "No projects yet",
+    "build/models/": "No models yet",
+    "build/playground/": "No chat model yet",
+    "build/keys/": "No keys yet",
+    "build/tools/": "No tools yet",
+    "build/first-call/": "No project yet",
+    "build/keys/new/": "No project to make a key for",
 }
 
 
@@ -36,8 +44,13 @@ def furnished(acme: Tenant, alice: User, bob: User) -> dict[str, str]:
     key, _ = make_key(owner=bob, project=project, name="bob's key")
     tool = make_tool(server=make_tool_server(owner=alice, namespace="handbook"), name="search")
     return {
-        "provider": f"operate/providers/{provider.slug}/", "model": "models/small/", "draft": "models/sketch/", "project": "projects/checkout/",
-        "key": f"keys/{key.public_id}/", "server": "tools/handbook/", "tool": f"tools/handbook/{tool.name}/",
+        "provider": f"operate/providers/{provider.slug}/",
+        "model": "models/small/",
+        "draft": "models/sketch/",
+        "project": "projects/checkout/",
+        "key": f"keys/{key.public_id}/",
+        "server": "tools/handbook/",
+        "tool": f"tools/handbook/{tool.name}/",
     }
 
 
@@ -49,7 +62,9 @@ def test_empty_page_says_what_is_missing(acme: Tenant, alice: User, client_for: 
     assert words in text_of(response)
 
 
-@pytest.mark.parametrize("path", ["operate/models/", "build/models/", "operate/providers/", "operate/projects/", "build/tools/", "operate/tools/"])
+@pytest.mark.parametrize(
+    "path", ["operate/models/", "build/models/", "operate/providers/", "operate/projects/", "build/tools/", "operate/tools/"]
+)
 def test_filter_that_matches_nothing_is_told_apart(furnished: dict[str, str], alice: User, client_for: ClientFor, path: str) -> None:
     response = client_for(alice).get(f"/o/acme/{path}?q=no-such-thing")
 
@@ -57,10 +72,17 @@ def test_filter_that_matches_nothing_is_told_apart(furnished: dict[str, str], al
     assert "yet</b>" not in text_of(response)
 
 
-@pytest.mark.parametrize(("path", "partial"), [
-    ("operate/providers/", "provider-table"), ("operate/models/", "model-table"), ("build/models/", "model-table"), ("operate/tools/", "tool-table"),
-    ("build/keys/", "key-table"), ("operate/projects/", "project-table"),
-])
+@pytest.mark.parametrize(
+    ("path", "partial"),
+    [
+        ("operate/providers/", "provider-table"),
+        ("operate/models/", "model-table"),
+        ("build/models/", "model-table"),
+        ("operate/tools/", "tool-table"),
+        ("build/keys/", "key-table"),
+        ("operate/projects/", "project-table"),
+    ],
+)
 def test_fragment_is_only_the_list(furnished: dict[str, str], alice: User, client_for: ClientFor, path: str, partial: str) -> None:
     client = client_for(alice)
 
@@ -109,9 +131,15 @@ def test_provider_is_added_by_form(acme: Tenant, alice: User, client_for: Client
     assert "sk-secret" not in text_of(response)
 
 
-@pytest.mark.parametrize(("field", "value", "words"), [
-    ("base_url", "http://10.0.0.7/v1", "private address"), ("base_url", "not a url", "valid URL"), ("slug", "No Spaces", "slug"), ("name", "", "required"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("base_url", "http://10.0.0.7/v1", "private address"),
+        ("base_url", "not a url", "valid URL"),
+        ("slug", "No Spaces", "slug"),
+        ("name", "", "required"),
+    ],
+)
 def test_bad_provider_comes_back_with_422(acme: Tenant, alice: User, client_for: ClientFor, field: str, value: str, words: str) -> None:
     body = {"name": "X", "slug": "x", "kind": "openai", "base_url": "https://example.com/v1", field: value}
 
@@ -146,16 +174,26 @@ def test_changed_url_says_that_the_key_is_gone(acme: Tenant, alice: User, client
 def test_wizard_goes_from_nothing_to_a_published_model(acme: Tenant, alice: User, client_for: ClientFor, sandbox: SandboxUpstream) -> None:
     client, url = client_for(alice), "/o/acme/operate/models/new/"
 
-    first = client.post(f"{url}?step=1", {"name": "Sandbox", "slug": "sandbox", "kind": "openai_compatible", "base_url": sandbox.base_url(), "secret": "sandbox-secret"})
+    first = client.post(
+        f"{url}?step=1",
+        {"name": "Sandbox", "slug": "sandbox", "kind": "openai_compatible", "base_url": sandbox.base_url(), "secret": "sandbox-secret"},
+    )
     assert first["Location"].endswith("?provider=sandbox&step=2")
     names = client.post("/o/acme/operate/providers/sandbox/names/", headers=HTMX)
     assert '<option value="sandbox-small">' in text_of(names)
     second = client.post(first["Location"], {"upstream_model": "sandbox-small", "slug": "small", "capabilities": ["chat"]})
     assert second["Location"].endswith("?draft=small&step=3")
-    third = client.post(second["Location"], {
-        "input_per_million": "0.15", "output_per_million": "0.60", "max_output_tokens": "1000", "data_sensitivity": "internal", "feature_class": "assistants",
-        "environment": "production",
-    })
+    third = client.post(
+        second["Location"],
+        {
+            "input_per_million": "0.15",
+            "output_per_million": "0.60",
+            "max_output_tokens": "1000",
+            "data_sensitivity": "internal",
+            "feature_class": "assistants",
+            "environment": "production",
+        },
+    )
     assert third["Location"].endswith("?draft=small&step=4")
     early = client.post(third["Location"], {"act": "publish"})
     assert early.status_code == 422
@@ -181,9 +219,17 @@ def test_draft_is_continued_where_it_was_left(acme: Tenant, alice: User, client_
 def test_wizard_keeps_what_was_typed_when_a_price_is_missing(acme: Tenant, alice: User, client_for: ClientFor) -> None:
     make_model(owner=alice, slug="sketch", status=Model.Status.DRAFT)
 
-    response = client_for(alice).post("/o/acme/operate/models/new/?draft=sketch&step=3", {
-        "input_per_million": "0.15", "output_per_million": "", "max_output_tokens": "77", "data_sensitivity": "internal", "feature_class": "assistants", "environment": "production",
-    })
+    response = client_for(alice).post(
+        "/o/acme/operate/models/new/?draft=sketch&step=3",
+        {
+            "input_per_million": "0.15",
+            "output_per_million": "",
+            "max_output_tokens": "77",
+            "data_sensitivity": "internal",
+            "feature_class": "assistants",
+            "environment": "production",
+        },
+    )
 
     assert response.status_code == 422
     assert "Give both prices" in text_of(response)
@@ -267,7 +313,10 @@ def test_key_is_shown_once(acme: Tenant, alice: User, bob: User, client_for: Cli
     assert text_of(response).split('id="new-key" tabindex="0">')[1].split("<")[0] not in later
 
 
-@pytest.mark.parametrize(("field", "value"), [("lifetime_days", "91"), ("name", ""), ("project", "999999"), ("requests_per_minute", "99999999999"), ("models", "unknown")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lifetime_days", "91"), ("name", ""), ("project", "999999"), ("requests_per_minute", "99999999999"), ("models", "unknown")],
+)
 def test_bad_key_form_comes_back_with_422(acme: Tenant, alice: User, bob: User, client_for: ClientFor, field: str, value: str) -> None:
     make_model(owner=alice)
     body = {"name": "x", "project": make_project(owner=alice).pk, "lifetime_days": 30, field: value}
@@ -320,7 +369,10 @@ def test_expired_revoked_and_expiring_keys_have_their_tabs(acme: Tenant, bob: Us
         return {name for name in ("fresh", "soon", "late", "gone") if f">{name}</a>" in text}
 
     assert {state: found(state) for state in ("active", "expiring", "expired", "revoked")} == {
-        "active": {"fresh", "soon"}, "expiring": {"soon"}, "expired": {"late"}, "revoked": {"gone"},
+        "active": {"fresh", "soon"},
+        "expiring": {"soon"},
+        "expired": {"late"},
+        "revoked": {"gone"},
     }
 
 
@@ -389,11 +441,20 @@ def test_unreachable_server_is_an_error_at_the_url(acme: Tenant, alice: User, cl
 
 
 def test_form_is_made_from_the_schema(acme: Tenant, alice: User, bob: User, client_for: ClientFor) -> None:
-    schema = {"type": "object", "required": ["city"], "properties": {
-        "city": {"type": "string", "description": "Where"}, "days": {"type": "integer", "minimum": 1, "default": 3}, "unit": {"enum": ["metric", "imperial"]},
-        "verbose": {"type": "boolean"}, "tags": {"type": "array", "items": {"type": "string"}},
-    }}
-    make_tool(server=make_tool_server(owner=alice, namespace="weather"), name="forecast", input_schema=schema, annotations={"readOnlyHint": True})
+    schema = {
+        "type": "object",
+        "required": ["city"],
+        "properties": {
+            "city": {"type": "string", "description": "Where"},
+            "days": {"type": "integer", "minimum": 1, "default": 3},
+            "unit": {"enum": ["metric", "imperial"]},
+            "verbose": {"type": "boolean"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+    make_tool(
+        server=make_tool_server(owner=alice, namespace="weather"), name="forecast", input_schema=schema, annotations={"readOnlyHint": True}
+    )
     make_project(owner=alice)
 
     text = text_of(client_for(bob).get("/o/acme/tools/weather/forecast/"))
@@ -409,7 +470,9 @@ def test_bad_arguments_come_back_with_422(acme: Tenant, alice: User, bob: User, 
     make_tool(server=make_tool_server(owner=alice, namespace="weather"), name="forecast", input_schema=schema)
     project = make_project(owner=alice)
 
-    response = client_for(bob).post("/o/acme/tools/weather/forecast/run/", {"project": project.slug, "arg0": "", "arg1": "[oops"}, headers=HTMX)
+    response = client_for(bob).post(
+        "/o/acme/tools/weather/forecast/run/", {"project": project.slug, "arg0": "", "arg1": "[oops"}, headers=HTMX
+    )
 
     assert response.status_code == 422
     assert "This is not JSON" in text_of(response)
@@ -472,7 +535,9 @@ def test_search_finds_what_the_person_may_see(furnished: dict[str, str], alice: 
     assert "/tools/handbook/search/" in text_of(other.get("/o/acme/search/?q=handbook__se"))
 
 
-@pytest.mark.parametrize("path", ["operate/models/", "build/models/", "operate/providers/", "operate/tools/", "operate/projects/", "operate/keys/"])
+@pytest.mark.parametrize(
+    "path", ["operate/models/", "build/models/", "operate/providers/", "operate/tools/", "operate/projects/", "operate/keys/"]
+)
 def test_lists_ask_as_often_for_twenty_rows_as_for_two(
     acme: Tenant, alice: User, client_for: ClientFor, django_assert_max_num_queries: Any, django_assert_num_queries: Any, path: str
 ) -> None:

@@ -23,7 +23,14 @@ READ = ["spend/", "prices/", "prices/unpriced/", "bills/", "reconciliations/"]
 def rows(acme: Tenant, **faults: object) -> generator.Generated:
     offers = [generator.Offer("small-chat", "gpt-small", {"input": Decimal("1.00"), "output": Decimal("4.00")})]
     return generator.generate(
-        tenant=acme.public_id, provider="openai", provider_name="OpenAI", account="acct/1 eu", month=date(2026, 10, 1), offers=offers, seed=5, calls_per_day=4,
+        tenant=acme.public_id,
+        provider="openai",
+        provider_name="OpenAI",
+        account="acct/1 eu",
+        month=date(2026, 10, 1),
+        offers=offers,
+        seed=5,
+        calls_per_day=4,
         faults=generator.Faults(**faults),  # type: ignore[arg-type]  # test shorthand
     )
 
@@ -33,7 +40,9 @@ def bill(content: bytes, name: str = "bill.csv") -> SimpleUploadedFile:
 
 
 @pytest.mark.parametrize("path", READ)
-def test_figures_of_the_organisation_need_the_right_to_see_costs(path: str, acme: Tenant, api_for: ClientFor, fay: User, bob: User, audra: User) -> None:
+def test_figures_of_the_organisation_need_the_right_to_see_costs(
+    path: str, acme: Tenant, api_for: ClientFor, fay: User, bob: User, audra: User
+) -> None:
     assert [api_for(user).get(f"/api/v1/{path}").status_code for user in (fay, audra, bob, None)] == [200, 200, 403, 401]
 
 
@@ -41,7 +50,8 @@ def test_who_may_only_see_costs_may_not_change_them(acme: Tenant, api_for: Clien
     client = api_for(audra)
 
     codes = [
-        client.post("/api/v1/prices/", {}, content_type="application/json").status_code, client.post("/api/v1/bills/", {"file": bill(b"x")}).status_code,
+        client.post("/api/v1/prices/", {}, content_type="application/json").status_code,
+        client.post("/api/v1/bills/", {"file": bill(b"x")}).status_code,
         client.post("/api/v1/reconciliations/", {}, content_type="application/json").status_code,
     ]
 
@@ -55,12 +65,19 @@ def test_spend_adds_up_and_says_what_it_does_not_know(acme: Tenant, api_for: Cli
     body = api_for(fay).get("/api/v1/spend/?group=model").json()
 
     assert body["total"]["cost_usd"] == "0.0018"
-    assert (body["total"]["calls"], body["total"]["unpriced_calls"], body["untagged_calls"], body["coverage_calls_percent"]) == (2, 1, 1, 50.0)
+    assert (body["total"]["calls"], body["total"]["unpriced_calls"], body["untagged_calls"], body["coverage_calls_percent"]) == (
+        2,
+        1,
+        1,
+        50.0,
+    )
     assert sum(Decimal(line["cost_usd"]) for line in body["lines"]) == Decimal(body["total"]["cost_usd"])
     assert [day["value"] for day in body["days"]] == ["other", "small-chat"]
 
 
-@pytest.mark.parametrize("query", ["from=yesterday", "group=colour", "from=2026-05-02&to=2026-05-01", "from=2000-01-01&to=2099-01-01", "colour=red"])
+@pytest.mark.parametrize(
+    "query", ["from=yesterday", "group=colour", "from=2026-05-02&to=2026-05-01", "from=2000-01-01&to=2099-01-01", "colour=red"]
+)
 def test_bad_period_or_filter_is_a_clear_error(query: str, acme: Tenant, api_for: ClientFor, fay: User) -> None:
     answer = api_for(fay).get(f"/api/v1/spend/?{query}")
 
@@ -105,7 +122,14 @@ def test_requests_are_filtered_and_paged(acme: Tenant, api_for: ClientFor, fay: 
 def test_price_is_set_once_for_a_time(acme: Tenant, api_for: ClientFor, fay: User, alice: User) -> None:
     make.deployment(alice)
     client = api_for(fay)
-    body = {"provider": "openai", "model": "small-chat", "token_class": "input", "price": "0.15", "valid_from": "2026-01-01T00:00:00Z", "source": "price page"}
+    body = {
+        "provider": "openai",
+        "model": "small-chat",
+        "token_class": "input",
+        "price": "0.15",
+        "valid_from": "2026-01-01T00:00:00Z",
+        "source": "price page",
+    }
 
     answer = client.post("/api/v1/prices/", body, content_type="application/json")
     again = client.post("/api/v1/prices/", body | {"price": "0.20"}, content_type="application/json")
@@ -115,7 +139,19 @@ def test_price_is_set_once_for_a_time(acme: Tenant, api_for: ClientFor, fay: Use
     assert PriceEntry.objects.count() == 1
 
 
-@pytest.mark.parametrize("change", [{"price": "-1"}, {"price": "NaN"}, {"price": "1e400"}, {"price": "0.123456789"}, {"provider": "nobody"}, {"model": "nothing"}, {"token_class": "air"}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"price": "-1"},
+        {"price": "NaN"},
+        {"price": "1e400"},
+        {"price": "0.123456789"},
+        {"provider": "nobody"},
+        {"model": "nothing"},
+        {"token_class": "air"},
+        {"colour": "red"},
+    ],
+)
 def test_bad_price_is_refused(change: dict[str, str], acme: Tenant, api_for: ClientFor, fay: User, alice: User) -> None:
     make.deployment(alice)
     body = {"provider": "openai", "model": "small-chat", "token_class": "input", "price": "0.15"} | change
@@ -144,7 +180,12 @@ def test_bill_road(acme: Tenant, api_for: ClientFor, fay: User, alice: User) -> 
     rerun = client.post("/api/v1/reconciliations/", {"provider": "openai", "month": "2026-10"}, content_type="application/json")
     detail = client.get("/api/v1/reconciliations/openai/acct%2F1%20eu/2026-10/").json()
 
-    assert (posted.status_code, posted.json()["rows_in"], posted.json()["rows_rejected"], posted.json()["already_imported"]) == (201, len(made.rows) + 1, 1, False)
+    assert (posted.status_code, posted.json()["rows_in"], posted.json()["rows_rejected"], posted.json()["already_imported"]) == (
+        201,
+        len(made.rows) + 1,
+        1,
+        False,
+    )
     assert (again.status_code, again.json()["already_imported"], again.json()["id"]) == (200, True, posted.json()["id"])
     assert "columns" in errors[0]["message"]
     assert (run.status_code, rerun.status_code, rerun.json()["is_new"]) == (201, 200, False)
@@ -164,7 +205,10 @@ def test_bad_bill_is_refused(content: bytes, code: str, acme: Tenant, api_for: C
     assert answer.json()["code"] == code
 
 
-@pytest.mark.parametrize(("body", "status"), [({"provider": "openai", "month": "2026-10"}, 404), ({"provider": "openai", "month": "October"}, 400), ({"provider": "openai"}, 400)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"provider": "openai", "month": "2026-10"}, 404), ({"provider": "openai", "month": "October"}, 400), ({"provider": "openai"}, 400)],
+)
 def test_run_without_a_bill_or_a_month(body: dict[str, str], status: int, acme: Tenant, api_for: ClientFor, fay: User) -> None:
     assert api_for(fay).post("/api/v1/reconciliations/", body, content_type="application/json").status_code == status
 

@@ -10,21 +10,29 @@ from hypothesis import strategies as st
 from costs import bridge
 from costs.bridge import BillSide, OurSide
 
-MONEY = st.decimals(-10**9, 10**9, places=14, allow_nan=False)
+MONEY = st.decimals(-(10**9), 10**9, places=14, allow_nan=False)
 TOKENS = st.integers(0, 10**12)
 BILLS = st.builds(
-    BillSide, amount=MONEY, tokens=st.none() | st.decimals(0, 10**12, places=4), listed=st.none() | MONEY, rows=st.integers(1, 10**5),
+    BillSide,
+    amount=MONEY,
+    tokens=st.none() | st.decimals(0, 10**12, places=4),
+    listed=st.none() | MONEY,
+    rows=st.integers(1, 10**5),
     commitment=st.just(Decimal()) | MONEY,
 )
 OURS = TOKENS.flatmap(lambda tokens: st.builds(OurSide, amount=MONEY, tokens=st.just(tokens), unpriced_tokens=st.integers(0, tokens)))
 PRICES = st.none() | st.decimals(0, 1000, places=14)
-LINES = st.lists(st.tuples(st.none() | BILLS, st.none() | OURS, PRICES).filter(lambda line: line[0] is not None or line[1] is not None), max_size=8)
+LINES = st.lists(
+    st.tuples(st.none() | BILLS, st.none() | OURS, PRICES).filter(lambda line: line[0] is not None or line[1] is not None), max_size=8
+)
 
 
 @given(LINES)
 def test_sum_of_causes_is_the_difference(lines: list[tuple[BillSide | None, OurSide | None, Decimal | None]]) -> None:
     with localcontext(bridge._EXACT):
-        difference = sum(((bill.amount if bill else Decimal()) - (ours.amount if ours else Decimal()) for bill, ours, _ in lines), Decimal())
+        difference = sum(
+            ((bill.amount if bill else Decimal()) - (ours.amount if ours else Decimal()) for bill, ours, _ in lines), Decimal()
+        )
         explained = [bridge.explain(*line) for line in lines]
 
         causes = bridge.total(explained, sum(bill.rows for bill, _, _ in lines if bill))

@@ -27,10 +27,22 @@ def test_row_is_read() -> None:
     row = one(GOOD)
 
     assert isinstance(row, focus.Row)
-    assert (row.billed_cost, row.tokens, row.token_class, str(row.day), str(row.month)) == (Decimal("1.50"), Decimal(1000), "input", "2026-10-05", "2026-10-01")
+    assert (row.billed_cost, row.tokens, row.token_class, str(row.day), str(row.month)) == (
+        Decimal("1.50"),
+        Decimal(1000),
+        "input",
+        "2026-10-05",
+        "2026-10-01",
+    )
 
 
-@pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + f"{HEADER}\r\n{GOOD}\r\n".encode(), ('"' + HEADER.replace(",", '","') + '"\n"' + GOOD.replace(",", '","') + '"').encode()])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf" + f"{HEADER}\r\n{GOOD}\r\n".encode(),
+        ('"' + HEADER.replace(",", '","') + '"\n"' + GOOD.replace(",", '","') + '"').encode(),
+    ],
+)
 def test_byte_order_mark_quotes_and_line_ends_do_not_matter(text: bytes) -> None:
     (row,) = read(text)
 
@@ -48,8 +60,19 @@ def test_the_word_null_is_nothing(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("cost", "message"),
-    [("1e309", "out of range"), ("NaN", "not a decimal"), ("Infinity", "not a decimal"), ("1,5", "columns"), ("", "empty"), ("=1+1", "not a decimal"), ("1_000", "not a decimal"),
-     ("١", "not a decimal"), ("0." + "0" * 20 + "1", "decimals"), ("$5", "not a decimal"), ("1\x00", "not text")],
+    [
+        ("1e309", "out of range"),
+        ("NaN", "not a decimal"),
+        ("Infinity", "not a decimal"),
+        ("1,5", "columns"),
+        ("", "empty"),
+        ("=1+1", "not a decimal"),
+        ("1_000", "not a decimal"),
+        ("١", "not a decimal"),
+        ("0." + "0" * 20 + "1", "decimals"),
+        ("$5", "not a decimal"),
+        ("1\x00", "not text"),
+    ],
 )
 def test_cost_that_is_no_plain_decimal_rejects_its_row(cost: str, message: str) -> None:
     row = one(GOOD.replace("1.50", cost, 1))
@@ -60,8 +83,14 @@ def test_cost_that_is_no_plain_decimal_rejects_its_row(cost: str, message: str) 
 
 @pytest.mark.parametrize(
     ("old", "new", "column"),
-    [("Usage", "Gift", "ChargeCategory"), ("2026-10-06T00:00:00Z", "2026-10-04", "ChargePeriodEnd"), ("2026-10-05T00:00:00Z", "yesterday", "ChargePeriodStart"),
-     ("USD", "dollars", "BillingCurrency"), ("acct", "", "BillingAccountId"), ("2026-10-05T00:00:00Z", "0001-01-01", "ChargePeriodStart")],
+    [
+        ("Usage", "Gift", "ChargeCategory"),
+        ("2026-10-06T00:00:00Z", "2026-10-04", "ChargePeriodEnd"),
+        ("2026-10-05T00:00:00Z", "yesterday", "ChargePeriodStart"),
+        ("USD", "dollars", "BillingCurrency"),
+        ("acct", "", "BillingAccountId"),
+        ("2026-10-05T00:00:00Z", "0001-01-01", "ChargePeriodStart"),
+    ],
 )
 def test_rejection_names_the_column(old: str, new: str, column: str) -> None:
     row = one(GOOD.replace(old, new))
@@ -85,8 +114,17 @@ def test_bytes_that_are_no_text_reject_their_row_only() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a;b;c\n1;2;3", "semicolons"), (HEADER.replace(",", "\t"), "tabs"), ("name,age\nx,1", "not a FOCUS file"), (HEADER.replace("BilledCost,", "") + "\n", "lacks columns"),
-     (b"\xff\xfeB\x00", "UTF-16"), (b"PAR1....", "Parquet"), (b"PK\x03\x04", "compressed"), (HEADER + ",BilledCost\n", "stands twice"), ("\n\n", "not a FOCUS file")],
+    [
+        ("a;b;c\n1;2;3", "semicolons"),
+        (HEADER.replace(",", "\t"), "tabs"),
+        ("name,age\nx,1", "not a FOCUS file"),
+        (HEADER.replace("BilledCost,", "") + "\n", "lacks columns"),
+        (b"\xff\xfeB\x00", "UTF-16"),
+        (b"PAR1....", "Parquet"),
+        (b"PK\x03\x04", "compressed"),
+        (HEADER + ",BilledCost\n", "stands twice"),
+        ("\n\n", "not a FOCUS file"),
+    ],
 )
 def test_file_that_is_no_focus_csv_says_why(text: str | bytes, message: str) -> None:
     with pytest.raises(BillFormatError, match=message):
@@ -95,8 +133,14 @@ def test_file_that_is_no_focus_csv_says_why(text: str | bytes, message: str) -> 
 
 @pytest.mark.parametrize(
     ("columns", "version"),
-    [(["ProviderName"], "1.0"), (["ProviderName", "SkuMeter"], "1.1"), (["ProviderName", "InvoiceId"], "1.2"), (["ProviderName", "ServiceProviderName"], "1.3"),
-     (["ServiceProviderName"], "1.4"), (["ServiceProviderName", "CredentialId"], "1.5 draft")],
+    [
+        (["ProviderName"], "1.0"),
+        (["ProviderName", "SkuMeter"], "1.1"),
+        (["ProviderName", "InvoiceId"], "1.2"),
+        (["ProviderName", "ServiceProviderName"], "1.3"),
+        (["ServiceProviderName"], "1.4"),
+        (["ServiceProviderName", "CredentialId"], "1.5 draft"),
+    ],
 )
 def test_version_is_recognised_by_columns(columns: list[str], version: str) -> None:
     assert focus.version(columns) == version
@@ -104,10 +148,18 @@ def test_version_is_recognised_by_columns(columns: list[str], version: str) -> N
 
 @pytest.mark.parametrize(
     ("details", "text", "expected"),
-    [({"TokenDirection": "Input", "TokenCacheAction": "Read"}, "", "cached_input"), ({"TokenDirection": "Input", "TokenCacheAction": "Uncached"}, "", "input"),
-     ({"TokenDirection": "Output"}, "", "output"), ({}, "gpt 4o 0513 Input global Tokens", "input"), ({}, "gpt-4o-cached-Inp-glbl Tokens", "cached_input"),
-     ({}, "USE1-Claude-cache-write-input-token-count", "cache_write"), ({}, "Cache Read Input Tokens", "cached_input"), ({}, "Output Tokens", "output"), ({}, "Load balancer hours", ""),
-     ({}, "text-embedding-3-large Tokens embedding", "input")],
+    [
+        ({"TokenDirection": "Input", "TokenCacheAction": "Read"}, "", "cached_input"),
+        ({"TokenDirection": "Input", "TokenCacheAction": "Uncached"}, "", "input"),
+        ({"TokenDirection": "Output"}, "", "output"),
+        ({}, "gpt 4o 0513 Input global Tokens", "input"),
+        ({}, "gpt-4o-cached-Inp-glbl Tokens", "cached_input"),
+        ({}, "USE1-Claude-cache-write-input-token-count", "cache_write"),
+        ({}, "Cache Read Input Tokens", "cached_input"),
+        ({}, "Output Tokens", "output"),
+        ({}, "Load balancer hours", ""),
+        ({}, "text-embedding-3-large Tokens embedding", "input"),
+    ],
 )
 def test_token_class(details: dict[str, object], text: str, expected: str) -> None:
     assert focus.classify(details, (text,), False) == expected
@@ -115,9 +167,14 @@ def test_token_class(details: dict[str, object], text: str, expected: str) -> No
 
 @pytest.mark.parametrize(
     ("values", "tokens"),
-    [({"ConsumedQuantity": "500000.0", "ConsumedUnit": "Tokens"}, "500000"), ({"PricingQuantity": "0.5", "PricingUnit": "1000000 Tokens"}, "500000"),
-     ({"PricingQuantity": "2", "PricingUnit": "1K Tokens"}, "2000"), ({"PricingQuantity": "2", "PricingUnit": "1M tokens"}, "2000000"),
-     ({"ConsumedQuantity": "7", "ConsumedUnit": "Requests"}, None), ({"ConsumedQuantity": "7", "ConsumedUnit": "Token-Hours"}, None)],
+    [
+        ({"ConsumedQuantity": "500000.0", "ConsumedUnit": "Tokens"}, "500000"),
+        ({"PricingQuantity": "0.5", "PricingUnit": "1000000 Tokens"}, "500000"),
+        ({"PricingQuantity": "2", "PricingUnit": "1K Tokens"}, "2000"),
+        ({"PricingQuantity": "2", "PricingUnit": "1M tokens"}, "2000000"),
+        ({"ConsumedQuantity": "7", "ConsumedUnit": "Requests"}, None),
+        ({"ConsumedQuantity": "7", "ConsumedUnit": "Token-Hours"}, None),
+    ],
 )
 def test_tokens_from_units(values: dict[str, str], tokens: str | None) -> None:
     assert focus.quantity(values)[0] == (None if tokens is None else Decimal(tokens))

@@ -18,7 +18,13 @@ from tests.factories import costs as make
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(hours=2))
 KEYS = [
-    "attribution.coverage", "attribution.latency_p95", "gateway.error_rate", "gateway.overhead_p99", "reconciliation.variance", "usage.active_projects", "usage.calls",
+    "attribution.coverage",
+    "attribution.latency_p95",
+    "gateway.error_rate",
+    "gateway.overhead_p99",
+    "reconciliation.variance",
+    "usage.active_projects",
+    "usage.calls",
 ]
 
 
@@ -29,8 +35,12 @@ def test_no_data_is_no_value(key: str, acme: Tenant) -> None:
 
 def test_coverage_counts_served_calls_of_the_window(acme: Tenant) -> None:
     make.record(
-        acme, *[make.call(acme, started_at=START + timedelta(minutes=n)) for n in range(9)], make.call(acme, started_at=START, agent=None),
-        make.call(acme, started_at=START, **make.REFUSED), make.call(acme, started_at=START + timedelta(hours=2), agent=None), make.call(acme, started_at=START - timedelta(seconds=1), agent=None),
+        acme,
+        *[make.call(acme, started_at=START + timedelta(minutes=n)) for n in range(9)],
+        make.call(acme, started_at=START, agent=None),
+        make.call(acme, started_at=START, **make.REFUSED),
+        make.call(acme, started_at=START + timedelta(hours=2), agent=None),
+        make.call(acme, started_at=START - timedelta(seconds=1), agent=None),
     )
 
     reading = metrics.get("attribution.coverage").read(WINDOW)
@@ -41,8 +51,12 @@ def test_coverage_counts_served_calls_of_the_window(acme: Tenant) -> None:
 
 def test_error_rate_projects_and_calls(acme: Tenant) -> None:
     make.record(
-        acme, make.call(acme, started_at=START), make.call(acme, started_at=START, project="b"), make.call(acme, started_at=START, project=None),
-        make.call(acme, started_at=START, status="upstream_error", http_status=502), make.call(acme, started_at=START, project="c", **make.REFUSED),
+        acme,
+        make.call(acme, started_at=START),
+        make.call(acme, started_at=START, project="b"),
+        make.call(acme, started_at=START, project=None),
+        make.call(acme, started_at=START, status="upstream_error", http_status=502),
+        make.call(acme, started_at=START, project="c", **make.REFUSED),
     )
 
     assert metrics.get("gateway.error_rate").read(WINDOW).value == 25.0
@@ -75,7 +89,16 @@ def test_variance_is_over_the_latest_revisions(acme: Tenant) -> None:
     for month, number, bill, telemetry in ((4, 1, "50", "10"), (4, 2, "100", "98"), (5, 1, "100", "104")):
         series, _ = Reconciliation.objects.get_or_create(provider="openai", account="a", month=date(2026, month, 1))
         series.latest = Revision.objects.create(
-            reconciliation=series, number=number, run_key=f"{month}{number}", created_at=START, bill=Decimal(bill), telemetry=Decimal(telemetry), bill_rows=10, calls=1, causes=[], excluded=[],
+            reconciliation=series,
+            number=number,
+            run_key=f"{month}{number}",
+            created_at=START,
+            bill=Decimal(bill),
+            telemetry=Decimal(telemetry),
+            bill_rows=10,
+            calls=1,
+            causes=[],
+            excluded=[],
         )
         series.save()
 

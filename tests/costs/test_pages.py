@@ -22,14 +22,21 @@ OWN = ["build/usage/", "build/requests/"]
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_of_the_organisation_are_for_who_may_see_costs(path: str, acme: Tenant, client_for: ClientFor, fay: User, bob: User, audra: User, charlie: User) -> None:
-    answers = {name: client_for(user).get(f"/o/acme/{path}").status_code for name, user in {"fay": fay, "audra": audra, "bob": bob, "charlie": charlie, "nobody": None}.items()}
+def test_pages_of_the_organisation_are_for_who_may_see_costs(
+    path: str, acme: Tenant, client_for: ClientFor, fay: User, bob: User, audra: User, charlie: User
+) -> None:
+    answers = {
+        name: client_for(user).get(f"/o/acme/{path}").status_code
+        for name, user in {"fay": fay, "audra": audra, "bob": bob, "charlie": charlie, "nobody": None}.items()
+    }
 
     assert answers == {"fay": 200, "audra": 200, "bob": 403, "charlie": 404, "nobody": 302}
 
 
 @pytest.mark.parametrize("path", OWN)
-def test_own_pages_are_for_who_may_use_the_gateway(path: str, acme: Tenant, client_for: ClientFor, bob: User, fay: User, charlie: User) -> None:
+def test_own_pages_are_for_who_may_use_the_gateway(
+    path: str, acme: Tenant, client_for: ClientFor, bob: User, fay: User, charlie: User
+) -> None:
     answers = [client_for(user).get(f"/o/acme/{path}").status_code for user in (bob, fay, charlie)]
 
     assert answers == [200, 403, 404]
@@ -38,8 +45,11 @@ def test_own_pages_are_for_who_may_use_the_gateway(path: str, acme: Tenant, clie
 def test_spend_shows_money_unpriced_and_untagged_as_lines_of_their_own(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
     make.prices(alice, input="10", output="10")
     make.record(
-        acme, make.call(acme, input_tokens=100_000, output_tokens=0), make.call(acme, agent=None, input_tokens=50_000, output_tokens=0),
-        make.call(acme, model="new-model"), make.call(acme, **make.REFUSED),
+        acme,
+        make.call(acme, input_tokens=100_000, output_tokens=0),
+        make.call(acme, agent=None, input_tokens=50_000, output_tokens=0),
+        make.call(acme, model="new-model"),
+        make.call(acme, **make.REFUSED),
     )
 
     page = client_for(fay).get("/o/acme/operate/costs/?group=agent")
@@ -73,7 +83,8 @@ def test_spend_by_every_grouping_and_filter_adds_up(acme: Tenant, alice: User) -
 def test_period_in_the_url_and_the_period_before(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
     make.prices(alice, input="1", output="0")
     make.record(
-        acme, make.call(acme, started_at=datetime(2026, 2, 10, tzinfo=UTC), input_tokens=2_000_000),
+        acme,
+        make.call(acme, started_at=datetime(2026, 2, 10, tzinfo=UTC), input_tokens=2_000_000),
         make.call(acme, started_at=datetime(2026, 3, 10, tzinfo=UTC), input_tokens=3_000_000),
     )
 
@@ -82,7 +93,10 @@ def test_period_in_the_url_and_the_period_before(acme: Tenant, client_for: Clien
     assert (spend.total.cost, spend.total.before, spend.total.change) == (Decimal(3), Decimal(2), Decimal(50))
 
 
-@pytest.mark.parametrize("query", ["from=2026-99-01", "from=x&to=y", "from=2026-03-05&to=2026-03-01", "group=nothing", "from=0001-01-01", "to=9999-12-31", "view=table"])
+@pytest.mark.parametrize(
+    "query",
+    ["from=2026-99-01", "from=x&to=y", "from=2026-03-05&to=2026-03-01", "group=nothing", "from=0001-01-01", "to=9999-12-31", "view=table"],
+)
 def test_nonsense_in_the_url_falls_back(query: str, acme: Tenant, client_for: ClientFor, fay: User) -> None:
     make.record(acme, make.call(acme))
 
@@ -107,7 +121,9 @@ def test_spend_takes_the_same_number_of_queries_whatever_there_is(acme: Tenant, 
     client = client_for(fay)
     make.record(acme, make.call(acme))
     client.get("/o/acme/operate/costs/")
-    with CaptureQueriesContext(connection, ) as few:
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
         client.get("/o/acme/operate/costs/")
     make.record(acme, *[make.call(acme, project=f"p{n}", model=f"m{n}", agent=f"a{n}") for n in range(40)])
 
@@ -129,7 +145,12 @@ def test_spend_as_fragment_for_htmx(acme: Tenant, client_for: ClientFor, fay: Us
 
 def test_usage_counts_only_own_keys(acme: Tenant, client_for: ClientFor, bob: User, alice: User) -> None:
     mine = make.key(bob)
-    make.record(acme, make.call(acme, key_id=mine.public_id), make.call(acme, key_id=mine.public_id), make.call(acme, key_id=make.key(alice).public_id))
+    make.record(
+        acme,
+        make.call(acme, key_id=mine.public_id),
+        make.call(acme, key_id=mine.public_id),
+        make.call(acme, key_id=make.key(alice).public_id),
+    )
 
     usage = client_for(bob).get("/o/acme/build/usage/").context["spend"]
     requests = client_for(bob).get("/o/acme/build/requests/").context["page"].rows
@@ -140,7 +161,11 @@ def test_usage_counts_only_own_keys(acme: Tenant, client_for: ClientFor, bob: Us
 
 def test_requests_are_paged_by_key_and_filtered(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     start = timezone.now() - timedelta(hours=1)
-    make.record(acme, *[make.call(acme, started_at=start + timedelta(seconds=n // 2), project="shop" if n % 2 else "blog") for n in range(120)], make.call(acme, **make.REFUSED))
+    make.record(
+        acme,
+        *[make.call(acme, started_at=start + timedelta(seconds=n // 2), project="shop" if n % 2 else "blog") for n in range(120)],
+        make.call(acme, **make.REFUSED),
+    )
     client = client_for(fay)
 
     seen, url = [], "/o/acme/operate/costs/requests/?project=shop"
@@ -168,7 +193,9 @@ def test_request_shows_its_road(acme: Tenant, client_for: ClientFor, alice: User
     assert "basket-helper" in served
 
 
-def test_request_of_somebody_else_answers_like_a_missing_one(acme: Tenant, client_for: ClientFor, bob: User, alice: User, charlie: User) -> None:
+def test_request_of_somebody_else_answers_like_a_missing_one(
+    acme: Tenant, client_for: ClientFor, bob: User, alice: User, charlie: User
+) -> None:
     mine, other = make.key(bob), make.key(alice)
     make.record(acme, make.call(acme, key_id=mine.public_id), make.call(acme, key_id=other.public_id))
     ids = {event.key_id: event.event_id for event in Event.objects.all()}

@@ -25,7 +25,9 @@ from governance.schema import enter_tenant
 tenant = Tenant.objects.get(slug="acme")
 enter_tenant(tenant)
 """
-_DELIVER = _SETUP + f"""
+_DELIVER = (
+    _SETUP
+    + f"""
 from datetime import timedelta
 from django.utils import timezone
 from governance.models import User
@@ -34,12 +36,16 @@ make.prices(User.objects.get(email="alice@example.com"))
 start = timezone.now() - timedelta(hours=3)
 make.deliver(*[make.call(tenant, started_at=start + timedelta(seconds=n), input_tokens=n, agent=f"agent-{{n % 7}}") for n in range({CALLS})], times=2)
 """
-_WORK = _SETUP + """
+)
+_WORK = (
+    _SETUP
+    + """
 from costs.models import Inbox
 from costs.services import ingest
 while Inbox.objects.exists():
     ingest.ingest(tenant=tenant, batch_size=40)
 """
+)
 
 
 @contextmanager
@@ -57,7 +63,11 @@ def test_workers_at_once_and_one_killed_change_no_total(fresh_database: str) -> 
     with process(_DELIVER, fresh_database) as delivering:
         assert delivering.wait(timeout=60) == 0
 
-    with psycopg.connect(fresh_database, autocommit=True) as database, process(_WORK, fresh_database) as first, process(_WORK, fresh_database) as second:
+    with (
+        psycopg.connect(fresh_database, autocommit=True) as database,
+        process(_WORK, fresh_database) as first,
+        process(_WORK, fresh_database) as second,
+    ):
         deadline = time.monotonic() + 60
         while database.execute("SELECT count(*) FROM t_acme.event").fetchone()[0] < 100:  # type: ignore[index]  # count always answers
             assert time.monotonic() < deadline

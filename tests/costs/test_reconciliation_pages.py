@@ -30,7 +30,14 @@ def made(acme: Tenant, alice: User) -> generator.Generated:
     make.deployment(alice)
     make.prices(alice)
     return generator.generate(
-        tenant=acme.public_id, provider="openai", provider_name="OpenAI", account="prod eu", month=date(2026, 10, 1), offers=OFFERS, seed=3, calls_per_day=6,
+        tenant=acme.public_id,
+        provider="openai",
+        provider_name="OpenAI",
+        account="prod eu",
+        month=date(2026, 10, 1),
+        offers=OFFERS,
+        seed=3,
+        calls_per_day=6,
         faults=generator.Faults(missing_calls=2, duplicate_calls=1, price_drift_percent=Decimal(20), late_days=1),
     )
 
@@ -39,7 +46,12 @@ def made(acme: Tenant, alice: User) -> generator.Generated:
 def compared(acme: Tenant, made: generator.Generated, fay: User) -> Revision:
     ingest.deliver(made.calls)
     ingest.ingest(tenant=acme)
-    bills.import_bill(file=io.BytesIO(generator.to_csv([*made.rows, {**made.rows[0], "ChargeCategory": "Credit", "BilledCost": "-3"}])), name="october.csv", actor=fay, provider="openai")
+    bills.import_bill(
+        file=io.BytesIO(generator.to_csv([*made.rows, {**made.rows[0], "ChargeCategory": "Credit", "BilledCost": "-3"}])),
+        name="october.csv",
+        actor=fay,
+        provider="openai",
+    )
     return reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
 
 
@@ -72,7 +84,9 @@ def test_only_who_manages_costs_uploads(acme: Tenant, client_for: ClientFor, aud
     assert [client_for(user).post(f"{LIST}upload/", upload(b"x")).status_code for user in (audra, bob, charlie)] == [403, 403, 404]
 
 
-def test_page_explains_the_difference_to_the_cent(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, audra: User) -> None:
+def test_page_explains_the_difference_to_the_cent(
+    acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, audra: User
+) -> None:
     page = client_for(audra).get(PAGE)
 
     cells, html = page.context["cells"], page.content.decode()
@@ -99,11 +113,15 @@ def test_csv_has_every_line_and_sums_to_the_difference(acme: Tenant, client_for:
 
     header = lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
-    causes = sum(Decimal(row[name] or 0) for row in rows for name in header if name.endswith("_usd") and name not in ("bill_usd", "telemetry_usd"))
+    causes = sum(
+        Decimal(row[name] or 0) for row in rows for name in header if name.endswith("_usd") and name not in ("bill_usd", "telemetry_usd")
+    )
     assert causes == sum(Decimal(row["bill_usd"]) - Decimal(row["telemetry_usd"]) for row in rows) == compared.variance
 
 
-def test_compare_again_says_whether_anything_changed(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User) -> None:
+def test_compare_again_says_whether_anything_changed(
+    acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User
+) -> None:
     client = client_for(fay)
     same = client.post(f"{PAGE}run/", follow=True).content.decode()
     bills.import_bill(file=io.BytesIO(generator.to_csv(made.late_rows)), name="late.csv", actor=fay)
@@ -118,8 +136,14 @@ def test_compare_again_says_whether_anything_changed(acme: Tenant, client_for: C
 def test_far_apart_shows_the_banner_on_spend(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
     today = date.today()  # noqa: DTZ011  # the banner looks at recent months only
     month = today.replace(day=1)
-    recent = [{name: value.replace("2026-10", f"{month:%Y-%m}") if "Period" in name else value for name, value in row.items()} for row in made.rows[:2]]
-    recent = [{**row, "BillingPeriodEnd": f"{month.year + 1}-01-01", "ChargePeriodStart": f"{month}", "ChargePeriodEnd": f"{month}T12:00:00Z"} for row in recent]
+    recent = [
+        {name: value.replace("2026-10", f"{month:%Y-%m}") if "Period" in name else value for name, value in row.items()}
+        for row in made.rows[:2]
+    ]
+    recent = [
+        {**row, "BillingPeriodEnd": f"{month.year + 1}-01-01", "ChargePeriodStart": f"{month}", "ChargePeriodEnd": f"{month}T12:00:00Z"}
+        for row in recent
+    ]
     bills.import_bill(file=io.BytesIO(generator.to_csv(recent)), name="recent.csv", actor=fay, provider="openai")
     reconciliation.reconcile(provider="openai", month=month)
 
@@ -128,7 +152,9 @@ def test_far_apart_shows_the_banner_on_spend(acme: Tenant, client_for: ClientFor
     assert "Estimates may vary" in html
 
 
-def test_model_is_assigned_from_the_page(acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User) -> None:
+def test_model_is_assigned_from_the_page(
+    acme: Tenant, client_for: ClientFor, compared: Revision, made: generator.Generated, fay: User
+) -> None:
     rows = [{name: value.replace("gpt-small", "gpt-tiny") for name, value in row.items()} for row in made.late_rows]
     bills.import_bill(file=io.BytesIO(generator.to_csv(rows)), name="renamed.csv", actor=fay)
     reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
@@ -154,11 +180,28 @@ def test_task_for_a_month_without_a_bill_is_harmless(acme: Tenant) -> None:
     tasks.reconcile(provider="nobody", month="2026-10-01", schema_name=acme.schema_name)
 
 
-def test_command_writes_a_bill_its_telemetry_and_the_truth(acme: Tenant, alice: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_writes_a_bill_its_telemetry_and_the_truth(
+    acme: Tenant, alice: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make.deployment(alice)
     make.prices(alice)
 
-    call_command("generate_bill", "--tenant", "acme", "--provider", "openai", "--month", "2026-09", "--missing", "2", "--late-days", "1", "--out", str(tmp_path), "--deliver")
+    call_command(
+        "generate_bill",
+        "--tenant",
+        "acme",
+        "--provider",
+        "openai",
+        "--month",
+        "2026-09",
+        "--missing",
+        "2",
+        "--late-days",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--deliver",
+    )
 
     enter_tenant(acme)
     truth = json.loads((tmp_path / "truth.json").read_text())
@@ -169,7 +212,14 @@ def test_command_writes_a_bill_its_telemetry_and_the_truth(acme: Tenant, alice: 
     assert "718 delivered" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--tenant", "nobody", "--provider", "x"], ["--tenant", "acme", "--provider", "nobody"], ["--tenant", "acme", "--provider", "x", "--month", "October"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--tenant", "nobody", "--provider", "x"],
+        ["--tenant", "acme", "--provider", "nobody"],
+        ["--tenant", "acme", "--provider", "x", "--month", "October"],
+    ],
+)
 def test_command_says_what_is_wrong(arguments: list[str], acme: Tenant, tmp_path: Path) -> None:
     with pytest.raises(CommandError):
         call_command("generate_bill", *arguments, "--out", str(tmp_path))

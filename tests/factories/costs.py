@@ -18,14 +18,44 @@ from gateway.contract.events import INBOX_COLUMNS
 from governance.models import Tenant, User
 
 DEFAULTS: dict[str, Any] = {
-    "kind": "chat", "duration_us": 800_000, "overhead_us": 1_500, "ttft_us": 300_000, "project": "checkout", "key_id": "k2345678", "agent": "basket-helper",
-    "model": "small-chat", "provider": "openai", "deployment": "1", "upstream_model": "gpt-small", "region": "eu", "status": "ok", "http_status": 200,
-    "error_code": None, "stream": False, "input_tokens": 1000, "output_tokens": 200, "cached_input_tokens": None, "cache_write_tokens": None,
-    "reasoning_tokens": None, "usage_source": "provider", "snapshot_version": 1, "tags": {}, "steps": [["identify", "pass", 4, ""], ["call_upstream", "pass", 798_000, ""]],
+    "kind": "chat",
+    "duration_us": 800_000,
+    "overhead_us": 1_500,
+    "ttft_us": 300_000,
+    "project": "checkout",
+    "key_id": "k2345678",
+    "agent": "basket-helper",
+    "model": "small-chat",
+    "provider": "openai",
+    "deployment": "1",
+    "upstream_model": "gpt-small",
+    "region": "eu",
+    "status": "ok",
+    "http_status": 200,
+    "error_code": None,
+    "stream": False,
+    "input_tokens": 1000,
+    "output_tokens": 200,
+    "cached_input_tokens": None,
+    "cache_write_tokens": None,
+    "reasoning_tokens": None,
+    "usage_source": "provider",
+    "snapshot_version": 1,
+    "tags": {},
+    "steps": [["identify", "pass", 4, ""], ["call_upstream", "pass", 798_000, ""]],
 }
 REFUSED: dict[str, Any] = {
-    "status": "refused", "http_status": 403, "error_code": "consent_withdrawn", "input_tokens": None, "output_tokens": None, "usage_source": "none",
-    "provider": None, "deployment": None, "upstream_model": None, "ttft_us": None, "duration_us": 900,
+    "status": "refused",
+    "http_status": 403,
+    "error_code": "consent_withdrawn",
+    "input_tokens": None,
+    "output_tokens": None,
+    "usage_source": "none",
+    "provider": None,
+    "deployment": None,
+    "upstream_model": None,
+    "ttft_us": None,
+    "duration_us": 900,
     "steps": [["identify", "pass", 4, ""], ["consent", "consent_withdrawn", 1, "Alice switched off assistants"]],
 }
 
@@ -33,7 +63,13 @@ REFUSED: dict[str, Any] = {
 def call(tenant: Tenant, **fields: Any) -> dict[str, Any]:
     """A call as the plane records it, one minute ago unless `started_at` says otherwise."""
     event_id = fields.pop("event_id", None) or uuid.uuid4()
-    row = {**DEFAULTS, "event_id": event_id, "tenant": tenant.public_id, "request_id": f"req-{str(event_id)[:8]}", "started_at": timezone.now() - timedelta(minutes=1)}
+    row = {
+        **DEFAULTS,
+        "event_id": event_id,
+        "tenant": tenant.public_id,
+        "request_id": f"req-{str(event_id)[:8]}",
+        "started_at": timezone.now() - timedelta(minutes=1),
+    }
     unknown = set(fields) - set(INBOX_COLUMNS)
     assert not unknown, f"no such columns: {unknown}"
     return {**row, **fields}
@@ -54,12 +90,24 @@ def record(tenant: Tenant, *calls: dict[str, Any]) -> ingest.Ingested:
 
 
 def price(
-    user: User, token_class: str = TokenClass.INPUT, amount: str = "1.00", *, provider: str = "openai", model: str = "small-chat",
-    valid_from: datetime = datetime(2025, 1, 1, tzinfo=UTC), valid_to: datetime | None = None,
+    user: User,
+    token_class: str = TokenClass.INPUT,
+    amount: str = "1.00",
+    *,
+    provider: str = "openai",
+    model: str = "small-chat",
+    valid_from: datetime = datetime(2025, 1, 1, tzinfo=UTC),
+    valid_to: datetime | None = None,
 ) -> PriceEntry:
     """A price in the book, without the service's rules."""
     return PriceEntry.objects.create(
-        provider=provider, model=model, token_class=token_class, price=Decimal(amount), valid_from=valid_from, valid_to=valid_to, approved_by=user
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        price=Decimal(amount),
+        valid_from=valid_from,
+        valid_to=valid_to,
+        approved_by=user,
     )
 
 
@@ -72,11 +120,15 @@ def prices(user: User, *, input: str = "1.00", output: str = "4.00", **series: A
 def key(owner: User, *, project: str = "checkout") -> VirtualKey:
     """A key of a person, with its project."""
     found, _ = Project.objects.get_or_create(slug=project, defaults={"name": project.title(), "owner": owner, "cost_centre": "CC-7"})
-    return VirtualKey.objects.create(name=f"{owner.name}'s key", project=found, owner=owner, digest="0" * 64, expires_at=timezone.now() + timedelta(days=30))
+    return VirtualKey.objects.create(
+        name=f"{owner.name}'s key", project=found, owner=owner, digest="0" * 64, expires_at=timezone.now() + timedelta(days=30)
+    )
 
 
 def deployment(owner: User, *, provider: str = "openai", model: str = "small-chat", upstream: str = "gpt-small") -> Deployment:
     """A model with the provider that serves it."""
     at, _ = Provider.objects.get_or_create(slug=provider, defaults={"name": provider.title(), "base_url": "https://api.example.com/v1"})
-    served, _ = Model.objects.get_or_create(slug=model, defaults={"name": model, "status": Model.Status.APPROVED, "capabilities": ["chat"], "owner": owner})
+    served, _ = Model.objects.get_or_create(
+        slug=model, defaults={"name": model, "status": Model.Status.APPROVED, "capabilities": ["chat"], "owner": owner}
+    )
     return Deployment.objects.create(model=served, provider=at, upstream_model=upstream)

@@ -79,8 +79,12 @@ def test_metrics() -> Iterator[Board]:
     board = Board({"test.overhead": GOOD_OVERHEAD, "test.coverage": GOOD_COVERAGE})
     registry: dict[str, Metric] = metrics._metrics
     before = dict(registry)
-    metrics.register(Metric("test.overhead", "Overhead", "ms", "lower", 100, lambda window: board.read("test.overhead", window), "For tests."))
-    metrics.register(Metric("test.coverage", "Coverage", "%", "higher", 10, lambda window: board.read("test.coverage", window), "For tests."))
+    metrics.register(
+        Metric("test.overhead", "Overhead", "ms", "lower", 100, lambda window: board.read("test.overhead", window), "For tests.")
+    )
+    metrics.register(
+        Metric("test.coverage", "Coverage", "%", "higher", 10, lambda window: board.read("test.coverage", window), "For tests.")
+    )
     try:
         yield board
     finally:
@@ -128,4 +132,12 @@ def attest_all(gate: Gate, *people: Membership, met: bool = True, **values: Any)
 
 
 def go(gate: Gate, role: str, person: Membership, **values: Any) -> Any:
-    return signatures.sign(gate=gate, role=role, decision="go", digest=gate_of(gate.rollout, gate.number).latest.digest, person=person, comment="Looks right.", **values)  # type: ignore[union-attr]
+    return signatures.sign(
+        gate=gate,
+        role=role,
+        decision="go",
+        digest=gate_of(gate.rollout, gate.number).latest.digest,
+        person=person,
+        comment="Looks right.",
+        **values,
+    )  # type: ignore[union-attr]

@@ -258,7 +258,14 @@ class Org:
 
 
 def deployment(base_url: str, **fields: Any) -> contract.Deployment:
-    given = {"id": "one", "provider": "sandbox", "dialect": "openai", "base_url": base_url, "sealed_secret": "", "upstream_model": "sandbox-large"}
+    given = {
+        "id": "one",
+        "provider": "sandbox",
+        "dialect": "openai",
+        "base_url": base_url,
+        "sealed_secret": "",
+        "upstream_model": "sandbox-large",
+    }
     return contract.Deployment(**{**given, **fields})
 
 

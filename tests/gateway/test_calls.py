@@ -116,7 +116,9 @@ async def test_many_at_once_with_the_async_client(org: Org) -> None:
 
 
 def test_unknown_fields_reach_the_upstream_untouched(org: Org) -> None:
-    answer = org.client().chat.completions.create(model="chat", messages=SAY_HELLO, max_tokens=5, extra_body={"anything": {"deep": [1, None]}})
+    answer = org.client().chat.completions.create(
+        model="chat", messages=SAY_HELLO, max_tokens=5, extra_body={"anything": {"deep": [1, None]}}
+    )
 
     assert answer.usage is not None
     assert answer.usage.completion_tokens <= 5
@@ -191,7 +193,10 @@ def test_model_unknown_forbidden_or_of_another_kind(org: Org) -> None:
 
 def test_holder_that_may_not_call_is_refused_with_its_reason(org: Org) -> None:
     for fields, code in (
-        ({"consents": {"assistants": contract.Consent(feature_class="assistants", granted=False, reason="Switched off by Ann: audit.")}}, "consent_withdrawn"),
+        (
+            {"consents": {"assistants": contract.Consent(feature_class="assistants", granted=False, reason="Switched off by Ann: audit.")}},
+            "consent_withdrawn",
+        ),
         ({"consents": {}}, "consent_withdrawn"),
         ({"projects": {"demo": contract.Project(slug="demo", name="Demo", enabled=False)}}, "project_disabled"),
         ({"enabled": False}, "tenant_suspended"),
@@ -250,7 +255,10 @@ def test_body_beyond_the_cap_is_refused_declared_or_not(org: Org) -> None:
     declared = org.post(content=piece * 33)
     with httpx2.Client(trust_env=False) as client:
         undeclared = client.post(
-            f"{org.plane.base_url}/chat/completions", content=(piece for _ in range(33)), headers={"authorization": f"Bearer {org.key}"}, timeout=30
+            f"{org.plane.base_url}/chat/completions",
+            content=(piece for _ in range(33)),
+            headers={"authorization": f"Bearer {org.key}"},
+            timeout=30,
         )
 
     assert [answer.status_code for answer in (declared, undeclared)] == [413, 413]
@@ -306,7 +314,12 @@ def test_health_and_metrics(org: Org) -> None:
 
 def _with_faults(plane: Plane, upstream: SandboxUpstream, *faults: str, **fields: object) -> Org:
     deployments = [
-        deployment(upstream.base_url("faults", fault) if fault else upstream.base_url(), id=f"{number}-{fault or 'well'}", priority=number, **fields)
+        deployment(
+            upstream.base_url("faults", fault) if fault else upstream.base_url(),
+            id=f"{number}-{fault or 'well'}",
+            priority=number,
+            **fields,
+        )
         for number, fault in enumerate(faults)
     ]
     return make_org(plane, upstream, models={"chat": chat_model(*deployments)})
@@ -416,9 +429,15 @@ def test_upstream_secret_is_sent_and_never_shown(plane: Plane, tmp_path_factory:
     right = deployment(locked.base_url(), sealed_secret=sealer.seal("s3cret-of-the-provider"))
     wrong = deployment(locked.base_url(), id="wrong", sealed_secret=sealer.seal("another"))
     broken = deployment(locked.base_url(), id="broken", sealed_secret="gAAAAA-not-sealed-by-us")
-    org = make_org(plane, locked, models={
-        "chat": chat_model(right), "wrong": chat_model(wrong, slug="wrong"), "broken": chat_model(broken, slug="broken"),
-    })
+    org = make_org(
+        plane,
+        locked,
+        models={
+            "chat": chat_model(right),
+            "wrong": chat_model(wrong, slug="wrong"),
+            "broken": chat_model(broken, slug="broken"),
+        },
+    )
 
     org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
     refused = _refusal(org, openai.InternalServerError, model="wrong")

@@ -46,7 +46,9 @@ def test_newer_snapshot_with_more_fields_is_read() -> None:
     assert snapshot.version == 3
 
 
-@pytest.mark.parametrize("spoil", [lambda body: body[:0], lambda body: body[:-1], lambda body: b"GHS2" + body[4:], lambda body: body[:50] + b"!" + body[51:]])
+@pytest.mark.parametrize(
+    "spoil", [lambda body: body[:0], lambda body: body[:-1], lambda body: b"GHS2" + body[4:], lambda body: body[:50] + b"!" + body[51:]]
+)
 def test_damaged_snapshot_is_noticed(spoil) -> None:  # type: ignore[no-untyped-def]
     body = contract.encode(contract.TenantSnapshot(tenant="acme", slug="acme", schema="acme", version=3))
 

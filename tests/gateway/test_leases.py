@@ -213,7 +213,12 @@ async def test_raised_limit_counts_at_once() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(amount=st.integers(1, 300), planes=st.integers(1, 5), needs=st.lists(st.integers(1, 20), min_size=1, max_size=120), seed=st.integers(0, 2**16))
+@given(
+    amount=st.integers(1, 300),
+    planes=st.integers(1, 5),
+    needs=st.lists(st.integers(1, 20), min_size=1, max_size=120),
+    seed=st.integers(0, 2**16),
+)
 def test_what_is_admitted_never_exceeds_the_limit(amount: int, planes: int, needs: list[int], seed: int) -> None:
     """Parallel callers on several planes, with settlements below the reservation, sweeps, and outages in between."""
     chance = random.Random(seed)

@@ -123,7 +123,12 @@ async def test_refusals_name_their_code(tooled: Org, mode: str) -> None:
     tooled.change(consents={"assistants": msgspec.structs.replace(GRANTED, granted=False, reason="Switched off by Ann.")})
     withdrawn = await _until_refused_as("consent_withdrawn", tooled, mode)
 
-    assert [each["code"] for each in (unknown, hidden, forbidden, limited)] == ["tool_not_found", "tool_not_found", "tool_not_allowed", "rate_limit_exceeded"]
+    assert [each["code"] for each in (unknown, hidden, forbidden, limited)] == [
+        "tool_not_found",
+        "tool_not_found",
+        "tool_not_allowed",
+        "rate_limit_exceeded",
+    ]
     assert "resets_at" in limited
     assert withdrawn["message"] == "Switched off by Ann."
 
@@ -137,7 +142,9 @@ async def _until_refused_as(code: str, org: Org, mode: str) -> dict[str, Any]:
 
 
 def _listed(org: Org) -> list[str]:
-    answer = org.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, headers={"accept": "application/json, text/event-stream"})
+    answer = org.post(
+        "/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, headers={"accept": "application/json, text/event-stream"}
+    )
     return [tool["name"] for tool in answer.json()["result"]["tools"]]
 
 
@@ -187,7 +194,10 @@ class Everything:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            ["node", str(EVERYTHING), "streamableHttp"], env={**os.environ, "PORT": str(self.port)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["node", str(EVERYTHING), "streamableHttp"],
+            env={**os.environ, "PORT": str(self.port)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         wait_until(self._answers, 15, "server-everything")
 

@@ -36,7 +36,15 @@ def published(tenant: Tenant) -> contract.TenantSnapshot:
 
 def test_snapshot_holds_what_the_tenant_configured(acme: Tenant, alice: User, settings: Any) -> None:
     provider = make_provider(slug="house", base_url="http://127.0.0.1:9/v1", secret="s3cret", region="eu-west-1")
-    make_model(owner=alice, slug="small", provider=provider, upstream_model="small-1", price=("0.25", "1.5"), max_output_tokens=100, context_window=8000)
+    make_model(
+        owner=alice,
+        slug="small",
+        provider=provider,
+        upstream_model="small-1",
+        price=("0.25", "1.5"),
+        max_output_tokens=100,
+        context_window=8000,
+    )
     project = make_project(owner=alice, slug="demo", requests_per_minute=60, monthly_budget_usd=Decimal("12.50"), cost_centre="cc1")
     key, text = make_key(owner=alice, project=project, models=["small"], requests_per_minute=5)
 
@@ -47,7 +55,12 @@ def test_snapshot_holds_what_the_tenant_configured(acme: Tenant, alice: User, se
     assert (model.capabilities, model.input_price, model.output_price) == (("chat",), 250_000, 1_500_000)
     assert (model.max_output_tokens, model.context_window) == (100, 8000)
     [deployment] = model.deployments
-    assert (deployment.provider, deployment.base_url, deployment.upstream_model, deployment.region) == ("house", provider.base_url, "small-1", "eu-west-1")
+    assert (deployment.provider, deployment.base_url, deployment.upstream_model, deployment.region) == (
+        "house",
+        provider.base_url,
+        "small-1",
+        "eu-west-1",
+    )
     assert deployment.sealed_secret
     assert b"s3cret" not in contract.encode(snapshot)
     compiled = snapshot.keys[key.public_id]
@@ -163,7 +176,12 @@ def test_planes_are_told_after_the_commit(fresh_database: str) -> None:
     with psycopg.connect(fresh_database, autocommit=True) as listener:
         listener.execute(f"listen {SNAPSHOT_CHANNEL}")
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "DATABASE_URL": fresh_database}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": fresh_database},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         heard = [notice.payload for notice in listener.notifies(timeout=5, stop_after=1)]
 
@@ -175,10 +193,14 @@ def test_planes_are_told_after_the_commit(fresh_database: str) -> None:
 def test_thousand_keys_are_compiled_quickly(acme: Tenant, alice: User, record_property: Any) -> None:
     project = make_project(owner=alice)
     template, _ = make_key(owner=alice, project=project, requests_per_minute=60)
-    VirtualKey.objects.bulk_create([
-        VirtualKey(name=f"key {number}", project=project, owner=alice, digest="0" * 64, expires_at=template.expires_at, requests_per_minute=60)
-        for number in range(1000)
-    ])
+    VirtualKey.objects.bulk_create(
+        [
+            VirtualKey(
+                name=f"key {number}", project=project, owner=alice, digest="0" * 64, expires_at=template.expires_at, requests_per_minute=60
+            )
+            for number in range(1000)
+        ]
+    )
 
     began = time.perf_counter()
     snapshot = published(acme)

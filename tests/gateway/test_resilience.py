@@ -60,8 +60,18 @@ def _served(upstream: SandboxUpstream, prefix: str) -> list[str]:
 
 def _limits(key: str) -> tuple[contract.Limit, ...]:
     return (
-        contract.Limit(id=f"key:{key}:requests:minute", scope="key", scope_name=key, resource="requests", window="minute", amount=10_000, fail_open=True),
-        contract.Limit(id=f"key:{key}:money:month", scope="key", scope_name=key, resource="money", window="month", amount=contract.PICO_USD),
+        contract.Limit(
+            id=f"key:{key}:requests:minute",
+            scope="key",
+            scope_name=key,
+            resource="requests",
+            window="minute",
+            amount=10_000,
+            fail_open=True,
+        ),
+        contract.Limit(
+            id=f"key:{key}:money:month", scope="key", scope_name=key, resource="money", window="month", amount=contract.PICO_USD
+        ),
     )
 
 
@@ -157,7 +167,9 @@ def test_spool_of_a_dead_process_is_adopted(tmp_path: Path, sandbox_upstream: Sa
 def test_damaged_snapshot_is_not_served(plane: Plane, org: Org) -> None:
     _call(org, "x")
     with psycopg.connect(plane.database_url) as database:
-        database.execute(f"update {SNAPSHOT_TABLE} set version = version + 1, body = overlay(body placing 'spoilt' from 50) where tenant = %s", [org.id])
+        database.execute(
+            f"update {SNAPSHOT_TABLE} set version = version + 1, body = overlay(body placing 'spoilt' from 50) where tenant = %s", [org.id]
+        )
     wait_until(lambda: "snapshot.damaged" in plane.log.read_text(), 10)
 
     _call(org, "y")
@@ -165,7 +177,9 @@ def test_damaged_snapshot_is_not_served(plane: Plane, org: Org) -> None:
 
 def test_change_without_a_notification_is_found_by_the_poll(org: Org) -> None:
     assert org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 200
-    changed = contract.encode(contract.TenantSnapshot(tenant=org.id, slug=org.id, schema=org.id, version=9, enabled=False, keys=org.snapshot.keys))
+    changed = contract.encode(
+        contract.TenantSnapshot(tenant=org.id, slug=org.id, schema=org.id, version=9, enabled=False, keys=org.snapshot.keys)
+    )
     with psycopg.connect(org.plane.database_url) as database:
         database.execute(f"update {SNAPSHOT_TABLE} set version = 9, body = %s where tenant = %s", [changed, org.id])
 
@@ -185,6 +199,7 @@ def test_revocation_is_effective_within_seconds(org: Org) -> None:
 def test_limits_hold_over_parallel_calls_and_say_when_to_come_back(org: Org) -> None:
     org.change_key(limits=(contract.Limit(id="k:hour", scope="key", scope_name=org.key_id, resource="requests", window="hour", amount=25),))
     wait_until(lambda: org.post(content=b"{").status_code == 400)
+
     def status(_: int) -> tuple[int, httpx2.Headers, bytes]:
         answer = org.post(json={"model": "chat", "messages": SAY_HELLO})
         return answer.status_code, answer.headers, answer.content
@@ -203,7 +218,9 @@ def test_limits_hold_over_parallel_calls_and_say_when_to_come_back(org: Org) -> 
 
 
 def test_budget_is_held_and_an_unpriced_model_is_refused(org: Org) -> None:
-    budget = contract.Limit(id="p:month", scope="project", scope_name="demo", resource="money", window="month", amount=contract.PICO_USD // 1000)
+    budget = contract.Limit(
+        id="p:month", scope="project", scope_name="demo", resource="money", window="month", amount=contract.PICO_USD // 1000
+    )
     free = org.snapshot.models["chat"]
     org.change(
         projects={"demo": contract.Project(slug="demo", name="Demo", limits=(budget,))},

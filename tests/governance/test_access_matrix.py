@@ -20,7 +20,14 @@ from governance.models import Tenant, User
 from tests.cast import MEMBERS, email
 from tests.conftest import ClientFor, TenantClient
 
-DUMMIES: dict[str, Any] = {"int": 999_999, "slug": "nothing-here", "str": "nothing-here", "uuid": uuid.UUID(int=7), "path": "nothing/here", "month": "2026-10"}
+DUMMIES: dict[str, Any] = {
+    "int": 999_999,
+    "slug": "nothing-here",
+    "str": "nothing-here",
+    "uuid": uuid.UUID(int=7),
+    "path": "nothing/here",
+    "month": "2026-10",
+}
 PUBLIC_API = (SpectacularAPIView, SpectacularSwaggerView)
 PERMISSION_HOLDERS = {
     Permission.VIEW: {"alice", "adam", "bob", "rita", "fay", "sam", "audra"},
@@ -98,7 +105,9 @@ def test_page_answers_each_member_by_role(path: str, view: Any, client_for: Clie
 
 
 @pytest.mark.parametrize(("path", "view"), TENANT_ROUTES, ids=_ids(TENANT_ROUTES))
-def test_page_of_another_tenant_answers_like_a_missing_one(path: str, view: Any, client_for: ClientFor, acme: Tenant, charlie: User, olga: User) -> None:
+def test_page_of_another_tenant_answers_like_a_missing_one(
+    path: str, view: Any, client_for: ClientFor, acme: Tenant, charlie: User, olga: User
+) -> None:
     for stranger in (charlie, olga):
         client = client_for(stranger)
         for method in view.access_methods:
@@ -134,7 +143,9 @@ def test_endpoint_answers_each_token_by_role(path: str, view: Any, api_for: Clie
             response = _call(client, method, f"/{path}")
             holds = needed == ANY_TOKEN or (needed != OPERATOR and name in PERMISSION_HOLDERS[needed])
             assert response.status_code < 500, f"{name} {method} {path}: {response.content!r}"
-            assert (response.status_code == 403) is not holds or (holds and method != "GET"), f"{name} {method} {path}: {response.status_code}"
+            assert (response.status_code == 403) is not holds or (holds and method != "GET"), (
+                f"{name} {method} {path}: {response.status_code}"
+            )
             if not holds:
                 assert response.json()["code"] == "permission_denied"
         platform = _call(platform_api, method, f"/{path}").status_code

@@ -24,7 +24,14 @@ def test_member_is_added_and_listed(api_for: ClientFor, alice: User) -> None:
 def test_bad_bodies_get_one_shape(api_for: ClientFor, alice: User) -> None:
     client = api_for(alice)
 
-    bodies: list[Any] = [{}, {"email": "x", "roles": ["developer"]}, {"email": "x@example.com", "roles": ["king"]}, {"email": "x@example.com", "roles": [], "extra": 1}, [], "text"]
+    bodies: list[Any] = [
+        {},
+        {"email": "x", "roles": ["developer"]},
+        {"email": "x@example.com", "roles": ["king"]},
+        {"email": "x@example.com", "roles": [], "extra": 1},
+        [],
+        "text",
+    ]
     for body in bodies:
         response = client.post("/api/v1/members/", body, content_type="application/json")
         assert response.status_code == 400

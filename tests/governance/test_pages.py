@@ -165,7 +165,9 @@ def test_lists_ask_a_constant_number_of_queries(client_for: ClientFor, acme: Ten
         client.get(f"/o/acme/{path}")
     for number in range(20):
         audit.record("thing.made", actor=alice)
-        Membership.objects.create(user=User.objects.create_user(f"p{number}@example.com", name=f"P {number}"), tenant=acme, roles=["developer"])
+        Membership.objects.create(
+            user=User.objects.create_user(f"p{number}@example.com", name=f"P {number}"), tenant=acme, roles=["developer"]
+        )
     with CaptureQueriesContext(connection) as many:
         client.get(f"/o/acme/{path}")
 
@@ -175,10 +177,30 @@ def test_lists_ask_a_constant_number_of_queries(client_for: ClientFor, acme: Ten
 def test_operator_makes_a_tenant(client_for: ClientFor, olga: User) -> None:
     client = client_for(olga)
 
-    bad = client.post("/platform/tenants/new/", {"name": "Umbrella", "slug": "Not a slug!", "owner_email": "x@example.com", "kind": "customer", "tier": "free", "time_zone": "Mars"})
-    good = client.post("/platform/tenants/new/", {
-        "name": "Umbrella", "slug": "umbrella", "owner_email": "x@example.com", "owner_password": "a long password", "kind": "customer", "tier": "free", "time_zone": "Europe/Berlin",
-    }, follow=True)
+    bad = client.post(
+        "/platform/tenants/new/",
+        {
+            "name": "Umbrella",
+            "slug": "Not a slug!",
+            "owner_email": "x@example.com",
+            "kind": "customer",
+            "tier": "free",
+            "time_zone": "Mars",
+        },
+    )
+    good = client.post(
+        "/platform/tenants/new/",
+        {
+            "name": "Umbrella",
+            "slug": "umbrella",
+            "owner_email": "x@example.com",
+            "owner_password": "a long password",
+            "kind": "customer",
+            "tier": "free",
+            "time_zone": "Europe/Berlin",
+        },
+        follow=True,
+    )
 
     assert bad.status_code == 422
     assert b"not a time zone name" in bad.content
@@ -187,8 +209,17 @@ def test_operator_makes_a_tenant(client_for: ClientFor, olga: User) -> None:
 
 
 def test_owner_account_is_not_left_behind_by_a_refused_tenant(client_for: ClientFor, olga: User) -> None:
-    client_for(olga).post("/platform/tenants/new/", {
-        "name": "Acme", "slug": "acme", "owner_email": "orphan@example.com", "owner_password": "a long password", "kind": "customer", "tier": "free", "time_zone": "UTC",
-    })
+    client_for(olga).post(
+        "/platform/tenants/new/",
+        {
+            "name": "Acme",
+            "slug": "acme",
+            "owner_email": "orphan@example.com",
+            "owner_password": "a long password",
+            "kind": "customer",
+            "tier": "free",
+            "time_zone": "UTC",
+        },
+    )
 
     assert not User.objects.filter(email="orphan@example.com").exists()

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def chromium() -> str:
@@ -35,7 +42,12 @@ def sign_in(browser: Browser, demo: dict[str, Any], name: str, **context: Any) -
     page = browser.new_context(base_url=demo["base_url"], **context).new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
-    page.on("request", lambda request: None if request.url.startswith((demo["base_url"], "data:", "blob:")) else problems.append(f"{page.url} asks {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((demo["base_url"], "data:", "blob:")) else problems.append(f"{page.url} asks {request.url}")
+        ),
+    )
     page.problems = problems  # type: ignore[attr-defined]
     page.goto("/login/")
     page.get_by_label("Email").fill(f"{name}@acme.example")

@@ -44,14 +44,24 @@ class Product:
 
     def environment(self, **more: str) -> dict[str, str]:
         """As in a new shell: nothing of the test run's own settings."""
-        return {name: os.environ[name] for name in INHERITED if name in os.environ} | {"DATA_DIR": str(self.directory), "PORT": str(self.port)} | more
+        return (
+            {name: os.environ[name] for name in INHERITED if name in os.environ}
+            | {"DATA_DIR": str(self.directory), "PORT": str(self.port)}
+            | more
+        )
 
     def start(self, **more: str) -> None:
         self.log.write_text("")
         began = time.monotonic()
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "governance.launcher"], cwd=ROOT, env=self.environment(**more), stdout=output, stderr=output, text=True, start_new_session=True
+                [sys.executable, "-m", "governance.launcher"],
+                cwd=ROOT,
+                env=self.environment(**more),
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
             )
         while "ready in" not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()

@@ -16,7 +16,7 @@ from mcp import Client
 
 from tests.road.product import Product
 
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("product")]
+pytestmark = [pytest.mark.process]
 PASSWORD = "a long enough password"
 PEOPLE = {"adam": "admin", "bob": "developer", "rita": "release_manager", "fay": "finance", "sam": "security", "audra": "auditor"}
 
@@ -60,11 +60,16 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     anybody = Api(demo["base_url"], "")
 
     def sign_in(name: str) -> Api:
-        return Api(demo["base_url"], anybody.post("tokens/", {"email": f"{name}@initech.example", "password": PASSWORD, "tenant": "initech"})["token"])
+        return Api(
+            demo["base_url"],
+            anybody.post("tokens/", {"email": f"{name}@initech.example", "password": PASSWORD, "tenant": "initech"})["token"],
+        )
 
     # 1. An operator creates a tenant in under 5 s; its owner adds people with one role each.
     began = time.monotonic()
-    tenant = operator.post("platform/tenants/", {"slug": "initech", "name": "Initech", "owner_email": "olivia@initech.example", "owner_password": PASSWORD})
+    tenant = operator.post(
+        "platform/tenants/", {"slug": "initech", "name": "Initech", "owner_email": "olivia@initech.example", "owner_password": PASSWORD}
+    )
     assert (took := time.monotonic() - began) < 5, took
     owner = sign_in("olivia")
     for name, role in PEOPLE.items():
@@ -75,10 +80,18 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     adam.post("providers/", {"slug": "local", "name": "Local", "base_url": f"{sandbox}/v1", "secret": "write-only"})
     assert "write-only" not in str(adam.get("providers/local/"))
     assert adam.post("providers/local/check/")["provider"]["check_ok"] is True
-    adam.post("models/", {
-        "slug": "helper", "name": "Helper", "provider": "local", "upstream_model": "sandbox-large", "capabilities": ["chat"], "max_output_tokens": 512,
-        "price": {"input_per_million": "3.00", "output_per_million": "15.00"},
-    })
+    adam.post(
+        "models/",
+        {
+            "slug": "helper",
+            "name": "Helper",
+            "provider": "local",
+            "upstream_model": "sandbox-large",
+            "capabilities": ["chat"],
+            "max_output_tokens": 512,
+            "price": {"input_per_million": "3.00", "output_per_million": "15.00"},
+        },
+    )
     adam.post("models/helper/check/")
     assert adam.post("models/helper/approve/")["status"] == "approved"
     server = adam.post("tool-servers/", {"namespace": "staff", "name": "Staff handbook", "url": f"{sandbox}/mcp"})
@@ -90,7 +103,9 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     assert [row["slug"] for row in bob.get("models/")["results"]] == ["helper"]
     keys = {project: bob.post("keys/", {"name": project, "project": project})["secret"] for project in ("checkout", "support", "search")}
     clients = {
-        project: openai.OpenAI(base_url=f"{demo['base_url']}/v1", api_key=key, max_retries=0, default_headers={"x-gatehouse-agent": f"{project}-agent"})
+        project: openai.OpenAI(
+            base_url=f"{demo['base_url']}/v1", api_key=key, max_retries=0, default_headers={"x-gatehouse-agent": f"{project}-agent"}
+        )
         for project, key in keys.items()
     }
     ask: Any = {"model": "helper", "messages": [{"role": "user", "content": "What is in the handbook?"}]}
@@ -110,7 +125,10 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     assert chunks[-1].usage
     untagged = openai.OpenAI(base_url=f"{demo['base_url']}/v1", api_key=keys["search"], max_retries=0)
     untagged.chat.completions.create(**ask)
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {keys['search']}"}, timeout=60) as http, _mcp(f"{demo['base_url']}/mcp", http) as tools:
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {keys['search']}"}, timeout=60) as http,
+        _mcp(f"{demo['base_url']}/mcp", http) as tools,
+    ):
         names = [tool.name for tool in (await tools.list_tools()).tools]
         assert "staff__current_time" in names
         assert not (await tools.call_tool("staff__current_time", {})).is_error
@@ -129,9 +147,32 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     # 5. A bill is imported idempotently and reconciled by cause; the causes sum to the difference and are the true ones.
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for token_class, price in (("input", "3.00"), ("output", "15.00")):
-        fay.post("prices/", {"provider": "local", "model": "helper", "token_class": token_class, "price": price, "valid_from": month.isoformat(), "source": "contract"})
+        fay.post(
+            "prices/",
+            {
+                "provider": "local",
+                "model": "helper",
+                "token_class": token_class,
+                "price": price,
+                "valid_from": month.isoformat(),
+                "source": "contract",
+            },
+        )
     product.manage(
-        "generate_bill", "--tenant", "initech", "--provider", "local", "--calls-per-day", "6", "--missing", "2", "--deliver", "--account", "acct-9", "--out", str(tmp_path)
+        "generate_bill",
+        "--tenant",
+        "initech",
+        "--provider",
+        "local",
+        "--calls-per-day",
+        "6",
+        "--missing",
+        "2",
+        "--deliver",
+        "--account",
+        "acct-9",
+        "--out",
+        str(tmp_path),
     )
     bill = (tmp_path / "bill.csv").read_bytes()
     first = fay.post("bills/", {"provider": "local"}, files={"file": ("bill.csv", bill, "text/csv")})
@@ -177,9 +218,13 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
     assert rita.call("POST", f"{gate}sign/", json={"role": "product", "decision": "go", "digest": blocked["digest"]}).status_code == 409
     by_role = {"product": rita, "engineering": adam, "security": sam}
     for criterion in (criterion for criterion in blocked["criteria"] if criterion["kind"] == "attestation"):
-        by_role[criterion["role"]].post(f"{gate}attest/", {"criterion": criterion["key"], "met": True, "note": "See the minutes of Monday."})
+        by_role[criterion["role"]].post(
+            f"{gate}attest/", {"criterion": criterion["key"], "met": True, "note": "See the minutes of Monday."}
+        )
     until = (datetime.now(UTC) + timedelta(days=7)).isoformat()
-    for criterion in (criterion for criterion in rita.post(f"{gate}evaluate/")["criteria"] if criterion["verdict"] not in ("pass", "waived")):
+    for criterion in (
+        criterion for criterion in rita.post(f"{gate}evaluate/")["criteria"] if criterion["verdict"] not in ("pass", "waived")
+    ):
         rita.post(f"{gate}waive/", {"criterion": criterion["key"], "reason": "Too few calls in a new organisation.", "until": until})
         adam.post(f"{gate}waive/", {"criterion": criterion["key"], "decision": "approve"})
     ready = rita.post(f"{gate}evaluate/")

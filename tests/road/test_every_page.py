@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 from tests.road.browser import open_browser, sign_in
 from tests.road.product import Product
 
-pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.xdist_group("product")]
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 STARTS = ["operate/home/", "build/home/", "release/home/", "me/", "search/?q=sandbox"]
 NOT_PAGES = re.compile(r"\.(csv|md|json|ya?ml)(\?|$)|/(export|download|errors|file|rejected)/")
 
@@ -51,7 +51,8 @@ def violations(page: Page, theme: str) -> list[str]:
     page.evaluate("theme => { document.documentElement.dataset.bsTheme = theme; }", theme)
     result = Axe().run(page, options={"runOnly": ["color-contrast"]} if theme == "dark" else None)
     return [
-        f"{page.url} {theme}: {violation['id']} {[node['target'] for node in violation['nodes']][:3]}" for violation in result.response["violations"]
+        f"{page.url} {theme}: {violation['id']} {[node['target'] for node in violation['nodes']][:3]}"
+        for violation in result.response["violations"]
     ]
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.road.browser import open_browser, sign_in
 from tests.road.product import Product
 
-pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.xdist_group("product")]
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 PLAYGROUND = "/o/acme/build/playground/?model=sandbox-large&model=sandbox-small"
 
 
@@ -44,10 +44,15 @@ def test_playground_streams_two_models_and_tells_what_they_cost(product: Product
 def test_playground_says_a_refusal_in_words_and_can_be_stopped(product: Product, demo: dict[str, Any]) -> None:
     with open_browser() as browser:
         page = sign_in(browser, demo, "bob")
-        page.route("**/v1/chat/completions", lambda route: route.fulfill(
-            status=429, content_type="application/json", headers={"x-request-id": "req-1"},
-            body='{"error": {"message": "The budget of checkout is used up.", "code": "budget_exceeded", "request_id": "req-1"}}',
-        ))
+        page.route(
+            "**/v1/chat/completions",
+            lambda route: route.fulfill(
+                status=429,
+                content_type="application/json",
+                headers={"x-request-id": "req-1"},
+                body='{"error": {"message": "The budget of checkout is used up.", "code": "budget_exceeded", "request_id": "req-1"}}',
+            ),
+        )
         page.goto(PLAYGROUND)
 
         page.get_by_label("Prompt", exact=True).fill("Hello")
@@ -92,7 +97,9 @@ def test_first_call_page_sees_the_call_arrive(product: Product, demo: dict[str, 
         expect(page.locator("#key-tick")).to_contain_text("Waiting")
 
         answer = httpx2.post(
-            f"{demo['base_url']}/v1/chat/completions", headers={"Authorization": f"Bearer {key}"}, trust_env=False,
+            f"{demo['base_url']}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
             json={"model": "sandbox-large", "messages": [{"role": "user", "content": "Hello"}]},
         )
 

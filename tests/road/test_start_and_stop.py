@@ -11,7 +11,7 @@ import pytest
 from tests.bootstrap import ROOT
 from tests.road.product import Product
 
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("product")]
+pytestmark = [pytest.mark.process]
 
 
 def until_nothing_runs(product: Product, timeout_s: float = 20.0) -> list[str]:
@@ -35,12 +35,28 @@ def test_life_of_an_installation(tmp_path_factory: pytest.TempPathFactory) -> No
     assert demo["virtual_key"] in said
 
     # A second one beside it says why it can't start.
-    beside = subprocess.run([sys.executable, "-m", "governance.launcher"], cwd=ROOT, env=product.environment(), capture_output=True, text=True, timeout=60, check=False)
+    beside = subprocess.run(
+        [sys.executable, "-m", "governance.launcher"],
+        cwd=ROOT,
+        env=product.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert beside.returncode == 1
     assert "already runs" in beside.stdout
     assert "make run PORT=" in beside.stdout
     taken = Product(tmp_path_factory.mktemp("taken") / "data", port=product.port)
-    refused = subprocess.run([sys.executable, "-m", "governance.launcher"], cwd=ROOT, env=taken.environment(), capture_output=True, text=True, timeout=60, check=False)
+    refused = subprocess.run(
+        [sys.executable, "-m", "governance.launcher"],
+        cwd=ROOT,
+        env=taken.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert f"Port {product.port} is in use" in refused.stdout
 
     # Ctrl-C stops everything.
@@ -52,8 +68,10 @@ def test_life_of_an_installation(tmp_path_factory: pytest.TempPathFactory) -> No
     product.start()
     assert product.started_in_s < max(10.0, first * 0.8)
     answer = httpx2.post(
-        f"{product.base_url}/v1/chat/completions", headers={"Authorization": f"Bearer {demo['virtual_key']}"},
-        json={"model": demo["model"], "messages": [{"role": "user", "content": "Hello"}]}, timeout=30,
+        f"{product.base_url}/v1/chat/completions",
+        headers={"Authorization": f"Bearer {demo['virtual_key']}"},
+        json={"model": demo["model"], "messages": [{"role": "user", "content": "Hello"}]},
+        timeout=30,
     )
     assert answer.status_code == 200
     product.stop(signal.SIGKILL)
@@ -70,6 +88,14 @@ def test_missing_secret_stops_a_real_start(tmp_path_factory: pytest.TempPathFact
         ({"SECRET_KEY": "x" * 40}, "KEY_PEPPER is not set"),
         ({"SECRET_KEY": "x" * 40, "KEY_PEPPER": "y" * 40}, "SEALING_KEYS is not set"),
     ):
-        done = subprocess.run([sys.executable, "manage.py", "migrate"], cwd=ROOT, env=environment | more, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "manage.py", "migrate"],
+            cwd=ROOT,
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 1
         assert sentence in done.stderr

@@ -21,7 +21,16 @@ def post(client: TenantClient, path: str, **body: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "path", ["plans/", "plans/ai-gateway-governance/", "rollouts/", "rollouts/small/", "rollouts/small/log/", "rollouts/small/gates/1/", "metrics/"]
+    "path",
+    [
+        "plans/",
+        "plans/ai-gateway-governance/",
+        "rollouts/",
+        "rollouts/small/",
+        "rollouts/small/log/",
+        "rollouts/small/gates/1/",
+        "metrics/",
+    ],
 )
 def test_every_member_reads_and_nobody_else(path: str, ready_gate: Gate, api_for: ClientFor, bob: User) -> None:
     assert api_for(bob).get(BASE + path).status_code == 200
@@ -39,15 +48,25 @@ def test_token_of_another_organisation_finds_nothing(ready_gate: Gate, charlie: 
 @pytest.mark.parametrize(
     ("who", "path", "status"),
     [
-        ("bob", "rollouts/", 403), ("sam", "rollouts/", 403), ("bob", "rollouts/small/gates/1/sign/", 403), ("fay", "rollouts/small/gates/1/attest/", 403),
-        ("bob", "rollouts/small/gates/1/waive/", 403), ("bob", "rollouts/small/pause/", 403), ("bob", "rollouts/small/rollback/", 403), ("bob", "rollouts/small/gates/1/evaluate/", 200),
+        ("bob", "rollouts/", 403),
+        ("sam", "rollouts/", 403),
+        ("bob", "rollouts/small/gates/1/sign/", 403),
+        ("fay", "rollouts/small/gates/1/attest/", 403),
+        ("bob", "rollouts/small/gates/1/waive/", 403),
+        ("bob", "rollouts/small/pause/", 403),
+        ("bob", "rollouts/small/rollback/", 403),
+        ("bob", "rollouts/small/gates/1/evaluate/", 200),
     ],
 )
-def test_acts_need_their_rights(who: str, path: str, status: int, rollout: Rollout, api_for: ClientFor, bob: User, sam: User, fay: User) -> None:
+def test_acts_need_their_rights(
+    who: str, path: str, status: int, rollout: Rollout, api_for: ClientFor, bob: User, sam: User, fay: User
+) -> None:
     assert post(api_for({"bob": bob, "sam": sam, "fay": fay}[who]), BASE + path).status_code == status
 
 
-def test_whole_road_through_the_api(acme: Tenant, plan: Any, readings: make.Board, api_for: ClientFor, rita: User, adam: User, sam: User) -> None:
+def test_whole_road_through_the_api(
+    acme: Tenant, plan: Any, readings: make.Board, api_for: ClientFor, rita: User, adam: User, sam: User
+) -> None:
     started = post(api_for(rita), f"{BASE}rollouts/", plan="two-steps", slug="small", owner="bob@example.com")
     evaluated = post(api_for(rita), f"{GATE}evaluate/")
     post(api_for(rita), f"{GATE}attest/", criterion="feedback", met=True, note="All settled.", summary="5 of 5")
@@ -60,7 +79,12 @@ def test_whole_road_through_the_api(acme: Tenant, plan: Any, readings: make.Boar
 
     assert (started.status_code, started.json()["owner"], started.json()["open_gate"]) == (201, "bob@example.com", 1)
     assert evaluated.json()["sentence"] == "Not ready: 2 criteria can't be judged yet"
-    assert {criterion["key"]: criterion["verdict"] for criterion in evaluated.json()["criteria"]} == {"overhead": "pass", "coverage": "pass", "feedback": "no_data", "audit": "no_data"}
+    assert {criterion["key"]: criterion["verdict"] for criterion in evaluated.json()["criteria"]} == {
+        "overhead": "pass",
+        "coverage": "pass",
+        "feedback": "no_data",
+        "audit": "no_data",
+    }
     assert attested.json()["ready"] is True
     assert first.json()["missing_roles"] == ["engineering"]
     assert second.json()["status"] == "passed"
@@ -72,8 +96,11 @@ def test_whole_road_through_the_api(acme: Tenant, plan: Any, readings: make.Boar
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"role": "product", "decision": "go", "digest": "0" * 64}, 409, "verdict_changed"), ({"role": "engineering", "decision": "go", "digest": "x"}, 403, "role_not_held"),
-        ({"role": "product", "decision": "no_go"}, 400, "evidence_missing"), ({"role": "product", "decision": "maybe"}, 400, "invalid"), ({}, 400, "invalid"),
+        ({"role": "product", "decision": "go", "digest": "0" * 64}, 409, "verdict_changed"),
+        ({"role": "engineering", "decision": "go", "digest": "x"}, 403, "role_not_held"),
+        ({"role": "product", "decision": "no_go"}, 400, "evidence_missing"),
+        ({"role": "product", "decision": "maybe"}, 400, "invalid"),
+        ({}, 400, "invalid"),
         ({"role": "product", "decision": "go", "digset": "x"}, 400, "invalid"),
     ],
 )
@@ -101,7 +128,13 @@ def test_token_with_fewer_roles_does_not_sign_with_the_others(ready_gate: Gate, 
     token.roles = ["security"]
     token.save()
 
-    answer = post(TenantClient(headers={"Authorization": f"Bearer {text}"}), f"{GATE}sign/", role="product", decision="go", digest=ready_gate.latest.digest)  # type: ignore[union-attr]
+    answer = post(
+        TenantClient(headers={"Authorization": f"Bearer {text}"}),
+        f"{GATE}sign/",
+        role="product",
+        decision="go",
+        digest=ready_gate.latest.digest,
+    )  # type: ignore[union-attr]
 
     assert (answer.status_code, answer.json()["code"]) == (403, "role_not_held")
 
@@ -141,8 +174,11 @@ def test_pause_and_rollback_through_the_api(rollout: Rollout, api_for: ClientFor
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({"plan": "none", "slug": "x1"}, "plan_not_found"), ({"plan": "two-steps", "slug": "small"}, "slug_taken"), ({"plan": "two-steps", "slug": "A B"}, "invalid"),
-        ({"plan": "two-steps", "slug": "x2", "owner": "charlie@example.com"}, "evidence_missing"), ({"slug": "x3"}, "invalid"),
+        ({"plan": "none", "slug": "x1"}, "plan_not_found"),
+        ({"plan": "two-steps", "slug": "small"}, "slug_taken"),
+        ({"plan": "two-steps", "slug": "A B"}, "invalid"),
+        ({"plan": "two-steps", "slug": "x2", "owner": "charlie@example.com"}, "evidence_missing"),
+        ({"slug": "x3"}, "invalid"),
     ],
 )
 def test_bad_rollout_is_refused(body: dict[str, str], code: str, rollout: Rollout, api_for: ClientFor, rita: User) -> None:

@@ -24,7 +24,12 @@ GATE_ROWS = {
 
 
 def test_four_plans_ship() -> None:
-    assert [plan.key for plan in plans.all_plans()] == ["ai-cost-attribution", "ai-feature-rollout", "ai-gateway-governance", "gateway-adoption"]
+    assert [plan.key for plan in plans.all_plans()] == [
+        "ai-cost-attribution",
+        "ai-feature-rollout",
+        "ai-gateway-governance",
+        "gateway-adoption",
+    ]
 
 
 @pytest.mark.parametrize("key", FOUNDED)
@@ -74,7 +79,9 @@ def test_feature_plan_has_the_five_stages_and_their_exits() -> None:
     assert [phase.title for phase in plan.phases] == ["Internal", "Dogfood", "Canary", "Tier ramp", "General availability"]
     quotes = {criterion.quote for criterion in plans.criteria_of(plan)}
     assert {"24h no critical issues", "48h faithfulness ≥ target", "1 week SLO holds", "each tier 1 week SLO holds"} <= quotes
-    assert sum(criterion.quote == "each tier 1 week SLO holds" and criterion.severity == "hard" for criterion in plans.criteria_of(plan)) == 5
+    assert (
+        sum(criterion.quote == "each tier 1 week SLO holds" and criterion.severity == "hard" for criterion in plans.criteria_of(plan)) == 5
+    )
     assert len(plan.risks) == 13
 
 

@@ -19,16 +19,35 @@ numbers = st.floats(-1e6, 1e6, allow_nan=False)
 verdicts = st.sampled_from(list(Verdict))
 
 
-def judge(value: float | None, low: float | None = None, high: float | None = None, *, sample: int = 1000, criterion: MetricCriterion = BELOW_50, **values: Any) -> Judgement:
+def judge(
+    value: float | None,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    sample: int = 1000,
+    criterion: MetricCriterion = BELOW_50,
+    **values: Any,
+) -> Judgement:
     return rules.judge_metric(criterion, Measured(value, sample, low, high, **values), at=AT)
 
 
 @pytest.mark.parametrize(
     ("operator", "value", "low", "high", "verdict"),
     [
-        ("<", 12.0, 11.0, 13.0, "pass"), ("<", 53.8, 51.9, 55.6, "fail"), ("<", 50.0, 48.0, 52.0, "inconclusive"), ("<", 50.0, None, None, "fail"), ("<=", 50.0, None, None, "pass"),
-        (">", 50.0, None, None, "fail"), (">=", 50.0, None, None, "pass"), (">", 62.0, 54.0, 70.0, "pass"), (">", 62.0, 48.0, 70.0, "inconclusive"), (">", 40.0, 30.0, 45.0, "fail"),
-        ("=", 50.0, None, None, "pass"), ("=", 51.0, None, None, "fail"), ("=", 50.5, 49.0, 52.0, "inconclusive"), ("<", 49.0, 48.0, 50.0, "inconclusive"),
+        ("<", 12.0, 11.0, 13.0, "pass"),
+        ("<", 53.8, 51.9, 55.6, "fail"),
+        ("<", 50.0, 48.0, 52.0, "inconclusive"),
+        ("<", 50.0, None, None, "fail"),
+        ("<=", 50.0, None, None, "pass"),
+        (">", 50.0, None, None, "fail"),
+        (">=", 50.0, None, None, "pass"),
+        (">", 62.0, 54.0, 70.0, "pass"),
+        (">", 62.0, 48.0, 70.0, "inconclusive"),
+        (">", 40.0, 30.0, 45.0, "fail"),
+        ("=", 50.0, None, None, "pass"),
+        ("=", 51.0, None, None, "fail"),
+        ("=", 50.5, 49.0, 52.0, "inconclusive"),
+        ("<", 49.0, 48.0, 50.0, "inconclusive"),
     ],
 )
 def test_verdict_is_where_the_whole_interval_lies(operator: str, value: float, low: float | None, high: float | None, verdict: str) -> None:
@@ -47,7 +66,9 @@ def test_too_small_a_sample_is_inconclusive_however_good_the_value() -> None:
     assert judge(99.0, sample=99).verdict == Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize(("value", "low", "high"), [(float("nan"), None, None), (float("inf"), None, None), (1.0, 2.0, 3.0), (5.0, 2.0, 3.0), (2.0, 3.0, 1.0)])
+@pytest.mark.parametrize(
+    ("value", "low", "high"), [(float("nan"), None, None), (float("inf"), None, None), (1.0, 2.0, 3.0), (5.0, 2.0, 3.0), (2.0, 3.0, 1.0)]
+)
 def test_reading_that_contradicts_itself_is_an_error(value: float, low: float | None, high: float | None) -> None:
     assert judge(value, low, high).verdict == Verdict.ERROR
 
@@ -90,8 +111,18 @@ def test_attestation_decides_only_once_it_is_there() -> None:
     assert rules.judge_attestation(Attested(False, "", "Rita", AT)).verdict == Verdict.FAIL
 
 
-@given(minimum=st.integers(0, 200), value=st.none() | st.floats(), sample=st.integers(-5, 500), low=st.none() | st.floats(), high=st.none() | st.floats(), threshold=numbers, operator=st.sampled_from(["<", "<=", ">", ">=", "="]))
-def test_only_a_measured_value_with_its_sample_passes(minimum: int, value: float | None, sample: int, low: float | None, high: float | None, threshold: float, operator: str) -> None:
+@given(
+    minimum=st.integers(0, 200),
+    value=st.none() | st.floats(),
+    sample=st.integers(-5, 500),
+    low=st.none() | st.floats(),
+    high=st.none() | st.floats(),
+    threshold=numbers,
+    operator=st.sampled_from(["<", "<=", ">", ">=", "="]),
+)
+def test_only_a_measured_value_with_its_sample_passes(
+    minimum: int, value: float | None, sample: int, low: float | None, high: float | None, threshold: float, operator: str
+) -> None:
     judgement = rules.judge_metric(MetricCriterion("m", operator, threshold, "ms", minimum), Measured(value, sample, low, high), at=AT)
 
     assert judgement.verdict != Verdict.PASS or (value is not None and sample >= max(minimum, 1))
@@ -129,7 +160,12 @@ def test_nothing_to_judge_is_never_ready() -> None:
     assert not rules.is_ready([])
 
 
-@given(raw=verdicts.filter(lambda verdict: verdict not in rules.OPENS), covers=verdicts.filter(lambda verdict: verdict not in rules.OPENS), hours=st.integers(-48, 48), waivable=st.booleans())
+@given(
+    raw=verdicts.filter(lambda verdict: verdict not in rules.OPENS),
+    covers=verdicts.filter(lambda verdict: verdict not in rules.OPENS),
+    hours=st.integers(-48, 48),
+    waivable=st.booleans(),
+)
 def test_waiver_covers_what_it_was_given_for_until_it_ends(raw: Verdict, covers: Verdict, hours: int, waivable: bool) -> None:
     judged = rules.apply_waiver(Judgement(raw, raw, "because"), Waived(covers, AT + timedelta(hours=hours)), at=AT, waivable=waivable)
 
@@ -141,10 +177,35 @@ def test_waiver_covers_what_it_was_given_for_until_it_ends(raw: Verdict, covers:
 # Evidence
 
 
-def record(key: str = "overhead", *, value: float | None = 12.0, low: float | None = 11.0, high: float | None = 13.0, sample: int = 4000, severity: str = "hard", **rule: Any) -> dict[str, Any]:
+def record(
+    key: str = "overhead",
+    *,
+    value: float | None = 12.0,
+    low: float | None = 11.0,
+    high: float | None = 13.0,
+    sample: int = 4000,
+    severity: str = "hard",
+    **rule: Any,
+) -> dict[str, Any]:
     base: dict[str, Any] = {
-        "key": key, "title": key, "kind": "metric", "severity": severity, "role": "engineering", "attestation": None, "waiver": None, "window": None,
-        "rule": {"metric": "m", "operator": "<", "threshold": 50.0, "unit": "ms", "window_hours": 24, "minimum_sample": 100, "sustain_hours": 0, **rule},
+        "key": key,
+        "title": key,
+        "kind": "metric",
+        "severity": severity,
+        "role": "engineering",
+        "attestation": None,
+        "waiver": None,
+        "window": None,
+        "rule": {
+            "metric": "m",
+            "operator": "<",
+            "threshold": 50.0,
+            "unit": "ms",
+            "window_hours": 24,
+            "minimum_sample": 100,
+            "sustain_hours": 0,
+            **rule,
+        },
         "reading": {"value": value, "sample": sample, "low": low, "high": high, "statistics": {}, "error": "", "held_since": None},
     }
     judgement = rules.judge_record(base, at=AT)
@@ -155,14 +216,22 @@ def stored(*records: dict[str, Any]) -> dict[str, Any]:
     evidence = rules.canonical({"at": AT.isoformat(), "criteria": list(records)})
     deciding = [Verdict(each["verdict"]) for each in records if each["severity"] != "observe"]
     return {
-        "evidence": evidence, "at": AT, "stored_verdict": rules.worst(deciding), "stored_ready": rules.is_ready(deciding), "stored_digest": rules.digest(records),
-        "stored_hash": rules.evidence_hash(evidence, previous=rules.GENESIS), "previous_hash": rules.GENESIS,
+        "evidence": evidence,
+        "at": AT,
+        "stored_verdict": rules.worst(deciding),
+        "stored_ready": rules.is_ready(deciding),
+        "stored_digest": rules.digest(records),
+        "stored_hash": rules.evidence_hash(evidence, previous=rules.GENESIS),
+        "previous_hash": rules.GENESIS,
     }
 
 
 @given(value=st.none() | numbers, spread=st.floats(0, 1e3), sample=st.integers(0, 300))
 def test_every_verdict_comes_out_again_from_its_evidence(value: float | None, spread: float, sample: int) -> None:
-    kept = stored(record(value=value, low=None if value is None else value - spread, high=None if value is None else value + spread, sample=sample), record("other"))
+    kept = stored(
+        record(value=value, low=None if value is None else value - spread, high=None if value is None else value + spread, sample=sample),
+        record("other"),
+    )
 
     assert rules.replay(**kept).differences == []
 
@@ -172,7 +241,11 @@ def test_replay_finds_a_changed_figure() -> None:
     kept["evidence"] = kept["evidence"].replace("53.8", "43.8").replace("51.9", "41.9").replace("55.6", "45.6")
 
     assert rules.replay(**kept).differences == [
-        "overhead: stored fail, recomputed pass", "gate: stored fail, recomputed pass", "readiness: stored False, recomputed True", "the verdict digest differs", "the evidence was changed after it was written",
+        "overhead: stored fail, recomputed pass",
+        "gate: stored fail, recomputed pass",
+        "readiness: stored False, recomputed True",
+        "the verdict digest differs",
+        "the evidence was changed after it was written",
     ]
 
 

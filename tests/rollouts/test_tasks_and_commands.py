@@ -41,7 +41,8 @@ def test_organisation_queues_what_is_due(gate: Gate, rita: User, acme: Tenant, q
     tasks.evaluate_tenant(schema_name=acme.schema_name)
 
     assert queue == [
-        ("rollouts.tasks.begin", (planned.pk,), {"schema_name": acme.schema_name}), ("rollouts.tasks.evaluate", (gate.pk,), {"schema_name": acme.schema_name}),
+        ("rollouts.tasks.begin", (planned.pk,), {"schema_name": acme.schema_name}),
+        ("rollouts.tasks.evaluate", (gate.pk,), {"schema_name": acme.schema_name}),
     ]
 
 
@@ -94,7 +95,18 @@ def test_replay_answers_for_a_past_moment(gate: Gate) -> None:
     make.evaluate(gate, at=start + timedelta(days=1))
 
     then = run("gates", "replay", "--tenant", "acme", "--rollout", "small", "--at", (start + timedelta(hours=5)).isoformat())
-    before = run("gates", "replay", "--tenant", "acme", "--rollout", "small", "--gate", "1", "--at", (start - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M"))
+    before = run(
+        "gates",
+        "replay",
+        "--tenant",
+        "acme",
+        "--rollout",
+        "small",
+        "--gate",
+        "1",
+        "--at",
+        (start - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M"),
+    )
 
     assert f"{start:%Y-%m-%d %H:%M:%S} UTC" in then
     assert "1 recomputed, 0 differ." in then
@@ -115,7 +127,15 @@ def test_replay_names_what_was_changed_and_what_is_missing(gate: Gate) -> None:
     assert "the evaluation before it is missing or was changed" in out.getvalue()
 
 
-@pytest.mark.parametrize("args", [("--rollout", "none"), ("--rollout", "small", "--gate", "9"), ("--rollout", "small", "--gate", "2"), ("--rollout", "small", "--at", "yesterday")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--rollout", "none"),
+        ("--rollout", "small", "--gate", "9"),
+        ("--rollout", "small", "--gate", "2"),
+        ("--rollout", "small", "--at", "yesterday"),
+    ],
+)
 def test_gates_command_says_what_is_wrong(args: tuple[str, ...], rollout: Rollout) -> None:
     act = "replay" if "--at" in args else "evaluate"
     with pytest.raises(CommandError):

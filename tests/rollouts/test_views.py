@@ -20,14 +20,35 @@ from tests.factories import rollouts as make
 BASE = "/o/acme/release/"
 GATE = f"{BASE}rollouts/small/gates/1/"
 PAGES = [
-    "rollouts/", "rollouts/?view=list", "rollouts/?tab=mine", "rollouts/?tab=planned", "rollouts/?tab=closed", "rollouts/?q=zzz", "rollouts/small/", "rollouts/small/log/", "rollouts/small/log.md",
-    "rollouts/small/gates/1/", "rollouts/small/gates/2/", "rollouts/small/gates/1/evidence/", "rollouts/small/gates/1/criteria/overhead/", "rollouts/small/gates/1/criteria/feedback/", "gates/", "plans/",
-    "plans/ai-gateway-governance/", "plans/ai-feature-rollout/", "plans/gateway-adoption/", "plans/ai-cost-attribution/", "metrics/", "home/",
+    "rollouts/",
+    "rollouts/?view=list",
+    "rollouts/?tab=mine",
+    "rollouts/?tab=planned",
+    "rollouts/?tab=closed",
+    "rollouts/?q=zzz",
+    "rollouts/small/",
+    "rollouts/small/log/",
+    "rollouts/small/log.md",
+    "rollouts/small/gates/1/",
+    "rollouts/small/gates/2/",
+    "rollouts/small/gates/1/evidence/",
+    "rollouts/small/gates/1/criteria/overhead/",
+    "rollouts/small/gates/1/criteria/feedback/",
+    "gates/",
+    "plans/",
+    "plans/ai-gateway-governance/",
+    "plans/ai-feature-rollout/",
+    "plans/gateway-adoption/",
+    "plans/ai-cost-attribution/",
+    "metrics/",
+    "home/",
 ]
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page_opens_from_its_plain_url_for_every_member_and_nobody_else(path: str, ready_gate: Gate, client_for: ClientFor, bob: User, charlie: User) -> None:
+def test_page_opens_from_its_plain_url_for_every_member_and_nobody_else(
+    path: str, ready_gate: Gate, client_for: ClientFor, bob: User, charlie: User
+) -> None:
     assert client_for(bob).get(BASE + path).status_code == 200
     assert client_for(charlie).get(BASE + path).status_code == 404
     assert client_for(None).get(BASE + path).status_code == 302
@@ -39,13 +60,31 @@ def test_page_without_any_rollout_says_what_to_do(path: str, acme: Any, client_f
 
 
 @pytest.mark.parametrize(
-    "path", ["rollouts/none/", "rollouts/none/log/", "rollouts/small/gates/9/", "rollouts/small/gates/1/criteria/none/", "rollouts/small/gates/1/evidence/abc/", "plans/none/"]
+    "path",
+    [
+        "rollouts/none/",
+        "rollouts/none/log/",
+        "rollouts/small/gates/9/",
+        "rollouts/small/gates/1/criteria/none/",
+        "rollouts/small/gates/1/evidence/abc/",
+        "plans/none/",
+    ],
 )
 def test_what_does_not_exist_is_not_found(path: str, rollout: Rollout, client_for: ClientFor, rita: User) -> None:
     assert client_for(rita).get(BASE + path).status_code == 404
 
 
-@pytest.mark.parametrize("act", ["rollouts/new/", "rollouts/small/pause/", "rollouts/small/resume/", "rollouts/small/roll-back/", "rollouts/small/begin/", "rollouts/small/gates/1/reopen/"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        "rollouts/new/",
+        "rollouts/small/pause/",
+        "rollouts/small/resume/",
+        "rollouts/small/roll-back/",
+        "rollouts/small/begin/",
+        "rollouts/small/gates/1/reopen/",
+    ],
+)
 def test_acts_on_rollouts_need_the_right_to_manage_them(act: str, rollout: Rollout, client_for: ClientFor, bob: User, sam: User) -> None:
     assert client_for(bob).post(BASE + act, {"reason": "x"}).status_code == 403
     assert client_for(sam).post(BASE + act, {"reason": "x"}).status_code == 403
@@ -60,7 +99,10 @@ def test_acts_on_gates_need_the_right_to_sign(act: str, rollout: Rollout, client
 def test_release_manager_starts_a_rollout(acme: Any, client_for: ClientFor, rita: User, bob: User) -> None:
     client = client_for(rita)
     page = client.get(f"{BASE}rollouts/new/?plan=ai-feature-rollout")
-    answer = client.post(f"{BASE}rollouts/new/", {"plan": "ai-gateway-governance", "name": "Gateway", "slug": "gateway", "owner": bob.pk, "starts_on": "2026-01-05"})
+    answer = client.post(
+        f"{BASE}rollouts/new/",
+        {"plan": "ai-gateway-governance", "name": "Gateway", "slug": "gateway", "owner": bob.pk, "starts_on": "2026-01-05"},
+    )
 
     assert "Tier ramp" in page.content.decode()
     assert (answer.status_code, answer["Location"]) == (302, "/o/acme/release/rollouts/gateway/")
@@ -69,9 +111,18 @@ def test_release_manager_starts_a_rollout(acme: Any, client_for: ClientFor, rita
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"slug": "small"}, "exists"), ({"slug": "Not a slug"}, "lower-case"), ({"owner": "0"}, "valid choice"), ({"plan": "none"}, "valid choice"), ({"starts_on": "soon"}, "valid date"), ({"name": ""}, "required")],
+    [
+        ({"slug": "small"}, "exists"),
+        ({"slug": "Not a slug"}, "lower-case"),
+        ({"owner": "0"}, "valid choice"),
+        ({"plan": "none"}, "valid choice"),
+        ({"starts_on": "soon"}, "valid date"),
+        ({"name": ""}, "required"),
+    ],
 )
-def test_bad_rollout_comes_back_with_its_errors(changes: dict[str, str], message: str, rollout: Rollout, client_for: ClientFor, rita: User) -> None:
+def test_bad_rollout_comes_back_with_its_errors(
+    changes: dict[str, str], message: str, rollout: Rollout, client_for: ClientFor, rita: User
+) -> None:
     values = {"plan": "ai-gateway-governance", "name": "Gateway", "slug": "gateway", "owner": str(rita.pk), "starts_on": "2026-01-05"}
 
     answer = client_for(rita).post(f"{BASE}rollouts/new/", {**values, **changes})
@@ -82,7 +133,10 @@ def test_bad_rollout_comes_back_with_its_errors(changes: dict[str, str], message
 
 
 def test_owner_from_another_organisation_is_refused(acme: Any, client_for: ClientFor, rita: User, charlie: User) -> None:
-    answer = client_for(rita).post(f"{BASE}rollouts/new/", {"plan": "ai-gateway-governance", "name": "G", "slug": "gateway", "owner": charlie.pk, "starts_on": "2026-01-05"})
+    answer = client_for(rita).post(
+        f"{BASE}rollouts/new/",
+        {"plan": "ai-gateway-governance", "name": "G", "slug": "gateway", "owner": charlie.pk, "starts_on": "2026-01-05"},
+    )
 
     assert answer.status_code == 422
     assert not Rollout.objects.exists()
@@ -157,7 +211,13 @@ def test_anybody_may_evaluate_now(gate: Gate, client_for: ClientFor, bob: User) 
 def test_attesting_with_a_file_that_others_can_download(gate: Gate, client_for: ClientFor, sam: User, bob: User) -> None:
     page = client_for(sam).get(f"{GATE}criteria/audit/").content.decode()
     answer = client_for(sam).post(
-        f"{GATE}criteria/audit/attest/", {"met": "yes", "summary": "0 open", "note": "Report attached.", "file": SimpleUploadedFile("report.html", b"<script>alert(1)</script>", content_type="text/html")}
+        f"{GATE}criteria/audit/attest/",
+        {
+            "met": "yes",
+            "summary": "0 open",
+            "note": "Report attached.",
+            "file": SimpleUploadedFile("report.html", b"<script>alert(1)</script>", content_type="text/html"),
+        },
     )
     attestation = Attestation.objects.get()
     file = client_for(bob).get(f"{GATE}criteria/audit/attestations/{attestation.pk}/file/")

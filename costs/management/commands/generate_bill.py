@@ -21,7 +21,9 @@ from governance.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Write a FOCUS bill and (with --deliver) put the telemetry that belongs to it into the inbox. Prices come from the tenant's book."
+    help = (
+        "Write a FOCUS bill and (with --deliver) put the telemetry that belongs to it into the inbox. Prices come from the tenant's book."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--tenant", required=True, help="slug")
@@ -34,7 +36,9 @@ class Command(BaseCommand):
         parser.add_argument("--duplicates", type=int, default=0, help="calls that telemetry reports twice under different ids")
         parser.add_argument("--price-drift", type=Decimal, default=Decimal(), help="percent by which one day's input is billed higher")
         parser.add_argument("--late-days", type=int, default=0, help="days whose rows come in a second file")
-        parser.add_argument("--late-calls", type=int, default=0, help="calls that are written to late-calls.jsonl instead of being delivered")
+        parser.add_argument(
+            "--late-calls", type=int, default=0, help="calls that are written to late-calls.jsonl instead of being delivered"
+        )
         parser.add_argument("--bypass", type=int, default=0, help="output tokens of a model that the gateway never saw")
         parser.add_argument("--round", action="store_true", help="the bill rounds each row to the cent")
         parser.add_argument("--out", type=Path, required=True, help="folder for bill.csv, late.csv and truth.json")
@@ -57,13 +61,26 @@ class Command(BaseCommand):
             if not offers:
                 raise CommandError(f"No model of {provider} has an input and an output price in the book.")
             faults = generator.Faults(
-                missing_calls=options["missing"], duplicate_calls=options["duplicates"], price_drift_percent=options["price_drift"], late_days=options["late_days"],
-                late_calls=options["late_calls"], bypass_tokens=options["bypass"], round_to_cents=options["round"],
+                missing_calls=options["missing"],
+                duplicate_calls=options["duplicates"],
+                price_drift_percent=options["price_drift"],
+                late_days=options["late_days"],
+                late_calls=options["late_calls"],
+                bypass_tokens=options["bypass"],
+                round_to_cents=options["round"],
             )
             try:
                 made = generator.generate(
-                    tenant=tenant.public_id, provider=provider.slug, provider_name=provider.name, account=options["account"], month=month, offers=offers,
-                    seed=options["seed"], calls_per_day=options["calls_per_day"], faults=faults, days=today.day if month == today.replace(day=1) else None,
+                    tenant=tenant.public_id,
+                    provider=provider.slug,
+                    provider_name=provider.name,
+                    account=options["account"],
+                    month=month,
+                    offers=offers,
+                    seed=options["seed"],
+                    calls_per_day=options["calls_per_day"],
+                    faults=faults,
+                    days=today.day if month == today.replace(day=1) else None,
                 )
             except ValueError as error:
                 raise CommandError(str(error)) from error
@@ -75,7 +92,9 @@ class Command(BaseCommand):
             (out / "late.csv").write_bytes(generator.to_csv(made.late_rows))
         truth = {"first": made.truth, "complete": made.truth_complete}
         (out / "truth.json").write_text(json.dumps(truth, indent=2, default=str))
-        self.stdout.write(f"{len(made.calls)} calls ({delivered} delivered), {len(made.rows)} rows in {out / 'bill.csv'}, {len(made.late_rows)} late ones; truth in {out / 'truth.json'}")
+        self.stdout.write(
+            f"{len(made.calls)} calls ({delivered} delivered), {len(made.rows)} rows in {out / 'bill.csv'}, {len(made.late_rows)} late ones; truth in {out / 'truth.json'}"
+        )
 
 
 def _offers(provider: Provider) -> list[generator.Offer]:

@@ -108,9 +108,7 @@ class McpDoor:
                 raise Refusal("method_not_allowed", "Use POST for /mcp.")
             await take(WHO, call)
             assert call.served is not None
-            if namespace is not None and (
-                not _NAMESPACE.fullmatch(namespace) or namespace not in call.served.snapshot.tool_servers
-            ):
+            if namespace is not None and (not _NAMESPACE.fullmatch(namespace) or namespace not in call.served.snapshot.tool_servers):
                 raise Refusal("unknown_route", "There is no tool server of that name.")
         except Refusal as refusal:
             if call.key is None:

@@ -64,9 +64,7 @@ async def serve_models(plane: Plane, slug: str | None, headers: Headers, receive
         served, key = call.served, call.key
         assert served is not None
         assert key is not None
-        models = [
-            _shown(model) for model in served.snapshot.models.values() if key.models is None or model.slug in key.models
-        ]
+        models = [_shown(model) for model in served.snapshot.models.values() if key.models is None or model.slug in key.models]
         body: dict[str, Any] = {"object": "list", "data": models}
         if slug is not None:
             found = [model for model in models if model["id"] == slug]

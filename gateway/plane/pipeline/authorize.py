@@ -23,7 +23,5 @@ async def authorize(call: Call) -> str:
     if key.models is not None and model.slug not in key.models:
         raise Refusal("model_not_allowed", f"The key {key.id} may not call {model.slug}.", param="model", scope="key")
     if call.kind not in model.capabilities:
-        raise Refusal(
-            "invalid_request", f"The model {model.slug} does {' and '.join(model.capabilities)}, not {call.kind}.", param="model"
-        )
+        raise Refusal("invalid_request", f"The model {model.slug} does {' and '.join(model.capabilities)}, not {call.kind}.", param="model")
     return ""

@@ -48,9 +48,7 @@ async def served_of(call: Call, tenant: str) -> Served:
         try:
             served = await call.plane.snapshots.get(tenant)
         except DatabaseAwayError as error:
-            raise Refusal(
-                "store_unavailable", "The gateway's configuration store is away. Try again soon.", retry_after_s=2
-            ) from error
+            raise Refusal("store_unavailable", "The gateway's configuration store is away. Try again soon.", retry_after_s=2) from error
         if served is None:
             raise unknown_key()
     return served

@@ -46,8 +46,7 @@ def _need(call: Call, limit: Limit) -> int:
         assert call.model is not None
         raise Refusal(
             "model_unpriced",
-            f"The model {call.model.slug} has no price, so it cannot be called under the budget of "
-            f"{limit.scope} {limit.scope_name}.",
+            f"The model {call.model.slug} has no price, so it cannot be called under the budget of {limit.scope} {limit.scope_name}.",
             param="model",
             scope=f"{limit.scope}:{limit.scope_name}",
         )

@@ -102,7 +102,6 @@ class _Session:
                 self._ready.set_exception(ToolServerError(_reason(cause)))
                 self._ready.exception()  # nobody may be waiting any more; that is no error
 
-
     async def _note_rejection(self, response: httpx2.Response) -> None:
         if response.status_code in _UNKNOWN_SESSION and "mcp-session-id" in response.request.headers:
             self.is_forgotten = True

@@ -24,7 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("act", choices=["evaluate", "replay"])
         parser.add_argument("--tenant", required=True, help="Address of the organisation.")
         parser.add_argument("--rollout", required=True, help="Address of the rollout.")
-        parser.add_argument("--gate", type=int, help="Number of the gate (default: every gate of the rollout for replay, the open one for evaluate).")
+        parser.add_argument(
+            "--gate", type=int, help="Number of the gate (default: every gate of the rollout for replay, the open one for evaluate)."
+        )
         parser.add_argument("--at", help="Replay what held at this time (ISO 8601, UTC when it names no zone); default: every evaluation.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -79,7 +81,9 @@ class Command(BaseCommand):
                 total += 1
                 differing += bool(differences)
                 ready = "ready" if replayed.is_ready else "not ready"
-                self.stdout.write(f"{evaluation.at:%Y-%m-%d %H:%M:%S} UTC  gate {gate.number}  {rules.Verdict(replayed.verdict):14}{ready:10} {wording.short(evaluation.evidence_hash)}  {'; '.join(differences) or 'same verdict'}")
+                self.stdout.write(
+                    f"{evaluation.at:%Y-%m-%d %H:%M:%S} UTC  gate {gate.number}  {rules.Verdict(replayed.verdict):14}{ready:10} {wording.short(evaluation.evidence_hash)}  {'; '.join(differences) or 'same verdict'}"
+                )
         self.stdout.write(f"{total} recomputed, {differing} differ.")
         if differing:
             raise CommandError("The evidence does not give the stored verdicts.")

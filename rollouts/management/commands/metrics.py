@@ -36,4 +36,6 @@ class Command(BaseCommand):
                 reading = read_metric(metric.key, window)
                 value = reading["error"] or ("no data" if reading["value"] is None else wording.figure(reading["value"], metric.unit))
                 spread = wording.interval(reading, metric.unit)
-                self.stdout.write(f"{metric.key:32} {value:>16}  {f'({spread})' if spread else '':24} sample {reading['sample']:,} of {metric.minimum_sample:,}  {metric.title}")
+                self.stdout.write(
+                    f"{metric.key:32} {value:>16}  {f'({spread})' if spread else '':24} sample {reading['sample']:,} of {metric.minimum_sample:,}  {metric.title}"
+                )

@@ -26,7 +26,12 @@ from tests.gateway.conftest import SandboxUpstream
 def _register(alice: User, sandbox: SandboxUpstream, upstream_model: str = "sandbox-small", **facts: object) -> Model:
     provider = make_provider(slug="sandbox", base_url=sandbox.base_url(), secret="sandbox-secret")
     return models.register_model(
-        slug="small", facts=models.ModelFacts(**{"name": "Small", **facts}), provider=provider, upstream_model=upstream_model, owner=alice, actor=alice,  # type: ignore[arg-type]
+        slug="small",
+        facts=models.ModelFacts(**{"name": "Small", **facts}),
+        provider=provider,
+        upstream_model=upstream_model,
+        owner=alice,
+        actor=alice,  # type: ignore[arg-type]
         price=Price(Decimal("0.15"), Decimal("0.60")),
     )
 
@@ -46,7 +51,9 @@ def test_slug_is_used_once(acme: Tenant, alice: User) -> None:
     make_model(owner=alice, slug="small")
 
     with pytest.raises(NameTakenError):
-        models.register_model(slug="small", facts=models.ModelFacts(name="x"), provider=make_provider(), upstream_model="y", owner=alice, actor=alice)
+        models.register_model(
+            slug="small", facts=models.ModelFacts(name="x"), provider=make_provider(), upstream_model="y", owner=alice, actor=alice
+        )
 
 
 def test_draft_is_not_published_before_a_check(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
@@ -83,7 +90,9 @@ def test_embedding_model_is_checked_by_an_embedding(acme: Tenant, alice: User, s
 
 def test_failed_check_keeps_the_model_a_draft(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
     provider = make_provider(base_url=sandbox.base_url("faults/500"), secret="sandbox-secret")
-    model = models.register_model(slug="broken", facts=models.ModelFacts(name="Broken"), provider=provider, upstream_model="sandbox-small", owner=alice, actor=alice)
+    model = models.register_model(
+        slug="broken", facts=models.ModelFacts(name="Broken"), provider=provider, upstream_model="sandbox-small", owner=alice, actor=alice
+    )
 
     [(deployment, trace)] = models.check_model(model=model, actor=alice)
 
@@ -101,7 +110,10 @@ def test_whole_way_and_back(acme: Tenant, alice: User) -> None:
     assert statuses == ["approved", "deprecated", "approved", "retired", "draft"]
 
 
-@pytest.mark.parametrize(("status", "act"), [("draft", "deprecate"), ("draft", "retire"), ("approved", "approve"), ("retired", "approve"), ("approved", "redraft")])
+@pytest.mark.parametrize(
+    ("status", "act"),
+    [("draft", "deprecate"), ("draft", "retire"), ("approved", "approve"), ("retired", "approve"), ("approved", "redraft")],
+)
 def test_act_that_does_not_fit_is_refused(acme: Tenant, alice: User, status: str, act: str) -> None:
     model = make_model(owner=alice, status=status)
 
@@ -147,7 +159,14 @@ def test_duplicates_on_the_same_upstream_are_found(acme: Tenant, alice: User) ->
 
 def test_model_must_chat_or_embed(acme: Tenant, alice: User) -> None:
     with pytest.raises(InvalidValueError):
-        models.register_model(slug="x", facts=models.ModelFacts(name="x", capabilities=("vision",)), provider=make_provider(), upstream_model="y", owner=alice, actor=alice)
+        models.register_model(
+            slug="x",
+            facts=models.ModelFacts(name="x", capabilities=("vision",)),
+            provider=make_provider(),
+            upstream_model="y",
+            owner=alice,
+            actor=alice,
+        )
 
 
 def test_only_a_draft_is_discarded(acme: Tenant, alice: User) -> None:

@@ -11,7 +11,9 @@ from tests.factories.catalog import make_project
 
 
 def test_project_is_made_with_its_limits_in_the_log(acme: Tenant, alice: User) -> None:
-    project = projects.create_project(slug="checkout", name="Checkout", owner=alice, actor=alice, cost_centre="4711", monthly_budget_usd=Decimal("50.00"))
+    project = projects.create_project(
+        slug="checkout", name="Checkout", owner=alice, actor=alice, cost_centre="4711", monthly_budget_usd=Decimal("50.00")
+    )
 
     assert project.is_enabled
     assert AuditEntry.objects.get(event="project.created").details["monthly_budget_usd"] == "50.00"

@@ -14,7 +14,9 @@ from tests.gateway.conftest import SandboxUpstream
 
 
 def test_secret_is_sealed_and_opens_only_on_purpose(acme: Tenant, alice: User) -> None:
-    provider = providers.create_provider(slug="openai", name="OpenAI", base_url="https://api.openai.com/v1/", secret="sk-very-secret", actor=alice)
+    provider = providers.create_provider(
+        slug="openai", name="OpenAI", base_url="https://api.openai.com/v1/", secret="sk-very-secret", actor=alice
+    )
 
     assert provider.base_url == "https://api.openai.com/v1"
     assert "sk-very-secret" not in provider.sealed_secret
@@ -31,10 +33,20 @@ def test_slug_is_used_once(acme: Tenant, alice: User) -> None:
     assert refused.value.field == "slug"
 
 
-@pytest.mark.parametrize("url", [
-    "http://169.254.169.254/latest/meta-data", "http://10.0.0.7:8080/v1", "https://[::1]/v1", "https://[::ffff:10.0.0.1]/v1", "http://example.com/v1",
-    "https://example.com:8443/v1", "https://user:pass@example.com/v1", "ftp://example.com/v1", "https://0x7f000001/v1",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.7:8080/v1",
+        "https://[::1]/v1",
+        "https://[::ffff:10.0.0.1]/v1",
+        "http://example.com/v1",
+        "https://example.com:8443/v1",
+        "https://user:pass@example.com/v1",
+        "ftp://example.com/v1",
+        "https://0x7f000001/v1",
+    ],
+)
 def test_url_that_may_not_be_called_is_refused(acme: Tenant, alice: User, settings: Any, url: str) -> None:
     settings.OUTBOUND_ALLOW = []
     provider = make_provider(base_url=url)

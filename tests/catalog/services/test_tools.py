@@ -33,7 +33,9 @@ def test_registering_discovers_tools_with_their_schemas(everything: ToolServer) 
 
 
 def test_server_of_the_new_protocol_era_is_discovered_too(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
-    server, diff = tools.register_tool_server(namespace="sandbox", name="Sandbox", url=sandbox.mcp_url, secret="sandbox-secret", owner=alice, actor=alice)
+    server, diff = tools.register_tool_server(
+        namespace="sandbox", name="Sandbox", url=sandbox.mcp_url, secret="sandbox-secret", owner=alice, actor=alice
+    )
 
     assert len(diff.new) >= 3
     assert server.protocol_version == "2026-07-28"
@@ -92,7 +94,9 @@ def test_nothing_is_kept_of_a_server_that_does_not_answer(acme: Tenant, alice: U
 
 def test_server_that_is_no_mcp_server_is_named_so(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
     with pytest.raises(UnreachableError):
-        tools.register_tool_server(namespace="wrong", name="Wrong", url=f"{sandbox.url}/v1/models", secret="sandbox-secret", owner=alice, actor=alice)
+        tools.register_tool_server(
+            namespace="wrong", name="Wrong", url=f"{sandbox.url}/v1/models", secret="sandbox-secret", owner=alice, actor=alice
+        )
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/mcp", "https://localhost/mcp", "http://169.254.169.254/mcp"])
@@ -131,7 +135,9 @@ def test_nothing_to_approve_is_said(acme: Tenant, alice: User) -> None:
 
 
 def test_new_url_voids_the_token_of_a_server(acme: Tenant, alice: User) -> None:
-    server = tools.change_tool_server(server=make_tool_server(owner=alice), name="X", url="http://127.0.0.1:9/mcp", secret="token", actor=alice)
+    server = tools.change_tool_server(
+        server=make_tool_server(owner=alice), name="X", url="http://127.0.0.1:9/mcp", secret="token", actor=alice
+    )
     assert server.open_secret() == "token"
 
     moved = tools.change_tool_server(server=server, name="X", url="http://127.0.0.1:10/mcp", actor=alice)

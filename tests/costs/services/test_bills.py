@@ -21,7 +21,11 @@ from tests.factories import costs as make
 
 MONTH = date(2026, 10, 1)
 OFFERS = [
-    generator.Offer("small-chat", "gpt-small", {"input": Decimal("0.15"), "cached_input": Decimal("0.075"), "cache_write": Decimal("0.1875"), "output": Decimal("0.60")}),
+    generator.Offer(
+        "small-chat",
+        "gpt-small",
+        {"input": Decimal("0.15"), "cached_input": Decimal("0.075"), "cache_write": Decimal("0.1875"), "output": Decimal("0.60")},
+    ),
     generator.Offer("big-chat", "gpt-big", {"input": Decimal("3.00"), "output": Decimal("15.00")}),
 ]
 FOCUS_DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "focus"
@@ -38,7 +42,14 @@ def offers(acme: Tenant, alice: User) -> list[generator.Offer]:
 
 def made(acme: Tenant, seed: int = 7, **faults: object) -> generator.Generated:
     return generator.generate(
-        tenant=acme.public_id, provider="openai", provider_name="OpenAI", account="acct-1", month=MONTH, offers=OFFERS, seed=seed, calls_per_day=10,
+        tenant=acme.public_id,
+        provider="openai",
+        provider_name="OpenAI",
+        account="acct-1",
+        month=MONTH,
+        offers=OFFERS,
+        seed=seed,
+        calls_per_day=10,
         faults=generator.Faults(**faults),  # type: ignore[arg-type]  # test shorthand
     )
 
@@ -57,11 +68,19 @@ def test_every_row_is_accounted_for(acme: Tenant, offers: object, fay: User) -> 
 
     bill = upload(fay, generated.rows + broken).file
 
-    assert (bill.rows_in, bill.rows_accepted, bill.rows_duplicate, bill.rows_rejected) == (len(generated.rows) + 2, len(generated.rows), 0, 2)
+    assert (bill.rows_in, bill.rows_accepted, bill.rows_duplicate, bill.rows_rejected) == (
+        len(generated.rows) + 2,
+        len(generated.rows),
+        0,
+        2,
+    )
     assert bill.billed_in == bill.billed_accepted + bill.billed_duplicate + bill.billed_rejected
     assert bill.billed_accepted == sum(Decimal(row["BilledCost"]) for row in generated.rows)
     assert bill.billed_rejected == Decimal(generated.rows[1]["BilledCost"])
-    assert [(error.column, error.line) for error in bill.errors.all()] == [("BilledCost", bill.rows_in), ("ChargeCategory", bill.rows_in + 1)]
+    assert [(error.column, error.line) for error in bill.errors.all()] == [
+        ("BilledCost", bill.rows_in),
+        ("ChargeCategory", bill.rows_in + 1),
+    ]
     with default_storage.open(bill.path) as kept:
         assert kept.read() == generator.to_csv(generated.rows + broken)
     assert bill.path.startswith(f"{acme.schema_name}/")
@@ -109,11 +128,29 @@ def test_provider_chosen_once_is_remembered(acme: Tenant, offers: object, fay: U
 
 def test_kinds_of_rows_that_are_not_compared(acme: Tenant, offers: object, fay: User) -> None:
     row = made(acme).rows[0]
-    no_ai = {"SkuMeter": "", "SkuPriceDetails": "", "ServiceSubcategory": "", "ConsumedUnit": "Hours", "PricingUnit": "Hours", "ChargeDescription": "Storage", "SkuId": "x", "SkuPriceId": "x"}
-    upload(fay, [
-        row, {**row, "ChargeCategory": "Tax"}, {**row, "ChargeCategory": "Credit", "BilledCost": "-5"}, {**row, "ChargeCategory": "Purchase"},
-        {**row, "ChargeCategory": "Adjustment"}, {**row, "BillingCurrency": "EUR"}, {**row, **no_ai}, {**row, "PricingCategory": "Committed"},
-    ])
+    no_ai = {
+        "SkuMeter": "",
+        "SkuPriceDetails": "",
+        "ServiceSubcategory": "",
+        "ConsumedUnit": "Hours",
+        "PricingUnit": "Hours",
+        "ChargeDescription": "Storage",
+        "SkuId": "x",
+        "SkuPriceId": "x",
+    }
+    upload(
+        fay,
+        [
+            row,
+            {**row, "ChargeCategory": "Tax"},
+            {**row, "ChargeCategory": "Credit", "BilledCost": "-5"},
+            {**row, "ChargeCategory": "Purchase"},
+            {**row, "ChargeCategory": "Adjustment"},
+            {**row, "BillingCurrency": "EUR"},
+            {**row, **no_ai},
+            {**row, "PricingCategory": "Committed"},
+        ],
+    )
 
     kinds = sorted(BillRow.objects.values_list("kind", flat=True))
 
@@ -137,7 +174,15 @@ def test_bill_that_agrees(acme: Tenant, offers: object, fay: User) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_causes_found_are_the_causes_put_in(acme: Tenant, offers: object, fay: User, seed: int) -> None:
     generated = made(
-        acme, seed, missing_calls=3, duplicate_calls=2, price_drift_percent=Decimal(10), late_days=2, late_calls=2, bypass_tokens=123_457, replayed_calls=15
+        acme,
+        seed,
+        missing_calls=3,
+        duplicate_calls=2,
+        price_drift_percent=Decimal(10),
+        late_days=2,
+        late_calls=2,
+        bypass_tokens=123_457,
+        replayed_calls=15,
     )
     ingest.deliver(generated.calls)
     ingest.ingest(tenant=acme)
@@ -195,7 +240,14 @@ def test_unpriced_calls_are_a_cause_until_they_are_priced(acme: Tenant, offers: 
     upload(fay, generated.rows)
     first, _ = reconciliation.reconcile(provider="openai", month=MONTH)
 
-    prices.set_price(provider="openai", model="big-chat", token_class="output", price=Decimal(15), actor=alice, valid_from=datetime(2026, 1, 1, tzinfo=UTC))
+    prices.set_price(
+        provider="openai",
+        model="big-chat",
+        token_class="output",
+        price=Decimal(15),
+        actor=alice,
+        valid_from=datetime(2026, 1, 1, tzinfo=UTC),
+    )
     priced = prices.price_unpriced(provider="openai", model="big-chat")
     second, _ = reconciliation.reconcile(provider="openai", month=MONTH)
 
@@ -209,10 +261,19 @@ def test_price_corrected_afterwards_explains_the_difference(acme: Tenant, offers
     generated = made(acme)
     ingest.deliver(generated.calls)
     ingest.ingest(tenant=acme)
-    prices.set_price(provider="openai", model="big-chat", token_class="input", price=Decimal(4), actor=alice, valid_from=datetime(2026, 10, 15, tzinfo=UTC))
+    prices.set_price(
+        provider="openai",
+        model="big-chat",
+        token_class="input",
+        price=Decimal(4),
+        actor=alice,
+        valid_from=datetime(2026, 10, 15, tzinfo=UTC),
+    )
     dearer = [
         {**row, "BilledCost": str(Decimal(row["ConsumedQuantity"]) * 4 / 1_000_000), "ContractedUnitPrice": "4", "ListUnitPrice": "4"}
-        if row["SkuId"] == "gpt-big-input" and row["ChargePeriodStart"] >= "2026-10-15" else row for row in generated.rows
+        if row["SkuId"] == "gpt-big-input" and row["ChargePeriodStart"] >= "2026-10-15"
+        else row
+        for row in generated.rows
     ]
     upload(fay, dearer)
 
@@ -232,8 +293,15 @@ def test_monthly_bill_is_compared_by_month(acme: Tenant, offers: object, fay: Us
         entry[1] += Decimal(row["ConsumedQuantity"])
     example = {row["SkuId"]: row for row in generated.rows}
     monthly = [
-        {**example[sku], "BilledCost": f"{cost:f}", "EffectiveCost": f"{cost:f}", "ConsumedQuantity": f"{tokens:f}", "PricingQuantity": f"{tokens / 1_000_000:f}",
-         "ChargePeriodStart": "2026-10-01", "ChargePeriodEnd": "2026-11-01"}
+        {
+            **example[sku],
+            "BilledCost": f"{cost:f}",
+            "EffectiveCost": f"{cost:f}",
+            "ConsumedQuantity": f"{tokens:f}",
+            "PricingQuantity": f"{tokens / 1_000_000:f}",
+            "ChargePeriodStart": "2026-10-01",
+            "ChargePeriodEnd": "2026-11-01",
+        }
         for (sku, _), (cost, tokens) in totals.items()
     ]
     upload(fay, monthly)
@@ -278,7 +346,12 @@ def test_model_assigned_by_hand_moves_its_rows(acme: Tenant, offers: object, fay
 @pytest.mark.skipif(not FOCUS_DATA.exists(), reason="the FOCUS examples are not on this machine")
 @pytest.mark.parametrize(
     ("name", "rows", "version"),
-    [("focus_sample.csv", 1000, "1.0"), ("ai_prompt_caching_a.csv", 4, "1.4"), ("drawdown_via_prepayment_ai_model_api.csv", 3, "1.5 draft"), ("multi_model_usage.csv", 4, "1.5 draft")],
+    [
+        ("focus_sample.csv", 1000, "1.0"),
+        ("ai_prompt_caching_a.csv", 4, "1.4"),
+        ("drawdown_via_prepayment_ai_model_api.csv", 3, "1.5 draft"),
+        ("multi_model_usage.csv", 4, "1.5 draft"),
+    ],
 )
 def test_files_that_nobody_here_wrote(acme: Tenant, fay: User, name: str, rows: int, version: str) -> None:
     import csv
@@ -294,8 +367,10 @@ def test_files_that_nobody_here_wrote(acme: Tenant, fay: User, name: str, rows: 
     assert bill.billed_accepted == bill.billed_in == total
     if name == "multi_model_usage.csv":
         assert {(row.model, row.token_class, row.tokens) for row in bill.rows.all()} == {
-            ("solora-atlas-5.5", "input", Decimal(10_000_000)), ("solora-atlas-5.5", "output", Decimal(2_000_000)),
-            ("solora-atlas-5.4-mini", "input", Decimal(3_000_000)), ("solora-atlas-5.4-mini", "output", Decimal(500_000)),
+            ("solora-atlas-5.5", "input", Decimal(10_000_000)),
+            ("solora-atlas-5.5", "output", Decimal(2_000_000)),
+            ("solora-atlas-5.4-mini", "input", Decimal(3_000_000)),
+            ("solora-atlas-5.4-mini", "output", Decimal(500_000)),
         }
         revision, _ = reconciliation.reconcile(provider="solora-ai", month=date(2025, 5, 1))
         assert causes(revision) == {"bill_only": Decimal("104.5")}
@@ -305,12 +380,22 @@ def test_files_that_nobody_here_wrote(acme: Tenant, fay: User, name: str, rows: 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), missing=st.integers(0, 4), duplicates=st.integers(0, 4), drift=st.integers(-50, 200))
-def test_any_mix_of_faults_is_recovered_exactly(acme: Tenant, offers: object, fay: User, seed: int, missing: int, duplicates: int, drift: int) -> None:
+def test_any_mix_of_faults_is_recovered_exactly(
+    acme: Tenant, offers: object, fay: User, seed: int, missing: int, duplicates: int, drift: int
+) -> None:
     from django.db import transaction
 
     with transaction.atomic():
         generated = generator.generate(
-            tenant=acme.public_id, provider="openai", provider_name="OpenAI", account="acct-1", month=MONTH, offers=OFFERS, seed=seed, calls_per_day=10, days=6,
+            tenant=acme.public_id,
+            provider="openai",
+            provider_name="OpenAI",
+            account="acct-1",
+            month=MONTH,
+            offers=OFFERS,
+            seed=seed,
+            calls_per_day=10,
+            days=6,
             faults=generator.Faults(missing_calls=missing, duplicate_calls=duplicates, price_drift_percent=Decimal(drift)),
         )
         ingest.deliver(generated.calls)

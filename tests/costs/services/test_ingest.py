@@ -47,7 +47,9 @@ def test_call_becomes_one_priced_event_and_its_rollups(acme: Tenant, alice: User
     assert hour.hour == datetime(2026, 3, 31, 12, tzinfo=UTC)
     assert (hour.calls, hour.cost, hour.unpriced_calls, hour.untagged_calls) == (1, Decimal("0.00027"), 0, 0)
     assert {(row.token_class, row.tokens, row.cost) for row in TokenDay.objects.all()} == {
-        ("input", 600, Decimal("0.00009")), ("cached_input", 400, Decimal("0.00006")), ("output", 200, Decimal("0.00012")),
+        ("input", 600, Decimal("0.00009")),
+        ("cached_input", 400, Decimal("0.00006")),
+        ("output", 200, Decimal("0.00012")),
     }
     assert {row.measure for row in LatencyHour.objects.all()} == {"duration", "ttft", "overhead", "attribution"}
     assert not Inbox.objects.exists()
@@ -70,7 +72,9 @@ def test_the_price_of_the_time_of_the_call_counts(acme: Tenant, alice: User) -> 
     make.price(alice, "output", "0")
 
     make.record(
-        acme, make.call(acme, started_at=change - timedelta(microseconds=1), input_tokens=1_000_000), make.call(acme, started_at=change, input_tokens=1_000_000)
+        acme,
+        make.call(acme, started_at=change - timedelta(microseconds=1), input_tokens=1_000_000),
+        make.call(acme, started_at=change, input_tokens=1_000_000),
     )
 
     assert [event.cost for event in Event.objects.order_by("started_at")] == [Decimal(1), Decimal(3)]
@@ -90,7 +94,8 @@ def test_call_without_a_price_is_unpriced_and_counted_never_zero(acme: Tenant, a
 
 def test_refused_call_costs_nothing_and_a_tool_call_has_no_price(acme: Tenant) -> None:
     make.record(
-        acme, make.call(acme, **make.REFUSED),
+        acme,
+        make.call(acme, **make.REFUSED),
         make.call(acme, kind="tool", model="handbook__search", provider=None, input_tokens=None, output_tokens=None, usage_source="none"),
         make.call(acme, status="upstream_error", http_status=502, input_tokens=None, output_tokens=None, usage_source="none"),
         make.call(acme, input_tokens=None, output_tokens=None, usage_source="none"),
@@ -98,7 +103,9 @@ def test_refused_call_costs_nothing_and_a_tool_call_has_no_price(acme: Tenant) -
 
     found = {(event.kind, event.status): (event.pricing, event.cost) for event in Event.objects.all()}
     assert found == {
-        ("chat", "refused"): ("free", Decimal(0)), ("tool", "ok"): ("unmetered", None), ("chat", "upstream_error"): ("free", Decimal(0)),
+        ("chat", "refused"): ("free", Decimal(0)),
+        ("tool", "ok"): ("unmetered", None),
+        ("chat", "upstream_error"): ("free", Decimal(0)),
         ("chat", "ok"): ("unpriced", None),
     }
     assert {hour.outcome for hour in UsageHour.objects.all()} == {"ok", "refused", "error"}
@@ -146,7 +153,11 @@ def test_late_event_changes_the_hour_it_belongs_to(acme: Tenant, alice: User) ->
 
 
 def test_events_lie_in_the_partition_of_their_utc_month(acme: Tenant) -> None:
-    make.record(acme, make.call(acme, started_at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)), make.call(acme, started_at=datetime(2026, 4, 1, tzinfo=UTC)))
+    make.record(
+        acme,
+        make.call(acme, started_at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)),
+        make.call(acme, started_at=datetime(2026, 4, 1, tzinfo=UTC)),
+    )
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM event ORDER BY started_at")

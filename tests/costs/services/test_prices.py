@@ -22,7 +22,9 @@ JANUARY, MARCH, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 3, 
 
 
 def set_price(actor: User, amount: str, at: datetime | None = None, token_class: str = "input") -> PriceEntry:
-    return prices.set_price(provider="openai", model="small-chat", token_class=token_class, price=Decimal(amount), actor=actor, valid_from=at)
+    return prices.set_price(
+        provider="openai", model="small-chat", token_class=token_class, price=Decimal(amount), actor=actor, valid_from=at
+    )
 
 
 def timeline() -> list[tuple[Decimal, datetime, datetime | None]]:
@@ -90,7 +92,12 @@ def test_database_itself_refuses_overlaps(acme: Tenant, fay: User) -> None:
 
 def test_unpriced_calls_are_priced_with_their_rollups_and_priced_ones_stay(acme: Tenant, fay: User) -> None:
     make.price(fay, "output", "4", valid_from=JANUARY)
-    make.record(acme, make.call(acme, started_at=JANUARY + timedelta(days=9)), make.call(acme, started_at=MARCH), make.call(acme, started_at=MAY, input_tokens=0))
+    make.record(
+        acme,
+        make.call(acme, started_at=JANUARY + timedelta(days=9)),
+        make.call(acme, started_at=MARCH),
+        make.call(acme, started_at=MAY, input_tokens=0),
+    )
     set_price(fay, "2", MARCH)
 
     count = prices.price_unpriced(provider="openai", model="small-chat")
@@ -101,7 +108,9 @@ def test_unpriced_calls_are_priced_with_their_rollups_and_priced_ones_stay(acme:
     assert (second.pricing, second.cost) == ("priced", Decimal("0.0028"))
     assert third.cost == Decimal("0.0008")
     assert {hour.hour: (hour.cost, hour.unpriced_calls) for hour in UsageHour.objects.all()} == {
-        first.started_at: (0, 1), MARCH: (Decimal("0.0028"), 0), MAY: (Decimal("0.0008"), 0),
+        first.started_at: (0, 1),
+        MARCH: (Decimal("0.0028"), 0),
+        MAY: (Decimal("0.0008"), 0),
     }
     assert sum(row.unpriced_tokens for row in TokenDay.objects.all()) == 1200
     assert sum(row.cost for row in TokenDay.objects.all()) == Decimal("0.0036")
@@ -134,7 +143,13 @@ def test_catalog_reads_and_sets_list_prices_through_its_hook(acme: Tenant, fay: 
 
 def test_catalog_reads_usage_through_its_hook(acme: Tenant, fay: User) -> None:
     make.prices(fay)
-    make.record(acme, *[make.call(acme, duration_us=200_000) for _ in range(9)], make.call(acme, duration_us=3_000_000), make.call(acme, **make.REFUSED), make.call(acme, model="m2"))
+    make.record(
+        acme,
+        *[make.call(acme, duration_us=200_000) for _ in range(9)],
+        make.call(acme, duration_us=3_000_000),
+        make.call(acme, **make.REFUSED),
+        make.call(acme, model="m2"),
+    )
 
     usage = cost_figures().usage_by_model(["small-chat", "m2", "silent"])
 
@@ -149,7 +164,14 @@ def test_catalog_reads_usage_through_its_hook(acme: Tenant, fay: User) -> None:
 
 def test_price_book_page_adds_a_price(acme: Tenant, client_for: ClientFor, fay: User, audra: User, alice: User) -> None:
     make.deployment(alice)
-    body = {"provider": "openai", "model": "small-chat", "token_class": "input", "price": "0.075", "valid_from": "2026-03-01T00:00", "source": "price page"}
+    body = {
+        "provider": "openai",
+        "model": "small-chat",
+        "token_class": "input",
+        "price": "0.075",
+        "valid_from": "2026-03-01T00:00",
+        "source": "price page",
+    }
 
     added = client_for(fay).post("/o/acme/operate/costs/price-book/", body)
     refused = client_for(audra).post("/o/acme/operate/costs/price-book/", body)

@@ -35,7 +35,9 @@ def verdict(gate: Gate, key: str) -> str:
 
 
 def test_attestation_turns_its_criterion_at_once(gate: Gate, people: Any) -> None:
-    attestations.attest(criterion=criterion(gate, "feedback"), met=True, note_text="All five are settled.", summary="5 of 5", person=people.rita)
+    attestations.attest(
+        criterion=criterion(gate, "feedback"), met=True, note_text="All five are settled.", summary="5 of 5", person=people.rita
+    )
 
     assert verdict(gate, "feedback") == "pass"
     assert "All five are settled." in gate.rollout.log.values_list("text", flat=True)[1]
@@ -90,7 +92,12 @@ def test_file_is_kept_by_its_checksum_in_the_folder_of_the_organisation(gate: Ga
 
 
 def ask(gate: Gate, people: Any, key: str = "overhead", *, days: int = 14, by: str = "rita") -> Waiver:
-    return waivers.request_waiver(criterion=criterion(gate, key), reason="The fix is on its way.", until=timezone.now() + timedelta(days=days), actor=getattr(people, by).user)
+    return waivers.request_waiver(
+        criterion=criterion(gate, key),
+        reason="The fix is on its way.",
+        until=timezone.now() + timedelta(days=days),
+        actor=getattr(people, by).user,
+    )
 
 
 @pytest.fixture

@@ -109,7 +109,9 @@ def test_go_and_no_go_at_once_never_both_count(committed: Tenant) -> None:
     at_once(
         committed,
         lambda: signatures.sign(gate=make.gate_of(gate.rollout), role="product", decision="go", digest=digest, person=rita),
-        lambda: signatures.sign(gate=make.gate_of(gate.rollout), role="product", decision="no_go", digest="", person=alice, comment="Stop."),
+        lambda: signatures.sign(
+            gate=make.gate_of(gate.rollout), role="product", decision="no_go", digest="", person=alice, comment="Stop."
+        ),
     )
 
     rejected = make.gate_of(gate.rollout).status == Gate.Status.REJECTED
@@ -129,6 +131,12 @@ def test_same_address_twice_at_once_makes_one_rollout(committed: Tenant) -> None
 def test_scheduler_twice_at_once_evaluates_once(committed: Tenant) -> None:
     gate = make.gate_of(make.make_rollout(owner=person(committed, "rita").user))
 
-    at_once(committed, *[lambda: gates.evaluate_gate(gate=make.gate_of(gate.rollout), trigger=Evaluation.Trigger.SCHEDULE, only_when_due=True) for _ in range(3)])
+    at_once(
+        committed,
+        *[
+            lambda: gates.evaluate_gate(gate=make.gate_of(gate.rollout), trigger=Evaluation.Trigger.SCHEDULE, only_when_due=True)
+            for _ in range(3)
+        ],
+    )
 
     assert Evaluation.objects.filter(gate=gate).count() == 1

@@ -59,7 +59,9 @@ def test_metric_that_raises_is_an_error_of_its_criterion_only(gate: Gate, readin
     assert "no calls" not in evaluation.evidence
 
 
-def test_metric_that_breaks_its_sql_leaves_the_transaction_usable(gate: Gate, readings: make.Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metric_that_breaks_its_sql_leaves_the_transaction_usable(
+    gate: Gate, readings: make.Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(key: str, window: Window) -> Reading:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")

@@ -31,7 +31,10 @@ def test_phases_are_planned_one_after_the_other(acme: Any, rita: User, plan: Any
 
     rollout = make.make_rollout(owner=rita, starts_on=today)
 
-    assert list(rollout.phases.values_list("planned_start", "planned_end")) == [(today, today + timedelta(days=14)), (today + timedelta(days=14), today + timedelta(days=42))]
+    assert list(rollout.phases.values_list("planned_start", "planned_end")) == [
+        (today, today + timedelta(days=14)),
+        (today + timedelta(days=14), today + timedelta(days=42)),
+    ]
 
 
 def test_first_phase_begins_at_once_or_on_its_day(acme: Any, rita: User, plan: Any, readings: make.Board) -> None:
@@ -125,7 +128,10 @@ def test_release_log_tells_everything_in_order(second_phase: Rollout) -> None:
 
     assert text.startswith("# Rollout: Small\n")
     assert "Stages: Pilot → Everybody" in text
-    order = [text.index(part) for part in ("started by Rita", "Pilot begins", "attested as met", "Product: go", "Engineering: go", "Everybody begins")]
+    order = [
+        text.index(part)
+        for part in ("started by Rita", "Pilot begins", "attested as met", "Product: go", "Engineering: go", "Everybody begins")
+    ]
     assert order == sorted(order)
 
 
@@ -133,6 +139,16 @@ def test_every_act_has_its_audit_entry_and_the_chain_holds(second_phase: Rollout
     rollouts.roll_back(rollout=second_phase, reason="Errors doubled.", actor=rita)
 
     events = set(AuditEntry.objects.values_list("event", flat=True))
-    assert {"rollout.started", "rollout.begun", "phase.entered", "criterion.attested", "gate.evaluated", "gate.signed", "gate.passed", "rollout.rolled_back", "signature.voided"} <= events
+    assert {
+        "rollout.started",
+        "rollout.begun",
+        "phase.entered",
+        "criterion.attested",
+        "gate.evaluated",
+        "gate.signed",
+        "gate.passed",
+        "rollout.rolled_back",
+        "signature.voided",
+    } <= events
     with transaction.atomic():
         assert audit.verify().is_intact
