@@ -220,12 +220,10 @@ class KeyForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["project"].queryset = Project.objects.filter(is_enabled=True).order_by("name")  # type: ignore[attr-defined]
-        self.fields["models"].choices = [
-            (slug, slug) for slug in Model.objects.filter(status__in=Model.SERVED).values_list("slug", flat=True)
-        ]  # type: ignore[attr-defined]
-        self.fields["tools"].choices = [
-            (namespace, namespace) for namespace in ToolServer.objects.filter(is_enabled=True).values_list("namespace", flat=True)
-        ]  # type: ignore[attr-defined]
+        models = Model.objects.filter(status__in=Model.SERVED).values_list("slug", "slug")
+        namespaces = ToolServer.objects.filter(is_enabled=True).values_list("namespace", "namespace")
+        self.fields["models"].choices = list(models)  # type: ignore[attr-defined]
+        self.fields["tools"].choices = list(namespaces)  # type: ignore[attr-defined]
         for name in ("models", "tools"):
             if not self.fields[name].choices:  # type: ignore[attr-defined]
                 del self.fields[name]

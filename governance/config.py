@@ -31,7 +31,7 @@ def changed(tenant: Tenant | None = None) -> None:
     """Note that the configuration of the tenant (default: the current one) changed, and publish it after the commit."""
     schema_name = tenant.schema_name if tenant is not None else current_schema()
     Tenant.objects.filter(schema_name=schema_name).update(config_version=F("config_version") + 1)
-    transaction.on_commit(lambda: publish(schema_name))
+    transaction.on_commit(lambda: publish(schema_name), robust=True)  # what fails here is logged, and the sweep mends it
 
 
 def publish(schema_name: str) -> None:

@@ -40,7 +40,7 @@ def prepare() -> None:
             "LOG_LEVEL": "WARNING",
         }
     )
-    os.environ.pop("CELERY_BROKER_URL", None)
+    os.environ["CELERY_BROKER_URL"] = "memory://"  # what a test queues goes nowhere; tests of workers name a real broker
     if "GATEHOUSE_TEST_SERVER" not in os.environ:
         data = Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))
         os.environ["DATA_DIR"] = str(data)
@@ -100,7 +100,7 @@ def _start_server(data: Path) -> str:
 def _make_template(server: str) -> None:
     with psycopg.connect(server.rsplit("/", 1)[0] + "/postgres", autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-    environment = {**os.environ, "DATABASE_URL": database_url(TEMPLATE)}
+    environment = {**os.environ, "DATABASE_URL": database_url(TEMPLATE), "CELERY_BROKER_URL": ""}  # with the queue in the database
     for command in (["manage.py", "prepare"], ["-m", "tests.cast"]):
         subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
 

@@ -34,6 +34,7 @@ class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist shi
         return "tests/road" if nodeid.startswith("tests/road/") else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProduct:
     return OneProduct(config, log)
 

@@ -16,7 +16,7 @@ from governance.services import audit
 from rollouts import signing
 from rollouts.errors import EvidenceMissingError, MeasuredError, RoleNotHeldError
 from rollouts.models import Attestation, Criterion, Evaluation, ReleaseLogEntry
-from rollouts.services.gates import evaluate_gate
+from rollouts.services import gates
 from rollouts.services.locking import check_decidable, lock_gate
 from rollouts.services.release_log import note
 
@@ -81,5 +81,5 @@ def attest(
         link=link,
         file_sha256=attestation.file_sha256,
     )
-    evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
+    gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return attestation

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -16,7 +17,7 @@ from governance import metrics
 from governance.models import User
 from governance.schema import current_schema
 from governance.services import audit
-from rollouts import rules, signing, wording
+from rollouts import rules, signing, tasks, wording
 from rollouts.errors import EvidenceMissingError, GateNotOpenError
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, Phase, ReleaseLogEntry, Rollout, SignOff, Waiver
 from rollouts.services.locking import check_decidable, lock_gate
@@ -143,6 +144,8 @@ def open_phase(phase: Phase, *, rollout: Rollout, actor: User | None, at: dateti
     Gate.objects.filter(phase=phase).update(status=Gate.Status.OPEN, opened_at=at, decided_at=None, latest=None)
     note(rollout=rollout, kind=ReleaseLogEntry.Kind.PHASE, actor=actor, at=at, text=f"{phase.title} begins")
     audit.record("phase.entered", actor=actor, target=phase, target_name=f"{rollout.name}: {phase.title}", at=at, position=phase.position)
+    # People look at the gate at once; without a broker the schedule comes to it within half a minute.
+    transaction.on_commit(partial(tasks.evaluate_tenant.delay, schema_name=current_schema()), robust=True)
 
 
 def pass_gate(gate: Gate, *, actor: User, at: datetime) -> None:

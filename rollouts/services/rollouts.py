@@ -12,7 +12,7 @@ from governance.services import audit
 from rollouts import plans
 from rollouts.errors import EvidenceMissingError, NotUnderWayError, PlanNotFoundError, RollbackUnderWayError, SlugTakenError
 from rollouts.models import Criterion, Gate, Phase, ReleaseLogEntry, Rollback, Rollout
-from rollouts.services.gates import open_phase, void_signatures
+from rollouts.services import gates
 from rollouts.services.locking import check_under_way, lock_rollout
 from rollouts.services.release_log import note
 
@@ -134,7 +134,7 @@ def _begin(rollout: Rollout, *, actor: User | None, at: datetime) -> None:
     rollout.status = Rollout.Status.RUNNING
     rollout.save(update_fields=["status"])
     audit.record("rollout.begun", actor=actor, target=rollout, at=at)
-    open_phase(rollout.phases.get(position=0), rollout=rollout, actor=actor, at=at)
+    gates.open_phase(rollout.phases.get(position=0), rollout=rollout, actor=actor, at=at)
 
 
 @transaction.atomic
@@ -188,7 +188,7 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
     current.status, current.left_at = Phase.Status.ROLLED_BACK, at
     current.save(update_fields=["status", "left_at"])
     gate = Gate.objects.get(phase=current)
-    void_signatures(gate, reason=f"{current.title} was rolled back", at=at)
+    gates.void_signatures(gate, reason=f"{current.title} was rolled back", at=at)
     gate.status, gate.decided_at, gate.latest = Gate.Status.CLOSED, None, None
     gate.save(update_fields=["status", "decided_at", "latest"])
     rollback = Rollback.objects.create(
@@ -219,8 +219,8 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
         reason=rollback.reason,
     )
     if earlier is not None:
-        void_signatures(Gate.objects.get(phase=earlier), reason=f"{current.title} was rolled back", at=at)
-        open_phase(earlier, rollout=rollout, actor=actor, at=at)
+        gates.void_signatures(Gate.objects.get(phase=earlier), reason=f"{current.title} was rolled back", at=at)
+        gates.open_phase(earlier, rollout=rollout, actor=actor, at=at)
     else:
         rollout.status, rollout.closed_at = Rollout.Status.STOPPED, at
         rollout.save(update_fields=["status", "closed_at"])

@@ -12,7 +12,7 @@ from governance.services import audit
 from rollouts import signing, wording
 from rollouts.errors import AlreadySignedError, EvidenceMissingError, NotReadyError, RejectedError, RoleNotHeldError, VerdictChangedError
 from rollouts.models import Evaluation, Gate, ReleaseLogEntry, SignOff
-from rollouts.services.gates import evaluate_gate, pass_gate
+from rollouts.services import gates
 from rollouts.services.locking import check_decidable, check_may_advance, lock_gate
 from rollouts.services.release_log import note
 
@@ -32,7 +32,7 @@ def sign(
     if decision == SignOff.Decision.NO_GO and not comment.strip():
         raise EvidenceMissingError("Say what is missing, so that others know what opens the gate.", field="comment")
     # In its own transaction: what was found stays in the evidence, also when the signature is refused because of it.
-    evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
+    gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return _record(gate=gate, role=role, decision=decision, digest=digest, person=person, comment=comment.strip(), at=at)
 
 
@@ -92,7 +92,7 @@ def _record(*, gate: Gate, role: str, decision: str, digest: str, person: Member
         gate.status = Gate.Status.REJECTED
         gate.save(update_fields=["status"])
     elif set(gate.roles) <= {role} | {other.role for other in live if other.decision == SignOff.Decision.GO}:
-        pass_gate(gate, actor=person.user, at=at)
+        gates.pass_gate(gate, actor=person.user, at=at)
     return signoff
 
 

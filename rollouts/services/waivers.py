@@ -12,7 +12,7 @@ from governance.services import audit
 from rollouts import rules, signing
 from rollouts.errors import EvidenceMissingError, NotWaivableError, RoleNotHeldError, SelfApprovalError, WaiverDecidedError
 from rollouts.models import Criterion, Evaluation, ReleaseLogEntry, Waiver
-from rollouts.services.gates import evaluate_gate
+from rollouts.services import gates
 from rollouts.services.locking import check_decidable, lock_gate
 from rollouts.services.release_log import note
 
@@ -94,7 +94,7 @@ def decide_waiver(*, waiver: Waiver, approve: bool, person: Membership, at: date
         "waiver.approved" if approve else "waiver.declined", actor=person.user, target=waiver, at=at, requested_by=str(waiver.requested_by)
     )
     if approve:
-        evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
+        gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return waiver
 
 
@@ -118,5 +118,5 @@ def end_waiver(*, waiver: Waiver, actor: User, at: datetime | None = None) -> Wa
         text=f"Waiver of {waiver.criterion.title} ended early by {actor}",
     )
     audit.record("waiver.ended", actor=actor, target=waiver, at=at)
-    evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
+    gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.ACT, at=at)
     return waiver

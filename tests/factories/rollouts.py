@@ -132,12 +132,6 @@ def attest_all(gate: Gate, *people: Membership, met: bool = True, **values: Any)
 
 
 def go(gate: Gate, role: str, person: Membership, **values: Any) -> Any:
-    return signatures.sign(
-        gate=gate,
-        role=role,
-        decision="go",
-        digest=gate_of(gate.rollout, gate.number).latest.digest,
-        person=person,
-        comment="Looks right.",
-        **values,
-    )  # type: ignore[union-attr]
+    latest = gate_of(gate.rollout, gate.number).latest
+    assert latest is not None
+    return signatures.sign(gate=gate, role=role, decision="go", digest=latest.digest, person=person, comment="Looks right.", **values)

@@ -88,7 +88,12 @@ def test_calls_go_on_while_the_database_is_stopped_and_their_events_arrive_later
     own_server.stop()
     for number in range(20):
         _call(org, f"{prefix}-during-{number}")
-    ready = httpx2.get(f"{own_plane.url}/readyz", trust_env=False)
+
+    def noticed() -> httpx2.Response | None:
+        ready = httpx2.get(f"{own_plane.url}/readyz", trust_env=False)
+        return ready if ready.json()["database"] == "away" else None
+
+    ready = wait_until(noticed, what="the plane to notice that the database is away")
     own_plane.stop()
     own_plane.start()  # a plane can also start without a database, from the snapshot on disk
     _call(org, f"{prefix}-cold-0")
@@ -100,7 +105,7 @@ def test_calls_go_on_while_the_database_is_stopped_and_their_events_arrive_later
     assert len(served) == 32
     assert sorted(event["request_id"] for event in events) == served
     assert len({event["event_id"] for event in events}) == len(events)
-    assert ready.json()["database"] == "away"
+    assert ready is not None
     assert ready.status_code == 200
 
 

@@ -33,6 +33,8 @@ class Product:
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[str] | None = None
     started_in_s: float = 0.0
+    first_words: str = ""
+    """What the first start printed."""
 
     @property
     def base_url(self) -> str:
@@ -68,6 +70,7 @@ class Product:
             assert time.monotonic() - began < READY_TIMEOUT_S, self.log.read_text()
             time.sleep(0.1)
         self.started_in_s = time.monotonic() - began
+        self.first_words = self.first_words or self.log.read_text()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         assert self.process is not None
@@ -78,6 +81,11 @@ class Product:
         return subprocess.run(
             [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment(), check=True, capture_output=True, text=True
         ).stdout
+
+    def local_settings(self) -> dict[str, str]:
+        """What the launcher keeps of its own, for example where the sandbox listens."""
+        found: dict[str, str] = json.loads((self.directory / "local.json").read_text())
+        return found
 
     def demo(self) -> dict[str, Any]:
         """How to get in, from the command that says it."""

@@ -128,13 +128,9 @@ def test_token_with_fewer_roles_does_not_sign_with_the_others(ready_gate: Gate, 
     token.roles = ["security"]
     token.save()
 
-    answer = post(
-        TenantClient(headers={"Authorization": f"Bearer {text}"}),
-        f"{GATE}sign/",
-        role="product",
-        decision="go",
-        digest=ready_gate.latest.digest,
-    )  # type: ignore[union-attr]
+    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    assert ready_gate.latest is not None
+    answer = post(client, f"{GATE}sign/", role="product", decision="go", digest=ready_gate.latest.digest)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "role_not_held")
 

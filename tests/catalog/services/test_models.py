@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.factories.catalog import make_model, make_provider
 from tests.gateway.conftest import SandboxUpstream
 
 
-def _register(alice: User, sandbox: SandboxUpstream, upstream_model: str = "sandbox-small", **facts: object) -> Model:
+def _register(alice: User, sandbox: SandboxUpstream, upstream_model: str = "sandbox-small", **facts: Any) -> Model:
     provider = make_provider(slug="sandbox", base_url=sandbox.base_url(), secret="sandbox-secret")
     return models.register_model(
         slug="small",
@@ -31,7 +32,7 @@ def _register(alice: User, sandbox: SandboxUpstream, upstream_model: str = "sand
         provider=provider,
         upstream_model=upstream_model,
         owner=alice,
-        actor=alice,  # type: ignore[arg-type]
+        actor=alice,
         price=Price(Decimal("0.15"), Decimal("0.60")),
     )
 
