@@ -52,11 +52,10 @@ def interval(reading: Mapping[str, Any] | None, unit: str) -> str:
     """`51.9 to 55.6`, or nothing for an exact figure."""
     if not reading or reading["low"] is None or reading["high"] is None or reading["low"] == reading["high"]:
         return ""
-    return (
-        f"{reading['low']:,.4g} to {reading['high']:,.4g}".replace("-", "−")
-        if unit != "USD"
-        else f"{figure(reading['low'], unit)} to {figure(reading['high'], unit)}"
-    )
+    low, high = reading["low"], reading["high"]
+    if unit in ("USD", "s") or max(abs(low), abs(high)) >= 10_000:  # the unit stands with the value, unless it differs along the way
+        return f"{figure(low, unit)} to {figure(high, unit)}"
+    return f"{low:,.4g} to {high:,.4g}".replace("-", "−")
 
 
 def rule(operator: str, threshold: float | None, unit: str) -> str:
