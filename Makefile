@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PORT DATA_DIR
 
-.PHONY: help install run test check lint types format migrations bench soak schema clean
+.PHONY: help install run test check lint types format migrations bench schema clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 
 test: install ## Run the whole suite on a throw-away database
 	@bash deploy/test-tools.sh
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 4
 
 check: lint types migrations test ## What CI runs
 
@@ -42,9 +42,6 @@ format: install ## Lay the code out and mend what can be mended
 
 bench: install ## Measure; NAME=gateway measures one
 	$(BIN)/python -m benchmarks $(NAME)
-
-soak: install ## Slow fault and endurance tests
-	$(BIN)/python -m pytest -q -m soak --override-ini addopts=
 
 schema: install ## Write the OpenAPI document to docs/openapi.yaml
 	@$(BIN)/python -m tests.settings_for_tools schema

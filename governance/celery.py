@@ -7,10 +7,15 @@ cannot be lost on the way.)
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from typing import Any
 
 from celery import Celery, Task
+from celery.signals import worker_process_init
+
+_PR_SET_PDEATHSIG = 1
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "governance.settings")
 
@@ -58,6 +63,12 @@ class PlatformTask(Task):  # type: ignore[misc]
                 return super().__call__(*args, **kwargs)
         finally:
             audit.via.reset(token)
+
+
+@worker_process_init.connect
+def _end_with_worker(**_: Any) -> None:
+    """A pool process ends with its worker, even by kill -9: an orphan would go on taking tasks with old code."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 app = Celery("gatehouse")

@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDS_NO_DATABASE = {"sandbox_upstream", "makemigrations", "collectstatic", "help", "--help", "--version", "check"}
 STOP_TIMEOUT_S = 15.0
 _PR_SET_PDEATHSIG = 1
+END_WITH_PARENT = {"worker": signal.SIGKILL}
+"""A worker would first wait for a database that died with us; its tasks may be cut off anywhere."""
 
 
 class CannotStartError(RuntimeError):
@@ -247,7 +250,7 @@ class Installation:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches only this process, which stops the rest in order
-                preexec_fn=_stop_with_parent,  # noqa: PLW1509 - this process has no threads
+                preexec_fn=partial(_end_with_parent, END_WITH_PARENT.get(name, signal.SIGTERM)),  # noqa: PLW1509 - this process has no threads
             )
         self.children[name] = (command, process)
 
@@ -278,9 +281,9 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _stop_with_parent() -> None:
+def _end_with_parent(number: signal.Signals) -> None:
     """Children end when this process dies, even by kill -9."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

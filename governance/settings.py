@@ -191,6 +191,10 @@ SPECTACULAR_SETTINGS = {
         "ProviderKind": "catalog.models.Provider.Kind",
         "TenantKind": "governance.models.Tenant.Kind",
         "KeyPurpose": "catalog.models.VirtualKey.Purpose",
+        "RolloutStatus": "rollouts.models.Rollout.Status",
+        "PhaseStatus": "rollouts.models.Phase.Status",
+        "GateStatus": "rollouts.models.Gate.Status",
+        "SignOffDecision": "rollouts.models.SignOff.Decision",
     },
 }
 
