@@ -179,6 +179,9 @@ def test_scheduled_task_compares_recent_months_again(acme: Tenant, compared: Rev
 def test_task_for_a_month_without_a_bill_is_harmless(acme: Tenant) -> None:
     tasks.reconcile(provider="nobody", month="2026-10-01", schema_name=acme.schema_name)
 
+    enter_tenant(acme)
+    assert not Revision.objects.exists()
+
 
 def test_command_writes_a_bill_its_telemetry_and_the_truth(
     acme: Tenant, alice: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]

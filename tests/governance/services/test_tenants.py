@@ -13,10 +13,10 @@ from governance.services import tenants
 
 
 def test_tenant_is_made_in_under_five_seconds_with_its_owner(db: None, olga: User, bob: User) -> None:
-    started = time.process_time()  # of this process alone: other tests run beside it; both roads assert the time on the wall
+    started = time.monotonic()
     tenant = tenants.create_tenant(slug="initech", name="Initech", owner_email=bob.email, actor=olga)
 
-    assert time.process_time() - started < 5
+    assert time.monotonic() - started < 5
     assert schema_exists("t_initech")
     assert Membership.objects.get(tenant=tenant, user=bob).roles == [Role.OWNER]
     assert AuditEntry.objects.filter(event="tenant.created", target_name="Initech").exists()
