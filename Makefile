@@ -3,7 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PORT DATA_DIR
 
 .PHONY: help install run test check lint types format migrations bench schema clean
 

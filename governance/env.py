@@ -15,14 +15,14 @@ class SettingError(SystemExit):
 
 
 def text(name: str, default: str | None = None) -> str:
-    """The value of NAME, or the content of the file that NAME_FILE names."""
+    """The value of NAME, or the content of the file that NAME_FILE names; an empty NAME is one that is not set."""
     path = os.environ.get(f"{name}_FILE")
     if path:
         try:
             return Path(path).read_text().strip()
         except OSError as error:
             raise SettingError(f"{name}_FILE names {path}, which can't be read ({error.strerror}).") from error
-    value = os.environ.get(name, default)
+    value = os.environ.get(name) or default
     if value is None:
         raise SettingError(f"{name} is not set.")
     return value

@@ -13,7 +13,7 @@ from governance import env, local
 from governance.embedded import EmbeddedPostgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+DATA_DIR = local.data_dir()
 """Everything that must survive a restart of a single machine: database, spool, snapshots, uploads."""
 
 local.load(DATA_DIR)
