@@ -75,6 +75,7 @@ TENANT_DOMAIN_MODEL = "governance.Domain"
 DATABASE_ROUTERS = ["governance.placement.PlacementRouter", "django_tenants.routers.TenantSyncRouter"]
 AUTH_USER_MODEL = "governance.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["governance.hashers.PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

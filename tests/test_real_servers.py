@@ -22,7 +22,10 @@ from tests.road.product import free_port
 
 pytestmark = pytest.mark.process
 SERVERS = sorted((path for path in Path("/usr/lib/postgresql").glob("*/bin") if int(path.parent.name) >= 15), reverse=True)
-SUBSET = ["tests/governance/services/test_tenants.py", "tests/costs/services/test_ingest.py"]
+SUBSET = [
+    "tests/governance/services/test_tenants.py::test_tenant_is_made_in_under_five_seconds_with_its_owner",
+    "tests/costs/services/test_ingest.py",
+]
 
 
 @pytest.fixture
