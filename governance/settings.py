@@ -72,6 +72,8 @@ TENANT_APPS = ["governance", "catalog", "costs", "rollouts"]
 INSTALLED_APPS = [*SHARED_APPS, *[app for app in TENANT_APPS if app not in SHARED_APPS]]
 TENANT_MODEL = "governance.Tenant"
 TENANT_DOMAIN_MODEL = "governance.Domain"
+TENANT_LIMIT_SET_CALLS = True
+"""The search path is set when a schema is entered and after a rollback, not before every statement."""
 DATABASE_ROUTERS = ["governance.placement.PlacementRouter", "django_tenants.routers.TenantSyncRouter"]
 AUTH_USER_MODEL = "governance.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]

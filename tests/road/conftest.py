@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     running = Product(tmp_path_factory.mktemp("road") / "data")
     running.start()
     yield running
-    running.stop()
+    running.stop(signal.SIGKILL)  # everything ends with it; how it ends in order is test_start_and_stop's
 
 
 @pytest.fixture(scope="session")

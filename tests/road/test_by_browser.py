@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,8 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
 
     # 4. Calls with the unmodified SDK are on the cost page within 5 s, priced and attributed.
     client = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key.group(), default_headers={"x-gatehouse-agent": "checkout-bot"})
-    for _ in range(120):
-        client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "Hello"}])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "Hello"}]), range(120)))
     page = as_person("fay")
     page.wait_for_timeout(4000)  # what the issue allows: under 5 s from call to page
     page.goto(f"/o/{SLUG}/operate/costs/?group=agent")
