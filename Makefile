@@ -20,7 +20,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 
 test: install ## Run the whole suite on a throw-away database
 	@bash deploy/test-tools.sh
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 3
 
 check: lint types migrations test ## What CI runs
 
