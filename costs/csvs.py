@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+
+from governance.downloads import download
 
 
 class _Echo:
@@ -26,15 +28,13 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
+def response(request: HttpRequest, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """A download of any length in little memory."""
     writer = csv.writer(_Echo())
 
-    def lines() -> Iterator[str]:
-        yield writer.writerow(header)
+    def lines() -> Iterator[bytes]:
+        yield writer.writerow(header).encode()
         for row in rows:
-            yield writer.writerow([cell(value) for value in row])
+            yield writer.writerow([cell(value) for value in row]).encode()
 
-    return StreamingHttpResponse(
-        lines(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'}
-    )
+    return download(request, name=name, content_type="text/csv; charset=utf-8", chunks=lines())

@@ -88,7 +88,7 @@ def bill_errors(request: MemberRequest, pk: int) -> HttpResponseBase:
     """The rejected rows with their reasons, as CSV."""
     bill = _bill(pk)
     rows = bill.errors.values_list("line", "column", "message", "text").iterator(chunk_size=2000)
-    return csvs.response(f"rejected-{bill.sha256[:8]}.csv", ("line", "column", "message", "row"), rows)
+    return csvs.response(request, f"rejected-{bill.sha256[:8]}.csv", ("line", "column", "message", "row"), rows)
 
 
 def _bill(pk: int) -> BillFile:
@@ -154,7 +154,7 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
         )
         for line in revision.lines.iterator(chunk_size=2000)
     )
-    return csvs.response(f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
+    return csvs.response(request, f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

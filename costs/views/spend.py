@@ -67,18 +67,18 @@ def usage(request: MemberRequest) -> HttpResponse:
 @requires(Permission.VIEW_COSTS)
 def spend_csv(request: MemberRequest) -> HttpResponseBase:
     group, period, chosen = _asked(request, "model")
-    return _csv(period, group, selectors.spend_by_day(period, group, chosen))
+    return _csv(request, period, group, selectors.spend_by_day(period, group, chosen))
 
 
 @requires(Permission.USE_GATEWAY)
 def usage_csv(request: MemberRequest) -> HttpResponseBase:
     group, period, chosen = _asked(request, "model")
-    return _csv(period, group, selectors.spend_by_day(period, group, chosen, keys=selectors.own_keys(request.user)))
+    return _csv(request, period, group, selectors.spend_by_day(period, group, chosen, keys=selectors.own_keys(request.user)))
 
 
-def _csv(period: periods.Period, group: str, rows: list[tuple[Any, ...]]) -> HttpResponseBase:
+def _csv(request: MemberRequest, period: periods.Period, group: str, rows: list[tuple[Any, ...]]) -> HttpResponseBase:
     name = f"spend-{period.first}-{period.last}-by-{group.replace('_', '-')}.csv"
-    return csvs.response(name, [title.format(group=group) for title in CSV_HEADER], rows)
+    return csvs.response(request, name, [title.format(group=group) for title in CSV_HEADER], rows)
 
 
 def _asked(request: MemberRequest, default_group: str) -> tuple[str, periods.Period, dict[str, str]]:

@@ -116,7 +116,9 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
     # 4. Calls with the unmodified SDK are on the cost page within 5 s, priced and attributed.
     client = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key.group(), default_headers={"x-gatehouse-agent": "checkout-bot"})
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "Hello"}]), range(120)))
+        list(
+            pool.map(lambda _: client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "Hello"}]), range(120))
+        )
     page = as_person("fay")
     page.wait_for_timeout(4000)  # what the issue allows: under 5 s from call to page
     page.goto(f"/o/{SLUG}/operate/costs/?group=agent")
@@ -145,6 +147,9 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
     page.get_by_role("link", name=re.compile("^local, ")).first.click()
     expect(page.locator("#main")).to_contain_text("Sum of causes")
     expect(page.locator("#main")).to_contain_text("To the cent")
+    exported = page.request.get(page.url + "csv/").text().splitlines()
+    assert exported[0].startswith("model,token_class,day_utc")
+    assert len(exported) > 1
     quiet(page)
 
     # 6. Consent switched off: the playground is refused within 5 s, with the reason.
