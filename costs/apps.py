@@ -8,5 +8,8 @@ class CostsConfig(AppConfig):
         from catalog.hooks import register_cost_figures
         from costs import metrics, panels  # noqa: F401  # importing registers
         from costs.figures import Figures
+        from costs.services.ingest import forget_tenant
+        from governance.erasure import register_eraser
 
         register_cost_figures(Figures())
+        register_eraser(forget_tenant)

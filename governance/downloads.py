@@ -39,5 +39,8 @@ def _in_schema(schema_name: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 async def _one_by_one(batches: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (batch := await sync_to_async(next)(batches, None)) is not None:
+    def following() -> bytes | None:
+        return next(batches, None)
+
+    while (batch := await sync_to_async(following)()) is not None:
         yield batch

@@ -3,6 +3,8 @@
 DomainError
 ├── NotAllowedError          the actor lacks a right
 ├── TenantSlugTakenError     another tenant has the address
+├── TenantOpenError          only a suspended tenant is deleted
+├── NotConfirmedError        what can't be undone wants its name typed
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
 ├── AccountNeededError       an unknown address needs a first password
@@ -34,6 +36,15 @@ class NotAllowedError(DomainError):
 
 class TenantSlugTakenError(DomainError):
     code = "slug_taken"
+
+
+class TenantOpenError(DomainError):
+    code = "tenant_open"
+
+
+class NotConfirmedError(DomainError):
+    code = "not_confirmed"
+    status = 400
 
 
 class LastOwnerError(DomainError):

@@ -54,6 +54,10 @@ class SuspendForm(forms.Form):
     reason = forms.CharField(max_length=200, help_text="Stands in the audit log of the platform and of the organisation.")
 
 
+class DeleteForm(SuspendForm):
+    confirm = forms.CharField(max_length=32, help_text="The organisation's address. There is no way back.")
+
+
 class MemberForm(forms.Form):
     email = forms.EmailField(label="E-mail")
     name = forms.CharField(max_length=80, required=False)

@@ -12,6 +12,8 @@ urlpatterns = [
     path("platform/tenants/new/", platform.new_tenant, name="platform-tenant-new"),
     path("platform/tenants/<slug:slug>/suspend/", platform.suspend, name="platform-tenant-suspend"),
     path("platform/tenants/<slug:slug>/reopen/", platform.reopen, name="platform-tenant-reopen"),
+    path("platform/tenants/<slug:slug>/export/", platform.export, name="platform-tenant-export"),
+    path("platform/tenants/<slug:slug>/delete/", platform.delete, name="platform-tenant-delete"),
     path("platform/audit/", platform.audit_log, name="platform-audit"),
 ]
 handler404 = "governance.views.errors.not_found"

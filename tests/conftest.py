@@ -135,7 +135,7 @@ def client_for(db: None) -> ClientFor:
             session.update({SESSION_KEY: str(user.pk), BACKEND_SESSION_KEY: BACKEND, HASH_SESSION_KEY: user.get_session_auth_hash()})
             with schema_context("public"):
                 session.create()
-            client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key
+            client.cookies[settings.SESSION_COOKIE_NAME] = str(session.session_key)
         return client
 
     return make

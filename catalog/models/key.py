@@ -16,6 +16,8 @@ from governance.models import User
 class VirtualKey(db.Model):
     """Shown once, kept as a keyed digest. `public_id` is inside the key and may be written anywhere."""
 
+    never_exported = ("digest",)
+
     class Purpose(db.TextChoices):
         STANDARD = "standard", "Program"
         PLAYGROUND = "playground", "Playground"

@@ -11,6 +11,8 @@ from gateway.contract.sealing import Sealer
 class Provider(models.Model):
     """Where models are served. The secret is write-only: it goes in sealed and leaves only towards the provider."""
 
+    never_exported = ("sealed_secret",)
+
     class Kind(models.TextChoices):
         OPENAI = "openai", "OpenAI"
         OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible server"

@@ -21,6 +21,8 @@ namespace_validator = RegexValidator(
 class ToolServer(models.Model):
     """Its namespace goes before the names of its tools: `<namespace>__<tool>`. Names never collide."""
 
+    never_exported = ("sealed_secret",)
+
     namespace = models.CharField(max_length=32, unique=True, validators=[namespace_validator])
     name = models.CharField(max_length=80)
     description = models.TextField(blank=True)

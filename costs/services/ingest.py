@@ -288,9 +288,18 @@ def tenants_waiting() -> tuple[list[Tenant], list[str]]:
     return tenants, [public_id for public_id in waiting if public_id not in known]
 
 
+def forget_tenant(tenant: Tenant) -> None:
+    """Drop what waits in the inbox, or was set aside, for a tenant that is being deleted or is deleted already."""
+    with connection.cursor() as cursor:
+        for table in ("inbox", "inbox_rejected"):
+            cursor.execute(f"DELETE FROM public.{table} WHERE tenant = %s", [tenant.public_id])  # noqa: S608  # two constants
+
+
 @transaction.atomic
 def quarantine(*, unknown: list[str], at: datetime) -> int:
-    """Set aside what has waited long for a tenant that does not exist. Returns how many rows."""
+    """Set aside what has waited long for a tenant that does not exist; of a deleted tenant nothing is kept. Returns how many rows."""
+    for tenant in Tenant.every.filter(public_id__in=unknown).exclude(deleted_at=None):
+        forget_tenant(tenant)
     parameters: dict[str, Any] = {"unknown": unknown, "before": at - QUARANTINE_AFTER}
     with connection.cursor() as cursor:
         cursor.execute(

@@ -9,7 +9,8 @@ class PublishConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway.publish.publisher import publish_tenant
-        from governance import config
+        from gateway.publish.publisher import forget_tenant, publish_tenant
+        from governance import config, erasure
 
         config.register_publisher(publish_tenant)
+        erasure.register_eraser(forget_tenant)

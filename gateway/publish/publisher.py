@@ -16,7 +16,7 @@ from catalog.hooks import Price, cost_figures
 from catalog.models import Model, Project, Tool, ToolServer, VirtualKey
 from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
-from gateway.publish.models import Snapshot
+from gateway.publish.models import Counter, Snapshot
 from governance import selectors as governance_selectors
 from governance.models import Tenant
 
@@ -37,13 +37,27 @@ def publish_tenant(tenant: Tenant) -> None:
         if stored and contract.checksum(contract.encode(compiled)) == stored.checksum:
             return
         version += 1
-        body = contract.encode(msgspec.structs.replace(compiled, version=version))
-        Snapshot.objects.update_or_create(
-            tenant=tenant.public_id,
-            defaults={"version": version, "checksum": contract.checksum(body), "body": body, "published_at": timezone.now()},
-        )
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_notify(%s, %s)", [SNAPSHOT_CHANNEL, f"{tenant.public_id}:{version}"])
+        _store(tenant.public_id, version, contract.encode(msgspec.structs.replace(compiled, version=version)))
+
+
+def forget_tenant(tenant: Tenant) -> None:
+    """Leave the planes an empty, closed snapshot, which also replaces what they keep on disk; drop the counters."""
+    stored = Snapshot.objects.filter(tenant=tenant.public_id).only("version").first()
+    version = (stored.version if stored else 0) + 1
+    body = contract.encode(
+        contract.TenantSnapshot(tenant=tenant.public_id, slug=tenant.slug, schema=tenant.schema_name, version=version, enabled=False)
+    )
+    _store(tenant.public_id, version, body)
+    Counter.objects.filter(tenant=tenant.public_id).delete()
+
+
+def _store(tenant: str, version: int, body: bytes) -> None:
+    Snapshot.objects.update_or_create(
+        tenant=tenant,
+        defaults={"version": version, "checksum": contract.checksum(body), "body": body, "published_at": timezone.now()},
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_notify(%s, %s)", [SNAPSHOT_CHANNEL, f"{tenant}:{version}"])
 
 
 def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:

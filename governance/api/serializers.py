@@ -124,6 +124,10 @@ class ReasonInput(StrictSerializer):
     reason = serializers.CharField(max_length=200)
 
 
+class DeletionInput(ReasonInput):
+    confirm = serializers.CharField(max_length=32, help_text="The tenant's address, so that nobody deletes the wrong one.")
+
+
 class TokenInput(StrictSerializer):
     email = serializers.EmailField()
     password = serializers.CharField(write_only=True)

@@ -11,6 +11,8 @@ urlpatterns = [
     path("audit/", views.AuditLog.as_view(), name="api-audit"),
     path("audit/verify/", views.AuditVerification.as_view(), name="api-audit-verify"),
     path("platform/tenants/", views.Tenants.as_view(), name="api-tenants"),
+    path("platform/tenants/<slug:slug>/", views.TenantDetail.as_view(), name="api-tenant"),
+    path("platform/tenants/<slug:slug>/export/", views.ExportTenant.as_view(), name="api-tenant-export"),
     path("platform/tenants/<slug:slug>/suspend/", views.SuspendTenant.as_view(), name="api-tenant-suspend"),
     path("platform/tenants/<slug:slug>/reopen/", views.ReopenTenant.as_view(), name="api-tenant-reopen"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
@@ -12,9 +14,10 @@ from governance import selectors
 from governance.access import Permission
 from governance.api import serializers
 from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
+from governance.downloads import download
 from governance.models import AuditEntry, FeatureClass, Membership, Tenant
 from governance.requests import ApiRequest
-from governance.services import audit, consent, people, sign_in, tenants, tokens
+from governance.services import audit, consent, people, sign_in, tenant_data, tenants, tokens
 
 
 class Tokens(APIView):
@@ -179,3 +182,31 @@ class ReopenTenant(_OneTenant):
     @extend_schema(request=None, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
     def post(self, request: ApiRequest, slug: str) -> Response:
         return Response(serializers.TenantOutput(tenants.reopen_tenant(tenant=self.find(slug), actor=request.user)).data)
+
+
+class TenantDetail(_OneTenant):
+    access = {"GET": OPERATOR, "DELETE": OPERATOR}
+
+    @extend_schema(responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        return Response(serializers.TenantOutput(self.find(slug)).data)
+
+    @extend_schema(
+        request=serializers.DeletionInput,
+        responses={204: None, 400: serializers.ErrorSerializer, 404: serializers.ErrorSerializer, 409: serializers.ErrorSerializer},
+    )
+    def delete(self, request: ApiRequest, slug: str) -> Response:
+        """Forget a suspended organisation and everything it has. There is no way back."""
+        body = serializers.DeletionInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        tenant_data.delete_tenant(tenant=self.find(slug), actor=request.user, **body.validated_data)
+        return Response(status=204)
+
+
+class ExportTenant(_OneTenant):
+    """Everything that the organisation has, as a ZIP file; credentials are left out."""
+
+    @extend_schema(request=None, responses={(200, "application/zip"): OpenApiTypes.BINARY, 404: serializers.ErrorSerializer})
+    def post(self, request: ApiRequest, slug: str) -> StreamingHttpResponse:
+        chunks = tenant_data.export_tenant(tenant=self.find(slug), actor=request.user)
+        return download(request._request, name=f"{slug}.zip", content_type="application/zip", chunks=chunks)

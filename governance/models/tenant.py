@@ -14,6 +14,13 @@ slug_validator = RegexValidator(
 RESERVED_SLUGS = frozenset({"public", "platform", "api", "static", "login", "logout", "admin", "template", "pg"})
 
 
+class OpenTenants(models.Manager["Tenant"]):
+    """Without the deleted ones: their schemas are gone."""
+
+    def get_queryset(self) -> models.QuerySet[Tenant]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Tenant(TenantMixin):  # type: ignore[misc]  # django-tenants ships no types
     """An organisation. `public_id` is inside its keys, `slug` inside its URLs; neither is ever given to another."""
 
@@ -40,11 +47,16 @@ class Tenant(TenantMixin):  # type: ignore[misc]  # django-tenants ships no type
     region = models.CharField(max_length=32, blank=True)
     time_zone = models.CharField(max_length=64, default="UTC")
     suspended_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    """A deleted tenant keeps this row and nothing else, so that nobody is given its address or public id again."""
     created_at = models.DateTimeField(auto_now_add=True)
     config_version = models.BigIntegerField(default=1)
     """Grows in the transaction of every change that the gateway must know."""
     published_version = models.BigIntegerField(default=0)
     """The config_version that the gateway's newest snapshot was compiled from."""
+
+    objects = OpenTenants()
+    every = models.Manager["Tenant"]()
 
     auto_create_schema = False  # the service creates the schema, inside its own error handling
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from django.db import connection, models
 from django.utils import timezone
+from django_tenants.utils import schema_context
 
-from governance.models import AuditEntry, User
+from governance.models import AuditEntry, Tenant, User
 
 GENESIS = "0" * 64
 via: ContextVar[str] = ContextVar("audit_via", default="command")
@@ -66,6 +67,13 @@ def record(
     entry.hash = _hash(entry)
     entry.save(force_insert=True)
     return entry
+
+
+def record_in_both(event: str, *, tenant: Tenant, actor: User | None, **details: Any) -> None:
+    """An operator's act on a tenant stands in the platform's log and in the tenant's own."""
+    for schema_name in ("public", tenant.schema_name):
+        with schema_context(schema_name):
+            record(event, actor=actor, target=tenant, **details)
 
 
 def verify() -> Verification:

@@ -36,7 +36,7 @@ def create_tenant(
         raise TenantSlugTakenError(f"The address {slug} is reserved. Choose another.", field="slug")
     schema_name = f"t_{slug.replace('-', '_')}"
     with schema_context("public"):
-        if Tenant.objects.filter(Q(slug=slug) | Q(schema_name=schema_name)).exists():
+        if Tenant.every.filter(Q(slug=slug) | Q(schema_name=schema_name)).exists():
             raise TenantSlugTakenError(f"The address {slug} is in use. Choose another.", field="slug")
         try:
             with transaction.atomic():
@@ -63,7 +63,7 @@ def suspend_tenant(*, tenant: Tenant, actor: User, reason: str) -> Tenant:
     if tenant.suspended_at is None:
         tenant.suspended_at = timezone.now()
         tenant.save(update_fields=["suspended_at"])
-        _record_in_both(tenant, "tenant.suspended", actor, reason)
+        audit.record_in_both("tenant.suspended", tenant=tenant, actor=actor, reason=reason)
         config.changed(tenant)
     return tenant
 
@@ -75,13 +75,6 @@ def reopen_tenant(*, tenant: Tenant, actor: User) -> Tenant:
     if tenant.suspended_at is not None:
         tenant.suspended_at = None
         tenant.save(update_fields=["suspended_at"])
-        _record_in_both(tenant, "tenant.reopened", actor, "")
+        audit.record_in_both("tenant.reopened", tenant=tenant, actor=actor)
         config.changed(tenant)
     return tenant
-
-
-def _record_in_both(tenant: Tenant, event: str, actor: User, reason: str) -> None:
-    """An operator's act on a tenant stands in the platform's log and in the tenant's own."""
-    for schema in ("public", tenant.schema_name):
-        with schema_context(schema):
-            audit.record(event, actor=actor, target=tenant, reason=reason)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance import selectors
 from governance.access import operator_only
-from governance.forms import SuspendForm, TenantForm
+from governance.downloads import download
+from governance.forms import DeleteForm, SuspendForm, TenantForm
 from governance.models import Tenant
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import AppRequest
+from governance.services import tenant_data
 from governance.services import tenants as tenants_service
 
 
@@ -61,6 +63,25 @@ def suspend(request: AppRequest, slug: str) -> HttpResponse:
 def reopen(request: AppRequest, slug: str) -> HttpResponse:
     tenant = tenants_service.reopen_tenant(tenant=_tenant(slug), actor=request.user)
     messages.success(request, f"{tenant.name} is open again.")
+    return redirect("/platform/tenants/")
+
+
+@operator_only("POST")
+def export(request: AppRequest, slug: str) -> StreamingHttpResponse:
+    tenant = _tenant(slug)
+    chunks = tenant_data.export_tenant(tenant=tenant, actor=request.user)
+    return download(request, name=f"{slug}-{timezone.now():%Y-%m-%d}.zip", content_type="application/zip", chunks=chunks)
+
+
+@operator_only("POST")
+def delete(request: AppRequest, slug: str) -> HttpResponse:
+    form = DeleteForm(request.POST)
+    tenant = _tenant(slug)
+    name = tenant.name
+    if form.is_valid() and try_service(form, lambda: tenant_data.delete_tenant(tenant=tenant, actor=request.user, **form.cleaned_data)):
+        messages.success(request, f"{name} is deleted, with all of its data.")
+    else:
+        messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
     return redirect("/platform/tenants/")
 
 

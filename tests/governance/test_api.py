@@ -1,5 +1,8 @@
 """Endpoints of the ground floor: rights are in the access matrix; here is what they say and do."""
 
+import io
+import json
+import zipfile
 from typing import Any
 
 from governance.models import Consent, Tenant, User
@@ -82,6 +85,24 @@ def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient
     assert reopened.json()["suspended_at"] is None
     assert missing.status_code == 404
     assert Tenant.objects.get(slug="hooli").tier == "free"
+
+
+def test_operator_exports_and_deletes_a_tenant(platform_api: TenantClient) -> None:
+    def delete(**body: str) -> Any:
+        return platform_api.delete("/api/v1/platform/tenants/globex/", body, content_type="application/json")
+
+    export = platform_api.post("/api/v1/platform/tenants/globex/export/", content_type="application/json")
+    with zipfile.ZipFile(io.BytesIO(export.getvalue())) as archive:
+        assert json.loads(archive.read("tenant.json"))["slug"] == "globex"
+    still_open = delete(reason="gone", confirm="globex")
+    platform_api.post("/api/v1/platform/tenants/globex/suspend/", {"reason": "gone"}, content_type="application/json")
+    mistyped = delete(reason="gone", confirm="acme")
+    done = delete(reason="gone", confirm="globex")
+
+    assert (still_open.status_code, still_open.json()["code"]) == (409, "tenant_open")
+    assert (mistyped.status_code, mistyped.json()["code"]) == (400, "not_confirmed")
+    assert done.status_code == 204
+    assert platform_api.get("/api/v1/platform/tenants/globex/").status_code == 404
 
 
 def test_unknown_endpoint_has_the_shape_of_errors(api_for: ClientFor, bob: User) -> None:

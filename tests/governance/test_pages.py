@@ -223,3 +223,17 @@ def test_owner_account_is_not_left_behind_by_a_refused_tenant(client_for: Client
     )
 
     assert not User.objects.filter(email="orphan@example.com").exists()
+
+
+def test_operator_exports_and_deletes_a_suspended_tenant(client_for: ClientFor, olga: User) -> None:
+    client = client_for(olga)
+    client.post("/platform/tenants/globex/suspend/", {"reason": "gone"})
+
+    export = client.post("/platform/tenants/globex/export/")
+    mistyped = client.post("/platform/tenants/globex/delete/", {"reason": "gone", "confirm": "acme"}, follow=True)
+    done = client.post("/platform/tenants/globex/delete/", {"reason": "gone", "confirm": "globex"}, follow=True)
+
+    assert export.getvalue().startswith(b"PK")
+    assert "Type globex to delete" in mistyped.content.decode()
+    assert "is deleted, with all of its data" in done.content.decode()
+    assert "/o/globex/" not in done.content.decode()
