@@ -28,7 +28,6 @@ from governance.schema import enter_public, enter_tenant  # noqa: E402
 from governance.services import audit, tokens  # noqa: E402
 from tests import cast  # noqa: E402
 
-
 BACKEND = settings.AUTHENTICATION_BACKENDS[0]
 
 
