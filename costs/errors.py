@@ -5,7 +5,10 @@ DomainError
 ├── PriceExistsError         an entry of the series begins at that very time
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
-└── NothingToReconcileError  no bill for the period
+├── NothingToReconcileError  no bill for the period
+├── BudgetValueError         a field of a budget does not make sense
+├── BudgetNameTakenError     another budget has the name
+└── BudgetStateError         the act does not fit what the budget is doing
 """
 
 from __future__ import annotations
@@ -35,3 +38,16 @@ class BillTooLargeError(DomainError):
 class NothingToReconcileError(DomainError):
     code = "no_bill"
     status = 404
+
+
+class BudgetValueError(DomainError):
+    code = "invalid_budget"
+    status = 400
+
+
+class BudgetNameTakenError(DomainError):
+    code = "budget_name_taken"
+
+
+class BudgetStateError(DomainError):
+    code = "budget_state"

@@ -1,4 +1,5 @@
 from costs.models.bill import BillAlias, BillError, BillFile, BillRow
+from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import PriceEntry, TokenClass
@@ -10,6 +11,10 @@ __all__ = [
     "BillError",
     "BillFile",
     "BillRow",
+    "Budget",
+    "BudgetIncident",
+    "BudgetNotice",
+    "BudgetRaise",
     "Event",
     "Inbox",
     "LatencyHour",

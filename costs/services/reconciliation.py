@@ -19,8 +19,9 @@ from django.utils import timezone
 from costs import bridge, focus
 from costs.errors import NothingToReconcileError
 from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
-from governance.models import User
-from governance.services import audit
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
 
 RULES_VERSION = 1
 """Part of the run key: a change of the rules makes a new revision."""
@@ -208,6 +209,16 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
     if revision.is_doubtful:
         audit.record(
             "reconciliation.variance_exceeded", actor=actor, target=series, revision=revision.number, percent=str(revision.variance_percent)
+        )
+        alerts.notify(
+            topic="bill.variance",
+            severity=Severity.WARNING,
+            title=f"The bill of {provider} for {month:%Y-%m} does not fit our telemetry",
+            text=f"They differ by {revision.variance:+.2f} USD. Figures of this provider and month may vary until that is explained.",
+            path=f"operate/costs/reconciliation/{provider}/{series.account}/{month:%Y-%m}/",
+            permission=Permission.VIEW_COSTS,
+            key=f"bill:{series.pk}:{revision.number}",
+            data={"provider": provider, "account": series.account, "month": f"{month:%Y-%m}", "revision": revision.number},
         )
         logger.warning("reconciliation.variance_exceeded", extra={"provider": provider, "month": month.isoformat()})
     return revision, True

@@ -1,0 +1,343 @@
+"""What may be seen of budgets: what is spent, what is to come, what they refused. Money from the hourly rollup only.
+
+Periods are days of the organisation's time zone; the rollup's hours are UTC, so where a zone is off by half an hour the hour at
+midnight counts to the day in which it begins.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.db import connection
+from django.db.models import Prefetch, Q, QuerySet, Sum
+from django.db.models.functions import ExtractHour, TruncDay
+from django.utils import timezone
+
+from catalog.models import Project, VirtualKey
+from costs import budgeting, selectors, simulation
+from costs import forecast as forecasting
+from costs.forecast import Forecast, TooLittle
+from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageHour
+from governance.models import Tenant
+from governance.schema import current_schema
+
+COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id"}
+REFUSALS = ("budget_exceeded", "budget_throttled")
+_PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0) - Sum("unpriced_calls", default=0)
+"""Calls that have a price."""
+
+
+def zone() -> ZoneInfo:
+    """The organisation's time zone."""
+    return ZoneInfo(Tenant.objects.only("time_zone").get(schema_name=current_schema()).time_zone)
+
+
+def budgets(at: datetime | None = None) -> QuerySet[Budget]:
+    """All of them, each with its raises in force at that time as `active_raises`."""
+    active = BudgetRaise.objects.filter(until__gt=at or timezone.now(), ended_at=None).select_related("by")
+    return Budget.objects.select_related("created_by").prefetch_related(Prefetch("raises", active, to_attr="active_raises"))
+
+
+def budget(pk: int) -> Budget | None:
+    return budgets().filter(pk=pk).first()
+
+
+def amount_in_force(found: Budget) -> Decimal:
+    """USD per period with the raises in force. For budgets from `budgets()`."""
+    active: Sequence[BudgetRaise] = found.active_raises  # type: ignore[attr-defined]  # prefetched by budgets()
+    return found.amount + sum((one.extra for one in active), Decimal())
+
+
+@dataclass(frozen=True)
+class Day:
+    """What the calls of one scope cost on one day of the organisation."""
+
+    cost: Decimal
+    unpriced_calls: int
+
+
+@dataclass(frozen=True)
+class State:
+    """How a budget stands in its present period."""
+
+    budget: Budget
+    span: budgeting.Span
+    at: datetime
+    amount: Decimal
+    """USD per period, raises included."""
+    spent: Decimal
+    unpriced_calls: int
+    """In the period: not in `spent`."""
+    forecast: Forecast | TooLittle
+    days: list[tuple[date, Decimal]]
+    """USD by day: those of a month's period so far, or the last 30."""
+    refused: dict[str, int]
+    """Calls that this budget refused in the period, by error code."""
+    incident: BudgetIncident | None
+    """The open report of a false throttle."""
+
+    @property
+    def share(self) -> Decimal:
+        """Percent of the amount."""
+        return self.spent / self.amount * 100
+
+    @property
+    def bar(self) -> Decimal:
+        """The same for a bar, which ends at 100."""
+        return min(self.share, Decimal(100))
+
+    @property
+    def pace(self) -> Decimal:
+        """Percent of the period that is over: where an even spend would stand."""
+        return self.span.elapsed(self.at) * 100
+
+    @property
+    def left(self) -> Decimal:
+        """USD; negative when overrun."""
+        return self.amount - self.spent
+
+    @property
+    def days_left(self) -> int:
+        """Including today."""
+        return (self.span.last_day - self.at.astimezone(self.span.zone).date()).days + 1
+
+    @property
+    def expected(self) -> Forecast | None:
+        return self.forecast if isinstance(self.forecast, Forecast) else None
+
+    @property
+    def too_little(self) -> TooLittle | None:
+        return self.forecast if isinstance(self.forecast, TooLittle) else None
+
+    @property
+    def expected_share(self) -> Decimal | None:
+        """Percent of the amount at the end of the period."""
+        return self.expected.expected / self.amount * 100 if self.expected else None
+
+    @property
+    def reached(self) -> int | None:
+        """The highest threshold that is reached, percent."""
+        return max((threshold for threshold in self.budget.thresholds if self.share >= threshold), default=None)
+
+    @property
+    def refused_calls(self) -> int:
+        return sum(self.refused.values())
+
+    @property
+    def verdict(self) -> str:
+        """Overrun now, expected to, perhaps, or not: fail, warn, inconclusive, pass. Unknown without a forecast."""
+        if self.share >= 100:
+            return "fail"
+        if self.expected is None:
+            return "idle"
+        if self.expected.expected > self.amount:
+            return "warn"
+        return "inconclusive" if self.expected.high > self.amount else "pass"
+
+
+def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
+    """How each stands. At most five queries over the rollup, one by each kind of scope, and three more."""
+    chosen, at = list(found), at or timezone.now()
+    if not chosen:
+        return []
+    where = zone()
+    by_scope = _days_by_scope(chosen, at, where)
+    local = at.astimezone(where)
+    rest = forecasting.rest_of_day(_hours_of_day(at, where), local.hour, local.minute / 60)
+    refused = refusals(min(budgeting.span_of(one.period, at, where).start for one in chosen))
+    incidents = {
+        one.budget_id: one for one in BudgetIncident.objects.filter(budget__in=chosen, resolved_at=None).select_related("opened_by")
+    }
+    result = []
+    for one in chosen:
+        span = budgeting.span_of(one.period, at, where)
+        days = by_scope[one.scope, one.ref]
+        amount = amount_in_force(one)
+        present = {day: figures for day, figures in days.items() if span.first_day <= day <= span.last_day}
+        spent = sum((figures.cost for figures in present.values()), Decimal())
+        first = span.first_day if span.days > 1 else local.date() - timedelta(days=29)
+        result.append(
+            State(
+                budget=one,
+                span=span,
+                at=at,
+                amount=amount,
+                spent=spent,
+                unpriced_calls=sum(figures.unpriced_calls for figures in present.values()),
+                forecast=forecasting.forecast(
+                    spent=spent,
+                    days={day: figures.cost for day, figures in days.items()},
+                    today=local.date(),
+                    last_day=span.last_day,
+                    rest_of_today=rest,
+                    amount=amount,
+                ),
+                days=[(day, days[day].cost if day in days else Decimal()) for day in _dates(first, local.date())],
+                refused=refused.get((one.name, span.start), {}),
+                incident=incidents.get(one.pk),
+            )
+        )
+    return result
+
+
+def _dates(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _days_by_scope(found: Iterable[Budget], at: datetime, where: ZoneInfo) -> Mapping[tuple[str, str], dict[date, Day]]:
+    """(scope, ref) to what its calls cost by day, over the days that a forecast looks at."""
+    refs: dict[str, set[str]] = defaultdict(set)
+    for one in found:
+        refs[one.scope].add(one.ref)
+    since = budgeting.span_of("day", at - timedelta(days=forecasting.HISTORY_DAYS), where).start
+    hours = UsageHour.objects.filter(hour__gte=since, hour__lte=at)
+    result: dict[tuple[str, str], dict[date, Day]] = defaultdict(dict)
+    for scope, wanted in refs.items():
+        column = COLUMN.get(scope)
+        rows = hours.filter(**{f"{column}__in": wanted}) if column else hours
+        names = [column] if column else []
+        figures = rows.values(*names, day=TruncDay("hour", tzinfo=where)).annotate(
+            money=Sum("cost"), unpriced=Sum("unpriced_calls", filter=~Q(outcome="refused"), default=0)
+        )
+        for row in figures:
+            result[scope, row[column] if column else ""][row["day"].date()] = Day(row["money"], row["unpriced"])
+    return result
+
+
+def _hours_of_day(at: datetime, where: ZoneInfo) -> list[Decimal]:
+    """Money of the whole organisation by local hour of the day, over the last 14 days."""
+    since = budgeting.span_of("day", at - timedelta(days=forecasting.LEVEL_DAYS), where).start
+    today = budgeting.span_of("day", at, where).start
+    rows = (
+        UsageHour.objects.filter(hour__gte=since, hour__lt=today).values_list(ExtractHour("hour", tzinfo=where)).annotate(money=Sum("cost"))
+    )
+    sums = dict(rows)
+    return [sums.get(hour, Decimal()) for hour in range(24)]
+
+
+def refusals(since: datetime) -> dict[tuple[str, datetime], dict[str, int]]:
+    """(budget name, start of its present period) to refused calls by error code, from calls since then.
+
+    Served by the partial index over refusals by budgets.
+    """
+    where, now = zone(), timezone.now()
+    starts = [budgeting.span_of(period, now, where).start for period in Budget.Period.values]
+    result: dict[tuple[str, datetime], dict[str, int]] = defaultdict(dict)
+    with connection.cursor() as cursor:
+        for start in starts:
+            if start < since:
+                continue
+            cursor.execute(
+                """
+                SELECT step->>3, error_code, count(*) FROM event CROSS JOIN LATERAL jsonb_array_elements(steps) step
+                WHERE error_code IN ('budget_exceeded', 'budget_throttled') AND started_at >= %s AND step->>0 = 'reserve'
+                GROUP BY 1, 2
+                """,
+                [start],
+            )
+            for detail, code, count in cursor.fetchall():
+                if (detail or "").startswith("budget:"):
+                    result[detail.removeprefix("budget:"), start][code] = count
+    return result
+
+
+# What the schedule and the gateway read
+
+
+@dataclass(frozen=True)
+class Charged:
+    """A budget that acts on calls, with what is known to be spent of it."""
+
+    budget: Budget
+    amount: Decimal
+    span: budgeting.Span
+    spent: Decimal
+
+
+def charged(at: datetime | None = None, *, acting: bool = True) -> list[Charged]:
+    """Budgets in force: only those that act on the gateway, or (`acting` false) alert-only ones too."""
+    at = at or timezone.now()
+    found = budgets(at).filter(state=Budget.State.ENFORCED).order_by("pk")
+    chosen = list(found.exclude(action=Budget.Action.ALERT) if acting else found)
+    if not chosen:
+        return []
+    where = zone()
+    by_scope = _days_by_scope(chosen, at, where)
+    result = []
+    for one in chosen:
+        span = budgeting.span_of(one.period, at, where)
+        spent = sum((day.cost for on, day in by_scope[one.scope, one.ref].items() if span.first_day <= on <= span.last_day), Decimal())
+        result.append(Charged(one, amount_in_force(one), span, spent))
+    return result
+
+
+def acting_budgets(at: datetime | None = None) -> list[tuple[Budget, Decimal]]:
+    """Budgets that the gateway enforces, with their amounts in force, USD."""
+    found = budgets(at).filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).order_by("pk")
+    return [(one, amount_in_force(one)) for one in found]
+
+
+# Simulation
+
+
+def past_hours(scope: str, ref: str, span: budgeting.Span) -> tuple[list[simulation.Hour], int]:
+    """Hours of one past period for a scope, in order, and its served calls without a price."""
+    hours = UsageHour.objects.filter(hour__gte=span.start, hour__lt=span.end).exclude(outcome="refused")
+    if scope in COLUMN:
+        hours = hours.filter(**{COLUMN[scope]: ref})
+    rows = hours.order_by("hour").values_list("hour").annotate(money=Sum("cost"), n=_PRICED, unpriced=Sum("unpriced_calls"))
+    found = [simulation.Hour(hour, money, calls) for hour, money, calls, _ in rows]
+    return found, sum(row[3] for row in rows)
+
+
+def outcome_of(
+    *,
+    scope: str,
+    ref: str,
+    period: str,
+    amount: Decimal,
+    action: str,
+    thresholds: Sequence[int],
+    throttle_from: int,
+    at: datetime | None = None,
+) -> simulation.Outcome:
+    """What such a budget would have done: over the month before the present one, or over yesterday."""
+    where = zone()
+    present = budgeting.span_of(period, at or timezone.now(), where)
+    span = budgeting.span_of(period, present.start - timedelta(seconds=1), where)
+    hours, unpriced_calls = past_hours(scope, ref, span)
+    return simulation.simulate(
+        hours,
+        first=span.start,
+        last=span.end,
+        amount=amount,
+        action=action,
+        thresholds=thresholds,
+        throttle_from=throttle_from,
+        unpriced_calls=unpriced_calls,
+    )
+
+
+# Choices
+
+
+def refs(scope: str) -> list[str]:
+    """What a budget of this scope can name: registered projects, models and keys, and agents seen in the last 90 days."""
+    if scope == Budget.Scope.PROJECT:
+        return list(Project.objects.order_by("slug").values_list("slug", flat=True))
+    if scope == Budget.Scope.MODEL:
+        return selectors.model_choices()
+    if scope == Budget.Scope.KEY:
+        return list(VirtualKey.objects.filter(revoked_at=None).order_by("public_id").values_list("public_id", flat=True))
+    return selectors.choices("agent") if scope == Budget.Scope.AGENT else []
+
+
+def notices(found: Budget | None = None) -> QuerySet[BudgetNotice]:
+    """Newest first."""
+    every = BudgetNotice.objects.select_related("budget")
+    return every if found is None else every.filter(budget=found)

@@ -1,0 +1,269 @@
+"""Budgets: what may be done when, what is written, what the figures say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from costs import budget_selectors, forecast
+from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
+from costs.models import Budget, BudgetIncident, BudgetNotice, UsageHour
+from costs.services import budgets
+from governance.models import AuditEntry, Tenant, User
+from tests.factories import costs as make
+
+NOW = datetime(2026, 11, 18, 12, 30, tzinfo=UTC)
+
+
+def hour(at: datetime, cost: str, *, calls: int = 10, unpriced: int = 0, **fields: Any) -> UsageHour:
+    """An hour of the rollup, as ingest would have left it."""
+    given: dict[str, Any] = {
+        "project": "checkout", "cost_centre": "", "agent": "basket-helper", "model": "small-chat", "provider": "openai",
+        "key_id": "k2345678", "kind": "chat", "outcome": "ok", "uncached_input_tokens": 0, "cached_input_tokens": 0,
+        "cache_write_tokens": 0, "output_tokens": 0, "untagged_calls": 0, "estimated_calls": 0, "duration_us": 0,
+    }  # fmt: skip
+    start = at.replace(minute=0, second=0, microsecond=0)
+    return UsageHour.objects.create(
+        hour=start, cost=Decimal(cost), calls=calls, unpriced_calls=unpriced, last_event_at=start, **(given | fields)
+    )
+
+
+def draft(actor: User, **fields: Any) -> Budget:
+    given: dict[str, Any] = {"name": "House", "scope": "tenant", "amount": Decimal(100), "action": "block"}
+    return budgets.create_budget(actor=actor, **(given | fields))
+
+
+def enforced(actor: User, **fields: Any) -> Budget:
+    made = draft(actor, **fields)
+    budgets.simulate_budget(budget=made, actor=actor, at=NOW)
+    return budgets.enforce_budget(budget=made, actor=actor, at=NOW)
+
+
+def events() -> list[str]:
+    return list(AuditEntry.objects.filter(event__startswith="budget.").order_by("sequence").values_list("event", flat=True))
+
+
+def state(found: Budget, at: datetime = NOW) -> budget_selectors.State:
+    [one] = budget_selectors.states(budget_selectors.budgets(at).filter(pk=found.pk), at)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"name": " "}, "name"),
+        ({"scope": "planet"}, "scope"),
+        ({"scope": "project"}, "ref"),
+        ({"scope": "project", "ref": "no-such"}, "ref"),
+        ({"ref": "checkout"}, "ref"),
+        ({"amount": Decimal(0)}, "amount"),
+        ({"amount": Decimal("NaN")}, "amount"),
+        ({"amount": Decimal("1.001")}, "amount"),
+        ({"thresholds": []}, "thresholds"),
+        ({"thresholds": [0]}, "thresholds"),
+        ({"throttle_from": 100}, "throttle_from"),
+        ({"period": "year"}, "period"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_its_field(fields: dict[str, Any], named: str, acme: Tenant, alice: User) -> None:
+    with pytest.raises(BudgetValueError) as refused:
+        draft(alice, **fields)
+
+    assert refused.value.field == named
+    assert not Budget.objects.exists()
+
+
+def test_name_is_taken_once(acme: Tenant, alice: User) -> None:
+    draft(alice)
+
+    with pytest.raises(BudgetNameTakenError):
+        draft(alice, amount=Decimal(7))
+
+
+def test_nothing_that_refuses_is_put_in_force_unseen(acme: Tenant, alice: User) -> None:
+    made = draft(alice)
+    with pytest.raises(BudgetStateError):
+        budgets.enforce_budget(budget=made, actor=alice)
+
+    budgets.simulate_budget(budget=made, actor=alice)
+    changed = budgets.change_budget(budget=made, actor=alice, amount=Decimal(50))
+    assert (changed.state, changed.simulation) == ("draft", None)
+    with pytest.raises(BudgetStateError):
+        budgets.enforce_budget(budget=made, actor=alice)
+
+    budgets.simulate_budget(budget=made, actor=alice)
+    assert budgets.enforce_budget(budget=made, actor=alice).acts_on_gateway
+    assert events() == ["budget.created", "budget.simulated", "budget.changed", "budget.simulated", "budget.enforced"]
+
+
+def test_alerts_need_no_simulation(acme: Tenant, alice: User) -> None:
+    made = budgets.enforce_budget(budget=draft(alice, action="alert"), actor=alice)
+
+    assert made.is_enforced
+    assert not made.acts_on_gateway
+
+
+def test_in_force_only_what_softens_or_sizes_it_changes(acme: Tenant, alice: User) -> None:
+    made = enforced(alice, action="throttle")
+    version = Tenant.objects.get(pk=acme.pk).config_version
+
+    for changes in ({"action": "block"}, {"scope": "agent", "ref": "x"}, {"name": "Other"}, {"period": "day"}):
+        with pytest.raises(BudgetStateError):
+            budgets.change_budget(budget=made, actor=alice, **changes)
+    made = budgets.change_budget(budget=made, actor=alice, amount=Decimal("100.00"))
+    assert Tenant.objects.get(pk=acme.pk).config_version == version  # the same amount in other digits
+    made = budgets.change_budget(budget=made, actor=alice, amount=Decimal(200), action="alert")
+
+    assert (made.amount, made.action, made.state) == (Decimal(200), "alert", "enforced")
+    assert Tenant.objects.get(pk=acme.pk).config_version == version + 1
+
+
+def test_raise_counts_until_its_end_and_then_ends_by_itself(acme: Tenant, alice: User) -> None:
+    made = enforced(alice)
+    until = NOW + timedelta(days=2)
+    budgets.raise_temporarily(budget=made, actor=alice, extra=Decimal(40), reason="Launch week", until=until, at=NOW)
+
+    assert state(made).amount == 140
+    assert state(made, until).amount == 100  # even before the schedule has looked
+    assert budgets.end_raises(at=until - timedelta(seconds=1)) == 0
+    version = Tenant.objects.get(pk=acme.pk).config_version
+    assert budgets.end_raises(at=until) == 1
+    assert budgets.end_raises(at=until) == 0
+
+    assert Tenant.objects.get(pk=acme.pk).config_version == version + 1
+    assert events()[-2:] == ["budget.raised", "budget.raise_ended"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"extra": Decimal(0)}, "extra"),
+        ({"reason": " "}, "reason"),
+        ({"until": NOW}, "until"),
+        ({"until": NOW + timedelta(days=93)}, "until"),
+    ],
+)
+def test_raise_without_sense_is_refused(fields: dict[str, Any], named: str, acme: Tenant, alice: User) -> None:
+    given: dict[str, Any] = {"extra": Decimal(1), "reason": "why", "until": NOW + timedelta(days=1)}
+
+    with pytest.raises(BudgetValueError) as refused:
+        budgets.raise_temporarily(budget=enforced(alice), actor=alice, at=NOW, **(given | fields))
+
+    assert refused.value.field == named
+
+
+def test_false_throttle_is_taken_back_in_one_act(acme: Tenant, alice: User, fay: User) -> None:
+    made = enforced(alice)
+
+    incident = budgets.report_false_throttle(budget=made, actor=fay, reason="Checkout is down", at=NOW)
+
+    made.refresh_from_db()
+    assert (made.action, made.is_enforced, made.acts_on_gateway) == ("alert", True, False)
+    assert (incident.priority, incident.opened_by, incident.action_before, incident.reason) == ("P0", fay, "block", "Checkout is down")
+    assert state(made).incident == incident
+    with pytest.raises(BudgetStateError):
+        budgets.report_false_throttle(budget=made, actor=fay)
+    with pytest.raises(BudgetValueError):
+        budgets.resolve_incident(incident=incident, actor=alice, resolution="")
+    budgets.resolve_incident(incident=incident, actor=alice, resolution="The price was wrong by a factor of ten.")
+    assert state(made).incident is None
+    assert BudgetIncident.objects.get().resolved_by == alice
+    assert events()[-2:] == ["budget.false_throttle_reported", "budget.incident_resolved"]
+
+
+def test_thresholds_are_noticed_once_per_period(acme: Tenant, alice: User) -> None:
+    made = enforced(alice, action="alert")
+    draft(alice, name="Only a draft")
+    hour(NOW, "79")
+    first = budgets.write_notices(at=NOW)
+    hour(NOW + timedelta(hours=1), "25")
+
+    later = budgets.write_notices(at=NOW + timedelta(hours=1))
+    again = budgets.write_notices(at=NOW + timedelta(hours=2))
+
+    assert [(notice.budget, notice.threshold, notice.spent) for notice in first] == [(made, 50, Decimal(79))]
+    assert [notice.threshold for notice in later] == [80, 100]
+    assert again == []
+    hour(datetime(2026, 12, 1, 0, tzinfo=UTC), "50")
+    assert [notice.threshold for notice in budgets.write_notices(at=datetime(2026, 12, 1, 1, tzinfo=UTC))] == [50]
+    assert BudgetNotice.objects.count() == 4
+
+
+@pytest.mark.parametrize(
+    ("scope", "ref", "spent"),
+    [("tenant", "", "111"), ("agent", "basket-helper", "1"), ("model", "small-chat", "101"), ("key", "K", "10")],
+)
+def test_spent_is_what_the_scope_cost_in_the_period(scope: str, ref: str, spent: str, acme: Tenant, alice: User) -> None:
+    make.deployment(alice)
+    key = make.key(alice).public_id
+    hour(NOW, "1")
+    hour(NOW, "10", agent="", key_id=key, model="other")
+    hour(datetime(2026, 11, 1, tzinfo=UTC), "100", agent="other", unpriced=3)
+    hour(datetime(2026, 10, 31, 23, tzinfo=UTC), "1000")
+
+    found = state(draft(alice, scope=scope, ref=key if ref == "K" else ref))
+
+    assert found.spent == Decimal(spent)
+    assert found.unpriced_calls == (3 if scope in ("tenant", "model") else 0)
+    assert found.days_left == 13
+
+
+def test_period_begins_at_midnight_of_the_organisation(acme: Tenant, alice: User) -> None:
+    Tenant.objects.filter(pk=acme.pk).update(time_zone="America/New_York")
+    hour(datetime(2026, 11, 1, 3, tzinfo=UTC), "7")  # still October there
+    hour(datetime(2026, 11, 1, 4, tzinfo=UTC), "9")
+
+    assert state(draft(alice)).spent == 9
+
+
+def test_forecast_waits_for_two_weeks(acme: Tenant, alice: User) -> None:
+    for day in range(1, 14):
+        hour(NOW - timedelta(days=day), "2")
+    made = draft(alice, amount=Decimal(60))
+    assert state(made).forecast == forecast.TooLittle(13)
+    assert state(made).verdict == "idle"
+
+    hour(NOW - timedelta(days=14), "2")
+
+    assert state(made).expected is not None
+    assert state(made).expected.expected == pytest.approx(Decimal(52), abs=Decimal(1))  # type: ignore[union-attr]  # just asserted
+
+
+def test_simulation_plays_the_month_before(acme: Tenant, alice: User) -> None:
+    hour(datetime(2026, 10, 5, 8, tzinfo=UTC), "80", calls=80)
+    hour(datetime(2026, 10, 6, 8, tzinfo=UTC), "40", calls=41, unpriced=1)
+    hour(datetime(2026, 10, 6, 9, tzinfo=UTC), "0", outcome="refused")
+    made = draft(alice)
+
+    outcome = budgets.simulate_budget(budget=made, actor=alice, at=NOW)
+
+    assert (outcome.calls, outcome.cost, outcome.unpriced_calls) == (120, Decimal(120), 1)
+    assert (outcome.blocked_calls, outcome.blocked_cost) == (20, Decimal(20))
+    assert outcome.blocked_from == datetime(2026, 10, 6, 8, 30, tzinfo=UTC)
+    made.refresh_from_db()
+    assert made.state == "simulated"
+    assert made.simulation is not None
+    assert made.simulation["blocked_cost_usd"] == "20.00"
+
+
+def test_refusals_are_counted_by_the_budget_that_refused(acme: Tenant, alice: User) -> None:
+    made = enforced(alice)
+    refused = {**make.REFUSED, "http_status": 402, "error_code": "budget_exceeded"}
+    steps = [["identify", "pass", 4, ""], ["reserve", "budget_exceeded", 9, "budget:House"]]
+    other = [["identify", "pass", 4, ""], ["reserve", "budget_exceeded", 9, "project:checkout"]]
+    make.record(acme, *[make.call(acme, **{**refused, "steps": each}) for each in (steps, steps, other)])
+
+    assert state(made, timezone.now()).refused == {"budget_exceeded": 2}
+
+
+def test_list_of_budgets_asks_as_often_for_ten_as_for_one(acme: Tenant, alice: User, django_assert_num_queries: Any) -> None:
+    for number in range(10):
+        draft(alice, name=f"Agent {number}", scope="agent", ref=f"agent-{number}")
+    hour(NOW, "1")
+
+    with django_assert_num_queries(9):
+        assert len(budget_selectors.states(budget_selectors.budgets(NOW), NOW)) == 10
