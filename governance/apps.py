@@ -14,6 +14,7 @@ class GovernanceConfig(AppConfig):
         navigation.register(
             Item("operate", "Control", "Consent", "consent", icon="user-check", permission=Permission.VIEW_OPERATE, order=60),
             Item("operate", "Organisation", "People", "people", icon="users", permission=Permission.VIEW_OPERATE, order=80),
+            Item("operate", "Organisation", "Alerts", "alerts", icon="bell", permission=Permission.VIEW_OPERATE, order=85),
             Item("operate", "Organisation", "Audit log", "audit", icon="history", permission=Permission.VIEW_AUDIT, order=90),
         )
         search.register(search.Source("People", Permission.VIEW_OPERATE, find_people))

@@ -56,6 +56,23 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def mail_server(url: str) -> dict[str, object]:
+    """Django's EMAIL_… settings from `smtp://user:password@host:587?tls=start`; `smtps://` speaks TLS from the first byte."""
+    if not url:
+        return {"EMAIL_HOST": ""}
+    parts = urlsplit(url)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.query not in ("", "tls=start"):
+        raise SettingError("EMAIL_URL must look like smtp://user:password@host:587?tls=start or smtps://host.")
+    return {
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if parts.scheme == "smtps" else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.query == "tls=start",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+    }
+
+
 def database(url: str) -> dict[str, object]:
     """Django's connection parameters from `postgresql://user:password@host:port/name`."""
     parts = urlsplit(url)

@@ -4,6 +4,8 @@ DomainError
 ├── NotAllowedError          the actor lacks a right
 ├── TenantSlugTakenError     another tenant has the address
 ├── TenantOpenError          only a suspended tenant is deleted
+├── BadTargetError           an alert channel leads nowhere, or where it may not
+├── ChannelNameTakenError    another alert channel has the name
 ├── NotConfirmedError        what can't be undone wants its name typed
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
@@ -45,6 +47,15 @@ class TenantOpenError(DomainError):
 class NotConfirmedError(DomainError):
     code = "not_confirmed"
     status = 400
+
+
+class BadTargetError(DomainError):
+    code = "bad_target"
+    status = 400
+
+
+class ChannelNameTakenError(DomainError):
+    code = "name_taken"
 
 
 class LastOwnerError(DomainError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import available_timezones
 
 from django import forms
 
-from governance.models import Consent, Tenant, User
+from governance.models import AlertChannel, Consent, Severity, Tenant, User
 from governance.roles import Role
 
 
@@ -87,3 +88,33 @@ class ThemeForm(forms.Form):
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=60, help_text="What will use it, for example nightly import.")
     lifetime_days = forms.IntegerField(label="Valid for, days", min_value=1, max_value=90, initial=90)
+
+
+class ChannelForm(forms.Form):
+    name = forms.CharField(max_length=60, help_text="For example On call, or #ai-costs.")
+    kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=forms.RadioSelect, initial=AlertChannel.Kind.EMAIL)
+    target = forms.CharField(
+        max_length=500,
+        help_text="E-mail addresses separated by commas; the webhook's URL; or a PagerDuty integration key. It is kept sealed and not shown again.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    topics = forms.CharField(
+        max_length=300, required=False, help_text="Only these, separated by commas, for example budget, gate. Empty takes everything."
+    )
+    least_severity = forms.ChoiceField(label="From severity", choices=Severity.choices, initial=Severity.INFO)
+
+    def clean_topics(self) -> list[str]:
+        return [word.strip().lower() for word in self.cleaned_data["topics"].split(",") if word.strip()]
+
+
+class ChannelChangeForm(ChannelForm):
+    """The kind stays: another kind is another channel."""
+
+    is_enabled = forms.BooleanField(label="Send alerts here", required=False)
+    field_order = ("name", "target", "topics", "least_severity", "is_enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.fields["kind"]
+        self.fields["target"].required = False
+        self.fields["target"].help_text = "Leave it empty to keep the present one."

@@ -31,6 +31,7 @@ class Permission(models.TextChoices):
     MANAGE_ROLLOUTS = "manage_rollouts", "Start, pause and roll back rollouts"
     SIGN_GATES = "sign_gates", "Sign go or no-go, attest and waive, for a role one holds"
     MANAGE_PEOPLE = "manage_people", "Add people and change their roles"
+    MANAGE_ALERTS = "manage_alerts", "Set up alert channels and send alerts again"
     VIEW_AUDIT = "view_audit", "Read and verify the audit log"
 
 
@@ -43,7 +44,14 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.RELEASE_MANAGER: _EVERYONE | {Permission.MANAGE_ROLLOUTS, Permission.SIGN_GATES},
     Role.FINANCE: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.MANAGE_COSTS},
     Role.SECURITY: _EVERYONE
-    | {Permission.VIEW_OPERATE, Permission.MANAGE_KEYS, Permission.MANAGE_CONSENT, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
+    | {
+        Permission.VIEW_OPERATE,
+        Permission.MANAGE_KEYS,
+        Permission.MANAGE_CONSENT,
+        Permission.SIGN_GATES,
+        Permission.MANAGE_ALERTS,
+        Permission.VIEW_AUDIT,
+    },
     Role.AUDITOR: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.SIGN_GATES, Permission.VIEW_AUDIT},
 }
 

@@ -8,7 +8,20 @@ from datetime import datetime
 from django.db.models import Count, QuerySet
 
 from governance.consent import CLASSES
-from governance.models import ApiToken, AuditEntry, Consent, ConsentChange, FeatureClass, Membership, Tenant, User
+from governance.models import (
+    AlertChannel,
+    ApiToken,
+    AuditEntry,
+    Consent,
+    ConsentChange,
+    Delivery,
+    FeatureClass,
+    Membership,
+    Notice,
+    Tenant,
+    User,
+)
+from governance.roles import permissions_of
 
 
 def memberships_of(user: User) -> QuerySet[Membership]:
@@ -84,3 +97,22 @@ def consent_states() -> list[ConsentState]:
 
 def consent_history() -> QuerySet[ConsentChange]:
     return ConsentChange.objects.select_related("actor").order_by("-set_at", "-id")
+
+
+def alert_channels() -> QuerySet[AlertChannel]:
+    return AlertChannel.objects.order_by("name")
+
+
+def deliveries(*, status: str = "") -> QuerySet[Delivery]:
+    """Newest first, with what was told and where."""
+    found = Delivery.objects.select_related("notice", "channel").order_by("-created_at", "-pk")
+    return found.filter(status=status) if status else found
+
+
+def has_deliveries_due(at: datetime) -> bool:
+    return Delivery.objects.filter(status=Delivery.Status.PENDING, next_at__lte=at).exists()
+
+
+def notices_for(membership: Membership) -> QuerySet[Notice]:
+    """What this person may read, newest first."""
+    return Notice.objects.filter(permission__in=permissions_of(membership.roles)).order_by("-at", "-pk")

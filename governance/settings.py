@@ -193,6 +193,9 @@ SPECTACULAR_SETTINGS = {
         "ToolStatus": "catalog.models.Tool.Status",
         "ProviderKind": "catalog.models.Provider.Kind",
         "TenantKind": "governance.models.Tenant.Kind",
+        "AlertChannelKind": "governance.models.AlertChannel.Kind",
+        "Severity": "governance.models.Severity",
+        "DeliveryStatus": "governance.models.Delivery.Status",
         "KeyPurpose": "catalog.models.VirtualKey.Purpose",
         "RolloutStatus": "rollouts.models.Rollout.Status",
         "PhaseStatus": "rollouts.models.Phase.Status",
@@ -205,6 +208,10 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+
+globals().update(env.mail_server(env.text("EMAIL_URL", "")))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "gatehouse@localhost")
 
 LOGGING = {
     "version": 1,

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import areas, audit, consent, me, people, search
+from governance.views import alerts, areas, audit, consent, me, people, search
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -18,6 +18,15 @@ urlpatterns = [
     path("operate/consent/<slug:feature_class>/set/", consent.set_consent, name="consent-set"),
     path("operate/audit/", audit.audit_log, name="audit"),
     path("operate/audit/verify/", audit.verify, name="audit-verify"),
+    path("operate/alerts/", alerts.channels, name="alerts"),
+    path("operate/alerts/new/", alerts.new_channel, name="alert-new"),
+    path("operate/alerts/<int:pk>/edit/", alerts.change_channel, name="alert-edit"),
+    path("operate/alerts/<int:pk>/try/", alerts.try_channel, name="alert-try"),
+    path("operate/alerts/<int:pk>/rotate/", alerts.rotate_secret, name="alert-rotate"),
+    path("operate/alerts/<int:pk>/delete/", alerts.delete_channel, name="alert-delete"),
+    path("operate/alerts/deliveries/", alerts.deliveries, name="alert-deliveries"),
+    path("operate/alerts/deliveries/<uuid:pk>/replay/", alerts.replay, name="alert-replay"),
+    path("notifications/", alerts.notices, name="notifications"),
     path("search/", search.search, name="search"),
     path("me/", me.me, name="me"),
     path("me/theme/", me.theme, name="me-theme"),

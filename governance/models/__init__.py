@@ -1,3 +1,4 @@
+from governance.models.alert import AlertChannel, Delivery, Notice, Severity
 from governance.models.audit import AuditEntry
 from governance.models.consent import Consent, ConsentChange, FeatureClass
 from governance.models.membership import Membership
@@ -6,4 +7,19 @@ from governance.models.token import ApiToken
 from governance.models.user import User
 from governance.models.worker import Heartbeat
 
-__all__ = ["ApiToken", "AuditEntry", "Consent", "ConsentChange", "Domain", "FeatureClass", "Heartbeat", "Membership", "Tenant", "User"]
+__all__ = [
+    "AlertChannel",
+    "ApiToken",
+    "AuditEntry",
+    "Consent",
+    "ConsentChange",
+    "Delivery",
+    "Domain",
+    "FeatureClass",
+    "Heartbeat",
+    "Membership",
+    "Notice",
+    "Severity",
+    "Tenant",
+    "User",
+]

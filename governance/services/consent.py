@@ -8,8 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from governance import config
-from governance.models import Consent, ConsentChange, User
-from governance.services import audit
+from governance.models import Consent, ConsentChange, FeatureClass, Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
 
 
 @transaction.atomic
@@ -28,5 +29,12 @@ def set_consent(*, feature_class: str, state: str, actor: User, reason: str = ""
     )
     ConsentChange.objects.create(feature_class=feature_class, state=state, reason=reason, actor=actor, set_at=at)
     audit.record(f"consent.{state}", actor=actor, target=consent, before=present.state if present else "unset", reason=reason)
+    if state == Consent.State.WITHDRAWN:
+        label = FeatureClass(feature_class).label
+        alerts.notify(
+            topic="consent.withdrawn", severity=Severity.WARNING, title=f"{label} switched off by {actor}", text=reason,
+            path="operate/consent/", permission=Permission.VIEW, key=f"consent:{feature_class}:{at.isoformat()}",
+            data={"feature_class": feature_class}, at=at,
+        )  # fmt: skip
     config.changed()
     return consent

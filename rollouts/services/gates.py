@@ -14,9 +14,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from governance import metrics
-from governance.models import User
+from governance.models import Severity, User
+from governance.roles import Permission
 from governance.schema import current_schema
-from governance.services import audit
+from governance.services import alerts, audit
 from rollouts import rules, signing, tasks, wording
 from rollouts.errors import EvidenceMissingError, GateNotOpenError
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, Phase, ReleaseLogEntry, Rollout, SignOff, Waiver
@@ -338,3 +339,17 @@ def _note_change(gate: Gate, previous: Evaluation | None, evaluation: Evaluation
         glyph=str(evaluation.verdict),
         text=text,
     )
+    was_ready = previous is not None and previous.is_ready
+    if evaluation.is_ready != was_ready:
+        name = gate.rollout.name
+        alerts.notify(
+            topic="gate.ready" if evaluation.is_ready else "gate.blocked",
+            severity=Severity.INFO if evaluation.is_ready else Severity.WARNING,
+            title=f"Gate {gate.number} of {name} {'is ready to be signed' if evaluation.is_ready else 'is blocked again'}",
+            text=text,
+            path=f"release/rollouts/{gate.rollout.slug}/gates/{gate.number}/",
+            permission=Permission.VIEW,
+            key=f"gate:{evaluation.evidence_hash}",
+            data={"rollout": gate.rollout.slug, "gate": gate.number, "digest": evaluation.digest},
+            at=evaluation.at,
+        )

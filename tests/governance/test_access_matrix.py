@@ -41,6 +41,7 @@ PERMISSION_HOLDERS = {
     Permission.MANAGE_ROLLOUTS: {"alice", "adam", "rita"},
     Permission.SIGN_GATES: {"alice", "adam", "rita", "sam", "audra"},
     Permission.MANAGE_PEOPLE: {"alice", "adam"},
+    Permission.MANAGE_ALERTS: {"alice", "adam", "sam"},
     Permission.VIEW_AUDIT: {"alice", "adam", "sam", "audra"},
 }
 

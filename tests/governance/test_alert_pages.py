@@ -1,0 +1,125 @@
+"""Pages and endpoints of alerts; rights are in the access matrix."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from governance.access import Permission
+from governance.models import AlertChannel, Delivery, Notice, Severity, Tenant, User
+from governance.services import alerts
+from tests.conftest import ClientFor
+
+HOOK = "http://127.0.0.1:9/hook"
+
+
+def tell(key: str, permission: Permission = Permission.VIEW) -> Notice:
+    with transaction.atomic():
+        return alerts.notify(topic="gate.ready", severity=Severity.INFO, title=f"Told {key}", key=key, permission=permission)
+
+
+def test_a_channel_is_made_tried_changed_and_removed(client_for: ClientFor, adam: User, acme: Tenant) -> None:
+    client = client_for(adam)
+
+    assert "Nobody is told yet" in client.get("/o/acme/operate/alerts/").content.decode()
+    bad = client.post("/o/acme/operate/alerts/new/", {"name": "Ops", "kind": "webhook", "target": "ftp://x", "least_severity": "info"})
+    made = client.post("/o/acme/operate/alerts/new/", {"name": "Ops", "kind": "webhook", "target": HOOK, "least_severity": "info"})
+    channel = AlertChannel.objects.get()
+    tried = client.post(f"/o/acme/operate/alerts/{channel.pk}/try/", follow=True)
+    rotated = client.post(f"/o/acme/operate/alerts/{channel.pk}/rotate/")
+    changed = client.post(
+        f"/o/acme/operate/alerts/{channel.pk}/edit/",
+        {"name": "On call", "topics": "gate, budget", "least_severity": "critical"},
+        follow=True,
+    )
+    page = client.get(f"/o/acme/operate/alerts/{channel.pk}/edit/").content.decode()
+
+    assert bad.status_code == 422
+    assert re.search(r"whsec_[A-Za-z0-9+/=]{44}", made.content.decode())
+    assert "could not be reached" in tried.content.decode()
+    assert "24 hours" in rotated.content.decode()
+    channel.refresh_from_db()
+    assert (channel.name, channel.topics, channel.is_enabled) == ("On call", ["gate", "budget"], False)
+    assert "On call" in changed.content.decode()
+    assert HOOK not in page
+    client.post(f"/o/acme/operate/alerts/{channel.pk}/delete/")
+    assert not AlertChannel.objects.exists()
+
+
+def test_a_delivery_is_listed_and_sent_again(client_for: ClientFor, adam: User, acme: Tenant) -> None:
+    alerts.create_channel(name="Ops", kind="slack", target=HOOK, actor=adam)
+    tell("one")
+    Delivery.objects.update(status="dead", next_at=None, attempts=8, last_error="The receiver answered 500.")
+    client = client_for(adam)
+
+    listed = client.get("/o/acme/operate/alerts/deliveries/?status=dead").content.decode()
+    none = client.get("/o/acme/operate/alerts/deliveries/?status=sent").content.decode()
+    client.post(f"/o/acme/operate/alerts/deliveries/{Delivery.objects.get().pk}/replay/")
+
+    assert "8 attempts: The receiver answered 500." in listed
+    assert "None in this state" in none
+    assert Delivery.objects.get().status == "pending"
+
+
+def test_notifications_show_what_the_person_may_read(client_for: ClientFor, bob: User, fay: User, acme: Tenant) -> None:
+    tell("for all")
+    tell("for finance", Permission.VIEW_COSTS)
+
+    bobs, fays = (client_for(user).get("/o/acme/notifications/").content.decode() for user in (bob, fay))
+
+    assert "Told for all" in bobs
+    assert "Told for finance" not in bobs
+    assert "Told for finance" in fays
+
+
+@pytest.mark.parametrize("path", ["operate/alerts/", "operate/alerts/deliveries/", "notifications/"])
+def test_lists_cost_the_same_for_one_and_for_many(client_for: ClientFor, adam: User, acme: Tenant, path: str) -> None:
+    client = client_for(adam)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(f"/o/acme/{path}").status_code == 200
+        return len(captured)
+
+    alerts.create_channel(name="0", kind="slack", target=HOOK, actor=adam)
+    tell("0")
+    queries()  # the first look of a session also notes the area
+    one = queries()
+    for number in range(1, 6):
+        alerts.create_channel(name=str(number), kind="slack", target=HOOK, actor=adam)
+        tell(str(number))
+
+    assert queries() == one
+
+
+def test_api_makes_a_channel_and_replays(api_for: ClientFor, adam: User, bob: User) -> None:
+    client = api_for(adam)
+    base = "/api/v1/alert-channels/"
+
+    made = client.post(base, {"name": "Ops", "kind": "webhook", "target": HOOK, "topics": ["gate"]}, content_type="application/json")
+    bad = client.post(base, {"name": "Ops2", "kind": "webhook", "target": "http://10.0.0.1/"}, content_type="application/json")
+    again = client.post(base, {"name": "Ops", "kind": "webhook", "target": HOOK}, content_type="application/json")
+    one = f"{base}{made.json()['id']}/"
+    tried = client.post(f"{one}try/", content_type="application/json")
+    rotated = client.post(f"{one}rotate/", content_type="application/json")
+    body = {"name": "Ops", "topics": [], "least_severity": "info", "is_enabled": True}
+    changed = client.put(one, body, content_type="application/json")
+    tell("api")
+    [delivery] = client.get("/api/v1/deliveries/").json()["results"]
+    replayed = client.post(f"/api/v1/deliveries/{delivery['id']}/replay/", content_type="application/json")
+
+    assert made.status_code == 201
+    assert made.json()["secret"].startswith("whsec_")
+    assert (bad.status_code, bad.json()["code"]) == (400, "bad_target")
+    assert (again.status_code, again.json()["code"]) == (409, "name_taken")
+    assert tried.json()["tried_ok"] is False
+    assert rotated.json()["secret"] != made.json()["secret"]
+    assert changed.json()["topics"] == []
+    assert (delivery["title"], delivery["channel"]) == ("Told api", "Ops")
+    assert replayed.json()["status"] == "pending"
+    assert [row["key"] for row in api_for(bob).get("/api/v1/notices/").json()["results"]] == ["api"]
+    assert client.get(one).json()["shown_target"] == "127.0.0.1"
+    assert client.delete(one).status_code == 204
