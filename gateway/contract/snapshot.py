@@ -15,6 +15,7 @@ MAGIC = b"GHS1"
 
 Resource = Literal["requests", "input_tokens", "output_tokens", "money"]
 Window = Literal["minute", "hour", "day", "month"]
+Scope = Literal["tenant", "project", "key", "agent", "model"]
 PICO_USD = 10**12
 """Money on the hot path is a whole number of pico-dollars: a price per million tokens with six decimals is exact."""
 
@@ -28,7 +29,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     """Names the counter; the same across snapshots, for example `key:4tq2:requests:minute`."""
-    scope: Literal["tenant", "project", "key"]
+    scope: Scope
     scope_name: str
     """What a refusal calls it, for example the project's slug."""
     resource: Resource
@@ -37,6 +38,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """Requests, tokens, or pico-dollars for `money`."""
     fail_open: bool = False
     """What happens when the database is away and nothing is left on lease: admit (true) or refuse with 503."""
+    budget: str | None = None
+    """Name of the budget that it holds to: refusals name it."""
+    throttle_from: float | None = None
+    """Share of the amount, below 1, from which fewer and fewer calls are admitted: all at it, none at the whole amount."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +150,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, Model] = {}
     tool_servers: dict[str, ToolServer] = {}
     limits: tuple[Limit, ...] = ()
+    budgets: tuple[Limit, ...] = ()
+    """Money limits of any scope. Apart from `limits`, so that a plane that does not know their scopes can read the snapshot."""
 
 
 _encoder = msgspec.msgpack.Encoder()

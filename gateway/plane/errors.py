@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_arguments": (400, "invalid_request_error"),
     "rate_limit_exceeded": (429, "rate_limit_error"),
     "budget_exceeded": (402, "insufficient_quota"),
+    "budget_throttled": (429, "rate_limit_error"),
     "model_unpriced": (402, "insufficient_quota"),
     "store_unavailable": (503, "server_error"),
     "upstream_error": (502, "upstream_error"),
@@ -61,6 +62,7 @@ class Refusal(PlaneError):
         *,
         param: str | None = None,
         scope: str | None = None,
+        budget: str | None = None,
         resets_at: float | None = None,
         retry_after_s: int | None = None,
         status: int | None = None,
@@ -70,6 +72,8 @@ class Refusal(PlaneError):
         self.message = message
         self.param = param
         self.scope = scope
+        self.budget = budget
+        """Name of the budget that refuses."""
         self.resets_at = resets_at
         """Seconds since the epoch when the exhausted window ends."""
         self.retry_after_s = retry_after_s
@@ -86,6 +90,8 @@ class Refusal(PlaneError):
         }
         if self.scope is not None:
             error["scope"] = self.scope
+        if self.budget is not None:
+            error["budget"] = self.budget
         if self.resets_at is not None:
             error["resets_at"] = datetime.fromtimestamp(self.resets_at, UTC).isoformat(timespec="seconds")
         return {"error": error}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,19 @@ class LimitExceededError(PlaneError):
     def __init__(self, limit: Limit, resets_at: float) -> None:
         super().__init__(limit.id)
         self.limit = limit
+        self.resets_at = resets_at
+
+
+class LimitThrottledError(PlaneError):
+    """A limit that slows calls down as it fills has not admitted this one."""
+
+    def __init__(self, limit: Limit, share: float, admitted: float, resets_at: float) -> None:
+        super().__init__(limit.id)
+        self.limit = limit
+        self.share = share
+        """Of the amount that is spent, 0 to 1."""
+        self.admitted = admitted
+        """Fraction of calls that are let through at that share, 0 to 1."""
         self.resets_at = resets_at
 
 
@@ -109,6 +123,13 @@ class Slice:
         """What is surely left for this caller: not granted to anyone, or granted to this plane. May be out of date."""
         return max(0, self.limit.amount - self.total) + max(0, self.available)
 
+    def share(self, need: int) -> float:
+        """Of the amount that is spent, apart from a call whose `need` was just taken.
+
+        What other planes hold on lease counts as spent, so it is never too low, and too high by no more than their slices.
+        """
+        return (self.total - self.available - need) / self.limit.amount if self.limit.amount > 0 else 1.0
+
 
 @dataclass(slots=True)
 class Reservation:
@@ -120,15 +141,19 @@ class Reservation:
 class Ledger:
     """All slices of one plane process."""
 
-    def __init__(self, store: CounterStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: CounterStore, clock: Callable[[], float] = time.time, chance: Callable[[], float] = random.random) -> None:
         self._store = store
         self._clock = clock
+        self._chance = chance
         self._slices: dict[tuple[str, str], Slice] = {}
         self._closed: list[Slice] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def reserve(self, tenant: str, zone: ZoneInfo, wants: Sequence[tuple[Limit, int]]) -> Reservation:
-        """Take every amount or none. LimitExceededError or LeaseUnavailableError names the first limit that says no."""
+        """Take every amount or none.
+
+        LimitExceededError, LimitThrottledError or LeaseUnavailableError names the first limit that says no.
+        """
         reservation = Reservation()
         try:
             for limit, need in wants:
@@ -141,11 +166,21 @@ class Ledger:
                 elif not await self._draw(held, need):
                     reservation.opened.append(limit.id)
                 reservation.lines.append((held, need))
+                if limit.throttle_from is not None:
+                    self._throttle(held, need, limit.throttle_from)
         except BaseException:
             for held, need in reservation.lines:
                 held.available += need
             raise
         return reservation
+
+    def _throttle(self, held: Slice, need: int, start: float) -> None:
+        """LimitThrottledError for as many calls as the curve says. Judged after the need was taken: what was drawn is fresh."""
+        share = held.share(need)
+        if share > start:
+            admitted = max(0.0, (1 - share) / (1 - start))
+            if self._chance() >= admitted:
+                raise LimitThrottledError(held.limit, share, admitted, held.counter.span.end)
 
     def settle(self, reservation: Reservation, used: Mapping[Resource, int | None]) -> int:
         """Replace what was reserved by what was used, where that is known; the sum of what went beyond the reservation.
@@ -271,6 +306,8 @@ class Ledger:
             # given up: it may only be spent again when it has surely not been returned.
             if amount < 0 or error.certain:
                 held.available += amount
+        else:
+            held.total -= amount
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -69,15 +69,24 @@ class Served:
         self._allow = allow
         self._targets: dict[str, Target] = {}
         self._limits: dict[tuple[str, Kind], tuple[Limit, ...]] = {}
+        self._budgets: dict[tuple[str, str], tuple[Limit, ...]] = {}
+        for limit in snapshot.budgets:
+            named = (limit.scope, limit.scope_name)
+            self._budgets[named] = (*self._budgets.get(named, ()), limit)
         self._validators: dict[str, jsonschema_rs.Validator] = {}
 
-    def limits_of(self, key: Key, kind: Kind) -> tuple[Limit, ...]:
-        """Every limit that such a call with this key is under: the key's, its project's, the tenant's."""
+    def limits_of(self, key: Key, kind: Kind, *, agent: str | None = None, model: str | None = None) -> tuple[Limit, ...]:
+        """Every limit that such a call with this key is under: the key's, its project's, the tenant's, its agent's and model's."""
         limits = self._limits.get((key.id, kind))
         if limits is None:
             project = self.snapshot.projects.get(key.project)
-            every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits)
+            scopes = (("key", key.id), ("project", key.project), ("tenant", self.snapshot.slug))
+            budgets = [limit for scope in scopes for limit in self._budgets.get(scope, ())]
+            every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits, *budgets)
             limits = self._limits[key.id, kind] = tuple(limit for limit in every if limit.resource in _USED_BY[kind])
+        if self._budgets and kind != "tool":
+            # Agents name themselves, so what they lead to is looked up and not kept.
+            return (*limits, *self._budgets.get(("agent", agent or ""), ()), *self._budgets.get(("model", model or ""), ()))
         return limits
 
     def target(self, deployment: Deployment) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from django.db import connection, transaction
@@ -14,6 +14,8 @@ from django.utils import timezone
 from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
 from catalog.models import Model, Project, Tool, ToolServer, VirtualKey
+from costs import budget_selectors
+from costs.models import Budget
 from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
 from gateway.publish.models import Counter, Snapshot
@@ -36,6 +38,8 @@ def publish_tenant(tenant: Tenant) -> None:
         compiled = compile_snapshot(tenant, version)
         if stored and contract.checksum(contract.encode(compiled)) == stored.checksum:
             return
+        if compiled.budgets:
+            book_spend(tenant)
         version += 1
         _store(tenant.public_id, version, contract.encode(msgspec.structs.replace(compiled, version=version)))
 
@@ -49,6 +53,28 @@ def forget_tenant(tenant: Tenant) -> None:
     )
     _store(tenant.public_id, version, body)
     Counter.objects.filter(tenant=tenant.public_id).delete()
+
+
+def book_spend(tenant: Tenant) -> None:
+    """Lift the counters of budgets to what is known to be spent in their present periods. Runs in the tenant's schema.
+
+    So a budget put in force on the 20th counts what was spent since the 1st, calls that got their price later count, and
+    counters that were lost are made again. Planes book what they are granted before it is spent, so a counter that is
+    ahead of the figures is right and stays.
+    """
+    rows = [
+        (tenant.public_id, _budget_id(one.budget), one.span.start, one.span.end, int(one.spent * contract.PICO_USD))
+        for one in budget_selectors.charged()
+        if one.spent > 0
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            insert into gateway_counter as c (tenant, limit_id, window_start, window_end, granted, last_grant) values (%s, %s, %s, %s, %s, 0)
+            on conflict (tenant, limit_id, window_start) do update set granted = excluded.granted where c.granted < excluded.granted
+            """,
+            rows,
+        )
 
 
 def _store(tenant: str, version: int, body: bytes) -> None:
@@ -77,6 +103,26 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
+        budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
+    )
+
+
+def _budget_id(budget: Budget) -> str:
+    """Names the counter: a budget that was given another scope begins anew."""
+    return f"budget:{budget.pk}:{budget.scope}:{budget.ref}:money:{budget.period}"
+
+
+def _budget(budget: Budget, amount: Decimal, tenant: Tenant) -> contract.Limit:
+    """`amount` is USD with the raises in force."""
+    return contract.Limit(
+        id=_budget_id(budget),
+        scope=cast(contract.Scope, budget.scope),
+        scope_name=budget.ref or tenant.slug,
+        resource="money",
+        window=cast(contract.Window, budget.period),
+        amount=int(amount * contract.PICO_USD),
+        budget=budget.name,
+        throttle_from=budget.throttle_from / 100 if budget.action == Budget.Action.THROTTLE else None,
     )
 
 

@@ -16,7 +16,7 @@ from gateway.contract.snapshot import Limit
 from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
-from gateway.plane.leases import Counter, Grant, LeaseUnavailableError, Ledger, LimitExceededError, slice_size
+from gateway.plane.leases import Counter, Grant, LeaseUnavailableError, Ledger, LimitExceededError, LimitThrottledError, slice_size
 from gateway.plane.windows import Span
 from tests.gateway.conftest import cloned_database
 
@@ -325,3 +325,107 @@ async def test_planes_on_one_database_admit_the_limit_and_no_more(database: str)
 
     assert 300 < together <= 500
     assert admitted == 500  # what the four gave back was there for the fifth
+
+
+# Budgets that slow down
+
+
+def slowing(amount: int, start: float = 0.5) -> Limit:
+    return Limit(
+        id="budget:1",
+        scope="tenant",
+        scope_name="acme",
+        resource="money",
+        window="month",
+        amount=amount,
+        budget="House",
+        throttle_from=start,
+    )
+
+
+async def test_budget_admits_everything_until_it_slows_down() -> None:
+    ledger = Ledger(CountersInMemory(), Clock(), chance=lambda: 0.999)
+    rule = slowing(100)
+
+    for _ in range(51):  # the last of them finds half of it spent
+        await ledger.reserve("acme", UTC, [(rule, 1)])
+    with pytest.raises(LimitThrottledError) as refused:
+        await ledger.reserve("acme", UTC, [(rule, 1)])
+
+    assert refused.value.share == pytest.approx(0.51)
+    assert refused.value.admitted == pytest.approx(0.98)
+    await ledger.close()
+
+
+async def test_slowed_down_call_takes_nothing() -> None:
+    store, clock = CountersInMemory(), Clock()
+    ledger = Ledger(store, clock, chance=lambda: 1.0)
+    rule, other = slowing(100), limit(10, "requests")
+    for _ in range(6):
+        await ledger.reserve("acme", UTC, [(other, 1), (rule, 10)])
+
+    for _ in range(20):
+        with pytest.raises(LimitThrottledError):
+            await ledger.reserve("acme", UTC, [(other, 1), (rule, 10)])
+    await ledger.close()
+
+    assert sorted(store.granted.values()) == [6, 60]
+
+
+async def test_as_many_calls_pass_as_the_curve_says() -> None:
+    chance = random.Random(5)
+    ledger = Ledger(CountersInMemory(), Clock(), chance=chance.random)
+    rule = slowing(1_000_000, start=0.2)
+    await ledger.reserve("acme", UTC, [(rule, 600_000)])  # half of the way from 0.2 to 1
+
+    passed = 0
+    for _ in range(2000):
+        try:
+            ledger.settle(await ledger.reserve("acme", UTC, [(rule, 1)]), {"money": 0})
+            passed += 1
+        except LimitThrottledError:
+            pass
+
+    assert passed == pytest.approx(1000, abs=80)
+
+
+async def test_slices_that_went_back_do_not_slow_anybody_down() -> None:
+    clock = Clock()
+    ledger = Ledger(CountersInMemory(), clock, chance=lambda: 1.0)
+    rule = slowing(100)
+    await ledger.reserve("acme", UTC, [(rule, 1)])
+    ledger.settle(await ledger.reserve("acme", UTC, [(rule, 60)]), {"money": 2})
+    clock.now += 10
+    await ledger.sweep()
+
+    for _ in range(47):
+        await ledger.reserve("acme", UTC, [(rule, 1)])
+
+
+async def test_parallel_callers_of_several_planes_never_spend_more_than_a_slowing_budget() -> None:
+    chance = random.Random(3)
+    store, clock = CountersInMemory(), Clock()
+    ledgers = [Ledger(store, clock, chance=chance.random) for _ in range(4)]
+    spent = 0
+
+    async def call(ledger: Ledger) -> None:
+        nonlocal spent
+        try:
+            reservation = await ledger.reserve("acme", UTC, [(slowing(500), 3)])
+        except (LimitThrottledError, LimitExceededError):
+            return
+        await asyncio.sleep(0)
+        used = chance.randint(1, 3)
+        spent += used
+        ledger.settle(reservation, {"money": used})
+
+    for _ in range(8):
+        await asyncio.gather(*(call(chance.choice(ledgers)) for _ in range(150)))
+        clock.now += 6
+        for ledger in ledgers:
+            await ledger.sweep()
+    for ledger in ledgers:
+        await ledger.close()
+
+    assert 400 < spent <= 500
+    assert sum(store.granted.values()) == spent

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -16,13 +18,17 @@ from django_tenants.utils import schema_context
 
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Tool, VirtualKey
+from costs.models import Budget
+from costs.services import budgets
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
-from gateway.publish.models import Snapshot
-from gateway.publish.publisher import publish_tenant
+from gateway.plane.windows import span_of
+from gateway.publish.models import Counter, Snapshot
+from gateway.publish.publisher import book_spend, publish_tenant
 from governance.models import Consent, Tenant, User
 from tests.bootstrap import ROOT
+from tests.factories import costs as make_costs
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
 
 
@@ -209,3 +215,53 @@ def test_thousand_keys_are_compiled_quickly(acme: Tenant, alice: User, record_pr
     assert len(snapshot.keys) >= 1001
     record_property("compile_1000_keys_s", round(took_s, 3))
     assert took_s < 2.0
+
+
+# Budgets
+
+
+def hold(actor: User, **fields: Any) -> Budget:
+    """A budget in force."""
+    given: dict[str, Any] = {"name": "House", "scope": "tenant", "amount": Decimal(100), "action": "block"}
+    made = budgets.create_budget(actor=actor, **(given | fields))
+    budgets.simulate_budget(budget=made, actor=actor)
+    return budgets.enforce_budget(budget=made, actor=actor)
+
+
+def test_budgets_that_act_are_published_with_what_they_hold_to(acme: Tenant, alice: User) -> None:
+    hold(alice)
+    slow = hold(alice, name="Agent", scope="agent", ref="basket-helper", period="day", action="throttle", throttle_from=70)
+    hold(alice, name="Only tells", action="alert")
+    off = hold(alice, name="Off")
+    budgets.switch_off_budget(budget=off, actor=alice)
+    budgets.raise_temporarily(budget=slow, actor=alice, extra=Decimal("0.50"), reason="launch", until=timezone.now() + timedelta(hours=1))
+
+    found = published(acme).budgets
+
+    assert [(limit.budget, limit.scope, limit.scope_name, limit.window, limit.throttle_from) for limit in found] == [
+        ("House", "tenant", "acme", "month", None),
+        ("Agent", "agent", "basket-helper", "day", 0.7),
+    ]
+    assert [limit.amount for limit in found] == [100 * contract.PICO_USD, 100 * contract.PICO_USD + contract.PICO_USD // 2]
+    assert all(limit.resource == "money" and not limit.fail_open for limit in found)
+    budgets.report_false_throttle(budget=slow, actor=alice)
+    assert [limit.budget for limit in published(acme).budgets] == ["House"]
+
+
+def test_budget_in_force_counts_what_was_spent_before_it(acme: Tenant, alice: User) -> None:
+    make_costs.prices(alice)
+    make_costs.record(acme, make_costs.call(acme, started_at=timezone.now(), input_tokens=1_000_000, output_tokens=0))
+    hold(alice)
+
+    [limit] = published(acme).budgets
+    counter = Counter.objects.get(tenant=acme.public_id, limit_id=limit.id)
+
+    window = span_of("month", timezone.now().timestamp(), ZoneInfo(acme.time_zone))
+    assert counter.granted == contract.PICO_USD
+    assert (counter.window_start.timestamp(), counter.window_end.timestamp()) == (window.start, window.end)
+    Counter.objects.filter(limit_id=limit.id).update(granted=7 * contract.PICO_USD)  # planes hold some of it on lease
+    book_spend(acme)
+    assert Counter.objects.get(limit_id=limit.id).granted == 7 * contract.PICO_USD
+    Counter.objects.filter(limit_id=limit.id).delete()
+    book_spend(acme)
+    assert Counter.objects.get(limit_id=limit.id).granted == contract.PICO_USD

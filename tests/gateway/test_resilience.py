@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx2
 import msgspec
@@ -18,6 +19,7 @@ from django.db import connection
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.names import INBOX_TABLE, SNAPSHOT_TABLE
+from gateway.plane.windows import span_of
 from governance.embedded import EmbeddedPostgres
 from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, cloned_database, make_org, make_plane, wait_until
 
@@ -251,3 +253,50 @@ def test_budget_is_held_and_an_unpriced_model_is_refused(org: Org) -> None:
     events = [event for event in org.plane.wait_for_events(org.id, 14) if event["model"] == "chat" and event["status"] == "ok"]
     cost = sum(event["input_tokens"] * 1_000_000 + event["output_tokens"] * 4_000_000 for event in events)
     assert cost <= budget.amount
+
+
+def test_refusal_names_its_budget_and_only_calls_of_its_scope_are_refused(org: Org) -> None:
+    """Parallel callers of one agent, whose budget covers some of their calls; another agent under none; a model slowed to a halt."""
+    held = contract.Limit(
+        id="budget:1",
+        scope="agent",
+        scope_name="planner",
+        resource="money",
+        window="month",
+        amount=contract.PICO_USD // 500,
+        budget="Plans",
+    )
+    slowed = msgspec.structs.replace(
+        held, id="budget:2", scope="model", scope_name="slow", budget="Slow lane", amount=contract.PICO_USD, throttle_from=0.01
+    )
+    chat = org.snapshot.models["chat"]
+    with psycopg.connect(org.plane.database_url) as portal:  # nearly all of the second is spent already
+        span = span_of("month", time.time(), ZoneInfo("UTC"))
+        portal.execute(
+            "insert into gateway_counter values (%s, 'budget:2', to_timestamp(%s), to_timestamp(%s), %s, 0)",
+            [org.id, span.start, span.end, contract.PICO_USD * 999 // 1000],
+        )
+    org.change(models={"chat": chat, "slow": msgspec.structs.replace(chat, slug="slow")}, budgets=(held, slowed))
+
+    def call(agent: str, model: str = "chat", most: int = 50) -> httpx2.Response:
+        headers = {"x-gatehouse-agent": agent, "x-request-id": f"{org.id}-{agent}"}
+        return org.post(json={"model": model, "messages": SAY_HELLO, "max_tokens": most}, headers=headers)
+
+    wait_until(lambda: call("planner", most=5000).status_code == 402)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: call("planner"), range(40)))
+    slow = [call("other", "slow") for _ in range(5)]
+
+    refused = next(answer for answer in answers if answer.status_code == 402).json()["error"]
+    assert (refused["code"], refused["budget"], refused["scope"]) == ("budget_exceeded", "Plans", "budget:Plans")
+    assert "budget Plans for agent planner" in refused["message"]
+    assert any(answer.status_code == 200 for answer in answers)
+    assert call("other", most=5000).status_code == 200
+    assert {answer.status_code for answer in slow} <= {200, 429}
+    late = next(answer for answer in slow if answer.status_code == 429)
+    assert (late.json()["error"]["code"], late.json()["error"]["budget"]) == ("budget_throttled", "Slow lane")
+    assert 1 < int(late.headers["retry-after"]) <= 60
+    events = [event for event in org.plane.wait_for_events(org.id, 46) if event["agent"] == "planner"]
+    cost = sum(event["input_tokens"] * 1_000_000 + event["output_tokens"] * 4_000_000 for event in events if event["status"] == "ok")
+    assert 0 < cost <= held.amount
+    assert ["reserve", "budget_exceeded", "budget:Plans"] in [[*step[:2], step[3]] for event in events for step in event["steps"]]

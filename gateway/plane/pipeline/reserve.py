@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 import time
+from datetime import UTC, datetime
 
 from gateway.contract.snapshot import PICO_USD, Limit
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.leases import LeaseUnavailableError, LimitExceededError, Reservation
+from gateway.plane.leases import LeaseUnavailableError, LimitExceededError, LimitThrottledError, Reservation
 
 
 async def reserve(call: Call) -> str:
@@ -14,7 +15,7 @@ async def reserve(call: Call) -> str:
     served, key = call.served, call.key
     assert served is not None
     assert key is not None
-    limits = served.limits_of(key, call.kind)
+    limits = served.limits_of(key, call.kind, agent=call.agent, model=call.model.slug if call.model else None)
     if not limits:
         return "no limits"
     wants = [(limit, _need(call, limit)) for limit in limits]
@@ -22,11 +23,14 @@ async def reserve(call: Call) -> str:
         call.reservation = await call.plane.ledger.reserve(served.tenant, served.zone, wants)
     except LimitExceededError as error:
         raise _exceeded(error) from error
+    except LimitThrottledError as error:
+        raise _throttled(error) from error
     except LeaseUnavailableError as error:
         raise Refusal(
             "store_unavailable",
-            f"The {error.limit.resource} limit of {error.limit.scope} {error.limit.scope_name} cannot be checked at the moment.",
-            scope=f"{error.limit.scope}:{error.limit.scope_name}",
+            f"The {_called(error.limit)} cannot be checked at the moment.",
+            scope=_scope(error.limit),
+            budget=error.limit.budget,
             retry_after_s=2,
         ) from error
     _tell_rate(call, call.reservation)
@@ -46,9 +50,10 @@ def _need(call: Call, limit: Limit) -> int:
         assert call.model is not None
         raise Refusal(
             "model_unpriced",
-            f"The model {call.model.slug} has no price, so it cannot be called under the budget of {limit.scope} {limit.scope_name}.",
+            f"The model {call.model.slug} has no price, so it cannot be called under the {_called(limit)}.",
             param="model",
-            scope=f"{limit.scope}:{limit.scope_name}",
+            scope=_scope(limit),
+            budget=limit.budget,
         )
     return cost
 
@@ -68,13 +73,15 @@ def cost_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
 
 def _exceeded(error: LimitExceededError) -> Refusal:
     limit = error.limit
-    scope = f"{limit.scope}:{limit.scope_name}"
+    scope = _scope(limit)
     if limit.resource == "money":
-        dollars = f"{limit.amount / PICO_USD:,.2f}"
+        resets = datetime.fromtimestamp(error.resets_at, UTC)
         return Refusal(
             "budget_exceeded",
-            f"The budget of {dollars} USD per {limit.window} for {limit.scope} {limit.scope_name} does not cover this call.",
+            f"What is left of the {_called(limit)} does not cover this call. "
+            f"{_amount(limit)} per {limit.window}; the next {limit.window} begins {resets:%Y-%m-%d %H:%M} UTC.",
             scope=scope,
+            budget=limit.budget,
             resets_at=error.resets_at,
         )
     return Refusal(
@@ -85,6 +92,36 @@ def _exceeded(error: LimitExceededError) -> Refusal:
         resets_at=error.resets_at,
         retry_after_s=max(1, math.ceil(error.resets_at - time.time())),
     )
+
+
+def _throttled(error: LimitThrottledError) -> Refusal:
+    """Many retries would keep a full budget busy: the fewer calls pass, the longer the caller is told to wait."""
+    limit = error.limit
+    return Refusal(
+        "budget_throttled",
+        f"Slowed down by the {_called(limit)}: {error.share:.0%} of {_amount(limit)} per {limit.window} is spent, "
+        f"so {error.admitted:.0%} of calls pass.",
+        scope=_scope(limit),
+        budget=limit.budget,
+        resets_at=error.resets_at,
+        retry_after_s=min(60, math.ceil(1 / error.admitted)) if error.admitted else 60,
+    )
+
+
+def _scope(limit: Limit) -> str:
+    """Goes into the answer and into the record of the step, by which a budget's refusals are counted."""
+    return f"budget:{limit.budget}" if limit.budget else f"{limit.scope}:{limit.scope_name}"
+
+
+def _called(limit: Limit) -> str:
+    where = "the organisation" if limit.scope == "tenant" else f"{limit.scope} {limit.scope_name}"
+    if limit.budget:
+        return f"budget {limit.budget} for {where}"
+    return f"budget of {where}" if limit.resource == "money" else f"{limit.resource} limit of {where}"
+
+
+def _amount(limit: Limit) -> str:
+    return f"{limit.amount / PICO_USD:,.2f} USD"
 
 
 def _tell_rate(call: Call, reservation: Reservation) -> None:
