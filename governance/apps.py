@@ -6,7 +6,7 @@ class GovernanceConfig(AppConfig):
     verbose_name = "Governance"
 
     def ready(self) -> None:
-        from governance import navigation, search
+        from governance import home, navigation, search, selectors
         from governance.access import Permission
         from governance.navigation import Item
         from governance.views.search_sources import find_people
@@ -16,5 +16,8 @@ class GovernanceConfig(AppConfig):
             Item("operate", "Organisation", "People", "people", icon="users", permission=Permission.VIEW_OPERATE, order=80),
             Item("operate", "Organisation", "Alerts", "alerts", icon="bell", permission=Permission.VIEW_OPERATE, order=85),
             Item("operate", "Organisation", "Audit log", "audit", icon="history", permission=Permission.VIEW_AUDIT, order=90),
+        )
+        home.register(
+            home.Panel("operate", "governance/partials/attention_panel.html", Permission.VIEW_OPERATE, selectors.attention_for, order=0)
         )
         search.register(search.Source("People", Permission.VIEW_OPERATE, find_people))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Count, QuerySet
+from django.utils import timezone
 
 from governance.consent import CLASSES
 from governance.models import (
@@ -18,6 +19,7 @@ from governance.models import (
     FeatureClass,
     Membership,
     Notice,
+    Severity,
     Tenant,
     User,
 )
@@ -111,6 +113,12 @@ def deliveries(*, status: str = "") -> QuerySet[Delivery]:
 
 def has_deliveries_due(at: datetime) -> bool:
     return Delivery.objects.filter(status=Delivery.Status.PENDING, next_at__lte=at).exists()
+
+
+def attention_for(membership: Membership) -> list[Notice]:
+    """The newest warnings of the last seven days that this person may read, critical ones first; at most five."""
+    recent = notices_for(membership).filter(at__gte=timezone.now() - timedelta(days=7)).exclude(severity=Severity.INFO)
+    return sorted(recent[:20], key=lambda notice: notice.severity != Severity.CRITICAL)[:5]
 
 
 def notices_for(membership: Membership) -> QuerySet[Notice]:

@@ -123,3 +123,18 @@ def test_api_makes_a_channel_and_replays(api_for: ClientFor, adam: User, bob: Us
     assert [row["key"] for row in api_for(bob).get("/api/v1/notices/").json()["results"]] == ["api"]
     assert client.get(one).json()["shown_target"] == "127.0.0.1"
     assert client.delete(one).status_code == 204
+
+
+def test_home_shows_warnings_first_the_critical_ones(client_for: ClientFor, adam: User, acme: Tenant) -> None:
+    client = client_for(adam)
+    quiet = client.get("/o/acme/operate/home/").content.decode()
+    tell("only information")
+    with transaction.atomic():
+        for key, severity in (("worst", Severity.CRITICAL), ("newer", Severity.WARNING)):
+            alerts.notify(topic="budget.exceeded", severity=severity, title=f"Told {key}", key=key)
+
+    shown = client.get("/o/acme/operate/home/").content.decode()
+
+    assert "Nothing in the last seven days" in quiet
+    assert "Told only information" not in shown
+    assert shown.index("Told worst") < shown.index("Told newer")
