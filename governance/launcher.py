@@ -36,6 +36,15 @@ END_WITH_PARENT = {"worker": signal.SIGKILL}
 """A worker would first wait for a database that died with us; its tasks may be cut off anywhere."""
 
 
+COMMANDS = {
+    "sandbox": "gateway.sandbox --port {sandbox_port} --data-dir {directory}/sandbox",
+    "web": "granian --interface asgi --host 127.0.0.1 --port {port} --workers 1 --no-ws --log-level warning gateway.web:app",
+    "worker": "celery -A governance worker -n worker@local --concurrency 2 --without-mingle --without-gossip --loglevel WARNING",
+    "beat": "celery -A governance.beat beat --schedule {directory}/beat --pidfile= --loglevel WARNING",
+}
+"""What runs beside the database: modules with their arguments. The Procfile has the same for a fleet."""
+
+
 class CannotStartError(RuntimeError):
     """The installation can't start; the message says why and what to do."""
 
@@ -91,65 +100,9 @@ class Installation:
             self.server = EmbeddedPostgres(self.directory / "postgres")
             os.environ["DATABASE_URL"] = self.server.start()
         changed = self._prepare()
-        python = sys.executable
-        self._spawn(
-            "sandbox", [python, "-m", "gateway.sandbox", "--port", str(sandbox_port), "--data-dir", str(self.directory / "sandbox")]
-        )
-        self._spawn(
-            "web",
-            [
-                python,
-                "-m",
-                "granian",
-                "--interface",
-                "asgi",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.port),
-                "--workers",
-                "1",
-                "--no-ws",
-                "--log-level",
-                "warning",
-                "gateway.web:app",
-            ],
-        )
-        self._spawn(
-            "worker",
-            [
-                python,
-                "-m",
-                "celery",
-                "-A",
-                "governance",
-                "worker",
-                "-n",
-                "worker@local",
-                "--concurrency",
-                "2",
-                "--without-mingle",
-                "--without-gossip",
-                "--loglevel",
-                "WARNING",
-            ],
-        )
-        self._spawn(
-            "beat",
-            [
-                python,
-                "-m",
-                "celery",
-                "-A",
-                "governance.beat",
-                "beat",
-                "--schedule",
-                str(self.directory / "beat"),
-                "--pidfile=",
-                "--loglevel",
-                "WARNING",
-            ],
-        )
+        places = {"port": self.port, "sandbox_port": sandbox_port, "directory": self.directory}
+        for name, command in COMMANDS.items():
+            self._spawn(name, [sys.executable, "-m", *[word.format(**places) for word in command.split()]])
         _wait_until_up(f"http://127.0.0.1:{sandbox_port}/v1/models", self._child_died)
         demo = self._demo(again=changed)
         _wait_until_up(f"http://127.0.0.1:{self.port}/readyz", self._child_died)
