@@ -47,6 +47,10 @@ def budget(pk: int) -> Budget | None:
     return budgets().filter(pk=pk).first()
 
 
+def incident(pk: int) -> BudgetIncident | None:
+    return BudgetIncident.objects.select_related("budget", "opened_by").filter(pk=pk).first()
+
+
 def amount_in_force(found: Budget) -> Decimal:
     """USD per period with the raises in force. For budgets from `budgets()`."""
     active: Sequence[BudgetRaise] = found.active_raises  # type: ignore[attr-defined]  # prefetched by budgets()
@@ -280,6 +284,10 @@ def acting_budgets(at: datetime | None = None) -> list[tuple[Budget, Decimal]]:
     """Budgets that the gateway enforces, with their amounts in force, USD."""
     found = budgets(at).filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).order_by("pk")
     return [(one, amount_in_force(one)) for one in found]
+
+
+def has_acting_budgets() -> bool:
+    return Budget.objects.filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).exists()
 
 
 # Simulation

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from django.db.models import Q, Sum
 
-from costs import sketch
-from costs.models import LatencyHour, Reconciliation, Revision, UsageHour
+from costs import budget_selectors, sketch
+from costs.models import Budget, BudgetIncident, LatencyHour, Reconciliation, Revision, UsageHour
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
 
 
@@ -104,6 +104,21 @@ def calls(window: Window) -> Reading:
     )
 
 
+def budget_overrun(window: Window) -> Reading:
+    """Of the budgets that are in force now, by what their periods had cost at the end of the window."""
+    found = budget_selectors.charged(window.end - timedelta(microseconds=1), acting=False)
+    return _share(sum(one.spent > one.amount for one in found), len(found), ("overrun", "all"))
+
+
+def false_throttles(window: Window) -> Reading:
+    """Zero only where a budget could have refused something: one acts on calls now, or was reported in the window."""
+    reported = BudgetIncident.objects.filter(opened_at__gte=window.start, opened_at__lt=window.end).count()
+    acting = Budget.objects.filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).count()
+    if reported + acting == 0:
+        return NO_DATA
+    return Reading(float(reported), reported + acting, statistics={"reported": reported, "acting": acting})
+
+
 register(
     Metric(
         "attribution.coverage",
@@ -147,3 +162,9 @@ register(
     Metric("usage.active_projects", "Active projects", "count", "higher", 1, active_projects, "Projects with at least one served call.")
 )
 register(Metric("usage.calls", "Served calls", "count", "higher", 1, calls, "Calls that were not refused."))
+register(
+    Metric(
+        "costs.budget_overrun_share", "Budgets overrun", "%", "lower", 1, budget_overrun, "Of the budgets in force, those that spent more."
+    )
+)
+register(Metric("costs.false_throttles", "False throttles", "count", "lower", 1, false_throttles, "Budgets reported for holding up calls."))

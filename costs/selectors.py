@@ -483,6 +483,7 @@ _ADVICE = {
     "model_not_allowed": "The key is limited to other models. Make a key for this one, or ask its owner.",
     "rate_limit_exceeded": "Wait as long as Retry-After says, or ask for a higher limit.",
     "budget_exceeded": "The budget is used up until it resets. Ask its owner to raise it.",
+    "budget_throttled": "A budget is nearly used up and lets fewer calls pass. Wait as long as Retry-After says, or ask its owner to raise it.",
     "key_revoked": "Make a new key.",
     "key_expired": "Make a new key.",
     "project_disabled": "The project is switched off. Ask its owner.",

@@ -8,10 +8,10 @@ from datetime import date
 from celery import shared_task
 from django.utils import timezone
 
-from costs import selectors
+from costs import budget_selectors, hooks, selectors
 from costs.errors import NothingToReconcileError
+from costs.services import budgets, prices, reconciliation
 from costs.services import ingest as ingesting
-from costs.services import prices, reconciliation
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
@@ -69,3 +69,21 @@ def reconcile(provider: str, month: str) -> None:
         reconciliation.reconcile(provider=provider, month=date.fromisoformat(month))
     except NothingToReconcileError:
         logger.info("reconciliation.nothing", extra={"provider": provider, "month": month})
+
+
+@shared_task(base=PlatformTask)
+def dispatch_budgets() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        watch_budgets.apply_async(kwargs={"schema_name": schema_name}, expires=60)
+
+
+@shared_task(base=TenantTask)
+def watch_budgets() -> None:
+    """End raises whose time is over, note the thresholds that were reached, and tell the gateway's counters what is spent."""
+    budgets.end_raises()
+    written = budgets.write_notices()
+    if written:
+        logger.info("budget.threshold_reached", extra={"notices": [notice.pk for notice in written]})
+    if budget_selectors.has_acting_budgets():
+        hooks.book_spend(Tenant.objects.get(schema_name=current_schema()))

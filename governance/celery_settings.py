@@ -34,5 +34,6 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "ingest": {"task": "costs.tasks.dispatch_ingest", "schedule": 1.0, "options": {"expires": 2}},
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
+    "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import views
+from costs.api import budget_views, views
 
 urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
@@ -12,6 +12,14 @@ urlpatterns = [
     path("requests/<uuid:event_id>/", views.RequestDetail.as_view(), name="api-request"),
     path("prices/", views.Prices.as_view(), name="api-prices"),
     path("prices/unpriced/", views.Unpriced.as_view(), name="api-unpriced"),
+    path("budgets/", budget_views.Budgets.as_view(), name="api-budgets"),
+    path("budgets/<int:pk>/", budget_views.BudgetDetail.as_view(), name="api-budget"),
+    path("budgets/<int:pk>/simulate/", budget_views.BudgetSimulate.as_view(), name="api-budget-simulate"),
+    path("budgets/<int:pk>/enforce/", budget_views.BudgetEnforce.as_view(), name="api-budget-enforce"),
+    path("budgets/<int:pk>/switch-off/", budget_views.BudgetSwitchOff.as_view(), name="api-budget-switch-off"),
+    path("budgets/<int:pk>/raises/", budget_views.BudgetRaises.as_view(), name="api-budget-raises"),
+    path("budgets/<int:pk>/report-false-throttle/", budget_views.BudgetReport.as_view(), name="api-budget-report"),
+    path("budgets/incidents/<int:pk>/resolve/", budget_views.IncidentResolve.as_view(), name="api-budget-incident-resolve"),
     path("bills/", views.Bills.as_view(), name="api-bills"),
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),

@@ -15,8 +15,9 @@ from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueErro
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.simulation import Outcome
 from governance import config
-from governance.models import User
-from governance.services import audit
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
 
 HIGHEST_AMOUNT = Decimal("1000000000")
 LONGEST_RAISE = timedelta(days=92)
@@ -212,6 +213,17 @@ def report_false_throttle(*, budget: Budget, actor: User, reason: str = "", at: 
         reason=incident.reason,
         action_before=incident.action_before,
     )
+    alerts.notify(
+        topic="budget.false_throttle",
+        severity=Severity.CRITICAL,
+        title=f"P0: budget {budget.name} held up calls",
+        text=f"Reported by {actor}: {incident.reason} It only alerts since then.",
+        key=f"budget:{budget.pk}:incident:{incident.pk}",
+        path=_path(budget),
+        permission=Permission.VIEW_COSTS,
+        data={"budget": budget.name, "action_before": incident.action_before},
+        at=incident.opened_at,
+    )
     config.changed()
     return incident
 
@@ -253,6 +265,7 @@ def write_notices(*, at: datetime | None = None) -> list[BudgetNotice]:
             )
             if is_new:
                 written.append(notice)
+                _tell(notice, one)
                 audit.record(
                     "budget.threshold_reached",
                     actor=None,
@@ -278,6 +291,34 @@ def end_raises(*, at: datetime | None = None) -> int:
     if over:
         config.changed()
     return len(over)
+
+
+def _tell(notice: BudgetNotice, one: budget_selectors.Charged) -> None:
+    """In the product, and wherever the organisation wants to be told."""
+    budget = one.budget
+    title = f"Budget {budget.name} has reached {notice.threshold}%"
+    alerts.notify(
+        topic="budget.threshold",
+        severity=Severity.CRITICAL if notice.threshold >= 100 else Severity.WARNING if notice.threshold >= 80 else Severity.INFO,
+        title=title,
+        text=f"{one.spent:,.2f} of {one.amount:,.2f} USD are spent in {one.span.label} ({budget.scope_text}). "
+        + (
+            "It only alerts."
+            if budget.action == Budget.Action.ALERT
+            else "At 100% calls are refused."
+            if budget.action == Budget.Action.BLOCK
+            else f"From {budget.throttle_from}% calls are slowed down, at 100% they are refused."
+        ),
+        key=f"budget:{budget.pk}:{one.span.start:%Y-%m-%d}:{notice.threshold}",
+        path=_path(budget),
+        permission=Permission.VIEW_COSTS,
+        data={"budget": budget.name, "threshold": notice.threshold, "spent_usd": str(one.spent), "amount_usd": str(one.amount)},
+        at=notice.at,
+    )
+
+
+def _path(budget: Budget) -> str:
+    return f"operate/costs/budgets/{budget.pk}/"
 
 
 def _locked(budget: Budget) -> Budget:

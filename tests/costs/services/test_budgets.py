@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from costs import budget_selectors, forecast
+from costs import budget_selectors, forecast, tasks
 from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
 from costs.models import Budget, BudgetIncident, BudgetNotice, UsageHour
 from costs.services import budgets
-from governance.models import AuditEntry, Tenant, User
+from governance import metrics
+from governance.metrics import NO_DATA, Window
+from governance.models import AuditEntry, Notice, Tenant, User
 from tests.factories import costs as make
 
 NOW = datetime(2026, 11, 18, 12, 30, tzinfo=UTC)
@@ -267,3 +269,55 @@ def test_list_of_budgets_asks_as_often_for_ten_as_for_one(acme: Tenant, alice: U
 
     with django_assert_num_queries(9):
         assert len(budget_selectors.states(budget_selectors.budgets(NOW), NOW)) == 10
+
+
+def test_people_are_told_of_thresholds_and_reports(acme: Tenant, alice: User) -> None:
+    made = enforced(alice)
+    hour(NOW, "85")
+
+    budgets.write_notices(at=NOW)
+    budgets.report_false_throttle(budget=made, actor=alice, reason="Checkout is down.", at=NOW)
+
+    told = {notice.title: notice for notice in Notice.objects.all()}
+    assert {title: notice.severity for title, notice in told.items()} == {
+        "Budget House has reached 50%": "info",
+        "Budget House has reached 80%": "warning",
+        "P0: budget House held up calls": "critical",
+    }
+    notice = told["Budget House has reached 80%"]
+    assert (notice.topic, notice.permission, notice.path) == ("budget.threshold", "view_costs", f"operate/costs/budgets/{made.pk}/")
+    assert "85.00 of 100.00 USD are spent in November 2026" in notice.text
+
+
+def test_schedule_ends_raises_writes_notices_and_books_spend(acme: Tenant, alice: User) -> None:
+    now = timezone.now()
+    made = budgets.enforce_budget(budget=budgets.create_budget(actor=alice, name="A", scope="tenant", amount=Decimal(1)), actor=alice)
+    raised = budgets.raise_temporarily(
+        budget=made, actor=alice, extra=Decimal(1), reason="x", until=now - timedelta(hours=1), at=now - timedelta(hours=2)
+    )
+    hour(now, "3")
+
+    for _ in range(2):
+        tasks.watch_budgets(schema_name=acme.schema_name)
+
+    raised.refresh_from_db()
+    assert raised.ended_at is not None
+    assert list(BudgetNotice.objects.order_by("threshold").values_list("threshold", "amount")) == [
+        (mark, Decimal(1)) for mark in (50, 80, 100)
+    ]
+
+
+def test_metrics_read_budgets_in_force(acme: Tenant, alice: User) -> None:
+    window = Window(NOW - timedelta(days=1), NOW)
+    overrun, false = metrics.get("costs.budget_overrun_share"), metrics.get("costs.false_throttles")
+    draft(alice, name="Draft")
+    assert (overrun.read(window), false.read(window)) == (NO_DATA, NO_DATA)
+
+    made = enforced(alice)
+    enforced(alice, name="Large", amount=Decimal(1000))
+    hour(NOW - timedelta(hours=2), "101")
+
+    assert (overrun.read(window).value, overrun.read(window).sample) == (50.0, 2)
+    assert (false.read(window).value, false.read(window).sample) == (0.0, 2)
+    budgets.report_false_throttle(budget=made, actor=alice, at=NOW - timedelta(minutes=1))
+    assert false.read(window).value == 1.0

@@ -1,0 +1,83 @@
+"""Budgets for programs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from costs.models import Budget, BudgetIncident
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+
+BODY: dict[str, Any] = {"name": "House", "scope": "tenant", "amount": "100.00", "action": "block"}
+
+
+def post(client: Any, path: str, body: dict[str, Any] | None = None) -> Any:
+    return client.post(f"/api/v1/budgets/{path}", body or {}, content_type="application/json")
+
+
+def test_life_of_a_budget(api_for: ClientFor, fay: User, acme: Tenant) -> None:
+    client = api_for(fay)
+
+    made = post(client, "", BODY)
+    path = f"{made.json()['id']}/"
+    unseen = post(client, f"{path}enforce/")
+    simulated = post(client, f"{path}simulate/").json()
+    enforced = post(client, f"{path}enforce/").json()
+    raised = post(client, f"{path}raises/", {"extra": "5", "reason": "launch", "until": (timezone.now() + timedelta(days=1)).isoformat()})
+    changed = client.patch(f"/api/v1/budgets/{path}", {"amount": "120.00"}, content_type="application/json").json()
+    reported = post(client, f"{path}report-false-throttle/", {"reason": "Checkout stands still"}).json()
+    resolved = post(client, f"incidents/{reported['id']}/resolve/", {"resolution": "Amount was too low"}).json()
+    off = post(client, f"{path}switch-off/").json()
+
+    assert (made.status_code, made.json()["state"], made.json()["spent_usd"], made.json()["forecast"]) == (201, "draft", "0", None)
+    assert (unseen.status_code, unseen.json()["code"]) == (409, "budget_state")
+    assert simulated["simulation"]["blocked_calls"] == 0
+    assert enforced["state"] == "enforced"
+    assert (raised.status_code, raised.json()["amount_in_force_usd"], raised.json()["amount_usd"]) == (201, "105", "100")
+    assert changed["amount_in_force_usd"] == "125"
+    assert (reported["priority"], reported["action_before"], reported["opened_by"]) == ("P0", "block", fay.email)
+    assert resolved["resolved_at"]
+    assert (off["state"], off["action"], off["incident"]) == ("off", "alert", None)
+    [listed] = client.get("/api/v1/budgets/").json()["results"]
+    assert listed["name"] == "House"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({**BODY, "amount": "0"}, 400),
+        ({**BODY, "amount": "1e400"}, 400),
+        ({**BODY, "scope": "project"}, 400),
+        ({**BODY, "scope": "key", "ref": "nothing\u0000"}, 400),
+        ({**BODY, "thresholds": [0]}, 400),
+        ({**BODY, "max_budget": 3}, 400),
+        ({}, 400),
+    ],
+)
+def test_bad_bodies_are_named_and_make_nothing(body: dict[str, Any], status: int, api_for: ClientFor, fay: User) -> None:
+    assert post(api_for(fay), "", body).status_code == status
+    assert not Budget.objects.exists()
+
+
+def test_name_taken_is_a_conflict(api_for: ClientFor, fay: User) -> None:
+    client = api_for(fay)
+    post(client, "", BODY)
+
+    again = post(client, "", BODY)
+
+    assert (again.status_code, again.json()["code"]) == (409, "budget_name_taken")
+
+
+def test_who_may_see_costs_sees_budgets_and_only_managers_act(api_for: ClientFor, fay: User, audra: User, bob: User) -> None:
+    pk = post(api_for(fay), "", BODY).json()["id"]
+
+    assert api_for(audra).get(f"/api/v1/budgets/{pk}/").status_code == 200
+    assert post(api_for(audra), f"{pk}/simulate/").status_code == 403
+    assert api_for(bob).get(f"/api/v1/budgets/{pk}/").status_code == 403
+    assert api_for(fay).get("/api/v1/budgets/999999/").status_code == 404
+    assert post(api_for(fay), "incidents/999999/resolve/", {"resolution": "x"}).status_code == 404
+    assert not BudgetIncident.objects.exists()
