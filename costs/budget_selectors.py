@@ -19,7 +19,7 @@ from django.db.models.functions import ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import budgeting, selectors, simulation
+from costs import budgeting, charts, selectors, simulation
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageHour
@@ -127,6 +127,11 @@ class State:
     def reached(self) -> int | None:
         """The highest threshold that is reached, percent."""
         return max((threshold for threshold in self.budget.thresholds if self.share >= threshold), default=None)
+
+    @property
+    def spark(self) -> str:
+        """The days as points of a line."""
+        return charts.spark([cost for _, cost in self.days])
 
     @property
     def refused_calls(self) -> int:
@@ -332,6 +337,17 @@ def outcome_of(
 
 
 # Choices
+
+
+def targets() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything that a budget can be for, as `scope:ref` with a label, by kind of scope."""
+    keys = dict(VirtualKey.objects.filter(revoked_at=None).values_list("public_id", "name"))
+    groups = [("Organisation", [("tenant:", "Whole organisation")])]
+    for scope in (Budget.Scope.PROJECT, Budget.Scope.MODEL, Budget.Scope.AGENT, Budget.Scope.KEY):
+        found = [(f"{scope}:{ref}", f"{keys[ref]} ({ref})" if scope == Budget.Scope.KEY and ref in keys else ref) for ref in refs(scope)]
+        if found:
+            groups.append((f"{scope.label}s", found))
+    return groups
 
 
 def refs(scope: str) -> list[str]:

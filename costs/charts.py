@@ -91,3 +91,125 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
 
 def _largest(series: Sequence[Series]) -> Decimal:
     return max((value for one in series for value in one.values if value is not None), default=Decimal())
+
+
+def spark(values: Sequence[Decimal], width: int = 88, height: int = 22) -> str:
+    """Points of an SVG polyline over `width` x `height`; empty with fewer than two values."""
+    if len(values) < 2:
+        return ""
+    most = max(values) or Decimal(1)
+    step = width / (len(values) - 1)
+    return " ".join(f"{index * step:.1f},{height - float(value / most) * height:.1f}" for index, value in enumerate(values))
+
+
+def towards_amount(
+    spent: Sequence[tuple[date, Decimal]], *, first: date, last: date, amount: Decimal, expected: tuple[Decimal, Decimal, Decimal] | None
+) -> dict[str, Any]:
+    """Cumulative spend of a period against its amount: even pace dotted, the rest to come dashed within its 80% interval.
+
+    `expected` is (low, expected, high) at the end of the period.
+    """
+    x, y, total = [], [], Decimal()
+    for day, cost in spent:
+        total += cost
+        x.append(day.isoformat())
+        y.append(float(total))
+    end = last.isoformat()
+    traces: list[dict[str, Any]] = []
+    if expected is not None and x and x[-1] != end:
+        low, middle, high = (float(value) for value in expected)
+        plain = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+        traces += [
+            {**plain, "x": [x[-1], end], "y": [y[-1], low], "line": {"width": 0.8, "color": "$c-other"}},
+            {
+                **plain,
+                "x": [x[-1], end],
+                "y": [y[-1], high],
+                "line": {"width": 0.8, "color": "$c-other"},
+                "fill": "tonexty",
+                "fillcolor": "$veil",
+            },
+            {**plain, "x": [x[-1], end], "y": [y[-1], middle], "line": {"width": 2, "dash": "dash", "color": "$c1"}},
+        ]
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [first.isoformat(), end],
+            "y": [0, float(amount)],
+            "hoverinfo": "skip",
+            "line": {"width": 1, "dash": "dot", "color": "$text-3"},
+        }
+    )
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "Spent",
+            "x": x,
+            "y": y,
+            "line": {"width": 2.5, "color": "$c1"},
+            "marker": {"size": 4, "color": "$c1"},
+            "hovertemplate": "$%{y:,.2f}",
+        }
+    )
+    return {
+        "data": traces,
+        "layout": {
+            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
+            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%b %-d", "range": [first.isoformat(), end]},
+            "shapes": [
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "x0": 0,
+                    "x1": 1,
+                    "y0": float(amount),
+                    "y1": float(amount),
+                    "line": {"color": "$fail", "width": 1.5},
+                }
+            ],
+            "annotations": [_budget_label(amount)],
+        },
+    }
+
+
+def days_against(days: Sequence[tuple[date, Decimal]], amount: Decimal) -> dict[str, Any]:
+    """Bars by day and the amount of each; the unfinished last day is pale."""
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "name": "Spent",
+                "x": [day.isoformat() for day, _ in days],
+                "y": [float(cost) for _, cost in days],
+                "marker": {"color": "$c1", "opacity": [1] * (len(days) - 1) + [0.5]},
+                "hovertemplate": "$%{y:,.2f}",
+            }
+        ],
+        "layout": {
+            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
+            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%b %-d"},
+            "shapes": [
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "x0": 0,
+                    "x1": 1,
+                    "y0": float(amount),
+                    "y1": float(amount),
+                    "line": {"color": "$fail", "width": 1.5},
+                }
+            ],
+            "annotations": [_budget_label(amount)],
+        },
+    }
+
+
+def _budget_label(amount: Decimal) -> dict[str, Any]:
+    return {
+        "xref": "paper", "x": 0, "xanchor": "left", "y": float(amount), "yanchor": "bottom", "showarrow": False,
+        "text": f"Budget ${amount:,.0f}", "font": {"size": 11, "color": "$fail"},
+    }  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from django import forms
 
-from costs import selectors
-from costs.models import TokenClass
+from costs import budget_selectors, budgeting, selectors
+from costs.models import Budget, TokenClass
 
 
 class PriceForm(forms.Form):
@@ -65,3 +65,64 @@ class AliasForm(forms.Form):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["ours"].choices = [(slug, slug) for slug in selectors.model_choices()]  # type: ignore[attr-defined]
+
+
+class BudgetForm(forms.Form):
+    name = forms.CharField(max_length=80, help_text="Refusals and notices call the budget by it.")
+    target = forms.ChoiceField(label="For the calls of")
+    amount = forms.DecimalField(label="Amount, USD", min_value=Decimal("0.01"), max_digits=14, decimal_places=2)
+    period = forms.ChoiceField(label="Per", choices=Budget.Period.choices, help_text="By the calendar of the organisation's time zone.")
+    action = forms.ChoiceField(label="What it does", choices=Budget.Action.choices, help_text="Alert only never touches a call.")
+    thresholds = forms.CharField(label="Tell people at, percent", max_length=60, help_text="Whole percents, for example 50, 80, 100.")
+    throttle_from = forms.IntegerField(
+        label="Slow down from, percent",
+        min_value=1,
+        max_value=99,
+        help_text="Only for slowing down: fewer and fewer calls pass from here to 100%.",
+    )
+    environment = forms.CharField(
+        required=False, max_length=40, help_text="What depends on it, for example production: whoever changes it sees that."
+    )
+
+    def __init__(self, *args: object, kept: str = "", **kwargs: object) -> None:
+        """`kept` is a target that stays eligible, though it may be gone: that of the budget being changed."""
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        groups = budget_selectors.targets()
+        if kept and kept not in {value for _, values in groups for value, _ in values}:
+            groups.append(("Now", [(kept, kept.partition(":")[2])]))
+        self.fields["target"].choices = groups  # type: ignore[attr-defined]  # a ChoiceField
+
+    def clean_thresholds(self) -> list[int]:
+        parts = [part.strip().rstrip("%").strip() for part in str(self.cleaned_data["thresholds"]).split(",")]
+        if not all(part.isdecimal() and len(part) < 4 for part in parts):
+            raise forms.ValidationError("Write whole percents with commas between them.")
+        return [int(part) for part in parts]
+
+    def clean(self) -> dict[str, object]:
+        """With `scope` and `ref` in place of the target."""
+        cleaned = dict(super().clean() or {})
+        scope, _, ref = str(cleaned.pop("target", "")).partition(":")
+        return cleaned | {"scope": scope, "ref": ref}
+
+    @staticmethod
+    def initial_of(found: Budget) -> dict[str, object]:
+        same = {name: getattr(found, name) for name in ("name", "amount", "period", "action", "throttle_from", "environment")}
+        return same | {"target": f"{found.scope}:{found.ref}", "thresholds": ", ".join(str(mark) for mark in found.thresholds)}
+
+
+class RaiseForm(forms.Form):
+    extra = forms.DecimalField(label="Extra per period, USD", min_value=Decimal("0.01"), max_digits=14, decimal_places=2)
+    last_day = forms.DateField(
+        label="Up to and including", widget=forms.DateInput(attrs={"type": "date"}), help_text="It ends by itself at the end of that day."
+    )
+    reason = forms.CharField(max_length=400)
+
+    def clean(self) -> dict[str, object]:
+        """With `until`, the end of the last day in the organisation's time zone."""
+        cleaned = dict(super().clean() or {})
+        last = cleaned.pop("last_day", None)
+        if isinstance(last, date):
+            zone = budget_selectors.zone()
+            noon = datetime(last.year, last.month, last.day, 12, tzinfo=zone)
+            cleaned["until"] = budgeting.span_of("day", noon, zone).end
+        return cleaned

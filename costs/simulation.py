@@ -54,6 +54,28 @@ class Outcome:
     def refused_calls(self) -> int:
         return self.throttled_calls + self.blocked_calls
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Outcome:
+        """What `as_json` wrote; money is in whole cents since."""
+
+        def at(name: str) -> datetime | None:
+            return datetime.fromisoformat(stored[name]) if stored[name] else None
+
+        return cls(
+            first=datetime.fromisoformat(stored["first"]),
+            last=datetime.fromisoformat(stored["last"]),
+            calls=stored["calls"],
+            cost=Decimal(stored["cost_usd"]),
+            unpriced_calls=stored["unpriced_calls"],
+            crossed=[(one["threshold"], datetime.fromisoformat(one["at"])) for one in stored["crossed"]],
+            throttled_from=at("throttled_from"),
+            throttled_calls=stored["throttled_calls"],
+            throttled_cost=Decimal(stored["throttled_cost_usd"]),
+            blocked_from=at("blocked_from"),
+            blocked_calls=stored["blocked_calls"],
+            blocked_cost=Decimal(stored["blocked_cost_usd"]),
+        )
+
     def as_json(self) -> dict[str, Any]:
         def text(at: datetime | None) -> str | None:
             return at.isoformat() if at else None

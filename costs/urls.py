@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import prices, reconciliation, requests, spend
+from costs.views import budgets, prices, reconciliation, requests, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -11,6 +11,17 @@ urlpatterns = [
     path("operate/costs/", spend.spend, name="costs-spend"),
     path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
     path("operate/costs/requests/", requests.all_requests, name="costs-requests"),
+    path("operate/costs/budgets/", budgets.budget_list, name="budget-list"),
+    path("operate/costs/budgets/new/", budgets.budget_new, name="budget-new"),
+    path("operate/costs/budgets/preview/", budgets.budget_preview, name="budget-preview"),
+    path("operate/costs/budgets/<int:pk>/", budgets.budget_detail, name="budget-detail"),
+    path("operate/costs/budgets/<int:pk>/edit/", budgets.budget_edit, name="budget-edit"),
+    path("operate/costs/budgets/<int:pk>/simulate/", budgets.simulate, name="budget-simulate"),
+    path("operate/costs/budgets/<int:pk>/enforce/", budgets.enforce, name="budget-enforce"),
+    path("operate/costs/budgets/<int:pk>/switch-off/", budgets.switch_off, name="budget-switch-off"),
+    path("operate/costs/budgets/<int:pk>/raise/", budgets.raise_amount, name="budget-raise"),
+    path("operate/costs/budgets/<int:pk>/report-false-throttle/", budgets.report, name="budget-report"),
+    path("operate/costs/budgets/incidents/<int:pk>/resolve/", budgets.resolve, name="budget-incident-resolve"),
     path("operate/costs/price-book/", prices.price_book, name="price-book"),
     path("operate/costs/reconciliation/", reconciliation.reconciliation_list, name="reconciliation-list"),
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),

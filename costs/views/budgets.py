@@ -1,0 +1,182 @@
+"""Who will run out, when, and what happens then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from costs import budget_selectors, charts
+from costs.forms import BudgetForm, RaiseForm
+from costs.models import Budget
+from costs.services import budgets
+from costs.simulation import Outcome
+from governance.access import Permission, permissions_of, requires
+from governance.errors import DomainError
+from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
+
+_DEFAULTS = {"period": "month", "action": "alert", "thresholds": "50, 80, 100", "throttle_from": 80, "target": "tenant:"}
+
+
+def _may_manage(request: MemberRequest) -> bool:
+    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
+
+
+def _budget(pk: int) -> Budget:
+    found = budget_selectors.budget(pk)
+    if found is None:
+        raise Http404
+    return found
+
+
+@requires(Permission.VIEW_COSTS)
+def budget_list(request: MemberRequest) -> HttpResponse:
+    page = keyset_page(budget_selectors.budgets(), order=["name", "pk"], cursor=request.GET.get("cursor", ""))
+    return render_page(
+        request,
+        "costs/budget_list.html",
+        partial="budget-table",
+        context={"page": page, "states": budget_selectors.states(page.rows), "may_manage": _may_manage(request)},
+    )
+
+
+@requires(Permission.MANAGE_COSTS, "GET", "POST")
+def budget_new(request: MemberRequest) -> HttpResponse:
+    """A draft."""
+    form, status = BudgetForm(initial=_DEFAULTS), 200
+    if request.method == "POST":
+        form, status = BudgetForm(request.POST), 422
+        if form.is_valid() and (made := try_service(form, lambda: budgets.create_budget(actor=request.user, **form.cleaned_data))):
+            messages.success(request, f"{made.name} is a draft. Simulate it, then put it in force.")
+            return redirect(reverse("budget-detail", args=[made.pk]))
+    return render_page(request, "costs/budget_form.html", status=status, context={"form": form})
+
+
+@requires(Permission.MANAGE_COSTS, "GET", "POST")
+def budget_edit(request: MemberRequest, pk: int) -> HttpResponse:
+    found, status = _budget(pk), 200
+    kept = f"{found.scope}:{found.ref}"
+    form = BudgetForm(initial=BudgetForm.initial_of(found), kept=kept)
+    if request.method == "POST":
+        form, status = BudgetForm(request.POST, kept=kept), 422
+        if form.is_valid() and try_service(form, lambda: budgets.change_budget(budget=found, actor=request.user, **form.cleaned_data)):
+            return redirect(reverse("budget-detail", args=[pk]))
+    return render_page(request, "costs/budget_form.html", status=status, context={"form": form, "budget": found})
+
+
+@requires(Permission.MANAGE_COSTS)
+def budget_preview(request: MemberRequest) -> HttpResponse:
+    """What the budget in the form would have done over the period before: a fragment beside the form. Nothing is kept."""
+    asked = request.GET.get("target", "")
+    form = BudgetForm(request.GET, kept=asked if ":" in asked else "")
+    outcome: Outcome | None = None
+    if form.is_valid():
+        fields = {name: value for name, value in form.cleaned_data.items() if name not in ("name", "environment")}
+        outcome = budget_selectors.outcome_of(**fields)
+    return render_page(
+        request,
+        "costs/partials/budget_outcome.html",
+        context={"outcome": outcome, "action": request.GET.get("action", ""), "is_preview": True},
+    )
+
+
+@requires(Permission.VIEW_COSTS)
+def budget_detail(request: MemberRequest, pk: int) -> HttpResponse:
+    return _detail(request, _budget(pk), RaiseForm())
+
+
+def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status: int = 200) -> HttpResponse:
+    [state] = budget_selectors.states([found])
+    expected = state.expected
+    figure = (
+        charts.days_against(state.days, state.amount)
+        if found.period == Budget.Period.DAY
+        else charts.towards_amount(
+            state.days,
+            first=state.span.first_day,
+            last=state.span.last_day,
+            amount=state.amount,
+            expected=(expected.low, expected.expected, expected.high) if expected else None,
+        )
+    )
+    context: dict[str, Any] = {
+        "budget": found,
+        "state": state,
+        "outcome": Outcome.from_json(found.simulation) if found.simulation else None,
+        "action": found.action,
+        "notices": budget_selectors.notices(found)[:20],
+        "incidents": found.incidents.select_related("opened_by", "resolved_by")[:20],
+        "raise_form": raise_form,
+        "may_manage": _may_manage(request),
+        "figure": figure,
+        "figure_label": f"Spend of {found.name} against {state.amount:,.2f} US dollars",
+        "zone": state.span.zone.key,
+        "spend_query": "" if found.scope == Budget.Scope.TENANT else f"?{found.scope}={found.ref}",
+    }
+    return render_page(request, "costs/budget_detail.html", status=status, context=context)
+
+
+def _act(request: MemberRequest, pk: int, act: Callable[[Budget], Any], done: str) -> HttpResponse:
+    """One act on a budget, then its page, with what came of it."""
+    try:
+        act(_budget(pk))
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, done)
+    return redirect(reverse("budget-detail", args=[pk]))
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def simulate(request: MemberRequest, pk: int) -> HttpResponse:
+    return _act(request, pk, lambda found: budgets.simulate_budget(budget=found, actor=request.user), "Simulated on the period before.")
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def enforce(request: MemberRequest, pk: int) -> HttpResponse:
+    return _act(request, pk, lambda found: budgets.enforce_budget(budget=found, actor=request.user), "It is in force.")
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def switch_off(request: MemberRequest, pk: int) -> HttpResponse:
+    return _act(request, pk, lambda found: budgets.switch_off_budget(budget=found, actor=request.user), "It is off.")
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def report(request: MemberRequest, pk: int) -> HttpResponse:
+    """One click, no question asked: calls pass within seconds, the words can follow."""
+    reason = request.POST.get("reason", "")[:400]
+    return _act(
+        request,
+        pk,
+        lambda found: budgets.report_false_throttle(budget=found, actor=request.user, reason=reason),
+        "It only alerts now: calls pass within seconds. A P0 is open.",
+    )
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def raise_amount(request: MemberRequest, pk: int) -> HttpResponse:
+    found, form = _budget(pk), RaiseForm(request.POST)
+    if form.is_valid() and try_service(form, lambda: budgets.raise_temporarily(budget=found, actor=request.user, **form.cleaned_data)):
+        messages.success(request, "Raised. It ends by itself.")
+        return redirect(reverse("budget-detail", args=[pk]))
+    return _detail(request, found, form, status=422)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def resolve(request: MemberRequest, pk: int) -> HttpResponse:
+    """Say how a reported false throttle was mended."""
+    incident = budget_selectors.incident(pk)
+    if incident is None:
+        raise Http404
+    return _act(
+        request,
+        incident.budget_id,
+        lambda _: budgets.resolve_incident(incident=incident, actor=request.user, resolution=request.POST.get("resolution", "")[:400]),
+        "Resolved. It goes on alerting only until you put another action in force.",
+    )

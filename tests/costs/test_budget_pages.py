@@ -1,0 +1,117 @@
+"""Pages of budgets: what they show, what their buttons do, how many queries the list takes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from costs.models import Budget, BudgetIncident
+from costs.services import budgets
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+from tests.costs.services.test_budgets import draft, hour
+
+LIST = "/o/acme/operate/costs/budgets/"
+FIELDS: dict[str, Any] = {
+    "name": "House", "target": "tenant:", "amount": "100", "period": "month", "action": "block", "thresholds": "50, 80%,100",
+    "throttle_from": "80", "environment": "production",
+}  # fmt: skip
+
+
+def test_empty_list_says_what_a_budget_is_for(acme: Tenant, client_for: ClientFor, fay: User, audra: User) -> None:
+    assert b"New budget" in client_for(fay).get(LIST).content
+    assert b"Finance and admins make them" in client_for(audra).get(LIST).content
+
+
+def test_form_makes_a_draft_and_the_page_leads_on(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    client = client_for(fay)
+
+    made = client.post(f"{LIST}new/", FIELDS, follow=True)
+    found = Budget.objects.get()
+    simulated = client.post(f"{LIST}{found.pk}/simulate/", follow=True)
+    enforced = client.post(f"{LIST}{found.pk}/enforce/", follow=True)
+
+    assert (found.state, found.thresholds, found.environment) == ("draft", [50, 80, 100], "production")
+    assert b"Not simulated since it was last changed" in made.content
+    assert b"Put in force" in simulated.content
+    assert b"no call of this scope" in simulated.content
+    assert b"Report a false throttle" in enforced.content
+    assert b"No forecast" not in enforced.content
+    assert b"0 of 14 days of history" in enforced.content
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"), [({"amount": "0"}, "amount"), ({"thresholds": "half"}, "thresholds"), ({"target": "project:none"}, "target")]
+)
+def test_form_says_what_is_wrong(fields: dict[str, str], named: str, acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    answer = client_for(fay).post(f"{LIST}new/", FIELDS | fields)
+
+    assert answer.status_code == 422
+    assert answer.context["form"].errors[named]
+    assert not Budget.objects.exists()
+
+
+def test_preview_shows_last_month_and_keeps_nothing(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    last_month = timezone.now().replace(day=1) - timedelta(days=5)
+    hour(last_month, "150", calls=30)
+
+    shown = client_for(fay).get(f"{LIST}preview/", FIELDS, headers={"HX-Request": "true"})
+    nothing = client_for(fay).get(f"{LIST}preview/", {**FIELDS, "amount": ""}, headers={"HX-Request": "true"})
+
+    assert b"blocked from" in shown.content
+    assert shown.context["outcome"].blocked_calls == 10
+    assert nothing.context["outcome"] is None
+    assert not Budget.objects.exists()
+
+
+def test_report_is_one_click_and_is_shown_until_resolved(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    found = draft(fay)
+    budgets.simulate_budget(budget=found, actor=fay)
+    budgets.enforce_budget(budget=found, actor=fay)
+    client = client_for(fay)
+
+    page = client.post(f"{LIST}{found.pk}/report-false-throttle/", follow=True)
+    listed = client.get(LIST)
+    incident = BudgetIncident.objects.get()
+    resolved = client.post(f"{LIST}incidents/{incident.pk}/resolve/", {"resolution": "Amount was wrong"}, follow=True)
+
+    found.refresh_from_db()
+    assert found.action == "alert"
+    assert b"False throttle, open since" in page.content
+    assert b"held up calls" in listed.content
+    assert b"Amount was wrong" in resolved.content
+    assert b"open since" not in resolved.content
+
+
+def test_raise_ends_with_its_last_day_in_the_zone_of_the_organisation(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    Tenant.objects.filter(pk=acme.pk).update(time_zone="Asia/Tokyo")
+    found = budgets.enforce_budget(budget=draft(fay, action="alert"), actor=fay)
+    last = (timezone.now() + timedelta(days=3)).date()
+    client = client_for(fay)
+
+    wrong = client.post(f"{LIST}{found.pk}/raise/", {"extra": "5", "last_day": "2020-01-01", "reason": "late"})
+    client.post(f"{LIST}{found.pk}/raise/", {"extra": "5", "last_day": last.isoformat(), "reason": "launch"})
+
+    assert wrong.status_code == 422
+    [made] = found.raises.all()
+    assert (made.extra, made.until.hour, made.until.date()) == (Decimal(5), 15, last)
+
+
+def test_list_takes_as_many_queries_for_eight_as_for_one(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    client = client_for(fay)
+    client.get(LIST)  # the first page writes the session
+    counts = []
+    for number in range(8):
+        draft(fay, name=f"Budget {number}")
+        if number in (0, 7):
+            with CaptureQueriesContext(connection) as queries:
+                assert client.get(LIST).status_code == 200
+            counts.append(len(queries))
+
+    assert counts[0] == counts[1]
