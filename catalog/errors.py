@@ -10,6 +10,7 @@ DomainError
     ├── NotCheckedError           a model is published only after a live check passed
     ├── LastDeploymentError       a served model keeps at least one deployment
     ├── DuplicateDeploymentError  the model has this upstream already
+    ├── KeyEndedError             the key is revoked or expired
     ├── ProjectOffError           the project is switched off
     └── NothingPendingError       no changed definition waits for approval
 """
@@ -52,6 +53,10 @@ class NotCheckedError(CatalogError):
 
 class LastDeploymentError(CatalogError):
     code = "last_deployment"
+
+
+class KeyEndedError(CatalogError):
+    code = "key_ended"
 
 
 class DuplicateDeploymentError(CatalogError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -202,6 +203,13 @@ class ProjectChangeForm(ProjectForm):
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=200, required=False)
+
+
+class RotateForm(forms.Form):
+    overlap = forms.IntegerField(min_value=0, max_value=168, help_text="Hours that the present secret still works.")
+
+    def clean_overlap(self) -> timedelta:
+        return timedelta(hours=self.cleaned_data["overlap"])
 
 
 class KeyForm(forms.Form):

@@ -39,6 +39,7 @@ urlpatterns = [
     path("models/<str:slug>/act/<slug:act>/", models.model_act, name="model-act"),
     path("keys/<slug:public_id>/", keys.key_detail, name="key-detail"),
     path("keys/<slug:public_id>/tick/", keys.key_tick, name="key-tick"),
+    path("keys/<slug:public_id>/rotate/", keys.key_rotate, name="key-rotate"),
     path("keys/<slug:public_id>/revoke/", keys.key_revoke, name="key-revoke"),
     path("projects/<slug:slug>/", projects.project_detail, name="project-detail"),
     path("projects/<slug:slug>/edit/", projects.project_edit, name="project-edit"),

@@ -266,7 +266,17 @@ class KeyOutput(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField(source="key.created_at")
     expires_at = serializers.DateTimeField(source="key.expires_at")
     revoked_at = serializers.DateTimeField(source="key.revoked_at", allow_null=True)
+    rotated_at = serializers.DateTimeField(source="key.rotated_at", allow_null=True)
+    previous_until = serializers.DateTimeField(
+        source="key.previous_until", allow_null=True, help_text="How long the secret before the last rotation works."
+    )
     usage = UsageSerializer()
+
+
+class RotationInput(StrictSerializer):
+    overlap_hours = serializers.IntegerField(
+        required=False, default=24, min_value=0, max_value=168, help_text="How long the present secret still works."
+    )
 
 
 class NewKeyOutput(serializers.Serializer[Any]):

@@ -22,6 +22,7 @@ urlpatterns = [
     path("projects/<slug:slug>/switch/", views.ProjectSwitch.as_view(), name="api-project-switch"),
     path("keys/", views.Keys.as_view(), name="api-keys"),
     path("keys/<slug:public_id>/", views.KeyDetail.as_view(), name="api-key"),
+    path("keys/<slug:public_id>/rotate/", views.KeyRotate.as_view(), name="api-key-rotate"),
     path("keys/<slug:public_id>/revoke/", views.KeyRevoke.as_view(), name="api-key-revoke"),
     path("tool-servers/", views.ToolServers.as_view(), name="api-tool-servers"),
     path("tool-servers/<slug:namespace>/", views.ToolServerDetail.as_view(), name="api-tool-server"),

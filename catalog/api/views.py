@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -411,6 +412,21 @@ class KeyDetail(APIView):
     def get(self, request: ApiRequest, public_id: str) -> Response:
         key = one(selectors.keys_visible_to(acting(request)), public_id=public_id)
         return Response(shapes.KeyOutput(selectors.key_rows([key])[0]).data)
+
+
+class KeyRotate(APIView):
+    """A new secret for the key: one's own, or anybody's with the right to manage keys. The old one works on for a while."""
+
+    access = {"POST": Permission.VIEW}
+
+    @extend_schema(request=shapes.RotationInput, responses={200: shapes.NewKeyOutput, **BAD})
+    def post(self, request: ApiRequest, public_id: str) -> Response:
+        key = one(selectors.keys_visible_to(acting(request)), public_id=public_id)
+        hours = body_of(request, shapes.RotationInput)["overlap_hours"]
+        key, text = key_services.rotate_key(key=key, actor=request.user, overlap=timedelta(hours=hours))
+        response = Response(shapes.NewKeyOutput({"key": selectors.key_rows([key])[0], "secret": text}).data)
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 class KeyRevoke(APIView):

@@ -16,7 +16,7 @@ from governance.models import User
 class VirtualKey(db.Model):
     """Shown once, kept as a keyed digest. `public_id` is inside the key and may be written anywhere."""
 
-    never_exported = ("digest",)
+    never_exported = ("digest", "previous_digest")
 
     class Purpose(db.TextChoices):
         STANDARD = "standard", "Program"
@@ -29,6 +29,11 @@ class VirtualKey(db.Model):
     project = db.ForeignKey(Project, on_delete=db.PROTECT, related_name="keys")
     owner = db.ForeignKey(User, on_delete=db.PROTECT, related_name="+")
     digest = db.CharField(max_length=64)
+    previous_digest = db.CharField(max_length=64, blank=True, editable=False)
+    """Of the secret before the last rotation."""
+    previous_until = db.DateTimeField(null=True, editable=False)
+    """How long the previous secret is still good."""
+    rotated_at = db.DateTimeField(null=True, editable=False)
     models = ArrayField(db.CharField(max_length=80), null=True, blank=True)
     """Slugs that it may call; None is every model."""
     tools = ArrayField(db.CharField(max_length=48), null=True, blank=True)
@@ -57,6 +62,11 @@ class VirtualKey(db.Model):
         if self.revoked_at is not None:
             return "revoked"
         return "active" if self.expires_at > timezone.now() else "expired"
+
+    @property
+    def has_two_secrets(self) -> bool:
+        """The previous one still works."""
+        return self.previous_until is not None and self.previous_until > timezone.now() and self.revoked_at is None
 
     def is_live(self, at: datetime | None = None) -> bool:
         return self.revoked_at is None and self.expires_at > (at or timezone.now())

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from catalog import selectors
-from catalog.errors import InvalidValueError, ProjectOffError
+from catalog.errors import InvalidValueError, KeyEndedError, ProjectOffError
 from catalog.models import Model, Project, ToolServer, VirtualKey
 from gateway.contract import keys
 from governance import config
@@ -24,6 +24,8 @@ from governance.services import audit
 
 MAX_LIFETIME_DAYS = 90
 SESSION_LIFETIME = timedelta(hours=1)
+DEFAULT_OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,39 @@ def create_key(
         owner=str(owner),
         models=key.models,
         tools=key.tools,
+        expires_at=key.expires_at,
+    )
+    config.changed()
+    return key, text
+
+
+@transaction.atomic
+def rotate_key(*, key: VirtualKey, actor: User, overlap: timedelta = DEFAULT_OVERLAP, at: datetime | None = None) -> tuple[VirtualKey, str]:
+    """Give the key a new secret, returned here and nowhere else. The present one works for `overlap` more (none to 7 days).
+
+    Id, limits, scope and history stay, so nothing is counted twice, and the lifetime begins anew. A secret that is still in its
+    overlap from before ends at once. Raises KeyEndedError, InvalidValueError (overlap) or NotAllowedError (a playground key).
+    """
+    at = at or timezone.now()
+    key = VirtualKey.objects.select_for_update(of=("self",)).select_related("project").get(pk=key.pk)
+    if key.purpose != VirtualKey.Purpose.STANDARD:
+        raise NotAllowedError("A playground key has no secret that anybody could use.")
+    if not key.is_live(at):
+        raise KeyEndedError(f"{key.name} is {key.state}. Make a new key.")
+    if not timedelta() <= overlap <= MAX_OVERLAP:
+        raise InvalidValueError(f"The old secret may work for {MAX_OVERLAP.days} more days at most.", field="overlap_hours")
+    lifetime = min(key.expires_at - (key.rotated_at or key.created_at), timedelta(days=MAX_LIFETIME_DAYS))
+    text = keys.generate("ghk", selectors.current_tenant().public_id, key.public_id)
+    key.previous_digest, key.previous_until = key.digest, at + overlap
+    key.digest, key.rotated_at, key.expires_at = keys.digest(text, settings.KEY_PEPPER), at, at + lifetime
+    key.save(update_fields=["previous_digest", "previous_until", "digest", "rotated_at", "expires_at"])
+    audit.record(
+        "virtual_key.rotated",
+        actor=actor,
+        target=key,
+        key_id=key.public_id,
+        project=key.project.slug,
+        previous_until=key.previous_until,
         expires_at=key.expires_at,
     )
     config.changed()

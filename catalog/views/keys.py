@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
-from catalog.forms import FirstCallForm, KeyForm
+from catalog.forms import FirstCallForm, KeyForm, RotateForm
 from catalog.models import Model, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
@@ -136,6 +136,17 @@ def key_tick(request: MemberRequest, public_id: str) -> HttpResponse:
         "catalog/partials/key_tick.html",
         context={"key": _find(request, public_id), "row": selectors.key_rows([_find(request, public_id)])[0]},
     )
+
+
+@requires(Permission.VIEW, "POST")
+def key_rotate(request: MemberRequest, public_id: str) -> HttpResponse:
+    form = RotateForm(request.POST)
+    key = _find(request, public_id)
+    made = try_service(form, lambda: services.rotate_key(key=key, actor=request.user, **form.cleaned_data)) if form.is_valid() else None
+    if made is not None:
+        return _show_once(request, *made)
+    messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
+    return redirect(reverse("key-detail", args=[public_id]))
 
 
 @requires(Permission.VIEW, "POST")

@@ -50,6 +50,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     digest: str
     """Hexadecimal HMAC-SHA256 of the whole key under the pepper, see `keys.digest`."""
+    previous_digest: str = ""
+    """Of the secret before the last rotation, good until `previous_until`."""
+    previous_until: float = 0.0
+    """Seconds since the epoch, UTC."""
     name: str
     project: str
     owner: str

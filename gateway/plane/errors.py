@@ -16,6 +16,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unknown_key": (401, "authentication_error"),
     "key_revoked": (401, "authentication_error"),
     "key_expired": (401, "authentication_error"),
+    "key_rotated": (401, "authentication_error"),
     "tenant_suspended": (403, "permission_error"),
     "project_disabled": (403, "permission_error"),
     "consent_withdrawn": (403, "permission_error"),

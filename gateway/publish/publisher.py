@@ -155,6 +155,8 @@ def _key(key: VirtualKey) -> contract.Key:
     return contract.Key(
         id=key.public_id,
         digest=key.digest,
+        previous_digest=key.previous_digest,
+        previous_until=key.previous_until.timestamp() if key.previous_until else 0.0,
         name=key.name,
         project=key.project.slug,
         owner=key.owner.email,

@@ -141,6 +141,11 @@ def test_keys_are_ones_own_unless_one_manages_them(acme: Tenant, alice: User, bo
 
     assert seen(api_for(bob)) == {own.public_id}
     assert seen(api_for(sam)) == {own.public_id, other.public_id}
+    rotated = send(api_for(bob), f"keys/{own.public_id}/rotate/", {"overlap_hours": 1})
+    assert rotated.json()["secret"].startswith(f"ghk_{acme.public_id}_{own.public_id}_")
+    assert rotated.json()["key"]["previous_until"]
+    assert send(api_for(bob), f"keys/{own.public_id}/rotate/", {"overlap_hours": 169}).status_code == 400
+    assert send(api_for(bob), f"keys/{other.public_id}/rotate/").status_code == 404
     assert send(api_for(bob), f"keys/{other.public_id}/revoke/").status_code == 404
     assert send(api_for(sam), f"keys/{other.public_id}/revoke/").json()["state"] == "revoked"
 

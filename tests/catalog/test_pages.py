@@ -345,6 +345,23 @@ def test_key_is_revoked_by_its_owner_and_by_security(acme: Tenant, bob: User, sa
     assert not VirtualKey.objects.filter(revoked_at=None).exists()
 
 
+def test_key_is_rotated_on_its_page_and_the_new_secret_shown_once(acme: Tenant, bob: User, sam: User, client_for: ClientFor) -> None:
+    own, old = make_key(owner=bob)
+    foreign, _ = make_key(owner=sam)
+    client = client_for(bob)
+
+    made = client.post(f"/o/acme/keys/{own.public_id}/rotate/", {"overlap": "24"})
+    too_long = client.post(f"/o/acme/keys/{own.public_id}/rotate/", {"overlap": "500"}, follow=True)
+
+    text = made.content.decode()
+    assert f"ghk_{acme.public_id}_{own.public_id}_" in text
+    assert old not in text
+    assert made["Cache-Control"] == "no-store"
+    assert "works until" in client.get(f"/o/acme/keys/{own.public_id}/").content.decode()
+    assert "less than or equal to 168" in too_long.content.decode()
+    assert client.post(f"/o/acme/keys/{foreign.public_id}/rotate/", {"overlap": "1"}).status_code == 404
+
+
 def test_keys_are_found_by_what_is_visible_of_them(acme: Tenant, bob: User, client_for: ClientFor) -> None:
     wanted, text = make_key(owner=bob, name="wanted")
     make_key(owner=bob, name="other")

@@ -216,6 +216,24 @@ def _status(org: Org) -> int:
     return org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code
 
 
+def test_rotated_key_takes_both_secrets_until_the_overlap_ends(org: Org) -> None:
+    old, tenant = org.key, org.snapshot.tenant
+    new = keys.generate("ghk", tenant, org.key_id)
+    present = org.snapshot.keys[org.key_id].digest
+
+    org.change_key(digest=keys.digest(new, PEPPER), previous_digest=present, previous_until=time.time() + 60)
+    org.key = new
+    wait_until(lambda: _status(org) == 200, 5)
+    org.key = old
+    assert _status(org) == 200
+    org.change_key(previous_until=time.time() - 1)
+    wait_until(lambda: _refusal(org, openai.AuthenticationError).code == "key_rotated", 5)
+    org.key = new
+    assert _status(org) == 200
+    org.key = keys.generate("ghk", tenant, org.key_id)
+    assert _refusal(org, openai.AuthenticationError).code == "unknown_key"
+
+
 def test_expired_and_revoked_keys(org: Org) -> None:
     org.change_key(expires_at=time.time() - 1)
     wait_until(lambda: _status(org) == 401, 5)

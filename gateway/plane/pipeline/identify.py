@@ -27,7 +27,10 @@ async def identify(call: Call) -> str:
         raise Refusal("malformed_key", f"The API key is not valid: {error}.") from error
     served = await served_of(call, proof.tenant)
     key = served.snapshot.keys.get(proof.key_id)
-    if key is None or (proof.digest is not None and not compare_digest(proof.digest, key.digest)):
+    if key is None:
+        raise unknown_key()
+    is_previous = proof.digest is not None and not compare_digest(proof.digest, key.digest)
+    if is_previous and not (key.previous_digest and compare_digest(proof.digest or "", key.previous_digest)):
         raise unknown_key()
     call.served, call.key = served, key
     call.project = served.snapshot.projects.get(key.project)
@@ -36,9 +39,11 @@ async def identify(call: Call) -> str:
     if proof.expires_at is not None and proof.expires_at <= time.time():
         raise Refusal("key_expired", "This page's access has expired. Reload the page.")
     check_holder(served, key)
+    if is_previous and key.previous_until <= time.time():
+        raise Refusal("key_rotated", f"The key {key.id} ({key.name}) has a new secret; this one has ended.", scope="key")
     if call.plane.spool.is_full:
         raise Refusal("store_unavailable", "The gateway cannot record calls at the moment, so it serves none.", retry_after_s=5)
-    return "session" if is_session else ""
+    return "session" if is_session else "previous secret" if is_previous else ""
 
 
 async def served_of(call: Call, tenant: str) -> Served:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from catalog import selectors
-from catalog.errors import InvalidValueError, ProjectOffError
+from catalog.errors import InvalidValueError, KeyEndedError, ProjectOffError
 from catalog.models import VirtualKey
 from catalog.services import keys, projects
 from gateway.contract import keys as contract
@@ -137,3 +137,36 @@ def test_playground_is_refused_for_a_project_that_is_off(acme: Tenant, bob: User
 
     with pytest.raises(ProjectOffError):
         keys.open_playground_session(project=project, person=bob)
+
+
+def test_rotation_gives_a_new_secret_and_leaves_the_old_one_for_a_while(acme: Tenant, bob: User) -> None:
+    made_at = timezone.now()
+    key, old = keys.create_key(name="checkout", project=make_project(owner=bob), owner=bob, actor=bob, lifetime_days=30)
+    at = made_at + timedelta(days=29)
+
+    rotated, new = keys.rotate_key(key=key, actor=bob, overlap=timedelta(hours=1), at=at)
+
+    assert rotated.public_id == key.public_id
+    assert contract.matches(new, rotated.digest, settings.KEY_PEPPER)
+    assert contract.matches(old, rotated.previous_digest, settings.KEY_PEPPER)
+    assert rotated.previous_until == at + timedelta(hours=1)
+    assert abs(rotated.expires_at - at - timedelta(days=30)) < timedelta(seconds=5)
+    entry = AuditEntry.objects.get(event="virtual_key.rotated")
+    assert new not in str(entry.details)
+
+    again, newest = keys.rotate_key(key=key, actor=bob, overlap=timedelta(), at=at + timedelta(minutes=1))
+    assert contract.matches(new, again.previous_digest, settings.KEY_PEPPER)
+    assert contract.matches(newest, again.digest, settings.KEY_PEPPER)
+
+
+def test_what_cannot_be_rotated(acme: Tenant, bob: User) -> None:
+    key, _ = make_key(owner=bob)
+    playground = keys.open_playground_session(project=key.project, person=bob).key
+
+    with pytest.raises(InvalidValueError):
+        keys.rotate_key(key=key, actor=bob, overlap=timedelta(days=8))
+    with pytest.raises(NotAllowedError):
+        keys.rotate_key(key=playground, actor=bob)
+    keys.revoke_key(key=key, actor=bob)
+    with pytest.raises(KeyEndedError):
+        keys.rotate_key(key=key, actor=bob)
