@@ -130,8 +130,8 @@ class State:
 
     @property
     def spark(self) -> str:
-        """The days as points of a line."""
-        return charts.spark([cost for _, cost in self.days])
+        """The whole days as points of a line."""
+        return charts.spark([cost for _, cost in self.days[:-1]])
 
     @property
     def refused_calls(self) -> int:
@@ -192,6 +192,21 @@ def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
             )
         )
     return result
+
+
+def month_outlook(at: datetime | None = None) -> Forecast | TooLittle:
+    """What the whole organisation's present month will have cost."""
+    at = at or timezone.now()
+    where = zone()
+    span, local = budgeting.span_of("month", at, where), at.astimezone(where)
+    days = _days_by_scope([Budget(scope=Budget.Scope.TENANT, ref="")], at, where)[Budget.Scope.TENANT, ""]
+    return forecasting.forecast(
+        spent=sum((figures.cost for day, figures in days.items() if day >= span.first_day), Decimal()),
+        days={day: figures.cost for day, figures in days.items()},
+        today=local.date(),
+        last_day=span.last_day,
+        rest_of_today=forecasting.rest_of_day(_hours_of_day(at, where), local.hour, local.minute / 60),
+    )
 
 
 def _dates(first: date, last: date) -> list[date]:

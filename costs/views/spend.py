@@ -9,7 +9,8 @@ from django.http import HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import charts, csvs, periods, selectors
+from costs import budget_selectors, charts, csvs, periods, selectors
+from costs.forecast import Forecast
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
@@ -23,6 +24,8 @@ def spend(request: MemberRequest) -> HttpResponse:
     group, period, chosen = _asked(request, "model")
     may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
     found = selectors.spend(period, group, chosen)
+    is_whole_month = period == periods.this_month(timezone.now().astimezone(UTC).date()) and not chosen
+    outlook = budget_selectors.month_outlook() if is_whole_month and not found.is_empty else None
     return render_page(
         request,
         "costs/spend.html",
@@ -32,6 +35,7 @@ def spend(request: MemberRequest) -> HttpResponse:
             "unpriced": selectors.unpriced(period)[:5],
             "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
             "matched": selectors.latest_matched(),
+            "outlook": outlook if isinstance(outlook, Forecast) else None,
             "may_manage": may_manage,
             "choices": [(name, label, selectors.choices(name)) for name, label in (("project", "Project"), ("model", "Model"))],
             "url": reverse("costs-spend"),
