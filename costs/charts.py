@@ -8,6 +8,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from governance.templatetags.gatehouse import money_text
+
 COLOURS = ("c1", "c2", "c3", "c5", "c4", "c6")
 """In the order that keeps neighbours apart for colour-blind eyes too."""
 
@@ -211,5 +213,5 @@ def days_against(days: Sequence[tuple[date, Decimal]], amount: Decimal) -> dict[
 def _budget_label(amount: Decimal) -> dict[str, Any]:
     return {
         "xref": "paper", "x": 0, "xanchor": "left", "y": float(amount), "yanchor": "bottom", "showarrow": False,
-        "text": f"Budget ${amount:,.0f}", "font": {"size": 11, "color": "$fail"},
+        "text": f"Budget {money_text(amount)}", "font": {"size": 11, "color": "$fail"},
     }  # fmt: skip
