@@ -32,6 +32,8 @@ class Outcome:
     """Start of the period."""
     last: datetime
     """Its end."""
+    action: str
+    """What the simulated budget did at its amount: alert, throttle or block."""
     calls: int = 0
     cost: Decimal = Decimal()
     """Spent in reality."""
@@ -64,6 +66,7 @@ class Outcome:
         return cls(
             first=datetime.fromisoformat(stored["first"]),
             last=datetime.fromisoformat(stored["last"]),
+            action=stored["action"],
             calls=stored["calls"],
             cost=Decimal(stored["cost_usd"]),
             unpriced_calls=stored["unpriced_calls"],
@@ -83,6 +86,7 @@ class Outcome:
         return {
             "first": text(self.first),
             "last": text(self.last),
+            "action": self.action,
             "calls": self.calls,
             "cost_usd": str(self.cost.quantize(CENT)),
             "unpriced_calls": self.unpriced_calls,
@@ -108,7 +112,7 @@ def simulate(
     unpriced_calls: int = 0,
 ) -> Outcome:
     """Play the hours of one period, in order, against a budget. Shares of thresholds and `throttle_from` are percent."""
-    done = Outcome(first, last, unpriced_calls=unpriced_calls)
+    done = Outcome(first, last, action, unpriced_calls=unpriced_calls)
     spent = Decimal()
     refused_calls = {"throttled": Decimal(), "blocked": Decimal()}
     for hour in hours:

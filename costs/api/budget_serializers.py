@@ -97,6 +97,7 @@ class SimulationOutput(serializers.Serializer[Any]):
 
     first = serializers.DateTimeField()
     last = serializers.DateTimeField()
+    action = serializers.CharField(help_text="Of the simulated budget.")
     calls = serializers.IntegerField()
     cost_usd = serializers.CharField()
     unpriced_calls = serializers.IntegerField(help_text="Not in the money; a budget that acts refuses models without a price.")

@@ -81,7 +81,7 @@ def budget_preview(request: MemberRequest) -> HttpResponse:
     return render_page(
         request,
         "costs/partials/budget_outcome.html",
-        context={"outcome": outcome, "action": request.GET.get("action", ""), "is_preview": True},
+        context={"outcome": outcome, "is_preview": True},
     )
 
 
@@ -108,7 +108,6 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
         "budget": found,
         "state": state,
         "outcome": Outcome.from_json(found.simulation) if found.simulation else None,
-        "action": found.action,
         "notices": budget_selectors.notices(found)[:20],
         "incidents": found.incidents.select_related("opened_by", "resolved_by")[:20],
         "raise_form": raise_form,
