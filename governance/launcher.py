@@ -294,6 +294,7 @@ def main() -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)  # a shell starts what runs in its background with SIGINT ignored
     try:
         installation.start()
         installation.watch()

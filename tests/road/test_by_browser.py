@@ -143,8 +143,13 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
     page.locator("[name=provider]").select_option("local")
     page.get_by_role("button", name="Upload and compare").click()
     expect(page.locator("#main")).to_contain_text("bill.csv")
-    page.goto(f"/o/{SLUG}/operate/costs/reconciliation/")
-    page.get_by_role("link", name=re.compile("^local, ")).first.click()
+    compared = page.get_by_role("link", name=re.compile("^local, ")).first
+    for _ in range(50):  # a worker compares "in a moment"
+        page.goto(f"/o/{SLUG}/operate/costs/reconciliation/")
+        if compared.count():
+            break
+        page.wait_for_timeout(200)
+    compared.click()
     expect(page.locator("#main")).to_contain_text("Sum of causes")
     expect(page.locator("#main")).to_contain_text("To the cent")
     exported = page.request.get(page.url + "csv/").text().splitlines()
