@@ -28,6 +28,7 @@ import pytest
 from gateway.contract import keys, names
 from gateway.contract import snapshot as contract
 from tests import bootstrap
+from tests.clock import allowed
 
 PEPPER = bootstrap.SECRETS["KEY_PEPPER"].encode()
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def free_port() -> int:
 
 def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "the condition") -> T:
     """The first true answer of `condition`."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + allowed(timeout_s)
     while True:
         answer = condition()
         if answer:
