@@ -1,0 +1,269 @@
+"""What a change does to a flag's exposure: pure rules over `gateway.contract.flags`.
+
+A change is *lowering* only when it surely exposes nobody more. Whatever can't be proved to be lowering counts as raising, and
+raising takes two people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.contract.flags import BUCKETS, Cohort, Exposure, Kind, Override, Range, percent_text
+
+KEY_PATTERN = r"^ai\.[a-z0-9]+(?:-[a-z0-9]+)*\.[a-z0-9]+(?:-[a-z0-9]+)*$"
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
+MAX_VALUES = 500
+MAX_RULES = 50
+
+
+class ExposureError(ValueError):
+    """An exposure or a set of variants that can't be used; the message names the place, `field` the part."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+# What a change does
+
+
+def raises(before: Exposure, after: Exposure, control: str) -> list[str]:
+    """Why the change may expose somebody to something new, one sentence per reason; empty when it surely does not."""
+    if not after.on:
+        return []
+    if not before.on:
+        return ["Switches the flag on"]
+    reasons = []
+    if after.percentage > before.percentage:
+        reasons.append(f"Percentage from {percent_text(before.percentage)} to {percent_text(after.percentage)}")
+    if _wider(before.regions, after.regions):
+        reasons.append("More regions")
+    if before.cohorts and (not after.cohorts or not _members(after.cohorts) <= _members(before.cohorts)):
+        reasons.append("More in the stage's cohorts")
+    if _override_raises(before.overrides, after.overrides, control):
+        reasons.append("Overrides that expose, or fewer that protect")
+    if after.percentage and _gains(before.ranges, after.ranges):
+        reasons.append("Other shares of the variants")
+    return reasons
+
+
+def _wider(before: Sequence[str], after: Sequence[str]) -> bool:
+    return bool(before) and (not after or not set(after) <= set(before))
+
+
+def _members(cohorts: Sequence[Cohort]) -> set[tuple[str, str]]:
+    return {(cohort.attribute, value) for cohort in cohorts for value in cohort.values}
+
+
+def _pairs(overrides: Sequence[Override]) -> list[tuple[str, str, str]]:
+    return [(override.attribute, value, override.variant) for override in overrides for value in override.values]
+
+
+def _override_raises(before: Sequence[Override], after: Sequence[Override], control: str) -> bool:
+    old, new = _pairs(before), _pairs(after)
+    exposing = {pair for pair in new if pair[2] != control} - set(old)
+    unprotected = {pair for pair in old if pair[2] == control} - set(new)
+    # Somebody may match two overrides, and then the first one counts: other orders expose other people.
+    kept_old, kept_new = [pair for pair in old if pair in new], [pair for pair in new if pair in old]
+    return bool(exposing or unprotected or kept_old != kept_new)
+
+
+def _gains(before: Sequence[Range], after: Sequence[Range]) -> bool:
+    """Does any bucket get another variant than before?"""
+    marks = sorted({mark for each in (*before, *after) for mark in (each.start, each.end)})
+
+    def at(ranges: Sequence[Range], place: int) -> str | None:
+        return next((each.variant for each in ranges if each.start <= place < each.end), None)
+
+    return any(at(before, mark) != at(after, mark) for mark in marks[:-1])
+
+
+def differences(before: Exposure, after: Exposure) -> list[tuple[str, str, str]]:
+    """(what, before, after) in words, for what is not the same."""
+    rows = zip(words(before), words(after), strict=True)
+    return [(name, old, new) for (name, old), (_, new) in rows if old != new]
+
+
+def words(exposure: Exposure) -> list[tuple[str, str]]:
+    """(what, how) of each rule, in the order in which they decide."""
+    return [
+        ("Switch", "on" if exposure.on else "off"),
+        ("Overrides", "\n".join(override_lines(exposure.overrides)) or "none"),
+        ("Stage cohorts", "\n".join(cohort_lines(exposure.cohorts)) or "everybody"),
+        ("Regions", ", ".join(exposure.regions) or "all"),
+        ("Percentage", percent_text(exposure.percentage)),
+        ("Variants", ", ".join(f"{name} {percent_text(size)}" for name, size in weights_of(exposure.ranges).items()) or "none"),
+    ]
+
+
+# The shares of the variants
+
+
+def weights_of(ranges: Sequence[Range]) -> dict[str, int]:
+    """Buckets per variant, in the order of their first range."""
+    sizes: dict[str, int] = {}
+    for each in ranges:
+        sizes[each.variant] = sizes.get(each.variant, 0) + each.end - each.start
+    return sizes
+
+
+def lay_out(weights: Mapping[str, int], present: Sequence[Range] = ()) -> tuple[Range, ...]:
+    """Ranges of these sizes (buckets, together `BUCKETS`) that move as few subjects as possible.
+
+    A variant that grows keeps what it has and takes what others give; one that shrinks gives from its end.
+    """
+    if sum(weights.values()) != BUCKETS or any(size < 0 for size in weights.values()):
+        raise ExposureError("The shares of the variants add up to 100%.", "weights")
+    kept: list[Range] = []
+    left = dict(weights)
+    for each in present:
+        size = min(each.end - each.start, left.get(each.variant, 0))
+        if size:
+            kept.append(Range(each.variant, each.start, each.start + size))
+            left[each.variant] -= size
+    place = 0
+    filled: list[Range] = []
+    for each in [*sorted(kept, key=lambda one: one.start), Range("", BUCKETS, BUCKETS)]:
+        for variant, wanted in left.items():
+            size = min(wanted, each.start - place)
+            if size:
+                filled.append(Range(variant, place, place + size))
+                left[variant] -= size
+                place += size
+        if each.variant:
+            filled.append(each)
+        place = each.end
+    return _joined(filled)
+
+
+def _joined(ranges: Sequence[Range]) -> tuple[Range, ...]:
+    joined: list[Range] = []
+    for each in ranges:
+        if joined and joined[-1].variant == each.variant and joined[-1].end == each.start:
+            joined[-1] = Range(each.variant, joined[-1].start, each.end)
+        else:
+            joined.append(each)
+    return tuple(joined)
+
+
+# What may be written
+
+
+def check_variants(kind: Kind, variants: Mapping[str, Any], control: str) -> dict[str, Any]:
+    """The variants with values of the right type. Raises ExposureError."""
+    if not 2 <= len(variants) <= 20:
+        raise ExposureError("A flag has 2 to 20 variants, the control among them.", "variants")
+    for name in variants:
+        if not _NAME.fullmatch(name):
+            raise ExposureError(f"{name or 'An empty name'} is not the name of a variant: letters, digits, hyphens, dots.", "variants")
+    if control not in variants:
+        raise ExposureError(f"The control {control or '(none)'} is not one of the variants.", "control")
+    return {name: _value(kind, value, name) for name, value in variants.items()}
+
+
+def _value(kind: Kind, value: Any, name: str) -> Any:
+    fits = {
+        "boolean": isinstance(value, bool),
+        "string": isinstance(value, str),
+        "integer": isinstance(value, int) and not isinstance(value, bool),
+        "number": isinstance(value, (int, float)) and not isinstance(value, bool),
+        "object": isinstance(value, dict),
+    }
+    if not fits[kind]:
+        raise ExposureError(f"The value of {name} must be of type {kind}.", "variants")
+    # Clients tell 1 from 1.0, and refuse the first where they expect a fraction.
+    return float(value) if kind == "number" else value
+
+
+def check(exposure: Exposure, variants: Mapping[str, Any], control: str) -> None:
+    """Raises ExposureError for what contradicts itself or the flag."""
+    if not 0 <= exposure.percentage <= BUCKETS:
+        raise ExposureError("A percentage is 0 to 100.", "percentage")
+    _check_rules(exposure.overrides, "overrides")
+    _check_rules(exposure.cohorts, "cohorts")
+    for override in exposure.overrides:
+        if override.variant not in variants:
+            raise ExposureError(f"There is no variant {override.variant}.", "overrides")
+    seen = [(pair[0], pair[1]) for pair in _pairs(exposure.overrides)]
+    twice = next((pair for pair in seen if seen.count(pair) > 1), None)
+    if twice:
+        raise ExposureError(f"{twice[0]} {twice[1]} has two overrides.", "overrides")
+    names = [cohort.name for cohort in exposure.cohorts]
+    if len(set(names)) != len(names):
+        raise ExposureError("Two cohorts have the same name.", "cohorts")
+    for region in exposure.regions:
+        if not _NAME.fullmatch(region):
+            raise ExposureError(f"{region} is not the name of a region.", "regions")
+    _check_ranges(exposure.ranges, variants, control)
+
+
+def _check_rules(rules: Sequence[Override] | Sequence[Cohort], field: str) -> None:
+    if len(rules) > MAX_RULES:
+        raise ExposureError(f"At most {MAX_RULES} lines.", field)
+    for rule in rules:
+        if not _ATTRIBUTE.fullmatch(rule.attribute):
+            raise ExposureError(f"{rule.attribute or 'An empty name'} is not the name of an attribute.", field)
+        if not rule.values or not all(0 < len(value) <= 200 and value.isprintable() for value in rule.values):
+            raise ExposureError(f"{rule.attribute} needs one or more values of up to 200 characters.", field)
+        if len(rule.values) > MAX_VALUES:
+            raise ExposureError(f"At most {MAX_VALUES} values in one line.", field)
+
+
+def _check_ranges(ranges: Sequence[Range], variants: Mapping[str, Any], control: str) -> None:
+    place = 0
+    for each in ranges:
+        if each.variant not in variants:
+            raise ExposureError(f"There is no variant {each.variant}.", "weights")
+        if each.variant == control:
+            raise ExposureError(f"{control} is the control: whoever is not exposed gets it. Lower the percentage instead.", "weights")
+        if each.start != place or each.end <= each.start:
+            raise ExposureError("The shares of the variants don't fit together.", "weights")
+        place = each.end
+    if place != BUCKETS:
+        raise ExposureError("The shares of the variants add up to 100%.", "weights")
+
+
+# Rules as lines of text, as people write them
+
+
+def override_lines(overrides: Sequence[Override]) -> list[str]:
+    return [f"{one.attribute} = {', '.join(one.values)} -> {one.variant}" for one in overrides]
+
+
+def cohort_lines(cohorts: Sequence[Cohort]) -> list[str]:
+    return [f"{one.name}: {one.attribute} = {', '.join(one.values)}" for one in cohorts]
+
+
+def parse_overrides(text: str) -> tuple[Override, ...]:
+    """`attribute = value, value -> variant`, one per line. Raises ExposureError."""
+    found = []
+    for line in _lines(text):
+        condition, arrow, variant = line.rpartition("->")
+        attribute, equals, values = condition.partition("=")
+        if not arrow or not equals:
+            raise ExposureError(f"“{line}” is not an override. Write: user = ana@example.com, ben@example.com -> on", "overrides")
+        found.append(Override(attribute=attribute.strip(), values=_values(values), variant=variant.strip()))
+    return tuple(found)
+
+
+def parse_cohorts(text: str) -> tuple[Cohort, ...]:
+    """`name: attribute = value, value`, one per line. Raises ExposureError."""
+    found = []
+    for line in _lines(text):
+        name, colon, condition = line.partition(":")
+        attribute, equals, values = condition.partition("=")
+        if not colon or not equals or not _NAME.fullmatch(name.strip()):
+            raise ExposureError(f"“{line}” is not a cohort. Write: pilot: project = search, support", "cohorts")
+        found.append(Cohort(name=name.strip(), attribute=attribute.strip(), values=_values(values)))
+    return tuple(found)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _values(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value.strip() for value in text.split(",") if value.strip()))
