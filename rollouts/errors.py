@@ -13,9 +13,19 @@ RolloutError
 ├── EvidenceMissingError     an attestation or a decision without what it must show
 ├── MeasuredError            a measured criterion is not attested
 ├── NotWaivableError         security criteria and passing ones are not waived
-├── SelfApprovalError        nobody approves their own waiver
+├── SelfApprovalError        nobody approves their own waiver or change
 ├── WaiverDecidedError       the waiver was decided before
-└── RollbackUnderWayError    the last rollback is not finished
+├── RollbackUnderWayError    the last rollback is not finished
+├── FlagKeyTakenError        the flag's key, or the model that it binds, is in use
+├── ExposureInvalidError     variants, rules or shares that can't be used
+├── FlagArchivedError        an archived flag is not changed
+├── StillExposedError        only a flag that is off is archived
+├── NothingChangesError      the change is what holds already
+├── ChangePendingError       another change waits for approval
+├── ChangeDecidedError       the change was decided, or the lowering reviewed, before
+├── ChangeStaleError         the flag is no longer what the proposer saw
+├── RaisesExposureError      one person alone only lowers exposure
+└── PhaseNotReachedError     the stage of the change has not begun
 """
 
 from __future__ import annotations
@@ -89,3 +99,44 @@ class WaiverDecidedError(RolloutError):
 
 class RollbackUnderWayError(RolloutError):
     code = "rollback_under_way"
+
+
+class FlagKeyTakenError(RolloutError):
+    code = "flag_key_taken"
+
+
+class ExposureInvalidError(RolloutError):
+    code = "exposure_invalid"
+    status = 400
+
+
+class FlagArchivedError(RolloutError):
+    code = "flag_archived"
+
+
+class StillExposedError(RolloutError):
+    code = "still_exposed"
+
+
+class NothingChangesError(RolloutError):
+    code = "nothing_changes"
+
+
+class ChangePendingError(RolloutError):
+    code = "change_pending"
+
+
+class ChangeDecidedError(RolloutError):
+    code = "change_decided"
+
+
+class ChangeStaleError(RolloutError):
+    code = "change_stale"
+
+
+class RaisesExposureError(RolloutError):
+    code = "raises_exposure"
+
+
+class PhaseNotReachedError(RolloutError):
+    code = "phase_not_reached"

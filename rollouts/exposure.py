@@ -99,6 +99,27 @@ def words(exposure: Exposure) -> list[tuple[str, str]]:
     ]
 
 
+def changed(
+    present: Exposure,
+    *,
+    on: bool | None = None,
+    overrides: Sequence[Override] | None = None,
+    cohorts: Sequence[Cohort] | None = None,
+    regions: Sequence[str] | None = None,
+    percentage: int | None = None,
+    weights: Mapping[str, int] | None = None,
+) -> Exposure:
+    """The present exposure with other parts; None keeps a part. Weights and percentage in buckets. Raises ExposureError."""
+    return Exposure(
+        on=present.on if on is None else on,
+        overrides=present.overrides if overrides is None else tuple(overrides),
+        cohorts=present.cohorts if cohorts is None else tuple(cohorts),
+        regions=present.regions if regions is None else tuple(regions),
+        percentage=present.percentage if percentage is None else percentage,
+        ranges=present.ranges if weights is None or weights == weights_of(present.ranges) else lay_out(weights, present.ranges),
+    )
+
+
 # The shares of the variants
 
 
@@ -176,6 +197,12 @@ def _value(kind: Kind, value: Any, name: str) -> Any:
         raise ExposureError(f"The value of {name} must be of type {kind}.", "variants")
     # Clients tell 1 from 1.0, and refuse the first where they expect a fraction.
     return float(value) if kind == "number" else value
+
+
+def check_attribute(name: str) -> None:
+    """Raises ExposureError when a flag can't be sticky by it."""
+    if not _ATTRIBUTE.fullmatch(name):
+        raise ExposureError("Name an attribute of the context, for example user or project.", "sticky")
 
 
 def check(exposure: Exposure, variants: Mapping[str, Any], control: str) -> None:

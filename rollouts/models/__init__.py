@@ -1,4 +1,19 @@
+from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 
-__all__ = ["Attestation", "Criterion", "Evaluation", "Gate", "Phase", "ReleaseLogEntry", "Rollback", "Rollout", "SignOff", "Waiver"]
+__all__ = [
+    "Attestation",
+    "Criterion",
+    "Evaluation",
+    "Flag",
+    "FlagChange",
+    "FlagVersion",
+    "Gate",
+    "Phase",
+    "ReleaseLogEntry",
+    "Rollback",
+    "Rollout",
+    "SignOff",
+    "Waiver",
+]

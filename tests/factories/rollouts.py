@@ -11,8 +11,8 @@ from governance import metrics
 from governance.metrics import Metric, Reading, Window
 from governance.models import Membership, Tenant, User
 from rollouts import plans
-from rollouts.models import Criterion, Evaluation, Gate, Rollout
-from rollouts.services import attestations, gates, rollouts, signatures
+from rollouts.models import Criterion, Evaluation, Flag, Gate, Rollout
+from rollouts.services import attestations, flags, gates, rollouts, signatures
 
 PLAN_YAML = """
 key: two-steps
@@ -135,3 +135,12 @@ def go(gate: Gate, role: str, person: Membership, **values: Any) -> Any:
     latest = gate_of(gate.rollout, gate.number).latest
     assert latest is not None
     return signatures.sign(gate=gate, role=role, decision="go", digest=latest.digest, person=person, comment="Looks right.", **values)
+
+
+def make_flag(owner: User, **fields: Any) -> Flag:
+    """A boolean flag, off, for assistants, sticky by user."""
+    facts: dict[str, Any] = {
+        "key": "ai.search.rerank-1", "title": "New ranking", "kind": "boolean", "variants": {"off": False, "on": True}, "control": "off",
+        "feature_class": "assistants", "sticky": "user",
+    }  # fmt: skip
+    return flags.create_flag(**{**facts, **fields}, actor=owner)

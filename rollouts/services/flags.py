@@ -1,0 +1,302 @@
+"""Making flags and changing who is exposed: every path is a change with a version, an approval where exposure may rise, and an audit entry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from catalog import selectors as catalog_selectors
+from gateway.contract.flags import BUCKETS, Exposure, Kind
+from governance import config
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
+from rollouts import exposure as rules
+from rollouts.errors import (
+    ChangeDecidedError,
+    ChangePendingError,
+    ChangeStaleError,
+    EvidenceMissingError,
+    ExposureInvalidError,
+    FlagArchivedError,
+    FlagKeyTakenError,
+    NothingChangesError,
+    PhaseNotReachedError,
+    RaisesExposureError,
+    SelfApprovalError,
+    StillExposedError,
+)
+from rollouts.exposure import ExposureError
+from rollouts.models import Flag, FlagChange, FlagVersion, Phase, Rollout
+from rollouts.services.locking import check_may_advance
+
+REVIEW_WITHIN = timedelta(hours=24)
+"""After an emergency, somebody else looks at what was done."""
+
+
+def create_flag(
+    *,
+    key: str,
+    title: str,
+    kind: str,
+    variants: Mapping[str, Any],
+    control: str,
+    feature_class: str,
+    sticky: str,
+    actor: User,
+    description: str = "",
+    policy: str = Flag.Policy.RAISING,
+    model: str = "",
+    rollout: Rollout | None = None,
+    at: datetime | None = None,
+) -> Flag:
+    """Make a flag. It begins off, so nobody is exposed and nobody needs to approve; its treatments begin with equal shares.
+
+    `model`: the slug whose calls it leads elsewhere; the variants are then the slugs of registered models.
+    Raises FlagKeyTakenError, ExposureInvalidError.
+    """
+    if not re.fullmatch(rules.KEY_PATTERN, key):
+        raise ExposureInvalidError("A flag's key is ai.<feature>.<change-id>, in lower-case letters, digits and hyphens.", field="key")
+    try:
+        values = rules.check_variants(cast(Kind, kind), variants, control)
+        exposure = rules.changed(Exposure(), weights=_equal_shares([name for name in values if name != control]))
+        rules.check(exposure, values, control)
+        rules.check_attribute(sticky)
+    except ExposureError as error:
+        raise ExposureInvalidError(str(error), field=error.field) from error
+    if model:
+        _check_models(kind, values)
+    try:
+        return _create(
+            exposure, at or timezone.now(), actor, key=key, title=title.strip(), kind=kind, variants=values, control=control, sticky=sticky,
+            feature_class=feature_class, description=description.strip(), policy=policy, model=model, rollout=rollout,
+        )  # fmt: skip
+    except IntegrityError as error:
+        if Flag.objects.filter(key=key).exists():
+            raise FlagKeyTakenError(f"There is a flag {key} already; keys are never used again.", field="key") from error
+        if model and (other := Flag.objects.filter(model=model, archived_at=None).first()):
+            raise FlagKeyTakenError(f"Calls to {model} are bound by {other.key} already.", field="model") from error
+        raise
+
+
+def _equal_shares(names: list[str]) -> dict[str, int]:
+    share = BUCKETS // len(names)
+    return {name: share + (BUCKETS - share * len(names) if place == 0 else 0) for place, name in enumerate(names)}
+
+
+def _check_models(kind: str, values: Mapping[str, Any]) -> None:
+    if kind != Flag.Kind.STRING:
+        raise ExposureInvalidError("A flag that binds a model has variants of type string: the addresses of models.", field="kind")
+    known = set(catalog_selectors.all_models().values_list("slug", flat=True))
+    unknown = [value for value in values.values() if value not in known]
+    if unknown:
+        raise ExposureInvalidError(f"There is no model {unknown[0]} in the catalog.", field="variants")
+
+
+@transaction.atomic
+def _create(exposure: Exposure, at: datetime, actor: User, **fields: Any) -> Flag:
+    flag = Flag.objects.create(owner=actor, created_at=at, **fields)
+    flag.current = FlagVersion.objects.create(flag=flag, number=1, exposure=msgspec.to_builtins(exposure), at=at)
+    flag.save(update_fields=["current"])
+    audit.record(
+        "flag.created", actor=actor, target=flag, at=at, kind=flag.kind, variants=flag.variants, control=flag.control, sticky=flag.sticky,
+        feature_class=flag.feature_class, policy=flag.policy, model=flag.model,
+    )  # fmt: skip
+    config.changed()
+    return flag
+
+
+@transaction.atomic
+def propose_change(
+    *, flag: Flag, exposure: Exposure, reason: str, actor: User, phase: Phase | None = None, at: datetime | None = None
+) -> FlagChange:
+    """Propose another exposure. What surely lowers it is applied at once, unless the flag's policy wants two people for every change.
+
+    Raises FlagArchivedError, ExposureInvalidError, NothingChangesError, ChangePendingError, EvidenceMissingError, PhaseNotReachedError.
+    """
+    flag, at = _lock(flag), at or timezone.now()
+    if flag.changes.filter(status=FlagChange.Status.PROPOSED).exists():
+        raise ChangePendingError("Another change waits for approval. It is decided or taken back first.")
+    if phase is not None and phase.rollout_id != flag.rollout_id:
+        raise ExposureInvalidError(f"{phase.title} is no phase of this flag's rollout.", field="phase")
+    change = _new_change(flag, exposure, reason=reason, actor=actor, phase=phase, at=at)
+    change.needs_approval = bool(change.raises) or flag.policy == Flag.Policy.EVERY
+    change.save()
+    audit.record(
+        "flag.change_proposed", actor=actor, target=flag, at=at, change=change.number, raises=change.raises, reason=change.reason,
+        changes=_told(flag.exposure, change.exposed), phase=phase.title if phase else None,
+    )  # fmt: skip
+    if not change.needs_approval:
+        return _apply(flag, change, actor=None, at=at)
+    alerts.notify(
+        topic="flag.change_proposed", severity=Severity.INFO, title=f"{actor} proposes a change of {flag.key}", text=change.reason,
+        path=f"release/flags/{flag.key}/", permission=Permission.SIGN_GATES, key=f"flag:{flag.key}:change:{change.number}:proposed",
+        data={"flag": flag.key, "change": change.number}, at=at,
+    )  # fmt: skip
+    return change
+
+
+@transaction.atomic
+def approve_change(*, change: FlagChange, actor: User, comment: str = "", at: datetime | None = None) -> FlagChange:
+    """Agree to a change; it is in force with the commit.
+
+    Raises ChangeDecidedError, SelfApprovalError, ChangeStaleError, PhaseNotReachedError, NotUnderWayError, RollbackUnderWayError.
+    """
+    flag, change, at = _lock_change(change, at)
+    if change.proposed_by_id == actor.pk:
+        raise SelfApprovalError("Nobody approves their own change: ask somebody else.")
+    if change.base_id != flag.current_id:
+        raise ChangeStaleError("The flag is no longer what the proposer saw. Take the change back and propose it anew.")
+    change.comment = comment.strip()
+    return _apply(flag, change, actor=actor, at=at)
+
+
+@transaction.atomic
+def reject_change(*, change: FlagChange, actor: User, comment: str, at: datetime | None = None) -> FlagChange:
+    """Decline a change, or take back one's own. Raises ChangeDecidedError, EvidenceMissingError (declining needs a reason)."""
+    flag, change, at = _lock_change(change, at)
+    own = change.proposed_by_id == actor.pk
+    if not own and not comment.strip():
+        raise EvidenceMissingError("Say why, so that the proposer knows what to do.", field="comment")
+    change.status, change.decided_by, change.decided_at, change.comment = FlagChange.Status.REJECTED, actor, at, comment.strip()
+    change.save(update_fields=["status", "decided_by", "decided_at", "comment"])
+    audit.record("flag.change_rejected", actor=actor, target=flag, at=at, change=change.number, comment=change.comment, own=own)
+    return change
+
+
+@transaction.atomic
+def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: User, at: datetime | None = None) -> FlagChange:
+    """Lower the exposure at once and alone; a second person reviews it within a day. A change that waits is overtaken by it.
+
+    Raises RaisesExposureError, NothingChangesError, FlagArchivedError, ExposureInvalidError, EvidenceMissingError.
+    """
+    flag, at = _lock(flag), at or timezone.now()
+    change = _new_change(flag, exposure, reason=reason, actor=actor, phase=None, at=at)
+    if change.raises:
+        raise RaisesExposureError(f"One person alone only lowers exposure. This may raise it: {'; '.join(change.raises).lower()}.")
+    for waiting in flag.changes.filter(status=FlagChange.Status.PROPOSED):
+        waiting.status, waiting.decided_at, waiting.comment = FlagChange.Status.OVERTAKEN, at, f"Overtaken by change {change.number}"
+        waiting.save(update_fields=["status", "decided_at", "comment"])
+    change.is_emergency, change.needs_approval, change.review_due_at = True, False, at + REVIEW_WITHIN
+    change.save()
+    audit.record(
+        "flag.lowered", actor=actor, target=flag, at=at, change=change.number, reason=change.reason,
+        changes=_told(flag.exposure, change.exposed), review_due_at=change.review_due_at.isoformat(),
+    )  # fmt: skip
+    alerts.notify(
+        topic="flag.lowered", severity=Severity.CRITICAL, title=f"{actor} lowered {flag.key} in an emergency",
+        text=f"{change.reason} Somebody else reviews it by {change.review_due_at:%Y-%m-%d %H:%M} UTC.",
+        path=f"release/flags/{flag.key}/", permission=Permission.VIEW, key=f"flag:{flag.key}:change:{change.number}:lowered",
+        data={"flag": flag.key, "change": change.number}, at=at,
+    )  # fmt: skip
+    return _apply(flag, change, actor=None, at=at)
+
+
+@transaction.atomic
+def review_lowering(*, change: FlagChange, actor: User, comment: str, at: datetime | None = None) -> FlagChange:
+    """Put on record that a second person looked at an emergency, and what came of it.
+
+    Raises ChangeDecidedError (nothing to review, or reviewed before), SelfApprovalError, EvidenceMissingError.
+    """
+    flag = _lock(change.flag)
+    change = FlagChange.objects.get(pk=change.pk)
+    if not change.awaits_review:
+        raise ChangeDecidedError("There is nothing to review here, or it was reviewed before.")
+    if change.proposed_by_id == actor.pk:
+        raise SelfApprovalError("Whoever acted does not review it: ask somebody else.")
+    if not comment.strip():
+        raise EvidenceMissingError("Say what you found, and what follows from it.", field="comment")
+    change.reviewed_by, change.reviewed_at, change.review_comment = actor, at or timezone.now(), comment.strip()
+    change.save(update_fields=["reviewed_by", "reviewed_at", "review_comment"])
+    audit.record("flag.reviewed", actor=actor, target=flag, at=change.reviewed_at, change=change.number, comment=change.review_comment)
+    return change
+
+
+@transaction.atomic
+def archive_flag(*, flag: Flag, actor: User, at: datetime | None = None) -> Flag:
+    """Take a flag out of service: callers then get their own default. Raises StillExposedError, ChangePendingError, FlagArchivedError."""
+    flag, at = _lock(flag), at or timezone.now()
+    if flag.exposure.on:
+        raise StillExposedError("The flag is on. Switch it off first, so that nobody's feature changes unseen.")
+    if flag.changes.filter(status=FlagChange.Status.PROPOSED).exists():
+        raise ChangePendingError("A change waits for approval. It is decided or taken back first.")
+    flag.archived_at = at
+    flag.save(update_fields=["archived_at"])
+    audit.record("flag.archived", actor=actor, target=flag, at=at)
+    config.changed()
+    return flag
+
+
+def _lock(flag: Flag) -> Flag:
+    """The flag as it is once everybody before has finished. Raises FlagArchivedError."""
+    fresh = Flag.objects.select_for_update(of=("self",)).select_related("current").get(pk=flag.pk)
+    if fresh.is_archived:
+        raise FlagArchivedError(f"{fresh.key} is archived.")
+    return fresh
+
+
+def _lock_change(change: FlagChange, at: datetime | None) -> tuple[Flag, FlagChange, datetime]:
+    flag = _lock(change.flag)
+    change = FlagChange.objects.select_related("phase__rollout").get(pk=change.pk)
+    if not change.is_open:
+        raise ChangeDecidedError(f"This change was decided before: {change.get_status_display().lower()}.")
+    return flag, change, at or timezone.now()
+
+
+def _new_change(flag: Flag, exposure: Exposure, *, reason: str, actor: User, phase: Phase | None, at: datetime) -> FlagChange:
+    """Checked, not saved."""
+    assert flag.current is not None
+    try:
+        rules.check(exposure, flag.variants, flag.control)
+    except ExposureError as error:
+        raise ExposureInvalidError(str(error), field=error.field) from error
+    if exposure == flag.exposure:
+        raise NothingChangesError("This is what holds already.")
+    if not reason.strip():
+        raise EvidenceMissingError("Say why: whoever approves reads it.", field="reason")
+    last = flag.changes.order_by("-number").first()
+    return FlagChange(
+        flag=flag,
+        number=(last.number if last else 0) + 1,
+        base=flag.current,
+        exposure=msgspec.to_builtins(exposure),
+        raises=rules.raises(flag.exposure, exposure, flag.control),
+        phase=phase,
+        reason=reason.strip(),
+        status=FlagChange.Status.PROPOSED,
+        proposed_by=actor,
+        proposed_at=at,
+    )
+
+
+def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) -> FlagChange:
+    """Put the change in force under the next version. `actor` is whoever approved, None when nobody had to."""
+    assert flag.current is not None
+    if change.phase is not None and change.raises:
+        rollout = change.phase.rollout
+        if change.phase.status not in (Phase.Status.CURRENT, Phase.Status.DONE):
+            raise PhaseNotReachedError(f"This change belongs to {change.phase.title}, which {rollout.name} has not entered.")
+        check_may_advance(rollout)
+    before = flag.exposure
+    version = FlagVersion.objects.create(flag=flag, number=flag.current.number + 1, exposure=change.exposure, at=at)
+    flag.current = version
+    flag.save(update_fields=["current"])
+    change.status, change.version, change.decided_by, change.decided_at = FlagChange.Status.APPLIED, version, actor, at
+    change.save()
+    audit.record(
+        "flag.change_applied", actor=actor or change.proposed_by, target=flag, at=at, change=change.number, version=version.number,
+        changes=_told(before, change.exposed), comment=change.comment,
+    )  # fmt: skip
+    config.changed()
+    return change
+
+
+def _told(before: Exposure, after: Exposure) -> dict[str, list[str]]:
+    """For the audit log: what, from, to."""
+    return {name: [old, new] for name, old, new in rules.differences(before, after)}
