@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.contract.flags import Flag
+
 MAGIC = b"GHS1"
 
 Resource = Literal["requests", "input_tokens", "output_tokens", "money"]
@@ -82,7 +84,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     provider: str
     """Provider slug; goes into events and is what a bill is matched on."""
-    dialect: Literal["openai"]
+    dialect: Literal["openai", "anthropic"]
+    """The protocol that the upstream speaks."""
     base_url: str
     """Up to and including the version segment, for example `https://api.openai.com/v1`."""
     sealed_secret: str
@@ -108,6 +111,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int = 4096
     """What is reserved when a request names no maximum."""
     context_window: int | None = None
+    sensitivity: str = ""
+    """The most sensitive data that may be sent to it; for policies, as the environment is."""
+    environment: str = ""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +146,45 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     """Said to the caller when refused, for example who withdrew it and when."""
 
 
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule in force or on trial; see `policies`."""
+
+    name: str
+    """`<namespace>.<name>`."""
+    version: int
+    when: str
+    """CEL: which calls it covers."""
+    require: str
+    """CEL: what a covered call must satisfy."""
+    reason: str = ""
+    """Said to the caller when refused."""
+    enforce: bool = False
+    """False on trial: decided and recorded, and the call goes on."""
+    critical: bool = False
+
+
+class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """A check of what is said; see `guardrails`."""
+
+    name: str
+    kind: Literal["pii", "secrets", "injection", "topics", "size"]
+    scope: Literal["tenant", "project", "model", "agent"] = "tenant"
+    scope_name: str = ""
+    on_input: bool = True
+    on_output: bool = False
+    enforce: bool = False
+    """False: found and recorded only."""
+    action: Literal["redact", "block"] = "block"
+    entities: tuple[str, ...] = ()
+    """For `pii` and `secrets`: which kinds; empty for all of them."""
+    terms: tuple[str, ...] = ()
+    """For `topics`: words and phrases."""
+    threshold: float = 0.5
+    """For `injection`: the suspicion, 0 to 1, from which it is a hit."""
+    max_characters: int = 0
+    """For `size`."""
+
+
 class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     """The tenant's public id, the one inside its keys."""
@@ -156,6 +201,11 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Limit, ...] = ()
     """Money limits of any scope. Apart from `limits`, so that a plane that does not know their scopes can read the snapshot."""
+    flags: dict[str, Flag] = {}
+    facts: dict[str, str] = {}
+    """What flags may ask about the tenant: `tenant` (slug), `tier`, `kind`, `region`; a fact that is not known is left out."""
+    policies: tuple[Policy, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
+from gateway.contract.guardrails import Guard
 from gateway.contract.snapshot import Deployment, Key, Model, Project
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
 from gateway.plane.leases import Reservation
@@ -16,6 +17,16 @@ from gateway.plane.usage import Usage
 
 if TYPE_CHECKING:
     from gateway.plane.plane import Plane
+
+
+Surface = Literal["chat", "embeddings", "messages", "responses"]
+SURFACES: dict[Surface, str] = {
+    "chat": "/v1/chat/completions",
+    "embeddings": "/v1/embeddings",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+}
+"""What callers speak, by the path where they speak it."""
 
 
 def uuid7() -> str:
@@ -43,6 +54,7 @@ class Call:
         "error_code",
         "event_id",
         "exchange",
+        "forbidden",
         "headers",
         "hide_usage",
         "http_status",
@@ -52,7 +64,9 @@ class Call:
         "may_have_spent",
         "model",
         "name",
+        "on_text",
         "output_estimate",
+        "output_guards",
         "plane",
         "project",
         "receive",
@@ -67,6 +81,7 @@ class Call:
         "status",
         "steps",
         "stream",
+        "surface",
         "tags",
         "tool",
         "ttft_us",
@@ -77,11 +92,13 @@ class Call:
         "usage_source",
     )
 
-    def __init__(self, plane: Plane, kind: Kind, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(self, plane: Plane, kind: Kind, headers: Headers, receive: Receive, send: Send) -> None:  # noqa: PLR0915  # a field a line
         self.started_ns = time.perf_counter_ns()
         self.started_at = time.time()
         self.plane = plane
         self.kind: Kind = kind
+        self.surface: Surface = "embeddings" if kind == "embeddings" else "chat"
+        """Of a model call; decides the shape of answers and errors."""
         self.headers = headers
         self.receive = receive
         self.send = send
@@ -107,9 +124,20 @@ class Call:
         self.output_estimate = 0
         # how it went
         self.reservation: Reservation | None = None
+        self.forbidden: frozenset[str] = frozenset()
+        """Deployments that a policy keeps this call from."""
+        self.output_guards: tuple[Guard, ...] = ()
+        """The guardrails that the answer passes."""
         self.deployments: list[Deployment] = []
         self.exchange: Callable[[Call], Awaitable[str]] | None = None
         """Speaks with the upstream; the verdict's detail is its result."""
+        self.on_text: Callable[[str], str] | None = None
+        """Passes or changes the answer's text before the caller sees it: given each piece in order, it returns what may be sent.
+
+        Called once more with "" where a text ends, so that it may hold pieces back until it has seen enough. A Refusal that it
+        raises ends the answer. A whole answer is one piece. With several choices their pieces come as they arrive. Not asked
+        about tool arguments and reasoning. None costs nothing.
+        """
         self.deployment: Deployment | None = None
         self.upstream_model: str | None = None
         self.upstream: Any = None

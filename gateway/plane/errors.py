@@ -1,7 +1,7 @@
 """The ways the plane says no.
 
 PlaneError
-├── Refusal              one call is refused; becomes an answer in the OpenAI error shape
+├── Refusal              one call is refused; becomes an answer in the caller's error shape
 └── DatabaseAwayError    PostgreSQL cannot be asked now
 """
 
@@ -25,6 +25,8 @@ CODES: dict[str, tuple[int, str]] = {
     "tool_not_found": (404, "invalid_request_error"),
     "tool_not_allowed": (403, "permission_error"),
     "invalid_arguments": (400, "invalid_request_error"),
+    "policy_denied": (403, "permission_error"),
+    "guardrail_blocked": (400, "invalid_request_error"),
     "rate_limit_exceeded": (429, "rate_limit_error"),
     "budget_exceeded": (402, "insufficient_quota"),
     "budget_throttled": (429, "rate_limit_error"),
@@ -39,6 +41,28 @@ CODES: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "invalid_request_error"),
     "internal_error": (500, "server_error"),
 }
+
+
+# The Anthropic error type for each HTTP status; any other is an `api_error`.
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_type(status: int) -> str:
+    """The error type that the Anthropic protocol has for an HTTP status."""
+    return _ANTHROPIC_TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
 
 
 class PlaneError(Exception):
@@ -96,3 +120,8 @@ class Refusal(PlaneError):
         if self.resets_at is not None:
             error["resets_at"] = datetime.fromtimestamp(self.resets_at, UTC).isoformat(timespec="seconds")
         return {"error": error}
+
+    def anthropic_body(self, request_id: str) -> dict[str, Any]:
+        """The answer in the Anthropic error shape, with our own fields beside the protocol's."""
+        error = {**self.body(request_id)["error"], "type": anthropic_type(self.status)}
+        return {"type": "error", "error": error, "request_id": request_id}

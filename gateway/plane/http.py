@@ -85,11 +85,16 @@ async def send_whole(send: Send, status: int, headers: HeaderList, body: bytes) 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_refusal(send: Send, refusal: Refusal, request_id: str, overhead_us: float, extra: HeaderList | None = None) -> None:
-    """A refusal as the whole answer."""
+async def send_refusal(
+    send: Send, refusal: Refusal, request_id: str, overhead_us: float, extra: HeaderList | None = None, *, in_anthropic: bool = False
+) -> None:
+    """A refusal as the whole answer, in the OpenAI shape unless told otherwise."""
     headers = [JSON, *standard_headers(request_id, overhead_us), *(extra or ())]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
+    if in_anthropic:
+        headers.append((b"request-id", request_id.encode()))  # where the protocol's own clients look
+    body = refusal.anthropic_body(request_id) if in_anthropic else refusal.body(request_id)
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await send_whole(send, refusal.status, headers, orjson.dumps(refusal.body(request_id)))
+    await send_whole(send, refusal.status, headers, orjson.dumps(body))

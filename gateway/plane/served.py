@@ -12,11 +12,15 @@ import orjson
 from yarl import URL
 
 from gateway.contract.events import Kind
+from gateway.contract.guardrails import GuardSet
 from gateway.contract.outbound import AllowList, check_url
+from gateway.contract.policies import Decision, PolicySet
 from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import Deployment, Key, Limit, Resource, TenantSnapshot, Tool, ToolServer
 
 CONNECT_TIMEOUT_S = 5.0
+ANTHROPIC_VERSION = "2023-06-01"
+"""Sent when the caller names none; the protocol demands one."""
 
 # What a call of each kind can use up; a limit on another resource says nothing about it.
 _USED_BY: dict[Kind, frozenset[Resource]] = {
@@ -31,14 +35,20 @@ class Target:
     """A deployment made ready to be called. Holds the opened secret, so it is never logged or shown."""
 
     deployment: Deployment
-    chat_url: URL
-    embeddings_url: URL
+    urls: dict[str, URL]
+    """By path below the base URL, made when first used."""
     headers: dict[str, str]
     secret: str
     timeout: aiohttp.ClientTimeout
 
     def __repr__(self) -> str:
         return f"Target({self.deployment.id})"
+
+    def url(self, path: str) -> URL:
+        url = self.urls.get(path)
+        if url is None:
+            url = self.urls[path] = URL(f"{self.deployment.base_url.rstrip('/')}/{path}")
+        return url
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,10 @@ class Served:
             for tool in server.tools
             if tool.enabled
         }
+        self.policies = PolicySet(snapshot.policies)
+        self.decisions: dict[tuple[Any, ...], tuple[list[Decision], frozenset[str]]] = {}
+        """What the policies said of calls that agree in all attributes."""
+        self.guards = GuardSet(snapshot.guardrails)
         self._sealer = sealer
         self._allow = allow
         self._targets: dict[str, Target] = {}
@@ -94,20 +108,25 @@ class Served:
         target = self._targets.get(deployment.id)
         if target is None:
             check_url(deployment.base_url, self._allow)
-            base = deployment.base_url.rstrip("/")
             secret = self._sealer.open(deployment.sealed_secret)
             headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "gatehouse"}
+            if deployment.dialect == "anthropic":
+                headers["anthropic-version"] = ANTHROPIC_VERSION
             if secret:
-                headers["authorization"] = f"Bearer {secret}"
+                headers.update({"x-api-key": secret} if deployment.dialect == "anthropic" else {"authorization": f"Bearer {secret}"})
             target = self._targets[deployment.id] = Target(
                 deployment,
-                URL(f"{base}/chat/completions"),
-                URL(f"{base}/embeddings"),
+                {},
                 headers,
                 secret,
                 aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s),
             )
         return target
+
+    @staticmethod
+    def host(url: str) -> str:
+        """The host of an address, in lower case; empty when it has none."""
+        return URL(url).host or ""
 
     def server_secret(self, server: ToolServer) -> str:
         """The opened credential of a tool server; UnsealError when it cannot be opened."""

@@ -7,10 +7,13 @@ when the caller did not ask for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import orjson
 
+from gateway.plane.errors import Refusal
 from gateway.plane.usage import Usage, text_bytes
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
@@ -38,6 +41,8 @@ class SseTap:
         """Bytes of generated text so far; for an estimate when the provider reports nothing."""
         self.is_done = False
         """The upstream said `[DONE]`."""
+        self.is_failed = False
+        """Not looked for here: chat streams that fail end without more ado."""
 
     def feed(self, data: bytes) -> bytes:
         """What may be forwarded now: everything up to the end of the last whole event."""
@@ -79,9 +84,8 @@ class SseTap:
 
     def _keep(self, event: bytes) -> bool:
         """Take the usage from an event; false when the event held nothing else and the caller did not ask for it."""
-        payload = b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
         try:
-            chunk = _decoder.decode(payload)
+            chunk = _decoder.decode(payload_of(event))
         except msgspec.DecodeError:
             return True  # the caller sees what the provider sent, however odd
         if chunk.usage is not None:
@@ -89,6 +93,52 @@ class SseTap:
         return bool(chunk.choices) or not self._hide_usage
 
 
-def error_event(error: dict[str, object]) -> bytes:
-    """An error in the middle of a stream, as the OpenAI clients understand it."""
-    return b"data: " + orjson.dumps(error) + b"\n\n"
+def data_event(data: Any) -> bytes:
+    """One event without a name, as chat completions are streamed."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def named_event(data: dict[str, Any]) -> bytes:
+    """One event named by its own `type`, as messages and responses are streamed."""
+    return b"event: " + str(data["type"]).encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+def error_event(surface: str, refusal: Refusal, request_id: str) -> bytes:
+    """An error in the middle of a stream, as the clients of the surface understand it."""
+    if surface == "messages":
+        return named_event(refusal.anthropic_body(request_id))
+    if surface == "responses":
+        return named_event(
+            {"type": "error", **{name: value for name, value in refusal.body(request_id)["error"].items() if name != "type"}}
+        )
+    return data_event(refusal.body(request_id))
+
+
+class EventReader:
+    """Takes a stream apart, however its bytes are cut."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The data of each event that is complete now; events without data are passed over. Refusal when one is far too long."""
+        self._held += data
+        start = 0
+        while match := _EVENT_END.search(self._held, start):
+            payload = payload_of(self._held[start : match.end()])
+            start = match.end()
+            if payload:
+                yield payload
+        self._held = self._held[start:]
+        if len(self._held) > MAX_HELD_BYTES:
+            raise Refusal("upstream_error", f"The provider sent an event of more than {MAX_HELD_BYTES // 2**20} MiB.")
+
+    def flush(self) -> bytes:
+        """The data of an event that was not ended by an empty line, or nothing."""
+        held, self._held = self._held, b""
+        return payload_of(held)
+
+
+def payload_of(event: bytes) -> bytes:
+    """The joined data lines of one event."""
+    return b"".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))

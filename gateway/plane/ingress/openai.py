@@ -13,7 +13,7 @@ from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, Headers, Receive, Send, parse_object, read_body, send_refusal, send_whole, standard_headers
 from gateway.plane.pipeline import WHO, take, walk
 from gateway.plane.plane import Plane
-from gateway.plane.upstream import openai
+from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
 
 MAX_NAME_CHARACTERS = 200
@@ -22,7 +22,7 @@ MAX_NAME_CHARACTERS = 200
 async def serve_call(plane: Plane, kind: Kind, headers: Headers, receive: Receive, send: Send) -> None:
     """One POST to /v1/chat/completions or /v1/embeddings."""
     call = Call(plane, kind, headers, receive, send)
-    call.exchange = openai.exchange
+    call.exchange = exchange
     try:
         await walk(call, _prepare)
     except Refusal as refusal:

@@ -1,0 +1,346 @@
+"""The exchange with an upstream that serves a model: walk the deployments, send, read or forward, note the usage.
+
+Nothing here knows a protocol; what depends on one is asked of the pair, see `dialects`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import aiohttp
+import msgspec
+import orjson
+
+from gateway.contract.outbound import OutboundError
+from gateway.contract.sealing import UnsealError
+from gateway.contract.snapshot import Deployment
+from gateway.plane import text
+from gateway.plane.call import SURFACES, Call
+from gateway.plane.errors import Refusal
+from gateway.plane.http import JSON, send_whole, standard_headers
+from gateway.plane.served import Target
+from gateway.plane.sse import error_event
+from gateway.plane.upstream.dialects import Pair, Tap
+from gateway.plane.upstream.pairs import PAIRS
+from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage
+
+DRAIN_S = 5.0
+"""How long the rest of a stream is read after its caller has gone, to learn the usage."""
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+SLOW_S = 1.0
+"""After a call of this length it is worth looking whether the caller is still there."""
+
+_OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An upstream's refusal in the caller's shape, fit to be passed on."""
+
+    status: int
+    body: bytes
+    retry_after: bytes | None
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Why one deployment did not answer."""
+
+    reason: Refusal | _Answer
+    label: str
+    """For the record of the call's step."""
+    is_last: bool = False
+    """Another deployment would not help, or must not be asked."""
+    was_sent: bool = True
+    """False: the deployment was not even asked, so what another one said weighs more."""
+
+
+async def exchange(call: Call) -> str:
+    """Walk the deployments until one answers; pass its answer on. Refusal when none does."""
+    tried: list[str] = []
+    failed: _Failed | None = None
+    for deployment in call.deployments:
+        outcome = await _attempt(call, deployment)
+        if outcome is None:
+            return " ".join([*tried, f"{deployment.id}:200"])
+        tried.append(f"{deployment.id}:{outcome.label}")
+        if failed is None or outcome.was_sent:
+            failed = outcome
+        if outcome.is_last:
+            break
+    assert failed is not None  # there is at least one deployment
+    if isinstance(failed.reason, Refusal):
+        if failed.reason.code != "invalid_request":
+            call.status = "upstream_error"
+        raise failed.reason
+    await _pass_on(call, failed.reason)
+    return " ".join(tried)
+
+
+async def _attempt(call: Call, deployment: Deployment) -> _Failed | None:
+    """Ask one deployment and pass its answer on; otherwise why there is none. Refusal when an answer broke off."""
+    assert call.served is not None
+    pair = PAIRS.get((call.surface, deployment.dialect))
+    if pair is None:
+        return _Failed(_not_translated(call, deployment), "not translated", was_sent=False)
+    call.deployment = deployment
+    try:
+        target = call.served.target(deployment)
+    except (OutboundError, UnsealError) as error:
+        return _Failed(Refusal("upstream_error", f"The deployment {deployment.id} cannot be called: {error}"), "misconfigured")
+    try:
+        body = pair.body(call, target)
+    except Refusal as refusal:  # another deployment may speak the caller's own protocol
+        return _Failed(refusal, refusal.code, was_sent=False)
+    try:
+        response = await _send(call, target, pair, body)
+    except Refusal as refusal:
+        # After a timeout a second try could be charged twice, and the time of one is gone already.
+        return _Failed(refusal, refusal.code, is_last=refusal.code == "upstream_timeout" and call.may_have_spent)
+    if response.status >= 400:
+        reason = await _failure(call, pair, response, target)
+        return _Failed(reason, str(response.status), is_last=response.status < 500 and response.status != 429)
+    call.may_have_spent = True
+    call.upstream_model = deployment.upstream_model
+    try:
+        if call.stream and response.content_type == "text/event-stream":
+            await _stream(call, pair, response)
+        else:
+            await _whole(call, pair, response)
+    finally:
+        response.close()  # a response read to its end has given its connection back already
+    return None
+
+
+async def _pass_on(call: Call, answer: _Answer) -> None:
+    """An upstream's own refusal to the caller."""
+    call.status, call.error_code, call.http_status = "upstream_error", "upstream_error", answer.status
+    headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
+    if answer.retry_after is not None:
+        headers.append((b"retry-after", answer.retry_after))
+    await send_whole(call.send, answer.status, headers, answer.body)
+
+
+def _not_translated(call: Call, deployment: Deployment) -> Refusal:
+    return Refusal(
+        "invalid_request",
+        f"The model {call.name} is served by {deployment.provider}, which speaks the {deployment.dialect} protocol; "
+        f"{SURFACES[call.surface]} is not translated to it.",
+        param="model",
+    )
+
+
+async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.ClientResponse:
+    """Send the request; the response's headers are there, its body is not. Refusal when the upstream cannot be reached."""
+    headers = {**target.headers, "x-request-id": call.request_id}
+    for theirs, ours in pair.forwarded:
+        if theirs in call.headers:
+            headers[ours] = call.headers[theirs].decode("latin-1")
+    began = time.perf_counter_ns()
+    try:
+        response = await call.plane.client.post(
+            target.url(pair.path), data=body, headers=headers, timeout=target.timeout, allow_redirects=False
+        )
+    except aiohttp.ConnectionTimeoutError as error:
+        raise Refusal("upstream_timeout", f"The provider {target.deployment.provider} could not be reached in time.") from error
+    except TimeoutError as error:
+        call.may_have_spent = True
+        raise Refusal(
+            "upstream_timeout",
+            f"The provider {target.deployment.provider} did not answer within {target.deployment.timeout_s:g} seconds.",
+        ) from error
+    except OutboundError as error:
+        raise Refusal("upstream_error", f"The deployment {target.deployment.id} cannot be called: {error}") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise Refusal("upstream_error", f"The provider {target.deployment.provider} could not be reached.") from error
+    finally:
+        call.upstream_ns += time.perf_counter_ns() - began
+    if 300 <= response.status < 400:
+        response.close()
+        raise Refusal("upstream_error", f"The provider {target.deployment.provider} answered with a redirect, which is not followed.")
+    return response
+
+
+async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, target: Target) -> Refusal | _Answer:
+    """An upstream's error status as what the caller may see."""
+    provider = target.deployment.provider
+    if response.status in (401, 403, 407):
+        # About our credential, not the caller's; providers like to quote parts of it.
+        response.close()
+        return Refusal("upstream_error", f"The provider {provider} refused the gateway's credential (HTTP {response.status}).")
+    try:
+        body = await response.content.read(MAX_ERROR_BYTES)
+        while not response.content.at_eof() and len(body) < MAX_ERROR_BYTES:
+            body += await response.content.read(MAX_ERROR_BYTES)
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        body = b""
+    finally:
+        response.close()
+    if target.secret:
+        body = body.replace(target.secret.encode(), b"[redacted]")
+    try:
+        shape = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        shape = None
+    if isinstance(shape, dict) and isinstance(shape.get("error"), dict):
+        retry_after = response.headers.get("retry-after", "")
+        # What no provider gives reliably, and every refusal must have: a stable code and the call's id.
+        status, shape = pair.error(response.status, shape)
+        error = shape["error"]
+        error["code"] = error.get("code") or "upstream_error"
+        error["request_id"] = call.request_id
+        return _Answer(status, orjson.dumps(shape), retry_after.encode() if retry_after.isdigit() else None)
+    if response.status == 429:
+        return Refusal("upstream_error", f"The provider {provider} is overloaded (HTTP 429).", status=429, retry_after_s=1)
+    return Refusal("upstream_error", f"The provider {provider} answered with HTTP {response.status}.")
+
+
+async def _whole(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> None:
+    """Pass on an answer that is one JSON document."""
+    deployment = call.deployment
+    assert deployment is not None
+    began = time.perf_counter_ns()
+    try:
+        body = await _read_whole(response)
+    except TimeoutError as error:
+        call.status = "upstream_error"
+        raise Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.") from error
+    except (aiohttp.ClientError, OSError) as error:
+        call.status = "upstream_error"
+        raise Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.") from error
+    finally:
+        call.upstream_ns += time.perf_counter_ns() - began
+    if body is None:
+        call.status = "upstream_error"
+        raise Refusal("upstream_error", f"The provider {deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
+    try:
+        body, usage = pair.whole(call, body)
+    except (msgspec.DecodeError, ValueError) as error:
+        call.status = "upstream_error"
+        raise Refusal("upstream_error", f"The provider {deployment.provider} sent an answer that is not valid JSON.") from error
+    _take_usage(call, usage, len(body))
+    if call.upstream_ns > SLOW_S * 1e9 and await _has_left(call):
+        call.status, call.client_gone = "client_gone", True
+        return
+    if call.on_text is not None:
+        body = text.whole(call.surface, body, call.on_text)
+    call.client_started = True
+    headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
+    call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
+    await send_whole(call.send, response.status, headers, body)
+
+
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, or None when it is longer than MAX_RESPONSE_BYTES."""
+    length = response.content_length
+    if length is not None:
+        return await response.read() if length <= MAX_RESPONSE_BYTES else None
+    chunks, size = [], 0
+    while chunk := await response.content.readany():
+        size += len(chunk)
+        if size > MAX_RESPONSE_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _has_left(call: Call) -> bool:
+    """Whether the caller hung up. Asked before anything is sent, since afterwards ASGI says so of every caller."""
+    waiting = asyncio.ensure_future(call.receive())
+    done, _ = await asyncio.wait({waiting}, timeout=0.01)
+    if not done:
+        waiting.cancel()
+        return False
+    return bool(waiting.result()["type"] == "http.disconnect")
+
+
+async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> None:
+    """Forward a stream as it comes; afterwards the usage is known as far as anything was said."""
+    tap = pair.tap(call)
+    if call.on_text is not None:
+        tap = text.TextTap(call.surface, tap, call.on_text)
+    call.upstream = response
+    call.plane.watch_stream(call)
+    watcher = asyncio.create_task(_watch_caller(call, response))
+    failure: Refusal | None = None
+    try:
+        call.client_started = True
+        headers = [*_STREAM_HEADERS, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
+        await call.send({"type": "http.response.start", "status": response.status, "headers": headers})
+        failure = await _forward(call, response, tap)
+        tail = b""
+        if failure is None:
+            try:
+                tail = tap.flush()
+            except Refusal as refusal:
+                failure = refusal
+        if not call.client_gone:
+            if failure is not None:
+                tail = error_event(call.surface, failure, call.request_id)
+            await call.send({"type": "http.response.body", "body": tail})
+    finally:
+        watcher.cancel()
+        call.plane.unwatch_stream(call)
+        _take_usage(call, tap.usage, tap.text_bytes)
+    if failure is not None and not call.client_gone:
+        call.status = "upstream_error" if failure.code in _OF_UPSTREAM else "refused"
+        call.error_code = failure.code
+    elif call.client_gone:
+        call.status = "client_gone"
+    elif tap.is_failed:
+        call.status, call.error_code = "upstream_error", "upstream_error"
+
+
+async def _forward(call: Call, response: aiohttp.ClientResponse, tap: Tap) -> Refusal | None:
+    """Forward until the upstream's end; the reason when it ended too early."""
+    content = response.content
+    deployment = call.deployment
+    assert deployment is not None
+    while True:
+        began = time.perf_counter_ns()
+        try:
+            data = await content.readany()
+        except TimeoutError:
+            return Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.")
+        except (aiohttp.ClientError, OSError):
+            if isinstance(call.cut, Refusal):
+                return call.cut
+            return Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.")
+        finally:
+            call.upstream_ns += time.perf_counter_ns() - began
+        if not data:
+            return call.cut if isinstance(call.cut, Refusal) else None
+        try:
+            data = tap.feed(data)
+        except Refusal as refusal:
+            return refusal
+        if data and not call.client_gone:
+            if call.ttft_us is None:
+                call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
+            await call.send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _watch_caller(call: Call, response: aiohttp.ClientResponse) -> None:
+    """When the caller hangs up, give the upstream a little time to say the usage, then close it."""
+    while (await call.receive())["type"] != "http.disconnect":
+        pass
+    call.client_gone = True
+    await asyncio.sleep(DRAIN_S)
+    response.close()
+
+
+def _take_usage(call: Call, usage: Usage | None, output_bytes: int) -> None:
+    """The provider's own figures; what it did not say is estimated, and the whole is marked so."""
+    estimate = None if call.kind == "embeddings" else -(-output_bytes // CHARACTERS_PER_TOKEN)
+    if usage is None or usage.prompt_tokens is None:
+        call.usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate)
+        call.usage_source = "estimated"
+    elif usage.completion_tokens is None and estimate is not None:
+        call.usage = msgspec.structs.replace(usage, completion_tokens=estimate)
+        call.usage_source = "estimated"
+    else:
+        call.usage, call.usage_source = usage, "provider"

@@ -1,0 +1,12 @@
+"""Which surface goes with which upstream protocol. A pair that is missing here is refused, see `exchange.pair_of`."""
+
+from __future__ import annotations
+
+from gateway.plane.upstream import openai
+from gateway.plane.upstream.dialects import Pair
+
+PAIRS: dict[tuple[str, str], Pair] = {
+    ("chat", "openai"): openai.CHAT,
+    ("embeddings", "openai"): openai.EMBEDDINGS,
+}
+"""By surface and by the deployment's dialect."""
