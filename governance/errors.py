@@ -6,6 +6,9 @@ DomainError
 ├── TenantOpenError          only a suspended tenant is deleted
 ├── BadTargetError           an alert channel leads nowhere, or where it may not
 ├── ChannelNameTakenError    another alert channel has the name
+├── PolicyError              a policy cannot be written or moved like this
+│   └── PolicyStateError     not replayed yet, or its author would approve it
+├── GuardrailError           a guardrail cannot be like this
 ├── NotConfirmedError        what can't be undone wants its name typed
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
@@ -46,6 +49,21 @@ class TenantOpenError(DomainError):
 
 class NotConfirmedError(DomainError):
     code = "not_confirmed"
+    status = 400
+
+
+class PolicyError(DomainError):
+    code = "policy_invalid"
+    status = 400
+
+
+class PolicyStateError(PolicyError):
+    code = "policy_state"
+    status = 409
+
+
+class GuardrailError(DomainError):
+    code = "guardrail_invalid"
     status = 400
 
 

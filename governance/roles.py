@@ -26,6 +26,7 @@ class Permission(models.TextChoices):
     USE_GATEWAY = "use_gateway", "Make keys for oneself, use playground and tools"
     MANAGE_KEYS = "manage_keys", "See and revoke everybody's keys"
     MANAGE_CONSENT = "manage_consent", "Allow and switch off feature classes"
+    MANAGE_POLICIES = "manage_policies", "Write policies and guardrails, try them and put them in force"
     VIEW_COSTS = "view_costs", "See spend of the whole organisation"
     MANAGE_COSTS = "manage_costs", "Import bills, reconcile, set prices"
     MANAGE_ROLLOUTS = "manage_rollouts", "Start, pause and roll back rollouts"
@@ -48,6 +49,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.VIEW_OPERATE,
         Permission.MANAGE_KEYS,
         Permission.MANAGE_CONSENT,
+        Permission.MANAGE_POLICIES,
         Permission.SIGN_GATES,
         Permission.MANAGE_ALERTS,
         Permission.VIEW_AUDIT,

@@ -20,7 +20,9 @@ from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
 from gateway.publish.models import Counter, Snapshot
 from governance import selectors as governance_selectors
-from governance.models import Tenant
+from governance.models import Guardrail, Policy, Tenant
+from governance.services.guardrails import contract_guardrail
+from governance.services.policies import contract_policy
 
 _GATEWAY_CAPABILITIES = frozenset({"chat", "embeddings"})
 _PICO_PER_TOKEN = Decimal(10**6)
@@ -103,6 +105,15 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
+        policies=tuple(
+            contract_policy(policy.active, enforce=policy.mode == Policy.Mode.ENFORCE)
+            for policy in Policy.objects.exclude(active=None).select_related("active__policy")
+            if policy.active is not None
+        ),
+        guardrails=tuple(
+            contract_guardrail(guardrail, enforce=guardrail.mode == Guardrail.Mode.ENFORCE)
+            for guardrail in Guardrail.objects.exclude(mode=Guardrail.Mode.OFF)
+        ),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
     )
 
@@ -216,6 +227,8 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         output_price=max(_pico(price.output_per_million) for price in known) if is_priced else None,
         max_output_tokens=model.max_output_tokens,
         context_window=model.context_window,
+        sensitivity=model.data_sensitivity,
+        environment=model.environment,
     )
 
 

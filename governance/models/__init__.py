@@ -1,7 +1,9 @@
 from governance.models.alert import AlertChannel, Delivery, Notice, Severity
 from governance.models.audit import AuditEntry
 from governance.models.consent import Consent, ConsentChange, FeatureClass
+from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
+from governance.models.policy import Policy, PolicyVersion
 from governance.models.tenant import Domain, Tenant
 from governance.models.token import ApiToken
 from governance.models.user import User
@@ -16,9 +18,12 @@ __all__ = [
     "Delivery",
     "Domain",
     "FeatureClass",
+    "Guardrail",
     "Heartbeat",
     "Membership",
     "Notice",
+    "Policy",
+    "PolicyVersion",
     "Severity",
     "Tenant",
     "User",

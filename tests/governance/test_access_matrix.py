@@ -36,6 +36,7 @@ PERMISSION_HOLDERS = {
     Permission.USE_GATEWAY: {"alice", "adam", "bob"},
     Permission.MANAGE_KEYS: {"alice", "adam", "sam"},
     Permission.MANAGE_CONSENT: {"alice", "adam", "sam"},
+    Permission.MANAGE_POLICIES: {"alice", "adam", "sam"},
     Permission.VIEW_COSTS: {"alice", "adam", "fay", "audra"},
     Permission.MANAGE_COSTS: {"alice", "adam", "fay"},
     Permission.MANAGE_ROLLOUTS: {"alice", "adam", "rita"},

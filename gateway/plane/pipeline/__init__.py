@@ -16,7 +16,9 @@ from gateway.plane.http import ClientGoneError
 from gateway.plane.pipeline.authorize import authorize
 from gateway.plane.pipeline.call_upstream import call_upstream
 from gateway.plane.pipeline.consent import consent
+from gateway.plane.pipeline.guard_input import guard_input
 from gateway.plane.pipeline.identify import identify
+from gateway.plane.pipeline.policy import policy
 from gateway.plane.pipeline.record import record
 from gateway.plane.pipeline.reserve import reserve
 from gateway.plane.pipeline.route import route
@@ -30,7 +32,9 @@ WHO: StepFunction = identify
 ROAD: tuple[StepFunction, ...] = (
     consent,  # has the tenant agreed to this class of feature?
     authorize,  # may this key call this model or tool?
+    policy,  # does every policy that covers the call allow it, and by which ways out?
     reserve,  # is enough left of every limit? take it
+    guard_input,  # what is found in what is sent? redacted, recorded or refused
     route,  # which deployments, in which order?
     call_upstream,  # the exchange itself, streamed to the caller as it comes
 )

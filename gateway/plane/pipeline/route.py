@@ -13,6 +13,8 @@ async def route(call: Call) -> str:
     if call.model is None:
         return call.tool.server.namespace if call.tool else ""
     deployments = call.model.deployments
+    if call.forbidden:
+        deployments = tuple(each for each in deployments if each.id not in call.forbidden)
     if not deployments:
         raise Refusal("upstream_error", f"The model {call.model.slug} has no deployment.", status=503)
     call.deployments = [deployments[0]] if len(deployments) == 1 else ordered(deployments)

@@ -1,0 +1,380 @@
+"""Guardrails: what is found in the text of a call, and what is done about it.
+
+Pure functions over text, used by the plane, by the portal's test box and by tests. Patterns are bounded, so that scanning is
+linear in the text; what has a checksum is held to it, since a pattern alone takes order numbers for cards.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.contract.snapshot import Guardrail
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One finding in one text, as the half-open span [start, end)."""
+
+    entity: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Finding:
+    """What one guardrail found in a call so far."""
+
+    guardrail: Guardrail
+    counts: Counter[str] = field(default_factory=Counter)
+    """Entity to how often."""
+
+    @property
+    def detail(self) -> str:
+        """`email=2 card=1`: read by the rollup, so the form is part of the contract."""
+        return " ".join(f"{entity}={count}" for entity, count in sorted(self.counts.items()))
+
+    @property
+    def verdict(self) -> str:
+        """For the record: `pass`, `flagged`, `redacted` or the code of the refusal."""
+        if not self.counts:
+            return "pass"
+        if not self.guardrail.enforce:
+            return "flagged"
+        return "redacted" if self.guardrail.action == "redact" else "guardrail_blocked"
+
+
+# --- what has a checksum, or a rule that tells it from any other number ---
+
+
+def luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1 annex B."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def iban_checks(text: str) -> bool:
+    """ISO 13616: the country's letters, and 97 as the modulus."""
+    compact = re.sub(r"[ -]", "", text).upper()
+    if not 15 <= len(compact) <= 34:
+        return False
+    return int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _card(text: str) -> bool:
+    digits = re.sub(r"\D", "", text)
+    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
+
+
+def _ssn(text: str) -> bool:
+    """Numbers that the US Social Security Administration never gives are none."""
+    area, group, serial = text.split("-")
+    return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
+
+
+def _ip(text: str) -> bool:
+    try:
+        return not (address := ipaddress.ip_address(text)).is_loopback and not address.is_unspecified
+    except ValueError:
+        return False
+
+
+def _phone(text: str) -> bool:
+    """E.164: 8 to 15 digits behind the plus sign."""
+    return 8 <= len(re.sub(r"\D", "", text)) <= 15
+
+
+def _always(text: str) -> bool:
+    return True
+
+
+_Detector = tuple[re.Pattern[str], Callable[[str], bool]]
+
+PII: dict[str, _Detector] = {
+    "email": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"), _always),
+    "card": (re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
+    "iban": (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban_checks),
+    "ssn": (re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _ssn),
+    "phone": (re.compile(r"(?<![\w+])\+\d(?:[ ().-]{0,2}\d){7,14}(?!\d)"), _phone),
+    "ip": (re.compile(r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"), _ip),
+}
+SECRETS: dict[str, _Detector] = {
+    "gatehouse_key": (re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
+    "openai_key": (re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
+    "anthropic_key": (re.compile(r"\bsk-ant-[A-Za-z0-9_-]{20,200}"), _always),
+    "aws_key": (re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), _always),
+    "google_key": (re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), _always),
+    "github_token": (re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
+    "slack_token": (re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
+    "private_key": (re.compile(r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"), _always),
+    "jwt": (re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
+}
+ENTITY_NAMES = {
+    "email": "E-mail addresses", "card": "Payment cards", "iban": "Bank accounts (IBAN)", "ssn": "US social security numbers",
+    "phone": "Telephone numbers", "ip": "IP addresses", "gatehouse_key": "Gatehouse keys", "openai_key": "OpenAI keys",
+    "anthropic_key": "Anthropic keys", "aws_key": "AWS keys", "google_key": "Google keys", "github_token": "GitHub tokens",
+    "slack_token": "Slack tokens", "private_key": "Private keys (PEM)", "jwt": "Signed tokens (JWT)",
+}  # fmt: skip
+
+# Suspicion, not proof: each phrase adds its weight, the sum is capped at 1. OWASP LLM01 lists the families.
+_INJECTION: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
+    (name, weight, re.compile(pattern, re.IGNORECASE))
+    for name, weight, pattern in (
+        (
+            "override",
+            0.6,
+            r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your)\b.{0,30}"
+            r"\b(?:instructions?|rules?|prompts?|directions?|guidelines?)\b",
+        ),
+        (
+            "reveal",
+            0.5,
+            r"\b(?:reveal|print|repeat|show|output|leak)\b.{0,40}\b(?:system|hidden|initial|developer)\b.{0,12}"
+            r"\b(?:prompt|instructions?|message)\b",
+        ),
+        (
+            "persona",
+            0.4,
+            r"\b(?:you are now|pretend (?:to be|you are)|act as)\b.{0,40}\b(?:unrestricted|jailbroken|dan|developer mode|no (?:rules|limits|filters))\b",
+        ),
+        ("mode", 0.4, r"\b(?:developer|debug|god|jailbreak|dan) mode\b"),
+        ("markup", 0.5, r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?INST\]|<<SYS>>"),
+        ("exfiltrate", 0.4, r"!\[[^\]]{0,80}\]\(https?://[^)\s]{1,300}[?&][^)\s]{1,300}\)"),
+        ("conceal", 0.3, r"\b(?:do not|don't|never) (?:tell|mention|inform|reveal)\b.{0,30}\b(?:user|anyone|human)\b"),
+    )
+)
+
+
+class Guard:
+    """One guardrail made ready to scan."""
+
+    __slots__ = ("_detectors", "_terms", "guardrail")
+
+    def __init__(self, guardrail: Guardrail) -> None:
+        self.guardrail = guardrail
+        book = PII if guardrail.kind == "pii" else SECRETS if guardrail.kind == "secrets" else {}
+        self._detectors = [(name, *book[name]) for name in guardrail.entities or book if name in book]
+        self._terms = _terms_pattern(guardrail.terms) if guardrail.kind == "topics" else None
+
+    @property
+    def redacts(self) -> bool:
+        return self.guardrail.enforce and self.guardrail.action == "redact" and self.guardrail.kind in ("pii", "secrets")
+
+    def hits(self, text: str) -> list[Hit]:
+        """Everything found in one text, by place, without overlaps (the longer one stays)."""
+        found: list[Hit] = []
+        for name, pattern, holds in self._detectors:
+            found += [Hit(name, match.start(), match.end()) for match in pattern.finditer(text) if holds(match.group())]
+        if self._terms is not None:
+            found += [Hit("topic", match.start(), match.end()) for match in self._terms.finditer(text)]
+        if self.guardrail.kind == "injection":
+            found += self._suspicion(text)
+        return _without_overlaps(found)
+
+    def _suspicion(self, text: str) -> list[Hit]:
+        marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in _INJECTION if (match := each.search(text))]
+        return [hit for _, hit in marks] if min(1.0, sum(weight for weight, _ in marks)) >= self.guardrail.threshold else []
+
+
+def _terms_pattern(terms: Iterable[str]) -> re.Pattern[str] | None:
+    words = [r"\s+".join(re.escape(part) for part in term.split()) for term in terms if term.strip()]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(words, key=len, reverse=True))})(?!\w)", re.IGNORECASE) if words else None
+
+
+def _without_overlaps(hits: list[Hit]) -> list[Hit]:
+    kept: list[Hit] = []
+    for hit in sorted(hits, key=lambda hit: (hit.start, hit.start - hit.end)):
+        if not kept or hit.start >= kept[-1].end:
+            kept.append(hit)
+    return kept
+
+
+def redact(text: str, hits: Iterable[Hit]) -> str:
+    """Each hit replaced by `[EMAIL]` and the like; hits are in order and apart."""
+    parts, last = [], 0
+    for hit in hits:
+        parts += [text[last : hit.start], f"[{hit.entity.upper()}]"]
+        last = hit.end
+    return "".join([*parts, text[last:]])
+
+
+# --- where the text of a call is, whatever the dialect ---
+
+_SPOKEN = ("messages", "system", "input", "instructions", "prompt")
+"""What carries text to a model, over OpenAI chat, responses and embeddings and Anthropic messages."""
+_NOT_TEXT = frozenset(
+    ("role", "type", "id", "name", "tool_call_id", "tool_use_id", "call_id", "url", "image_url", "file_id", "media_type", "mime_type",
+     "data", "file_data", "encrypted_content", "signature", "format", "detail", "cache_control", "status", "object", "model")
+)  # fmt: skip
+"""Everything else is text: a field that nobody here knew is scanned, not passed by."""
+_MAX_DEPTH = 64
+
+Place = tuple[Any, Any, str]
+"""The list or object that holds a text, its index or name there, and the text."""
+
+
+def places_in_request(body: dict[str, Any]) -> Iterator[Place]:
+    """Each text of a request body that goes to a model."""
+    for name in _SPOKEN:
+        if name in body:
+            yield from _places(body, name, _MAX_DEPTH)
+
+
+def places_in(value: Any) -> Iterator[Place]:
+    """Each text under a value: a tool's arguments or result."""
+    holder = [value]
+    yield from _places(holder, 0, _MAX_DEPTH)
+
+
+def _places(holder: Any, at: Any, depth: int) -> Iterator[Place]:
+    value = holder[at]
+    if isinstance(value, str):
+        yield holder, at, value
+    elif depth == 0:
+        return
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from _places(value, index, depth - 1)
+    elif isinstance(value, dict):
+        for name in list(value):
+            if name not in _NOT_TEXT or (isinstance(value[name], dict | list) and name in ("data", "format", "detail")):
+                yield from _places(value, name, depth - 1)
+
+
+class GuardSet:
+    """The guardrails of one snapshot. Which apply to a call is looked up by its project, model and agent."""
+
+    __slots__ = ("_by_scope", "_chosen")
+    MOST_CHOSEN = 2048
+
+    def __init__(self, guardrails: Iterable[Guardrail]) -> None:
+        self._by_scope: dict[tuple[str, str], list[Guard]] = {}
+        for guardrail in guardrails:
+            scope = (guardrail.scope, "" if guardrail.scope == "tenant" else guardrail.scope_name)
+            self._by_scope.setdefault(scope, []).append(Guard(guardrail))
+        self._chosen: dict[tuple[str, str, str], tuple[tuple[Guard, ...], tuple[Guard, ...]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_scope)
+
+    def of(self, *, project: str, model: str, agent: str) -> tuple[tuple[Guard, ...], tuple[Guard, ...]]:
+        """Those on the input and those on the output."""
+        asked = (project, model, agent)
+        chosen = self._chosen.get(asked)
+        if chosen is None:
+            scopes = (("tenant", ""), ("project", project), ("model", model), ("agent", agent))
+            every = [guard for scope in scopes for guard in self._by_scope.get(scope, ())]
+            chosen = (
+                tuple(guard for guard in every if guard.guardrail.on_input),
+                tuple(guard for guard in every if guard.guardrail.on_output),
+            )
+            if len(self._chosen) >= self.MOST_CHOSEN:  # agents name themselves: no unbounded memory
+                self._chosen.clear()
+            self._chosen[asked] = chosen
+        return chosen
+
+
+class Blocked(Exception):
+    """A guardrail that blocks has found something."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.guardrail.name)
+        self.finding = finding
+
+
+class Scan:
+    """One direction of one call: texts go in, come out redacted, and findings add up.
+
+    Raises Blocked at the first hit of an enforced guardrail that blocks.
+    """
+
+    __slots__ = ("_characters", "findings", "guards")
+
+    def __init__(self, guards: Iterable[Guard]) -> None:
+        self.guards = tuple(guards)
+        self.findings = [Finding(guard.guardrail) for guard in self.guards]
+        self._characters = 0
+
+    def text(self, text: str) -> str:
+        """One whole text, or as much of a stream as is decided."""
+        self._characters += len(text)
+        for guard, finding in zip(self.guards, self.findings, strict=True):
+            if guard.guardrail.kind == "size":
+                self._size(guard.guardrail, finding)
+                continue
+            hits = guard.hits(text)
+            if not hits:
+                continue
+            finding.counts.update(hit.entity for hit in hits)
+            if guard.redacts:
+                text = redact(text, hits)
+            elif guard.guardrail.enforce:
+                raise Blocked(finding)
+        return text
+
+    def _size(self, guardrail: Guardrail, finding: Finding) -> None:
+        if self._characters > guardrail.max_characters:
+            finding.counts["characters"] = self._characters
+            if guardrail.enforce:
+                raise Blocked(finding)
+
+
+class StreamScan:
+    """The same over a stream: what could still become part of a finding is held back until it is decided.
+
+    A text is let go up to the last line or sentence end, or up to a white space that MARGIN characters follow; never inside of
+    a finding. Without a guardrail that changes or stops anything nothing is held back.
+    """
+
+    HOLD = 256
+    """Characters that wait for a sentence to end."""
+    MARGIN = 64
+    """No finding that holds white space is longer."""
+    MOST = 8192
+    """Of one text without any white space."""
+    __slots__ = ("_held", "_holds", "_scan")
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._holds = any(guard.guardrail.enforce for guard in scan.guards)
+        self._held: dict[Any, str] = {}
+
+    def feed(self, channel: Any, delta: str) -> str:
+        """What may be sent now of one channel (a choice's text, a tool call's arguments)."""
+        held = self._held.get(channel, "") + delta
+        cut = self._safe_cut(held)
+        self._held[channel] = held[cut:]
+        if not cut:
+            return "" if self._holds else delta
+        clean = self._scan.text(held[:cut])
+        return clean if self._holds else delta
+
+    def finish(self, channel: Any) -> str:
+        """The rest of a channel."""
+        held = self._held.pop(channel, "")
+        if not held:
+            return ""
+        clean = self._scan.text(held)
+        return clean if self._holds else ""
+
+    def channels(self) -> list[Any]:
+        """Those with something held back."""
+        return [channel for channel, held in self._held.items() if held]
+
+    def _safe_cut(self, held: str) -> int:
+        cut = 1 + max(held.rfind("\n"), held.rfind(". "), held.rfind("? "), held.rfind("! "))
+        if not cut and len(held) > self.HOLD:
+            cut = 1 + held.rfind(" ", 0, len(held) - self.MARGIN)
+            if not cut and len(held) > self.MOST:
+                return len(held) - self.MARGIN
+        if cut:
+            spanning = [hit.start for guard in self._scan.guards for hit in guard.hits(held) if hit.start < cut < hit.end]
+            cut = min([cut, *spanning])
+        return cut

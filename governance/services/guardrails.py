@@ -1,0 +1,142 @@
+"""Guardrails: making, changing, removing, and trying them on a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from gateway.contract import guardrails as detectors
+from gateway.contract import snapshot as contract
+from governance import config
+from governance.errors import GuardrailError
+from governance.models import Guardrail, User
+from governance.services import audit
+
+MOST_TERMS = 200
+MOST_TRIED_CHARACTERS = 20_000
+Kind = Guardrail.Kind
+
+_FIELDS = (
+    "name", "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold", "max_characters",
+)  # fmt: skip
+
+
+@transaction.atomic
+def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
+    """Fields are the model's. Writes one audit entry and tells the gateway. Raises GuardrailError."""
+    guardrail = Guardrail(created_by=actor, **fields)
+    _check(guardrail)
+    _save(guardrail)
+    audit.record("guardrail.created", actor=actor, target=guardrail, **_facts(guardrail))
+    config.changed()
+    return guardrail
+
+
+@transaction.atomic
+def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Guardrail:
+    """Change any field but the kind. Writes one audit entry with what it was before and tells the gateway. Raises GuardrailError."""
+    guardrail = Guardrail.objects.select_for_update().get(pk=guardrail.pk)
+    before = _facts(guardrail)
+    for name, value in fields.items():
+        if name == "kind" and value != guardrail.kind:
+            raise GuardrailError("The kind of a guardrail stays: make another one.", field="kind")
+        setattr(guardrail, name, value)
+    _check(guardrail)
+    after = _facts(guardrail)
+    if after == before:
+        return guardrail
+    _save(guardrail)
+    audit.record("guardrail.changed", actor=actor, target=guardrail, before={n: v for n, v in before.items() if after[n] != v}, **after)
+    config.changed()
+    return guardrail
+
+
+@transaction.atomic
+def delete_guardrail(*, guardrail: Guardrail, actor: User) -> None:
+    """Remove it. Writes one audit entry and tells the gateway."""
+    audit.record("guardrail.deleted", actor=actor, target=guardrail, **_facts(guardrail))
+    guardrail.delete()
+    config.changed()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a guardrail makes of a text. The text itself is kept nowhere."""
+
+    hits: dict[str, int]
+    becomes: str
+    """The text as it would go on when the guardrail replaces."""
+    blocks: bool
+
+
+def try_guardrail(*, guardrail: Guardrail, text: str) -> Tried:
+    """Run the gateway's own detectors over a text, as if the guardrail were enforced. Nothing is stored or recorded."""
+    if len(text) > MOST_TRIED_CHARACTERS:
+        raise GuardrailError(f"Up to {MOST_TRIED_CHARACTERS:,} characters can be tried here.", field="text")
+    guard = detectors.Guard(contract_guardrail(guardrail, enforce=True))
+    scan = detectors.Scan([guard])
+    try:
+        becomes = scan.text(text)
+    except detectors.Blocked as blocked:
+        return Tried(dict(blocked.finding.counts), text, True)
+    return Tried(dict(scan.findings[0].counts), becomes, False)
+
+
+def contract_guardrail(guardrail: Guardrail, *, enforce: bool) -> contract.Guardrail:
+    """A guardrail as the gateway has it."""
+    return contract.Guardrail(
+        name=guardrail.name,
+        kind=guardrail.kind,  # type: ignore[arg-type]  # a choice of the same words
+        scope=guardrail.scope,  # type: ignore[arg-type]
+        scope_name=guardrail.ref,
+        on_input=guardrail.on_input,
+        on_output=guardrail.on_output,
+        enforce=enforce,
+        action=guardrail.action,  # type: ignore[arg-type]
+        entities=tuple(guardrail.entities),
+        terms=tuple(guardrail.terms),
+        threshold=guardrail.threshold,
+        max_characters=guardrail.max_characters,
+    )
+
+
+def entities_of(kind: str) -> dict[str, str]:
+    """Entity to its name, for a kind that looks for several."""
+    book = detectors.PII if kind == Kind.PII else detectors.SECRETS if kind == Kind.SECRETS else {}
+    return {entity: detectors.ENTITY_NAMES[entity] for entity in book}
+
+
+def _check(guardrail: Guardrail) -> None:
+    guardrail.terms = list(dict.fromkeys(" ".join(term.split()) for term in guardrail.terms if term.strip()))
+    guardrail.ref = guardrail.ref.strip()
+    if guardrail.scope == Guardrail.Scope.TENANT:
+        guardrail.ref = ""
+    elif not guardrail.ref:
+        raise GuardrailError(f"Name the {guardrail.get_scope_display().lower()}.", field="ref")
+    if not (guardrail.on_input or guardrail.on_output):
+        raise GuardrailError("Choose what is said, what is answered, or both.", field="on_input")
+    unknown = set(guardrail.entities) - set(entities_of(guardrail.kind))
+    if unknown:
+        raise GuardrailError(f"{guardrail.get_kind_display()} has no {', '.join(sorted(unknown))}.", field="entities")
+    if guardrail.action == Guardrail.Action.REDACT and guardrail.kind not in Guardrail.REDACTING:
+        raise GuardrailError("Only personal data and secrets can be replaced; the others refuse the call.", field="action")
+    if guardrail.kind == Kind.TOPICS and not 0 < len(guardrail.terms) <= MOST_TERMS:
+        raise GuardrailError(f"Name 1 to {MOST_TERMS} words or phrases.", field="terms")
+    if guardrail.kind == Kind.INJECTION and not 0 < guardrail.threshold <= 1:
+        raise GuardrailError("The suspicion is more than 0 and at most 1.", field="threshold")
+    if guardrail.kind == Kind.SIZE and not guardrail.max_characters:
+        raise GuardrailError("Say how many characters are too many.", field="max_characters")
+
+
+def _save(guardrail: Guardrail) -> None:
+    try:
+        with transaction.atomic():
+            guardrail.save()
+    except IntegrityError as error:
+        raise GuardrailError(f"There is a guardrail named {guardrail.name} already.", field="name") from error
+
+
+def _facts(guardrail: Guardrail) -> dict[str, Any]:
+    return {name: getattr(guardrail, name) for name in _FIELDS if name != "name"} | {"called": guardrail.name}
