@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 import orjson
 
 from gateway.plane import logs, settings
-from gateway.plane.call import uuid7
+from gateway.plane.call import SURFACES, Surface, uuid7
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, ClientGoneError, Headers, Receive, Scope, Send, own_request_id, send_refusal, send_whole
+from gateway.plane.ingress.calls import serve_call
 from gateway.plane.ingress.mcp import McpDoor
-from gateway.plane.ingress.openai import serve_call, serve_models
+from gateway.plane.ingress.models import serve_models
 from gateway.plane.plane import Plane
 
 logger = logging.getLogger(__name__)
@@ -85,26 +86,26 @@ class PlaneApp:
         except Refusal as refusal:
             allow = _ALLOWED.get(scope["path"], b"GET")
             extra = [(b"allow", allow)] if refusal.status == 405 else None
-            await send_refusal(send, refusal, own_request_id(headers) or uuid7(), 0, extra)
+            in_anthropic = scope["path"] == SURFACES["messages"]
+            await send_refusal(send, refusal, own_request_id(headers) or uuid7(), 0, extra, in_anthropic=in_anthropic)
         except Exception:
             request_id = own_request_id(headers) or uuid7()
             logger.exception("plane.call_failed", extra={"request_id": request_id, "path": scope["path"]})
             if not started:
                 failure = Refusal("internal_error", "The gateway failed. The operator's log has the request id.")
-                await send_refusal(send, failure, request_id, 0)
+                await send_refusal(send, failure, request_id, 0, in_anthropic=scope["path"] == SURFACES["messages"])
 
 
-_ALLOWED = {"/v1/chat/completions": b"POST", "/v1/embeddings": b"POST"}
+_SURFACES: dict[str, Surface] = {path: surface for surface, path in SURFACES.items()}
+_ALLOWED = dict.fromkeys(_SURFACES, b"POST")
 
 
 async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
     path, method = scope["path"], scope["method"]
-    if path == "/v1/chat/completions":
+    surface = _SURFACES.get(path)
+    if surface is not None:
         _allow(method, "POST")
-        await serve_call(plane, "chat", headers, receive, send)
-    elif path == "/v1/embeddings":
-        _allow(method, "POST")
-        await serve_call(plane, "embeddings", headers, receive, send)
+        await serve_call(plane, surface, headers, receive, send)
     elif path == "/v1/models" or path.startswith("/v1/models/"):
         _allow(method, "GET")
         await serve_models(plane, path[len("/v1/models/") :] or None, headers, receive, send)

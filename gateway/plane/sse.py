@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from gateway.plane.errors import Refusal
-from gateway.plane.usage import Usage, text_bytes
+from gateway.plane.usage import TEXT_IN_CHAT, Usage, text_bytes
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -22,27 +22,20 @@ MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this is forwarded in pieces, unread."""
 
 
-class _Chunk(msgspec.Struct):
-    usage: Usage | None = None
-    choices: list[msgspec.Raw] = []
+class EventTap:
+    """Feed it the upstream's bytes; it gives back the bytes for the client, in whole events, and remembers the usage."""
 
+    usage: Usage | None
+    pattern = TEXT_IN_CHAT
+    """Where generated text stands."""
 
-_decoder = msgspec.json.Decoder(_Chunk)
-
-
-class SseTap:
-    """Feed it the upstream's bytes; it gives back the bytes for the client and remembers the usage."""
-
-    def __init__(self, hide_usage: bool) -> None:
-        self._hide_usage = hide_usage
+    def __init__(self) -> None:
         self._held = b""
-        self.usage: Usage | None = None
+        self.usage = None
         self.text_bytes = 0
         """Bytes of generated text so far; for an estimate when the provider reports nothing."""
-        self.is_done = False
-        """The upstream said `[DONE]`."""
         self.is_failed = False
-        """Not looked for here: chat streams that fail end without more ado."""
+        """The upstream said in its stream that it failed."""
 
     def feed(self, data: bytes) -> bytes:
         """What may be forwarded now: everything up to the end of the last whole event."""
@@ -64,6 +57,36 @@ class SseTap:
         """What is left when the upstream has ended."""
         data, self._held = self._held, b""
         return self._read(data) if data else b""
+
+    def _read(self, data: bytes) -> bytes:
+        """Look at events that are about to be forwarded. Only one that holds a usage is decoded."""
+        self.text_bytes += text_bytes(data, self.pattern)
+        if _USAGE.search(data) is not None:
+            for event in _EVENT_END.split(data):
+                if _USAGE.search(event) is not None:
+                    self._take_usage(payload_of(event))
+        return data
+
+    def _take_usage(self, payload: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Chunk(msgspec.Struct):
+    usage: Usage | None = None
+    choices: list[msgspec.Raw] = []
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+class SseTap(EventTap):
+    """Of chat completions: an event that holds only usage is left out when the caller did not ask for it."""
+
+    def __init__(self, hide_usage: bool) -> None:
+        super().__init__()
+        self._hide_usage = hide_usage
+        self.is_done = False
+        """The upstream said `[DONE]`."""
 
     def _read(self, data: bytes) -> bytes:
         self.text_bytes += text_bytes(data)

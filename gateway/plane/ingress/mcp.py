@@ -32,7 +32,7 @@ from mcp_types import (
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import MAX_REQUEST_BYTES, Headers, Message, Receive, Scope, Send, send_refusal, standard_headers
-from gateway.plane.ingress.openai import MAX_NAME_CHARACTERS
+from gateway.plane.ingress.calls import MAX_NAME_CHARACTERS
 from gateway.plane.pipeline import WHO, take, walk
 from gateway.plane.plane import Plane
 from gateway.plane.served import PublishedTool

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import orjson
 
 from gateway.plane.call import Call
 from gateway.plane.served import Target
-from gateway.plane.sse import SseTap
+from gateway.plane.sse import EventTap, SseTap
 from gateway.plane.upstream.dialects import TRACE, Pair, same
-from gateway.plane.usage import Usage, usage_of_body
+from gateway.plane.usage import TEXT_IN_RESPONSES, ResponsesUsage, Usage, usage_of_body
 
 FORWARDED = ((b"openai-beta", "openai-beta"), *TRACE)
 
@@ -25,5 +26,45 @@ def _tap(call: Call) -> SseTap:
     return SseTap(hide_usage=call.hide_usage)
 
 
+class _Response(msgspec.Struct):
+    """A whole response, or the event that ends one; all else is skipped."""
+
+    type: str = ""
+    usage: ResponsesUsage | None = None
+    response: _Response | None = None
+
+
+_response_decoder = msgspec.json.Decoder(_Response)
+
+
+class ResponsesTap(EventTap):
+    """Of responses: the last event holds the whole response with its usage."""
+
+    pattern = TEXT_IN_RESPONSES
+
+    def _read(self, data: bytes) -> bytes:
+        if b"event: response.failed" in data or b"event: error" in data:
+            self.is_failed = True
+        return super()._read(data)
+
+    def _take_usage(self, payload: bytes) -> None:
+        try:
+            response = _response_decoder.decode(payload).response
+        except msgspec.DecodeError:
+            return  # the caller sees what the provider sent, however odd
+        if response is not None and response.usage is not None:
+            self.usage = response.usage.normal()
+
+
+def _whole_response(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
+    usage = _response_decoder.decode(body).usage
+    return body, usage.normal() if usage else None
+
+
+def _responses_tap(call: Call) -> ResponsesTap:
+    return ResponsesTap()
+
+
 CHAT = Pair("chat/completions", FORWARDED, _body, _whole, _tap, same)
 EMBEDDINGS = Pair("embeddings", FORWARDED, _body, _whole, _tap, same)
+RESPONSES = Pair("responses", FORWARDED, _body, _whole_response, _responses_tap, same)

@@ -1,0 +1,73 @@
+"""The Anthropic surface on an upstream that speaks the Anthropic protocol: bytes pass through, only the model's name is changed."""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+
+from gateway.plane.call import Call
+from gateway.plane.served import Target
+from gateway.plane.sse import EventTap
+from gateway.plane.upstream.dialects import TRACE, Pair, same
+from gateway.plane.usage import TEXT_IN_MESSAGES, MessagesUsage, Usage
+
+FORWARDED = ((b"anthropic-version", "anthropic-version"), (b"anthropic-beta", "anthropic-beta"), *TRACE)
+
+
+class _WithUsage(msgspec.Struct):
+    """A whole message, or the event that begins one or the one that nearly ends it; all else is skipped."""
+
+    type: str = ""
+    usage: MessagesUsage | None = None
+    message: _WithUsage | None = None
+
+
+_decoder = msgspec.json.Decoder(_WithUsage)
+
+
+def usage_of_message(body: bytes) -> Usage | None:
+    """Usage in a whole message; msgspec.DecodeError when it is not a JSON object."""
+    usage = _decoder.decode(body).usage
+    return usage.normal() if usage else None
+
+
+class MessagesTap(EventTap):
+    """Of messages: the first event knows the input, a late one the output and sometimes better figures for both."""
+
+    pattern = TEXT_IN_MESSAGES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage = MessagesUsage()
+
+    def _read(self, data: bytes) -> bytes:
+        if b"event: error" in data:
+            self.is_failed = True
+        return super()._read(data)
+
+    def _take_usage(self, payload: bytes) -> None:
+        try:
+            event = _decoder.decode(payload)
+        except msgspec.DecodeError:
+            return  # the caller sees what the provider sent, however odd
+        if event.type == "message_start" and event.message is not None and event.message.usage is not None:
+            # Its output is what was written so far, which is no figure for the whole.
+            self._usage = msgspec.structs.replace(event.message.usage, output_tokens=None)
+        elif event.type == "message_delta" and event.usage is not None:
+            self._usage = self._usage.updated(event.usage)
+        self.usage = self._usage.normal()
+
+
+def _body(call: Call, target: Target) -> bytes:
+    return orjson.dumps({**call.body, "model": target.deployment.upstream_model})
+
+
+def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
+    return body, usage_of_message(body)
+
+
+def _tap(call: Call) -> MessagesTap:
+    return MessagesTap()
+
+
+MESSAGES = Pair("messages", FORWARDED, _body, _whole, _tap, same)
