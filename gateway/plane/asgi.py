@@ -14,11 +14,12 @@ from gateway.plane.http import JSON, ClientGoneError, Headers, Receive, Scope, S
 from gateway.plane.ingress.calls import serve_call
 from gateway.plane.ingress.mcp import McpDoor
 from gateway.plane.ingress.models import serve_models
+from gateway.plane.ingress.ofrep import serve_flags
 from gateway.plane.plane import Plane
 
 logger = logging.getLogger(__name__)
 
-PREFIXES = ("/v1/", "/mcp/")
+PREFIXES = ("/v1/", "/mcp/", "/ofrep/")
 PATHS = frozenset({"/v1", "/mcp", "/healthz", "/readyz", "/metrics"})
 
 
@@ -111,6 +112,8 @@ async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, rec
         await serve_models(plane, path[len("/v1/models/") :] or None, headers, receive, send)
     elif path == "/mcp" or path.startswith("/mcp/"):
         await mcp.serve(scope, headers, receive, send)
+    elif path.startswith("/ofrep/"):
+        await serve_flags(plane, path, method, headers, receive, send)
     elif path == "/healthz":
         _allow(method, "GET")
         await send_whole(send, 200, [JSON], b'{"alive":true}')

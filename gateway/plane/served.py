@@ -79,6 +79,7 @@ class Served:
         self.decisions: dict[tuple[Any, ...], tuple[list[Decision], frozenset[str]]] = {}
         """What the policies said of calls that agree in all attributes."""
         self.guards = GuardSet(snapshot.guardrails)
+        self.bound_flags = {flag.model: flag for flag in snapshot.flags.values() if flag.model}
         self._sealer = sealer
         self._allow = allow
         self._targets: dict[str, Target] = {}

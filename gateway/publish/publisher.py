@@ -23,6 +23,7 @@ from governance import selectors as governance_selectors
 from governance.models import Guardrail, Policy, Tenant
 from governance.services.guardrails import contract_guardrail
 from governance.services.policies import contract_policy
+from rollouts import flag_selectors
 
 _GATEWAY_CAPABILITIES = frozenset({"chat", "embeddings"})
 _PICO_PER_TOKEN = Decimal(10**6)
@@ -114,6 +115,8 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
             contract_guardrail(guardrail, enforce=guardrail.mode == Guardrail.Mode.ENFORCE)
             for guardrail in Guardrail.objects.exclude(mode=Guardrail.Mode.OFF)
         ),
+        flags={flag.key: flag for flag in flag_selectors.served_flags()},
+        facts=flag_selectors.facts_of(tenant),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
     )
 

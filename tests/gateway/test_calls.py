@@ -53,7 +53,19 @@ def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream
     assert 0 < event["overhead_us"] < event["duration_us"]
     assert [step[:2] for step in event["steps"]] == [
         [name, "pass"]
-        for name in ("identify", "consent", "authorize", "policy", "reserve", "guard_input", "route", "call_upstream", "settle", "record")
+        for name in (
+            "identify",
+            "consent",
+            "flags",
+            "authorize",
+            "policy",
+            "reserve",
+            "guard_input",
+            "route",
+            "call_upstream",
+            "settle",
+            "record",
+        )
     ]
     [served] = [line for line in sandbox_upstream.journal() if line["request_id"] == "mine-1"]
     assert (served["input_tokens"], served["output_tokens"]) == (event["input_tokens"], event["output_tokens"])

@@ -16,6 +16,7 @@ from gateway.plane.http import ClientGoneError
 from gateway.plane.pipeline.authorize import authorize
 from gateway.plane.pipeline.call_upstream import call_upstream
 from gateway.plane.pipeline.consent import consent
+from gateway.plane.pipeline.flags import flags
 from gateway.plane.pipeline.guard_input import guard_input
 from gateway.plane.pipeline.identify import identify
 from gateway.plane.pipeline.policy import policy
@@ -31,6 +32,7 @@ WHO: StepFunction = identify
 
 ROAD: tuple[StepFunction, ...] = (
     consent,  # has the tenant agreed to this class of feature?
+    flags,  # does a flag say which model serves what was named?
     authorize,  # may this key call this model or tool?
     policy,  # does every policy that covers the call allow it, and by which ways out?
     reserve,  # is enough left of every limit? take it

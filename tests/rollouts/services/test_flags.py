@@ -9,7 +9,9 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from gateway.contract import snapshot as contract
 from gateway.contract.flags import BUCKETS, Exposure, Override
+from gateway.publish import publisher
 from governance.models import AuditEntry, Notice, Tenant, User
 from governance.services import consent
 from rollouts import errors, flag_selectors
@@ -276,3 +278,21 @@ def test_what_waits_is_counted_for_those_who_may_decide(flag: Flag, people: Any,
     propose(flag, rita)
 
     assert {name: flag_selectors.due_count(getattr(people, name)) for name in ("adam", "rita", "bob")} == {"adam": 1, "rita": 0, "bob": 0}
+
+
+def test_snapshot_carries_live_flags_and_what_they_may_ask_about_the_tenant(flag: Flag, acme: Tenant, rita: User, adam: User) -> None:
+    exposed_at(flag, 10_000, rita, adam)
+    flags.archive_flag(flag=make_flag(rita, key="ai.search.old-1"), actor=rita)
+
+    compiled = contract.decode(contract.encode(publisher.compile_snapshot(acme, 1)))
+
+    assert list(compiled.flags) == [flag.key]
+    assert compiled.flags[flag.key].exposure == flag.exposure
+    assert compiled.flags[flag.key].variants == {"off": False, "on": True}
+    assert compiled.facts == {"tenant": "acme", "tier": "enterprise", "kind": "customer"}  # acme's region is not known
+
+
+def test_values_of_numbers_reach_the_snapshot_as_fractions(acme: Tenant, rita: User) -> None:
+    flag = make_flag(rita, kind="number", variants={"off": 1, "on": 2.5})
+
+    assert repr(flag_selectors.compiled(Flag.objects.get(pk=flag.pk)).variants["off"]) == "1.0"

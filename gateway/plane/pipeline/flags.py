@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.contract.flags import decide
+from gateway.contract.snapshot import Model
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.pipeline.consent import check_consent
+from gateway.plane.pipeline.identify import MAX_TAGS
+from gateway.plane.served import Served
+from gateway.plane.usage import asked_output, estimate_input
+
+LONGEST_SUBJECT = 200
+
+
+async def flags(call: Call) -> str:
+    """A flag that binds the model which the call names says which model serves it, before anything is looked up about that model."""
+    served = call.served
+    assert served is not None
+    flag = served.bound_flags.get(call.name or "") if served.bound_flags and call.kind != "tool" else None
+    if flag is None:
+        return ""
+    decision = decide(flag, _context(call, served), has_consent(served, flag.feature_class))
+    variant, detail = decision.variant, decision.detail
+    problem = _why_not(call, served, flag.variants[variant])
+    if problem and variant != flag.control:
+        # A flag never takes a working call away from somebody, nor gives a key more than it may do.
+        detail = f"{variant} is not served: {problem}"
+        variant = flag.control
+    _bind(call, served, flag.variants[variant])
+    if len(call.tags) < MAX_TAGS:
+        call.tags = {**call.tags, f"flag.{flag.key}": variant}
+    return f"{flag.key} {flag.version}: {variant} by {decision.rule}. {detail}"
+
+
+def has_consent(served: Served, feature_class: str) -> bool:
+    given = served.snapshot.consents.get(feature_class)
+    return given is not None and given.granted
+
+
+def known_facts(call: Call, served: Served) -> dict[str, Any]:
+    """What the credential proves; nothing that a caller writes can replace it."""
+    key, project = call.key, call.project
+    assert key is not None
+    facts: dict[str, Any] = {"tenant": served.snapshot.slug, **served.snapshot.facts, "project": key.project, "key": key.id}
+    facts["environment"] = project.environment if project else ""
+    return facts
+
+
+def _context(call: Call, served: Served) -> dict[str, Any]:
+    context: dict[str, Any] = {**call.tags, "agent": call.agent, **known_facts(call, served)}
+    user = call.body.get("user")
+    if user is None and isinstance(metadata := call.body.get("metadata"), dict):
+        user = metadata.get("user_id")  # as the messages surface has it
+    context["user"] = user if isinstance(user, str) and len(user) <= LONGEST_SUBJECT else None
+    return context
+
+
+def _why_not(call: Call, served: Served, slug: Any) -> str:
+    """Why this model can't serve the call; empty when it can."""
+    model = served.snapshot.models.get(slug)
+    key = call.key
+    assert key is not None
+    if model is None:
+        return f"there is no model {slug}"
+    if key.models is not None and model.slug not in key.models:
+        return f"the key may not call {slug}"
+    if call.kind not in model.capabilities:
+        return f"{slug} does no {call.kind}"
+    try:
+        check_consent(served, model.feature_class)
+    except Refusal as refusal:
+        return refusal.message
+    return ""
+
+
+def _bind(call: Call, served: Served, slug: Any) -> None:
+    """From here on the call is one to that model: its price, its limits and its policies hold. Refusal without consent to it."""
+    model: Model | None = served.snapshot.models.get(slug)
+    if model is not None:
+        check_consent(served, model.feature_class)
+    if model is call.model or model is None:
+        return
+    before = call.model
+    if before is None or before.context_window is None or call.input_estimate < before.context_window:
+        window = model.context_window
+        call.input_estimate = min(call.input_estimate, window) if window else call.input_estimate
+    else:  # it was cut to what the other model can take in, which says nothing about this one
+        call.input_estimate = estimate_input(orjson.dumps(call.body), model.context_window)
+    if call.kind == "chat":
+        call.output_estimate = asked_output(call.body, model.max_output_tokens)
+    call.name, call.model = model.slug, model
