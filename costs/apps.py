@@ -6,10 +6,12 @@ class CostsConfig(AppConfig):
 
     def ready(self) -> None:
         from catalog.hooks import register_cost_figures
-        from costs import metrics, panels  # noqa: F401  # importing registers
+        from costs import call_figures, metrics, panels  # noqa: F401  # importing registers
         from costs.figures import Figures
         from costs.services.ingest import forget_tenant
+        from governance.call_figures import register as register_call_figures
         from governance.erasure import register_eraser
 
+        register_call_figures(call_figures.Figures())
         register_cost_figures(Figures())
         register_eraser(forget_tenant)

@@ -9,9 +9,11 @@ class GovernanceConfig(AppConfig):
         from governance import home, navigation, search, selectors
         from governance.access import Permission
         from governance.navigation import Item
-        from governance.views.search_sources import find_people
+        from governance.views.search_sources import find_guardrails, find_people, find_policies
 
         navigation.register(
+            Item("operate", "Control", "Policies", "policies", icon="shield-check", permission=Permission.VIEW_OPERATE, order=50),
+            Item("operate", "Control", "Guardrails", "guardrails", icon="shield", permission=Permission.VIEW_OPERATE, order=55),
             Item("operate", "Control", "Consent", "consent", icon="user-check", permission=Permission.VIEW_OPERATE, order=60),
             Item("operate", "Organisation", "People", "people", icon="users", permission=Permission.VIEW_OPERATE, order=80),
             Item("operate", "Organisation", "Alerts", "alerts", icon="bell", permission=Permission.VIEW_OPERATE, order=85),
@@ -21,3 +23,5 @@ class GovernanceConfig(AppConfig):
             home.Panel("operate", "governance/partials/attention_panel.html", Permission.VIEW_OPERATE, selectors.attention_for, order=0)
         )
         search.register(search.Source("People", Permission.VIEW_OPERATE, find_people))
+        search.register(search.Source("Policies", Permission.VIEW_OPERATE, find_policies))
+        search.register(search.Source("Guardrails", Permission.VIEW_OPERATE, find_guardrails))

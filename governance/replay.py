@@ -57,7 +57,7 @@ def replay(policy: Policy, past: Iterable[PastCalls], *, days: int) -> Replay:
         if uses_egress and not group.attributes["egress"]["host"]:
             outcome.unknown += group.calls
             continue
-        decisions = policies.decide(group.attributes, egress=uses_egress)
+        decisions = policies.decide(dict(group.attributes), egress=uses_egress)
         if not decisions:
             continue
         decision = decisions[0]

@@ -194,6 +194,11 @@ SPECTACULAR_SETTINGS = {
         "ProviderKind": "catalog.models.Provider.Kind",
         "TenantKind": "governance.models.Tenant.Kind",
         "AlertChannelKind": "governance.models.AlertChannel.Kind",
+        "PolicyMode": "governance.models.Policy.Mode",
+        "GuardrailMode": "governance.models.Guardrail.Mode",
+        "GuardrailKind": "governance.models.Guardrail.Kind",
+        "GuardrailAction": "governance.models.Guardrail.Action",
+        "GuardrailScope": "governance.models.Guardrail.Scope",
         "Severity": "governance.models.Severity",
         "DeliveryStatus": "governance.models.Delivery.Status",
         "KeyPurpose": "catalog.models.VirtualKey.Purpose",
@@ -201,6 +206,9 @@ SPECTACULAR_SETTINGS = {
         "PhaseStatus": "rollouts.models.Phase.Status",
         "GateStatus": "rollouts.models.Gate.Status",
         "SignOffDecision": "rollouts.models.SignOff.Decision",
+        "FlagKind": "rollouts.models.Flag.Kind",
+        "FlagPolicy": "rollouts.models.Flag.Policy",
+        "FlagChangeStatus": "rollouts.models.FlagChange.Status",
     },
 }
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import alerts, areas, audit, consent, me, people, search
+from governance.views import alerts, areas, audit, consent, guardrails, me, people, policies, search
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -16,6 +16,21 @@ urlpatterns = [
     path("operate/people/<int:pk>/remove/", people.remove, name="people-remove"),
     path("operate/consent/", consent.consent, name="consent"),
     path("operate/consent/<slug:feature_class>/set/", consent.set_consent, name="consent-set"),
+    path("operate/policies/", policies.policy_list, name="policies"),
+    path("operate/policies/new/", policies.new_policy, name="policy-new"),
+    path("operate/policies/lint/", policies.lint, name="policy-lint"),
+    path("operate/policies/<slug:namespace>/<slug:name>/", policies.policy_detail, name="policy-detail"),
+    path("operate/policies/<slug:namespace>/<slug:name>/edit/", policies.edit_policy, name="policy-edit"),
+    path("operate/policies/<slug:namespace>/<slug:name>/describe/", policies.describe_policy, name="policy-describe"),
+    path("operate/policies/<slug:namespace>/<slug:name>/replay/", policies.replay_policy, name="policy-replay"),
+    path("operate/policies/<slug:namespace>/<slug:name>/mode/", policies.set_mode, name="policy-mode"),
+    path("operate/policies/<slug:namespace>/<slug:name>/delete/", policies.delete_policy, name="policy-delete"),
+    path("operate/guardrails/", guardrails.guardrail_list, name="guardrails"),
+    path("operate/guardrails/new/<slug:kind>/", guardrails.new_guardrail, name="guardrail-new"),
+    path("operate/guardrails/<int:pk>/", guardrails.guardrail_detail, name="guardrail-detail"),
+    path("operate/guardrails/<int:pk>/edit/", guardrails.edit_guardrail, name="guardrail-edit"),
+    path("operate/guardrails/<int:pk>/try/", guardrails.try_guardrail, name="guardrail-try"),
+    path("operate/guardrails/<int:pk>/delete/", guardrails.delete_guardrail, name="guardrail-delete"),
     path("operate/audit/", audit.audit_log, name="audit"),
     path("operate/audit/verify/", audit.verify, name="audit-verify"),
     path("operate/alerts/", alerts.channels, name="alerts"),

@@ -4,7 +4,7 @@ from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import PriceEntry, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision
-from costs.models.rollup import LatencyHour, TokenDay, UsageHour
+from costs.models.rollup import LatencyHour, TokenDay, UsageHour, VerdictHour
 
 __all__ = [
     "BillAlias",
@@ -26,4 +26,5 @@ __all__ = [
     "TokenClass",
     "TokenDay",
     "UsageHour",
+    "VerdictHour",
 ]

@@ -104,3 +104,25 @@ class LatencyHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.measure} {self.hour:%Y-%m-%d %H}:00 bucket {self.bucket}"
+
+
+class VerdictHour(models.Model):
+    """What policies and guardrails said in one hour (UTC, by start of the call)."""
+
+    placement = "tenant"
+
+    hour = models.DateTimeField()
+    step = models.TextField()
+    """`policy` for every call that came to the policies, `policy:<name>@<version>`, `guardrail:<name>`."""
+    verdict = models.TextField()
+    found = models.TextField()
+    """Of `policy`: `covered` or empty. Of a guardrail: empty for the calls, and a row for each entity with its hits."""
+    calls = models.BigIntegerField()
+    hits = models.BigIntegerField()
+
+    class Meta:
+        db_table = "verdict_hour"
+        constraints = [models.UniqueConstraint(fields=["hour", "step", "verdict", "found"], name="verdict_hour_once")]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}:00 {self.step} {self.verdict}"

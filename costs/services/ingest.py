@@ -189,6 +189,21 @@ WITH batch AS (
     WHERE v.us IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
+), noted AS (
+    INSERT INTO verdict_hour AS n (hour, step, verdict, found, calls, hits)
+    SELECT f.hour, left(s.step ->> 0, 160), left(s.step ->> 1, 40), w.found, count(*), coalesce(sum(w.hits), 0)
+    FROM fresh f
+    CROSS JOIN LATERAL jsonb_array_elements(f.steps) s(step)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.step ->> 0 = 'policy' AND (s.step ->> 3 = 'covered' OR s.step ->> 1 <> 'pass') THEN 'covered' ELSE '' END AS found,
+            0::bigint AS hits
+        UNION ALL
+        SELECT split_part(word, '=', 1), split_part(word, '=', 2)::bigint FROM unnest(string_to_array(s.step ->> 3, ' ')) word
+        WHERE s.step ->> 0 LIKE 'guardrail:%%' AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
+    ) w
+    WHERE s.step ->> 0 = 'policy' OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%'
+    GROUP BY 1, 2, 3, 4
+    ON CONFLICT ON CONSTRAINT verdict_hour_once DO UPDATE SET calls = n.calls + excluded.calls, hits = n.hits + excluded.hits
 )
 SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM inserted), (SELECT count(*) FROM refused)
 """  # noqa: S608  # names and expressions of this module only

@@ -10,7 +10,7 @@ CEL: https://github.com/google/cel-spec. Evaluation is linear in the length of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -141,7 +141,7 @@ class _Compiled:
         self.tags = tuple(dict.fromkeys(first or second for first, second in _TAG.findall(both)))
         self.uses_egress = any(root == "egress" for root, _ in self.paths)
 
-    def decide(self, context: Mapping[str, Any]) -> Decision | None:
+    def decide(self, context: dict[str, Any]) -> Decision | None:
         """None when the policy does not cover the call."""
         try:
             covers = self.when.execute(context)
@@ -154,7 +154,7 @@ class _Compiled:
         verdict: Verdict = "pass" if allows is True else "policy_denied" if self.enforced else "would_deny"
         return Decision(self.name, verdict, self.reason, self._used(context))
 
-    def _used(self, context: Mapping[str, Any]) -> str:
+    def _used(self, context: dict[str, Any]) -> str:
         named = [f"{root}.{name}={context[root].get(name, '')}" for root, name in self.paths]
         return " ".join([*named, *(f"tags.{name}={context['tags'].get(name, '')}" for name in self.tags)])
 
@@ -173,7 +173,7 @@ class PolicySet:
     def __bool__(self) -> bool:
         return bool(self.about_calls or self.about_egress)
 
-    def decide(self, context: Mapping[str, Any], *, egress: bool) -> list[Decision]:
+    def decide(self, context: dict[str, Any], *, egress: bool) -> list[Decision]:
         """What the policies that look at the way out (or those that do not) say; the last decision may refuse."""
         decisions = []
         for policy in self.about_egress if egress else self.about_calls:

@@ -1,0 +1,286 @@
+"""Policies and guardrails over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from gateway.contract import policies as language
+from governance import control_selectors as selectors
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.models import Guardrail, Policy, PolicyVersion
+from governance.models.policy import name_validator
+from governance.requests import ApiRequest
+from governance.services import guardrails, policies
+
+BAD = {400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer}
+
+
+class VersionOutput(serializers.ModelSerializer[PolicyVersion]):
+    author = serializers.CharField(source="author.email")
+
+    class Meta:
+        model = PolicyVersion
+        fields = ["number", "when", "require", "reason", "note", "author", "created_at", "replay", "replayed_at"]
+
+
+class PolicyOutput(serializers.ModelSerializer[Policy]):
+    active_version = serializers.IntegerField(source="active.number", default=None, read_only=True)
+    newest_version = serializers.IntegerField(source="newest", read_only=True)
+
+    class Meta:
+        model = Policy
+        fields = ["id", "namespace", "name", "description", "is_critical", "mode", "active_version", "newest_version", "created_at"]
+
+
+class PolicyDetailOutput(PolicyOutput):
+    versions = VersionOutput(many=True)
+
+    class Meta(PolicyOutput.Meta):
+        fields = [*PolicyOutput.Meta.fields, "versions"]
+
+
+class VersionInput(StrictSerializer):
+    when = serializers.CharField(max_length=2000, default="true", help_text="CEL: which calls it covers.")
+    require = serializers.CharField(max_length=2000, help_text="CEL: what a covered call must satisfy.")
+    reason = serializers.CharField(max_length=300, default="", allow_blank=True, help_text="Said to a caller who is refused.")
+    note = serializers.CharField(max_length=300, default="", allow_blank=True)
+
+
+class PolicyInput(VersionInput):
+    namespace = serializers.CharField(max_length=40, validators=[name_validator])
+    name = serializers.CharField(max_length=60, validators=[name_validator])
+    description = serializers.CharField(max_length=300, default="", allow_blank=True)
+    is_critical = serializers.BooleanField(default=False)
+
+
+class ModeInput(StrictSerializer):
+    mode = serializers.ChoiceField(choices=Policy.Mode.choices)
+    version = serializers.IntegerField(min_value=1, required=False, help_text="The newest, when left out.")
+    reason = serializers.CharField(max_length=300, default="", allow_blank=True)
+
+
+class ReplayInput(StrictSerializer):
+    version = serializers.IntegerField(min_value=1, required=False, help_text="The newest, when left out.")
+
+
+class LintInput(StrictSerializer):
+    expression = serializers.CharField(max_length=10_000, allow_blank=True)
+
+
+class LintOutput(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    error = serializers.CharField(help_text="Empty when the expression is good.")
+
+
+class Policies(generics.ListAPIView[Policy]):
+    """Rules that every call must satisfy."""
+
+    access = {"GET": Permission.VIEW_OPERATE, "POST": Permission.MANAGE_POLICIES}
+    serializer_class = PolicyOutput
+    ordering = ("namespace", "name")
+
+    def get_queryset(self) -> QuerySet[Policy]:
+        return selectors.policies()
+
+    @extend_schema(request=PolicyInput, responses={201: PolicyDetailOutput, **BAD})
+    def post(self, request: ApiRequest) -> Response:
+        body = PolicyInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        made = policies.create_policy(actor=request.user, **body.validated_data)
+        return Response(_shown(made), status=201)
+
+
+class _OnePolicy(APIView):
+    def find(self, pk: int) -> Policy:
+        policy = selectors.policies().filter(pk=pk).first()
+        if policy is None:
+            raise NotFound
+        return policy
+
+    def version(self, policy: Policy, number: int | None) -> PolicyVersion:
+        versions = selectors.versions_of(policy)
+        version = versions.first() if number is None else versions.filter(number=number).first()
+        if version is None:
+            raise NotFound
+        return version
+
+
+class PolicyDetail(_OnePolicy):
+    access = {"GET": Permission.VIEW_OPERATE, "DELETE": Permission.MANAGE_POLICIES}
+
+    @extend_schema(responses={200: PolicyDetailOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        return Response(_shown(self.find(pk)))
+
+    @extend_schema(responses={204: None, **BAD})
+    def delete(self, request: ApiRequest, pk: int) -> Response:
+        policies.delete_policy(policy=self.find(pk), actor=request.user)
+        return Response(status=204)
+
+
+class PolicyVersions(_OnePolicy):
+    """Write a new version; what is in force stays in force."""
+
+    access = {"POST": Permission.MANAGE_POLICIES}
+
+    @extend_schema(request=VersionInput, responses={201: VersionOutput, **BAD})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        policy = self.find(pk)
+        body = VersionInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        return Response(VersionOutput(policies.write_version(policy=policy, actor=request.user, **body.validated_data)).data, status=201)
+
+
+class PolicyReplay(_OnePolicy):
+    """Play a version over the calls of the last seven days. Changes nothing else."""
+
+    access = {"POST": Permission.MANAGE_POLICIES}
+
+    @extend_schema(request=ReplayInput, responses={200: VersionOutput, **BAD})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        policy = self.find(pk)
+        body = ReplayInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        version = self.version(policy, body.validated_data.get("version"))
+        policies.replay_version(version=version, actor=request.user)
+        return Response(VersionOutput(version).data)
+
+
+class PolicyMode(_OnePolicy):
+    """Off, dry run or enforced. Enforcing takes a replayed version and somebody who did not write it."""
+
+    access = {"POST": Permission.MANAGE_POLICIES}
+
+    @extend_schema(request=ModeInput, responses={200: PolicyDetailOutput, **BAD})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        policy = self.find(pk)
+        body = ModeInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        version = self.version(policy, body.validated_data.get("version"))
+        policies.set_mode(
+            policy=policy, mode=body.validated_data["mode"], version=version, actor=request.user, reason=body.validated_data["reason"]
+        )
+        return Response(_shown(self.find(pk)))
+
+
+class PolicyLint(APIView):
+    """Whether an expression can be used, and if not, why."""
+
+    access = {"POST": Permission.MANAGE_POLICIES}
+
+    @extend_schema(request=LintInput, responses={200: LintOutput, 400: ErrorSerializer})
+    def post(self, request: ApiRequest) -> Response:
+        body = LintInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        try:
+            language.lint(body.validated_data["expression"])
+        except language.PolicyError as error:
+            return Response({"ok": False, "error": str(error)})
+        return Response({"ok": True, "error": ""})
+
+
+def _shown(policy: Policy) -> dict[str, Any]:
+    found = selectors.policies().prefetch_related("versions__author").get(pk=policy.pk)
+    return dict(PolicyDetailOutput(found).data)
+
+
+class GuardrailOutput(serializers.ModelSerializer[Guardrail]):
+    class Meta:
+        model = Guardrail
+        fields = [
+            "id", "name", "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold",
+            "max_characters", "created_at",
+        ]  # fmt: skip
+
+
+class GuardrailInput(StrictSerializer):
+    name = serializers.CharField(max_length=60, validators=[name_validator])
+    kind = serializers.ChoiceField(choices=Guardrail.Kind.choices)
+    mode = serializers.ChoiceField(choices=Guardrail.Mode.choices, default=Guardrail.Mode.MONITOR)
+    action = serializers.ChoiceField(choices=Guardrail.Action.choices, default=Guardrail.Action.BLOCK)
+    scope = serializers.ChoiceField(choices=Guardrail.Scope.choices, default=Guardrail.Scope.TENANT)
+    ref = serializers.CharField(max_length=128, default="", allow_blank=True)
+    on_input = serializers.BooleanField(default=True)
+    on_output = serializers.BooleanField(default=False)
+    entities = serializers.ListField(child=serializers.CharField(max_length=24), default=list, max_length=40)
+    terms = serializers.ListField(child=serializers.CharField(max_length=80), default=list, max_length=guardrails.MOST_TERMS)
+    threshold = serializers.FloatField(default=0.5)
+    max_characters = serializers.IntegerField(min_value=0, max_value=100_000_000, default=0)
+
+
+class TryInput(StrictSerializer):
+    text = serializers.CharField(max_length=guardrails.MOST_TRIED_CHARACTERS, trim_whitespace=False)
+
+
+class TryOutput(serializers.Serializer[Any]):
+    hits = serializers.DictField(child=serializers.IntegerField(), help_text="Entity to how often.")
+    becomes = serializers.CharField()
+    blocks = serializers.BooleanField()
+
+
+class Guardrails(generics.ListAPIView[Guardrail]):
+    """Checks of what is sent and answered."""
+
+    access = {"GET": Permission.VIEW_OPERATE, "POST": Permission.MANAGE_POLICIES}
+    serializer_class = GuardrailOutput
+    ordering = ("name",)
+
+    def get_queryset(self) -> QuerySet[Guardrail]:
+        return selectors.guardrails()
+
+    @extend_schema(request=GuardrailInput, responses={201: GuardrailOutput, **BAD})
+    def post(self, request: ApiRequest) -> Response:
+        body = GuardrailInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        return Response(GuardrailOutput(guardrails.create_guardrail(actor=request.user, **body.validated_data)).data, status=201)
+
+
+class _OneGuardrail(APIView):
+    def find(self, pk: int) -> Guardrail:
+        guardrail = selectors.guardrails().filter(pk=pk).first()
+        if guardrail is None:
+            raise NotFound
+        return guardrail
+
+
+class GuardrailDetail(_OneGuardrail):
+    access = {"GET": Permission.VIEW_OPERATE, "PUT": Permission.MANAGE_POLICIES, "DELETE": Permission.MANAGE_POLICIES}
+
+    @extend_schema(responses={200: GuardrailOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        return Response(GuardrailOutput(self.find(pk)).data)
+
+    @extend_schema(request=GuardrailInput, responses={200: GuardrailOutput, **BAD})
+    def put(self, request: ApiRequest, pk: int) -> Response:
+        guardrail = self.find(pk)
+        body = GuardrailInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        changed = guardrails.change_guardrail(guardrail=guardrail, actor=request.user, **body.validated_data)
+        return Response(GuardrailOutput(changed).data)
+
+    @extend_schema(responses={204: None, 404: ErrorSerializer})
+    def delete(self, request: ApiRequest, pk: int) -> Response:
+        guardrails.delete_guardrail(guardrail=self.find(pk), actor=request.user)
+        return Response(status=204)
+
+
+class TryGuardrail(_OneGuardrail):
+    """Run it over a text, as if it were enforced. The text is kept nowhere."""
+
+    access = {"POST": Permission.MANAGE_POLICIES}
+
+    @extend_schema(request=TryInput, responses={200: TryOutput, **BAD})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        guardrail = self.find(pk)
+        body = TryInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        tried = guardrails.try_guardrail(guardrail=guardrail, text=body.validated_data["text"])
+        return Response(TryOutput(tried).data)

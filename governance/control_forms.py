@@ -1,0 +1,110 @@
+"""Forms of policies and guardrails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from governance.models import Guardrail, Policy
+from governance.models.policy import name_validator
+from governance.services.guardrails import entities_of
+
+CODE = {"class": "gh-mono", "rows": 3, "spellcheck": "false", "autocomplete": "off"}
+
+
+class VersionForm(forms.Form):
+    when = forms.CharField(
+        label="Covers the calls for which",
+        max_length=2000,
+        widget=forms.Textarea(attrs=CODE),
+        initial="true",
+        help_text='CEL, for example model.sensitivity == "confidential". `true` is every call.',
+    )
+    require = forms.CharField(
+        label="And requires of them",
+        max_length=2000,
+        widget=forms.Textarea(attrs=CODE),
+        help_text='CEL, for example egress.region.startsWith("eu"). What is not true is refused.',
+    )
+    reason = forms.CharField(
+        label="What a refused caller is told",
+        max_length=300,
+        required=False,
+        help_text="Say what to do instead. Holds no secret: callers see it.",
+    )
+    note = forms.CharField(label="Why", max_length=300, required=False, help_text="For whoever reads the versions later.")
+
+
+class PolicyForm(VersionForm):
+    namespace = forms.CharField(max_length=40, validators=[name_validator], help_text="Whose policy it is, for example data or security.")
+    name = forms.CharField(max_length=60, validators=[name_validator], help_text="For example eu-only. It can't be changed later.")
+    description = forms.CharField(max_length=300, required=False)
+    is_critical = forms.BooleanField(label="Critical", required=False, help_text="Asked before the others, and to be enforced first.")
+    field_order = ["namespace", "name", "description", "when", "require", "reason", "note", "is_critical"]
+
+
+class DescribeForm(forms.Form):
+    description = forms.CharField(max_length=300, required=False)
+    is_critical = forms.BooleanField(label="Critical", required=False)
+
+
+class ModeForm(forms.Form):
+    mode = forms.ChoiceField(choices=Policy.Mode.choices)
+    version = forms.IntegerField(min_value=1)
+    reason = forms.CharField(max_length=300, required=False)
+
+
+class GuardrailForm(forms.Form):
+    """Of one kind; fields that the kind has no use for are left out."""
+
+    name = forms.CharField(max_length=60, validators=[name_validator], help_text="For example no-personal-data. Refusals name it.")
+    mode = forms.ChoiceField(choices=Guardrail.Mode.choices, help_text="Monitor finds and counts; enforced also replaces or refuses.")
+    action = forms.ChoiceField(label="When something is found", choices=Guardrail.Action.choices)
+    scope = forms.ChoiceField(label="Applies to", choices=Guardrail.Scope.choices)
+    ref = forms.CharField(
+        label="Which",
+        max_length=128,
+        required=False,
+        help_text="The short name of the project or model, or the agent's name; empty for the whole organisation.",
+    )
+    on_input = forms.BooleanField(label="What is sent", required=False, initial=True)
+    on_output = forms.BooleanField(label="What is answered", required=False)
+    entities = forms.MultipleChoiceField(
+        label="Look for", required=False, widget=forms.CheckboxSelectMultiple, help_text="None chosen means all of them."
+    )
+    terms = forms.CharField(
+        label="Words and phrases",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 5}),
+        help_text="One on each line. Whole words, in any case.",
+    )
+    threshold = forms.FloatField(
+        label="Suspicion", min_value=0.05, max_value=1, initial=0.5, widget=forms.NumberInput(attrs={"step": "0.05"}),
+        help_text="0 to 1: from how much suspicion it counts as found.",
+    )  # fmt: skip
+    max_characters = forms.IntegerField(label="Most characters", min_value=1, max_value=100_000_000, initial=100_000)
+
+    USED_BY = {
+        "action": Guardrail.REDACTING,
+        "entities": Guardrail.REDACTING,
+        "terms": (Guardrail.Kind.TOPICS,),
+        "threshold": (Guardrail.Kind.INJECTION,),
+        "max_characters": (Guardrail.Kind.SIZE,),
+    }
+
+    def __init__(self, kind: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind = kind
+        for name, kinds in self.USED_BY.items():
+            if kind not in kinds:
+                del self.fields[name]
+        if "entities" in self.fields:
+            self.fields["entities"].choices = list(entities_of(kind).items())  # type: ignore[attr-defined]
+
+    def clean_terms(self) -> list[str]:
+        return [line for line in self.cleaned_data["terms"].splitlines() if line.strip()]
+
+
+class TryForm(forms.Form):
+    text = forms.CharField(max_length=20_000, widget=forms.Textarea(attrs={"rows": 4}), strip=False)

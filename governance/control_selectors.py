@@ -1,0 +1,119 @@
+"""What pages and API read about policies and guardrails."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from gateway.contract.guardrails import ENTITY_NAMES
+from governance.call_figures import VerdictCount, call_figures
+from governance.models import Guardrail, Policy, PolicyVersion
+
+WINDOW = timedelta(days=7)
+
+
+@dataclass
+class PolicyFigures:
+    """Calls of the last seven days, over all versions of one policy."""
+
+    covered: int = 0
+    denied: int = 0
+    would_deny: int = 0
+    errors: int = 0
+    """Could not be evaluated, refused or not."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    calls: int
+    covered: int
+
+    @property
+    def percent(self) -> float | None:
+        """None without calls."""
+        return 100 * self.covered / self.calls if self.calls else None
+
+
+@dataclass
+class GuardrailFigures:
+    """Calls of the last seven days (scans of input and output count apart), and what was found."""
+
+    scans: int = 0
+    hit: int = 0
+    blocked: int = 0
+    redacted: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def entities(self) -> list[tuple[str, int]]:
+        """Name and hits, most first."""
+        return [(ENTITY_NAMES.get(entity, entity.replace("_", " ").capitalize()), hits) for entity, hits in self.found.most_common()]
+
+
+def policies() -> QuerySet[Policy]:
+    """With the version in force and the number of the newest one."""
+    newest = PolicyVersion.objects.filter(policy=OuterRef("pk")).order_by("-number").values("number")[:1]
+    return Policy.objects.select_related("active").annotate(newest=Subquery(newest))
+
+
+def versions_of(policy: Policy) -> QuerySet[PolicyVersion]:
+    """Newest first."""
+    return policy.versions.select_related("author", "policy")
+
+
+def policy_figures(since: datetime | None = None) -> tuple[dict[str, PolicyFigures], Coverage]:
+    """By policy name, and over all calls."""
+    figures: dict[str, PolicyFigures] = {}
+    calls = covered = 0
+    for row in _verdicts(since):
+        if row.step == "policy":
+            calls += row.calls
+            covered += row.calls if row.found == "covered" else 0
+        elif row.step.startswith("policy:"):
+            name = row.step.removeprefix("policy:").rpartition("@")[0]
+            found = figures.setdefault(name, PolicyFigures())
+            found.covered += row.calls
+            found.denied += row.calls if row.verdict == "policy_denied" else 0
+            found.would_deny += row.calls if row.verdict == "would_deny" else 0
+            found.errors += row.calls if row.verdict.endswith("_error") else 0
+    return figures, Coverage(calls, covered)
+
+
+def guardrails() -> QuerySet[Guardrail]:
+    return Guardrail.objects.all()
+
+
+def guardrail_figures(since: datetime | None = None) -> dict[str, GuardrailFigures]:
+    """By guardrail name."""
+    figures: dict[str, GuardrailFigures] = {}
+    for row in _verdicts(since):
+        if not row.step.startswith("guardrail:"):
+            continue
+        found = figures.setdefault(row.step.removeprefix("guardrail:"), GuardrailFigures())
+        if row.found:
+            found.found[row.found] += row.hits
+            continue
+        found.scans += row.calls
+        found.hit += row.calls if row.verdict != "pass" else 0
+        found.blocked += row.calls if row.verdict == "guardrail_blocked" else 0
+        found.redacted += row.calls if row.verdict == "redacted" else 0
+    return figures
+
+
+def _verdicts(since: datetime | None) -> list[VerdictCount]:
+    return call_figures().verdicts(since or timezone.now() - WINDOW)
+
+
+def difference(old: PolicyVersion | None, new: PolicyVersion) -> list[tuple[str, str]]:
+    """Lines of a version against the one before: (` `, `-` or `+`, text)."""
+    before, after = (_lines(old) if old else []), _lines(new)
+    return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
+
+
+def _lines(version: PolicyVersion) -> list[str]:
+    return [f"when     {version.when}", f"require  {version.require}", *([f"reason   {version.reason}"] if version.reason else [])]

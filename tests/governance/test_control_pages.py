@@ -1,0 +1,145 @@
+"""Pages and API of policies and guardrails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from governance.models import Guardrail, Policy, Tenant, User
+from tests.conftest import ClientFor
+
+RULE = {"namespace": "data", "name": "eu-only", "when": "true", "require": 'egress.region.startsWith("eu")', "reason": "Stay in Europe."}
+
+
+def test_policy_is_written_replayed_and_enforced_by_two_people(acme: Tenant, client_for: ClientFor, adam: User, sam: User) -> None:
+    writer, approver = client_for(adam), client_for(sam)
+    assert "No policy yet" in writer.get("/o/acme/operate/policies/").content.decode()
+
+    bad = writer.post("/o/acme/operate/policies/new/", {**RULE, "require": "egress.colour == 1"})
+    made = writer.post("/o/acme/operate/policies/new/", RULE)
+    assert (bad.status_code, made.status_code) == (422, 302)
+    assert "There is no egress.colour" in bad.content.decode()
+    path = "/o/acme/operate/policies/data/eu-only/"
+    early = approver.post(f"{path}mode/", {"mode": "enforce", "version": 1})
+    assert early.status_code == 422
+    assert "Replay this version first" in early.content.decode()
+    writer.post(f"{path}replay/")
+    assert approver.post(f"{path}mode/", {"mode": "enforce", "version": 1}).status_code == 302
+
+    assert Policy.objects.get().mode == "enforce"
+    page = approver.get(path).content.decode()
+    assert "Enforced" in page
+    assert "+ require  egress.region.startsWith" in page.replace("&quot;", '"')
+    assert "data.eu-only" in approver.get("/o/acme/operate/policies/").content.decode()
+    assert approver.post(f"{path}mode/", {"mode": "off", "version": 1}).status_code == 422
+    writer.post(f"{path}edit/", {"when": "true", "require": 'egress.region == "eu-west"', "note": "Only one region."})
+    assert "version 2 waits" in approver.get("/o/acme/operate/policies/").content.decode()
+    assert approver.post(f"{path}describe/", {"description": "Where data goes", "is_critical": "on"}).status_code == 302
+    assert approver.post(f"{path}delete/").status_code == 302
+    assert Policy.objects.get().is_critical
+    approver.post(f"{path}mode/", {"mode": "off", "version": 2, "reason": "done"})
+    approver.post(f"{path}delete/")
+    assert not Policy.objects.exists()
+
+
+@pytest.mark.parametrize(("expression", "said"), [("time.hour < 8", "reads well"), ("time.minute < 8", "There is no time.minute")])
+def test_linter_speaks_while_typing(acme: Tenant, client_for: ClientFor, adam: User, expression: str, said: str) -> None:
+    assert said in client_for(adam).post("/o/acme/operate/policies/lint/?when", {"when": expression}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("pii", {"action": "redact", "entities": ["email", "card"]}),
+        ("secrets", {"action": "block"}),
+        ("injection", {"threshold": "0.6"}),
+        ("topics", {"terms": "falcon\nproject x\n"}),
+        ("size", {"max_characters": "5000"}),
+    ],
+)
+def test_guardrail_of_each_kind_is_made_tried_changed_and_removed(
+    acme: Tenant, client_for: ClientFor, adam: User, kind: str, fields: dict[str, Any]
+) -> None:
+    client = client_for(adam)
+    form = {"name": f"guard-{kind}", "mode": "monitor", "scope": "tenant", "on_input": "on", **fields}
+    assert client.get(f"/o/acme/operate/guardrails/new/{kind}/").status_code == 200
+
+    assert client.post(f"/o/acme/operate/guardrails/new/{kind}/", form).status_code == 302
+
+    guardrail = Guardrail.objects.get()
+    path = f"/o/acme/operate/guardrails/{guardrail.pk}/"
+    assert client.get(path).status_code == 200
+    assert client.get(f"{path}edit/").status_code == 200
+    tried = client.post(f"{path}try/", {"text": "Mail jo@acme.example about the falcon"}).content.decode()
+    assert ("[EMAIL]" in tried) is (kind == "pii")
+    assert ("Would be refused" in tried) is (kind == "topics")
+    assert client.post(f"{path}edit/", {**form, "scope": "project"}).status_code == 422
+    assert client.post(f"{path}edit/", {**form, "mode": "enforce"}).status_code == 302
+    assert "Enforced" in client.get("/o/acme/operate/guardrails/").content.decode()
+    client.post(f"{path}delete/")
+    assert not Guardrail.objects.exists()
+
+
+def test_guardrail_of_an_unknown_kind_is_no_page(acme: Tenant, client_for: ClientFor, adam: User) -> None:
+    assert client_for(adam).get("/o/acme/operate/guardrails/new/feelings/").status_code == 404
+
+
+def test_whoever_only_looks_gets_no_buttons(acme: Tenant, client_for: ClientFor, adam: User, audra: User) -> None:
+    client_for(adam).post("/o/acme/operate/policies/new/", RULE)
+
+    page = client_for(audra).get("/o/acme/operate/policies/data/eu-only/").content.decode()
+
+    assert "Enforce version" not in page
+    assert client_for(audra).post("/o/acme/operate/policies/data/eu-only/replay/").status_code == 403
+
+
+def test_both_over_the_api(acme: Tenant, api_for: ClientFor, adam: User, sam: User) -> None:
+    writer, approver = api_for(adam), api_for(sam)
+
+    made = writer.post("/api/v1/policies/", RULE).json()
+    path = f"/api/v1/policies/{made['id']}/"
+    assert writer.post("/api/v1/policies/", RULE).json()["code"] == "policy_invalid"
+    assert writer.post("/api/v1/policies/lint/", {"expression": "nope"}).json()["ok"] is False
+    assert writer.post("/api/v1/policies/lint/", {"expression": "time.hour < 9"}).json() == {"ok": True, "error": ""}
+    assert approver.post(f"{path}mode/", {"mode": "enforce"}).json()["code"] == "policy_state"
+    assert writer.post(f"{path}replay/", {}).json()["replay"]["calls"] == 0
+    assert approver.post(f"{path}mode/", {"mode": "enforce"}).json()["active_version"] == 1
+    assert writer.post(f"{path}versions/", {"require": "time.hour < 20"}).json()["number"] == 2
+    assert writer.get(path).json()["newest_version"] == 2
+    assert writer.get("/api/v1/policies/").json()["results"][0]["mode"] == "enforce"
+    assert approver.delete(path).status_code == 409
+    assert writer.post(f"{path}mode/", {"mode": "off", "version": 7}).status_code == 404
+
+    guardrail = writer.post("/api/v1/guardrails/", {"name": "no-pii", "kind": "pii", "action": "redact"}).json()
+    path = f"/api/v1/guardrails/{guardrail['id']}/"
+    assert writer.post(f"{path}try/", {"text": "jo@acme.example"}).json()["becomes"] == "[EMAIL]"
+    assert writer.put(path, {"name": "no-pii", "kind": "secrets"}, content_type="application/json").json()["code"] == "guardrail_invalid"
+    assert writer.put(path, {"name": "no-pii", "kind": "pii", "mode": "enforce"}, content_type="application/json").json()["mode"] == "enforce"
+    assert writer.get(path).json()["action"] == "block"
+    assert len(writer.get("/api/v1/guardrails/").json()["results"]) == 1
+    assert writer.delete(path).status_code == 204
+
+
+def test_lists_take_the_same_queries_however_long(acme: Tenant, client_for: ClientFor, adam: User) -> None:
+    client = client_for(adam)
+
+    def queries(path: str) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(path).status_code == 200
+        return len(captured)
+
+    def fill(numbers: range) -> None:
+        for number in numbers:
+            client.post("/o/acme/operate/policies/new/", {**RULE, "name": f"rule-{number}"})
+            Guardrail.objects.create(name=f"guard-{number}", kind="pii", created_by=adam)
+
+    fill(range(2))
+    client.get("/o/acme/operate/policies/")  # shows the messages of the forms, and forgets them
+    before = queries("/o/acme/operate/policies/"), queries("/o/acme/operate/guardrails/")
+    fill(range(2, 12))
+    client.get("/o/acme/operate/policies/")
+
+    assert (queries("/o/acme/operate/policies/"), queries("/o/acme/operate/guardrails/")) == before
