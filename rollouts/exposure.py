@@ -6,8 +6,10 @@ raising takes two people.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from gateway.contract.flags import BUCKETS, Cohort, Exposure, Kind, Override, Range, percent_text
@@ -17,6 +19,7 @@ _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 MAX_VALUES = 500
 MAX_RULES = 50
+MAX_CHARACTERS = 200
 
 
 class ExposureError(ValueError):
@@ -233,8 +236,8 @@ def _check_rules(rules: Sequence[Override] | Sequence[Cohort], field: str) -> No
     for rule in rules:
         if not _ATTRIBUTE.fullmatch(rule.attribute):
             raise ExposureError(f"{rule.attribute or 'An empty name'} is not the name of an attribute.", field)
-        if not rule.values or not all(0 < len(value) <= 200 and value.isprintable() for value in rule.values):
-            raise ExposureError(f"{rule.attribute} needs one or more values of up to 200 characters.", field)
+        if not rule.values or not all(0 < len(value) <= MAX_CHARACTERS and value.isprintable() for value in rule.values):
+            raise ExposureError(f"{rule.attribute} needs one or more values of up to {MAX_CHARACTERS} characters.", field)
         if len(rule.values) > MAX_VALUES:
             raise ExposureError(f"At most {MAX_VALUES} values in one line.", field)
 
@@ -294,3 +297,66 @@ def _lines(text: str) -> list[str]:
 
 def _values(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value.strip() for value in text.split(",") if value.strip()))
+
+
+def sentence(exposure: Exposure) -> str:
+    """Who is exposed, in a few words: `25% in eu, of 2 cohorts, 1 override`."""
+    if not exposure.on:
+        return "Nobody"
+    parts = ["Everybody" if exposure.percentage == BUCKETS else percent_text(exposure.percentage)]
+    if exposure.regions:
+        parts.append(f"in {', '.join(exposure.regions)}")
+    text = " ".join(parts)
+    if exposure.cohorts:
+        text += f" of {_counted(len(exposure.cohorts), 'cohort')}"
+    return text + (f", {_counted(len(exposure.overrides), 'override')}" if exposure.overrides else "")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def parse_weights(text: str) -> dict[str, int]:
+    """`variant = percent`, one per line, in buckets. Raises ExposureError."""
+    weights: dict[str, int] = {}
+    for line in _lines(text):
+        name, equals, percent = line.partition("=")
+        if not equals or name.strip() in weights:
+            raise ExposureError(f"“{line}” is not a share. Write: on = 60", "weights")
+        weights[name.strip()] = share_of(percent.strip().removesuffix("%").strip(), "weights")
+    return weights
+
+
+def share_of(percent: str | Decimal, field: str) -> int:
+    """Buckets of a percentage with up to three decimals. Raises ExposureError."""
+    try:
+        share = Decimal(percent) * 1000
+    except InvalidOperation as error:
+        raise ExposureError(f"“{percent}” is not a percentage.", field) from error
+    if not share.is_finite() or not 0 <= share <= BUCKETS or share != share.to_integral_value():
+        raise ExposureError("A percentage is 0 to 100, with up to three decimals.", field)
+    return int(share)
+
+
+def parse_variants(text: str) -> dict[str, Any]:
+    """`name = value` with the value in JSON, one per line. Raises ExposureError."""
+    variants: dict[str, Any] = {}
+    for line in _lines(text):
+        name, equals, value = line.partition("=")
+        try:
+            variants[name.strip()] = json.loads(value)
+        except ValueError as error:
+            raise ExposureError(f'“{line}” is not a variant. Write the value in JSON, for example: new = "gpt-next"', "variants") from error
+        if not equals:
+            raise ExposureError(f"“{line}” is not a variant. Write: on = true", "variants")
+    return variants
+
+
+def parse_context(text: str) -> dict[str, str]:
+    """An evaluation context from `attribute = value`, one per line; a line without a value is an attribute that is missing."""
+    context: dict[str, str] = {}
+    for line in _lines(text)[:MAX_RULES]:
+        name, _, value = line.partition("=")
+        if value.strip():
+            context[name.strip()] = value.strip()[:MAX_CHARACTERS]
+    return context

@@ -1,7 +1,9 @@
 from django.urls import path
 
-from rollouts.api import views
+from rollouts.api import flag_views, views
 
+_FLAG = "flags/<str:key>/"
+_CHANGE = f"{_FLAG}changes/<int:number>/"
 _GATE = "rollouts/<slug:slug>/gates/<int:number>/"
 
 urlpatterns = [
@@ -20,5 +22,14 @@ urlpatterns = [
     path(f"{_GATE}attest/", views.GateAttest.as_view(), name="api-gate-attest"),
     path(f"{_GATE}waive/", views.GateWaive.as_view(), name="api-gate-waive"),
     path(f"{_GATE}evidence/<slug:digest>/", views.GateEvidence.as_view(), name="api-gate-evidence"),
+    path("flags/", flag_views.Flags.as_view(), name="api-flags"),
+    path(_FLAG, flag_views.FlagDetail.as_view(), name="api-flag"),
+    path(f"{_FLAG}evaluate/", flag_views.FlagEvaluate.as_view(), name="api-flag-evaluate"),
+    path(f"{_FLAG}lower/", flag_views.FlagLower.as_view(), name="api-flag-lower"),
+    path(f"{_FLAG}archive/", flag_views.FlagArchive.as_view(), name="api-flag-archive"),
+    path(f"{_FLAG}changes/", flag_views.FlagChanges.as_view(), name="api-flag-changes"),
+    path(f"{_CHANGE}approve/", flag_views.FlagChangeApprove.as_view(), name="api-flag-change-approve"),
+    path(f"{_CHANGE}reject/", flag_views.FlagChangeReject.as_view(), name="api-flag-change-reject"),
+    path(f"{_CHANGE}review/", flag_views.FlagChangeReview.as_view(), name="api-flag-change-review"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

@@ -79,6 +79,11 @@ class Flag(models.Model):
         assert self.current is not None
         return self.current.exposed
 
+    @cached_property
+    def waiting_change(self) -> FlagChange | None:
+        """The one that waits for approval."""
+        return self.changes.select_related("proposed_by", "phase", "base").filter(status=FlagChange.Status.PROPOSED).first()
+
 
 class FlagVersion(models.Model):
     """Who is exposed, as of a moment. Never changed."""
