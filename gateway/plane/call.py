@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
-from gateway.contract.guardrails import Guard
+from gateway.contract.guardrails import Guard, Scan
 from gateway.contract.snapshot import Deployment, Key, Model, Project
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
 from gateway.plane.leases import Reservation
@@ -67,6 +67,7 @@ class Call:
         "on_text",
         "output_estimate",
         "output_guards",
+        "output_scan",
         "plane",
         "project",
         "receive",
@@ -131,13 +132,15 @@ class Call:
         self.deployments: list[Deployment] = []
         self.exchange: Callable[[Call], Awaitable[str]] | None = None
         """Speaks with the upstream; the verdict's detail is its result."""
-        self.on_text: Callable[[str], str] | None = None
-        """Passes or changes the answer's text before the caller sees it: given each piece in order, it returns what may be sent.
+        self.on_text: Callable[[Hashable, str], str] | None = None
+        """Passes or changes the answer's text before the caller sees it: given which text of the answer and its next piece, it
+        returns what may be sent.
 
         Called once more with "" where a text ends, so that it may hold pieces back until it has seen enough. A Refusal that it
-        raises ends the answer. A whole answer is one piece. With several choices their pieces come as they arrive. Not asked
-        about tool arguments and reasoning. None costs nothing.
+        raises ends the answer. A whole answer is one piece. Not asked about tool arguments and reasoning. None costs nothing.
         """
+        self.output_scan: Scan | None = None
+        """What `on_text` has found so far."""
         self.deployment: Deployment | None = None
         self.upstream_model: str | None = None
         self.upstream: Any = None

@@ -6,7 +6,7 @@ One place for every surface, and after any translation: what is judged here is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import orjson
@@ -16,20 +16,24 @@ from gateway.plane.sse import EventReader, data_event, named_event
 from gateway.plane.upstream.dialects import Tap
 from gateway.plane.usage import Usage
 
-OnText = Callable[[str], str]
+OnText = Callable[[Hashable, str], str]
+"""Which of the texts of one answer a piece belongs to, and the piece; an empty piece ends the text."""
 
 
 def whole(surface: str, body: bytes, on_text: OnText) -> bytes:
     """An answer that is one JSON document, with its texts passed through."""
     answer = orjson.loads(body)
-    for place, name in _texts(surface, answer):
-        place[name] = on_text(place[name]) + on_text("")
+    for number, (place, name) in enumerate(_texts(surface, answer)):
+        place.pop("logprobs", None)  # they spell the text out
+        place[name] = on_text(number, place[name]) + on_text(number, "")
     return orjson.dumps(answer)
 
 
 def _texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Where texts are: the object and the name of the field."""
     if surface == "chat":
+        for choice in answer.get("choices") or ():
+            choice.pop("logprobs", None)
         messages = [choice.get("message") or {} for choice in answer.get("choices") or ()]
         yield from ((message, name) for message in messages for name in ("content", "refusal") if isinstance(message.get(name), str))
     elif surface == "messages":
@@ -89,12 +93,13 @@ class _Chat:
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
         for choice in event.get("choices") or ():
-            delta = choice.setdefault("delta", {})
+            delta, number = choice.setdefault("delta", {}), choice.get("index", 0)
             for name in ("content", "refusal"):
                 if isinstance(delta.get(name), str) and delta[name]:
-                    delta[name] = self._on_text(delta[name])
+                    delta[name] = self._on_text(number, delta[name])
+            choice.pop("logprobs", None)  # they spell the text out
             if choice.get("finish_reason"):
-                held = self._on_text("")
+                held = self._on_text(number, "")
                 if held:
                     delta["content"] = (delta.get("content") or "") + held
         yield data_event(event)
@@ -112,12 +117,12 @@ class _Messages:
             self._texts.add(index)
             block = event["content_block"]
             if block.get("text"):
-                block["text"] = self._on_text(block["text"])
+                block["text"] = self._on_text(index, block["text"])
         elif kind == "content_block_delta" and event.get("delta", {}).get("type") == "text_delta":
-            event["delta"]["text"] = self._on_text(event["delta"].get("text", ""))
+            event["delta"]["text"] = self._on_text(index, event["delta"].get("text", ""))
         elif kind == "content_block_stop" and index in self._texts:
             self._texts.discard(index)
-            held = self._on_text("")
+            held = self._on_text(index, "")
             if held:
                 yield named_event({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": held}})
         yield named_event(event)
@@ -133,15 +138,19 @@ class _Responses:
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
         kind, place = event.get("type", ""), (event.get("output_index"), event.get("content_index"))
+        event.pop("logprobs", None)  # they spell the text out
         if kind in ("response.output_text.delta", "response.refusal.delta"):
-            event["delta"] = self._on_text(event.get("delta", ""))
+            event["delta"] = self._on_text(place, event.get("delta", ""))
             self._sent[place] = self._sent.get(place, "") + event["delta"]
         elif kind in ("response.output_text.done", "response.refusal.done"):
-            held = self._on_text("")
+            held = self._on_text(place, "")
+            name = "refusal" if "refusal" in kind else "text"
+            event.pop(name, None)  # the whole text as it was
             if held:
                 self._sent[place] = self._sent.get(place, "") + held
-                yield named_event({**event, "type": kind.removesuffix("done") + "delta", "delta": held})
-            event["refusal" if "refusal" in kind else "text"] = self._sent.get(place, "")
+                delta = {name: value for name, value in event.items() if name not in ("text", "refusal")}
+                yield named_event({**delta, "type": kind.removesuffix("done") + "delta", "delta": held})
+            event[name] = self._sent.get(place, "")
         elif kind == "response.content_part.done":
             self._replace(event.get("part", {}), place)
         elif kind == "response.output_item.done":
@@ -157,6 +166,7 @@ class _Responses:
                 self._replace(part, (output_index, index))
 
     def _replace(self, part: dict[str, Any], place: tuple[Any, Any]) -> None:
+        part.pop("logprobs", None)
         for name in ("text", "refusal"):
             if isinstance(part.get(name), str):
                 part[name] = self._sent.get(place, "")

@@ -63,6 +63,7 @@ def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream
             "guard_input",
             "route",
             "call_upstream",
+            "guard_output",
             "settle",
             "record",
         )

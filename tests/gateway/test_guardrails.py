@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.guardrails import Blocked, Guard, GuardSet, Scan, StreamScan, iban_checks, luhn, places_in_request, redact
-from gateway.contract.snapshot import Guardrail
+from gateway.contract.snapshot import Guardrail, Tool, ToolServer
 from tests.clock import allowed
-from tests.gateway.conftest import Org
+from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment
 
 CARD = "4111-1111-1111-1111"
 
@@ -221,3 +221,107 @@ def test_prompt_of_ten_megabytes_does_not_hold_others_up() -> None:
     guard.hits(text)
 
     assert time.perf_counter() - began < allowed(0.05)
+
+
+ANSWER: list[Any] = [{"role": "user", "content": f"Charge {CARD} now"}]  # the sandbox repeats it
+
+
+def verdicts(org: Org, count: int = 1) -> list[list[Any]]:
+    return [[step[0], step[1], step[3]] for step in org.plane.wait_for_events(org.id, count)[-1]["steps"]]
+
+
+def test_answer_is_redacted_whole_and_streamed(org: Org) -> None:
+    org.change(guardrails=(Guardrail(name="out", kind="pii", enforce=True, action="redact", on_input=False, on_output=True),))
+    client = org.client()
+
+    whole = client.chat.completions.create(model="chat", messages=ANSWER).choices[0].message.content
+    chunks = list(client.chat.completions.create(model="chat", messages=ANSWER, stream=True))
+
+    streamed = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert whole == streamed
+    assert "[CARD]" in streamed
+    assert CARD not in streamed
+    assert ["guardrail:out", "redacted", "output card=1"] in verdicts(org, 2)
+
+
+def test_answer_is_stopped_whole_and_streamed(org: Org) -> None:
+    org.change(guardrails=(Guardrail(name="out", kind="pii", enforce=True, action="block", on_input=False, on_output=True),))
+    client = org.client()
+    heard: list[str] = []
+
+    def listen() -> None:
+        for chunk in client.chat.completions.create(model="chat", messages=ANSWER, stream=True):
+            heard.extend(choice.delta.content or "" for choice in chunk.choices)
+
+    with pytest.raises(openai.BadRequestError) as whole:
+        client.chat.completions.create(model="chat", messages=ANSWER)
+    with pytest.raises(openai.APIError) as streamed:
+        listen()
+
+    assert (whole.value.code, streamed.value.code) == ("guardrail_blocked", "guardrail_blocked")
+    assert CARD not in "".join(heard)
+    first, second = org.plane.wait_for_events(org.id, 2)
+    assert [(event["status"], event["error_code"]) for event in (first, second)] == [("refused", "guardrail_blocked")] * 2
+    assert first["output_tokens"] > 0  # the provider was paid for it
+    assert ["guardrail:out", "guardrail_blocked", "output card=1"] in verdicts(org, 2)
+
+
+def test_answer_under_observation_passes_as_it_is(org: Org) -> None:
+    org.change(guardrails=(Guardrail(name="out", kind="pii", on_input=False, on_output=True),))
+
+    chunks = list(org.client().chat.completions.create(model="chat", messages=ANSWER, stream=True))
+
+    assert CARD in "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert ["guardrail:out", "flagged", "output card=1"] in verdicts(org)
+
+
+SURFACES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": ANSWER},
+    "/v1/messages": {"messages": ANSWER, "max_tokens": 200},
+    "/v1/responses": {"input": ANSWER},
+}
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", SURFACES)
+def test_every_surface_is_guarded_alike(org: Org, sandbox_upstream: SandboxUpstream, path: str, stream: bool, side: str) -> None:
+    here = deployment(sandbox_upstream.base_url(), dialect="anthropic" if path == "/v1/messages" else "openai")
+    org.change(
+        models={"chat": chat_model(here)},
+        guardrails=(
+            Guardrail(name="no-pii", kind="pii", enforce=True, action="redact", on_input=side == "input", on_output=side == "output"),
+        ),
+    )
+
+    answer = org.post(path, json={"model": "chat", "stream": stream, **SURFACES[path]})
+
+    assert answer.status_code == 200
+    assert CARD not in answer.text
+    assert "CARD" in answer.text
+    assert ["guardrail:no-pii", "redacted", f"{side} card=1"] in verdicts(org)
+
+
+def test_tools_are_guarded_in_both_directions(org: Org, sandbox_upstream: SandboxUpstream) -> None:
+    search = Tool(name="search_handbook", title="Search", description="", input_schema='{"type": "object"}')
+    server = ToolServer(namespace="staff", url=sandbox_upstream.mcp_url, sealed_secret="", feature_class="assistants", tools=(search,))
+    org.change(
+        tool_servers={"staff": server},
+        guardrails=(
+            Guardrail(name="no-cards", kind="pii", enforce=True),
+            Guardrail(name="no-laptops", kind="topics", terms=("laptop",), enforce=True, on_input=False, on_output=True),
+        ),
+    )
+
+    def search_for(query: str) -> str:
+        arguments = {"name": "staff__search_handbook", "arguments": {"query": query}}
+        headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+        return org.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments}, headers=headers).text
+
+    assert "guardrail_blocked" in search_for(CARD)
+    assert "service desk" not in search_for("equipment")
+    assert "receipts" in search_for("expenses")
+
+    first, second, third = org.plane.wait_for_events(org.id, 3)
+    assert ["guardrail:no-cards", "guardrail_blocked", "input card=1"] in [[step[0], step[1], step[3]] for step in first["steps"]]
+    assert (second["status"], second["error_code"], third["status"]) == ("refused", "guardrail_blocked", "ok")

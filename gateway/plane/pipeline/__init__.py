@@ -18,6 +18,7 @@ from gateway.plane.pipeline.call_upstream import call_upstream
 from gateway.plane.pipeline.consent import consent
 from gateway.plane.pipeline.flags import flags
 from gateway.plane.pipeline.guard_input import guard_input
+from gateway.plane.pipeline.guard_output import guard_output
 from gateway.plane.pipeline.identify import identify
 from gateway.plane.pipeline.policy import policy
 from gateway.plane.pipeline.record import record
@@ -39,6 +40,7 @@ ROAD: tuple[StepFunction, ...] = (
     guard_input,  # what is found in what is sent? redacted, recorded or refused
     route,  # which deployments, in which order?
     call_upstream,  # the exchange itself, streamed to the caller as it comes
+    guard_output,  # what is found in what a tool gave back? (a model's answer was looked at on its way)
 )
 
 AFTER: tuple[StepFunction, ...] = (

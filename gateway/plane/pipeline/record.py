@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from gateway.plane.call import Call
+from gateway.plane.guarding import note_findings
 
 
 async def record(call: Call) -> str:
     """One event into the spool."""
+    if call.output_scan is not None:
+        note_findings(call, call.output_scan, "output")
     event = call.event()
     call.plane.spool.append(event)
     call.plane.metrics.count(event)

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from gateway.contract.guardrails import places_in
+from gateway.plane.call import Call
+from gateway.plane.guarding import scan_places
+
+
+async def guard_output(call: Call) -> str:
+    """What a tool gave back passes the guardrails before the caller gets it. (A model's answer has passed them on its way.)"""
+    if call.kind != "tool" or not call.output_guards or call.result is None:
+        return ""
+    content = [part.model_dump(mode="json", by_alias=True) for part in call.result.content]
+    found = {"content": content, "structured": call.result.structured_content}
+    await scan_places(call, call.output_guards, places_in(found), "output")
+    call.result = call.result.model_validate(
+        {**call.result.model_dump(mode="json", by_alias=True), "content": content, "structuredContent": found["structured"]}
+    )
+    return ""
