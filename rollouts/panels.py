@@ -11,7 +11,8 @@ from django.utils import timezone
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
-from rollouts import selectors
+from rollouts import exposure as rules
+from rollouts import flag_selectors, selectors
 
 SHOWN = 8
 
@@ -24,9 +25,13 @@ def register() -> None:
             "release", "Roll out", "Gates", "gate-list", icon="circle-check", permission=Permission.VIEW, order=20, due=selectors.due_count
         ),
         navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
+        navigation.Item(
+            "release", "Steer", "Flags", "flag-list", icon="flag", permission=Permission.VIEW, order=10, due=flag_selectors.due_count
+        ),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
     )
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
+    search.register(search.Source("Flags", Permission.VIEW, _find_flags))
     home.register(
         home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10),
         home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20),
@@ -42,6 +47,18 @@ def _find(query: str, membership: Membership, limit: int) -> Iterable[search.Hit
             icon="layout-board",
         )
         for rollout in selectors.rollouts(query=query)[:limit]
+    ]
+
+
+def _find_flags(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
+    return [
+        search.Hit(
+            flag.key,
+            f"{flag.title}, {rules.sentence(flag.exposure).lower()}",
+            reverse("flag-detail", kwargs={"key": flag.key}),
+            icon="flag",
+        )
+        for flag in flag_selectors.flags(query=query)[:limit]
     ]
 
 

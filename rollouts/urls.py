@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from rollouts.views import gates, plans, rollouts
+from rollouts.views import flags, gates, plans, rollouts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
+_FLAG = "release/flags/<str:key>/"
+_CHANGE = f"{_FLAG}changes/<int:number>/"
 _CRITERION = f"{_GATE}criteria/<slug:key>/"
 
 urlpatterns = [
@@ -32,6 +34,15 @@ urlpatterns = [
     path(f"{_CRITERION}waivers/<int:pk>/end/", gates.waiver_end, name="waiver-end"),
     path(f"{_CRITERION}attestations/<int:pk>/file/", gates.attestation_file, name="attestation-file"),
     path("release/gates/", gates.gate_list, name="gate-list"),
+    path("release/flags/", flags.flag_list, name="flag-list"),
+    path("release/flags/new/", flags.flag_new, name="flag-new"),
+    path(_FLAG, flags.flag_detail, name="flag-detail"),
+    path(f"{_FLAG}change/", flags.flag_change, name="flag-change"),
+    path(f"{_FLAG}lower/", flags.flag_lower, name="flag-lower"),
+    path(f"{_FLAG}archive/", flags.flag_archive, name="flag-archive"),
+    path(f"{_CHANGE}approve/", flags.flag_change_approve, name="flag-change-approve"),
+    path(f"{_CHANGE}reject/", flags.flag_change_reject, name="flag-change-reject"),
+    path(f"{_CHANGE}review/", flags.flag_change_review, name="flag-change-review"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

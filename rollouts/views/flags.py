@@ -1,0 +1,240 @@
+"""Flags: who gets what, and why? And changing who is exposed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+
+from governance.access import Permission, permissions_of, requires
+from governance.errors import DomainError
+from governance.models import FeatureClass
+from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
+from rollouts import exposure as rules
+from rollouts import flag_selectors
+from rollouts.flag_forms import ChangeForm, CommentForm, FlagForm, LowerForm, WhoForm
+from rollouts.models import Flag, FlagChange
+from rollouts.services import flags as services
+from rollouts.views.rollouts import may_manage
+
+TABS = {"live": "Live", "waiting": "Waiting", "archived": "Archived"}
+SHOWN_VERSIONS = 20
+
+
+def may_decide(request: MemberRequest) -> bool:
+    return Permission.SIGN_GATES in permissions_of(request.membership.roles)
+
+
+def the_flag(key: str) -> Flag:
+    flag = flag_selectors.find_flag(key)
+    if flag is None:
+        raise Http404
+    return flag
+
+
+def the_change(key: str, number: int) -> FlagChange:
+    change = flag_selectors.find_change(the_flag(key), number)
+    if change is None:
+        raise Http404
+    return change
+
+
+@requires(Permission.VIEW)
+def flag_list(request: MemberRequest) -> HttpResponse:
+    tab, query = request.GET.get("tab", "live"), request.GET.get("q", "").strip()
+    tab = tab if tab in TABS else "live"
+    page = keyset_page(flag_selectors.flags(tab=tab, query=query), order=["key"], cursor=request.GET.get("cursor", ""))
+    waiting = flag_selectors.open_changes([flag.pk for flag in page.rows])
+    counts = flag_selectors.flag_counts()
+    rows = [{"flag": flag, "exposed": rules.sentence(flag.exposure), "waiting": waiting.get(flag.pk, [])} for flag in page.rows]
+    return render_page(
+        request,
+        "rollouts/flag_list.html",
+        partial="flag-table",
+        context={
+            "rows": rows,
+            "page": page,
+            "tab": tab,
+            "tabs": [(key, label, counts[key]) for key, label in TABS.items()],
+            "query": query,
+            "counts": counts,
+            "due": flag_selectors.due_count(request.membership),
+            "may_manage": may_manage(request),
+        },
+    )
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "GET", "POST")
+def flag_new(request: MemberRequest) -> HttpResponse:
+    form = FlagForm(request.POST or None)
+    if request.method == "POST":
+        if form.is_valid():
+            flag = try_service(form, lambda: services.create_flag(actor=request.user, **form.cleaned_data))
+            if flag is not None:
+                messages.success(request, f"{flag.key} is made. It is off: nobody is exposed yet.")
+                return redirect("flag-detail", key=flag.key)
+        return render_page(request, "rollouts/flag_new.html", context={"form": form}, status=422)
+    return render_page(request, "rollouts/flag_new.html", context={"form": form})
+
+
+@requires(Permission.VIEW)
+def flag_detail(request: MemberRequest, key: str) -> HttpResponse:
+    flag = the_flag(key)
+    return render_page(request, "rollouts/flag_detail.html", partial="who", context=_detail(request, flag))
+
+
+def _detail(request: MemberRequest, flag: Flag) -> dict[str, Any]:
+    waiting = flag.waiting_change
+    who, preview = _who(request, flag, waiting)
+    shares = rules.weights_of(flag.exposure.ranges)
+    return {
+        "flag": flag,
+        "exposed": rules.sentence(flag.exposure),
+        "rules": list(enumerate(rules.words(flag.exposure)[:-1], start=1)),
+        "variants": sorted(
+            (
+                {
+                    "name": name,
+                    "value": json.dumps(value, ensure_ascii=False),
+                    "is_control": name == flag.control,
+                    "share": shares.get(name, 0) / 1000,
+                }
+                for name, value in flag.variants.items()
+            ),
+            key=lambda row: (not row["is_control"], row["name"]),
+        ),
+        "feature_class": FeatureClass(flag.feature_class).label,
+        "has_consent": flag_selectors.has_consent(flag.feature_class),
+        "waiting": waiting,
+        "waiting_changes": rules.differences(flag.exposure, waiting.exposed) if waiting else [],
+        "is_mine": waiting is not None and waiting.proposed_by_id == request.user.pk,
+        "reviews": list(flag_selectors.changes_of(flag).filter(review_due_at__isnull=False, reviewed_at=None)),
+        "history": _history(flag),
+        "refused": flag_selectors.changes_of(flag).filter(status__in=[FlagChange.Status.REJECTED, FlagChange.Status.OVERTAKEN])[
+            :SHOWN_VERSIONS
+        ],
+        "who_form": who,
+        "preview": preview,
+        "preview_value": json.dumps(preview.decision.value, ensure_ascii=False) if preview else "",
+        "lower_form": LowerForm(),
+        "may_manage": may_manage(request),
+        "may_decide": may_decide(request),
+        "user_id": request.user.pk,
+    }
+
+
+def _who(request: MemberRequest, flag: Flag, waiting: FlagChange | None) -> tuple[WhoForm, flag_selectors.Preview | None]:
+    """The typed context, or this organisation's own facts until something is typed."""
+    facts = "\n".join(f"{name} = {value}" for name, value in flag_selectors.facts_of(request.tenant).items())
+    asked = request.GET if "context" in request.GET else {"context": f"{facts}\n{flag.sticky} = "}
+    form = WhoForm(asked)
+    if not form.is_valid():
+        return form, None
+    context = rules.parse_context(form.cleaned_data["context"])
+    return form, flag_selectors.preview(flag, context, consent=form.assumed_consent, change=waiting)
+
+
+def _history(flag: Flag) -> list[dict[str, Any]]:
+    """Versions, newest first, each with what it changed."""
+    versions = list(flag_selectors.versions_of(flag)[: SHOWN_VERSIONS + 1])
+    before = [*versions[1:], None]
+    return [
+        {
+            "version": version,
+            "change": getattr(version, "change", None),
+            "differences": rules.differences(earlier.exposed, version.exposed) if earlier else [],
+        }
+        for version, earlier in zip(versions, before, strict=True)
+    ][:SHOWN_VERSIONS]
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "GET", "POST")
+def flag_change(request: MemberRequest, key: str) -> HttpResponse:
+    flag = the_flag(key)
+    form = ChangeForm(request.POST or None, flag=flag)
+    status = 200
+    if request.method == "POST":
+        if form.is_valid():
+            data = form.cleaned_data
+            change = try_service(
+                form,
+                lambda: services.propose_change(
+                    flag=flag, exposure=data["exposure"], reason=data["reason"], phase=data.get("phase"), actor=request.user
+                ),
+            )
+            if change is not None:
+                done = (
+                    "Applied: it surely exposes nobody more."
+                    if not change.is_open
+                    else "Proposed. It is in force once somebody else agrees."
+                )
+                messages.success(request, done)
+                return redirect("flag-detail", key=key)
+        status = 422
+    context = {"form": form, "flag": flag, "exposed": rules.sentence(flag.exposure), "waiting": flag.waiting_change}
+    return render_page(request, "rollouts/flag_change.html", context=context, status=status)
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "POST")
+def flag_lower(request: MemberRequest, key: str) -> HttpResponse:
+    flag, form = the_flag(key), LowerForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, " ".join(str(message) for errors in form.errors.values() for message in errors))
+        return redirect("flag-detail", key=key)
+    return _act(
+        request,
+        key,
+        lambda: services.lower_in_emergency(
+            flag=flag, exposure=form.lowered(flag.exposure), reason=form.cleaned_data["reason"], actor=request.user
+        ),
+        "Lowered. The gateway heeds it within seconds; somebody else reviews it within a day.",
+    )
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "POST")
+def flag_archive(request: MemberRequest, key: str) -> HttpResponse:
+    flag = the_flag(key)
+    return _act(request, key, lambda: services.archive_flag(flag=flag, actor=request.user), "Archived. Callers get their own default.")
+
+
+@requires(Permission.SIGN_GATES, "POST")
+def flag_change_approve(request: MemberRequest, key: str, number: int) -> HttpResponse:
+    change, comment = the_change(key, number), _comment(request)
+    return _act(
+        request, key, lambda: services.approve_change(change=change, actor=request.user, comment=comment), "Approved, and in force."
+    )
+
+
+@requires(Permission.SIGN_GATES, "POST")
+def flag_change_reject(request: MemberRequest, key: str, number: int) -> HttpResponse:
+    change, comment = the_change(key, number), _comment(request)
+    return _act(
+        request, key, lambda: services.reject_change(change=change, actor=request.user, comment=comment), "The change is off the table."
+    )
+
+
+@requires(Permission.SIGN_GATES, "POST")
+def flag_change_review(request: MemberRequest, key: str, number: int) -> HttpResponse:
+    change, comment = the_change(key, number), _comment(request)
+    return _act(
+        request, key, lambda: services.review_lowering(change=change, actor=request.user, comment=comment), "The review is on record."
+    )
+
+
+def _comment(request: MemberRequest) -> str:
+    form = CommentForm(request.POST)
+    return str(form.cleaned_data["comment"]) if form.is_valid() else ""
+
+
+def _act(request: MemberRequest, key: str, act: Callable[[], object], done: str) -> HttpResponse:
+    try:
+        act()
+        messages.success(request, done)
+    except DomainError as error:
+        messages.error(request, error.message)
+    return redirect("flag-detail", key=key)
