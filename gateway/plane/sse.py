@@ -131,9 +131,9 @@ def error_event(surface: str, refusal: Refusal, request_id: str) -> bytes:
     if surface == "messages":
         return named_event(refusal.anthropic_body(request_id))
     if surface == "responses":
-        return named_event(
-            {"type": "error", **{name: value for name, value in refusal.body(request_id)["error"].items() if name != "type"}}
-        )
+        error = refusal.body(request_id)["error"]
+        # The reference has the fields in the event itself, the service and its SDK have them in `error`.
+        return named_event({**error, "type": "error", "error": error})
     return data_event(refusal.body(request_id))
 
 

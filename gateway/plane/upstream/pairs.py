@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.plane.translate.anthropic_to_openai import MESSAGES_ON_CHAT
+from gateway.plane.translate.openai_to_anthropic import CHAT_ON_MESSAGES
 from gateway.plane.upstream import anthropic, openai
 from gateway.plane.upstream.dialects import Pair
 
@@ -10,5 +12,7 @@ PAIRS: dict[tuple[str, str], Pair] = {
     ("embeddings", "openai"): openai.EMBEDDINGS,
     ("responses", "openai"): openai.RESPONSES,
     ("messages", "anthropic"): anthropic.MESSAGES,
+    ("chat", "anthropic"): CHAT_ON_MESSAGES,
+    ("messages", "openai"): MESSAGES_ON_CHAT,
 }
 """By surface and by the deployment's dialect."""

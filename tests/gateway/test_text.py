@@ -1,0 +1,66 @@
+"""The text of answers on its way to the caller, on every surface, whole and streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+
+import pytest
+
+from gateway.plane.text import TextTap, whole
+from gateway.sandbox.surfaces import responses
+from tests.gateway.test_translate import HERE, completion_of, message_of, stream_of, through
+
+
+class _Shout:
+    """Holds one piece back until it has seen the next."""
+
+    def __init__(self) -> None:
+        self.held: dict[Hashable, str] = {}
+
+    def __call__(self, place: Hashable, piece: str) -> str:
+        out, self.held[place] = self.held.get(place, ""), piece
+        return out.upper()
+
+
+class _Untouched:
+    """The tap of an upstream whose bytes need no change."""
+
+    usage, text_bytes, is_failed = None, 0, False
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(("name", "surface"), [("message.sse", "messages"), ("completion.sse", "chat")])
+def test_text_of_a_stream_passes_through(name: str, surface: str) -> None:
+    out = through(TextTap(surface, _Untouched(), _Shout()), stream_of(name))
+
+    if surface == "messages":
+        assert [block["text"] for block in message_of(out)["content"] if block["type"] == "text"] == ["I LOOK AT THE WEATHER AND THE TIME."]
+    else:
+        assert completion_of(out)["choices"][0]["message"]["content"] == "I LOOK."
+
+
+def test_text_of_a_stream_of_responses_passes_through_wherever_it_is_repeated() -> None:
+    rendered = responses({"model": "m", "input": "hello there"})
+    said = rendered.whole["output"][0]["content"][0]["text"]
+
+    out = through(TextTap("responses", _Untouched(), _Shout()), b"".join(rendered.events))
+
+    assert said.encode() not in out
+    assert out.count(said.upper().encode()) == 4  # the text's end, the part's, the item's and the response's
+    assert json.loads(whole("responses", json.dumps(rendered.whole).encode(), _Shout()))["output"][0]["content"][0]["text"] == said.upper()
+
+
+@pytest.mark.parametrize(
+    ("name", "surface", "text"), [("message.json", "messages", "I LOOK AT THE WEATHER"), ("completion.json", "chat", "I LOOK.")]
+)
+def test_text_of_a_whole_answer_passes_through(name: str, surface: str, text: str) -> None:
+    out = json.loads(whole(surface, (HERE / name).read_bytes(), _Shout()))
+
+    given_text = out["choices"][0]["message"]["content"] if surface == "chat" else out["content"][1]["text"]
+    assert given_text == text
