@@ -31,7 +31,7 @@ ORGANISATIONS, AGENTS, DAYS = 30, 40, 210
 FIRST_EVENT = 63
 GAP_DAYS = 35
 AFTERMATH_DAYS = 8
-LOADED_DAYS = 120
+LOADED_DAYS = 98
 DEDUPE_DAYS = 7
 KINDS = {"spike": 1, "burst": 3, "shift": 7, "ramp": 12, "drop": 7, "unit": 7}
 """Kind of event to the days within which (and the day after) an alert has found it."""

@@ -344,6 +344,7 @@ class Runaway:
     """The last hours of each series, [series]."""
 
     is_runaway: Flags
+    is_tested: Flags
     score: Floats
     """The second highest z of the last three hours: what two of them reached."""
     expected: Floats
@@ -357,7 +358,10 @@ def hours_needed() -> int:
 
 
 def runaway(spend: Floats, floor: Floats | float, threshold: float) -> Runaway:
-    """Test the last hours. `spend` [series, hours] in USD, the last column the last whole hour; ValueError with fewer than `hours_needed()`."""
+    """Test the last hours. `spend` [series, hours] in USD, NaN before a series began; the last column is the last whole hour.
+
+    Raises ValueError with fewer than `hours_needed()` hours; a series that began later than that is not tested.
+    """
     hours = spend.shape[1]
     if hours < hours_needed():
         raise ValueError(f"{hours} hours are fewer than {hours_needed()}")
@@ -370,14 +374,15 @@ def runaway(spend: Floats, floor: Floats | float, threshold: float) -> Runaway:
     usual = median(past, axis=2)
     recent = np.log(spend[:, -day:] + offset) - usual
     shift = 0.5 * median(recent[:, :24], axis=1)
-    inside = np.abs(past - usual[:, :, None]).reshape(len(spend), -1)
+    inside = np.abs(past - usual[:, :, None]).reshape(len(spend), day * len(starts))
     widening = (len(starts) / max(len(starts) - 1, 1)) ** 0.5  # the median of few weeks lies too close to each of them
     spread = shrunk(MAD_TO_SIGMA * widening * median(inside, axis=1), HOUR_SCALE_FLOOR)
     scores = (recent[:, -RUNAWAY_HOURS:] - shift[:, None]) / spread[:, None]
     second = np.sort(scores, axis=1)[:, -RUNAWAY_HITS]
     expected = np.maximum(np.exp(usual[:, -EXCESS_HOURS:] + shift[:, None]) - offset, 0.0).sum(axis=1)
-    running = np.cumsum(np.concatenate([np.zeros((len(spend), 1)), spend], axis=1), axis=1)
+    running = np.cumsum(np.concatenate([np.zeros((len(spend), 1)), np.nan_to_num(spend)], axis=1), axis=1)
     six = running[:, EXCESS_HOURS:] - running[:, :-EXCESS_HOURS]
     actual, record = six[:, -1], six[:, :-EXCESS_HOURS].max(axis=1)
-    told = (second >= threshold) & (actual - expected >= floors) & (actual > record)
-    return Runaway(told, second, expected, actual)
+    is_known = np.sum(~np.isnan(spend), axis=1) >= hours_needed()
+    told = is_known & (second >= threshold) & (actual - expected >= floors) & (actual > record)
+    return Runaway(told, is_known, second, expected, actual)

@@ -8,7 +8,9 @@ DomainError
 ├── NothingToReconcileError  no bill for the period
 ├── BudgetValueError         a field of a budget does not make sense
 ├── BudgetNameTakenError     another budget has the name
-└── BudgetStateError         the act does not fit what the budget is doing
+├── BudgetStateError         the act does not fit what the budget is doing
+├── AnomalyValueError        a field of feedback or of the settings does not make sense
+└── AnomalyStateError        the act does not fit the anomaly
 """
 
 from __future__ import annotations
@@ -51,3 +53,12 @@ class BudgetNameTakenError(DomainError):
 
 class BudgetStateError(DomainError):
     code = "budget_state"
+
+
+class AnomalyValueError(DomainError):
+    code = "invalid_anomaly"
+    status = 400
+
+
+class AnomalyStateError(DomainError):
+    code = "anomaly_state"

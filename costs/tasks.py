@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import NothingToReconcileError
-from costs.services import budgets, prices, reconciliation
+from costs.services import anomalies, budgets, prices, reconciliation
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -87,3 +87,18 @@ def watch_budgets() -> None:
         logger.info("budget.threshold_reached", extra={"notices": [notice.pk for notice in written]})
     if budget_selectors.has_acting_budgets():
         hooks.book_spend(Tenant.objects.get(schema_name=current_schema()))
+
+
+@shared_task(base=PlatformTask)
+def dispatch_anomalies() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        detect_anomalies.apply_async(kwargs={"schema_name": schema_name}, expires=900)
+
+
+@shared_task(base=TenantTask)
+def detect_anomalies() -> None:
+    """Test the last whole hour, and the days that have not been tested."""
+    for run in anomalies.detect_due():
+        if run.told:
+            logger.info("anomaly.detected", extra={"period": run.period, "start": run.start.isoformat(), "told": run.told})

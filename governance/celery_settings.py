@@ -35,5 +35,6 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
     "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},
+    "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

@@ -1,3 +1,4 @@
+from costs.models.anomaly import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
 from costs.models.bill import BillAlias, BillError, BillFile, BillRow
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
@@ -7,6 +8,11 @@ from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revi
 from costs.models.rollup import LatencyHour, TokenDay, UsageHour, VerdictHour
 
 __all__ = [
+    "Anomaly",
+    "AnomalyDimension",
+    "AnomalyPeriod",
+    "AnomalyRun",
+    "AnomalySettings",
     "BillAlias",
     "BillError",
     "BillFile",

@@ -1,0 +1,535 @@
+"""Anomalies: found by day and by hour, rolled up to where they come from, told once, judged by people.
+
+A pass over a day or an hour is one transaction under a lock, and running it again finds the same: points are kept by their time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from django.db import connection, transaction
+from django.utils import timezone
+
+from costs import anomaly_selectors as selecting
+from costs import detection, drivers
+from costs.anomaly_selectors import DAY, DIMENSIONS, HOUR, Series, start_of
+from costs.errors import AnomalyStateError, AnomalyValueError
+from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
+from costs.selectors import complete_through
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
+
+LOCK_SPACE = 0x6A7F
+EXPLAINED_SHARE = 0.7
+"""Of an alert's excess: a narrower scope with at least this much of it is where it comes from."""
+SAME_WITHIN = 7 * DAY
+"""An alert of the same scope and direction within this time belongs to the one before."""
+OVER_AFTER = 8 * DAY
+PLANNED_FOR = timedelta(days=14)
+LONGEST_PLAN = timedelta(days=366)
+MOST_A_PASS = 50
+"""Anomalies that one pass writes, the largest first; the run says how many were flagged."""
+MOST_NOTICES = 10
+"""Of those, how many people are told of one by one."""
+GRACE = HOUR
+"""After midnight UTC, for calls that arrive late."""
+MOST_DAYS_BEHIND = 7
+BAND_DAYS = 42
+SHIFT_POINTS = 3
+"""Days above what was expected, from which a spike is called a new level."""
+CONTRIBUTORS = 5
+MILLIONTH = Decimal("0.000001")
+HIGHEST_FLOOR = Decimal(1_000_000)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One series above the threshold in one pass. USD."""
+
+    dimension: str
+    ref: str
+    kind: str
+    expected: float
+    actual: float
+    score: float
+    band: list[list[Any]] = field(default_factory=list)
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def excess(self) -> float:
+        return self.actual - self.expected
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        return self.dimension, self.ref
+
+
+# Passes
+
+
+def detect_due(*, at: datetime | None = None) -> list[AnomalyRun]:
+    """Test each whole day that has not been, a week back at most, and the last whole hour, as far as the figures are complete."""
+    at = at or timezone.now()
+    complete = min(complete_through(), at)
+    last_whole = (complete - GRACE).astimezone(UTC).date() - DAY
+    newest = AnomalyRun.objects.filter(period=AnomalyPeriod.DAY).order_by("-start").values_list("start", flat=True).first()
+    day = max(newest.astimezone(UTC).date() + DAY if newest else last_whole, last_whole - (MOST_DAYS_BEHIND - 1) * DAY)
+    runs = []
+    while day <= last_whole:
+        runs.append(detect_day(day=day, at=at))
+        day += DAY
+    hour = complete.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if at - hour < 2 * HOUR and not AnomalyRun.objects.filter(period=AnomalyPeriod.HOUR, start=hour - HOUR).exists():
+        runs.append(detect_hour(end=hour, at=at))
+    return runs
+
+
+@transaction.atomic
+def detect_day(*, day: date, at: datetime | None = None) -> AnomalyRun:
+    """Test every series on one UTC day by the days before it. Again, it brings the day's figures up to date and tells nothing twice.
+
+    Writes an audit entry and a notice for each new anomaly, and closes those that are over.
+    """
+    at = at or timezone.now()
+    _lock()
+    chosen = selecting.settings()
+    threshold = detection.THRESHOLDS[chosen.sensitivity]
+    floor = float(selecting.floor_in_force(chosen, day))
+    found, tested = _flag_day(selecting.daily(day), day, floor, threshold)
+    span = (start_of(day), start_of(day + DAY))
+    told = _tell_all(found, chosen, AnomalyPeriod.DAY, span, at)
+    _close_over(span[1], at)
+    return _record_run(AnomalyPeriod.DAY, span[0], tested, len(found), told, at)
+
+
+@transaction.atomic
+def detect_hour(*, end: datetime, at: datetime | None = None) -> AnomalyRun:
+    """Look for runaway loops in the hours before `end` (a whole hour). As `detect_day`."""
+    at = at or timezone.now()
+    _lock()
+    chosen = selecting.settings()
+    threshold = detection.THRESHOLDS[chosen.sensitivity]
+    floor = float(selecting.floor_in_force(chosen, (end - DAY).astimezone(UTC).date()))
+    series = selecting.hourly(end, floor)
+    result = detection.runaway(series.spend, floor, threshold)
+    found = [
+        Candidate(
+            *series.scopes[row], Anomaly.Kind.RUNAWAY, float(result.expected[row]), float(result.actual[row]), float(result.score[row])
+        )
+        for row in np.flatnonzero(result.is_runaway).tolist()
+    ]
+    span = (end - detection.EXCESS_HOURS * HOUR, end)
+    told = _tell_all(found, chosen, AnomalyPeriod.HOUR, span, at)
+    return _record_run(AnomalyPeriod.HOUR, end - HOUR, int(result.is_tested.sum()), len(found), told, at)
+
+
+def _flag_day(series: Series, day: date, floor: float, threshold: float) -> tuple[list[Candidate], int]:
+    """The series that are above the threshold on the last day, and how many were tested."""
+    walk = detection.walk(series.spend, series.calls, floor, threshold)
+    flagged = detection.flag(series.spend, walk, floor, threshold)
+    found = []
+    for row in np.flatnonzero(flagged.any[:, -1]).tolist():
+        expected, actual = float(flagged.expected[row, -1]), float(series.spend[row, -1])
+        kind = (
+            Anomaly.Kind.DROP
+            if actual < expected
+            else Anomaly.Kind.RAMP
+            if flagged.ramp[row, -1]
+            else Anomaly.Kind.UNIT_COST
+            if flagged.unit[row, -1]
+            else Anomaly.Kind.SPIKE
+        )
+        columns = (walk.low[row], walk.expected[row], walk.high[row], series.spend[row])
+        band = [
+            [(day - back * DAY).isoformat(), *(_number(column[-1 - back]) for column in columns)]
+            for back in reversed(range(min(BAND_DAYS, series.spend.shape[1])))
+        ]
+        found.append(Candidate(*series.scopes[row], kind, expected, actual, float(flagged.score[row, -1]), band))
+    return found, int(np.sum(~np.isnan(walk.z[:, -1])))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
+
+
+def _record_run(period: str, start: datetime, series: int, flagged: int, told: int, at: datetime) -> AnomalyRun:
+    run, _ = AnomalyRun.objects.update_or_create(
+        period=period, start=start, defaults={"series": series, "flagged": flagged, "told": told, "finished_at": at}
+    )
+    return run
+
+
+# Where it comes from
+
+
+def roll_up(found: Sequence[Candidate], muted: Sequence[str], spans: list[tuple[datetime, datetime]]) -> list[Candidate]:
+    """One alert per cause: each candidate moves to the narrowest scope that holds at least 70% of its excess, and meets others there."""
+    own = {candidate.scope: candidate for candidate in found}
+    places: dict[tuple[str, str], Candidate] = {}
+    for candidate in sorted(found, key=lambda one: (-DIMENSIONS.index(one.dimension), -abs(one.excess))):
+        target = _source(candidate, spans)
+        if f"{target.dimension}:{target.ref}" in muted or f"{candidate.dimension}:{candidate.ref}" in muted:
+            continue
+        target = own.get(target.scope, target)
+        there = places.get(target.scope, target)
+        joined = {*there.also, candidate.scope} - {target.scope}
+        places[target.scope] = replace(there, also=tuple(sorted(joined, key=lambda scope: (DIMENSIONS.index(scope[0]), scope[1]))))
+    return sorted(places.values(), key=lambda one: -abs(one.excess))
+
+
+def _source(candidate: Candidate, spans: list[tuple[datetime, datetime]]) -> Candidate:
+    """The candidate itself, or the narrowest known scope inside it that explains it."""
+    for by in reversed(DIMENSIONS[DIMENSIONS.index(candidate.dimension) + 1 :]):
+        parts = contributors(candidate.dimension, candidate.ref, by, spans, candidate.expected, candidate.actual)
+        if not parts or not candidate.excess:
+            continue
+        ref, expected, actual = parts[0]
+        if ref and (actual - expected) / candidate.excess >= EXPLAINED_SHARE:
+            return Candidate(by, ref, candidate.kind, expected, actual, candidate.score)
+    return candidate
+
+
+def contributors(
+    dimension: str, ref: str, by: str, spans: list[tuple[datetime, datetime]], expected: float, actual: float
+) -> list[tuple[str, float, float]]:
+    """(ref, expected, actual) of each value of another dimension, the one that explains most first; they sum to the whole.
+
+    What was expected of the whole is shared out by what each spent in the four weeks before.
+    """
+    rows = selecting.compared(dimension, ref, by, spans)
+    before, after = sum(row.before.cost for row in rows), sum(row.after.cost for row in rows)
+    parts = [
+        (
+            row.ref,
+            expected * row.before.cost / before if before else expected / len(rows),
+            actual * row.after.cost / after if after else 0.0,
+        )
+        for row in rows
+    ]
+    sign = 1 if actual >= expected else -1
+    return sorted(parts, key=lambda part: (-sign * (part[2] - part[1]), part[0]))
+
+
+# What is kept and told
+
+
+def _tell_all(found: list[Candidate], chosen: AnomalySettings, period: str, span: tuple[datetime, datetime], at: datetime) -> int:
+    """Write or extend an anomaly for each cause. Returns how many are new."""
+    new = 0
+    for candidate in roll_up(found, chosen.muted, [span])[:MOST_A_PASS]:
+        before = _before(candidate, span)
+        if before is not None:
+            _extend(before, candidate, period, span)
+            continue
+        made = _create(candidate, period, span, at)
+        new += 1
+        if new <= MOST_NOTICES:
+            _notify(made, at)
+    return new
+
+
+def _before(candidate: Candidate, span: tuple[datetime, datetime]) -> Anomaly | None:
+    """The anomaly that this is more of: same scope and direction, lately, or announced as planned."""
+    same = Anomaly.objects.select_for_update().filter(dimension=candidate.dimension, ref=candidate.ref, first_at__lt=span[1])
+    same = same.exclude(kind=Anomaly.Kind.REPORTED)
+    same = same.filter(excess__gt=0) if candidate.excess > 0 else same.filter(excess__lt=0)
+    for one in same.order_by("-first_at")[:5]:
+        if one.last_at > span[0] - SAME_WITHIN:
+            return one
+        if one.planned_until is not None and one.planned_until >= span[0].astimezone(UTC).date():
+            return one
+    return None
+
+
+def _create(candidate: Candidate, period: str, span: tuple[datetime, datetime], at: datetime) -> Anomaly:
+    made = Anomaly(
+        dimension=candidate.dimension, ref=candidate.ref, period=period, kind=candidate.kind,
+        first_at=span[0], last_at=span[1], score=0.0, created_at=at,
+    )  # fmt: skip
+    made.points = [_point(candidate, span)]
+    made.band, made.also = candidate.band, [list(scope) for scope in candidate.also]
+    _explain(made)
+    made.save()
+    audit.record(
+        "anomaly.detected",
+        actor=None,
+        target=made,
+        at=at,
+        kind=made.kind,
+        dimension=made.dimension,
+        ref=made.ref,
+        expected=str(made.expected),
+        actual=str(made.actual),
+    )
+    return made
+
+
+def _extend(anomaly: Anomaly, candidate: Candidate, period: str, span: tuple[datetime, datetime]) -> None:
+    """Add what was found to an anomaly that is known. The figures of a day take the place of those of its hours."""
+    if anomaly.period == AnomalyPeriod.DAY and period == AnomalyPeriod.HOUR:
+        return  # the night's pass brings the whole day
+    point = _point(candidate, span)
+    kept = [one for one in anomaly.points if not span[0] <= datetime.fromisoformat(one["at"]) < span[1]]
+    if period == AnomalyPeriod.HOUR:  # hours overlap from pass to pass: the loudest six stand for the stretch
+        kept, anomaly.last_at = [], max(anomaly.last_at, span[1])
+        point = max([*anomaly.points, point], key=lambda one: Decimal(one["actual"]))
+    else:
+        anomaly.period = AnomalyPeriod.DAY
+        kept = [one for one in kept if datetime.fromisoformat(one["until"]) - datetime.fromisoformat(one["at"]) == DAY]
+    anomaly.points = sorted([*kept, point], key=lambda one: str(one["at"]))
+    if period == AnomalyPeriod.DAY:
+        anomaly.first_at = datetime.fromisoformat(anomaly.points[0]["at"])
+        anomaly.last_at = datetime.fromisoformat(anomaly.points[-1]["until"])
+    anomaly.band = candidate.band or anomaly.band
+    anomaly.also = [list(scope) for scope in sorted({*map(tuple, anomaly.also), *candidate.also})]
+    if anomaly.kind == Anomaly.Kind.SPIKE and len(anomaly.points) >= SHIFT_POINTS:
+        anomaly.kind = Anomaly.Kind.SHIFT
+    _explain(anomaly)
+    anomaly.save()
+
+
+def _point(candidate: Candidate, span: tuple[datetime, datetime]) -> dict[str, Any]:
+    return {
+        "at": span[0].isoformat(),
+        "until": span[1].isoformat(),
+        "expected": str(_exact(candidate.expected)),
+        "actual": str(_exact(candidate.actual)),
+        "score": round(candidate.score, 2),
+    }
+
+
+def _exact(value: float) -> Decimal:
+    return Decimal(value).quantize(MILLIONTH)
+
+
+def _explain(anomaly: Anomaly) -> None:
+    """Sums of its points, and why: drivers that add up to the excess, and who contributed."""
+    anomaly.expected = sum((Decimal(point["expected"]) for point in anomaly.points), Decimal())
+    anomaly.actual = sum((Decimal(point["actual"]) for point in anomaly.points), Decimal())
+    anomaly.excess = anomaly.actual - anomaly.expected
+    anomaly.score = max(abs(point["score"]) for point in anomaly.points)
+    spans = [(datetime.fromisoformat(point["at"]), datetime.fromisoformat(point["until"])) for point in anomaly.points]
+    [whole] = selecting.compared(anomaly.dimension, anomaly.ref, "tenant", spans)
+    anomaly.drivers = [
+        [name, str(amount)]
+        for name, amount in drivers.split(
+            expected=anomaly.expected,
+            actual=anomaly.actual,
+            before=whole.before,
+            after=whole.after,
+            price_ratio=selecting.price_ratio(anomaly.dimension, anomaly.ref, spans),
+        )
+    ]
+    money = float(anomaly.expected), float(anomaly.actual)
+    anomaly.contributors = [
+        {
+            "dimension": by,
+            "ref": ref,
+            "expected": str(_exact(expected)),
+            "actual": str(_exact(actual)),
+            "excess": str(_exact(actual) - _exact(expected)),
+        }
+        for by in DIMENSIONS[1:]
+        if by != anomaly.dimension
+        for ref, expected, actual in contributors(anomaly.dimension, anomaly.ref, by, spans, *money)[:CONTRIBUTORS]
+    ]
+
+
+def _close_over(end: datetime, at: datetime) -> None:
+    """Nothing new for eight days: it is over, or its level is the new normal."""
+    over = Anomaly.objects.select_for_update().exclude(status=Anomaly.Status.CLOSED).filter(last_at__lte=end - OVER_AFTER)
+    for one in over.exclude(kind=Anomaly.Kind.REPORTED):
+        one.status = Anomaly.Status.CLOSED
+        one.save(update_fields=["status"])
+        audit.record("anomaly.ended", actor=None, target=one, at=at, last_at=one.last_at.isoformat())
+
+
+def _notify(anomaly: Anomaly, at: datetime) -> None:
+    down = anomaly.is_drop
+    alerts.notify(
+        topic="cost.anomaly",
+        severity=Severity.CRITICAL if anomaly.kind == Anomaly.Kind.RUNAWAY else Severity.INFO if down else Severity.WARNING,
+        title=f"{anomaly.get_kind_display()}: {anomaly.scope_text} {abs(anomaly.excess):,.2f} USD {'below' if down else 'above'} expected",
+        text=f"{anomaly.actual:,.2f} USD where {anomaly.expected:,.2f} were expected, mostly by "
+        f"{drivers.LABELS[anomaly.top_driver].lower()}. Say whether it is real, planned or a false alert: it makes the next ones better.",
+        key=f"anomaly:{anomaly.pk}",
+        path=f"operate/costs/anomalies/{anomaly.pk}/",
+        permission=Permission.VIEW_COSTS,
+        data={
+            "kind": anomaly.kind,
+            "dimension": anomaly.dimension,
+            "ref": anomaly.ref,
+            "expected_usd": str(anomaly.expected),
+            "actual_usd": str(anomaly.actual),
+            "excess_usd": str(anomaly.excess),
+            "driver": anomaly.top_driver,
+        },
+        at=at,
+    )
+
+
+# What people do
+
+
+@transaction.atomic
+def give_feedback(
+    *, anomaly: Anomaly, actor: User, feedback: str, note: str = "", planned_until: date | None = None, at: datetime | None = None
+) -> Anomaly:
+    """Judge it: `true` acknowledges it, `planned` also keeps the scope quiet up to `planned_until` (two weeks), `false` closes it.
+
+    May be given again; the last one counts. Writes one audit entry. Raises AnomalyValueError.
+    """
+    anomaly, at = _locked(anomaly), at or timezone.now()
+    if feedback not in (Anomaly.Feedback.TRUE, Anomaly.Feedback.PLANNED, Anomaly.Feedback.FALSE):
+        raise AnomalyValueError("Choose true, planned or false.", field="feedback")
+    if len(note.strip()) > 400:
+        raise AnomalyValueError("A note has 400 characters at most.", field="note")
+    today = at.astimezone(UTC).date()
+    if feedback != Anomaly.Feedback.PLANNED and planned_until is not None:
+        raise AnomalyValueError("Only what is planned has an end.", field="planned_until")
+    if planned_until is not None and not today <= planned_until <= today + LONGEST_PLAN:
+        raise AnomalyValueError("It ends today or later, within a year.", field="planned_until")
+    anomaly.feedback, anomaly.feedback_note, anomaly.feedback_by, anomaly.feedback_at = feedback, note.strip(), actor, at
+    anomaly.planned_until = (planned_until or today + PLANNED_FOR) if feedback == Anomaly.Feedback.PLANNED else None
+    if feedback == Anomaly.Feedback.FALSE:
+        anomaly.status = Anomaly.Status.CLOSED
+    elif anomaly.status == Anomaly.Status.OPEN:
+        anomaly.status = Anomaly.Status.ACKNOWLEDGED
+    anomaly.save()
+    audit.record(
+        "anomaly.judged",
+        actor=actor,
+        target=anomaly,
+        at=at,
+        feedback=feedback,
+        note=anomaly.feedback_note,
+        planned_until=anomaly.planned_until.isoformat() if anomaly.planned_until else None,
+    )
+    return anomaly
+
+
+@transaction.atomic
+def acknowledge(*, anomaly: Anomaly, actor: User) -> Anomaly:
+    """Somebody looks after it. Writes one audit entry. Raises AnomalyStateError (it is not open)."""
+    anomaly = _locked(anomaly)
+    if anomaly.status != Anomaly.Status.OPEN:
+        raise AnomalyStateError("It is not open.")
+    return _set_status(anomaly, actor, Anomaly.Status.ACKNOWLEDGED, "anomaly.acknowledged")
+
+
+@transaction.atomic
+def close(*, anomaly: Anomaly, actor: User) -> Anomaly:
+    """Done with. Writes one audit entry. Raises AnomalyStateError (closed before)."""
+    anomaly = _locked(anomaly)
+    if anomaly.status == Anomaly.Status.CLOSED:
+        raise AnomalyStateError("It is closed already.")
+    return _set_status(anomaly, actor, Anomaly.Status.CLOSED, "anomaly.closed")
+
+
+@transaction.atomic
+def report_missed(*, actor: User, day: date, dimension: str, ref: str = "", note: str, at: datetime | None = None) -> Anomaly:
+    """A person saw what the tests did not: it counts against the detection rate. Figures by the four weeks before.
+
+    Writes one audit entry. Raises AnomalyValueError, or AnomalyStateError (one of that scope and day is known).
+    """
+    at = at or timezone.now()
+    if dimension not in AnomalyDimension.values:
+        raise AnomalyValueError(f"Choose one of {', '.join(AnomalyDimension.values)}.", field="dimension")
+    if (dimension == AnomalyDimension.TENANT) != (ref == ""):
+        raise AnomalyValueError("Name what it is about; the whole organisation has no name.", field="ref")
+    if not at.astimezone(UTC).date() - 366 * DAY <= day <= at.astimezone(UTC).date():
+        raise AnomalyValueError("A day of the last year.", field="day")
+    if not note.strip() or len(note.strip()) > 400:
+        raise AnomalyValueError("Say what happened, in 400 characters at most.", field="note")
+    span = (start_of(day), start_of(day + DAY))
+    if Anomaly.objects.filter(dimension=dimension, ref=ref, first_at__lt=span[1], last_at__gt=span[0]).exists():
+        raise AnomalyStateError("One of that scope and day is known already.")
+    [whole] = selecting.compared(dimension, ref, "tenant", [span])
+    if not whole.after.cost and not whole.before.cost:
+        raise AnomalyValueError("There is no spend of that on the day or in the four weeks before.", field="ref")
+    candidate = Candidate(dimension, ref, Anomaly.Kind.REPORTED, whole.before.cost / selecting.BASE_DAYS, whole.after.cost, 0.0)
+    made = Anomaly(
+        dimension=dimension, ref=ref, period=AnomalyPeriod.DAY, kind=Anomaly.Kind.REPORTED, first_at=span[0], last_at=span[1],
+        score=0.0, created_at=at, status=Anomaly.Status.ACKNOWLEDGED, feedback=Anomaly.Feedback.TRUE,
+        feedback_note=note.strip(), feedback_by=actor, feedback_at=at,
+    )  # fmt: skip
+    made.points = [_point(candidate, span)]
+    _explain(made)
+    made.save()
+    audit.record("anomaly.reported", actor=actor, target=made, at=at, dimension=dimension, ref=ref, day=day.isoformat(), note=note.strip())
+    return made
+
+
+@transaction.atomic
+def change_settings(
+    *,
+    actor: User,
+    sensitivity: str | None = None,
+    floor: Decimal | None = None,
+    floor_percent: Decimal | None = None,
+    muted: Sequence[str] | None = None,
+) -> AnomalySettings:
+    """What is left out stays. The same values change nothing. Writes one audit entry. Raises AnomalyValueError."""
+    _lock()
+    chosen = selecting.settings()
+    before = _facts(chosen)
+    if sensitivity is not None:
+        if sensitivity not in AnomalySettings.Sensitivity.values:
+            raise AnomalyValueError("Choose low, medium or high.", field="sensitivity")
+        chosen.sensitivity = sensitivity
+    if floor is not None:
+        if not floor.is_finite() or not 0 < floor <= HIGHEST_FLOOR or floor != round(floor, 2):
+            raise AnomalyValueError("More than 0 USD, in whole cents.", field="floor")
+        chosen.floor = floor
+    if floor_percent is not None:
+        if not floor_percent.is_finite() or not 0 <= floor_percent <= 100 or floor_percent != round(floor_percent, 2):
+            raise AnomalyValueError("0 to 100 percent, with two decimals at most.", field="floor_percent")
+        chosen.floor_percent = floor_percent
+    if muted is not None:
+        wanted = sorted({one.strip() for one in muted if one.strip()})
+        for one in wanted:
+            dimension, colon, ref = one.partition(":")
+            if dimension not in DIMENSIONS[1:] or not colon or not ref or len(one) > 210:
+                raise AnomalyValueError(f"{one[:60]} is not <dimension>:<name>, for example agent:night-batch.", field="muted")
+        chosen.muted = wanted
+    after = _facts(chosen)
+    if after != before:
+        chosen.save()
+        audit.record(
+            "anomaly.settings_changed",
+            actor=actor,
+            before={name: before[name] for name in before if before[name] != after[name]},
+            after={name: after[name] for name in after if before[name] != after[name]},
+        )
+    return chosen
+
+
+def _facts(chosen: AnomalySettings) -> dict[str, Any]:
+    return {
+        "sensitivity": chosen.sensitivity,
+        "floor": f"{chosen.floor:.2f}",
+        "floor_percent": f"{chosen.floor_percent:.2f}",
+        "muted": list(chosen.muted),
+    }
+
+
+def _set_status(anomaly: Anomaly, actor: User, status: str, event: str) -> Anomaly:
+    anomaly.status = status
+    anomaly.save(update_fields=["status"])
+    audit.record(event, actor=actor, target=anomaly)
+    return anomaly
+
+
+def _locked(anomaly: Anomaly) -> Anomaly:
+    return Anomaly.objects.select_for_update(of=("self",)).get(pk=anomaly.pk)
