@@ -9,8 +9,10 @@ from decimal import Decimal
 from django.db.models import Q, Sum
 
 from costs import budget_selectors, sketch
-from costs.models import Budget, BudgetIncident, LatencyHour, Reconciliation, Revision, UsageHour
+from costs.models import Budget, BudgetIncident, LatencyHour, Reconciliation, Revision, UsageHour, VerdictHour
+from gateway.contract.guardrails import PII
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
+from governance.models import Policy
 
 
 def _hours(window: Window) -> Q:
@@ -168,3 +170,62 @@ register(
     )
 )
 register(Metric("costs.false_throttles", "False throttles", "count", "lower", 1, false_throttles, "Budgets reported for holding up calls."))
+
+
+def policy_coverage(window: Window) -> Reading:
+    """Every call counts, so it is exact and has no interval."""
+    said = VerdictHour.objects.filter(_hours(window), step="policy").aggregate(
+        n=Sum("calls", default=0), covered=Sum("calls", filter=Q(found="covered"), default=0)
+    )
+    if not said["n"]:
+        return NO_DATA
+    return Reading(100 * said["covered"] / said["n"], said["n"], statistics={"covered": said["covered"], "all": said["n"]})
+
+
+def policies_enforced(window: Window) -> Reading:
+    """Of the policies that are not off, now."""
+    modes = list(Policy.objects.exclude(mode=Policy.Mode.OFF).values_list("mode", flat=True))
+    if not modes:
+        return NO_DATA
+    enforced = modes.count(Policy.Mode.ENFORCE)
+    return Reading(100 * enforced / len(modes), len(modes), statistics={"enforced": enforced, "all": len(modes)})
+
+
+def unredacted_pii(window: Window) -> Reading:
+    """Findings of guardrails that only monitor: they went on as they were. No scan is no data, not zero."""
+    scans = VerdictHour.objects.filter(_hours(window), step__startswith="guardrail:").aggregate(
+        n=Sum("calls", filter=Q(found=""), default=0), passed=Sum("hits", filter=Q(found__in=list(PII), verdict="flagged"), default=0)
+    )
+    if not scans["n"]:
+        return NO_DATA
+    return Reading(scans["passed"], scans["n"], statistics={"passed": scans["passed"], "scans": scans["n"]})
+
+
+register(
+    Metric(
+        "policy.coverage",
+        "Policy coverage",
+        "%",
+        "higher",
+        100,
+        policy_coverage,
+        "Of the calls that came to the policies, those that a policy covers.",
+    )
+)
+register(
+    Metric(
+        "policy.enforced_share",
+        "Policies enforced",
+        "%",
+        "higher",
+        1,
+        policies_enforced,
+        "Of the policies that are not off, those in force.",
+    )
+)
+register(
+    Metric(
+        "guardrails.unredacted_pii", "Personal data let through", "count", "lower", 100, unredacted_pii,
+        "Findings of personal data that a guardrail counted and did not replace or refuse.",
+    )
+)  # fmt: skip

@@ -12,7 +12,7 @@ from costs import sketch
 from costs.models import Reconciliation, Revision
 from governance import metrics
 from governance.metrics import NO_DATA, Window
-from governance.models import Tenant
+from governance.models import Policy, Tenant, User
 from tests.factories import costs as make
 
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)
@@ -22,6 +22,9 @@ KEYS = [
     "attribution.latency_p95",
     "gateway.error_rate",
     "gateway.overhead_p99",
+    "guardrails.unredacted_pii",
+    "policy.coverage",
+    "policy.enforced_share",
     "reconciliation.variance",
     "usage.active_projects",
     "usage.calls",
@@ -123,3 +126,23 @@ def test_merging_sketches_is_adding_counts() -> None:
 
     assert sketch.quantile(counts, 0.5) == pytest.approx(1500, rel=0.03)
     assert sketch.quantile({}, 0.5) is None
+
+
+def test_policies_and_guardrails_are_measured(acme: Tenant, alice: User) -> None:
+    at = WINDOW.start + timedelta(hours=1)
+    make.record(
+        acme,
+        make.call(acme, started_at=at, steps=[["policy", "pass", 1, "covered"], ["guardrail:no-pii", "flagged", 0, "input email=2 jwt=1"]]),
+        make.call(acme, started_at=at, steps=[["policy", "pass", 1, ""], ["guardrail:no-pii", "redacted", 0, "input card=1"]]),
+    )
+    Policy.objects.create(namespace="a", name="one", mode="enforce", created_by=alice)
+    Policy.objects.create(namespace="a", name="two", mode="dry_run", created_by=alice)
+    Policy.objects.create(namespace="a", name="three", created_by=alice)
+
+    readings = {key: metrics.get(key).read(WINDOW) for key in ("policy.coverage", "policy.enforced_share", "guardrails.unredacted_pii")}
+
+    assert {key: (reading.value, reading.sample) for key, reading in readings.items()} == {
+        "policy.coverage": (50.0, 2),
+        "policy.enforced_share": (50.0, 2),
+        "guardrails.unredacted_pii": (2, 2),
+    }
