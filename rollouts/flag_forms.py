@@ -58,7 +58,11 @@ class FlagForm(forms.Form):
         help_text="Calls to this model are served by the model that the variant names; the values are then models of the catalog.",
     )  # fmt: skip
     rollout = forms.ModelChoiceField(
-        label="Rollout", queryset=Rollout.objects.none(), required=False, help_text="Changes can then be bound to one of its phases."
+        label="Rollout",
+        queryset=Rollout.objects.none(),
+        required=False,
+        empty_label="None",
+        help_text="Changes can then be bound to one of its phases.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,7 +97,11 @@ class ChangeForm(forms.Form):
         help_text="Of the exposed, in percent, together 100. Whoever can keep a variant keeps it.",
     )  # fmt: skip
     phase = forms.ModelChoiceField(
-        label="Stage", queryset=Phase.objects.none(), required=False, help_text="The change can't be applied before this phase has begun."
+        label="Stage",
+        queryset=Phase.objects.none(),
+        required=False,
+        empty_label="Any time",
+        help_text="The change can't be applied before this phase has begun.",
     )
     reason = forms.CharField(label="Why", max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
 

@@ -119,7 +119,7 @@ def test_emergency_is_one_form_and_its_review_another(flag: Flag, client_for: Cl
 
     flag.refresh_from_db()
     assert (flag.exposure.on, flag.exposure.percentage) == (True, 5_000)
-    assert "Somebody else who signs gates reviews it" in client.get(PAGE).text
+    assert "but not who acted" in client.get(PAGE).text
     assert "Record the review" in client_for(adam).get(PAGE).text
     client_for(adam).post(f"{PAGE}changes/2/review/", {"comment": "Rightly so"})
     assert "Rightly so" in client.get(PAGE).text
