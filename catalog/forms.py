@@ -45,15 +45,20 @@ def _budget() -> forms.DecimalField:
     )
 
 
+def _dialect(help_text: str) -> forms.ChoiceField:
+    return forms.ChoiceField(label="Speaks", choices=Provider.Dialect.choices, initial=Provider.Dialect.OPENAI, help_text=help_text)
+
+
 class ProviderForm(forms.Form):
     name = forms.CharField(max_length=80, help_text="As people call it, for example OpenAI, team account.")
     slug = _slug("Short name", "What events, prices and bills call it. It can't be changed later.")
     kind = forms.ChoiceField(choices=Provider.Kind.choices, initial=Provider.Kind.OPENAI_COMPATIBLE)
+    dialect = _dialect("Its protocol. Callers may speak another one: the gateway translates.")
     base_url = forms.URLField(
         label="Base URL",
         max_length=300,
         assume_scheme="https",
-        help_text="Up to and including the version segment, for example https://api.openai.com/v1",
+        help_text="Up to and including the version segment, for example https://api.openai.com/v1 or https://api.anthropic.com/v1",
     )
     secret = forms.CharField(
         label="API key of the provider",
@@ -80,6 +85,7 @@ class ProviderChangeForm(forms.Form):
         widget=_SECRET,
         help_text="Leave empty to keep the stored one. Nobody can read it.",
     )
+    dialect = _dialect("Another protocol voids what the live checks found.")
     region = forms.CharField(max_length=32, required=False)
 
 

@@ -69,9 +69,42 @@ class _Watch:
         return 1000 * (self.at[end] - self.at[start]) if start in self.at and end in self.at else None
 
 
-def list_models(base_url: str, secret: str) -> tuple[Trace, list[str]]:
+@dataclass(frozen=True)
+class _Dialect:
+    """How to ask in one protocol. Both list models alike."""
+
+    name: str
+    models_path: str
+    chat_path: str
+    answer_field: str
+    """What a chat's answer must hold a list of."""
+
+    def headers(self, secret: str) -> dict[str, str]:
+        if self.name == "Anthropic":
+            return {"anthropic-version": ANTHROPIC_VERSION, **({"x-api-key": secret} if secret else {})}
+        return {"Authorization": f"Bearer {secret}"} if secret else {}
+
+    def usage(self, usage: dict[str, Any]) -> tuple[int, int] | None:
+        """Tokens in and out; input counts what the provider had cached."""
+        given = [usage.get("prompt_tokens")]
+        if self.name == "Anthropic":
+            given = [usage.get("input_tokens"), usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0]
+        made = usage.get("output_tokens" if self.name == "Anthropic" else "completion_tokens") or 0
+        known = [tokens for tokens in given if isinstance(tokens, int)]
+        return (sum(known), made) if len(known) == len(given) else None
+
+
+ANTHROPIC_VERSION = "2023-06-01"
+_DIALECTS = {
+    "openai": _Dialect("OpenAI", "/models", "/chat/completions", "choices"),
+    "anthropic": _Dialect("Anthropic", "/models?limit=1000", "/messages", "content"),
+}
+
+
+def list_models(base_url: str, secret: str, dialect: str = "openai") -> tuple[Trace, list[str]]:
     """GET {base_url}/models. The trace and the model names found, in the provider's order."""
-    trace, body = _call("GET", base_url, "/models", secret, None)
+    speaks = _DIALECTS[dialect]
+    trace, body = _call("GET", base_url, speaks.models_path, speaks.headers(secret), None)
     if body is None:
         return trace, []
     entries = body.get("data") if isinstance(body, dict) else None
@@ -89,22 +122,25 @@ def list_models(base_url: str, secret: str) -> tuple[Trace, list[str]]:
     return trace, names
 
 
-def try_model(base_url: str, secret: str, upstream_model: str, capabilities: list[str]) -> Trace:
-    """One real call of about one token: a chat completion, or an embedding for a model that only embeds."""
+def try_model(base_url: str, secret: str, upstream_model: str, capabilities: list[str], dialect: str = "openai") -> Trace:
+    """One real call of about one token: a chat, or an embedding for a model that only embeds."""
+    speaks = _DIALECTS[dialect]
     if "chat" in capabilities or not capabilities:
-        path, body = "/chat/completions", {"model": upstream_model, "messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 1}
+        wanted, path = speaks.answer_field, speaks.chat_path
+        body = {"model": upstream_model, "messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 1}
+    elif dialect == "openai":
+        wanted, path, body = "data", "/embeddings", {"model": upstream_model, "input": "ok"}
     else:
-        path, body = "/embeddings", {"model": upstream_model, "input": "ok"}
-    trace, answer = _call("POST", base_url, path, secret, body)
+        return Trace().fail("answer", None, f"The {speaks.name} protocol knows no embeddings.")
+    trace, answer = _call("POST", base_url, path, speaks.headers(secret), body)
     if answer is None:
         return trace
-    wanted = "choices" if path == "/chat/completions" else "data"
     if not isinstance(answer, dict) or not isinstance(answer.get(wanted), list):
-        return trace.fail("answer", None, f"The server answered without `{wanted}`: this is not the OpenAI protocol.")
-    trace.add("answer", True, None, "in the OpenAI shape")
-    usage = answer.get("usage")
-    if isinstance(usage, dict) and isinstance(usage.get("prompt_tokens"), int):
-        trace.input_tokens, trace.output_tokens = usage["prompt_tokens"], usage.get("completion_tokens", 0)
+        return trace.fail("answer", None, f"The server answered without `{wanted}`: this is not the {speaks.name} protocol.")
+    trace.add("answer", True, None, f"in the {speaks.name} shape")
+    found = speaks.usage(answer["usage"]) if isinstance(answer.get("usage"), dict) else None
+    if found is not None:
+        trace.input_tokens, trace.output_tokens = found
         trace.add("usage", True, None, f"{trace.input_tokens} tokens in, {trace.output_tokens} out")
     else:
         trace.add("usage", True, None, "not reported: tokens will be estimated")
@@ -112,14 +148,14 @@ def try_model(base_url: str, secret: str, upstream_model: str, capabilities: lis
     return trace
 
 
-def _call(method: str, base_url: str, path: str, secret: str, body: dict[str, Any] | None) -> tuple[Trace, Any]:
+def _call(method: str, base_url: str, path: str, headers: dict[str, str], body: dict[str, Any] | None) -> tuple[Trace, Any]:
     """Make the call; the parsed body, or None when the trace has failed already."""
     trace, watch = Trace(), _Watch()
     url = base_url.rstrip("/") + path
     if not _resolve(url, trace):
         return trace, None
     started = time.perf_counter()
-    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    has_secret = bool(headers.keys() & {"Authorization", "x-api-key"})
     step = "connect"
     try:
         with (
@@ -133,7 +169,7 @@ def _call(method: str, base_url: str, path: str, secret: str, body: dict[str, An
             trace.total_ms = round(1000 * (time.perf_counter() - started), 2)
             if response.status_code != 200:
                 return trace.fail(
-                    "status", headers_ms, _status_words(response.status_code, content, bool(secret), dict(response.headers))
+                    "status", headers_ms, _status_words(response.status_code, content, has_secret, dict(response.headers))
                 ), None
             trace.add("status", True, headers_ms, "200 OK")
             trace.add(
@@ -198,7 +234,7 @@ def _status_words(status: int, content: bytes, has_secret: bool, headers: dict[s
 
 
 def _upstream_message(content: bytes) -> str:
-    """The provider's own words, if the body is an error in the OpenAI shape."""
+    """The provider's own words, if the body is an error in one of their shapes."""
     try:
         body = json.loads(content)
     except ValueError:

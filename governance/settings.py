@@ -192,6 +192,7 @@ SPECTACULAR_SETTINGS = {
         "ModelStatus": "catalog.models.Model.Status",
         "ToolStatus": "catalog.models.Tool.Status",
         "ProviderKind": "catalog.models.Provider.Kind",
+        "ProviderDialect": "catalog.models.Provider.Dialect",
         "TenantKind": "governance.models.Tenant.Kind",
         "AlertChannelKind": "governance.models.AlertChannel.Kind",
         "PolicyMode": "governance.models.Policy.Mode",

@@ -63,6 +63,9 @@ class ProviderInput(StrictSerializer):
     slug = serializers.SlugField(max_length=48)
     name = serializers.CharField(max_length=80)
     kind = serializers.ChoiceField(choices=Provider.Kind.choices, default=Provider.Kind.OPENAI_COMPATIBLE)
+    dialect = serializers.ChoiceField(
+        choices=Provider.Dialect.choices, required=False, help_text="The protocol it speaks. Left out, its kind decides."
+    )
     base_url = serializers.URLField(max_length=300, help_text="Up to and including the version segment.")
     secret = serializers.CharField(max_length=400, required=False, allow_blank=True, default="", write_only=True)
     region = serializers.CharField(max_length=32, required=False, allow_blank=True, default="")
@@ -74,6 +77,9 @@ class ProviderChange(StrictSerializer):
         max_length=300, required=False, help_text="Another URL voids the secret unless a new one comes with it."
     )
     secret = serializers.CharField(max_length=400, required=False, write_only=True)
+    dialect = serializers.ChoiceField(
+        choices=Provider.Dialect.choices, required=False, help_text="Another protocol voids what the live checks found."
+    )
     region = serializers.CharField(max_length=32, required=False, allow_blank=True)
 
 
@@ -90,6 +96,7 @@ class ProviderOutput(serializers.ModelSerializer[Provider]):
             "slug",
             "name",
             "kind",
+            "dialect",
             "base_url",
             "region",
             "has_secret",

@@ -15,12 +15,19 @@ class Provider(models.Model):
 
     class Kind(models.TextChoices):
         OPENAI = "openai", "OpenAI"
+        ANTHROPIC = "anthropic", "Anthropic"
         OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible server"
+
+    class Dialect(models.TextChoices):
+        OPENAI = "openai", "OpenAI"
+        ANTHROPIC = "anthropic", "Anthropic"
 
     slug = models.SlugField(max_length=48, unique=True)
     """What events, prices and bills call it."""
     name = models.CharField(max_length=80)
     kind = models.CharField(max_length=24, choices=Kind, default=Kind.OPENAI_COMPATIBLE)
+    dialect = models.CharField(max_length=16, choices=Dialect, default=Dialect.OPENAI)
+    """The protocol it speaks; callers may speak another one."""
     base_url = models.URLField(max_length=300)
     """Up to and including the version segment, for example https://api.openai.com/v1"""
     sealed_secret = models.TextField(blank=True, editable=False)

@@ -32,13 +32,25 @@ def _seal(secret: str) -> str:
 
 @transaction.atomic
 def create_provider(
-    *, slug: str, name: str, base_url: str, actor: User, kind: str = Provider.Kind.OPENAI_COMPATIBLE, secret: str = "", region: str = ""
+    *,
+    slug: str,
+    name: str,
+    base_url: str,
+    actor: User,
+    kind: str = Provider.Kind.OPENAI_COMPATIBLE,
+    dialect: str = "",
+    secret: str = "",
+    region: str = "",
 ) -> Provider:
-    """Add an account at a provider. The secret is sealed; nothing ever shows it again.
+    """Add an account at a provider. The secret is sealed; nothing ever shows it again. Without a dialect its kind decides.
 
     Raises NameTakenError (slug in use) or OutboundRefusedError (the URL may not be called).
     """
-    provider = Provider(slug=slug, name=name, kind=kind, base_url=_check_url(base_url), region=region, sealed_secret=_seal(secret))
+    if not dialect:
+        dialect = Provider.Dialect.ANTHROPIC if kind == Provider.Kind.ANTHROPIC else Provider.Dialect.OPENAI
+    provider = Provider(
+        slug=slug, name=name, kind=kind, dialect=dialect, base_url=_check_url(base_url), region=region, sealed_secret=_seal(secret)
+    )
     if secret:
         provider.secret_set_at = timezone.now()
     try:
@@ -46,43 +58,59 @@ def create_provider(
             provider.save(force_insert=True)
     except IntegrityError as error:
         raise NameTakenError(f"There is a provider {slug} already.", field="slug") from error
-    audit.record("provider.created", actor=actor, target=provider, base_url=provider.base_url, kind=kind, has_secret=bool(secret))
+    audit.record(
+        "provider.created",
+        actor=actor,
+        target=provider,
+        base_url=provider.base_url,
+        kind=kind,
+        dialect=provider.dialect,
+        has_secret=bool(secret),
+    )
     config.changed()
     return provider
 
 
 @transaction.atomic
-def change_provider(*, provider: Provider, name: str, base_url: str, actor: User, region: str = "", secret: str | None = None) -> Provider:
+def change_provider(
+    *, provider: Provider, name: str, base_url: str, actor: User, region: str = "", secret: str | None = None, dialect: str = ""
+) -> Provider:
     """Change an account. Another base URL voids the secret unless a new one comes with it: a credential must never
-    travel to a host that it was not given for. `secret` None keeps the present one where that is safe.
+    travel to a host that it was not given for. `secret` None keeps the present one where that is safe; so does an empty `dialect`.
+    Another base URL or dialect voids what the live checks found.
 
     Raises OutboundRefusedError.
     """
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
-    before = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
+    before = _described(provider)
     new_url = _check_url(base_url)
     moved = new_url != provider.base_url
+    other = moved or (bool(dialect) and dialect != provider.dialect)
     provider.name, provider.base_url, provider.region = name, new_url, region
+    provider.dialect = dialect or provider.dialect
     voided = moved and not secret and bool(provider.sealed_secret)
     if secret or moved:
         provider.sealed_secret = _seal(secret or "")
         provider.secret_set_at = timezone.now() if secret else None
-    if moved:
+    if other:
         provider.checked_at = provider.check_ok = provider.check_ms = None
         provider.check_detail = ""
         Deployment.objects.filter(provider=provider).update(checked_at=None, check_ok=None, check_trace=None)
     provider.save()
-    after = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
     audit.record(
         "provider.changed",
         actor=actor,
         target=provider,
         before=before,
-        after=after,
+        after=_described(provider),
         secret="voided" if voided else "replaced" if secret else "kept",
     )
     config.changed()
     return provider
+
+
+def _described(provider: Provider) -> dict[str, str]:
+    return {"name": provider.name, "base_url": provider.base_url, "dialect": provider.dialect, "region": provider.region}
 
 
 @transaction.atomic
@@ -102,10 +130,10 @@ def check_provider(*, provider: Provider, actor: User) -> tuple[Provider, upstre
 
     The call is made outside any transaction; a base URL that changed meanwhile keeps its own, newer state.
     """
-    trace, names = upstream.list_models(provider.base_url, provider.open_secret())
+    trace, names = upstream.list_models(provider.base_url, provider.open_secret(), provider.dialect)
     with transaction.atomic():
         present = Provider.objects.select_for_update().get(pk=provider.pk)
-        if present.base_url == provider.base_url and present.sealed_secret == provider.sealed_secret:
+        if (present.base_url, present.dialect, present.sealed_secret) == (provider.base_url, provider.dialect, provider.sealed_secret):
             present.checked_at, present.check_ok = timezone.now(), trace.ok
             present.check_ms = round(trace.total_ms) if trace.total_ms is not None else None
             present.check_detail = trace.summary[:300]

@@ -19,6 +19,13 @@ from governance.requests import MemberRequest
 
 TEMPLATES: dict[str, dict[str, Any]] = {
     "openai": {"name": "OpenAI", "slug": "openai", "kind": Provider.Kind.OPENAI, "base_url": "https://api.openai.com/v1"},
+    "anthropic": {
+        "name": "Anthropic",
+        "slug": "anthropic",
+        "kind": Provider.Kind.ANTHROPIC,
+        "dialect": Provider.Dialect.ANTHROPIC,
+        "base_url": "https://api.anthropic.com/v1",
+    },
     "openai_compatible": {"kind": Provider.Kind.OPENAI_COMPATIBLE},
 }
 """First values of the form for a new provider."""
@@ -125,7 +132,7 @@ def _detail(
     names: list[str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    initial = {"name": provider.name, "base_url": provider.base_url, "region": provider.region}
+    initial = {"name": provider.name, "base_url": provider.base_url, "dialect": provider.dialect, "region": provider.region}
     return render_page(
         request,
         "catalog/provider_detail.html",

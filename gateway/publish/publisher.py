@@ -216,7 +216,7 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
             contract.Deployment(
                 id=str(deployment.pk),
                 provider=deployment.provider.slug,
-                dialect="openai",
+                dialect=cast(Any, deployment.provider.dialect),
                 base_url=deployment.provider.base_url,
                 sealed_secret=deployment.provider.sealed_secret,
                 upstream_model=deployment.upstream_model,

@@ -146,7 +146,7 @@ def _conditions(scope: Scope, headers: dict[str, str]) -> tuple[str, str, float]
 
 def _credential(path: str, headers: dict[str, str]) -> str:
     """Each protocol has a header of its own for it."""
-    if path == "/v1/messages":
+    if path == "/v1/messages" or "anthropic-version" in headers:
         return headers.get("x-api-key", "")
     return headers.get("authorization", "").removeprefix("Bearer ")
 
