@@ -46,7 +46,9 @@ def _budget() -> forms.DecimalField:
 
 
 def _dialect(help_text: str) -> forms.ChoiceField:
-    return forms.ChoiceField(label="Speaks", choices=Provider.Dialect.choices, initial=Provider.Dialect.OPENAI, help_text=help_text)
+    return forms.ChoiceField(
+        label="Speaks", choices=Provider.Dialect.choices, initial=Provider.Dialect.OPENAI, required=False, help_text=help_text
+    )
 
 
 class ProviderForm(forms.Form):
