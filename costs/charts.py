@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -206,6 +206,45 @@ def days_against(days: Sequence[tuple[date, Decimal]], amount: Decimal) -> dict[
                 }
             ],
             "annotations": [_budget_label(amount)],
+        },
+    }
+
+
+def band(rows: Sequence[Sequence[Any]], told: Collection[str]) -> dict[str, Any]:
+    """Spend by day over the band of what was expected. `rows` are (ISO day, low, expected, high, actual), `told` the days that were told."""
+    days = [row[0] for row in rows]
+    plain = {"type": "scatter", "mode": "lines", "x": days, "hoverinfo": "skip"}
+    return {
+        "data": [
+            {**plain, "y": [row[1] for row in rows], "line": {"width": 0}},
+            {**plain, "y": [row[3] for row in rows], "line": {"width": 0}, "fill": "tonexty", "fillcolor": "$veil"},
+            {
+                **plain,
+                "y": [row[2] for row in rows],
+                "name": "Expected",
+                "hoverinfo": "all",
+                "hovertemplate": "$%{y:,.2f}",
+                "line": {"width": 1.5, "dash": "dash", "color": "$text-3"},
+            },
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "Spent",
+                "x": days,
+                "y": [row[4] for row in rows],
+                "line": {"width": 2.5, "color": "$c1"},
+                "marker": {
+                    "size": [10 if day in told else 4 for day in days],
+                    "color": ["$fail" if day in told else "$c1" for day in days],
+                    "symbol": ["diamond" if day in told else "circle" for day in days],
+                },
+                "hovertemplate": "$%{y:,.2f}",
+            },
+        ],
+        "layout": {
+            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
+            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%b %-d"},
         },
     }
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from django import forms
 
 from costs import budget_selectors, budgeting, selectors
-from costs.models import Budget, TokenClass
+from costs.models import Anomaly, AnomalySettings, Budget, TokenClass
 
 
 class PriceForm(forms.Form):
@@ -126,3 +126,61 @@ class RaiseForm(forms.Form):
             noon = datetime(last.year, last.month, last.day, 12, tzinfo=zone)
             cleaned["until"] = budgeting.span_of("day", noon, zone).end
         return cleaned
+
+
+class FeedbackForm(forms.Form):
+    feedback = forms.ChoiceField(label="It is", choices=[(name, label) for name, label in Anomaly.Feedback.choices if name])
+    note = forms.CharField(required=False, max_length=400, help_text="What was behind it.")
+    planned_until = forms.DateField(
+        label="Planned up to",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="Only for planned: nothing new is told of it until then; empty means two weeks.",
+    )
+
+
+class AnomalySettingsForm(forms.Form):
+    sensitivity = forms.ChoiceField(
+        choices=AnomalySettings.Sensitivity.choices,
+        help_text="High finds a little more and is wrong about twice a week, medium one and a half times, low less than once.",
+    )
+    floor = forms.DecimalField(
+        label="Nothing smaller than, USD", min_value=Decimal("0.01"), max_digits=12, decimal_places=2, help_text="Per day."
+    )
+    floor_percent = forms.DecimalField(
+        label="And nothing smaller than, percent",
+        min_value=Decimal(0),
+        max_value=Decimal(100),
+        max_digits=5,
+        decimal_places=2,
+        help_text="Of the organisation's usual day. The larger of the two holds.",
+    )
+    muted = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="One a line, as agent:night-batch, model:small-chat, project:checkout or key:<id>. Nothing is told of them.",
+    )
+
+    def clean_muted(self) -> list[str]:
+        return [line.strip() for line in str(self.cleaned_data["muted"]).splitlines() if line.strip()]
+
+    @staticmethod
+    def initial_of(chosen: AnomalySettings) -> dict[str, object]:
+        same = {name: getattr(chosen, name) for name in ("sensitivity", "floor", "floor_percent")}
+        return same | {"muted": "\n".join(chosen.muted)}
+
+
+class MissedForm(forms.Form):
+    target = forms.ChoiceField(label="What it was")
+    day = forms.DateField(label="Day, UTC", widget=forms.DateInput(attrs={"type": "date"}))
+    note = forms.CharField(max_length=400, help_text="What happened.")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        self.fields["target"].choices = budget_selectors.targets()  # type: ignore[attr-defined]  # a ChoiceField
+
+    def clean(self) -> dict[str, object]:
+        """With `dimension` and `ref` in place of the target."""
+        cleaned = dict(super().clean() or {})
+        dimension, _, ref = str(cleaned.pop("target", "")).partition(":")
+        return cleaned | {"dimension": dimension, "ref": ref}

@@ -19,6 +19,7 @@ from governance.models import Membership
 navigation.register(
     navigation.Item("operate", "Costs", "Spend", "costs-spend", icon="chart-histogram", permission=Permission.VIEW_COSTS, order=10),
     navigation.Item("operate", "Costs", "Budgets", "budget-list", icon="wallet", permission=Permission.VIEW_COSTS, order=15),
+    navigation.Item("operate", "Costs", "Anomalies", "anomaly-list", icon="activity", permission=Permission.VIEW_COSTS, order=17),
     navigation.Item("operate", "Costs", "Requests", "costs-requests", icon="list-details", permission=Permission.VIEW_COSTS, order=20),
     navigation.Item(
         "operate", "Costs", "Reconciliation", "reconciliation-list", icon="receipt", permission=Permission.VIEW_COSTS, order=30

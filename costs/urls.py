@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import budgets, prices, reconciliation, requests, spend
+from costs.views import anomalies, budgets, prices, reconciliation, requests, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -22,6 +22,13 @@ urlpatterns = [
     path("operate/costs/budgets/<int:pk>/raise/", budgets.raise_amount, name="budget-raise"),
     path("operate/costs/budgets/<int:pk>/report-false-throttle/", budgets.report, name="budget-report"),
     path("operate/costs/budgets/incidents/<int:pk>/resolve/", budgets.resolve, name="budget-incident-resolve"),
+    path("operate/costs/anomalies/", anomalies.anomaly_list, name="anomaly-list"),
+    path("operate/costs/anomalies/settings/", anomalies.settings, name="anomaly-settings"),
+    path("operate/costs/anomalies/missed/", anomalies.missed, name="anomaly-missed"),
+    path("operate/costs/anomalies/<int:pk>/", anomalies.anomaly_detail, name="anomaly-detail"),
+    path("operate/costs/anomalies/<int:pk>/feedback/", anomalies.feedback, name="anomaly-feedback"),
+    path("operate/costs/anomalies/<int:pk>/acknowledge/", anomalies.acknowledge, name="anomaly-acknowledge"),
+    path("operate/costs/anomalies/<int:pk>/close/", anomalies.close, name="anomaly-close"),
     path("operate/costs/price-book/", prices.price_book, name="price-book"),
     path("operate/costs/reconciliation/", reconciliation.reconciliation_list, name="reconciliation-list"),
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import budget_views, views
+from costs.api import anomaly_views, budget_views, views
 
 urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
@@ -20,6 +20,12 @@ urlpatterns = [
     path("budgets/<int:pk>/raises/", budget_views.BudgetRaises.as_view(), name="api-budget-raises"),
     path("budgets/<int:pk>/report-false-throttle/", budget_views.BudgetReport.as_view(), name="api-budget-report"),
     path("budgets/incidents/<int:pk>/resolve/", budget_views.IncidentResolve.as_view(), name="api-budget-incident-resolve"),
+    path("anomalies/", anomaly_views.Anomalies.as_view(), name="api-anomalies"),
+    path("anomalies/settings/", anomaly_views.AnomalySettings.as_view(), name="api-anomaly-settings"),
+    path("anomalies/<int:pk>/", anomaly_views.AnomalyDetail.as_view(), name="api-anomaly"),
+    path("anomalies/<int:pk>/feedback/", anomaly_views.AnomalyFeedback.as_view(), name="api-anomaly-feedback"),
+    path("anomalies/<int:pk>/acknowledge/", anomaly_views.AnomalyAcknowledge.as_view(), name="api-anomaly-acknowledge"),
+    path("anomalies/<int:pk>/close/", anomaly_views.AnomalyClose.as_view(), name="api-anomaly-close"),
     path("bills/", views.Bills.as_view(), name="api-bills"),
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),

@@ -14,6 +14,8 @@ from costs import anomaly_selectors, tasks
 from costs.errors import AnomalyStateError, AnomalyValueError
 from costs.models import Anomaly, AnomalyRun, AnomalySettings, PriceEntry, UsageHour
 from costs.services import anomalies
+from governance import metrics
+from governance.metrics import NO_DATA, Window
 from governance.models import AuditEntry, Notice, Tenant, User
 
 LAST = date(2026, 11, 18)
@@ -279,3 +281,59 @@ def test_task_looks_at_what_is_due(acme: Tenant) -> None:
     tasks.detect_anomalies(schema_name=acme.schema_name)
 
     assert AnomalyRun.objects.filter(period="day").count() == 1
+
+
+WEEK = Window(NIGHT - timedelta(days=14), NIGHT)
+
+
+def judged(ref: str, feedback: str, fay: User, kind: str = "spike") -> None:
+    by = {"feedback": feedback, "feedback_by": fay, "feedback_at": NIGHT} if feedback else {}
+    Anomaly.objects.create(
+        dimension="agent", ref=ref, period="day", kind=kind, first_at=NIGHT - timedelta(days=3), last_at=NIGHT, expected=1, actual=9,
+        excess=8, score=5, created_at=NIGHT, **by,
+    )  # fmt: skip
+
+
+def looked(days: int = 14) -> None:
+    AnomalyRun.objects.bulk_create(
+        AnomalyRun(period="day", start=NIGHT - timedelta(days=back, hours=2), series=9, flagged=0, told=0, finished_at=NIGHT)
+        for back in range(days)
+    )
+
+
+@pytest.mark.parametrize("name", ["detection_rate", "precision", "false_per_week", "uptime", "open"])
+def test_metrics_know_nothing_of_what_was_not_looked_at(name: str, acme: Tenant) -> None:
+    assert metrics.get(f"anomalies.{name}").read(WEEK) == NO_DATA
+
+
+def test_metrics_of_judged_alerts(acme: Tenant, fay: User) -> None:
+    looked()
+    for ref, feedback in (("a", "true"), ("b", "true"), ("c", "planned"), ("d", "false"), ("e", "")):
+        judged(ref, feedback, fay)
+    judged("f", "true", fay, kind="reported")
+
+    rate, precision, false = (metrics.get(f"anomalies.{name}").read(WEEK) for name in ("detection_rate", "precision", "false_per_week"))
+
+    assert (rate.value, rate.sample) == (75.0, 4)
+    assert (precision.value, precision.sample) == (75.0, 4)
+    assert (false.value, dict(false.statistics)) == (1.0, {"false": 1, "unjudged": 1, "days": 14})
+    assert metrics.get("anomalies.open").read(WEEK).value == 6.0
+
+
+def test_false_alerts_need_a_week_of_tested_days(acme: Tenant) -> None:
+    looked(days=6)
+
+    assert metrics.get("anomalies.false_per_week").read(WEEK) == NO_DATA
+
+
+def test_uptime_counts_hours_tested_in_time(acme: Tenant) -> None:
+    window = Window(NIGHT - timedelta(hours=4), NIGHT)
+    for back, late in ((4, 0), (3, 0), (2, 5)):
+        start = NIGHT - timedelta(hours=back)
+        AnomalyRun.objects.create(
+            period="hour", start=start, series=1, flagged=0, told=0, finished_at=start + timedelta(hours=1 + late, minutes=5)
+        )
+
+    reading = metrics.get("anomalies.uptime").read(window)
+
+    assert (reading.value, dict(reading.statistics)) == (50.0, {"tested": 2, "all": 4})
