@@ -39,7 +39,7 @@ TENANT, KEY_ID = "bench", "bench001"
 
 def measure() -> dict[str, float]:
     """requests/s and latencies of both, and what the plane adds."""
-    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as scratch, _database(Path(scratch)) as database_url:
+    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as scratch, database(Path(scratch)) as database_url:
         home = Path(scratch)
         pepper = secrets.token_urlsafe(32)
         key = keys.generate("ghk", TENANT, KEY_ID)
@@ -50,8 +50,8 @@ def measure() -> dict[str, float]:
                 "SEALING_KEYS": Fernet.generate_key().decode(), "OUTBOUND_ALLOW": "127.0.0.1",
             }  # fmt: skip
             with (
-                _granian("benchmarks._gateway.bare:app", environment, home) as bare,
-                _granian("gateway.plane.asgi:app", environment, home) as plane,
+                granian("benchmarks._gateway.bare:app", environment, home) as bare,
+                granian("gateway.plane.asgi:app", environment, home) as plane,
             ):
                 figures = _compare(f"{bare}/v1/chat/completions", f"{plane}/v1/chat/completions", {"authorization": f"Bearer {key}"})
         with psycopg.connect(database_url) as connection:
@@ -85,7 +85,7 @@ def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]
 
 
 @contextlib.contextmanager
-def _database(home: Path) -> Iterator[str]:
+def database(home: Path) -> Iterator[str]:
     """An embedded server with the three tables that a plane knows, made from the portal's models."""
     from governance.embedded import EmbeddedPostgres
 
@@ -150,7 +150,7 @@ def _upstream(home: Path) -> Iterator[str]:
     port = _free_port()
     nginx = shutil.which("nginx")
     if nginx is None:
-        with _granian("benchmarks._gateway.static:app", {}, home, interface="asginl") as url:
+        with granian("benchmarks._gateway.static:app", {}, home, interface="asginl") as url:
             yield url
         return
     config = home / "nginx.conf"
@@ -165,7 +165,7 @@ def _upstream(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _granian(app: str, environment: dict[str, str], home: Path, interface: str = "asgi") -> Iterator[str]:
+def granian(app: str, environment: dict[str, str], home: Path, interface: str = "asgi") -> Iterator[str]:
     port = _free_port()
     granian = str(Path(sys.executable).with_name("granian"))
     command = [granian, "--interface", interface, "--port", str(port), "--no-ws", app]

@@ -27,16 +27,16 @@ class Figures:
     p99_ms: float
 
 
-def run(url: str, headers: dict[str, str], *, connections: int, seconds: float) -> Figures:
+def run(url: str, headers: dict[str, str], *, connections: int, seconds: float, body: str = BODY) -> Figures:
     """RuntimeError when any answer is not 200."""
     if shutil.which("wrk"):
-        return _wrk(url, headers, connections, seconds)
-    return asyncio.run(_own(url, headers, connections, seconds))
+        return _wrk(url, headers, connections, seconds, body)
+    return asyncio.run(_own(url, headers, connections, seconds, body))
 
 
-def _wrk(url: str, headers: dict[str, str], connections: int, seconds: float) -> Figures:
+def _wrk(url: str, headers: dict[str, str], connections: int, seconds: float, body: str) -> Figures:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method = 'POST'\nwrk.body = [[{BODY}]]\n")
+        script.write(f"wrk.method = 'POST'\nwrk.body = [[{body}]]\n")
         for name, value in {"content-type": "application/json", **headers}.items():
             script.write(f"wrk.headers['{name}'] = '{value}'\n")
         script.flush()
@@ -55,7 +55,7 @@ def _wrk(url: str, headers: dict[str, str], connections: int, seconds: float) ->
     return Figures(float(rate[1]), latency("50"), latency("99"))
 
 
-async def _own(url: str, headers: dict[str, str], connections: int, seconds: float) -> Figures:
+async def _own(url: str, headers: dict[str, str], connections: int, seconds: float, body: str) -> Figures:
     taken: list[float] = []
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), headers={"content-type": "application/json", **headers}
@@ -64,7 +64,7 @@ async def _own(url: str, headers: dict[str, str], connections: int, seconds: flo
 
         async def connection() -> None:
             while (began := time.perf_counter()) < end:
-                async with client.post(url, data=BODY) as response:
+                async with client.post(url, data=body) as response:
                     await response.read()
                     if response.status != 200:
                         raise RuntimeError(f"{url} answered {response.status}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -111,7 +112,8 @@ def decide(flag: Flag, context: Mapping[str, Any], consent: bool) -> Decision:
     if not exposure.on:
         return _control(flag, "DISABLED", "switch", "The flag is off.")
     for override in exposure.overrides:
-        found = match(context.get(override.attribute), override.values)
+        given = context.get(override.attribute)
+        found = match(given, override.values) if given is not None else None
         if found is not None:
             detail = f"An override gives {override.variant} to {override.attribute} {found}."
             return Decision(override.variant, flag.variants[override.variant], "TARGETING_MATCH", "override", detail)
@@ -175,6 +177,7 @@ def text_of(value: Any) -> str:
     return str(value) if isinstance(value, (int, float)) else ""
 
 
+@lru_cache(1024)
 def percent_text(share: int) -> str:
     """`12.5%`, from buckets."""
     whole, rest = divmod(share, 1000)

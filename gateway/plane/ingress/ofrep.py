@@ -18,7 +18,7 @@ from gateway.contract.flags import Decision, Flag, decide
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, Headers, Receive, Send, read_body, send_refusal, send_whole, standard_headers
-from gateway.plane.pipeline import WHO, take
+from gateway.plane.pipeline import WHO
 from gateway.plane.pipeline.flags import has_consent, known_facts
 from gateway.plane.plane import Plane
 from gateway.plane.served import Served
@@ -77,7 +77,7 @@ async def serve_flags(plane: Plane, path: str, method: str, headers: Headers, re
             raise Refusal("unknown_route", f"There is nothing at {path[:200]}. Flags are evaluated at {ROOT}.")
         if method != "POST":
             raise Refusal("method_not_allowed", f"Use POST for {ROOT}.")
-        await take(WHO, call)
+        await WHO(call)
         served = call.served
         assert served is not None
         _keep_pace(call)
