@@ -18,6 +18,16 @@ from governance.call_figures import PastCalls, VerdictCount
 from governance.models import Tenant
 from governance.schema import current_schema
 
+REFUSED_LATER = [
+    "policy_denied",
+    "rate_limit_exceeded",
+    "budget_exceeded",
+    "budget_throttled",
+    "model_unpriced",
+    "guardrail_blocked",
+]
+"""Codes of refusals by the policies or by a step behind them."""
+
 
 class Figures:
     """Registered in `costs.apps`."""
@@ -35,10 +45,10 @@ class Figures:
                 f"""
                 SELECT key_id, project, agent, kind, model, provider, region, tags, {times}, count(*), max(request_id)
                 FROM event
-                WHERE started_at >= %(since)s AND started_at < %(until)s AND (status <> 'refused' OR error_code = 'policy_denied')
+                WHERE started_at >= %(since)s AND started_at < %(until)s AND (status <> 'refused' OR error_code = ANY(%(later)s))
                 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
                 """,  # noqa: S608  # two constants
-                {"since": since, "until": until, "zone": zone.key},
+                {"since": since, "until": until, "zone": zone.key, "later": REFUSED_LATER},
             )
             rows = cursor.fetchall()
         known = _Known()

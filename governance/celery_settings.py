@@ -31,6 +31,7 @@ timezone = "UTC"
 beat_schedule: dict[str, dict[str, Any]] = {
     # name: task, seconds between runs. Each task is harmless when it runs twice or finds nothing to do.
     "publish-stragglers": {"task": "governance.tasks.publish_stragglers", "schedule": 5.0, "options": {"expires": 5}},
+    "tell-circuits": {"task": "gateway.publish.tasks.dispatch_circuits", "schedule": 15.0, "options": {"expires": 15}},
     "ingest": {"task": "costs.tasks.dispatch_ingest", "schedule": 1.0, "options": {"expires": 2}},
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},

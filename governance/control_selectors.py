@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -111,9 +110,11 @@ def _verdicts(since: datetime | None) -> list[VerdictCount]:
 
 def difference(old: PolicyVersion | None, new: PolicyVersion) -> list[tuple[str, str]]:
     """Lines of a version against the one before: (` `, `-` or `+`, text)."""
-    before, after = (_lines(old) if old else []), _lines(new)
-    return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
-
-
-def _lines(version: PolicyVersion) -> list[str]:
-    return [f"when     {version.when}", f"require  {version.require}", *([f"reason   {version.reason}"] if version.reason else [])]
+    lines = []
+    for name in ("when", "require", "reason"):
+        before, after = getattr(old, name, ""), getattr(new, name)
+        if old is not None and before == after:
+            lines.append((" ", f"{name:8} {after}"))
+            continue
+        lines += [(mark, f"{name:8} {text}") for mark, text in (("-", before), ("+", after)) if text]
+    return lines

@@ -27,9 +27,9 @@ from catalog.hooks import Price
 from catalog.models import Model, Project, Provider, ToolServer, VirtualKey
 from catalog.services import keys, models, projects, providers, tools
 from gateway.contract.keys import MalformedKeyError, matches, parse
-from governance.models import FeatureClass, Tenant, User
+from governance.models import FeatureClass, Guardrail, Policy, Tenant, User
 from governance.roles import Role
-from governance.services import people, tenants, tokens
+from governance.services import guardrails, people, policies, tenants, tokens
 from rollouts.models import Rollout
 from rollouts.services import rollouts
 
@@ -93,6 +93,7 @@ def make_demo() -> dict[str, Any]:
             lambda: tokens.create_token(user=members["alice"], tenant=tenant, name="demo", actor=members["alice"])[1],
             _is_live_token,
         )
+        _fill_controls(members["adam"])
         if not Rollout.objects.exists():
             rollouts.start_rollout(
                 plan_key="ai-gateway-governance",
@@ -157,6 +158,23 @@ def _fill_catalog(admin: User, owner: User) -> None:
     for slug, name, cost_centre, environment in PROJECTS:
         if not Project.objects.filter(slug=slug).exists():
             projects.create_project(slug=slug, name=name, cost_centre=cost_centre, environment=environment, owner=owner, actor=admin)
+
+
+def _fill_controls(admin: User) -> None:
+    """One guardrail that watches and one policy on trial: neither holds a first call up."""
+    if not Guardrail.objects.exists():
+        guardrails.create_guardrail(name="personal-data", kind=Guardrail.Kind.PII, mode=Guardrail.Mode.MONITOR, on_output=True, actor=admin)
+    if not Policy.objects.exists():
+        policy = policies.create_policy(
+            namespace="ops",
+            name="agents-are-named",
+            description="Calls from production name their agent",
+            when='caller.environment == "production" && call.kind == "chat"',
+            require='caller.agent != ""',
+            reason="Send the header x-gatehouse-agent with your agent's name.",
+            actor=admin,
+        )
+        policies.set_mode(policy=policy, mode=Policy.Mode.DRY_RUN, actor=admin)
 
 
 class _Notes:
