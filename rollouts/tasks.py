@@ -13,7 +13,7 @@ from governance.schema import current_schema
 from rollouts import selectors
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Evaluation, Gate, Rollout
-from rollouts.services import gates, rollouts
+from rollouts.services import flags, gates, rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,9 @@ def dispatch_evaluation() -> None:
 
 @shared_task(base=TenantTask)
 def evaluate_tenant() -> None:
-    """Begin the rollouts whose first day has come, and queue one task for each open gate that is due."""
+    """Begin the rollouts whose first day has come, queue one task for each open gate that is due, and tell what is overdue."""
     now = timezone.now()
+    flags.tell_overdue_reviews(at=now)
     for rollout_id in selectors.rollouts_to_begin(now.date()):
         begin.delay(rollout_id, schema_name=current_schema())
     for gate_id in selectors.gates_due(now):

@@ -34,7 +34,7 @@ from rollouts.errors import (
 )
 from rollouts.exposure import ExposureError
 from rollouts.models import Flag, FlagChange, FlagVersion, Phase, Rollout
-from rollouts.services.locking import check_may_advance
+from rollouts.services.locking import check_may_advance, lock_rollout
 
 REVIEW_WITHIN = timedelta(hours=24)
 """After an emergency, somebody else looks at what was done."""
@@ -198,6 +198,39 @@ def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: Us
     return _apply(flag, change, actor=None, at=at)
 
 
+def lower_with_phase(*, phase: Phase, reason: str, actor: User, at: datetime) -> list[FlagChange]:
+    """Take back what was exposed for a phase that is rolled back, within its transaction, as emergencies that are reviewed later.
+
+    A flag returns to what it was before the phase's first change; where that is not surely lower than now, it is switched off.
+    """
+    lowered = []
+    for found in Flag.objects.filter(rollout=phase.rollout_id, archived_at=None).order_by("pk"):
+        flag = _lock(found)
+        first = flag.changes.select_related("base").filter(phase=phase, status=FlagChange.Status.APPLIED).order_by("number").first()
+        if first is None or not flag.exposure.on:
+            continue
+        before = first.base.exposed
+        target = rules.changed(flag.exposure, on=False) if rules.raises(flag.exposure, before, flag.control) else before
+        if target != flag.exposure:
+            lowered.append(lower_in_emergency(flag=flag, exposure=target, reason=reason, actor=actor, at=at))
+    return lowered
+
+
+@transaction.atomic
+def tell_overdue_reviews(*, at: datetime | None = None) -> int:
+    """Tell people, once for each, about emergencies that nobody has reviewed in time. How many there are."""
+    at = at or timezone.now()
+    overdue = FlagChange.objects.select_related("flag", "proposed_by").filter(review_due_at__lt=at, reviewed_at=None)
+    for change in overdue:
+        alerts.notify(
+            topic="flag.review_overdue", severity=Severity.WARNING,
+            title=f"Nobody has reviewed the emergency of {change.proposed_by} on {change.flag.key}", text=change.reason,
+            path=f"release/flags/{change.flag.key}/", permission=Permission.SIGN_GATES,
+            key=f"flag:{change.flag.key}:change:{change.number}:overdue", data={"flag": change.flag.key, "change": change.number}, at=at,
+        )  # fmt: skip
+    return len(overdue)
+
+
 @transaction.atomic
 def review_lowering(*, change: FlagChange, actor: User, comment: str, at: datetime | None = None) -> FlagChange:
     """Put on record that a second person looked at an emergency, and what came of it.
@@ -242,6 +275,9 @@ def _lock(flag: Flag) -> Flag:
 
 
 def _lock_change(change: FlagChange, at: datetime | None) -> tuple[Flag, FlagChange, datetime]:
+    """Rollout first, then flag, as a rollback does: a change is never approved for a phase that is being left backwards."""
+    if change.phase is not None:
+        lock_rollout(change.phase.rollout_id)
     flag = _lock(change.flag)
     change = FlagChange.objects.select_related("phase__rollout").get(pk=change.pk)
     if not change.is_open:

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from governance.models import User
 from governance.services import audit
-from rollouts import plans
+from rollouts import exposure, plans
 from rollouts.errors import EvidenceMissingError, NotUnderWayError, PlanNotFoundError, RollbackUnderWayError, SlugTakenError
 from rollouts.models import Criterion, Gate, Phase, ReleaseLogEntry, Rollback, Rollout
-from rollouts.services import gates
+from rollouts.services import flags, gates
 from rollouts.services.locking import check_under_way, lock_rollout
 from rollouts.services.release_log import note
 
@@ -173,6 +173,7 @@ def resume_rollout(*, rollout: Rollout, actor: User, at: datetime | None = None)
 def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None = None) -> Rollback:
     """Leave the current phase backwards: the phase before it is current again and its gate is to be signed anew. The first phase
     rolled back stops the rollout. One person is enough, because it only reduces exposure; the clock against the RTO starts now.
+    Flags that were changed for the phase return to what they were before it.
 
     Evidence, configuration and the log stay. Raises NotUnderWayError, RollbackUnderWayError, EvidenceMissingError.
     """
@@ -218,6 +219,9 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
         to=earlier.title if earlier else None,
         reason=rollback.reason,
     )
+    for change in flags.lower_with_phase(phase=current, reason=f"{current.title} rolled back: {rollback.reason}"[:500], actor=actor, at=at):
+        told = f"{change.flag.key} lowered with {current.title}. Exposed: {exposure.sentence(change.exposed).lower()}"
+        note(rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=actor, at=at, text=told)
     if earlier is not None:
         gates.void_signatures(Gate.objects.get(phase=earlier), reason=f"{current.title} was rolled back", at=at)
         gates.open_phase(earlier, rollout=rollout, actor=actor, at=at)

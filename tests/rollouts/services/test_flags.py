@@ -296,3 +296,47 @@ def test_values_of_numbers_reach_the_snapshot_as_fractions(acme: Tenant, rita: U
     flag = make_flag(rita, kind="number", variants={"off": 1, "on": 2.5})
 
     assert repr(flag_selectors.compiled(Flag.objects.get(pk=flag.pk)).variants["off"]) == "1.0"
+
+
+def test_rolling_back_a_phase_takes_back_what_was_exposed_for_it(acme: Tenant, rollout: Rollout, rita: User, adam: User) -> None:
+    first = rollout.phases.get(position=0)
+    grown, merely_kept = make_flag(rita, rollout=rollout), make_flag(rita, key="ai.search.other-1", rollout=rollout)
+    exposed_at(grown, 1_000, rita, adam)
+    exposed_at(merely_kept, 5_000, rita, adam)
+    flags.approve_change(change=propose(grown, rita, 10_000, phase=first), actor=adam)
+    flags.approve_change(change=propose(grown, rita, 20_000, phase=first), actor=adam)
+
+    rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
+
+    grown.refresh_from_db()
+    merely_kept.refresh_from_db()
+    assert (grown.exposure.on, grown.exposure.percentage) == (True, 1_000)
+    assert merely_kept.exposure.percentage == 5_000
+    last = grown.changes.latest("number")
+    assert (last.is_emergency, last.awaits_review, last.reason) == (True, True, "Pilot rolled back: Wrong answers")
+    assert rollout.log.filter(text__contains="ai.search.rerank-1 lowered with Pilot. Exposed: 1%").exists()
+
+
+def test_rolling_back_switches_off_what_is_not_surely_lower(acme: Tenant, rollout: Rollout, rita: User, adam: User) -> None:
+    flag = exposed_at(make_flag(rita, rollout=rollout), 50_000, rita, adam)
+    narrower = rules.changed(flag.exposure, percentage=60_000, regions=("eu",))
+    change = flags.propose_change(flag=flag, exposure=narrower, reason="More of fewer", actor=rita, phase=rollout.phases.get(position=0))
+    flags.approve_change(change=change, actor=adam)
+
+    rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
+
+    flag.refresh_from_db()
+    assert not flag.exposure.on
+
+
+def test_review_that_is_overdue_is_told_once(flag: Flag, rita: User, adam: User) -> None:
+    exposed_at(flag, 10_000, rita, adam)
+    change = flags.lower_in_emergency(flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Wrong", actor=rita)
+    assert change.review_due_at is not None
+
+    told = [flags.tell_overdue_reviews(at=change.review_due_at + timedelta(minutes=minutes)) for minutes in (-1, 1, 2)]
+
+    assert told == [0, 1, 1]
+    assert Notice.objects.filter(topic="flag.review_overdue").count() == 1
+    flags.review_lowering(change=change, actor=adam, comment="Seen")
+    assert flags.tell_overdue_reviews(at=change.review_due_at + timedelta(days=1)) == 0
