@@ -67,6 +67,29 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
     steps: list[Step]
 
 
+class CircuitEvent(msgspec.Struct, kw_only=True, gc=False):
+    """A plane's verdict on a deployment changed. Travels like a call, to `names.CIRCUIT_TABLE`."""
+
+    circuit: Literal["closed", "open", "half_open"]
+    """Tells the line from a call's."""
+    event_id: str
+    tenant: str
+    at: float
+    """Seconds since the epoch, UTC."""
+    model: str
+    """Slug of the model whose call noticed."""
+    provider: str
+    deployment: str
+    calls: int
+    """In the window, with those that failed in `errors`."""
+    errors: int
+    cooldown_s: float
+    """Until the next probe; 0 unless open."""
+    reason: str
+    """What the last call ended with."""
+
+
+CIRCUIT_COLUMNS: tuple[str, ...] = CircuitEvent.__struct_fields__
 INBOX_COLUMNS: tuple[str, ...] = CallEvent.__struct_fields__
 """The inbox has these columns, `received_at` (default now) and `id` (identity). `tags` and `steps` are jsonb,
 `started_at` is timestamptz, `event_id` is uuid."""

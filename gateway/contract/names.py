@@ -3,6 +3,7 @@
 SNAPSHOT_TABLE = "public.gateway_snapshot"
 COUNTER_TABLE = "public.gateway_counter"
 INBOX_TABLE = "public.inbox"
+CIRCUIT_TABLE = "public.gateway_circuit_change"
 
 SNAPSHOT_CHANNEL = "gatehouse_snapshot"
 """PostgreSQL NOTIFY channel; the payload is `<tenant public id>:<version>`."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import aiohttp
 
+from gateway.contract.events import CircuitEvent
 from gateway.contract.sealing import Sealer
-from gateway.plane.call import Call
+from gateway.plane.call import Call, uuid7
 from gateway.plane.client import open_client
 from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError, Refusal
+from gateway.plane.health import Change, Health
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.pipeline.consent import check_consent
@@ -44,6 +47,7 @@ class Plane:
         self.ledger = Ledger(self._counters)
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
+        self.health = Health()
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self._open_streams: dict[str, set[Call]] = {}
@@ -85,6 +89,27 @@ class Plane:
         if not calls:
             self._open_streams.pop(call.served.tenant, None)
 
+    def circuit_changed(self, call: Call, change: Change, reason: str) -> None:
+        """Record that this process thinks otherwise of the call's deployment than before."""
+        assert call.served is not None
+        assert call.model is not None
+        assert call.deployment is not None
+        event = CircuitEvent(
+            circuit=change.state,
+            event_id=uuid7(),
+            tenant=call.served.tenant,
+            at=time.time(),
+            model=call.model.slug,
+            provider=call.deployment.provider,
+            deployment=call.deployment.id,
+            calls=change.calls,
+            errors=change.errors,
+            cooldown_s=change.cooldown_s,
+            reason=reason,
+        )
+        self.spool.append(event)
+        logger.warning("circuit.changed", extra={"tenant": event.tenant, "deployment": event.deployment, "state": event.circuit})
+
     def _swapped(self, served: Served) -> None:
         for call in list(self._open_streams.get(served.tenant, ())):
             refusal = refusal_under(served, call)
@@ -118,6 +143,7 @@ class Plane:
             "snapshots_listening": int(self.snapshots.listening),
             "open_streams": sum(map(len, self._open_streams.values())),
             "tool_sessions": self.tools.count,
+            "open_circuits": self.health.open_circuits,
         }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psycopg
 
-from gateway.contract.events import INBOX_COLUMNS
-from gateway.contract.names import INBOX_TABLE
+from gateway.contract.events import CIRCUIT_COLUMNS, INBOX_COLUMNS
+from gateway.contract.names import CIRCUIT_TABLE, INBOX_TABLE
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.spool import Spool
@@ -35,6 +35,19 @@ _TAKE_APART = f"""
 insert into {INBOX_TABLE} ({", ".join(INBOX_COLUMNS)})
 select {", ".join("to_timestamp(started_at)" if name == "started_at" else name for name in INBOX_COLUMNS)}
 from arriving, json_to_record(line) as event({", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in INBOX_COLUMNS)})
+"""  # noqa: S608 - our own constants
+# Circuits change seldom, so most batches hold only calls and are not asked what their lines are.
+_CIRCUIT = b'"circuit":'
+_TAKE_CALLS = f"{_TAKE_APART} where line ->> 'circuit' is null"
+_CIRCUIT_TYPES = {
+    "event_id": "uuid", "at": "double precision", "calls": "integer", "errors": "integer", "cooldown_s": "double precision"
+}  # fmt: skip
+_TAKE_CIRCUITS = f"""
+insert into {CIRCUIT_TABLE} ({", ".join(CIRCUIT_COLUMNS)})
+select {", ".join("to_timestamp(at)" if name == "at" else name for name in CIRCUIT_COLUMNS)}
+from arriving, json_to_record(line) as event({", ".join(f"{name} {_CIRCUIT_TYPES.get(name, 'text')}" for name in CIRCUIT_COLUMNS)})
+where line ->> 'circuit' is not null
+on conflict (event_id) do nothing
 """  # noqa: S608 - our own constants
 
 
@@ -130,7 +143,11 @@ async def _copy_lines(connection: psycopg.AsyncConnection, data: bytes) -> None:
         await cursor.execute(_STAGE)
         async with cursor.copy(_COPY) as copy:
             await copy.write(data.replace(b"\\", b"\\\\"))  # COPY's text format; JSON escapes all else that it minds
-        await cursor.execute(_TAKE_APART)
+        if _CIRCUIT in data:
+            await cursor.execute(_TAKE_CALLS)
+            await cursor.execute(_TAKE_CIRCUITS)
+        else:
+            await cursor.execute(_TAKE_APART)
 
 
 def _read_lines(segment: Path, start: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import IO
 
 import msgspec
 
-from gateway.contract.events import CallEvent
+from gateway.contract.events import CallEvent, CircuitEvent
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Spool:
     def __init__(self, root: Path, max_bytes: int = MAX_BYTES) -> None:
         self._root = root
         self._max_bytes = max_bytes
-        self._pending: list[CallEvent] = []
+        self._pending: list[CallEvent | CircuitEvent] = []
         self._encoder = msgspec.json.Encoder()
         self._file: IO[bytes] | None = None
         self._lock_file: IO[bytes] | None = None
@@ -64,7 +64,7 @@ class Spool:
         self.bytes_on_disk = sum(path.stat().st_size for path in self.directory.glob("*.jsonl"))
         self._task = asyncio.create_task(self._write_always())
 
-    def append(self, event: CallEvent) -> None:
+    def append(self, event: CallEvent | CircuitEvent) -> None:
         """Accept one event; it is on disk within FLUSH_S. Never blocks."""
         self._pending.append(event)
         if len(self._pending) == 1:

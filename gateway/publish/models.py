@@ -48,3 +48,30 @@ class Counter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant} {self.limit_id} from {self.window_start:%Y-%m-%d %H:%M}"
+
+
+class CircuitChange(models.Model):
+    """A plane's verdict on a deployment changed. Written by planes; told to people by `circuits`."""
+
+    placement: ClassVar[str] = "public"
+
+    event_id = models.UUIDField(primary_key=True)
+    tenant = models.TextField(help_text="public id of the tenant")
+    at = models.DateTimeField()
+    circuit = models.TextField(help_text="closed, open or half_open")
+    model = models.TextField(help_text="slug of the model whose call noticed")
+    provider = models.TextField()
+    deployment = models.TextField()
+    calls = models.IntegerField(help_text="in the window")
+    errors = models.IntegerField()
+    cooldown_s = models.FloatField()
+    reason = models.TextField()
+    is_told = models.BooleanField(db_default=False)
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_circuit_change"
+        indexes = [models.Index(fields=["at"], name="gateway_circuit_change_at")]
+
+    def __str__(self) -> str:
+        return f"{self.deployment} {self.circuit} at {self.at:%Y-%m-%d %H:%M:%S}"

@@ -18,7 +18,7 @@ from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
-from gateway.publish.models import Counter, Snapshot
+from gateway.publish.models import CircuitChange, Counter, Snapshot
 from governance import selectors as governance_selectors
 from governance.models import Guardrail, Policy, Tenant
 from governance.services.guardrails import contract_guardrail
@@ -48,7 +48,7 @@ def publish_tenant(tenant: Tenant) -> None:
 
 
 def forget_tenant(tenant: Tenant) -> None:
-    """Leave the planes an empty, closed snapshot, which also replaces what they keep on disk; drop the counters."""
+    """Leave the planes an empty, closed snapshot, which also replaces what they keep on disk; drop what they wrote."""
     stored = Snapshot.objects.filter(tenant=tenant.public_id).only("version").first()
     version = (stored.version if stored else 0) + 1
     body = contract.encode(
@@ -56,6 +56,7 @@ def forget_tenant(tenant: Tenant) -> None:
     )
     _store(tenant.public_id, version, body)
     Counter.objects.filter(tenant=tenant.public_id).delete()
+    CircuitChange.objects.filter(tenant=tenant.public_id).delete()
 
 
 def book_spend(tenant: Tenant) -> None:

@@ -13,12 +13,14 @@ import aiohttp
 import msgspec
 import orjson
 
+from gateway.contract.events import Step
 from gateway.contract.outbound import OutboundError
 from gateway.contract.sealing import UnsealError
 from gateway.contract.snapshot import Deployment
 from gateway.plane import text
 from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
+from gateway.plane.health import Change, Circuit
 from gateway.plane.http import JSON, send_whole, standard_headers
 from gateway.plane.served import Target
 from gateway.plane.sse import error_event
@@ -33,6 +35,9 @@ MAX_ERROR_BYTES = 1024 * 1024
 SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
+_FAULTS = frozenset({401, 402, 403, 407, 408, 425, 429})
+_ELSEWHERE = frozenset({404})
+"""Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
@@ -61,10 +66,20 @@ class _Failed:
 
 async def exchange(call: Call) -> str:
     """Walk the deployments until one answers; pass its answer on. Refusal when none does."""
+    assert call.served is not None
+    assert call.model is not None
+    health = call.plane.health
+    budget = health.budget(call.served.tenant, call.model.slug)
+    budget.earn()
     tried: list[str] = []
     failed: _Failed | None = None
-    for deployment in call.deployments:
-        outcome = await _attempt(call, deployment)
+    for deployment, circuit in _in_order(call):
+        if failed is not None and failed.was_sent:
+            if not budget.spend():
+                tried.append("no second try left")
+                break
+            call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
+        outcome = await _attempt(call, deployment, circuit)
         if outcome is None:
             return " ".join([*tried, f"{deployment.id}:200"])
         tried.append(f"{deployment.id}:{outcome.label}")
@@ -81,12 +96,26 @@ async def exchange(call: Call) -> str:
     return " ".join(tried)
 
 
-async def _attempt(call: Call, deployment: Deployment) -> _Failed | None:
+def _in_order(call: Call) -> list[tuple[Deployment, Circuit]]:
+    """The deployments as routed, those that do badly last: an open circuit only matters where there is a choice, or none is left."""
+    assert call.served is not None
+    health, tenant = call.plane.health, call.served.tenant
+    pairs = [(deployment, health.circuit(tenant, deployment.id)) for deployment in call.deployments]
+    if len(pairs) > 1:
+        now = time.monotonic()
+        pairs.sort(key=lambda pair: (not pair[1].is_ready(now), pair[1].is_dead))
+    return pairs
+
+
+async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Failed | None:
     """Ask one deployment and pass its answer on; otherwise why there is none. Refusal when an answer broke off."""
     assert call.served is not None
     pair = PAIRS.get((call.surface, deployment.dialect))
     if pair is None:
         return _Failed(_not_translated(call, deployment), "not translated", was_sent=False)
+    now = time.monotonic()
+    if circuit.is_dead and not circuit.is_ready(now):
+        return _Failed(_unavailable(deployment, circuit.wait_s(now)), "circuit open", was_sent=False)
     call.deployment = deployment
     try:
         target = call.served.target(deployment)
@@ -96,16 +125,25 @@ async def _attempt(call: Call, deployment: Deployment) -> _Failed | None:
         body = pair.body(call, target)
     except Refusal as refusal:  # another deployment may speak the caller's own protocol
         return _Failed(refusal, refusal.code, was_sent=False)
+    _note(call, circuit.began(now, deployment.timeout_s))
     try:
         response = await _send(call, target, pair, body)
     except Refusal as refusal:
-        # After a timeout a second try could be charged twice, and the time of one is gone already.
-        return _Failed(refusal, refusal.code, is_last=refusal.code == "upstream_timeout" and call.may_have_spent)
+        _note(call, circuit.ended(time.monotonic(), is_error=True), refusal.code)
+        return _Failed(refusal, refusal.code)
     if response.status >= 400:
+        _note(call, circuit.ended(time.monotonic(), is_error=_is_fault(response.status)), f"HTTP {response.status}")
         reason = await _failure(call, pair, response, target)
-        return _Failed(reason, str(response.status), is_last=response.status < 500 and response.status != 429)
+        return _Failed(reason, str(response.status), is_last=not (_is_fault(response.status) or response.status in _ELSEWHERE))
+    await _answer(call, pair, response, circuit)
+    return None
+
+
+async def _answer(call: Call, pair: Pair, response: aiohttp.ClientResponse, circuit: Circuit) -> None:
+    """Pass an answer on that has begun. Refusal when it broke off before the caller got any of it."""
+    assert call.deployment is not None
     call.may_have_spent = True
-    call.upstream_model = deployment.upstream_model
+    call.upstream_model = call.deployment.upstream_model
     try:
         if call.stream and response.content_type == "text/event-stream":
             await _stream(call, pair, response)
@@ -113,7 +151,29 @@ async def _attempt(call: Call, deployment: Deployment) -> _Failed | None:
             await _whole(call, pair, response)
     finally:
         response.close()  # a response read to its end has given its connection back already
-    return None
+        _note(call, circuit.ended(time.monotonic(), is_error=call.status == "upstream_error"), call.error_code or "upstream_error")
+
+
+def _is_fault(status: int) -> bool:
+    """Whether an answer speaks against the deployment: it fails, is overloaded, or does not take our credential or account."""
+    return status >= 500 or status in _FAULTS
+
+
+def _unavailable(deployment: Deployment, wait_s: float) -> Refusal:
+    return Refusal(
+        "upstream_error",
+        f"The provider {deployment.provider} fails most calls at the moment; it is asked again in {wait_s:.0f} s.",
+        status=503,
+        retry_after_s=max(1, round(wait_s)),
+    )
+
+
+def _note(call: Call, change: Change | None, reason: str = "") -> None:
+    """A circuit changed: into the record of the call that noticed, and as an event of its own."""
+    if change is not None:
+        assert call.deployment is not None
+        call.steps.append(Step("circuit", "pass", 0, f"{call.deployment.id} {change.state}, {change.errors} of {change.calls} failed"))
+        call.plane.circuit_changed(call, change, reason)
 
 
 async def _pass_on(call: Call, answer: _Answer) -> None:
@@ -219,6 +279,9 @@ async def _whole(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> No
         raise Refusal("upstream_error", f"The provider {deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
     try:
         body, usage = pair.whole(call, body)
+    except Refusal:  # it does not fit the provider's protocol
+        call.status = "upstream_error"
+        raise
     except (msgspec.DecodeError, ValueError) as error:
         call.status = "upstream_error"
         raise Refusal("upstream_error", f"The provider {deployment.provider} sent an answer that is not valid JSON.") from error

@@ -1,0 +1,111 @@
+"""Several deployments of one model, on a real plane: who is asked next, and who is asked no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import openai
+import psycopg
+import pytest
+
+from gateway.contract import snapshot as contract
+from gateway.contract.names import CIRCUIT_TABLE
+from gateway.contract.sealing import Sealer
+from gateway.plane.health import MIN_CALLS, MIN_RETRIES
+from tests import bootstrap
+from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, chat_model, deployment, make_org, make_sandbox, wait_until
+
+pytestmark = pytest.mark.process
+
+
+def _say(org: Org, model: str = "chat") -> int:
+    return org.post(json={"model": model, "messages": SAY_HELLO}).status_code
+
+
+def _served_by(org: Org, count: int) -> list[Any]:
+    return [event["deployment"] for event in org.plane.wait_for_events(org.id, count)]
+
+
+def _org(plane: Plane, upstream: SandboxUpstream, *deployments: contract.Deployment) -> Org:
+    return make_org(plane, upstream, models={"chat": chat_model(*deployments)})
+
+
+def _changes(org: Org, count: int) -> list[dict[str, Any]]:
+    def read() -> list[dict[str, Any]]:
+        with psycopg.connect(org.plane.database_url, row_factory=psycopg.rows.dict_row) as connection:
+            rows = connection.execute(f"select * from {CIRCUIT_TABLE} where tenant = %s order by at", [org.id]).fetchall()
+        return rows if len(rows) >= count else []
+
+    return wait_until(read, what=f"{count} changes of circuits")
+
+
+def test_circuit_of_a_failing_deployment_opens_and_calls_go_elsewhere(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    ill = deployment(sandbox_upstream.base_url("faults", "500"), id="ill")
+    well = deployment(sandbox_upstream.base_url(), id="well", priority=1)
+    org = _org(plane, sandbox_upstream, ill, well)
+    calls = MIN_CALLS + 5
+
+    statuses = [_say(org) for _ in range(calls)]
+
+    events = plane.wait_for_events(org.id, calls)
+    steps = [step for event in events for step in event["steps"]]
+    failovers = [step[3] for step in steps if step[0] == "failover"]
+    # Ten tries elsewhere were free and the calls have earned a few more: then the budget is used up and the failure is passed on.
+    assert len(failovers) == statuses.count(200) - (calls - MIN_CALLS)
+    assert MIN_RETRIES <= len(failovers) <= MIN_RETRIES + 0.2 * MIN_CALLS
+    assert set(failovers) == {"ill:500 → well"}
+    assert statuses[MIN_CALLS:] == [200] * (calls - MIN_CALLS)
+    assert [event["deployment"] for event in events[MIN_CALLS:]] == ["well"] * (calls - MIN_CALLS)
+    [change] = _changes(org, 1)
+    assert (change["circuit"], change["deployment"], change["model"], change["provider"]) == ("open", "ill", "chat", "sandbox")
+    assert (change["calls"], change["errors"], change["reason"]) == (MIN_CALLS, MIN_CALLS, "HTTP 500")
+    assert [step[3] for step in steps if step[0] == "circuit"] == [f"ill open, {MIN_CALLS} of {MIN_CALLS} failed"]
+    assert "gatehouse_open_circuits" in httpx2.get(f"{plane.url}/metrics", trust_env=False).text
+
+
+def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    org = _org(plane, sandbox_upstream, deployment("http://127.0.0.1:1/v1"))
+    for _ in range(MIN_CALLS):
+        _say(org)
+
+    with pytest.raises(openai.InternalServerError) as refused:
+        org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
+
+    assert (refused.value.status_code, refused.value.code) == (503, "upstream_error")
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 5
+    assert plane.wait_for_events(org.id, MIN_CALLS + 1)[-1]["deployment"] is None
+
+
+@pytest.mark.parametrize("fault", ["401", "429", "hang", "closed"])
+def test_next_deployment_is_asked_when_the_fault_is_not_the_callers(
+    plane: Plane, sandbox_upstream: SandboxUpstream, locked: SandboxUpstream, fault: str
+) -> None:
+    first = {
+        "401": deployment(locked.base_url(), id="first", sealed_secret=Sealer([bootstrap.SECRETS["SEALING_KEYS"]]).seal("wrong")),
+        "429": deployment(sandbox_upstream.base_url("faults", "429"), id="first"),
+        "hang": deployment(sandbox_upstream.base_url("faults", "hang"), id="first", timeout_s=0.3),
+        "closed": deployment("http://127.0.0.1:1/v1", id="first"),
+    }[fault]
+    org = _org(plane, sandbox_upstream, first, deployment(sandbox_upstream.base_url(), id="second", priority=1))
+
+    assert _say(org) == 200
+
+    assert _served_by(org, 1) == ["second"]
+
+
+def test_fault_of_the_caller_goes_nowhere_else(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    here = [deployment(sandbox_upstream.base_url(), id=name, priority=number) for number, name in enumerate(("first", "second"))]
+    org = _org(plane, sandbox_upstream, *here)
+
+    answers = [org.post(json={"model": "chat", "messages": 3}).status_code for _ in range(MIN_CALLS)]
+
+    assert answers == [400] * MIN_CALLS
+    assert _say(org) == 200
+    assert _served_by(org, MIN_CALLS + 1) == ["first"] * (MIN_CALLS + 1)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with make_sandbox(tmp_path_factory.mktemp("locked"), key="right") as server:
+        yield server
