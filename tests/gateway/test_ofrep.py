@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -173,6 +176,30 @@ def test_bulk_is_fetched_again_only_when_context_or_configuration_changed(plane:
     changed = wait_until(lambda: (found := evaluate(one, context=context, headers=known)).status_code == 200 and found, what="a new answer")
     assert changed
     assert changed.json()["flags"][0]["value"] is False
+
+
+@pytest.mark.process
+def test_web_provider_gets_new_values_for_a_new_context_though_it_sends_the_old_tag(
+    plane: Plane, sandbox_upstream: SandboxUpstream
+) -> None:
+    for_pro = Exposure(on=True, ranges=HALF.ranges, overrides=(Override(attribute="plan", values=("pro",), variant="on"),))
+    flags = [
+        a_flag("plan", "boolean", False, True, key="ai.web.plan", exposure=for_pro),
+        a_flag("heat", "number", 0.0, 1.0, key="ai.web.heat"),
+    ]
+    web = make_org(plane, sandbox_upstream, flags={flag.key: flag for flag in flags})
+
+    told = subprocess.run(
+        ["node", Path(__file__).with_name("ofrep_web.mjs"), plane.url, web.key], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    found = json.loads(told.stdout)
+    assert [plan for plan, _ in found["seen"]] == [False, True, True, False]
+    assert found["seen"][0][1]["value"] == 1
+    assert found["seen"][0][1]["flagMetadata"]["rule"] == "percentage"
+    # Another plan with the old tag, the same context again, and another person, for whom the provider drops its tag.
+    assert found["requests"] == [[200, False], [200, True], [304, True], [200, False]]
+    assert (found["missing"]["value"], found["missing"]["errorCode"]) == (True, "FLAG_NOT_FOUND")
 
 
 def test_pace_counts_each_key_apart_and_names_the_wait() -> None:
