@@ -2,6 +2,7 @@
 
 SNAPSHOT_TABLE = "public.gateway_snapshot"
 COUNTER_TABLE = "public.gateway_counter"
+SLOT_TABLE = "public.gateway_slot"
 INBOX_TABLE = "public.inbox"
 CIRCUIT_TABLE = "public.gateway_circuit_change"
 

@@ -15,7 +15,8 @@ from gateway.contract.flags import Flag
 
 MAGIC = b"GHS1"
 
-Resource = Literal["requests", "input_tokens", "output_tokens", "money"]
+Resource = Literal["requests", "input_tokens", "output_tokens", "money", "concurrent"]
+"""`concurrent` is how many calls run at once; it has no window."""
 Window = Literal["minute", "hour", "day", "month"]
 Scope = Literal["tenant", "project", "key", "agent", "model"]
 PICO_USD = 10**12
@@ -204,6 +205,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, Flag] = {}
     facts: dict[str, str] = {}
     """What flags may ask about the tenant: `tenant` (slug), `tier`, `kind`, `region`; a fact that is not known is left out."""
+    usage_limits: tuple[Limit, ...] = ()
+    """Limits on anything but money, of any scope; apart from `limits` for the same reason."""
     policies: tuple[Policy, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
 

@@ -13,6 +13,7 @@ from gateway.contract.snapshot import Deployment, Key, Model, Project
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
 from gateway.plane.leases import Reservation
 from gateway.plane.served import PublishedTool, Served
+from gateway.plane.slots import Held
 from gateway.plane.usage import Usage
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Call:
         "result",
         "send",
         "served",
+        "slots",
         "started_at",
         "started_ns",
         "status",
@@ -125,6 +127,8 @@ class Call:
         self.output_estimate = 0
         # how it went
         self.reservation: Reservation | None = None
+        self.slots: list[Held] = []
+        """Of limits on calls at once."""
         self.forbidden: frozenset[str] = frozenset()
         """Deployments that a policy keeps this call from."""
         self.output_guards: tuple[Guard, ...] = ()

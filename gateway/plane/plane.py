@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -24,6 +25,7 @@ from gateway.plane.proofs import Proofs
 from gateway.plane.served import Served
 from gateway.plane.settings import PlaneSettings
 from gateway.plane.shipper import Shipper
+from gateway.plane.slots import PostgresSlots, Slots
 from gateway.plane.snapshots import SnapshotStore
 from gateway.plane.spool import Spool
 from gateway.plane.upstream.tools import ToolSessions
@@ -45,6 +47,8 @@ class Plane:
         self._lease_link = Link(settings.database_url, "leases")
         self._counters = PostgresCounters(self._lease_link)
         self.ledger = Ledger(self._counters)
+        self._slot_store = PostgresSlots(self._lease_link)
+        self.slots = Slots(self._slot_store)
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
         self.health = Health()
@@ -72,6 +76,8 @@ class Plane:
         await self.tools.close()
         await self.client.close()
         await self.ledger.close()
+        with contextlib.suppress(DatabaseAwayError):  # they are free again when their time is up
+            await self.slots.close()
         await self._lease_link.close()
         await self.spool.close()
         await self.shipper.close()
@@ -125,6 +131,8 @@ class Plane:
                 if loop.time() >= forget_at:
                     forget_at = loop.time() + FORGET_S
                     await self._counters.forget_ended()
+                    await self._slot_store.forget_ended()
+                await self.slots.sweep()
                 await self.ledger.sweep()
                 await self.tools.sweep()
             except DatabaseAwayError:

@@ -24,9 +24,9 @@ ANTHROPIC_VERSION = "2023-06-01"
 
 # What a call of each kind can use up; a limit on another resource says nothing about it.
 _USED_BY: dict[Kind, frozenset[Resource]] = {
-    "chat": frozenset(("requests", "input_tokens", "output_tokens", "money")),
-    "embeddings": frozenset(("requests", "input_tokens", "money")),
-    "tool": frozenset(("requests",)),
+    "chat": frozenset(("requests", "input_tokens", "output_tokens", "money", "concurrent")),
+    "embeddings": frozenset(("requests", "input_tokens", "money", "concurrent")),
+    "tool": frozenset(("requests", "concurrent")),
 }
 
 
@@ -84,10 +84,10 @@ class Served:
         self._allow = allow
         self._targets: dict[str, Target] = {}
         self._limits: dict[tuple[str, Kind], tuple[Limit, ...]] = {}
-        self._budgets: dict[tuple[str, str], tuple[Limit, ...]] = {}
-        for limit in snapshot.budgets:
+        self._scoped: dict[tuple[str, str], tuple[Limit, ...]] = {}
+        for limit in (*snapshot.budgets, *snapshot.usage_limits):
             named = (limit.scope, limit.scope_name)
-            self._budgets[named] = (*self._budgets.get(named, ()), limit)
+            self._scoped[named] = (*self._scoped.get(named, ()), limit)
         self._validators: dict[str, jsonschema_rs.Validator] = {}
 
     def limits_of(self, key: Key, kind: Kind, *, agent: str | None = None, model: str | None = None) -> tuple[Limit, ...]:
@@ -96,12 +96,14 @@ class Served:
         if limits is None:
             project = self.snapshot.projects.get(key.project)
             scopes = (("key", key.id), ("project", key.project), ("tenant", self.snapshot.slug))
-            budgets = [limit for scope in scopes for limit in self._budgets.get(scope, ())]
-            every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits, *budgets)
+            scoped = [limit for scope in scopes for limit in self._scoped.get(scope, ())]
+            every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits, *scoped)
             limits = self._limits[key.id, kind] = tuple(limit for limit in every if limit.resource in _USED_BY[kind])
-        if self._budgets and kind != "tool":
+        if self._scoped:
             # Agents name themselves, so what they lead to is looked up and not kept.
-            return (*limits, *self._budgets.get(("agent", agent or ""), ()), *self._budgets.get(("model", model or ""), ()))
+            named = (*self._scoped.get(("agent", agent or ""), ()), *self._scoped.get(("model", model or ""), ()))
+            if named:
+                return (*limits, *(limit for limit in named if limit.resource in _USED_BY[kind]))
         return limits
 
     def target(self, deployment: Deployment) -> Target:

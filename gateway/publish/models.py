@@ -50,6 +50,27 @@ class Counter(models.Model):
         return f"{self.tenant} {self.limit_id} from {self.window_start:%Y-%m-%d %H:%M}"
 
 
+class Slot(models.Model):
+    """How many calls at once one plane has booked of one limit, until it says so again. Written by planes only."""
+
+    placement: ClassVar[str] = "public"
+
+    pk = models.CompositePrimaryKey("tenant", "limit_id", "plane")
+    tenant = models.TextField(help_text="public id of the tenant")
+    limit_id = models.TextField()
+    plane = models.TextField(help_text="one process")
+    slots = models.IntegerField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_slot"
+        indexes = [models.Index(fields=["expires_at"], name="gateway_slot_expires_at")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.limit_id}: {self.slots}"
+
+
 class CircuitChange(models.Model):
     """A plane's verdict on a deployment changed. Written by planes; told to people by `circuits`."""
 

@@ -18,8 +18,11 @@ async def reserve(call: Call) -> str:
     limits = served.limits_of(key, call.kind, agent=call.agent, model=call.model.slug if call.model else None)
     if not limits:
         return "no limits"
-    wants = [(limit, _need(call, limit)) for limit in limits]
+    wants = [(limit, _need(call, limit)) for limit in limits if limit.resource != "concurrent"]
     try:
+        for limit in limits:
+            if limit.resource == "concurrent":
+                call.slots.append(await call.plane.slots.take(served.tenant, limit))
         call.reservation = await call.plane.ledger.reserve(served.tenant, served.zone, wants)
     except LimitExceededError as error:
         raise _exceeded(error) from error
@@ -84,6 +87,13 @@ def _exceeded(error: LimitExceededError) -> Refusal:
             budget=limit.budget,
             resets_at=error.resets_at,
         )
+    if limit.resource == "concurrent":
+        return Refusal(
+            "rate_limit_exceeded",
+            f"{limit.amount:,} call{'s' if limit.amount != 1 else ''} at once for {limit.scope} {limit.scope_name} are running already.",
+            scope=scope,
+            retry_after_s=1,
+        )
     return Refusal(
         "rate_limit_exceeded",
         f"The limit of {limit.amount:,} {limit.resource.replace('_', ' ')} per {limit.window} for "
@@ -125,12 +135,17 @@ def _amount(limit: Limit) -> str:
 
 
 def _tell_rate(call: Call, reservation: Reservation) -> None:
-    """Response headers about the first request limit, the narrowest scope first."""
+    """Response headers about the first request limit and the first token limit, the narrowest scope first."""
+    told: set[bytes] = set()
     for held, _ in reservation.lines:
-        if held.limit.resource == "requests":
+        kind = _TOLD.get(held.limit.resource)
+        if kind is not None and kind not in told:
+            told.add(kind)
             call.response_headers += [
-                (b"x-ratelimit-limit-requests", b"%d" % held.limit.amount),
-                (b"x-ratelimit-remaining-requests", b"%d" % held.remaining),
-                (b"x-ratelimit-reset-requests", b"%ds" % max(0, math.ceil(held.counter.span.end - time.time()))),
+                (b"x-ratelimit-limit-" + kind, b"%d" % held.limit.amount),
+                (b"x-ratelimit-remaining-" + kind, b"%d" % held.remaining),
+                (b"x-ratelimit-reset-" + kind, b"%ds" % max(0, math.ceil(held.counter.span.end - time.time()))),
             ]
-            return
+
+
+_TOLD: dict[str, bytes] = {"requests": b"requests", "input_tokens": b"tokens", "output_tokens": b"tokens"}

@@ -6,7 +6,10 @@ from gateway.plane.pipeline.reserve import cost_of
 
 
 async def settle(call: Call) -> str:
-    """Turn the reservation into what was really used. A call that no upstream took used nothing but its request."""
+    """Turn the reservation into what was really used, and give slots back. A call that no upstream took used nothing but its request."""
+    for slot in call.slots:
+        call.plane.slots.give_back(slot)
+    call.slots.clear()
     reservation = call.reservation
     if reservation is None or not reservation.lines:
         return ""
