@@ -18,7 +18,7 @@ class Sample:
 def chat_samples(base_url: str, model: str, key: str = KEY_VARIABLE) -> list[Sample]:
     """A first chat call. `key` is the variable's name, or the key itself where it is shown once."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
-    return _samples(
+    openai = _samples(
         base_url,
         "chat/completions",
         body,
@@ -27,6 +27,20 @@ def chat_samples(base_url: str, model: str, key: str = KEY_VARIABLE) -> list[Sam
             f'answer = client.chat.completions.create(\n    model="{model}",\n    messages=[{{"role": "user", "content": "Say hello."}}],\n)\nprint(answer.choices[0].message.content)',
             f'const answer = await client.chat.completions.create({{\n  model: "{model}",\n  messages: [{{ role: "user", content: "Say hello." }}],\n}});\nconsole.log(answer.choices[0].message.content);',
         ),
+    )
+    return [*openai, _anthropic_sample(base_url, model, key)]
+
+
+def _anthropic_sample(base_url: str, model: str, key: str) -> Sample:
+    """The gateway translates, so this works with every chat model."""
+    shown = 'os.environ["GATEHOUSE_KEY"]' if key == KEY_VARIABLE else f'"{key}"'
+    return Sample(
+        "anthropic",
+        "Anthropic SDK",
+        ("import os\n\n" if key == KEY_VARIABLE else "")
+        + f'from anthropic import Anthropic\n\nclient = Anthropic(base_url="{base_url}", api_key={shown})\n'
+        + f'message = client.messages.create(\n    model="{model}",\n    max_tokens=200,\n'
+        + '    messages=[{"role": "user", "content": "Say hello."}],\n)\nprint(message.content[0].text)',
     )
 
 

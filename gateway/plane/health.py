@@ -67,22 +67,22 @@ class Circuit:
             return False
         return now >= self._probe_until
 
-    def began(self, now: float, timeout_s: float) -> Change | None:
-        """A call goes out; after the cooldown it is a probe."""
-        if self.state == "closed" or now < self.opened_at + self.cooldown_s:
-            return None
+    def began(self, now: float, timeout_s: float) -> tuple[bool, Change | None]:
+        """A call goes out: whether it is a probe, and what that changes. (A call that is the last resort may go out without being one.)"""
+        if self.state == "closed" or not self.is_ready(now):
+            return False, None
         self._probe_until = now + timeout_s
         if self.state == "half_open":
-            return None
+            return True, None
         self.state, self._probes = "half_open", 0
-        return self._change(0.0)
+        return True, self._change(0.0)
 
-    def ended(self, now: float, is_error: bool) -> Change | None:
-        """What came of a call."""
+    def ended(self, now: float, is_error: bool, *, is_probe: bool = False) -> Change | None:
+        """What came of a call. Only a probe may close the circuit or open it again: other calls that end now began in other times."""
         current = self._slice(now)
         current[0] += 1
         current[1] += is_error
-        if self.state == "half_open":
+        if self.state == "half_open" and is_probe:
             return self._judge_probe(now, is_error)
         if self.state == "closed" and is_error:
             calls, errors = self._sums()

@@ -17,7 +17,7 @@ def _calls(circuit: Circuit, *, well: int, ill: int, at: float = 1000.0) -> None
 def _probe(circuit: Circuit, at: float, *, is_error: bool) -> None:
     assert circuit.is_ready(at)
     circuit.began(at, 60)
-    circuit.ended(at, is_error)
+    circuit.ended(at, is_error, is_probe=True)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_probes_go_one_at_a_time_and_close_the_circuit() -> None:
     later = 1000 + COOLDOWN_S
 
     assert not circuit.is_ready(later - 0.1)
-    opened = circuit.began(later, 60)
-    second = circuit.is_ready(later)
-    circuit.ended(later, False)
+    is_probe, opened = circuit.began(later, 60)
+    second = circuit.began(later, 60)
+    circuit.ended(later, False, is_probe=True)
     for _ in range(PROBES - 1):
         _probe(circuit, later, is_error=False)
 
     assert opened is not None
     assert opened.state == "half_open"
-    assert not second
+    assert (is_probe, second) == (True, (False, None))
     assert (circuit.state, circuit.is_dead, circuit.is_ready(later)) == ("closed", False, True)
 
 
@@ -100,8 +100,12 @@ def test_call_that_began_before_the_circuit_opened_changes_nothing() -> None:
     circuit = Circuit()
     _calls(circuit, well=0, ill=MIN_CALLS)
 
-    assert circuit.ended(1001, True) is None
-    assert (circuit.state, circuit.cooldown_s) == ("open", COOLDOWN_S)
+    while_open = circuit.ended(1001, True)
+    circuit.began(1000 + COOLDOWN_S, 60)
+    while_probing = circuit.ended(1000 + COOLDOWN_S, True)
+
+    assert (while_open, while_probing) == (None, None)
+    assert (circuit.state, circuit.cooldown_s) == ("half_open", COOLDOWN_S)
 
 
 @given(st.lists(st.booleans(), max_size=400))

@@ -125,25 +125,19 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
         body = pair.body(call, target)
     except Refusal as refusal:  # another deployment may speak the caller's own protocol
         return _Failed(refusal, refusal.code, was_sent=False)
-    _note(call, circuit.began(now, deployment.timeout_s))
+    is_probe, change = circuit.began(now, deployment.timeout_s)
+    _note(call, change)
     try:
         response = await _send(call, target, pair, body)
     except Refusal as refusal:
-        _note(call, circuit.ended(time.monotonic(), is_error=True), refusal.code)
+        _note(call, circuit.ended(time.monotonic(), is_error=True, is_probe=is_probe), refusal.code)
         return _Failed(refusal, refusal.code)
     if response.status >= 400:
-        _note(call, circuit.ended(time.monotonic(), is_error=_is_fault(response.status)), f"HTTP {response.status}")
+        _note(call, circuit.ended(time.monotonic(), is_error=_is_fault(response.status), is_probe=is_probe), f"HTTP {response.status}")
         reason = await _failure(call, pair, response, target)
         return _Failed(reason, str(response.status), is_last=not (_is_fault(response.status) or response.status in _ELSEWHERE))
-    await _answer(call, pair, response, circuit)
-    return None
-
-
-async def _answer(call: Call, pair: Pair, response: aiohttp.ClientResponse, circuit: Circuit) -> None:
-    """Pass an answer on that has begun. Refusal when it broke off before the caller got any of it."""
-    assert call.deployment is not None
     call.may_have_spent = True
-    call.upstream_model = call.deployment.upstream_model
+    call.upstream_model = deployment.upstream_model
     try:
         if call.stream and response.content_type == "text/event-stream":
             await _stream(call, pair, response)
@@ -151,7 +145,9 @@ async def _answer(call: Call, pair: Pair, response: aiohttp.ClientResponse, circ
             await _whole(call, pair, response)
     finally:
         response.close()  # a response read to its end has given its connection back already
-        _note(call, circuit.ended(time.monotonic(), is_error=call.status == "upstream_error"), call.error_code or "upstream_error")
+        is_error = call.status == "upstream_error"
+        _note(call, circuit.ended(time.monotonic(), is_error, is_probe=is_probe), call.error_code or "upstream_error")
+    return None
 
 
 def _is_fault(status: int) -> bool:
