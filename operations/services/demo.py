@@ -26,12 +26,14 @@ from django_tenants.utils import schema_context
 from catalog.hooks import Price
 from catalog.models import Model, Project, Provider, ToolServer, VirtualKey
 from catalog.services import keys, models, projects, providers, tools
+from gateway.contract.flags import BUCKETS, Cohort
 from gateway.contract.keys import MalformedKeyError, matches, parse
 from governance.models import FeatureClass, Guardrail, Policy, Tenant, User
 from governance.roles import Role
 from governance.services import guardrails, people, policies, tenants, tokens
-from rollouts.models import Rollout
-from rollouts.services import rollouts
+from rollouts import exposure
+from rollouts.models import Flag, Rollout
+from rollouts.services import flags, rollouts
 
 SLUG = "acme"
 PEOPLE = (
@@ -94,6 +96,7 @@ def make_demo() -> dict[str, Any]:
             _is_live_token,
         )
         _fill_controls(members["adam"])
+        _fill_flags(members["rita"], members["adam"])
         if not Rollout.objects.exists():
             rollouts.start_rollout(
                 plan_key="ai-gateway-governance",
@@ -175,6 +178,26 @@ def _fill_controls(admin: User) -> None:
             actor=admin,
         )
         policies.set_mode(policy=policy, mode=Policy.Mode.DRY_RUN, actor=admin)
+
+
+def _fill_flags(release_manager: User, admin: User) -> None:
+    """One flag that a tenth of one project's users meet, proposed by one and approved by another."""
+    if not Flag.objects.exists():
+        flag = flags.create_flag(
+            key="ai.checkout.brief-answers-1",
+            title="Shorter answers in the checkout",
+            description="The assistant answers in two sentences and offers the rest.",
+            kind=Flag.Kind.BOOLEAN,
+            variants={"off": False, "on": True},
+            control="off",
+            feature_class=FeatureClass.ASSISTANTS,
+            sticky="user",
+            actor=release_manager,
+        )
+        pilot = Cohort(name="pilot", attribute="project", values=(PROJECTS[0][0],))
+        first_tenth = exposure.changed(flag.exposure, on=True, cohorts=[pilot], percentage=BUCKETS // 10)
+        change = flags.propose_change(flag=flag, exposure=first_tenth, reason="The first tenth of the pilot.", actor=release_manager)
+        flags.approve_change(change=change, actor=admin, comment="The pilot's owner agrees.")
 
 
 class _Notes:
