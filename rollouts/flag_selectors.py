@@ -32,7 +32,7 @@ def flags(*, tab: str = "", query: str = "") -> QuerySet[Flag]:
     if tab == "live":
         found = found.filter(archived_at=None)
     elif tab == "waiting":
-        found = found.filter(_waits(), archived_at=None).distinct()
+        found = found.filter(_waits()).distinct()
     elif tab == "archived":
         found = found.filter(archived_at__isnull=False)
     if query:
@@ -79,17 +79,17 @@ def open_changes(keys: Sequence[int]) -> dict[int, list[FlagChange]]:
     return found
 
 
-def due_count(membership: Membership) -> int:
-    """Changes and emergencies that wait for this person."""
+def waiting_for(membership: Membership) -> QuerySet[FlagChange]:
+    """Changes and emergencies that wait for this person, the oldest first."""
+    found = FlagChange.objects.select_related("flag", "proposed_by").order_by("proposed_at", "pk")
     if Permission.SIGN_GATES not in permissions_of(membership.roles):
-        return 0
-    return (
-        FlagChange.objects.filter(
-            Q(status=FlagChange.Status.PROPOSED) | Q(review_due_at__isnull=False, reviewed_at=None), flag__archived_at=None
-        )
-        .exclude(proposed_by=membership.user_id)
-        .count()
-    )
+        return found.none()
+    waits = Q(status=FlagChange.Status.PROPOSED) | Q(review_due_at__isnull=False, reviewed_at=None)
+    return found.filter(waits).exclude(proposed_by=membership.user_id)
+
+
+def due_count(membership: Membership) -> int:
+    return waiting_for(membership).count()
 
 
 # As the gateway sees them

@@ -34,6 +34,7 @@ def register() -> None:
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
     home.register(
         home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10),
+        home.Panel("release", "rollouts/partials/home_flags.html", Permission.SIGN_GATES, _flags_waiting, order=15),
         home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20),
     )
 
@@ -65,6 +66,11 @@ def _find_flags(query: str, membership: Membership, limit: int) -> Iterable[sear
 def _waiting(membership: Membership) -> Any:
     """None while nothing waits for this person."""
     return selectors.waiting_for(membership)[:SHOWN] or None
+
+
+def _flags_waiting(membership: Membership) -> Any:
+    """None while no change and no emergency waits for this person."""
+    return list(flag_selectors.waiting_for(membership)[:SHOWN]) or None
 
 
 def _current(membership: Membership) -> Any:

@@ -237,7 +237,7 @@ def review_lowering(*, change: FlagChange, actor: User, comment: str, at: dateti
 
     Raises ChangeDecidedError (nothing to review, or reviewed before), SelfApprovalError, EvidenceMissingError.
     """
-    flag = _lock(change.flag)
+    flag = Flag.objects.select_for_update().get(pk=change.flag_id)  # archived or not: the review is owed
     change = FlagChange.objects.get(pk=change.pk)
     if not change.awaits_review:
         raise ChangeDecidedError("There is nothing to review here, or it was reviewed before.")

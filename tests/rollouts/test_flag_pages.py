@@ -185,3 +185,14 @@ def test_sidebar_counts_what_waits_and_search_finds_by_key(flag: Flag, rita: Use
     assert (due(adam), due(rita)) == (1, 0)
     [hit] = dict(search.find("rerank", membership(adam, acme)))["Flags"]
     assert hit.title == flag.key
+
+
+def test_release_home_asks_those_who_may_decide(flag: Flag, client_for: ClientFor, rita: User, sam: User, bob: User) -> None:
+    flags.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True), reason="Go on", actor=rita)
+
+    shown = {
+        name: "Decide change 1" in client_for(person).get("/o/acme/release/home/").text
+        for name, person in [("sam", sam), ("rita", rita), ("bob", bob)]
+    }
+
+    assert shown == {"sam": True, "rita": False, "bob": False}

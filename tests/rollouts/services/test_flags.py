@@ -241,6 +241,7 @@ def test_only_a_flag_that_is_off_is_archived(flag: Flag, rita: User, adam: User)
     assert flag_selectors.served_flags() == []
     with pytest.raises(errors.FlagArchivedError):
         propose(flag, rita)
+    assert flags.review_lowering(change=flag.changes.latest("number"), actor=adam, comment="Rightly so").reviewed_by == adam
 
 
 def test_new_shares_keep_whoever_can_stay(acme: Tenant, rita: User) -> None:
