@@ -16,6 +16,7 @@ class CatalogConfig(AppConfig):
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),
             Item("operate", "Catalog", "Providers", "provider-list", icon="plug", permission=Permission.VIEW_OPERATE, order=30),
             Item("operate", "Catalog", "Keys", "operate-keys", icon="key", permission=Permission.MANAGE_KEYS, order=40),
+            Item("operate", "Control", "Limits", "limits", icon="gauge", permission=Permission.VIEW_OPERATE, order=57),
             Item("operate", "Organisation", "Projects", "project-list", icon="folders", permission=Permission.VIEW_OPERATE, order=20),
             Item("build", "Discover", "Models", "build-models", icon="box", permission=Permission.USE_GATEWAY, order=10),
             Item("build", "Discover", "Tools", "build-tools", icon="tool", permission=Permission.USE_GATEWAY, order=20),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -64,3 +64,26 @@ def cost_figures() -> CostFigures:
     if not _figures:
         raise RuntimeError("no app offers cost figures")
     return _figures[0]
+
+
+@dataclass(frozen=True)
+class LimitUse:
+    """What the gateway's processes were granted of one limit in its present window, or run at once now."""
+
+    used: int
+    resets_at: datetime | None
+    """None for calls at once."""
+
+
+LimitUses = Callable[[Iterable[str]], Mapping[str, LimitUse]]
+_limit_uses: list[LimitUses] = []
+
+
+def register_limit_uses(read: LimitUses) -> None:
+    """`read(counter ids)` of the current tenant, by counter id; ids that nothing was used of are missing. Called from `gateway.publish`."""
+    _limit_uses[:] = [read]
+
+
+def limit_uses(counter_ids: Iterable[str]) -> Mapping[str, LimitUse]:
+    """Empty while no gateway is installed."""
+    return _limit_uses[0](counter_ids) if _limit_uses else {}

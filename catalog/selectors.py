@@ -10,8 +10,8 @@ from decimal import Decimal
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils import timezone
 
-from catalog.hooks import Price, Usage, cost_figures
-from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.hooks import Price, Usage, cost_figures, limit_uses
+from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
 from governance.models import Membership, Tenant, User
 from governance.roles import Permission, permissions_of
 from governance.schema import current_schema
@@ -217,3 +217,21 @@ def tool_rows(tools: Iterable[Tool]) -> list[ToolRow]:
     tools = list(tools)
     usage = cost_figures().usage_by_model([tool.full_name for tool in tools]) if tools else {}
     return [ToolRow(tool, usage.get(tool.full_name, NO_USAGE)) for tool in tools]
+
+
+def usage_limits(query: str = "") -> QuerySet[UsageLimit]:
+    """All, or those whose reference or note holds the query."""
+    limits = UsageLimit.objects.order_by("scope", "ref", "pk")
+    return limits.filter(Q(ref__icontains=query) | Q(note__icontains=query)) if query else limits
+
+
+def limit_rows(limits: Iterable[UsageLimit]) -> list[tuple[UsageLimit, int | None, datetime | None, float]]:
+    """Each limit with what is used of it (None when nothing is known), when its window ends, and the percent used."""
+    limits = list(limits)
+    uses = limit_uses(limit.counter_id for limit in limits) if limits else {}
+    rows: list[tuple[UsageLimit, int | None, datetime | None, float]] = []
+    for limit in limits:
+        use = uses.get(limit.counter_id)
+        percent = min(100.0, 100 * use.used / limit.amount) if use and limit.amount else 0.0
+        rows.append((limit, use.used if use else None, use.resets_at if use else None, percent))
+    return rows

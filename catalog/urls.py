@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.views import keys, models, playground, projects, providers, tools
+from catalog.views import keys, limits, models, playground, projects, providers, tools
 
 urlpatterns = [
     path("operate/providers/", providers.provider_list, name="provider-list"),
@@ -22,6 +22,10 @@ urlpatterns = [
     path("operate/keys/", keys.operate_keys, name="operate-keys"),
     path("operate/projects/", projects.project_list, name="project-list"),
     path("operate/projects/new/", projects.project_new, name="project-new"),
+    path("operate/limits/", limits.limit_list, name="limits"),
+    path("operate/limits/new/", limits.limit_new, name="limit-new"),
+    path("operate/limits/<int:pk>/edit/", limits.limit_edit, name="limit-edit"),
+    path("operate/limits/<int:pk>/delete/", limits.limit_delete, name="limit-delete"),
     path("build/models/", models.build_models, name="build-models"),
     path("build/playground/", playground.playground, name="playground"),
     path("build/playground/session/", playground.playground_session, name="playground-session"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from catalog.api import views
+from catalog.api import limits, views
 
 urlpatterns = [
     path("providers/", views.Providers.as_view(), name="api-providers"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("projects/", views.Projects.as_view(), name="api-projects"),
     path("projects/<slug:slug>/", views.ProjectDetail.as_view(), name="api-project"),
     path("projects/<slug:slug>/switch/", views.ProjectSwitch.as_view(), name="api-project-switch"),
+    path("limits/", limits.Limits.as_view(), name="api-limits"),
+    path("limits/<int:pk>/", limits.LimitDetail.as_view(), name="api-limit"),
     path("keys/", views.Keys.as_view(), name="api-keys"),
     path("keys/<slug:public_id>/", views.KeyDetail.as_view(), name="api-key"),
     path("keys/<slug:public_id>/rotate/", views.KeyRotate.as_view(), name="api-key-rotate"),

@@ -1,7 +1,8 @@
 from catalog.models.key import VirtualKey
+from catalog.models.limit import UsageLimit
 from catalog.models.model import Deployment, Model
 from catalog.models.project import Project
 from catalog.models.provider import Provider
 from catalog.models.tool import Tool, ToolServer
 
-__all__ = ["Deployment", "Model", "Project", "Provider", "Tool", "ToolServer", "VirtualKey"]
+__all__ = ["Deployment", "Model", "Project", "Provider", "Tool", "ToolServer", "UsageLimit", "VirtualKey"]

@@ -9,10 +9,13 @@ class PublishConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
+        from catalog.hooks import register_limit_uses
         from costs.hooks import register_spend_book
+        from gateway.publish.limits import limit_uses
         from gateway.publish.publisher import book_spend, forget_tenant, publish_tenant
         from governance import config, erasure
 
         config.register_publisher(publish_tenant)
+        register_limit_uses(limit_uses)
         register_spend_book(book_spend)
         erasure.register_eraser(forget_tenant)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
-from catalog.models import Model, Project, Tool, ToolServer, VirtualKey
+from catalog.models import Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
 from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
@@ -107,6 +107,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
+        usage_limits=tuple(_usage_limit(limit, tenant) for limit in UsageLimit.objects.filter(is_enabled=True).order_by("pk")),
         policies=tuple(
             contract_policy(policy.active, enforce=policy.mode == Policy.Mode.ENFORCE)
             for policy in Policy.objects.exclude(active=None).select_related("active__policy")
@@ -138,6 +139,18 @@ def _budget(budget: Budget, amount: Decimal, tenant: Tenant) -> contract.Limit:
         amount=int(amount * contract.PICO_USD),
         budget=budget.name,
         throttle_from=budget.throttle_from / 100 if budget.action == Budget.Action.THROTTLE else None,
+    )
+
+
+def _usage_limit(limit: UsageLimit, tenant: Tenant) -> contract.Limit:
+    return contract.Limit(
+        id=limit.counter_id,
+        scope=cast(contract.Scope, limit.scope),
+        scope_name=limit.ref or tenant.slug,
+        resource=cast(contract.Resource, limit.resource),
+        window=cast(contract.Window, limit.window or "minute"),  # calls at once have none and look at none
+        amount=limit.amount,
+        fail_open=limit.fail_open,
     )
 
 

@@ -1,0 +1,126 @@
+"""Limits of any scope: kept, published, shown with what is used of them."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from catalog.errors import CatalogError
+from catalog.models import UsageLimit
+from catalog.services import limits
+from gateway.publish.models import Counter, Slot
+from gateway.publish.publisher import compile_snapshot
+from governance.models import AuditEntry, Tenant, User
+from tests.conftest import ClientFor
+from tests.factories.catalog import make_key, make_model, make_project
+
+PER_DAY: dict[str, Any] = {"scope": "agent", "ref": "cart", "resource": "input_tokens", "window": "day", "amount": 5000}
+
+
+def test_limits_of_every_scope_reach_the_plane(acme: Tenant, adam: User) -> None:
+    make_project(owner=adam, slug="checkout")
+    model, (key, _) = make_model(owner=adam), make_key(owner=adam)
+    for scope, ref in (("tenant", ""), ("project", "checkout"), ("agent", "cart"), ("model", model.slug), ("key", key.public_id)):
+        limits.create_limit(actor=adam, **{**PER_DAY, "scope": scope, "ref": ref})
+    limits.create_limit(actor=adam, scope="tenant", resource="concurrent", window="day", amount=40, fail_open=False)
+
+    served = compile_snapshot(acme, 1).usage_limits
+
+    assert [(limit.scope, limit.scope_name, limit.resource, limit.window, limit.amount, limit.fail_open) for limit in served] == [
+        ("tenant", "acme", "input_tokens", "day", 5000, True),
+        ("project", "checkout", "input_tokens", "day", 5000, True),
+        ("agent", "cart", "input_tokens", "day", 5000, True),
+        ("model", model.slug, "input_tokens", "day", 5000, True),
+        ("key", key.public_id, "input_tokens", "day", 5000, True),
+        ("tenant", "acme", "concurrent", "minute", 40, False),
+    ]
+    assert UsageLimit.objects.get(resource="concurrent").window == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"scope": "project", "ref": "nobody"}, "ref"),
+        ({"scope": "key", "ref": ""}, "ref"),
+        ({"window": ""}, "window"),
+        ({"amount": -1}, "amount"),
+        ({}, "scope"),  # there is one already
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_field(acme: Tenant, adam: User, fields: dict[str, Any], field: str) -> None:
+    limits.create_limit(actor=adam, **PER_DAY)
+
+    with pytest.raises(CatalogError) as refused:
+        limits.create_limit(actor=adam, **{**PER_DAY, **fields})
+
+    assert refused.value.field == field
+    assert UsageLimit.objects.count() == 1
+
+
+def test_changing_and_taking_away_are_audited(acme: Tenant, adam: User) -> None:
+    made = limits.create_limit(actor=adam, **PER_DAY)
+
+    changed = limits.change_limit(limit=made, actor=adam, amount=9000, fail_open=True, is_enabled=False)
+    limits.change_limit(limit=made, actor=adam, amount=9000, fail_open=True, is_enabled=False)
+    assert compile_snapshot(acme, 1).usage_limits == ()
+    assert changed.counter_id == made.counter_id  # what is used up counts on
+    limits.delete_limit(limit=changed, actor=adam)
+
+    events = [entry.event for entry in AuditEntry.objects.filter(event__startswith="limit.").order_by("sequence")]
+    assert events == ["limit.created", "limit.changed", "limit.deleted"]
+
+
+def test_page_shows_what_is_used(acme: Tenant, client_for: ClientFor, adam: User) -> None:
+    client, now = client_for(adam), timezone.now()
+    assert "No limit yet" in client.get("/o/acme/operate/limits/").content.decode()
+    assert client.post("/o/acme/operate/limits/new/", {**PER_DAY, "window": ""}).status_code == 422
+    assert client.post("/o/acme/operate/limits/new/", PER_DAY).status_code == 302
+    client.post("/o/acme/operate/limits/new/", {"scope": "tenant", "resource": "concurrent", "amount": 10})
+    tokens, at_once = UsageLimit.objects.get(resource="input_tokens"), UsageLimit.objects.get(resource="concurrent")
+    Counter.objects.create(
+        tenant=acme.public_id, limit_id=tokens.counter_id, window_start=now - timedelta(hours=1), window_end=now + timedelta(hours=1),
+        granted=4100, last_grant=0,
+    )  # fmt: skip
+    for plane in ("one", "two"):
+        Slot.objects.create(tenant=acme.public_id, limit_id=at_once.counter_id, plane=plane, slots=3, expires_at=now + timedelta(seconds=9))
+
+    page = client.get("/o/acme/operate/limits/").content.decode()
+
+    assert "82% used" in page
+    assert "60% used" in page
+    assert "No limit matches" in client.get("/o/acme/operate/limits/?q=nobody").content.decode()
+    assert client.post(f"/o/acme/operate/limits/{tokens.pk}/edit/", {"amount": 100, "is_enabled": "on"}).status_code == 302
+    assert "100% used" in client.get("/o/acme/operate/limits/?q=cart").content.decode()
+    client.post(f"/o/acme/operate/limits/{tokens.pk}/delete/")
+    assert UsageLimit.objects.count() == 1
+
+
+def test_limits_over_the_api(acme: Tenant, api_for: ClientFor, adam: User) -> None:
+    client = api_for(adam)
+
+    made = client.post("/api/v1/limits/", PER_DAY).json()
+    path = f"/api/v1/limits/{made['id']}/"
+
+    assert client.post("/api/v1/limits/", PER_DAY).json()["code"] == "name_taken"
+    assert client.post("/api/v1/limits/", {**PER_DAY, "scope": "project", "ref": "nobody"}).json()["code"] == "invalid"
+    assert client.put(path, {"amount": 7, "fail_open": False}, content_type="application/json").json()["amount"] == 7
+    assert client.get(path).json()["fail_open"] is False
+    assert [row["ref"] for row in client.get("/api/v1/limits/?q=car").json()["results"]] == ["cart"]
+    assert client.delete(path).status_code == 204
+
+
+def test_list_takes_the_same_queries_however_long(acme: Tenant, client_for: ClientFor, adam: User) -> None:
+    client = client_for(adam)
+    client.get("/o/acme/operate/limits/")  # what a process reads once
+
+    def queries(count: int) -> int:
+        for number in range(count):
+            limits.create_limit(actor=adam, **{**PER_DAY, "ref": f"agent-{count}-{number}"})
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get("/o/acme/operate/limits/").status_code == 200
+        return len(captured)
+
+    assert queries(2) == queries(12)
