@@ -200,7 +200,6 @@ SPECTACULAR_SETTINGS = {
         "GuardrailKind": "governance.models.Guardrail.Kind",
         "GuardrailAction": "governance.models.Guardrail.Action",
         "GuardrailScope": "governance.models.Guardrail.Scope",
-        "SpendScope": "costs.models.AnomalyDimension",
         "AnomalyStatus": "costs.models.Anomaly.Status",
         "AnomalyKind": "costs.models.Anomaly.Kind",
         "AnomalySensitivity": "costs.models.AnomalySettings.Sensitivity",

@@ -184,7 +184,9 @@ WITH batch AS (
         ('duration', f.model, f.provider, CASE WHEN f.outcome = 'ok' THEN f.duration_us END),
         ('ttft', f.model, f.provider, CASE WHEN f.outcome = 'ok' THEN f.ttft_us END),
         ('overhead', '', '', CASE WHEN f.outcome <> 'refused' THEN f.overhead_us END),
-        ('attribution', '', '', (extract(epoch FROM f.attributed_at - f.started_at) * 1000000)::bigint - f.duration_us)
+        -- What others report counts from its arrival: how long their exporter kept it is not ours.
+        ('attribution', '', '', CASE WHEN f.steps -> 0 ->> 0 = 'otlp' THEN (extract(epoch FROM f.attributed_at - f.received_at) * 1000000)::bigint
+            ELSE (extract(epoch FROM f.attributed_at - f.started_at) * 1000000)::bigint - f.duration_us END)
     ) v(measure, model, provider, us)
     WHERE v.us IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5

@@ -11,6 +11,7 @@ from gateway.plane import logs, settings
 from gateway.plane.call import SURFACES, Surface, uuid7
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, ClientGoneError, Headers, Receive, Scope, Send, own_request_id, send_refusal, send_whole
+from gateway.plane.ingress import otlp
 from gateway.plane.ingress.calls import serve_call
 from gateway.plane.ingress.mcp import McpDoor
 from gateway.plane.ingress.models import serve_models
@@ -98,7 +99,7 @@ class PlaneApp:
 
 
 _SURFACES: dict[str, Surface] = {path: surface for surface, path in SURFACES.items()}
-_ALLOWED = dict.fromkeys(_SURFACES, b"POST")
+_ALLOWED = dict.fromkeys([*_SURFACES, otlp.PATH], b"POST")
 
 
 async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
@@ -107,6 +108,9 @@ async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, rec
     if surface is not None:
         _allow(method, "POST")
         await serve_call(plane, surface, headers, receive, send)
+    elif path == otlp.PATH:
+        _allow(method, "POST")
+        await otlp.serve_traces(plane, headers, receive, send)
     elif path == "/v1/models" or path.startswith("/v1/models/"):
         _allow(method, "GET")
         await serve_models(plane, path[len("/v1/models/") :] or None, headers, receive, send)

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from costs import sketch
-from costs.models import Reconciliation, Revision
+from costs.models import Reconciliation, Revision, UsageHour
 from governance import metrics
 from governance.metrics import NO_DATA, Window
 from governance.models import Policy, Tenant, User
@@ -77,6 +77,18 @@ def test_overhead_is_the_percentile_within_the_sketch_error(acme: Tenant) -> Non
     assert reading.high is not None
     assert reading.low <= reading.value <= reading.high  # type: ignore[operator]  # it has a value
     assert reading.sample == 200
+
+
+def test_reported_call_is_late_only_from_its_arrival(acme: Tenant) -> None:
+    days_ago = datetime.now(UTC) - timedelta(days=3)
+    make.record(acme, make.call(acme, started_at=days_ago, overhead_us=None, steps=[["otlp", "pass", 0, ""]]))
+
+    hour = days_ago.replace(minute=0, second=0, microsecond=0)
+    reading = metrics.get("attribution.latency_p95").read(Window(hour, hour + timedelta(hours=1)))
+
+    assert reading.value is not None
+    assert reading.value < 5
+    assert UsageHour.objects.get().hour == hour
 
 
 def test_attribution_latency_is_kept_in_seconds(acme: Tenant) -> None:
