@@ -1,4 +1,4 @@
-// The official OFREP web provider under the OpenFeature web SDK, for test_ofrep.py.
+// The official OFREP web provider under the OpenFeature web SDK, for test_flags.py.
 // Arguments: base URL, key. Prints what the SDK saw, step by step, and the status of each request.
 import { OpenFeature } from '@openfeature/web-sdk';
 import { OFREPWebProvider } from '@openfeature/ofrep-web-provider';
