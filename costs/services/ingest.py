@@ -125,7 +125,7 @@ WITH batch AS (
 ), judged AS (
     SELECT *, CASE
         WHEN kind = 'tool' THEN 'unmetered'
-        WHEN status = 'refused' OR (status IN ('upstream_error', 'error') AND usage_source = 'none') THEN 'free'
+        WHEN status = 'refused' OR usage_source = 'cache' OR (status IN ('upstream_error', 'error') AND usage_source = 'none') THEN 'free'
         WHEN usage_unknown OR NOT ({IS_PRICED}) THEN 'unpriced'
         ELSE 'priced' END AS pricing
     FROM with_prices
@@ -201,9 +201,9 @@ WITH batch AS (
             0::bigint AS hits
         UNION ALL
         SELECT split_part(word, '=', 1), split_part(word, '=', 2)::bigint FROM unnest(string_to_array(s.step ->> 3, ' ')) word
-        WHERE s.step ->> 0 LIKE 'guardrail:%%' AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
+        WHERE (s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%') AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
     ) w
-    WHERE s.step ->> 0 = 'policy' OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%'
+    WHERE s.step ->> 0 = 'policy' OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%'
     GROUP BY 1, 2, 3, 4
     ON CONFLICT ON CONSTRAINT verdict_hour_once DO UPDATE SET calls = n.calls + excluded.calls, hits = n.hits + excluded.hits
 )

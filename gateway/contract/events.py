@@ -13,7 +13,8 @@ import msgspec
 
 Kind = Literal["chat", "embeddings", "tool"]
 Status = Literal["ok", "refused", "upstream_error", "client_gone", "error"]
-UsageSource = Literal["provider", "estimated", "none"]
+UsageSource = Literal["provider", "estimated", "cache", "none"]
+"""`cache`: the answer had been given before, and nothing was used."""
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):  # holds no containers, so no cycles

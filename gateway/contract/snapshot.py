@@ -115,6 +115,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     sensitivity: str = ""
     """The most sensitive data that may be sent to it; for policies, as the environment is."""
     environment: str = ""
+    cache_ttl_s: int = 0
+    """How long an answer may be given again to the same request; 0 never."""
+    cache_scope: Literal["tenant", "project", "key"] = "tenant"
+    """Among whose calls."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
 from gateway.contract.guardrails import Guard, Scan
 from gateway.contract.snapshot import Deployment, Key, Model, Project
+from gateway.plane.cache import MOST_ANSWER_BYTES
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
 from gateway.plane.leases import Reservation
 from gateway.plane.served import PublishedTool, Served
@@ -47,6 +48,7 @@ class Call:
         "agent",
         "arguments",
         "body",
+        "cache_key",
         "client_gone",
         "client_started",
         "cut",
@@ -60,6 +62,10 @@ class Call:
         "hide_usage",
         "http_status",
         "input_estimate",
+        "is_answered",
+        "kept",
+        "kept_bytes",
+        "kept_headers",
         "key",
         "kind",
         "may_have_spent",
@@ -136,6 +142,13 @@ class Call:
         self.deployments: list[Deployment] = []
         self.exchange: Callable[[Call], Awaitable[str]] | None = None
         """Speaks with the upstream; the verdict's detail is its result."""
+        self.is_answered = False
+        """The answer is sent already, from what was kept: no upstream is asked."""
+        self.cache_key: bytes | None = None
+        self.kept: list[bytes] | None = None
+        """What is sent to the caller, while the answer is to be kept."""
+        self.kept_bytes = 0
+        self.kept_headers: tuple[tuple[bytes, bytes], ...] = ()
         self.on_text: Callable[[Hashable, str], str] | None = None
         """Passes or changes the answer's text before the caller sees it: given which text of the answer and its next piece, it
         returns what may be sent.
@@ -166,6 +179,14 @@ class Call:
         self.error_code: str | None = None
         self.usage: Usage | None = None
         self.usage_source: UsageSource = "none"
+
+    def keep(self, data: bytes) -> None:
+        """Note what is sent; an answer that grows too long is let go."""
+        if self.kept is not None:
+            self.kept.append(data)
+            self.kept_bytes += len(data)
+            if self.kept_bytes > MOST_ANSWER_BYTES:
+                self.kept = None
 
     @property
     def overhead_us(self) -> float:

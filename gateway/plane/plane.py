@@ -11,6 +11,7 @@ import aiohttp
 
 from gateway.contract.events import CircuitEvent
 from gateway.contract.sealing import Sealer
+from gateway.plane.cache import AnswerCache
 from gateway.plane.call import Call, uuid7
 from gateway.plane.client import open_client
 from gateway.plane.counters import PostgresCounters
@@ -52,6 +53,7 @@ class Plane:
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
         self.health = Health()
+        self.answers = AnswerCache()
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self._open_streams: dict[str, set[Call]] = {}
@@ -144,6 +146,7 @@ class Plane:
     @property
     def gauges(self) -> dict[str, float]:
         return {
+            "cache_bytes": self.answers.bytes_held,
             "spool_bytes": self.spool.bytes_on_disk,
             "spool_pending_events": self.spool.pending,
             "events_shipped": self.shipper.shipped,

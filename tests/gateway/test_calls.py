@@ -61,6 +61,7 @@ def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream
             "policy",
             "reserve",
             "guard_input",
+            "cache",
             "route",
             "call_upstream",
             "guard_output",

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import openai
 import psycopg
@@ -46,7 +47,7 @@ class SlotsInMemory:
         self.shared.setdefault(self.plane, {}).update(booked)
 
 
-def limit(amount: int, **fields: bool) -> Limit:
+def limit(amount: int, **fields: Any) -> Limit:
     return Limit(id="key:x:concurrent", scope="key", scope_name="x", resource="concurrent", window="minute", amount=amount, **fields)
 
 

@@ -14,6 +14,7 @@ from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import ClientGoneError
 from gateway.plane.pipeline.authorize import authorize
+from gateway.plane.pipeline.cache import cache
 from gateway.plane.pipeline.call_upstream import call_upstream
 from gateway.plane.pipeline.consent import consent
 from gateway.plane.pipeline.flags import flags
@@ -38,6 +39,7 @@ ROAD: tuple[StepFunction, ...] = (
     policy,  # does every policy that covers the call allow it, and by which ways out?
     reserve,  # is enough left of every limit? take it
     guard_input,  # what is found in what is sent? redacted, recorded or refused
+    cache,  # was the same asked before? then that is the answer, and the road ends here
     route,  # which deployments, in which order?
     call_upstream,  # the exchange itself, streamed to the caller as it comes
     guard_output,  # what is found in what a tool gave back? (a model's answer was looked at on its way)
@@ -60,6 +62,8 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
         await prepare(call)
         for step in ROAD:
             await take(step, call)
+            if call.is_answered:
+                break
     except Refusal as refusal:
         if call.status == "ok":
             call.status = "refused"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from gateway.plane.call import Call
+from gateway.plane.pipeline.cache import keep_answer
 
 
 async def call_upstream(call: Call) -> str:
     """The exchange of the call's kind, see `gateway.plane.upstream`."""
     assert call.exchange is not None
-    return await call.exchange(call)
+    detail = await call.exchange(call)
+    keep_answer(call)
+    return detail

@@ -39,7 +39,7 @@ _FAULTS = frozenset({401, 402, 403, 407, 408, 425, 429})
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
-_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,8 @@ async def _whole(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> No
     call.client_started = True
     headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
+    call.keep(body)
+    call.kept_headers = (JSON,)
     await send_whole(call.send, response.status, headers, body)
 
 
@@ -340,6 +342,9 @@ async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> N
         if not call.client_gone:
             if failure is not None:
                 tail = error_event(call.surface, failure, call.request_id)
+            else:
+                call.keep(tail)
+                call.kept_headers = _STREAM_HEADERS
             await call.send({"type": "http.response.body", "body": tail})
     finally:
         watcher.cancel()
@@ -380,6 +385,7 @@ async def _forward(call: Call, response: aiohttp.ClientResponse, tap: Tap) -> Re
         if data and not call.client_gone:
             if call.ttft_us is None:
                 call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
+            call.keep(data)
             await call.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
