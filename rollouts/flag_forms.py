@@ -77,6 +77,7 @@ class FlagForm(forms.Form):
 class ChangeForm(forms.Form):
     """The whole exposure, as it shall be."""
 
+    seen_version = forms.IntegerField(widget=forms.HiddenInput)
     on = forms.BooleanField(label="On", required=False, help_text="Off: everybody gets the control, overrides included.")
     overrides = forms.CharField(
         label="Overrides", required=False, max_length=100_000, widget=_Lines(3, "user = ana@example.com, ben@example.com -> on"),
@@ -109,6 +110,7 @@ class ChangeForm(forms.Form):
         present = flag.exposure
         shares = rules.weights_of(present.ranges)
         initial = {
+            "seen_version": flag.current.number if flag.current else 0,
             "on": True,
             "overrides": "\n".join(rules.override_lines(present.overrides)),
             "cohorts": "\n".join(rules.cohort_lines(present.cohorts)),

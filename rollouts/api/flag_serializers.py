@@ -94,6 +94,9 @@ class FlagInput(StrictSerializer):
 class ChangeInput(StrictSerializer):
     exposure = ExposureShape()
     reason = serializers.CharField(max_length=500)
+    seen_version = serializers.IntegerField(
+        required=False, min_value=1, help_text="The version that the change was worked out from; refused when the flag has moved on."
+    )
     phase = serializers.SlugField(max_length=60, required=False, help_text="Of the flag's rollout: not applied before it has begun.")
 
 

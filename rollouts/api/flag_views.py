@@ -133,8 +133,15 @@ class FlagChanges(generics.ListAPIView[FlagChange]):
         phase = flag.rollout.phases.filter(key=data["phase"]).first() if "phase" in data and flag.rollout else None
         if "phase" in data and phase is None:
             raise ExposureInvalidError(f"The flag's rollout has no phase {data['phase']}.", field="phase")
-        exposure = serializers.exposure_from(data["exposure"], flag.exposure)
-        change = flags.propose_change(flag=flag, exposure=exposure, reason=data["reason"], phase=phase, actor=request.user)
+        assert flag.current is not None
+        change = flags.propose_change(
+            flag=flag,
+            exposure=serializers.exposure_from(data["exposure"], flag.exposure),
+            reason=data["reason"],
+            phase=phase,
+            seen_version=data.get("seen_version", flag.current.number),
+            actor=request.user,
+        )
         return change_answer(change, status=201)
 
 

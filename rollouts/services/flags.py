@@ -114,13 +114,23 @@ def _create(exposure: Exposure, at: datetime, actor: User, **fields: Any) -> Fla
 
 @transaction.atomic
 def propose_change(
-    *, flag: Flag, exposure: Exposure, reason: str, actor: User, phase: Phase | None = None, at: datetime | None = None
+    *,
+    flag: Flag,
+    exposure: Exposure,
+    reason: str,
+    actor: User,
+    phase: Phase | None = None,
+    seen_version: int | None = None,
+    at: datetime | None = None,
 ) -> FlagChange:
     """Propose another exposure. What surely lowers it is applied at once, unless the flag's policy wants two people for every change.
 
-    Raises FlagArchivedError, ExposureInvalidError, NothingChangesError, ChangePendingError, EvidenceMissingError, PhaseNotReachedError.
+    `seen_version`: the version that the exposure was worked out from, so that nobody's change is undone unseen.
+    Raises FlagArchivedError, ChangeStaleError, ExposureInvalidError, NothingChangesError, ChangePendingError, EvidenceMissingError.
     """
     flag, at = _lock(flag), at or timezone.now()
+    if seen_version is not None and flag.current is not None and flag.current.number != seen_version:
+        raise ChangeStaleError(f"The flag is at version {flag.current.number} by now. Look at it again, then propose the change anew.")
     if flag.changes.filter(status=FlagChange.Status.PROPOSED).exists():
         raise ChangePendingError("Another change waits for approval. It is decided or taken back first.")
     if phase is not None and phase.rollout_id != flag.rollout_id:

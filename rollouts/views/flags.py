@@ -165,7 +165,12 @@ def flag_change(request: MemberRequest, key: str) -> HttpResponse:
             change = try_service(
                 form,
                 lambda: services.propose_change(
-                    flag=flag, exposure=data["exposure"], reason=data["reason"], phase=data.get("phase"), actor=request.user
+                    flag=flag,
+                    exposure=data["exposure"],
+                    reason=data["reason"],
+                    phase=data.get("phase"),
+                    seen_version=data["seen_version"],
+                    actor=request.user,
                 ),
             )
             if change is not None:

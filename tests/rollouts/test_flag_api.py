@@ -37,6 +37,7 @@ def test_flag_goes_its_way_from_new_to_archived(owner: TenantClient, api_for: Cl
     assert change.json()["status"] == "proposed"
     assert change.json()["raises"] == ["Switches the flag on"]
     assert owner.get(FLAG).json()["waiting"]["number"] == 1
+    assert post(owner, f"{FLAG}changes/", {**asked, "seen_version": 7}).json()["code"] == "change_stale"
     assert post(owner, f"{FLAG}changes/1/approve/").json()["code"] == "self_approval"
     assert post(second, f"{FLAG}changes/1/approve/", {"comment": "Fine"}).json()["version"] == 2
 

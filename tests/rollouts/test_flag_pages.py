@@ -17,7 +17,7 @@ from tests.factories.rollouts import make_flag, membership
 
 BASE = "/o/acme/release/flags/"
 PAGE = f"{BASE}ai.search.rerank-1/"
-CHANGE = {"on": "on", "overrides": "", "cohorts": "", "regions": "", "percentage": "10", "reason": "First tenth"}
+CHANGE = {"seen_version": "1", "on": "on", "overrides": "", "cohorts": "", "regions": "", "percentage": "10", "reason": "First tenth"}
 
 
 @pytest.fixture

@@ -207,6 +207,13 @@ def test_approval_holds_only_for_what_the_proposer_saw(flag: Flag, rita: User, a
         flags.approve_change(change=change, actor=adam)
 
 
+def test_change_worked_out_from_an_older_version_is_refused(flag: Flag, rita: User, adam: User) -> None:
+    exposed_at(flag, 10_000, rita, adam)
+
+    with pytest.raises(errors.ChangeStaleError, match="version 2 by now"):
+        propose(flag, rita, 5_000, seen_version=1)
+
+
 def test_stage_must_have_begun(acme: Tenant, rollout: Rollout, rita: User, adam: User) -> None:
     flag = make_flag(rita, rollout=rollout)
     first, second = rollout.phases.all()
