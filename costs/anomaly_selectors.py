@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ LOADED_DAYS = 14 * 7
 """Of history behind the day that is tested: eight weeks, and what their own tests needed."""
 BASE_DAYS = 28
 """That the drivers and the contributors are compared with."""
+CHUNK = 20_000
 UNPRICED_SHARE = 0.1
 """Of a day's calls: above it the day's spend is not known, and not a drop."""
 COLUMN = {"tenant": "''", "project": "project", "model": "model", "key": "key_id", "agent": "agent"}
@@ -159,24 +160,23 @@ def _series(
         GROUP BY 1, 2
     """  # noqa: S608  # columns of this module
     since, floor = recent or (start, 0.0)
-    with connection.cursor() as cursor:
+    at: dict[str, int] = {}
+    parts = []
+    with transaction.atomic(), connection.chunked_cursor() as cursor:  # a million rows of an organisation with thousands of agents
         cursor.execute(sql, {"start": start, "end": end, "seconds": seconds, "since": since, "floor": floor})
-        rows = cursor.fetchall()
-    refs = sorted({row[0] for row in rows})
-    at = {ref: index for index, ref in enumerate(refs)}
-    spend, calls = np.zeros((len(refs), length)), np.zeros((len(refs), length))
-    began = np.full(len(refs), length)
-    unknown = []
-    for ref, slot, cost, priced, unpriced in rows:
-        row = at[ref]
-        spend[row, slot], calls[row, slot] = cost, priced
-        began[row] = min(began[row], slot)
-        if unpriced > UNPRICED_SHARE * (priced + unpriced):
-            unknown.append((row, slot))
+        while rows := cursor.fetchmany(CHUNK):
+            parts.append(np.array([(at.setdefault(row[0], len(at)), *row[1:]) for row in rows], dtype=float))
+    spend, calls = np.zeros((len(at), length)), np.zeros((len(at), length))
+    began = np.full(len(at), length)
+    if parts:
+        found = np.concatenate(parts)
+        row, slot = found[:, 0].astype(int), found[:, 1].astype(int)
+        cost, priced, unpriced = found[:, 2], found[:, 3], found[:, 4]
+        spend[row, slot] = np.where(unpriced > UNPRICED_SHARE * (priced + unpriced), np.nan, cost)
+        calls[row, slot] = priced
+        np.minimum.at(began, row, slot)
     spend[np.arange(length) < began[:, None]] = np.nan
-    for row, slot in unknown:
-        spend[row, slot] = np.nan
-    return Series([(dimension, ref) for ref in refs], spend, calls)
+    return Series([(dimension, ref) for ref in at], spend, calls)
 
 
 def floor_in_force(chosen: AnomalySettings, last: date) -> Decimal:

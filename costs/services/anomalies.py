@@ -35,6 +35,8 @@ PLANNED_FOR = timedelta(days=14)
 LONGEST_PLAN = timedelta(days=366)
 MOST_A_PASS = 50
 """Anomalies that one pass writes, the largest first; the run says how many were flagged."""
+MOST_CANDIDATES = 4 * MOST_A_PASS
+"""Alerts that a pass looks for the cause of, the largest first."""
 MOST_NOTICES = 10
 """Of those, how many people are told of one by one."""
 GRACE = HOUR
@@ -227,7 +229,8 @@ def contributors(
 def _tell_all(found: list[Candidate], chosen: AnomalySettings, period: str, span: tuple[datetime, datetime], at: datetime) -> int:
     """Write or extend an anomaly for each cause. Returns how many are new."""
     new = 0
-    for candidate in roll_up(found, chosen.muted, [span])[:MOST_A_PASS]:
+    largest = sorted(found, key=lambda one: -abs(one.excess))[:MOST_CANDIDATES]
+    for candidate in roll_up(largest, chosen.muted, [span])[:MOST_A_PASS]:
         before = _before(candidate, span)
         if before is not None:
             _extend(before, candidate, period, span)
