@@ -330,3 +330,12 @@ class LimitForm(LimitChangeForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         del self.fields["is_enabled"]
+
+
+class CacheForm(forms.Form):
+    ttl_s = forms.IntegerField(
+        label="Keep answers for, seconds", min_value=0, max_value=604_800, help_text="0 keeps none. A day is 86400, a week the most."
+    )
+    scope = forms.ChoiceField(
+        label="Shared among", choices=Model.CacheScope.choices, help_text="Whose same request may get the answer that another call got."
+    )

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures, limit_uses
 from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
+from governance.call_figures import call_figures
 from governance.models import Membership, Tenant, User
 from governance.roles import Permission, permissions_of
 from governance.schema import current_schema
@@ -235,3 +236,26 @@ def limit_rows(limits: Iterable[UsageLimit]) -> list[tuple[UsageLimit, int | Non
         percent = min(100.0, 100 * use.used / limit.amount) if use and limit.amount else 0.0
         rows.append((limit, use.used if use else None, use.resets_at if use else None, percent))
     return rows
+
+
+@dataclass(frozen=True)
+class CacheFigures:
+    """Of the last seven days, from the calls to a model that has a cache."""
+
+    hits: int
+    misses: int
+    saved_usd: Decimal
+    """What the answers that were given again had cost when they were made."""
+
+    @property
+    def percent(self) -> float | None:
+        """Of the calls that were looked up; None when there was none."""
+        looked_up = self.hits + self.misses
+        return 100 * self.hits / looked_up if looked_up else None
+
+
+def cache_figures(model: Model) -> CacheFigures:
+    rows = [row for row in call_figures().verdicts(timezone.now() - timedelta(days=7)) if row.step == f"cache:{model.slug}"]
+    calls = {verdict: sum(row.calls for row in rows if row.verdict == verdict and not row.found) for verdict in ("hit", "miss")}
+    saved = sum(row.hits for row in rows if row.found == "saved_microusd")
+    return CacheFigures(calls["hit"], calls["miss"], Decimal(saved) / 10**6)

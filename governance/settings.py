@@ -203,6 +203,7 @@ SPECTACULAR_SETTINGS = {
         "AnomalyStatus": "costs.models.Anomaly.Status",
         "AnomalyKind": "costs.models.Anomaly.Kind",
         "AnomalySensitivity": "costs.models.AnomalySettings.Sensitivity",
+        "CacheScope": "catalog.models.Model.CacheScope",
         "LimitScope": "catalog.models.UsageLimit.Scope",
         "LimitResource": "catalog.models.UsageLimit.Resource",
         "LimitWindow": "catalog.models.UsageLimit.Window",

@@ -177,6 +177,8 @@ class ModelOutput(serializers.Serializer[Any]):
     data_sensitivity = serializers.ChoiceField(source="model.data_sensitivity", choices=Model.Sensitivity.choices)
     environment = serializers.CharField(source="model.environment")
     owner = serializers.CharField(source="model.owner.email")
+    cache_ttl_s = serializers.IntegerField(source="model.cache_ttl_s")
+    cache_scope = serializers.ChoiceField(source="model.cache_scope", choices=Model.CacheScope.choices)
     price = PriceSerializer(allow_null=True)
     usage = UsageSerializer()
     deployments = DeploymentOutput(many=True)
@@ -191,6 +193,21 @@ class DeploymentCheckOutput(serializers.Serializer[Any]):
 class ModelCheckOutput(serializers.Serializer[Any]):
     ok = serializers.BooleanField(help_text="Every deployment that is switched on answered.")
     checks = DeploymentCheckOutput(many=True)
+
+
+class CacheInput(StrictSerializer):
+    ttl_s = serializers.IntegerField(min_value=0, max_value=604_800, help_text="0 keeps no answer.")
+    scope = serializers.ChoiceField(choices=Model.CacheScope.choices, default=Model.CacheScope.TENANT)
+
+
+class CacheOutput(serializers.Serializer[Any]):
+    """Settings, and what the last seven days brought."""
+
+    ttl_s = serializers.IntegerField()
+    scope = serializers.ChoiceField(choices=Model.CacheScope.choices)
+    hits = serializers.IntegerField()
+    misses = serializers.IntegerField()
+    saved_usd = serializers.DecimalField(max_digits=20, decimal_places=6)
 
 
 class CommentInput(StrictSerializer):

@@ -252,6 +252,27 @@ class ModelAct(APIView):
         )
 
 
+class ModelCache(APIView):
+    """How long answers may be given again, among whom, and what that brought in the last seven days."""
+
+    access = {"GET": Permission.VIEW_OPERATE, "PUT": Permission.MANAGE_CATALOG}
+
+    @extend_schema(responses={200: shapes.CacheOutput, **BAD})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        return Response(_cache_body(one(selectors.all_models(), slug=slug)))
+
+    @extend_schema(request=shapes.CacheInput, responses={200: shapes.CacheOutput, **BAD})
+    def put(self, request: ApiRequest, slug: str) -> Response:
+        model = one(selectors.all_models(), slug=slug)
+        return Response(_cache_body(model_services.set_cache(model=model, actor=request.user, **body_of(request, shapes.CacheInput))))
+
+
+def _cache_body(model: Model) -> dict[str, Any]:
+    figures = selectors.cache_figures(model)
+    settings = {"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}
+    return dict(shapes.CacheOutput({**settings, "hits": figures.hits, "misses": figures.misses, "saved_usd": figures.saved_usd}).data)
+
+
 class ModelPrice(APIView):
     """Put a list price in force from now on, for the model at one provider."""
 

@@ -31,6 +31,11 @@ class Model(models.Model):
         CONFIDENTIAL = "confidential", "Confidential"
         RESTRICTED = "restricted", "Restricted"
 
+    class CacheScope(models.TextChoices):
+        TENANT = "tenant", "The whole organisation"
+        PROJECT = "project", "Each project by itself"
+        KEY = "key", "Each key by itself"
+
     SERVED = (Status.APPROVED, Status.DEPRECATED)
 
     slug = models.CharField(max_length=80, unique=True, validators=[slug_validator])
@@ -48,6 +53,10 @@ class Model(models.Model):
     environment = models.CharField(max_length=16, default="production")
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     tags = models.JSONField(default=dict, blank=True)
+    cache_ttl_s = models.PositiveIntegerField(default=0)
+    """How long the gateway may give an answer again to the same request; 0 never."""
+    cache_scope = models.CharField(max_length=8, choices=CacheScope, default=CacheScope.TENANT)
+    """Among whose calls."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

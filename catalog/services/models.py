@@ -159,6 +159,25 @@ def redraft_model(*, model: Model, actor: User, comment: str = "") -> Model:
 ACTS = {"approve": approve_model, "deprecate": deprecate_model, "retire": retire_model, "redraft": redraft_model}
 
 
+LONGEST_CACHE_S = 7 * 24 * 3600
+
+
+@transaction.atomic
+def set_cache(*, model: Model, actor: User, ttl_s: int, scope: str) -> Model:
+    """How long, and among whose calls, an answer may be given again; 0 never. Writes one audit entry. Raises InvalidValueError."""
+    if not 0 <= ttl_s <= LONGEST_CACHE_S:
+        raise InvalidValueError(f"An answer is kept for 0 to {LONGEST_CACHE_S:,} seconds (a week).", field="ttl_s")
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    if (model.cache_ttl_s, model.cache_scope) == (ttl_s, scope):
+        return model
+    before = {"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}
+    model.cache_ttl_s, model.cache_scope = ttl_s, scope
+    model.save(update_fields=["cache_ttl_s", "cache_scope"])
+    audit.record("model.cache_set", actor=actor, target=model, before=before, after={"ttl_s": ttl_s, "scope": scope})
+    config.changed()
+    return model
+
+
 @transaction.atomic
 def discard_draft(*, model: Model, actor: User) -> None:
     """Remove a model that was never served. Raises WrongStatusError for anything but a draft."""

@@ -14,6 +14,7 @@ from catalog import lifecycle, samples, selectors
 from catalog.filters import ModelFilter
 from catalog.forms import (
     CAPABILITY_WORDS,
+    CacheForm,
     DeploymentChangeForm,
     DeploymentForm,
     ModelChangeForm,
@@ -91,7 +92,7 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     membership = request.membership
     manages = selectors.can(membership, Permission.MANAGE_CATALOG)
     tab = tab or request.GET.get("tab", "")
-    tab = tab if tab in ("deployments", "edit") and manages else "overview"
+    tab = tab if tab in ("deployments", "cache", "edit") and manages else "overview"
     row = selectors.model_rows([model])[0]
     own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
     context = {
@@ -107,6 +108,8 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "can_chat": "chat" in model.capabilities,
         "deployment_form": DeploymentForm(),
         "form": ModelChangeForm(initial=vars_of(model)),
+        "cache_form": CacheForm(initial={"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}),
+        "cache": selectors.cache_figures(model) if tab == "cache" else None,
         **extra,
     }
     return render_page(request, "catalog/model_detail.html", status=status, context=context)
@@ -126,6 +129,15 @@ def model_edit(request: MemberRequest, slug: str) -> HttpResponse:
             messages.success(request, f"{slug} is changed.")
             return redirect(reverse("model-detail", args=[slug]))
     return _detail(request, model, tab="edit", form=form, status=422)
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_cache(request: MemberRequest, slug: str) -> HttpResponse:
+    model, form = _find(request, slug), CacheForm(request.POST)
+    if form.is_valid() and try_service(form, lambda: services.set_cache(model=model, actor=request.user, **form.cleaned_data)):
+        messages.success(request, f"The cache of {slug} is set. The gateway has it within seconds.")
+        return redirect(f"{reverse('model-detail', args=[slug])}?tab=cache")
+    return _detail(request, model, tab="cache", cache_form=form, status=422)
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")

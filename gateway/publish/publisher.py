@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from django.db import connection, transaction
@@ -246,6 +246,8 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         context_window=model.context_window,
         sensitivity=model.data_sensitivity,
         environment=model.environment,
+        cache_ttl_s=model.cache_ttl_s,
+        cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
     )
 
 
