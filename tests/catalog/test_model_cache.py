@@ -56,4 +56,4 @@ def test_hit_costs_nothing_and_is_not_unpriced(acme: Tenant) -> None:
     make.record(acme, make.call(acme, usage_source="cache", input_tokens=None, output_tokens=None, provider=None))
 
     event = Event.objects.get()
-    assert (event.pricing, event.cost) == ("free", 0)
+    assert (event.pricing, event.cost) == ("free", Decimal())
