@@ -8,6 +8,7 @@ Source: open-feature/protocol, service/openapi.yaml, 0.3.0.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ class Pace:
                 self._counted.clear()
             end, count = now + self._window_s, 0
         if count >= self._limit:
-            return max(1, int(end - now) + 1)
+            return math.ceil(end - now)
         self._counted[key] = (end, count + 1)
         return 0
 
