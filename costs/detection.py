@@ -112,11 +112,16 @@ class Flagged:
 
 def median(values: Floats, axis: int) -> Floats:
     """Median along an axis without NaNs; NaN where there is nothing else. One sort: numpy's own nanmedian is ten times slower here."""
-    ordered = np.sort(values, axis=axis)  # NaNs go to the end
-    count = np.sum(~np.isnan(values), axis=axis, keepdims=True)
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=axis)
-    high = np.take_along_axis(ordered, np.minimum(np.maximum(count, 0) // 2, values.shape[axis] - 1), axis=axis)
-    return np.squeeze(np.where(count > 0, (low + high) / 2, np.nan), axis=axis)
+    ordered = np.sort(values, axis=axis).swapaxes(axis, -1)  # NaNs go to the end
+    length = ordered.shape[-1]
+    if not np.isnan(ordered[..., -1]).any():
+        found: Floats = (ordered[..., (length - 1) // 2] + ordered[..., length // 2]) / 2
+        return found
+    flat = ordered.reshape(-1, length)
+    count = length - np.isnan(flat).sum(axis=1)
+    rows = np.arange(len(flat))
+    both = flat[rows, np.maximum(count - 1, 0) // 2] + flat[rows, np.minimum(count // 2, length - 1)]
+    return np.where(count > 0, both / 2, np.nan).reshape(ordered.shape[:-1])
 
 
 def shrunk(scale: Floats, floor: float) -> Floats:

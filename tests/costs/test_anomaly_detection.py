@@ -137,3 +137,14 @@ def test_quality_holds_on_a_few_made_up_organisations() -> None:
     assert quality.events > 80
     assert quality.recall >= 0.88
     assert quality.false_per_week <= 3
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 8, 7), 1), ((5, 8, 7), 2), ((6, 9), 1), ((1, 1), 1)])
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_median_passes_over_what_is_not_known(shape: tuple[int, ...], axis: int) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=shape)
+    holes = np.where(random.random(shape) < 0.4, np.nan, values)
+
+    np.testing.assert_allclose(detection.median(values, axis), np.median(values, axis=axis))
+    np.testing.assert_allclose(detection.median(holes, axis), np.nanmedian(holes, axis=axis))
