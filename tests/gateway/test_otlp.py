@@ -220,6 +220,15 @@ def test_model_is_found_by_slug_then_by_the_upstreams_name_and_provider() -> Non
     assert otlp.match(snapshot, "openai", ["unheard-of", "older"]) == ("unheard-of", None)
 
 
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns"), [(0, 10**18), (-1, 1), (1_790_000_000 * 10**9, 10**30), (1_790_000_000 * 10**9, 0), (10**400, 10**400)]
+)
+def test_times_that_fit_no_column_are_rejected(start_ns: int, end_ns: int) -> None:
+    made = otlp.Span(TRACE, "00000000000000aa", "", start_ns, end_ns, False, {}, {})
+
+    assert otlp.why_not(made, 1_790_000_100.0) == "a span has an impossible time"
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     with pytest.raises(Refusal, match="larger"):
         otlp.inflate(gzip.compress(b"0" * 10_000), limit=1000)
@@ -227,10 +236,11 @@ def test_a_bomb_is_not_unpacked() -> None:
 
 def test_ancestors_are_forgotten_at_the_limit() -> None:
     known = otlp.Ancestors(limit=2)
-    for number in range(3):
-        known.note("t", TRACE, str(number))
+    names = [f"{number:016x}" for number in (1, 2, 3)]
+    for name in [*names, "no id", ""]:
+        known.note("t", TRACE, name)
 
-    assert [known.has("t", TRACE, str(number)) for number in range(3)] == [False, True, True]
+    assert [known.has("t", TRACE, name) for name in [*names, "no id"]] == [False, True, True, False]
 
 
 def test_json_numbers_may_be_numbers() -> None:

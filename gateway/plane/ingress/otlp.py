@@ -36,6 +36,8 @@ PATH = "/v1/traces"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_SENT_BYTES = 8 * 1024 * 1024
 MAX_INFLATED_BYTES = 16 * 1024 * 1024
+MAX_SPANS = 20_000
+"""More than twice what a collector sends at once."""
 OFF_LOOP_BYTES = 64 * 1024
 """Larger bodies are read in a thread: 16 MiB of spans take a good part of a second."""
 EXPORTS_PER_WINDOW = 2_000
@@ -128,7 +130,7 @@ class Ancestors:
         self._known: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def note(self, tenant: str, trace_id: str, span_id: str) -> None:
-        if span_id:
+        if _is_id(trace_id, 32) and _is_id(span_id, 16):
             self._known[tenant, trace_id, span_id] = None
             if len(self._known) > self._limit:
                 self._known.popitem(last=False)
@@ -158,9 +160,8 @@ async def serve_traces(plane: Plane, headers: Headers, receive: Receive, send: S
         if encoding not in ("gzip", "identity", ""):
             raise Refusal("invalid_request", "Send gzip, or no content encoding.", status=415)
         body = await read_body(receive, headers, MAX_SENT_BYTES)
-        read = _reader(body, kind, encoding)
-        spans = await asyncio.to_thread(read) if len(body) > OFF_LOOP_BYTES else read()
-        taken = take(call, spans, own_address(headers))
+        work = _worker(call, body, kind, encoding, own_address(headers))
+        taken = await asyncio.to_thread(work) if len(body) > OFF_LOOP_BYTES else work()
         for event in taken.events:
             plane.spool.append(event)
         await send_whole(
@@ -172,12 +173,17 @@ async def serve_traces(plane: Plane, headers: Headers, receive: Receive, send: S
         await send_refusal(send, refusal, call.request_id, call.overhead_us)
 
 
-def _reader(body: bytes, kind: str, encoding: str) -> Callable[[], list[Span]]:
-    def read() -> list[Span]:
-        plain = inflate(body) if encoding == "gzip" else body
-        return spans_of_protobuf(plain) if kind == PROTOBUF else spans_of_json(plain)
+def _worker(call: Call, body: bytes, kind: str, encoding: str, address: tuple[str, int | None]) -> Callable[[], Taken]:
+    """Everything between the body and the spool; touches nothing that belongs to the loop."""
 
-    return read
+    def work() -> Taken:
+        plain = inflate(body) if encoding == "gzip" else body
+        spans = spans_of_protobuf(plain) if kind == PROTOBUF else spans_of_json(plain)
+        if len(spans) > MAX_SPANS:
+            raise Refusal("request_too_large", f"An export holds {MAX_SPANS:,} spans at most.")
+        return take(call, spans, address)
+
+    return work
 
 
 def inflate(body: bytes, limit: int = MAX_INFLATED_BYTES) -> bytes:
@@ -351,11 +357,10 @@ def _is_through_here(attributes: Attributes, address: tuple[str, int | None]) ->
 
 
 def why_not(span: Span, now: float) -> str:
-    """Why a span can't be counted; empty when it can."""
+    """Why a span can't be counted; empty when it can. What passes fits the inbox's columns."""
     if not _is_id(span.trace_id, 32) or not _is_id(span.span_id, 16):
         return "a span has no trace or span id"
-    started = span.start_ns / 1e9
-    if not EARLIEST_S <= started <= now + LATEST_AHEAD_S or span.end_ns < span.start_ns:
+    if not EARLIEST_S * 10**9 <= span.start_ns <= span.end_ns <= int((now + LATEST_AHEAD_S) * 1e9):  # whole numbers have no overflow
         return "a span has an impossible time"
     return ""
 
