@@ -459,7 +459,7 @@ class Step:
 
     @property
     def title(self) -> str:
-        return self.name.replace("_", " ").capitalize()
+        return "Reported by OpenTelemetry" if self.name == "otlp" else self.name.replace("_", " ").capitalize()
 
 
 def steps_of(event: Event) -> list[Step]:

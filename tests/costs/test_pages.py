@@ -178,6 +178,18 @@ def test_requests_are_paged_by_key_and_filtered(acme: Tenant, client_for: Client
     assert [event.status for event in client.get("/o/acme/operate/costs/requests/?status=failed").context["page"].rows] == ["refused"]
 
 
+def test_call_made_elsewhere_says_so_and_has_its_price(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice)
+    steps = [["otlp", "pass", 0, "made without the gateway"]]
+    make.record(acme, make.call(acme, deployment=None, overhead_us=None, ttft_us=None, steps=steps, tags={"claimed_cost_usd": "99"}))
+
+    page = client_for(fay).get(f"/o/acme/requests/{Event.objects.get().event_id}/").content.decode()
+
+    assert "Reported by OpenTelemetry" in page
+    assert "made without the gateway" in page
+    assert "$0.0018" in page
+
+
 def test_request_shows_its_road(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
     make.prices(alice)
     make.record(acme, make.call(acme, **make.REFUSED), make.call(acme))

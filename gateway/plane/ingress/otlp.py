@@ -471,7 +471,7 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
         usage_source="provider" if is_known else "none",
         snapshot_version=served.version,
         tags=_tags(call, span),
-        steps=[Step("otlp", "pass", 0, tokens.note)],
+        steps=[Step("otlp", "pass", 0, "; ".join(filter(None, ("made without the gateway", tokens.note))))],
     )
 
 
