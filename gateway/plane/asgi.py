@@ -88,18 +88,23 @@ class PlaneApp:
         except Refusal as refusal:
             allow = _ALLOWED.get(scope["path"], b"GET")
             extra = [(b"allow", allow)] if refusal.status == 405 else None
-            in_anthropic = scope["path"] == SURFACES["messages"]
+            in_anthropic = _is_anthropic(scope["path"])
             await send_refusal(send, refusal, own_request_id(headers) or uuid7(), 0, extra, in_anthropic=in_anthropic)
         except Exception:
             request_id = own_request_id(headers) or uuid7()
             logger.exception("plane.call_failed", extra={"request_id": request_id, "path": scope["path"]})
             if not started:
                 failure = Refusal("internal_error", "The gateway failed. The operator's log has the request id.")
-                await send_refusal(send, failure, request_id, 0, in_anthropic=scope["path"] == SURFACES["messages"])
+                await send_refusal(send, failure, request_id, 0, in_anthropic=_is_anthropic(scope["path"]))
 
 
 _SURFACES: dict[str, Surface] = {path: surface for surface, path in SURFACES.items()}
 _ALLOWED = dict.fromkeys([*_SURFACES, otlp.PATH], b"POST")
+
+
+def _is_anthropic(path: str) -> bool:
+    """Whether who asks for such a path speaks the Anthropic protocol, found or not."""
+    return path.startswith(SURFACES["messages"])
 
 
 async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

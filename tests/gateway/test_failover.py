@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -19,8 +20,16 @@ from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, chat_
 pytestmark = pytest.mark.process
 
 
-def _say(org: Org, model: str = "chat") -> int:
-    return org.post(json={"model": model, "messages": SAY_HELLO}).status_code
+@pytest.fixture(scope="module")
+def wire() -> Iterator[httpx2.Client]:
+    """One bare client for many calls: making one costs more than a call."""
+    with httpx2.Client(trust_env=False, timeout=30) as client:
+        yield client
+
+
+def _say(wire: httpx2.Client, org: Org, messages: object = SAY_HELLO) -> int:
+    headers = {"authorization": f"Bearer {org.key}"}
+    return wire.post(f"{org.plane.base_url}/chat/completions", json={"model": "chat", "messages": messages}, headers=headers).status_code
 
 
 def _served_by(org: Org, count: int) -> list[Any]:
@@ -40,13 +49,15 @@ def _changes(org: Org, count: int) -> list[dict[str, Any]]:
     return wait_until(read, what=f"{count} changes of circuits")
 
 
-def test_circuit_of_a_failing_deployment_opens_and_calls_go_elsewhere(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+def test_circuit_of_a_failing_deployment_opens_and_calls_go_elsewhere(
+    plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
+) -> None:
     ill = deployment(sandbox_upstream.base_url("faults", "500"), id="ill")
     well = deployment(sandbox_upstream.base_url(), id="well", priority=1)
     org = _org(plane, sandbox_upstream, ill, well)
     calls = MIN_CALLS + 5
 
-    statuses = [_say(org) for _ in range(calls)]
+    statuses = [_say(wire, org) for _ in range(calls)]
 
     events = plane.wait_for_events(org.id, calls)
     steps = [step for event in events for step in event["steps"]]
@@ -61,13 +72,15 @@ def test_circuit_of_a_failing_deployment_opens_and_calls_go_elsewhere(plane: Pla
     assert (change["circuit"], change["deployment"], change["model"], change["provider"]) == ("open", "ill", "chat", "sandbox")
     assert (change["calls"], change["errors"], change["reason"]) == (MIN_CALLS, MIN_CALLS, "HTTP 500")
     assert [step[3] for step in steps if step[0] == "circuit"] == [f"ill open, {MIN_CALLS} of {MIN_CALLS} failed"]
-    assert "gatehouse_open_circuits" in httpx2.get(f"{plane.url}/metrics", trust_env=False).text
+    assert "gatehouse_open_circuits" in wire.get(f"{plane.url}/metrics").text
 
 
-def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(
+    plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
+) -> None:
     org = _org(plane, sandbox_upstream, deployment("http://127.0.0.1:1/v1"))
     for _ in range(MIN_CALLS):
-        _say(org)
+        _say(wire, org)
 
     with pytest.raises(openai.InternalServerError) as refused:
         org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
@@ -79,7 +92,7 @@ def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(plane: Pl
 
 @pytest.mark.parametrize("fault", ["401", "429", "hang", "closed"])
 def test_next_deployment_is_asked_when_the_fault_is_not_the_callers(
-    plane: Plane, sandbox_upstream: SandboxUpstream, locked: SandboxUpstream, fault: str
+    plane: Plane, sandbox_upstream: SandboxUpstream, locked: SandboxUpstream, wire: httpx2.Client, fault: str
 ) -> None:
     first = {
         "401": deployment(locked.base_url(), id="first", sealed_secret=Sealer([bootstrap.SECRETS["SEALING_KEYS"]]).seal("wrong")),
@@ -89,19 +102,19 @@ def test_next_deployment_is_asked_when_the_fault_is_not_the_callers(
     }[fault]
     org = _org(plane, sandbox_upstream, first, deployment(sandbox_upstream.base_url(), id="second", priority=1))
 
-    assert _say(org) == 200
+    assert _say(wire, org) == 200
 
     assert _served_by(org, 1) == ["second"]
 
 
-def test_fault_of_the_caller_goes_nowhere_else(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+def test_fault_of_the_caller_goes_nowhere_else(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
     here = [deployment(sandbox_upstream.base_url(), id=name, priority=number) for number, name in enumerate(("first", "second"))]
     org = _org(plane, sandbox_upstream, *here)
 
-    answers = [org.post(json={"model": "chat", "messages": 3}).status_code for _ in range(MIN_CALLS)]
+    answers = [_say(wire, org, messages=3) for _ in range(MIN_CALLS)]
 
     assert answers == [400] * MIN_CALLS
-    assert _say(org) == 200
+    assert _say(wire, org) == 200
     assert _served_by(org, MIN_CALLS + 1) == ["first"] * (MIN_CALLS + 1)
 
 

@@ -100,12 +100,15 @@ def test_refusals_have_the_anthropic_shape(org: Org) -> None:
     with pytest.raises(anthropic.NotFoundError) as unknown:
         claude(org).messages.create(model="nothing", max_tokens=5, messages=SAY_HELLO)
     stranger = httpx2.post(f"{org.plane.base_url}/messages", headers={"x-api-key": "nonsense"}, json={}, trust_env=False)
+    with pytest.raises(anthropic.NotFoundError) as nowhere:
+        claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
     wrong_way = httpx2.get(f"{org.plane.base_url}/messages", trust_env=False)
 
     error = unknown.value.body["error"]  # type: ignore[index]
     assert (unknown.value.type, error["code"], error["param"]) == ("not_found_error", "model_not_found", "model")
     assert unknown.value.request_id == error["request_id"] == unknown.value.body["request_id"]  # type: ignore[index]
     assert (stranger.status_code, stranger.json()["type"], stranger.json()["error"]["type"]) == (401, "error", "authentication_error")
+    assert nowhere.value.type == "not_found_error"
     assert (wrong_way.status_code, wrong_way.json()["error"]["code"]) == (405, "method_not_allowed")
 
 

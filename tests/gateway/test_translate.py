@@ -11,7 +11,7 @@ import orjson
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from gateway.plane.errors import Refusal
 from gateway.plane.sse import EventReader
-from gateway.plane.translate import anthropic_to_openai, openai_to_anthropic
+from gateway.plane.translate import anthropic_to_openai, openai_to_anthropic, translated
 from gateway.plane.translate.anthropic_to_openai import MessageTap
 from gateway.plane.translate.openai_to_anthropic import ChunkTap
 from gateway.plane.upstream.dialects import Tap
@@ -126,6 +126,7 @@ def test_streamed_completion_becomes_the_same_message_as_the_whole_one() -> None
     assert (tap.usage.prompt_tokens, tap.usage.completion_tokens) == (377, 65)
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(0, len(stream_of("completion.sse"))), max_size=6),
     st.lists(st.integers(0, len(stream_of("message.sse"))), max_size=6),
@@ -246,12 +247,47 @@ def test_what_chat_cannot_say_is_refused_by_name(fields: dict[str, Any], param: 
     assert (refused.value.code, refused.value.param) == ("invalid_request", param)
 
 
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from(["", "x", "auto", "text", "function", "tool", "user", "assistant", "base64"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "role", "content", "text", "source", "name", "function"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+_fields = st.dictionaries(
+    st.sampled_from(
+        ["messages", "system", "tools", "tool_choice", "stop", "metadata", "thinking", "output_config", "response_format", "temperature",
+         "max_tokens", "reasoning_effort", "service_tier", "user", "stop_sequences", "parallel_tool_calls", "stream"]
+    ),
+    _json,
+    max_size=4,
+)  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(_fields)
+def test_odd_request_is_translated_or_refused_and_nothing_else(fields: dict[str, Any]) -> None:
+    body = {"messages": HELLO, "max_tokens": 5, **fields}
+    builds = (lambda: openai_to_anthropic.request(body, "m", 100), lambda: anthropic_to_openai.request(body, "m", OPENAI))
+
+    for build in builds:
+        try:
+            assert orjson.loads(translated("here", build))["model"] == "m"
+        except Refusal as refusal:
+            assert refusal.code == "invalid_request"  # noqa: PT017 - either is right
+
+
 _text = st.text(min_size=1, max_size=20)
 _name = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 _arguments = st.dictionaries(_name, st.one_of(st.integers(-(2**53), 2**53), _text, st.booleans(), st.none()), max_size=3)
 _calls = st.lists(st.builds(lambda name, given: {"name": name, "arguments": orjson.dumps(given).decode()}, _name, _arguments), max_size=3)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(_text, _text, _calls), min_size=1, max_size=3), _text)
 def test_conversation_comes_back_from_both_translations(turns: list[tuple[str, str, list[dict[str, str]]]], system: str) -> None:
     messages: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": system}]}]

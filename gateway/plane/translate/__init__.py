@@ -56,6 +56,16 @@ def passed_on(
     return kept
 
 
+def translated(surface: str, build: Callable[[], dict[str, Any]]) -> bytes:
+    """The request that `build` makes, as JSON. Refusal where the caller's request does not fit the caller's own protocol: what passes
+    through is judged by the provider, but what must be understood is judged here.
+    """
+    try:
+        return orjson.dumps(build())
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise Refusal("invalid_request", f"The request does not fit {surface}: a field is not of the kind that belongs there.") from error
+
+
 def understood(provider: str, payload: bytes, read: Callable[[Any], T]) -> T:
     """What `read` makes of an upstream's JSON. Refusal when it does not fit the upstream's protocol."""
     try:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import msgspec
 import orjson
 
-from gateway.plane.call import Call
+from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal, anthropic_type
 from gateway.plane.served import Target
 from gateway.plane.sse import EventReader, named_event
-from gateway.plane.translate import no_counterpart, objects, passed_on, refuse, text, understood
+from gateway.plane.translate import no_counterpart, objects, passed_on, refuse, text, translated, understood
 from gateway.plane.upstream.dialects import Pair
 from gateway.plane.upstream.openai import FORWARDED
 from gateway.plane.usage import Usage, usage_of_body
@@ -363,7 +363,8 @@ class MessageTap:
 
 
 def _body(call: Call, target: Target) -> bytes:
-    return orjson.dumps(request(call.body, target.deployment.upstream_model, target.deployment.base_url))
+    upstream_model, base_url = target.deployment.upstream_model, target.deployment.base_url
+    return translated(SURFACES["messages"], lambda: request(call.body, upstream_model, base_url))
 
 
 def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:

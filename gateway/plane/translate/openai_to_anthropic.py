@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from gateway.plane.call import Call
+from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
 from gateway.plane.served import Target
 from gateway.plane.sse import EventReader, data_event
-from gateway.plane.translate import no_counterpart, objects, passed_on, refuse, text, understood
+from gateway.plane.translate import no_counterpart, objects, passed_on, refuse, text, translated, understood
 from gateway.plane.upstream.anthropic import FORWARDED, usage_of_message
 from gateway.plane.upstream.dialects import Pair
 from gateway.plane.usage import MessagesUsage, Usage
@@ -367,7 +367,8 @@ class ChunkTap:
 
 def _body(call: Call, target: Target) -> bytes:
     assert call.model is not None
-    return orjson.dumps(request(call.body, target.deployment.upstream_model, call.model.max_output_tokens))
+    upstream_model, max_tokens = target.deployment.upstream_model, call.model.max_output_tokens
+    return translated(SURFACES["chat"], lambda: request(call.body, upstream_model, max_tokens))
 
 
 def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
