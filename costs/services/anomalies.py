@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from costs import anomaly_selectors as selecting
@@ -31,6 +32,8 @@ EXPLAINED_SHARE = 0.7
 SAME_WITHIN = 7 * DAY
 """An alert of the same scope and direction within this time belongs to the one before."""
 OVER_AFTER = 8 * DAY
+GROWN = 2.0
+"""Times as far off as any day before, from which an anomaly is told again."""
 PLANNED_FOR = timedelta(days=14)
 LONGEST_PLAN = timedelta(days=366)
 MOST_A_PASS = 50
@@ -233,7 +236,7 @@ def _tell_all(found: list[Candidate], chosen: AnomalySettings, period: str, span
     for candidate in roll_up(largest, chosen.muted, [span])[:MOST_A_PASS]:
         before = _before(candidate, span)
         if before is not None:
-            _extend(before, candidate, period, span)
+            _extend(before, candidate, period, span, at)
             continue
         made = _create(candidate, period, span, at)
         new += 1
@@ -246,9 +249,12 @@ def _before(candidate: Candidate, span: tuple[datetime, datetime]) -> Anomaly | 
     """The anomaly that this is more of: same scope and direction, lately, or announced as planned."""
     same = Anomaly.objects.select_for_update().filter(dimension=candidate.dimension, ref=candidate.ref, first_at__lt=span[1])
     same = same.exclude(kind=Anomaly.Kind.REPORTED)
+    if candidate.kind == Anomaly.Kind.RUNAWAY:  # it must not hide behind a spike of last week; what is planned may run
+        same = same.filter(Q(kind=Anomaly.Kind.RUNAWAY) | Q(feedback=Anomaly.Feedback.PLANNED))
     same = same.filter(excess__gt=0) if candidate.excess > 0 else same.filter(excess__lt=0)
+    lately = span[0] - (DAY if candidate.kind == Anomaly.Kind.RUNAWAY else SAME_WITHIN)
     for one in same.order_by("-first_at")[:5]:
-        if one.last_at > span[0] - SAME_WITHIN:
+        if one.last_at > lately:
             return one
         if one.planned_until is not None and one.planned_until >= span[0].astimezone(UTC).date():
             return one
@@ -278,11 +284,15 @@ def _create(candidate: Candidate, period: str, span: tuple[datetime, datetime], 
     return made
 
 
-def _extend(anomaly: Anomaly, candidate: Candidate, period: str, span: tuple[datetime, datetime]) -> None:
-    """Add what was found to an anomaly that is known. The figures of a day take the place of those of its hours."""
+def _extend(anomaly: Anomaly, candidate: Candidate, period: str, span: tuple[datetime, datetime], at: datetime) -> None:
+    """Add what was found to an anomaly that is known. The figures of a day take the place of those of its hours.
+
+    A day that is twice as far off as any before it is told again, and opens it again, unless it is planned.
+    """
     if anomaly.period == AnomalyPeriod.DAY and period == AnomalyPeriod.HOUR:
         return  # the night's pass brings the whole day
     point = _point(candidate, span)
+    is_new = all(datetime.fromisoformat(one["at"]) != span[0] for one in anomaly.points)
     kept = [one for one in anomaly.points if not span[0] <= datetime.fromisoformat(one["at"]) < span[1]]
     if period == AnomalyPeriod.HOUR:  # hours overlap from pass to pass: the loudest six stand for the stretch
         kept, anomaly.last_at = [], max(anomaly.last_at, span[1])
@@ -299,7 +309,14 @@ def _extend(anomaly: Anomaly, candidate: Candidate, period: str, span: tuple[dat
     if anomaly.kind == Anomaly.Kind.SPIKE and len(anomaly.points) >= SHIFT_POINTS:
         anomaly.kind = Anomaly.Kind.SHIFT
     _explain(anomaly)
+    worst = max((abs(Decimal(one["actual"]) - Decimal(one["expected"])) for one in kept), default=None)
+    has_grown = is_new and worst is not None and abs(candidate.excess) >= GROWN * float(worst)
+    if has_grown and anomaly.feedback != Anomaly.Feedback.PLANNED:
+        anomaly.status = Anomaly.Status.OPEN
     anomaly.save()
+    if has_grown and anomaly.feedback != Anomaly.Feedback.PLANNED:
+        audit.record("anomaly.grew", actor=None, target=anomaly, at=at, expected=point["expected"], actual=point["actual"])
+        _notify(anomaly, at, key=f"anomaly:{anomaly.pk}:{span[0]:%Y-%m-%d}")
 
 
 def _point(candidate: Candidate, span: tuple[datetime, datetime]) -> dict[str, Any]:
@@ -358,7 +375,7 @@ def _close_over(end: datetime, at: datetime) -> None:
         audit.record("anomaly.ended", actor=None, target=one, at=at, last_at=one.last_at.isoformat())
 
 
-def _notify(anomaly: Anomaly, at: datetime) -> None:
+def _notify(anomaly: Anomaly, at: datetime, key: str = "") -> None:
     down = anomaly.is_drop
     alerts.notify(
         topic="cost.anomaly",
@@ -366,7 +383,7 @@ def _notify(anomaly: Anomaly, at: datetime) -> None:
         title=f"{anomaly.get_kind_display()}: {anomaly.scope_text} {abs(anomaly.excess):,.2f} USD {'below' if down else 'above'} expected",
         text=f"{anomaly.actual:,.2f} USD where {anomaly.expected:,.2f} were expected, mostly by "
         f"{drivers.LABELS[anomaly.top_driver].lower()}. Say whether it is real, planned or a false alert: it makes the next ones better.",
-        key=f"anomaly:{anomaly.pk}",
+        key=key or f"anomaly:{anomaly.pk}",
         path=f"operate/costs/anomalies/{anomaly.pk}/",
         permission=Permission.VIEW_COSTS,
         data={

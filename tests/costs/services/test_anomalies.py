@@ -203,6 +203,39 @@ def test_runaway_loop_is_told_within_hours_and_joins_the_day(acme: Tenant) -> No
     assert whole.actual > hourly.actual
 
 
+def test_one_that_grows_is_told_again_and_opens_again(acme: Tenant, fay: User) -> None:
+    sizes = {2: 2.5, 1: 2.5, 0: 9.0}
+    past(change=lambda agent, back: sizes.get(back, 1.0) if agent == "search" else 1.0)
+    anomalies.detect_day(day=LAST - timedelta(days=2), at=NIGHT - timedelta(days=2))
+    anomalies.close(anomaly=Anomaly.objects.get(), actor=fay)
+
+    anomalies.detect_day(day=LAST - timedelta(days=1), at=NIGHT - timedelta(days=1))
+    still_closed = Anomaly.objects.get().status
+    anomalies.detect_day(day=LAST, at=NIGHT)
+    anomalies.detect_day(day=LAST, at=NIGHT + timedelta(hours=1))
+
+    found = Anomaly.objects.get()
+    assert (still_closed, found.status, found.kind, len(found.points)) == ("closed", "open", "shift", 3)
+    assert events() == ["anomaly.detected", "anomaly.closed", "anomaly.grew"]
+    assert Notice.objects.filter(topic="cost.anomaly").count() == 2
+
+
+def test_runaway_is_told_though_the_agent_had_a_spike_last_week(acme: Tenant) -> None:
+    end = datetime(2026, 11, 18, 20, tzinfo=UTC)
+    random = np.random.default_rng(1)
+    rows = [row(end - timedelta(hours=back), float(np.exp(random.normal(-1, 0.2)))) for back in range(45 * 24, 2, -1)]
+    UsageHour.objects.bulk_create([*rows, *(row(end - timedelta(hours=back), 12.0) for back in (2, 1))])
+    week_ago = end - timedelta(days=3)
+    Anomaly.objects.create(
+        dimension="agent", ref="basket-helper", period="day", kind="spike", first_at=week_ago, last_at=week_ago + timedelta(days=1),
+        expected=9, actual=29, excess=20, score=5, created_at=week_ago,
+    )  # fmt: skip
+
+    run = anomalies.detect_hour(end=end, at=end + timedelta(minutes=5))
+
+    assert (run.told, Notice.objects.get(topic="cost.anomaly").severity) == (1, "critical")
+
+
 def test_days_that_nobody_looked_at_are_caught_up(acme: Tenant) -> None:
     past(days=40)
     anomalies.detect_day(day=LAST - timedelta(days=3), at=NIGHT)
