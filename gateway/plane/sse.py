@@ -17,6 +17,8 @@ from gateway.plane.errors import Refusal
 from gateway.plane.usage import TEXT_IN_CHAT, Usage, text_bytes
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_ERROR = b'data: {"error"'
+"""How an upstream says in its stream that it failed. In a text the quotation marks would be escaped."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this is forwarded in pieces, unread."""
@@ -90,6 +92,8 @@ class SseTap(EventTap):
 
     def _read(self, data: bytes) -> bytes:
         self.text_bytes += text_bytes(data)
+        if _ERROR in data:
+            self.is_failed = True
         if b"[DONE]" in data and b"data: [DONE]" in data:
             self.is_done = True
         if _USAGE.search(data) is None:

@@ -91,3 +91,11 @@ def test_event_without_end_is_not_held_for_ever() -> None:
     out = tap.feed(b"data: " + b"x" * MAX_HELD_BYTES)
 
     assert len(out) == MAX_HELD_BYTES + 6
+
+
+def test_error_in_a_stream_is_noticed_and_passed_on() -> None:
+    well, ill = SseTap(hide_usage=True), SseTap(hide_usage=True)
+    text, error = _event(_chunk('data: {"error": 1}')), _event({"error": {"message": "overloaded"}})
+
+    assert (well.feed(text), ill.feed(error)) == (text, error)
+    assert (well.is_failed, ill.is_failed) == (False, True)
