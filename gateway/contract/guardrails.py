@@ -95,26 +95,32 @@ def _always(text: str) -> bool:
     return True
 
 
-_Detector = tuple[re.Pattern[str], Callable[[str], bool]]
+_Detector = tuple[str, re.Pattern[str], Callable[[str], bool]]
+"""What a text must hold for the pattern to be worth trying (`0` for a digit), the pattern, and the rule behind it."""
+_DIGIT = re.compile(r"\d")
 
 PII: dict[str, _Detector] = {
-    "email": (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"), _always),
-    "card": (re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
-    "iban": (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban_checks),
-    "ssn": (re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _ssn),
-    "phone": (re.compile(r"(?<![\w+])\+\d(?:[ ().-]{0,2}\d){7,14}(?!\d)"), _phone),
-    "ip": (re.compile(r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"), _ip),
+    "email": ("@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"), _always),
+    "card": ("0", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
+    "iban": ("0", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban_checks),
+    "ssn": ("0", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _ssn),
+    "phone": ("+", re.compile(r"(?<![\w+])\+\d(?:[ ().-]{0,2}\d){7,14}(?!\d)"), _phone),
+    "ip": (
+        "0",
+        re.compile(r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"),
+        _ip,
+    ),
 }
 SECRETS: dict[str, _Detector] = {
-    "gatehouse_key": (re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
-    "openai_key": (re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
-    "anthropic_key": (re.compile(r"\bsk-ant-[A-Za-z0-9_-]{20,200}"), _always),
-    "aws_key": (re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), _always),
-    "google_key": (re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), _always),
-    "github_token": (re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
-    "slack_token": (re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
-    "private_key": (re.compile(r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"), _always),
-    "jwt": (re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
+    "gatehouse_key": ("gh", re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
+    "openai_key": ("sk-", re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
+    "anthropic_key": ("sk-ant-", re.compile(r"\bsk-ant-[A-Za-z0-9_-]{20,200}"), _always),
+    "aws_key": ("A", re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), _always),
+    "google_key": ("AIza", re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), _always),
+    "github_token": ("_", re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
+    "slack_token": ("xox", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
+    "private_key": ("-----BEGIN", re.compile(r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"), _always),
+    "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
 }
 ENTITY_NAMES = {
     "email": "E-mail addresses", "card": "Payment cards", "iban": "Bank accounts (IBAN)", "ssn": "US social security numbers",
@@ -170,8 +176,10 @@ class Guard:
     def hits(self, text: str) -> list[Hit]:
         """Everything found in one text, by place, without overlaps (the longer one stays)."""
         found: list[Hit] = []
-        for name, pattern, holds in self._detectors:
-            found += [Hit(name, match.start(), match.end()) for match in pattern.finditer(text) if holds(match.group())]
+        has_digit = _DIGIT.search(text) is not None
+        for name, hint, pattern, holds in self._detectors:
+            if has_digit if hint == "0" else hint in text:
+                found += [Hit(name, match.start(), match.end()) for match in pattern.finditer(text) if holds(match.group())]
         if self._terms is not None:
             found += [Hit("topic", match.start(), match.end()) for match in self._terms.finditer(text)]
         if self.guardrail.kind == "injection":

@@ -65,6 +65,7 @@ def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
         ("use sk-ant-api03-abcdefghijklmnopqrst", "anthropic_key"),
         ("AKIAIOSFODNN7EXAMPLE", "aws_key"),
         ("ghp_" + "a1B2" * 9, "github_token"),
+        ("github_pat_" + "a1B2" * 12, "github_token"),
         ("-----BEGIN RSA PRIVATE KEY-----", "private_key"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N", "jwt"),
     ],
