@@ -1,7 +1,7 @@
 """What the plane adds to a call: against a bare pass-through, on the same server, side by side in one run.
 
-The plane works in full: key, consent, two limits on lease, telemetry spooled and copied into PostgreSQL. Rounds alternate, so
-that whatever else the machine does hits both; figures are medians over rounds, the ratio is the median of the rounds' ratios.
+The plane works in full: key, consent, a policy, a guardrail that replaces personal data, two limits on lease, telemetry spooled and
+copied into PostgreSQL. Rounds alternate, so that whatever else the machine does hits both; figures are medians over rounds, the ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 from cryptography.fernet import Fernet
 
@@ -43,10 +44,10 @@ def measure() -> dict[str, float]:
         home = Path(scratch)
         pepper = secrets.token_urlsafe(32)
         key = keys.generate("ghk", TENANT, KEY_ID)
-        with _upstream(home) as upstream:
-            _seed(database_url, key, pepper.encode(), upstream)
+        with upstream(home) as address:
+            seed(database_url, key, pepper.encode(), address)
             environment = {
-                "BENCH_UPSTREAM": upstream, "DATABASE_URL": database_url, "DATA_DIR": scratch, "KEY_PEPPER": pepper,
+                "BENCH_UPSTREAM": address, "DATABASE_URL": database_url, "DATA_DIR": scratch, "KEY_PEPPER": pepper,
                 "SEALING_KEYS": Fernet.generate_key().decode(), "OUTBOUND_ALLOW": "127.0.0.1",
             }  # fmt: skip
             with (
@@ -81,12 +82,25 @@ def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]
         # What one call waits longer, without a queue in front of the process.
         "added_p50_ms": round(statistics.median(with_.p50_ms - without.p50_ms for without, with_ in single), 3),
         "added_p99_ms": round(statistics.median(with_.p99_ms - without.p99_ms for without, with_ in single), 3),
+        "passthrough_ratio_256": _ratio(bare, plane, headers, connections=256),
+        "stream_ratio": _ratio(bare, plane, headers, connections=CONNECTIONS, body=load.STREAM_BODY),
     }
+
+
+def _ratio(bare: str, plane: str, headers: dict[str, str], *, connections: int, body: str = load.BODY) -> float:
+    def rate(url: str) -> float:
+        return load.run(url, headers, connections=connections, seconds=ROUND_S, body=body).requests_per_s
+
+    ratios = []
+    for _ in range(3):
+        without = rate(bare)
+        ratios.append(rate(plane) / without)
+    return round(statistics.median(ratios), 3)
 
 
 @contextlib.contextmanager
 def database(home: Path) -> Iterator[str]:
-    """An embedded server with the three tables that a plane knows, made from the portal's models."""
+    """An embedded server with the tables that a plane knows, made from the portal's models."""
     from governance.embedded import EmbeddedPostgres
 
     server = EmbeddedPostgres(home / "postgres")
@@ -96,7 +110,7 @@ def database(home: Path) -> Iterator[str]:
             "import django; django.setup()\n"
             "from django.apps import apps; from django.db import connection\n"
             "with connection.schema_editor() as editor:\n"
-            "    for app, name in (('gateway', 'Snapshot'), ('gateway', 'Counter'), ('costs', 'Inbox')):\n"
+            "    for app, name in (('gateway', 'Snapshot'), ('gateway', 'Counter'), ('gateway', 'Slot'), ('gateway', 'CircuitChange'), ('costs', 'Inbox')):\n"
             "        editor.create_model(apps.get_model(app, name))\n"
         )
         settings = {
@@ -109,7 +123,7 @@ def database(home: Path) -> Iterator[str]:
         server.stop()
 
 
-def _seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
+def seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
     deployment = contract.Deployment(
         id="static", provider="static", dialect="openai", base_url=f"{upstream}/v1", sealed_secret="", upstream_model="upstream-model"
     )
@@ -120,6 +134,9 @@ def _seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
         deployments=(deployment,),
         input_price=1_000_000,
         output_price=4_000_000,
+    )
+    streams = msgspec.structs.replace(
+        model, slug="stream", deployments=(msgspec.structs.replace(deployment, id="stream", base_url=f"{upstream}/stream/v1"),)
     )
     limits = (
         contract.Limit(
@@ -134,7 +151,9 @@ def _seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
         keys={KEY_ID: contract.Key(
             id=KEY_ID, digest=keys.digest(key, pepper), name="bench", project="bench", owner="bench", models=None, tools=None, limits=limits,
         )},
-        models={"chat": model},
+        models={"chat": model, "stream": streams},
+        policies=(contract.Policy(name="bench.region", version=1, when="true", require='egress.region != "nowhere"', enforce=True),),
+        guardrails=(contract.Guardrail(name="no-pii", kind="pii", enforce=True, action="redact"),),
     )  # fmt: skip
     body = contract.encode(snapshot)
     with psycopg.connect(database_url) as connection:
@@ -145,9 +164,9 @@ def _seed(database_url: str, key: str, pepper: bytes, upstream: str) -> None:
 
 
 @contextlib.contextmanager
-def _upstream(home: Path) -> Iterator[str]:
+def upstream(home: Path) -> Iterator[str]:
     """A server that always gives the same answer: nginx if there is one."""
-    port = _free_port()
+    port = free_port()
     nginx = shutil.which("nginx")
     if nginx is None:
         with granian("benchmarks._gateway.static:app", {}, home, interface="asginl") as url:
@@ -155,42 +174,43 @@ def _upstream(home: Path) -> Iterator[str]:
         return
     config = home / "nginx.conf"
     config.write_text(
-        f"worker_processes 1; daemon off; pid {home}/nginx.pid; error_log {home}/nginx.log; events {{ worker_connections 256; }}\n"
+        f"worker_processes 1; daemon off; pid {home}/nginx.pid; error_log {home}/nginx.log; events {{ worker_connections 4096; }}\n"
         f"http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; "
         f"fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;\n"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{static.ANSWER.decode()}'; }} }} }}\n"
+        f"server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{static.ANSWER.decode()}'; }}\n"
+        f"location /stream/ {{ default_type text/event-stream; return 200 '{static.STREAM.decode()}'; }} }} }}\n"
     )
-    with _process([nginx, "-c", str(config)], {}, f"http://127.0.0.1:{port}", home) as url:
+    with process([nginx, "-c", str(config)], {}, f"http://127.0.0.1:{port}", home) as url:
         yield url
 
 
 @contextlib.contextmanager
 def granian(app: str, environment: dict[str, str], home: Path, interface: str = "asgi") -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     granian = str(Path(sys.executable).with_name("granian"))
     command = [granian, "--interface", interface, "--port", str(port), "--no-ws", app]
-    with _process(command, environment, f"http://127.0.0.1:{port}", home) as url:
+    with process(command, environment, f"http://127.0.0.1:{port}", home) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _process(command: list[str], environment: dict[str, str], url: str, home: Path) -> Iterator[str]:
+def process(command: list[str], environment: dict[str, str], url: str, home: Path, start_s: float = 20) -> Iterator[str]:
     with (home / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True)
+        running = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + start_s
         while not _answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if running.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start:\n{(home / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
         yield url
     finally:
-        process.send_signal(signal.SIGINT if "granian" in command[0] else signal.SIGTERM)
+        running.send_signal(signal.SIGINT if "granian" in command[0] else signal.SIGTERM)
         try:
-            process.wait(timeout=15)
+            running.wait(timeout=15)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def _answers(url: str) -> bool:
@@ -204,7 +224,7 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

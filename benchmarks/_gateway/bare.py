@@ -35,6 +35,13 @@ class App:
         request = orjson.loads(body)
         request["model"] = "upstream-model"
         headers = {"content-type": "application/json"}
+        if request.get("stream"):
+            async with self.client.post(f"{UPSTREAM}/stream/v1/chat/completions", data=orjson.dumps(request), headers=headers) as response:
+                await send({"type": "http.response.start", "status": response.status, "headers": [(b"content-type", b"text/event-stream")]})
+                while data := await response.content.readany():
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+            return
         async with self.client.post(f"{UPSTREAM}/v1/chat/completions", data=orjson.dumps(request), headers=headers) as response:
             answer = await response.read()
             await send({"type": "http.response.start", "status": response.status, "headers": [(b"content-type", b"application/json")]})

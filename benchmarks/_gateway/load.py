@@ -17,6 +17,7 @@ BODY = (
     '{"model":"chat","messages":[{"role":"system","content":"You are a helpful assistant."},'
     '{"role":"user","content":"Tell me in a few sentences how rice is cooked."}],"temperature":0.2}'
 )
+STREAM_BODY = BODY.replace('"chat"', '"stream"').replace('"temperature":0.2', '"temperature":0.2,"stream":true')
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
