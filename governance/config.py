@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from django.db import transaction
 from django.db.models import F
-from django_tenants.utils import schema_context
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.models import Tenant
 from governance.schema import current_schema
@@ -20,11 +20,28 @@ from governance.schema import current_schema
 logger = logging.getLogger(__name__)
 Publisher = Callable[[Tenant], None]
 _publishers: list[Publisher] = []
+_platform_publishers: list[Callable[[], None]] = []
 
 
 def register_publisher(publisher: Publisher) -> None:
     """`publisher(tenant)` is called in the tenant's schema after its configuration changed."""
     _publishers.append(publisher)
+
+
+def register_platform_publisher(publisher: Callable[[], None]) -> None:
+    """`publisher()` is called in the public schema after something changed that holds for every tenant, and every half minute."""
+    _platform_publishers.append(publisher)
+
+
+def platform_changed() -> None:
+    """Publish after the commit what holds for every tenant. What fails or is lost, the sweep mends."""
+    transaction.on_commit(publish_platform, robust=True)
+
+
+def publish_platform() -> None:
+    with schema_context(get_public_schema_name()):
+        for publisher in _platform_publishers:
+            publisher()
 
 
 def changed(tenant: Tenant | None = None) -> None:

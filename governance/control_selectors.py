@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from gateway.contract.guardrails import ENTITY_NAMES
 from governance.call_figures import VerdictCount, call_figures
-from governance.models import Guardrail, Policy, PolicyVersion
+from governance.models import Guardrail, Pillar, Policy, PolicyVersion, Switch
 
 WINDOW = timedelta(days=7)
 
@@ -52,6 +52,12 @@ class GuardrailFigures:
     def entities(self) -> list[tuple[str, int]]:
         """Name and hits, most first."""
         return [(ENTITY_NAMES.get(entity, entity.replace("_", " ").capitalize()), hits) for entity, hits in self.found.most_common()]
+
+
+def switches() -> list[tuple[Pillar, Switch | None]]:
+    """Every pillar with its switch in the current schema; None when it was never moved."""
+    found = {switch.pillar: switch for switch in Switch.objects.select_related("actor")}
+    return [(pillar, found.get(pillar.value)) for pillar in Pillar]
 
 
 def policies() -> QuerySet[Policy]:

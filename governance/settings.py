@@ -207,6 +207,7 @@ SPECTACULAR_SETTINGS = {
         "LimitScope": "catalog.models.UsageLimit.Scope",
         "LimitResource": "catalog.models.UsageLimit.Resource",
         "LimitWindow": "catalog.models.UsageLimit.Window",
+        "Pillar": "governance.models.Pillar",
         "Severity": "governance.models.Severity",
         "DeliveryStatus": "governance.models.Delivery.Status",
         "KeyPurpose": "catalog.models.VirtualKey.Purpose",

@@ -11,9 +11,10 @@ from governance.models import Heartbeat, Tenant
 
 @shared_task(base=PlatformTask)
 def publish_stragglers() -> None:
-    """Publish every tenant whose configuration changed without being published, and show that the worker lives."""
+    """Publish what changed without being published, of tenants and of the platform, and show that the worker lives."""
     for schema_name in config.behind():
         config.publish(schema_name)
+    config.publish_platform()
     Heartbeat.objects.update_or_create(name="worker", defaults={"at": timezone.now()})
 
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import alerts, areas, audit, consent, guardrails, me, people, policies, search
+from governance.views import alerts, areas, audit, consent, guardrails, me, people, policies, search, switches
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -31,6 +31,8 @@ urlpatterns = [
     path("operate/guardrails/<int:pk>/edit/", guardrails.edit_guardrail, name="guardrail-edit"),
     path("operate/guardrails/<int:pk>/try/", guardrails.try_guardrail, name="guardrail-try"),
     path("operate/guardrails/<int:pk>/delete/", guardrails.delete_guardrail, name="guardrail-delete"),
+    path("operate/switches/", switches.switch_list, name="switches"),
+    path("operate/switches/<slug:pillar>/set/", switches.set_switch, name="switch-set"),
     path("operate/audit/", audit.audit_log, name="audit"),
     path("operate/audit/verify/", audit.verify, name="audit-verify"),
     path("operate/alerts/", alerts.channels, name="alerts"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from governance.views import platform, sign_in
+from governance.views import platform, sign_in, switches
 
 urlpatterns = [
     path("", sign_in.choose, name="choose"),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("platform/tenants/<slug:slug>/reopen/", platform.reopen, name="platform-tenant-reopen"),
     path("platform/tenants/<slug:slug>/export/", platform.export, name="platform-tenant-export"),
     path("platform/tenants/<slug:slug>/delete/", platform.delete, name="platform-tenant-delete"),
+    path("platform/switches/", switches.platform_switches, name="platform-switches"),
+    path("platform/switches/<slug:pillar>/set/", switches.set_platform_switch, name="platform-switch-set"),
     path("platform/audit/", platform.audit_log, name="platform-audit"),
 ]
 handler404 = "governance.views.errors.not_found"

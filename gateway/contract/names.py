@@ -9,6 +9,9 @@ CIRCUIT_TABLE = "public.gateway_circuit_change"
 SNAPSHOT_CHANNEL = "gatehouse_snapshot"
 """PostgreSQL NOTIFY channel; the payload is `<tenant public id>:<version>`."""
 
+PLATFORM = "platform"
+"""Stands where a tenant's public id does, for what holds for every tenant. No public id has an `l` or an `o`."""
+
 AGENT_HEADER = "x-gatehouse-agent"
 """Request header in which an agent names itself."""
 TAGS_HEADER = "x-gatehouse-tags"

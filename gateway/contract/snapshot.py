@@ -209,6 +209,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, Flag] = {}
     facts: dict[str, str] = {}
     """What flags may ask about the tenant: `tenant` (slug), `tier`, `kind`, `region`; a fact that is not known is left out."""
+    switched_off: dict[str, str] = {}
+    """Of `models` and `tools`: those switched off, with the reason that callers are told."""
     usage_limits: tuple[Limit, ...] = ()
     """Limits on anything but money, of any scope; apart from `limits` for the same reason."""
     policies: tuple[Policy, ...] = ()

@@ -18,6 +18,7 @@ CODES: dict[str, tuple[int, str]] = {
     "key_expired": (401, "authentication_error"),
     "key_rotated": (401, "authentication_error"),
     "tenant_suspended": (403, "permission_error"),
+    "switched_off": (403, "permission_error"),
     "project_disabled": (403, "permission_error"),
     "consent_withdrawn": (403, "permission_error"),
     "model_not_found": (404, "invalid_request_error"),

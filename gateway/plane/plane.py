@@ -10,6 +10,7 @@ import time
 import aiohttp
 
 from gateway.contract.events import CircuitEvent
+from gateway.contract.names import PLATFORM
 from gateway.contract.sealing import Sealer
 from gateway.plane.cache import AnswerCache
 from gateway.plane.call import Call, uuid7
@@ -20,7 +21,7 @@ from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.health import Change, Health
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
-from gateway.plane.pipeline.consent import check_consent
+from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder
 from gateway.plane.proofs import Proofs
 from gateway.plane.served import Served
@@ -119,8 +120,12 @@ class Plane:
         logger.warning("circuit.changed", extra={"tenant": event.tenant, "deployment": event.deployment, "state": event.circuit})
 
     def _swapped(self, served: Served) -> None:
-        for call in list(self._open_streams.get(served.tenant, ())):
-            refusal = refusal_under(served, call)
+        platform = self.snapshots.current(PLATFORM)
+        tenants = list(self._open_streams) if served.tenant == PLATFORM else [served.tenant]
+        for call in [call for tenant in tenants for call in self._open_streams.get(tenant, ())]:
+            assert call.served is not None
+            newest = self.snapshots.current(call.served.tenant)
+            refusal = refusal_under(platform, newest or call.served, call)
             if refusal is not None:
                 call.cut = refusal
                 call.upstream.close()
@@ -158,7 +163,7 @@ class Plane:
         }
 
 
-def refusal_under(served: Served, call: Call) -> Refusal | None:
+def refusal_under(platform: Served | None, served: Served, call: Call) -> Refusal | None:
     """Why a call that is under way would be refused by a newer snapshot; None when it would not."""
     assert call.key is not None
     assert call.model is not None
@@ -168,6 +173,7 @@ def refusal_under(served: Served, call: Call) -> Refusal | None:
     model = served.snapshot.models.get(call.model.slug)
     try:
         check_holder(served, key)
+        check_switches(platform, served, call.kind)
         if model is None:
             raise Refusal("model_not_found", f"The model {call.model.slug} has been withdrawn.", param="model")
         check_consent(served, model.feature_class)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from gateway.contract.names import SNAPSHOT_CHANNEL, SNAPSHOT_TABLE
+from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL, SNAPSHOT_TABLE
 from gateway.contract.outbound import AllowList
 from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import SnapshotError, decode
@@ -59,6 +59,9 @@ class SnapshotStore:
 
     def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        platform = self._from_disk(PLATFORM)  # what holds for everybody must hold without the database too
+        if platform is not None:
+            self._served[PLATFORM] = platform
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def close(self) -> None:
@@ -171,7 +174,8 @@ class SnapshotStore:
             cursor = await connection.execute(_VERSIONS, [tenants])
             stored = await cursor.fetchall()
         for tenant, version in stored:
-            if self._served[tenant].version != version:
+            held = self._served.get(tenant)
+            if held is None or held.version != version:
                 body = await self._read(tenant)
                 if body is not None:
                     await self._take(tenant, body)
@@ -180,8 +184,7 @@ class SnapshotStore:
         while True:
             await asyncio.sleep(POLL_S)
             try:
-                if self._served:
-                    await self._refresh(list(self._served))
+                await self._refresh([*self._served, PLATFORM])
             except DatabaseAwayError:
                 continue
             except Exception:
@@ -198,12 +201,11 @@ class SnapshotStore:
                     await connection.execute(f"listen {SNAPSHOT_CHANNEL}")
                     self.listening = True
                     failures = 0
-                    if self._served:  # something may have been said while nobody listened
-                        await self._refresh(list(self._served))
+                    await self._refresh([*self._served, PLATFORM])  # something may have been said while nobody listened
                     async for notice in connection.notifies():
                         tenant = notice.payload.partition(":")[0]
                         self._unknown.pop(tenant, None)
-                        if tenant in self._served:
+                        if tenant in self._served or tenant == PLATFORM:
                             await self._refresh([tenant])
             except (psycopg.OperationalError, DatabaseAwayError):
                 pass

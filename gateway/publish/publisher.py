@@ -17,10 +17,10 @@ from catalog.models import Model, Project, Tool, ToolServer, UsageLimit, Virtual
 from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
-from gateway.contract.names import SNAPSHOT_CHANNEL
+from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL
 from gateway.publish.models import CircuitChange, Counter, Snapshot
 from governance import selectors as governance_selectors
-from governance.models import Guardrail, Policy, Tenant
+from governance.models import Guardrail, Policy, Switch, Tenant
 from governance.services.guardrails import contract_guardrail
 from governance.services.policies import contract_policy
 from rollouts import flag_selectors
@@ -45,6 +45,25 @@ def publish_tenant(tenant: Tenant) -> None:
             book_spend(tenant)
         version += 1
         _store(tenant.public_id, version, contract.encode(msgspec.structs.replace(compiled, version=version)))
+
+
+def publish_platform() -> None:
+    """Store what holds for every tenant, as a snapshot of its own, and tell the planes, if it changed. Runs in the public schema."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtext('gateway.publish platform'))")
+        stored = Snapshot.objects.filter(tenant=PLATFORM).only("version", "checksum").first()
+        version = stored.version if stored else 0
+        off = _switched_off("The operator of the platform")
+        compiled = contract.TenantSnapshot(tenant=PLATFORM, slug=PLATFORM, schema="public", version=version, switched_off=off)
+        if (stored is None and not off) or (stored and contract.checksum(contract.encode(compiled)) == stored.checksum):
+            return
+        _store(PLATFORM, version + 1, contract.encode(msgspec.structs.replace(compiled, version=version + 1)))
+
+
+def _switched_off(who: str) -> dict[str, str]:
+    switches = Switch.objects.filter(is_off=True).order_by("pillar")
+    return {switch.pillar: f"{who} has switched off all {switch.get_pillar_display().lower()}: {switch.reason}" for switch in switches}
 
 
 def forget_tenant(tenant: Tenant) -> None:
@@ -107,6 +126,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
+        switched_off=_switched_off(tenant.name),
         usage_limits=tuple(_usage_limit(limit, tenant) for limit in UsageLimit.objects.filter(is_enabled=True).order_by("pk")),
         policies=tuple(
             contract_policy(policy.active, enforce=policy.mode == Policy.Mode.ENFORCE)

@@ -1,4 +1,4 @@
-"""Policies and guardrails over REST."""
+"""Policies, guardrails and switches over REST."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from rest_framework.views import APIView
 from gateway.contract import policies as language
 from governance import control_selectors as selectors
 from governance.access import Permission
+from governance.api.permissions import OPERATOR
 from governance.api.serializers import ErrorSerializer, StrictSerializer
-from governance.models import Guardrail, Policy, PolicyVersion
+from governance.models import Guardrail, Pillar, Policy, PolicyVersion, Switch
 from governance.models.policy import name_validator
 from governance.requests import ApiRequest
-from governance.services import guardrails, policies
+from governance.services import guardrails, policies, switches
 
 BAD = {400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer}
 
@@ -284,3 +285,67 @@ class TryGuardrail(_OneGuardrail):
         body.is_valid(raise_exception=True)
         tried = guardrails.try_guardrail(guardrail=guardrail, text=body.validated_data["text"])
         return Response(TryOutput(tried).data)
+
+
+class SwitchOutput(serializers.Serializer[Any]):
+    pillar = serializers.ChoiceField(choices=Pillar.choices)
+    is_off = serializers.BooleanField()
+    reason = serializers.CharField()
+    actor = serializers.CharField(allow_null=True)
+    set_at = serializers.DateTimeField(allow_null=True)
+
+
+class SwitchInput(StrictSerializer):
+    is_off = serializers.BooleanField()
+    reason = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Needed to switch off; callers are told.")
+
+
+def _switch_body(pillar: Pillar, switch: Switch | None) -> dict[str, Any]:
+    return dict(
+        SwitchOutput(
+            {
+                "pillar": pillar,
+                "is_off": switch.is_off if switch else False,
+                "reason": switch.reason if switch else "",
+                "actor": switch.actor.email if switch else None,
+                "set_at": switch.set_at if switch else None,
+            }
+        ).data
+    )
+
+
+class Switches(APIView):
+    """Pillars of the organisation, on or off."""
+
+    access: dict[str, Any] = {"GET": Permission.VIEW_OPERATE}
+
+    @extend_schema(responses={200: SwitchOutput(many=True)})
+    def get(self, request: ApiRequest) -> Response:
+        return Response([_switch_body(pillar, switch) for pillar, switch in selectors.switches()])
+
+
+class SwitchDetail(APIView):
+    """Switch a pillar of the organisation off, within seconds and open streams too, or on again."""
+
+    access: dict[str, Any] = {"PUT": Permission.MANAGE_CONSENT}
+
+    @extend_schema(request=SwitchInput, responses={200: SwitchOutput, **BAD})
+    def put(self, request: ApiRequest, pillar: str) -> Response:
+        if pillar not in Pillar.values:
+            raise NotFound
+        body = SwitchInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        switches.set_switch(pillar=pillar, actor=request.user, **body.validated_data)
+        return Response(next(_switch_body(each, switch) for each, switch in selectors.switches() if each == pillar))
+
+
+class PlatformSwitches(Switches):
+    """Pillars of the whole platform, on or off."""
+
+    access = {"GET": OPERATOR}
+
+
+class PlatformSwitchDetail(SwitchDetail):
+    """Switch a pillar off for every organisation, or on again."""
+
+    access = {"PUT": OPERATOR}

@@ -4,6 +4,7 @@ from governance.models.consent import Consent, ConsentChange, FeatureClass
 from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
 from governance.models.policy import Policy, PolicyVersion
+from governance.models.switch import Pillar, Switch
 from governance.models.tenant import Domain, Tenant
 from governance.models.token import ApiToken
 from governance.models.user import User
@@ -22,9 +23,11 @@ __all__ = [
     "Heartbeat",
     "Membership",
     "Notice",
+    "Pillar",
     "Policy",
     "PolicyVersion",
     "Severity",
+    "Switch",
     "Tenant",
     "User",
 ]

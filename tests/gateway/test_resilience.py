@@ -18,7 +18,7 @@ from django.db import connection
 
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
-from gateway.contract.names import INBOX_TABLE, SNAPSHOT_TABLE
+from gateway.contract.names import INBOX_TABLE, PLATFORM, SNAPSHOT_TABLE
 from gateway.plane.windows import span_of
 from governance.embedded import EmbeddedPostgres
 from tests.clock import allowed
@@ -301,3 +301,25 @@ def test_refusal_names_its_budget_and_only_calls_of_its_scope_are_refused(org: O
     cost = sum(event["input_tokens"] * 1_000_000 + event["output_tokens"] * 4_000_000 for event in events if event["status"] == "ok")
     assert 0 < cost <= held.amount
     assert ["reserve", "budget_exceeded", "budget:Plans"] in [[*step[:2], step[3]] for event in events for step in event["steps"]]
+
+
+def test_pillar_switched_off_is_refused_for_one_or_for_all(plane: Plane, sandbox_upstream: SandboxUpstream, org: Org) -> None:
+    other = make_org(plane, sandbox_upstream)
+
+    def ask(whom: Org) -> str:
+        answer = whom.post(json={"model": "chat", "messages": SAY_HELLO})
+        return "ok" if answer.status_code == 200 else f"{answer.json()['error']['code']} {answer.json()['error']['scope']}"
+
+    org.change(switched_off={"models": "Acme has switched off all models: a leak."})
+    assert wait_until(lambda: ask(org) != "ok", 5, "the switch")
+    assert (ask(org), ask(other)) == ("switched_off tenant:models", "ok")
+
+    platform = contract.TenantSnapshot(tenant=PLATFORM, slug=PLATFORM, schema="public", version=1, switched_off={"models": "Off."})
+    began = time.monotonic()
+    plane.publish(platform)
+    wait_until(lambda: ask(other) != "ok", 5, "the switch for everybody")
+    took_s = time.monotonic() - began
+    assert (ask(other), took_s < allowed(1)) == ("switched_off platform:models", True)  # the promise is 5 s
+
+    plane.publish(msgspec.structs.replace(platform, switched_off={}))
+    assert wait_until(lambda: ask(other) == "ok", 5, "the way back")

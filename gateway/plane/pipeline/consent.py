@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+from gateway.contract.events import Kind
+from gateway.contract.names import PLATFORM
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.served import Served
 
 
 async def consent(call: Call) -> str:
-    """The tenant must have agreed to the feature class of what is called. What is not known here is refused by `authorize`."""
+    """Nobody has switched the pillar off, and the tenant must have agreed to the feature class of what is called. What is not known here is refused by `authorize`."""
     assert call.served is not None
+    check_switches(call.plane.snapshots.current(PLATFORM), call.served, call.kind)
     subject = call.model or (call.tool.server if call.tool else None)
     if subject is None:
         return "nothing known by that name"
     check_consent(call.served, subject.feature_class)
     return subject.feature_class
+
+
+def check_switches(platform: Served | None, served: Served, kind: Kind) -> None:
+    """Refusal when the pillar of a call is switched off, by the operator for everybody or by the organisation."""
+    pillar = "tools" if kind == "tool" else "models"
+    for scope, holder in (("platform", platform), ("tenant", served)):
+        reason = holder.snapshot.switched_off.get(pillar) if holder is not None else None
+        if reason is not None:
+            raise Refusal("switched_off", reason, scope=f"{scope}:{pillar}")
 
 
 def check_consent(served: Served, feature_class: str) -> None:

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from costs import tasks
-from costs.models import Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour
+from costs.models import Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
 from costs.services import ingest
 from gateway.contract.events import INBOX_COLUMNS
 from governance.models import Tenant, User
@@ -235,3 +235,18 @@ def test_batch_that_is_rolled_back_leaves_everything_in_the_inbox(acme: Tenant) 
     assert Inbox.objects.count() == 1
     assert not Event.objects.exists()
     assert not UsageHour.objects.exists()
+
+
+def test_failovers_are_counted_by_model_and_why_the_deployment_was_left(acme: Tenant) -> None:
+    steps = [["identify", "pass", 4, ""], ["failover", "pass", 0, "7:503 → 8"], ["failover", "pass", 0, "8:not translated → 9"]]
+    odd = [["failover", "pass", 0, "somewhere"], ["failover", "pass", 0, "7: → 8"], ["failover", "pass", 0]]
+    calls = [make.call(acme, steps=steps), make.call(acme, steps=steps), make.call(acme, model="other", steps=odd)]
+
+    make.record(acme, *calls)
+    make.record(acme, *calls)
+
+    assert set(VerdictHour.objects.values_list("step", "verdict", "found", "calls", "hits")) == {
+        ("failover:small-chat", "503", "", 2, 0),
+        ("failover:small-chat", "not translated", "", 2, 0),
+        ("failover:other", "unknown", "", 3, 0),
+    }

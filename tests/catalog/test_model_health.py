@@ -1,0 +1,166 @@
+"""What people see of a model's deployments when they fail, and of calls that went elsewhere."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from catalog import health_selectors
+from catalog.health_selectors import DeploymentState
+from catalog.models import Deployment, Model
+from gateway.publish.models import CircuitChange
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+from tests.factories.catalog import make_model, make_provider
+
+
+@pytest.fixture
+def small(acme: Tenant, alice: User) -> Model:
+    """Served by `openai` and, if that fails, by `spare`."""
+    model = make_model(owner=alice, slug="small", provider=make_provider(slug="openai"))
+    Deployment.objects.create(model=model, provider=make_provider(slug="spare"), upstream_model="small-2", priority=1)
+    return model
+
+
+def changed(tenant: Tenant, deployment: Deployment | None, circuit: str, minutes_ago: float, **fields: Any) -> None:
+    CircuitChange.objects.create(
+        event_id=uuid.uuid4(), tenant=tenant.public_id, at=timezone.now() - timedelta(minutes=minutes_ago), circuit=circuit,
+        deployment=str(deployment.pk) if deployment else "999",
+        **{"model": "small", "provider": "openai", "calls": 20, "errors": 3, "cooldown_s": 5, "reason": "HTTP 500", **fields},
+    )  # fmt: skip
+
+
+def answered(tenant: Tenant, provider: str, **fields: Any) -> None:
+    make.record(tenant, make.call(tenant, model="small", provider=provider, **fields))
+
+
+def states(model: Model) -> list[DeploymentState]:
+    return [row.state for row in health_selectors.model_health(model).deployments]
+
+
+def test_deployment_that_nobody_calls_is_not_known_to_be_well(acme: Tenant, small: Model) -> None:
+    assert states(small) == ["no_calls", "no_calls"]
+    assert health_selectors.summary(small).verdict == "no_data"
+
+    answered(acme, "openai")
+
+    assert states(small) == ["closed", "no_calls"]
+    assert health_selectors.summary(small) == health_selectors.Summary("pass", "Answers")
+
+
+def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_opening(acme: Tenant, small: Model) -> None:
+    first, second = small.deployments.all()
+    for minutes, circuit in ((50, "open"), (49, "closed"), (30, "open"), (29, "half_open"), (28, "open")):
+        changed(acme, first, circuit, minutes, errors=minutes)
+    changed(acme, second, "open", 10)
+    changed(acme, second, "half_open", 9)
+    changed(acme, second, "closed", 8)
+    answered(acme, "spare")
+
+    ill, well = health_selectors.model_health(small).deployments
+
+    assert (ill.state, well.state) == ("open", "closed")
+    assert ill.since is not None
+    assert round((timezone.now() - ill.since).total_seconds() / 60) == 30
+    assert ill.circuit is not None
+    assert ill.circuit.opening is not None
+    assert ill.circuit.opening.errors == 28
+    assert ill.probe_at == ill.circuit.newest.at + timedelta(seconds=5)
+    assert (well.probe_at, well.circuit and well.circuit.ill_since) == (None, None)
+    told = health_selectors.summary(small)
+    assert (told.verdict, told.label, told.since) == ("inconclusive", "Answers, but 1 of 2 deployments fail calls", ill.since)
+
+
+def test_all_ill_or_all_off(acme: Tenant, small: Model) -> None:
+    for deployment in small.deployments.all():
+        changed(acme, deployment, "open", 3)
+    assert health_selectors.summary(small).label == "All 2 deployments fail calls"
+
+    small.deployments.update(is_enabled=False)
+
+    assert states(small) == ["off", "off"]
+    assert health_selectors.summary(small) == health_selectors.Summary("no_data", "No deployment is on")
+
+
+def test_changes_of_removed_deployments_stay_and_those_of_others_are_not_shown(acme: Tenant, globex: Tenant, small: Model) -> None:
+    changed(acme, None, "open", 5)
+    changed(acme, None, "open", 4, model="other")
+    changed(globex, small.deployments.all()[0], "open", 3)
+    changed(acme, small.deployments.all()[0], "open", 60 * 24 * 31)
+
+    assert [row.name for row in health_selectors.model_health(small).changes] == ["removed, 999"]
+
+
+def test_failovers_are_told_by_day_and_reason(acme: Tenant, small: Model) -> None:
+    now = timezone.now()
+    for detail, at in (("1:503 → 2", now), ("1:503 → 2", now), ("1:upstream_timeout → 2", now), ("1:503 → 2", now - timedelta(days=2))):
+        answered(acme, "spare", started_at=at - timedelta(seconds=1), steps=[["failover", "pass", 0, detail]])
+    answered(acme, "spare", started_at=now - timedelta(days=31), steps=[["failover", "pass", 0, "1:503 → 2"]])
+
+    today, earlier = health_selectors.model_health(small).failovers
+
+    assert (today.calls, earlier.calls, round(earlier.share)) == (3, 1, 33)
+    assert [(row.reason, row.calls) for row in today.reasons] == [("503", 2), ("upstream_timeout", 1)]
+
+
+def test_page_shows_health_to_operators_and_one_line_to_everybody(
+    acme: Tenant, small: Model, client_for: ClientFor, fay: User, bob: User
+) -> None:
+    empty = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
+    changed(acme, small.deployments.all()[0], "open", 7, reason="HTTP <b>500")
+    answered(acme, "spare", steps=[["failover", "pass", 0, "1:503 → 2"]])
+
+    operator = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
+    developer = client_for(bob).get("/o/acme/models/small/?tab=health").content.decode()
+    provider = client_for(fay).get("/o/acme/operate/providers/openai/").content.decode()
+
+    assert "No change in 30 days" in empty
+    assert "No failover in 30 days" in empty
+    assert "3 of 20 calls failed" in operator
+    assert "HTTP &lt;b&gt;500" in operator
+    assert "503" in operator
+    assert "Deployments now" not in developer
+    assert "Answers, but 1 of 2 deployments fail calls" in developer
+    assert "HTTP" not in developer.partition("Sample code")[0]
+    assert "Fails calls" in provider
+
+
+def test_api_tells_health(acme: Tenant, small: Model, api_for: ClientFor, fay: User, bob: User) -> None:
+    first, second = small.deployments.all()
+    changed(acme, first, "open", 7)
+    answered(acme, "spare", steps=[["failover", "pass", 0, "1:503 → 2"]])
+
+    body = api_for(fay).get("/api/v1/models/small/health/").json()
+
+    ill, well = body["deployments"]
+    assert (ill["deployment"], ill["state"], ill["errors_when_opened"], ill["reason"]) == (first.pk, "open", 3, "HTTP 500")
+    assert (well["deployment"], well["state"], well["since"], well["opened_at"], well["recent_calls"]) == (
+        second.pk,
+        "closed",
+        None,
+        None,
+        1,
+    )
+    assert [row["circuit"] for row in body["changes"]] == ["open"]
+    assert [(row["reason"], row["calls"]) for row in body["failovers"]] == [("503", 1)]
+    assert api_for(fay).get("/api/v1/models/none/health/").status_code == 404
+    assert api_for(bob).get("/api/v1/models/small/health/").status_code == 403
+
+
+def test_health_takes_as_many_queries_however_much_there_is(acme: Tenant, small: Model) -> None:
+    with CaptureQueriesContext(connection) as before:
+        health_selectors.model_health(small)
+    for deployment in small.deployments.all():
+        for minute in range(5):
+            changed(acme, deployment, "open", minute)
+    with CaptureQueriesContext(connection) as after:
+        health_selectors.model_health(small)
+
+    assert len(after) == len(before) <= 9
