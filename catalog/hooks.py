@@ -1,10 +1,10 @@
-"""What the floor above (costs) tells the catalog: prices and usage. Filled by `costs.apps` when it is loaded."""
+"""What the floors above (costs, the gateway) tell the catalog: prices, usage, health. Filled by their apps when they are loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -35,6 +35,16 @@ class Usage:
     last_used_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Failovers:
+    """How often calls to a model went to another deployment on one UTC day, for one reason."""
+
+    day: date
+    reason: str
+    """Of the deployment that was left: an HTTP status, or a code such as `upstream_timeout`."""
+    calls: int
+
+
 class CostFigures(Protocol):
     """Implemented by `costs.selectors`."""
 
@@ -49,6 +59,12 @@ class CostFigures(Protocol):
 
     def usage_by_key(self, public_ids: Iterable[str]) -> Mapping[str, Usage]:
         """By key id; keys without calls are missing."""
+
+    def failovers(self, model: str, since: date) -> list[Failovers]:
+        """Of the model since that UTC day: newest day first, within it the most frequent reason."""
+
+    def answered_calls(self, models: Iterable[str], since: datetime) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """(model slug, provider slug) to the calls that ended there since that hour and how many of them failed; pairs without calls are missing."""
 
 
 _figures: list[CostFigures] = []
@@ -87,3 +103,64 @@ def register_limit_uses(read: LimitUses) -> None:
 def limit_uses(counter_ids: Iterable[str]) -> Mapping[str, LimitUse]:
     """Empty while no gateway is installed."""
     return _limit_uses[0](counter_ids) if _limit_uses else {}
+
+
+@dataclass(frozen=True)
+class CircuitChange:
+    """A plane's verdict on a deployment changed, see `gateway.plane.health`."""
+
+    deployment: str
+    """Its id, as planes know it."""
+    provider: str
+    circuit: str
+    """closed, open or half_open."""
+    at: datetime
+    calls: int
+    """In the minute before."""
+    errors: int
+    cooldown_s: float
+    """Until the next probe; 0 unless open."""
+    reason: str
+    """What came of the call that changed it."""
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """What planes last said of one deployment."""
+
+    newest: CircuitChange
+    opening: CircuitChange | None
+    """The newest change to open; None when there is none in the last 30 days."""
+    ill_since: datetime | None
+    """The first opening that no closing followed."""
+
+
+class Circuits(Protocol):
+    """Implemented by `gateway.publish.health`. All of the current tenant, of the last 30 days."""
+
+    def circuits(self, deployments: Iterable[str]) -> Mapping[str, Circuit]:
+        """By deployment id; those that never changed are missing."""
+
+    def changes(self, model: str, deployments: Iterable[str], *, limit: int) -> list[CircuitChange]:
+        """Of a model's deployments, those that were removed too: newest first."""
+
+
+class _NoCircuits:
+    def circuits(self, deployments: Iterable[str]) -> Mapping[str, Circuit]:
+        return {}
+
+    def changes(self, model: str, deployments: Iterable[str], *, limit: int) -> list[CircuitChange]:
+        return []
+
+
+_circuits: list[Circuits] = [_NoCircuits()]
+
+
+def register_circuits(circuits: Circuits) -> None:
+    """Called once, from `gateway.publish`."""
+    _circuits[:] = [circuits]
+
+
+def circuits() -> Circuits:
+    """Knows of no change while no gateway is installed."""
+    return _circuits[0]

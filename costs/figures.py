@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 
-from catalog.hooks import Price, Usage
-from costs import selectors
+from catalog.hooks import Failovers, Price, Usage
+from costs import model_usage, selectors
 from costs.models import TokenClass
 from costs.services import prices
 from governance.models import User
@@ -26,3 +27,9 @@ class Figures:
 
     def usage_by_key(self, public_ids: Iterable[str]) -> Mapping[str, Usage]:
         return selectors.usage_by_key(public_ids)
+
+    def failovers(self, model: str, since: date) -> list[Failovers]:
+        return model_usage.failovers(model, since)
+
+    def answered_calls(self, models: Iterable[str], since: datetime) -> Mapping[tuple[str, str], tuple[int, int]]:
+        return model_usage.answered_calls(models, since)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from catalog.health_selectors import CIRCUITS, DeploymentState
 from catalog.lifecycle import CAPABILITIES
 from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.models.model import slug_validator
@@ -208,6 +209,54 @@ class CacheOutput(serializers.Serializer[Any]):
     hits = serializers.IntegerField()
     misses = serializers.IntegerField()
     saved_usd = serializers.DecimalField(max_digits=20, decimal_places=6)
+
+
+class DeploymentHealthOutput(serializers.Serializer[Any]):
+    """Works on `health_selectors.DeploymentHealth`."""
+
+    deployment = serializers.IntegerField(source="deployment.pk")
+    provider = serializers.CharField(source="deployment.provider.slug")
+    upstream_model = serializers.CharField(source="deployment.upstream_model")
+    state = serializers.ChoiceField(choices=DeploymentState.choices)
+    since = serializers.DateTimeField(allow_null=True)
+    probe_at = serializers.DateTimeField(
+        allow_null=True, help_text="From when on the next call is a probe; null unless calls are kept off."
+    )
+    opened_at = serializers.DateTimeField(source="circuit.opening.at", default=None, help_text="Of the newest opening in 30 days.")
+    calls_when_opened = serializers.IntegerField(source="circuit.opening.calls", default=None)
+    errors_when_opened = serializers.IntegerField(source="circuit.opening.errors", default=None)
+    reason = serializers.CharField(source="circuit.opening.reason", default=None)
+    recent_calls = serializers.IntegerField(help_text="That ended at its provider in the last 24 hours.")
+    recent_errors = serializers.IntegerField()
+
+
+class CircuitChangeOutput(serializers.Serializer[Any]):
+    """Works on `hooks.CircuitChange`."""
+
+    deployment = serializers.CharField()
+    provider = serializers.CharField()
+    circuit = serializers.ChoiceField(choices=list(CIRCUITS.items()))
+    at = serializers.DateTimeField()
+    calls = serializers.IntegerField(help_text="In the minute before.")
+    errors = serializers.IntegerField()  # type: ignore[assignment]  # a field of this name
+    cooldown_s = serializers.FloatField()
+    reason = serializers.CharField()
+
+
+class FailoversOutput(serializers.Serializer[Any]):
+    """Works on `hooks.Failovers`."""
+
+    day = serializers.DateField()
+    reason = serializers.CharField()
+    calls = serializers.IntegerField()
+
+
+class ModelHealthOutput(serializers.Serializer[Any]):
+    """Deployments now; changes (newest first, at most 100) and failovers of the last 30 days."""
+
+    deployments = DeploymentHealthOutput(many=True)
+    changes = CircuitChangeOutput(many=True)
+    failovers = FailoversOutput(many=True)
 
 
 class CommentInput(StrictSerializer):

@@ -16,6 +16,7 @@ urlpatterns = [
     path("models/<str:slug>/redraft/", views.ModelAct.as_view(act="redraft"), name="api-model-redraft"),
     path("models/<str:slug>/prices/<slug:provider>/", views.ModelPrice.as_view(), name="api-model-price"),
     path("models/<str:slug>/cache/", views.ModelCache.as_view(), name="api-model-cache"),
+    path("models/<str:slug>/health/", views.ModelHealth.as_view(), name="api-model-health"),
     path("models/<str:slug>/deployments/", views.Deployments.as_view(), name="api-deployments"),
     path("models/<str:slug>/deployments/<int:pk>/", views.DeploymentDetail.as_view(), name="api-deployment"),
     path("projects/", views.Projects.as_view(), name="api-projects"),

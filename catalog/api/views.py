@@ -15,7 +15,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from catalog import selectors
+from catalog import health_selectors, selectors
 from catalog.api import serializers as shapes
 from catalog.errors import InvalidValueError
 from catalog.filters import KeyFilter, ModelFilter
@@ -271,6 +271,22 @@ def _cache_body(model: Model) -> dict[str, Any]:
     figures = selectors.cache_figures(model)
     settings = {"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}
     return dict(shapes.CacheOutput({**settings, "hits": figures.hits, "misses": figures.misses, "saved_usd": figures.saved_usd}).data)
+
+
+class ModelHealth(APIView):
+    """What the gateway's circuits say of the model's deployments, and how often calls went from one to another."""
+
+    access = {"GET": Permission.VIEW_OPERATE}
+
+    @extend_schema(responses={200: shapes.ModelHealthOutput, **BAD})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        found = health_selectors.model_health(one(selectors.models_visible_to(acting(request)), slug=slug))
+        body = {
+            "deployments": found.deployments,
+            "changes": [row.change for row in found.changes],
+            "failovers": [row for day in found.failovers for row in day.reasons],
+        }
+        return Response(shapes.ModelHealthOutput(body).data)
 
 
 class ModelPrice(APIView):

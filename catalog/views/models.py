@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import lifecycle, samples, selectors
+from catalog import health_selectors, lifecycle, samples, selectors
 from catalog.filters import ModelFilter
 from catalog.forms import (
     CAPABILITY_WORDS,
@@ -92,7 +92,9 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     membership = request.membership
     manages = selectors.can(membership, Permission.MANAGE_CATALOG)
     tab = tab or request.GET.get("tab", "")
-    tab = tab if tab in ("deployments", "cache", "edit") and manages else "overview"
+    sees_health = selectors.can(membership, Permission.VIEW_OPERATE)
+    allowed = {"health": sees_health, "deployments": manages, "cache": manages, "edit": manages}
+    tab = tab if allowed.get(tab) else "overview"
     row = selectors.model_rows([model])[0]
     own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
     context = {
@@ -110,6 +112,9 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "form": ModelChangeForm(initial=vars_of(model)),
         "cache_form": CacheForm(initial={"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}),
         "cache": selectors.cache_figures(model) if tab == "cache" else None,
+        "sees_health": sees_health,
+        "health": health_selectors.model_health(model) if tab == "health" else None,
+        "health_line": health_selectors.summary(model) if tab == "overview" and model.is_served else None,
         **extra,
     }
     return render_page(request, "catalog/model_detail.html", status=status, context=context)

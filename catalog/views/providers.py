@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import selectors, upstream
+from catalog import health_selectors, selectors, upstream
 from catalog.forms import ProviderChangeForm, ProviderForm, SecretForm
 from catalog.models import Provider
 from catalog.services import providers as services
@@ -144,6 +144,6 @@ def _detail(
             "secret_form": secret_form or SecretForm(),
             "trace": trace,
             "names": names,
-            "deployments": provider.deployments.select_related("model").order_by("model__slug"),
+            "deployments": health_selectors.health_of(provider.deployments.select_related("model", "provider").order_by("model__slug")),
         },
     )

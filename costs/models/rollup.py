@@ -107,14 +107,15 @@ class LatencyHour(models.Model):
 
 
 class VerdictHour(models.Model):
-    """What policies and guardrails said in one hour (UTC, by start of the call)."""
+    """What policies, guardrails and caches said, and when deployments were left, in one hour (UTC, by start of the call)."""
 
     placement = "tenant"
 
     hour = models.DateTimeField()
     step = models.TextField()
-    """`policy` for every call that came to the policies, `policy:<name>@<version>`, `guardrail:<name>`."""
+    """`policy` for every call that came to the policies, `policy:<name>@<version>`, `guardrail:<name>`, `cache:<model>`, `failover:<model>`."""
     verdict = models.TextField()
+    """Of a failover: why the deployment was left."""
     found = models.TextField()
     """Of `policy`: `covered` or empty. Of a guardrail: empty for the calls, and a row for each entity with its hits."""
     calls = models.BigIntegerField()

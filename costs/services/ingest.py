@@ -193,9 +193,14 @@ WITH batch AS (
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
 ), noted AS (
     INSERT INTO verdict_hour AS n (hour, step, verdict, found, calls, hits)
-    SELECT f.hour, left(s.step ->> 0, 160), left(s.step ->> 1, 40), w.found, count(*), coalesce(sum(w.hits), 0)
+    SELECT f.hour, left(k.step, 160), left(k.verdict, 40), w.found, count(*), coalesce(sum(w.hits), 0)
     FROM fresh f
     CROSS JOIN LATERAL jsonb_array_elements(f.steps) s(step)
+    -- A failover says `<deployment>:<why> → <deployment>`: it is counted by model and why.
+    CROSS JOIN LATERAL (SELECT
+        CASE WHEN s.step ->> 0 = 'failover' THEN 'failover:' || f.model ELSE s.step ->> 0 END AS step,
+        CASE WHEN s.step ->> 0 = 'failover' THEN coalesce(substring(s.step ->> 3 from '^[^:]*:(.+) → '), 'unknown') ELSE s.step ->> 1 END AS verdict
+    ) k
     CROSS JOIN LATERAL (
         SELECT CASE WHEN s.step ->> 0 = 'policy' AND (s.step ->> 3 = 'covered' OR s.step ->> 1 <> 'pass') THEN 'covered' ELSE '' END AS found,
             0::bigint AS hits
@@ -203,7 +208,7 @@ WITH batch AS (
         SELECT split_part(word, '=', 1), split_part(word, '=', 2)::bigint FROM unnest(string_to_array(s.step ->> 3, ' ')) word
         WHERE (s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%') AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
     ) w
-    WHERE s.step ->> 0 = 'policy' OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%'
+    WHERE s.step ->> 0 IN ('policy', 'failover') OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%'
     GROUP BY 1, 2, 3, 4
     ON CONFLICT ON CONSTRAINT verdict_hour_once DO UPDATE SET calls = n.calls + excluded.calls, hits = n.hits + excluded.hits
 )

@@ -9,14 +9,16 @@ class PublishConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from catalog.hooks import register_limit_uses
+        from catalog.hooks import register_circuits, register_limit_uses
         from costs.hooks import register_spend_book
+        from gateway.publish.health import Circuits
         from gateway.publish.limits import limit_uses
         from gateway.publish.publisher import book_spend, forget_tenant, publish_platform, publish_tenant
         from governance import config, erasure
 
         config.register_publisher(publish_tenant)
         config.register_platform_publisher(publish_platform)
+        register_circuits(Circuits())
         register_limit_uses(limit_uses)
         register_spend_book(book_spend)
         erasure.register_eraser(forget_tenant)
