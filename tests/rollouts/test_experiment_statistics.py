@@ -94,10 +94,10 @@ def test_planner_gives_the_sizes_of_the_textbook() -> None:
     assert statistics.plan_rates(rate=0.10, effect=0.02, treatments=3).fixed > rates.fixed
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0.5, "effect": 0.6}, {"rate": 0.5, "effect": 0}, {"rate": -1, "effect": 0.1}])
-def test_planner_refuses_what_is_no_share(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("wrong", [(0.5, 0.6), (0.5, 0), (-1, 0.1)])
+def test_planner_refuses_what_is_no_share(wrong: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="share"):
-        statistics.plan_rates(**wrong)
+        statistics.plan_rates(rate=wrong[0], effect=wrong[1])
 
 
 @given(calls=COUNTS)
