@@ -295,7 +295,7 @@ class SwitchOutput(serializers.Serializer[Any]):
     set_at = serializers.DateTimeField(allow_null=True)
 
 
-class SwitchInput(StrictSerializer):
+class QuickSwitchInput(StrictSerializer):
     is_off = serializers.BooleanField()
     reason = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Needed to switch off; callers are told.")
 
@@ -329,11 +329,11 @@ class SwitchDetail(APIView):
 
     access: dict[str, Any] = {"PUT": Permission.MANAGE_CONSENT}
 
-    @extend_schema(request=SwitchInput, responses={200: SwitchOutput, **BAD})
+    @extend_schema(request=QuickSwitchInput, responses={200: SwitchOutput, **BAD})
     def put(self, request: ApiRequest, pillar: str) -> Response:
         if pillar not in Pillar.values:
             raise NotFound
-        body = SwitchInput(data=request.data)
+        body = QuickSwitchInput(data=request.data)
         body.is_valid(raise_exception=True)
         switches.set_switch(pillar=pillar, actor=request.user, **body.validated_data)
         return Response(next(_switch_body(each, switch) for each, switch in selectors.switches() if each == pillar))
