@@ -37,5 +37,6 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
     "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
+    "read-experiments": {"task": "rollouts.tasks.dispatch_experiments", "schedule": 300.0, "options": {"expires": 300}},
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

@@ -25,7 +25,12 @@ RolloutError
 ├── ChangeDecidedError       the change was decided, or the lowering reviewed, before
 ├── ChangeStaleError         the flag is no longer what the proposer saw
 ├── RaisesExposureError      one person alone only lowers exposure
-└── PhaseNotReachedError     the stage of the change has not begun
+├── PhaseNotReachedError     the stage of the change has not begun
+├── ExperimentInvalidError   terms of an experiment that can't be used
+├── NoSplitError             the flag assigns nobody to several variants
+├── ExperimentRunningError   another experiment of the flag runs
+├── ExperimentStateError     a draft, stopped or decided experiment does not do this
+└── UnsoundError             what was measured can't carry the decision
 """
 
 from __future__ import annotations
@@ -140,3 +145,24 @@ class RaisesExposureError(RolloutError):
 
 class PhaseNotReachedError(RolloutError):
     code = "phase_not_reached"
+
+
+class ExperimentInvalidError(RolloutError):
+    code = "experiment_invalid"
+    status = 400
+
+
+class NoSplitError(RolloutError):
+    code = "no_split"
+
+
+class ExperimentRunningError(RolloutError):
+    code = "experiment_running"
+
+
+class ExperimentStateError(RolloutError):
+    code = "experiment_state"
+
+
+class UnsoundError(RolloutError):
+    code = "unsound"

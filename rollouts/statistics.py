@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 Scale = Literal["absolute", "relative"]
 
@@ -153,6 +153,26 @@ def sprt_mean_sample(alpha: float, beta: float, drift_if_true: float, drift_if_n
 
 _PRIOR_UNITS = 100
 """How firmly the prior of the assignment's test sits at the intended shares: the larger, the sooner small faults are seen and the later gross ones."""
+
+
+def expected_shares(shares: Sequence[float], rooms: Sequence[int], total: int) -> list[float]:
+    """Of `total` distinct buckets, those that each arm should have, when subjects fall into buckets by these shares.
+
+    `rooms`: buckets that an arm may have. Several treatments share the same ones, so they fill up later than the control does; while few
+    buckets are taken, or arms fill up alike, this is the shares themselves. (Counts then vary less than the tests assume: they alarm less.)
+    """
+    density = [share / room for share, room in zip(shares, rooms, strict=True)]
+    if max(density) <= min(density) * (1 + 1e-9) or total <= 0:
+        return list(shares)
+
+    def taken(subjects: float) -> list[float]:
+        return [room * -math.expm1(-subjects * each) for room, each in zip(rooms, density, strict=True)]
+
+    most = float(total)
+    while sum(taken(most)) < total < sum(rooms):
+        most *= 2
+    counts = taken(optimize.brentq(lambda subjects: sum(taken(subjects)) - total, 0, most)) if total < sum(rooms) else list(rooms)
+    return [count / sum(counts) for count in counts]
 
 
 def assignment_chi_square(counts: Sequence[int], shares: Sequence[float]) -> float:

@@ -10,10 +10,10 @@ from django.utils import timezone
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
-from rollouts import selectors
+from rollouts import experiment_selectors, selectors
 from rollouts.errors import NotUnderWayError
-from rollouts.models import Evaluation, Gate, Rollout
-from rollouts.services import flags, gates, rollouts
+from rollouts.models import Evaluation, Experiment, Gate, Rollout
+from rollouts.services import experiments, flags, gates, rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +56,26 @@ def evaluate(gate_id: int) -> None:
         logger.info("gate.missing", extra={"gate": gate_id})
         return
     gates.evaluate_gate(gate=gate, trigger=Evaluation.Trigger.SCHEDULE, only_when_due=True)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_experiments() -> None:
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        read_experiments.delay(schema_name=schema_name)
+
+
+@shared_task(base=TenantTask)
+def read_experiments() -> None:
+    """One task each: a long window of one experiment keeps no other waiting."""
+    for experiment_id in experiment_selectors.experiments_due(timezone.now()):
+        read_experiment.delay(experiment_id, schema_name=current_schema())
+
+
+@shared_task(base=TenantTask)
+def read_experiment(experiment_id: int) -> None:
+    """Harmless when it runs twice: under the lock, an experiment that was just read is not due."""
+    experiment = Experiment.objects.filter(pk=experiment_id).first()
+    if experiment is None:
+        logger.info("experiment.missing", extra={"experiment": experiment_id})
+        return
+    experiments.read_when_due(experiment=experiment)

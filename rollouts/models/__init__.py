@@ -1,3 +1,4 @@
+from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
@@ -6,6 +7,8 @@ __all__ = [
     "Attestation",
     "Criterion",
     "Evaluation",
+    "Experiment",
+    "ExperimentReading",
     "Flag",
     "FlagChange",
     "FlagVersion",

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from gateway.contract.flags import decide
 from governance import metrics
 from governance.metrics import Metric, Reading, Window
 from governance.models import Membership, Tenant, User
-from rollouts import plans
-from rollouts.models import Criterion, Evaluation, Flag, Gate, Rollout
-from rollouts.services import attestations, flags, gates, rollouts, signatures
+from rollouts import exposure, flag_selectors, plans
+from rollouts.models import Criterion, Evaluation, Experiment, Flag, Gate, Rollout
+from rollouts.services import attestations, experiments, flags, gates, rollouts, signatures
+from tests.factories import catalog, costs
 
 PLAN_YAML = """
 key: two-steps
@@ -144,3 +147,48 @@ def make_flag(owner: User, **fields: Any) -> Flag:
         "feature_class": "assistants", "sticky": "user",
     }  # fmt: skip
     return flags.create_flag(**{**facts, **fields}, actor=owner)
+
+
+def make_split_flag(
+    owner: User, other: User, *, percentage: int = 50_000, variants: tuple[str, ...] = ("old", "new"), **fields: Any
+) -> Flag:
+    """A flag that leads calls to `chat` to a model per variant, with a part of everybody exposed. The first variant is the control."""
+    for name in variants:
+        catalog.make_model(owner=owner, slug=f"chat-{name}")
+    flag = make_flag(
+        owner, key="ai.chat.next-model", kind="string", variants={name: f"chat-{name}" for name in variants}, control=variants[0],
+        model="chat", **fields,
+    )  # fmt: skip
+    Flag.objects.filter(pk=flag.pk).update(rollout_salt="rollout", variant_salt="variant")  # the same people in the same arms in every run
+    change_exposure(flag, owner, other, on=True, percentage=percentage)
+    return flag
+
+
+def change_exposure(flag: Flag, one: User, other: User, **parts: Any) -> None:
+    flag.refresh_from_db()
+    change = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, **parts), reason="Next step", actor=one)
+    if change.is_open:
+        flags.approve_change(change=change, actor=other)
+    flag.refresh_from_db()
+
+
+def make_experiment(flag: Flag, actor: User, *, at: datetime | None = None, **fields: Any) -> Experiment:
+    """About latency, on 50 units per arm, with the error rate as its guardrail; started when `at` is given."""
+    facts: dict[str, Any] = {
+        "slug": "next-model", "name": "Next model", "hypothesis": "It answers sooner.", "metric": "latency", "effect": 5.0,
+        "minimum_units": 50, "max_days": 14, "guardrails": [{"metric": "error_rate", "margin": 5.0}],
+    }  # fmt: skip
+    experiment = experiments.create_experiment(**{**facts, **fields}, flag=flag, actor=actor)
+    return experiments.start_experiment(experiment=experiment, actor=actor, at=at) if at else experiment
+
+
+def flagged_call(tenant: Tenant, flag: Flag, user: str, **fields: Any) -> dict[str, Any]:
+    """A call that the flag decided, as the plane records it. `fields` may hold functions of the variant."""
+    decision = decide(flag_selectors.compiled(flag), {"user": user}, consent=True)
+    assert flag.current is not None
+    detail = f"{flag.key} {flag.current.number}: {decision.variant} by {decision.rule}. {decision.detail}"
+    told = {name: value(decision.variant) if callable(value) else value for name, value in fields.items()}
+    return costs.call(
+        tenant, model=decision.value, tags={f"flag.{flag.key}": decision.variant}, steps=[["identify", "pass", 4, ""], ["flags", "pass", 9, detail]],
+        **told,
+    )  # fmt: skip

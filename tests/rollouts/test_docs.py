@@ -26,9 +26,9 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 
 def test_every_event_is_documented_and_no_other() -> None:
     code = "".join(path.read_text() for path in (ROOT / "rollouts" / "services").glob("*.py"))
-    written = set(re.findall(r'"((?:rollout|rollback|phase|gate|signature|criterion|waiver|flag)\.[a-z_]+)"', code))
+    written = set(re.findall(r'"((?:rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment)\.[a-z_]+)"', code))
 
-    assert set(re.findall(r"`((?:rollout|rollback|phase|gate|signature|criterion|waiver|flag)\.[a-z_]+)`", ROLLOUTS)) == written
+    assert set(re.findall(r"`((?:rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment)\.[a-z_]+)`", ROLLOUTS)) == written
 
 
 def test_figures_about_the_plans_are_right() -> None:

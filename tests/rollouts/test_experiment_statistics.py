@@ -62,6 +62,24 @@ def test_assignment_is_judged_as_by_lindon_and_malek() -> None:
     assert statistics.assignment_evidence([0, 0], [0.5, 0.5]) == statistics.assignment_chi_square([0, 0], [0.5, 0.5]) == 1
 
 
+def test_treatments_that_share_their_buckets_fill_up_later_than_the_control() -> None:
+    shares, rooms = [1 / 3, 1 / 3, 1 / 3], [33_333, 66_667, 66_667]
+    subjects = 20_000  # of each arm, each in a bucket of its arm at random: so many are taken
+    taken = [round(room * (1 - (1 - 1 / room) ** subjects)) for room in rooms]
+
+    expected = statistics.expected_shares(shares, rooms, sum(taken))
+
+    assert statistics.assignment_evidence(taken, shares) < 0.001
+    assert statistics.assignment_chi_square(taken, expected) > 0.99
+    assert statistics.assignment_evidence(taken, expected) == 1
+
+
+def test_arms_that_fill_up_alike_are_expected_as_they_are_meant() -> None:
+    assert statistics.expected_shares([0.8, 0.2], [80_000, 20_000], 30_000) == [0.8, 0.2]
+    assert statistics.expected_shares([0.5, 0.5], [100_000, 100_000], 0) == [0.5, 0.5]
+    assert statistics.expected_shares([0.5, 0.25, 0.25], [50_000, 50_000, 50_000], 150_000) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+
+
 @pytest.mark.parametrize(
     ("alpha", "beta", "bounds"), [(0.05, 0.10, (2.8904, -2.2513)), (0.05, 0.20, (2.7726, -1.5581)), (0.01, 0.10, (4.4998, -2.2925))]
 )

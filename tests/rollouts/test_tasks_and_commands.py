@@ -21,7 +21,7 @@ Queue = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     """What was queued: the broker is the edge that is faked here."""
     queued: Queue = []
-    for task in (tasks.evaluate_tenant, tasks.evaluate, tasks.begin):
+    for task in (tasks.evaluate_tenant, tasks.evaluate, tasks.begin, tasks.read_experiments, tasks.read_experiment):
         monkeypatch.setattr(task, "delay", lambda *args, _name=task.name, **kwargs: queued.append((_name, args, kwargs)))
     return queued
 
@@ -44,6 +44,22 @@ def test_organisation_queues_what_is_due(gate: Gate, rita: User, acme: Tenant, q
         ("rollouts.tasks.begin", (planned.pk,), {"schema_name": acme.schema_name}),
         ("rollouts.tasks.evaluate", (gate.pk,), {"schema_name": acme.schema_name}),
     ]
+
+
+def test_experiments_are_read_one_by_one(acme: Tenant, globex: Tenant, rita: User, adam: User, queue: Queue) -> None:
+    Tenant.objects.filter(pk=globex.pk).update(suspended_at=timezone.now())
+    running = make.make_experiment(make.make_split_flag(rita, adam), rita, at=timezone.now() - timedelta(hours=2))
+
+    tasks.dispatch_experiments()
+    tasks.read_experiments(schema_name=acme.schema_name)
+
+    assert queue == [
+        ("rollouts.tasks.read_experiments", (), {"schema_name": acme.schema_name}),
+        ("rollouts.tasks.read_experiment", (running.pk,), {"schema_name": acme.schema_name}),
+    ]
+    for pk in (running.pk, running.pk, 0):
+        tasks.read_experiment(pk, schema_name=acme.schema_name)
+    assert running.readings.count() == 1
 
 
 def test_evaluating_twice_does_no_harm(gate: Gate, acme: Tenant) -> None:
