@@ -5,7 +5,7 @@ from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import PriceEntry, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision
-from costs.models.rollup import LatencyHour, TokenDay, UsageHour, VerdictHour
+from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageHour, VerdictHour
 
 __all__ = [
     "Anomaly",
@@ -21,6 +21,7 @@ __all__ = [
     "BudgetIncident",
     "BudgetNotice",
     "BudgetRaise",
+    "CallHour",
     "Event",
     "Inbox",
     "LatencyHour",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from costs.models.price import TokenClass
+
 
 class UsageHour(models.Model):
     """Calls of one hour (UTC, by start of the call) that agree in everything a page can group by."""
@@ -78,6 +80,10 @@ class TokenDay(models.Model):
     def __str__(self) -> str:
         return f"{self.day} {self.provider} {self.model} {self.token_class}"
 
+    @property
+    def class_label(self) -> str:
+        return str(TokenClass(self.token_class).label)
+
 
 class LatencyHour(models.Model):
     """One bucket of a mergeable histogram of durations; see `costs.sketch` for the buckets."""
@@ -104,6 +110,47 @@ class LatencyHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.measure} {self.hour:%Y-%m-%d %H}:00 bucket {self.bucket}"
+
+
+class CallHour(models.Model):
+    """How calls to models went in one hour (UTC, by start of the call), by all that a model's usage can be narrowed to; tools are not in it.
+
+    Distributions are one JSON object per row: most rows are of few calls, and a row for each bucket would be as much as the events.
+    """
+
+    placement = "tenant"
+
+    hour = models.DateTimeField()
+    project = models.TextField()
+    agent = models.TextField()
+    model = models.TextField()
+    provider = models.TextField()
+    deployment = models.TextField()
+    """Its id as planes know it; where the call ended."""
+    key_id = models.TextField()
+    status = models.CharField(max_length=16)
+    """As in the event."""
+    calls = models.BigIntegerField()
+    cache_hits = models.BigIntegerField()
+    cache_misses = models.BigIntegerField()
+    """Looked up and not found; calls of models without a cache are neither."""
+    durations = models.JSONField()
+    """Of calls that are OK: bucket of `costs.sketch`, as text, to calls."""
+    ttfts = models.JSONField()
+    """The same of the time to the first byte, of those that have one."""
+    error_codes = models.JSONField()
+    """Of the others: code to calls; calls without a code are not in it."""
+
+    class Meta:
+        db_table = "call_hour"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "hour", "project", "agent", "provider", "deployment", "key_id", "status"], name="call_hour_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}:00 {self.model} {self.status}"
 
 
 class VerdictHour(models.Model):

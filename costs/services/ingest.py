@@ -95,6 +95,15 @@ PRICE_IDS = (
     + "]::bigint[]"
 )
 
+_DISTRIBUTIONS = ("durations", "ttfts", "error_codes")
+_MERGED = """(SELECT coalesce(jsonb_object_agg(name, n), '{{}}') FROM (
+            SELECT name, sum(number::bigint)::bigint AS n FROM (
+                SELECT * FROM jsonb_each_text(c.{0}) UNION ALL SELECT * FROM jsonb_each_text(excluded.{0})
+            ) both_of(name, number) GROUP BY name
+        ) added)"""
+"""Two distributions of `CallHour` added up."""
+_MERGE_DISTRIBUTIONS = ", ".join(f"{column} = {_MERGED.format(column)}" for column in _DISTRIBUTIONS)
+
 _MOVE = f"""
 WITH batch AS (
     DELETE FROM public.inbox WHERE id = ANY(%(ids)s) RETURNING *
@@ -191,6 +200,26 @@ WITH batch AS (
     WHERE v.us IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
+), counted AS (
+    SELECT f.hour, f.model, f.project, f.agent, f.provider, f.deployment, f.key_id, f.status, v.column_name, v.name, count(*) AS n,
+        count(*) FILTER (WHERE v.cache = 'hit') AS hits, count(*) FILTER (WHERE v.cache = 'miss') AS misses
+    FROM fresh f CROSS JOIN LATERAL (VALUES
+        (CASE WHEN f.outcome = 'ok' THEN 'durations' ELSE 'error_codes' END,
+            CASE WHEN f.outcome = 'ok' THEN ({sketch.BUCKET_SQL.format(us="f.duration_us")})::text ELSE left(f.error_code, 60) END,
+            jsonb_path_query_first(f.steps, 'strict $[*] ? (@[0] starts with "cache:")') ->> 1),  -- lax would look into the steps
+        ('ttfts', CASE WHEN f.outcome = 'ok' AND f.ttft_us IS NOT NULL THEN ({sketch.BUCKET_SQL.format(us="f.ttft_us")})::text END, NULL)
+    ) v(column_name, name, cache)
+    WHERE v.name IS NOT NULL AND f.kind <> 'tool' AND f.model <> ''
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+), called AS (
+    INSERT INTO call_hour AS c (
+        hour, model, project, agent, provider, deployment, key_id, status, calls, cache_hits, cache_misses, durations, ttfts, error_codes
+    )
+    SELECT hour, model, project, agent, provider, deployment, key_id, status, sum(n) FILTER (WHERE column_name <> 'ttfts'), sum(hits), sum(misses),
+        {", ".join(f"coalesce(jsonb_object_agg(name, n) FILTER (WHERE column_name = '{column}' AND name <> ''), '{{}}')" for column in _DISTRIBUTIONS)}
+    FROM counted GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ON CONFLICT ON CONSTRAINT call_hour_once DO UPDATE SET calls = c.calls + excluded.calls, cache_hits = c.cache_hits + excluded.cache_hits,
+        cache_misses = c.cache_misses + excluded.cache_misses, {_MERGE_DISTRIBUTIONS}
 ), noted AS (
     INSERT INTO verdict_hour AS n (hour, step, verdict, found, calls, hits)
     SELECT f.hour, left(k.step, 160), left(k.verdict, 40), w.found, count(*), coalesce(sum(w.hits), 0)

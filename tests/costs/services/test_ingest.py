@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from costs import tasks
-from costs.models import Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
+from costs import sketch, tasks
+from costs.models import CallHour, Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
 from costs.services import ingest
 from gateway.contract.events import INBOX_COLUMNS
 from governance.models import Tenant, User
@@ -250,3 +250,37 @@ def test_failovers_are_counted_by_model_and_why_the_deployment_was_left(acme: Te
         ("failover:small-chat", "not translated", "", 2, 0),
         ("failover:other", "unknown", "", 3, 0),
     }
+
+
+def test_how_calls_went_is_added_up_by_all_that_a_model_can_be_narrowed_to(acme: Tenant) -> None:
+    slow, quick = str(sketch.bucket(9_000_000)), str(sketch.bucket(800_000))
+    hit, miss = ([["cache:small-chat", verdict, 0, ""]] for verdict in ("hit", "miss"))
+    first = [make.call(acme, started_at=NOON, steps=miss), make.call(acme, started_at=NOON, duration_us=9_000_000, ttft_us=None)]
+    later = [
+        make.call(acme, started_at=NOON + timedelta(minutes=5), duration_us=9_000_000, ttft_us=None),
+        make.call(acme, started_at=NOON, status="upstream_error", error_code="upstream_timeout"),
+        make.call(acme, started_at=NOON, status="upstream_error", error_code="upstream_timeout"),
+        make.call(acme, started_at=NOON, status="upstream_error", error_code="upstream_error"),
+        make.call(acme, started_at=NOON, status="client_gone", error_code=None),
+        make.call(acme, started_at=NOON, **{**make.REFUSED, "model": "small-chat"}),
+        make.call(acme, started_at=NOON, steps=hit, usage_source="cache", provider=None, deployment=None),
+        make.call(acme, started_at=NOON, kind="tool", model="handbook__search", provider=None, deployment=None),
+        make.call(acme, started_at=NOON, model=None),
+    ]
+
+    make.record(acme, *first)
+    make.record(acme, *first, *later)
+    make.record(acme, *later)
+
+    rows = {(row.status, row.deployment): row for row in CallHour.objects.all()}
+    assert {row.hour for row in rows.values()} == {NOON.replace(minute=0)}
+    assert {key: row.calls for key, row in rows.items()} == {
+        ("ok", "1"): 3, ("ok", ""): 1, ("upstream_error", "1"): 3, ("client_gone", "1"): 1, ("refused", ""): 1,
+    }  # fmt: skip
+    well = rows["ok", "1"]
+    assert (well.durations, well.ttfts, well.error_codes) == ({quick: 1, slow: 2}, {str(sketch.bucket(300_000)): 1}, {})
+    assert (well.cache_hits, well.cache_misses, rows["ok", ""].cache_hits) == (0, 1, 1)
+    ill = rows["upstream_error", "1"]
+    assert (ill.durations, ill.error_codes) == ({}, {"upstream_timeout": 2, "upstream_error": 1})
+    assert rows["refused", ""].error_codes == {"consent_withdrawn": 1}
+    assert rows["client_gone", "1"].error_codes == {}
