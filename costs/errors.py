@@ -6,6 +6,10 @@ DomainError
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
 ├── NothingToReconcileError  no bill for the period
+├── RevisionReplacedError    the figures are not those that the person saw, or not the latest
+├── RevisionSignedError      signed before, by this person or by all that it takes
+├── PeriodOpenError          the month is not over
+├── SignatureReasonError     such a revision is only signed with a reason
 ├── BudgetValueError         a field of a budget does not make sense
 ├── BudgetNameTakenError     another budget has the name
 ├── BudgetStateError         the act does not fit what the budget is doing
@@ -40,6 +44,23 @@ class BillTooLargeError(DomainError):
 class NothingToReconcileError(DomainError):
     code = "no_bill"
     status = 404
+
+
+class RevisionReplacedError(DomainError):
+    code = "revision_replaced"
+
+
+class RevisionSignedError(DomainError):
+    code = "revision_signed"
+
+
+class PeriodOpenError(DomainError):
+    code = "period_open"
+
+
+class SignatureReasonError(DomainError):
+    code = "reason_needed"
+    status = 400
 
 
 class BudgetValueError(DomainError):

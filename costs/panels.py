@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, selectors
+from costs import periods, reconciliation_selectors, selectors
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -72,7 +72,13 @@ def errors_panel(membership: Membership) -> dict[str, Any] | None:
     return {"rows": [(event, selectors.STATUSES.get(event.status, event.status), selectors.advice(event.error_code)) for event in events]}
 
 
+def signatures_panel(membership: Membership) -> list[Any] | None:
+    """Bills that somebody else has signed and this person could sign off."""
+    return reconciliation_selectors.waiting_for(membership.user) or None
+
+
 home.register(
+    home.Panel("operate", "costs/partials/signatures_panel.html", Permission.SIGN_BILLS, signatures_panel, order=20),
     home.Panel("operate", "costs/partials/spend_panel.html", Permission.VIEW_COSTS, spend_panel, order=40),
     home.Panel("build", "costs/partials/errors_panel.html", Permission.USE_GATEWAY, errors_panel, order=40),
 )

@@ -511,14 +511,14 @@ def bills() -> QuerySet[BillFile]:
 def reconciliations() -> QuerySet[Reconciliation]:
     """With their latest revision and the number of revisions."""
     return (
-        Reconciliation.objects.select_related("latest")
+        Reconciliation.objects.select_related("latest__reconciliation")
         .annotate(revision_count=Count("revisions"))
         .order_by("-month", "provider", "account")
     )
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
-    return Reconciliation.objects.filter(provider=provider, account=account, month=month).select_related("latest").first()
+    return Reconciliation.objects.filter(provider=provider, account=account, month=month).select_related("latest__reconciliation").first()
 
 
 def doubtful_revisions(since: date) -> list[Revision]:
@@ -555,6 +555,8 @@ def project_names() -> dict[str, str]:
 class Compared:
     """One row of the tables by model or by day."""
 
+    value: str
+    """In a query string; empty for what has no name or day."""
     label: str
     bill: Decimal
     ours: Decimal
@@ -594,6 +596,7 @@ def compared_by(revision: Revision, column: str) -> list[Compared]:
         (
             row[column],
             Compared(
+                str(row[column] or ""),
                 f"{row[column]:%b %-d, %Y}"
                 if isinstance(row[column], date)
                 else (row[column] or ("Whole month" if column == "day" else "No model")),

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import anomalies, budgets, prices, reconciliation, requests, spend
+from costs.views import anomalies, budgets, prices, reconciliation, reconciliation_lines, requests, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -38,6 +38,12 @@ urlpatterns = [
     path(f"{_ONE}csv/", reconciliation.reconciliation_csv, name="reconciliation-csv"),
     path(f"{_ONE}run/", reconciliation.run, name="reconciliation-run"),
     path(f"{_ONE}assign/", reconciliation.assign_model, name="reconciliation-assign"),
+    path(f"{_ONE}sign/", reconciliation.sign, name="reconciliation-sign"),
+    path(f"{_ONE}withdraw/", reconciliation.withdraw, name="reconciliation-withdraw"),
+    path(f"{_ONE}lines/", reconciliation_lines.lines, name="reconciliation-lines"),
+    path(f"{_ONE}lines/<int:pk>/", reconciliation_lines.line, name="reconciliation-line"),
+    path(f"{_ONE}changes/", reconciliation_lines.changes, name="reconciliation-changes"),
+    path(f"{_ONE}changes/csv/", reconciliation_lines.changes_csv, name="reconciliation-changes-csv"),
     path("build/usage/", spend.usage, name="usage"),
     path("build/usage/csv/", spend.usage_csv, name="usage-csv"),
     path("build/requests/", requests.own_requests, name="requests"),

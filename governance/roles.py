@@ -29,6 +29,7 @@ class Permission(models.TextChoices):
     MANAGE_POLICIES = "manage_policies", "Write policies and guardrails, try them and put them in force"
     VIEW_COSTS = "view_costs", "See spend of the whole organisation"
     MANAGE_COSTS = "manage_costs", "Import bills, reconcile, set prices"
+    SIGN_BILLS = "sign_bills", "Sign off a provider's bill, as one of two people"
     MANAGE_ROLLOUTS = "manage_rollouts", "Start, pause and roll back rollouts"
     SIGN_GATES = "sign_gates", "Sign go or no-go, attest and waive, for a role one holds"
     MANAGE_PEOPLE = "manage_people", "Add people and change their roles"
@@ -43,7 +44,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: _ADMIN | {Permission.SIGN_GATES},
     Role.DEVELOPER: _EVERYONE | {Permission.USE_GATEWAY},
     Role.RELEASE_MANAGER: _EVERYONE | {Permission.MANAGE_ROLLOUTS, Permission.SIGN_GATES},
-    Role.FINANCE: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.MANAGE_COSTS},
+    Role.FINANCE: _EVERYONE | {Permission.VIEW_OPERATE, Permission.VIEW_COSTS, Permission.MANAGE_COSTS, Permission.SIGN_BILLS},
     Role.SECURITY: _EVERYONE
     | {
         Permission.VIEW_OPERATE,

@@ -8,8 +8,18 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from costs import selectors
-from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass
+from costs import bridge, reconciliation_selectors, selectors
+from costs.models import (
+    BillError,
+    BillFile,
+    Event,
+    PriceEntry,
+    Reconciliation,
+    ReconciliationLine,
+    Revision,
+    RevisionSignature,
+    TokenClass,
+)
 from governance.api.serializers import StrictSerializer
 
 
@@ -247,13 +257,16 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
     unexplained_usd = ExactField(source="unexplained")
     causes = CauseOutput(many=True)
     excluded = ExcludedOutput(many=True)
+    digest = serializers.CharField(help_text="What a signature is bound to.")
     is_doubtful = serializers.BooleanField(help_text="Pages say that estimates may vary.")
+    is_provisional = serializers.BooleanField(help_text="The bill does not reach the end of the month.")
 
     class Meta:
         model = Revision
         fields = (
             "number",
             "run_key",
+            "digest",
             "created_at",
             "bill_usd",
             "telemetry_usd",
@@ -261,6 +274,7 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
             "variance_percent",
             "unexplained_usd",
             "is_doubtful",
+            "is_provisional",
             "bill_rows",
             "calls",
             "causes",
@@ -278,6 +292,22 @@ class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
         fields = ("provider", "account", "month", "latest")
 
 
+class BillSignatureOutput(serializers.ModelSerializer[RevisionSignature]):
+    revision = serializers.IntegerField(source="revision.number")
+    person = serializers.CharField(source="person.email")
+
+    class Meta:
+        model = RevisionSignature
+        fields = ("revision", "person", "comment", "digest", "at", "voided_at", "void_reason")
+
+
+class BillSignOffOutput(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(choices=["unsigned", "waiting", "signed_off"], help_text="Two people sign a month off.")
+    missing = serializers.IntegerField(help_text="Signatures that are still needed.")
+    signatures = BillSignatureOutput(many=True)
+    voided = BillSignatureOutput(many=True, help_text="Withdrawn, or of revisions that were replaced.")
+
+
 class LineOutput(serializers.ModelSerializer[ReconciliationLine]):
     bill_usd = ExactField(source="bill")
     telemetry_usd = ExactField(source="telemetry")
@@ -289,12 +319,65 @@ class LineOutput(serializers.ModelSerializer[ReconciliationLine]):
         fields = ("model", "token_class", "day", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
 
 
+class StandingLineOutput(LineOutput):
+    standing = serializers.ChoiceField(choices=list(reconciliation_selectors.STANDINGS.items()))
+
+    class Meta(LineOutput.Meta):
+        fields = ("id", "standing", *LineOutput.Meta.fields)  # type: ignore[assignment]  # longer than the base's
+
+
+class LineQuery(StrictSerializer):
+    revision = serializers.IntegerField(required=False, min_value=1, max_value=99_999_999, help_text="Default the latest.")
+    standing = serializers.ChoiceField(choices=list(reconciliation_selectors.STANDINGS.items()), required=False)
+    cause = serializers.ChoiceField(choices=list(bridge.CAUSES.items()), required=False)
+    model = serializers.CharField(required=False)
+    day = serializers.DateField(required=False)
+    cursor = serializers.CharField(required=False)
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=200)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), "class": serializers.ChoiceField(choices=TokenClass.choices, required=False)}  # a keyword
+
+
+class ChangesQuery(StrictSerializer):
+    revision = serializers.IntegerField(required=False, min_value=1, max_value=99_999_999, help_text="Default the latest.")
+    against = serializers.IntegerField(required=False, min_value=1, max_value=99_999_999, help_text="Default the one before.")
+
+
+class ChangedLineOutput(serializers.Serializer[Any]):
+    """A key that differs; null on the side on which it does not stand."""
+
+    model = serializers.CharField()
+    token_class = serializers.CharField()
+    day = serializers.DateField(allow_null=True)
+    bill_usd = ExactField(source="bill", help_text="By how much the bill changed.")
+    telemetry_usd = ExactField(source="ours")
+    before = LineOutput(allow_null=True)
+    after = LineOutput(allow_null=True)
+
+
+class ChangesOutput(serializers.Serializer[Any]):
+    before = serializers.IntegerField(source="before.number")
+    after = serializers.IntegerField(source="after.number")
+    bill_usd = ExactField(source="bill")
+    telemetry_usd = ExactField(source="ours")
+    calls = serializers.IntegerField()
+    files = serializers.ListField(child=serializers.CharField(), help_text="Files that came between the two.")
+    lines = ChangedLineOutput(many=True, help_text="The largest change first.")
+
+
+class BillSignInput(StrictSerializer):
+    digest = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="Of the revision that was looked at.")
+    comment = serializers.CharField(required=False, allow_blank=True, max_length=400, default="")
+
+
 class ReconciliationDetailOutput(ReconciliationOutput):
+    sign_off = BillSignOffOutput()
     revisions = RevisionOutput(many=True)
     lines = LineOutput(many=True, help_text="Of the latest revision.")
 
     class Meta(ReconciliationOutput.Meta):
-        fields = (*ReconciliationOutput.Meta.fields, "revisions", "lines")  # type: ignore[assignment]  # longer than the base's
+        fields = (*ReconciliationOutput.Meta.fields, "sign_off", "revisions", "lines")  # type: ignore[assignment]  # longer than the base's
 
 
 class RunInput(StrictSerializer):

@@ -5,6 +5,8 @@ from django.urls import path
 from costs import converters  # noqa: F401  # registers <month:…>
 from costs.api import anomaly_views, budget_views, views
 
+_ONE = "reconciliations/<slug:provider>/<path:account>/<month:month>/"
+
 urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
     path("usage/", views.Usage.as_view(), name="api-usage"),
@@ -30,5 +32,9 @@ urlpatterns = [
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),
-    path("reconciliations/<slug:provider>/<path:account>/<month:month>/", views.ReconciliationDetail.as_view(), name="api-reconciliation"),
+    path(_ONE, views.ReconciliationDetail.as_view(), name="api-reconciliation"),
+    path(f"{_ONE}lines/", views.ReconciliationLines.as_view(), name="api-reconciliation-lines"),
+    path(f"{_ONE}changes/", views.ReconciliationChanges.as_view(), name="api-reconciliation-changes"),
+    path(f"{_ONE}sign/", views.ReconciliationSign.as_view(), name="api-reconciliation-sign"),
+    path(f"{_ONE}withdraw/", views.ReconciliationWithdraw.as_view(), name="api-reconciliation-withdraw"),
 ]

@@ -14,10 +14,10 @@ from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import periods, selectors
+from costs import periods, reconciliation_selectors, selectors
 from costs.api import serializers
-from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation
-from costs.services import bills, prices, reconciliation
+from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation, ReconciliationLine, Revision
+from costs.services import bills, prices, reconciliation, signoff
 from governance.access import Permission, permissions_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -234,15 +234,99 @@ class ReconciliationDetail(APIView):
 
     @extend_schema(responses={200: serializers.ReconciliationDetailOutput, 404: ErrorSerializer})
     def get(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
-        series = selectors.reconciliation(provider, account, month)
-        if series is None or series.latest is None:
+        return Response(_detail(*_revision(provider, account, month)))
+
+
+def _revision(provider: str, account: str, month: date, number: int | None = None) -> tuple[Reconciliation, Revision]:
+    series = selectors.reconciliation(provider, account, month)
+    found = reconciliation_selectors.revision(series, number) if series else None
+    if series is None or found is None:
+        raise NotFound
+    found.reconciliation = series
+    return series, found
+
+
+def _detail(series: Reconciliation, latest: Revision) -> Any:
+    body: Any = {
+        "provider": series.provider,
+        "account": series.account,
+        "month": series.month,
+        "latest": latest,
+        "sign_off": reconciliation_selectors.sign_off(latest),
+        "revisions": series.revisions.select_related("reconciliation").order_by("-number"),
+        "lines": latest.lines.all(),
+    }
+    return serializers.ReconciliationDetailOutput(body).data
+
+
+@extend_schema_view(
+    get=extend_schema(
+        parameters=[serializers.LineQuery],
+        responses={200: serializers.StandingLineOutput(many=True), **_ERRORS, 404: ErrorSerializer},
+    )
+)
+class ReconciliationLines(generics.ListAPIView[ReconciliationLine]):
+    """Lines of a revision with how they stand, by model, day and class."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+    serializer_class = serializers.StandingLineOutput
+    ordering = ("pk",)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        if getattr(self, "swagger_fake_view", False):
+            return ReconciliationLine.objects.none()
+        query = serializers.LineQuery(data=self.request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        asked = dict(query.validated_data)
+        _, found = _revision(self.kwargs["provider"], self.kwargs["account"], self.kwargs["month"], asked.get("revision"))
+        chosen = {name: str(asked[name]) for name in ("standing", "cause", "model", "class", "day") if name in asked}
+        return reconciliation_selectors.lines(found, chosen)
+
+
+class ReconciliationChanges(APIView):
+    """What a revision says otherwise than an earlier one."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(parameters=[serializers.ChangesQuery], responses={200: serializers.ChangesOutput, **_ERRORS, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
+        query = serializers.ChangesQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        series, after = _revision(provider, account, month, query.validated_data.get("revision"))
+        wanted = query.validated_data.get("against")
+        before = reconciliation_selectors.revision(series, wanted) if wanted else reconciliation_selectors.revision_before(after)
+        if before is None:
             raise NotFound
-        body: Any = {
-            "provider": series.provider,
-            "account": series.account,
-            "month": series.month,
-            "latest": series.latest,
-            "revisions": series.revisions.order_by("-number"),
-            "lines": series.latest.lines.all(),
-        }
-        return Response(serializers.ReconciliationDetailOutput(body).data)
+        before, after = sorted((before, after), key=lambda one: one.number)
+        return Response(serializers.ChangesOutput(reconciliation_selectors.restatement(series, before, after)).data)
+
+
+class ReconciliationSign(APIView):
+    """Sign the latest revision: two people with the right to do so sign a month off, until a new revision."""
+
+    access = {"POST": Permission.SIGN_BILLS}
+
+    @extend_schema(
+        request=serializers.BillSignInput,
+        responses={201: serializers.ReconciliationDetailOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer},
+    )
+    def post(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
+        series, latest = _revision(provider, account, month)
+        body = serializers.BillSignInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        signoff.sign(revision=latest, actor=request.user, **body.validated_data)
+        return Response(_detail(series, latest), status=201)
+
+
+class ReconciliationWithdraw(APIView):
+    """Take one's own signature back, before the second one."""
+
+    access = {"POST": Permission.SIGN_BILLS}
+
+    @extend_schema(
+        request=None, responses={200: serializers.ReconciliationDetailOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer}
+    )
+    def post(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
+        series, latest = _revision(provider, account, month)
+        signoff.withdraw(revision=latest, actor=request.user)
+        return Response(_detail(series, latest))

@@ -4,7 +4,7 @@ from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRais
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import PriceEntry, TokenClass
-from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision
+from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageHour, VerdictHour
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ReconciliationLine",
     "RejectedInbox",
     "Revision",
+    "RevisionSignature",
     "TokenClass",
     "TokenDay",
     "UsageHour",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import date, timedelta
 from decimal import Context, Decimal
 
 from django.db import models
+from django.db.models import Q
 
 from costs import bridge
+from costs.models.price import TokenClass
+from governance.models import User
 
 _EXACT = Context(prec=80)
 
@@ -96,6 +102,59 @@ class Revision(models.Model):
             return bool(self.variance)
         return percent > 5 or unexplained > 1
 
+    @property
+    def last_day(self) -> date:
+        """Of its month."""
+        return (self.reconciliation.month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+    @property
+    def is_provisional(self) -> bool:
+        """The bill does not reach the end of the month yet. (Ends are exclusive; some bills write 23:59:59.)"""
+        return self.complete_through is None or (self.complete_through + timedelta(seconds=1)).date() <= self.last_day
+
+    @property
+    def digest(self) -> str:
+        """sha256 over what a signature stands for: whose bill, the inputs (their own hash), both sums and every cause."""
+        series = self.reconciliation
+        body = [
+            series.provider,
+            series.account,
+            series.month.isoformat(),
+            self.number,
+            self.run_key,
+            *(f"{amount.normalize(_EXACT):f}" for amount in (self.bill, self.telemetry)),
+            self.causes,
+            self.excluded,
+        ]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class RevisionSignature(models.Model):
+    """A person's word for one revision, bound to the digest that the person saw. Two people make a sign-off."""
+
+    placement = "tenant"
+
+    NEEDED = 2
+
+    revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="signatures")
+    digest = models.CharField(max_length=64)
+    person = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    comment = models.CharField(max_length=400, blank=True)
+    at = models.DateTimeField()
+    voided_at = models.DateTimeField(null=True)
+    void_reason = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        db_table = "revision_signature"
+        ordering = ["at", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "person"], condition=Q(voided_at=None), name="revision_signed_once"),
+            models.CheckConstraint(condition=Q(voided_at=None, void_reason="") | Q(voided_at__isnull=False), name="signature_void_reason"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person} for {self.revision}"
+
 
 class ReconciliationLine(models.Model):
     """One compared key: a model and token class on a day, or over the month where the bill is not finer."""
@@ -121,3 +180,12 @@ class ReconciliationLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} {self.token_class}"
+
+    @property
+    def class_label(self) -> str:
+        return TokenClass(self.token_class).label if self.token_class in TokenClass.values else "All classes"
+
+    @property
+    def variance(self) -> Decimal:
+        """Bill minus telemetry, USD."""
+        return _EXACT.subtract(self.bill, self.telemetry)

@@ -19,6 +19,7 @@ from django.utils import timezone
 from costs import bridge, focus
 from costs.errors import NothingToReconcileError
 from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
+from costs.services import signoff
 from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
@@ -196,7 +197,8 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
         return latest, False
     revision = _write(series, inputs, (latest.number if latest else 0) + 1, at or timezone.now())
     series.latest = revision
-    series.save(update_fields=["latest"])
+    series.save(update_fields=["latest"])  # waits for a signature that is being given; then it is void as well
+    signoff.void(series=series, by=revision, actor=actor, at=revision.created_at)
     audit.record(
         "reconciliation.revised",
         actor=actor,
@@ -215,7 +217,7 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
             severity=Severity.WARNING,
             title=f"The bill of {provider} for {month:%Y-%m} does not fit our telemetry",
             text=f"They differ by {revision.variance:+.2f} USD. Figures of this provider and month may vary until that is explained.",
-            path=f"operate/costs/reconciliation/{provider}/{series.account}/{month:%Y-%m}/",
+            path=signoff.path_of(series),
             permission=Permission.VIEW_COSTS,
             key=f"bill:{series.pk}:{revision.number}",
             data={"provider": provider, "account": series.account, "month": f"{month:%Y-%m}", "revision": revision.number},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -10,15 +11,18 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 
-from costs import bridge, csvs, selectors
+from costs import bridge, csvs, reconciliation_selectors, selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, Reconciliation, Revision
-from costs.services import bills, reconciliation
+from costs.services import bills, reconciliation, signoff
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
+
+LINE_FILTERS = ("standing", "cause", "model", "class", "day")
 
 
 def _may_manage(request: MemberRequest) -> bool:
@@ -52,15 +56,15 @@ def upload(request: MemberRequest) -> HttpResponse:
 
 
 def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
+    page = keyset_page(selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", ""))
     return render_page(
         request,
         "costs/reconciliation_list.html",
         partial="reconciliations",
         status=status,
         context={
-            "page": keyset_page(
-                selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")
-            ),
+            "page": page,
+            "signatures": reconciliation_selectors.signature_counts([one.latest_id for one in page.rows if one.latest_id is not None]),
             "files": selectors.bills()[:20],
             "form": form,
             "may_manage": _may_manage(request),
@@ -100,8 +104,9 @@ def _bill(pk: int) -> BillFile:
 
 @requires(Permission.VIEW_COSTS)
 def reconciliation_detail(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
-    series, revision = _asked(request, provider, account, month)
+    series, revision = asked(request, provider, account, month)
     rows, ticks = selectors.bridge_rows(revision)
+    signed = reconciliation_selectors.sign_off(revision)
     by = "day" if request.GET.get("by") == "day" else "model"
     context: dict[str, Any] = {
         "series": series,
@@ -115,6 +120,11 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "is_latest": revision.pk == series.latest_id,
         "unknown_models": selectors.unknown_models(provider, month),
         "may_manage": _may_manage(request),
+        "may_sign": Permission.SIGN_BILLS in permissions_of(request.membership.roles),
+        "has_signed": signed.is_by(request.user),
+        "sign_off": signed,
+        "is_over": timezone.now().date() > revision.last_day,
+        "previous": reconciliation_selectors.revision_before(revision),
         "alias_form": AliasForm(initial={"provider": provider}),
         "provider_name": selectors.provider_choices().get(provider, provider),
         "explained": sum(1 for row in rows if row.cause != "unexplained"),
@@ -126,13 +136,15 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
 
 @requires(Permission.VIEW_COSTS)
 def reconciliation_csv(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponseBase:
-    """Every compared line with its causes, exact."""
-    _, revision = _asked(request, provider, account, month)
+    """Every compared line with its causes, exact; narrowed like the page of lines."""
+    _, revision = asked(request, provider, account, month)
+    chosen = {name: request.GET[name] for name in LINE_FILTERS if request.GET.get(name)}
     names = list(bridge.CAUSES)
     header = (
         "model",
         "token_class",
         "day_utc",
+        "standing",
         "bill_usd",
         "telemetry_usd",
         "bill_tokens",
@@ -145,6 +157,7 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
             line.model,
             line.token_class,
             line.day,
+            line.standing,  # type: ignore[attr-defined]  # annotated
             line.bill,
             line.telemetry,
             line.bill_tokens,
@@ -152,7 +165,7 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
             line.bill_rows,
             *[Decimal(line.causes[name]) if name in line.causes else None for name in names],
         )
-        for line in revision.lines.iterator(chunk_size=2000)
+        for line in reconciliation_selectors.lines(revision, chosen).order_by("pk").iterator(chunk_size=2000)
     )
     return csvs.response(request, f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
 
@@ -171,6 +184,38 @@ def run(request: MemberRequest, provider: str, account: str, month: date) -> Htt
     return redirect(reverse("reconciliation-detail", args=[provider, revision.reconciliation.account, month]))
 
 
+@requires(Permission.SIGN_BILLS, "POST")
+def sign(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
+    """Sign the revision that the page showed."""
+    _, revision = asked(request, provider, account, month)
+    return _signed(
+        request,
+        revision,
+        lambda: signoff.sign(
+            revision=revision, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", "")[:400], actor=request.user
+        ),
+        f"You have signed revision {revision.number}.",
+    )
+
+
+@requires(Permission.SIGN_BILLS, "POST")
+def withdraw(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
+    """Take one's own signature back."""
+    _, revision = asked(request, provider, account, month)
+    return _signed(request, revision, lambda: signoff.withdraw(revision=revision, actor=request.user), "Your signature is withdrawn.")
+
+
+def _signed(request: MemberRequest, revision: Revision, act: Callable[[], object], said: str) -> HttpResponse:
+    try:
+        act()
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, said)
+    series = revision.reconciliation
+    return redirect(reverse("reconciliation-detail", args=[series.provider, series.account, series.month]))
+
+
 @requires(Permission.MANAGE_COSTS, "POST")
 def assign_model(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Say which of our models the bill means."""
@@ -186,14 +231,11 @@ def assign_model(request: MemberRequest, provider: str, account: str, month: dat
     return redirect(reverse("reconciliation-detail", args=[provider, account, month]))
 
 
-def _asked(request: MemberRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
+def asked(request: MemberRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
+    """The month of the URL, and the revision of its `?revision=` (default the latest)."""
     series = selectors.reconciliation(provider, account, month)
-    if series is None or series.latest is None:
+    revision = reconciliation_selectors.revision(series, request.GET.get("revision")) if series else None
+    if series is None or revision is None:
         raise Http404
-    wanted = request.GET.get("revision", "")
-    if not wanted:
-        return series, series.latest
-    revision = series.revisions.filter(number=int(wanted)).first() if wanted.isdecimal() and len(wanted) < 9 else None
-    if revision is None:
-        raise Http404
+    revision.reconciliation = series
     return series, revision

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 
 from costs import generator, tasks
 from costs.models import BillFile, BillRow, Inbox, Revision
-from costs.services import bills, ingest, reconciliation
+from costs.services import bills, reconciliation
 from governance.models import Tenant, User
 from governance.schema import enter_tenant
 from tests.conftest import ClientFor
@@ -22,37 +22,6 @@ from tests.factories import costs as make
 
 LIST = "/o/acme/operate/costs/reconciliation/"
 PAGE = "/o/acme/operate/costs/reconciliation/openai/prod%20eu/2026-10/"
-OFFERS = [generator.Offer("small-chat", "gpt-small", {"input": Decimal("1.00"), "output": Decimal("4.00")})]
-
-
-@pytest.fixture
-def made(acme: Tenant, alice: User) -> generator.Generated:
-    make.deployment(alice)
-    make.prices(alice)
-    return generator.generate(
-        tenant=acme.public_id,
-        provider="openai",
-        provider_name="OpenAI",
-        account="prod eu",
-        month=date(2026, 10, 1),
-        offers=OFFERS,
-        seed=3,
-        calls_per_day=6,
-        faults=generator.Faults(missing_calls=2, duplicate_calls=1, price_drift_percent=Decimal(20), late_days=1),
-    )
-
-
-@pytest.fixture
-def compared(acme: Tenant, made: generator.Generated, fay: User) -> Revision:
-    ingest.deliver(made.calls)
-    ingest.ingest(tenant=acme)
-    bills.import_bill(
-        file=io.BytesIO(generator.to_csv([*made.rows, {**made.rows[0], "ChargeCategory": "Credit", "BilledCost": "-3"}])),
-        name="october.csv",
-        actor=fay,
-        provider="openai",
-    )
-    return reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
 
 
 def upload(content: bytes, name: str = "october.csv") -> dict[str, object]:

@@ -39,6 +39,7 @@ PERMISSION_HOLDERS = {
     Permission.MANAGE_POLICIES: {"alice", "adam", "sam"},
     Permission.VIEW_COSTS: {"alice", "adam", "fay", "audra"},
     Permission.MANAGE_COSTS: {"alice", "adam", "fay"},
+    Permission.SIGN_BILLS: {"alice", "adam", "fay"},
     Permission.MANAGE_ROLLOUTS: {"alice", "adam", "rita"},
     Permission.SIGN_GATES: {"alice", "adam", "rita", "sam", "audra"},
     Permission.MANAGE_PEOPLE: {"alice", "adam"},

@@ -1,0 +1,128 @@
+"""Signing off a month's reconciliation: two people, the latest revision, exactly the figures that they saw."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote
+
+from django.db import transaction
+from django.utils import timezone
+
+from costs.errors import PeriodOpenError, RevisionReplacedError, RevisionSignedError, SignatureReasonError
+from costs.models import Reconciliation, Revision, RevisionSignature
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.services import alerts, audit
+
+
+@transaction.atomic
+def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at: datetime | None = None) -> RevisionSignature:
+    """One person's signature; with the second one, by somebody else, the month is signed off until a new revision.
+
+    `digest` is that of the figures the person saw. The first signature tells those who may give the second one.
+
+    Raises RevisionReplacedError (not the latest, or other figures), RevisionSignedError (by this person before, or by two already),
+    PeriodOpenError (the month is not over), SignatureReasonError (doubtful or provisional figures need a comment).
+    """
+    at, comment = at or timezone.now(), comment.strip()
+    # Comparing again takes a lock of its own and then writes this row: a signature is for the revision before it or voided by it.
+    series = Reconciliation.objects.select_for_update().get(pk=revision.reconciliation_id)
+    revision = series.revisions.get(pk=revision.pk)
+    if series.latest_id != revision.pk:
+        raise RevisionReplacedError(f"Revision {revision.number} was replaced. Look at the latest one, then sign that.")
+    if digest != revision.digest:
+        raise RevisionReplacedError("These are not the figures that the page showed. Look at them again, then sign.", field="digest")
+    given = list(revision.signatures.filter(voided_at=None))
+    if len(given) >= RevisionSignature.NEEDED:
+        raise RevisionSignedError("The month is signed off.")
+    if any(signature.person_id == actor.pk for signature in given):
+        raise RevisionSignedError("You have signed it. The second signature is somebody else's.")
+    if at.date() <= revision.last_day:
+        raise PeriodOpenError(f"{series.month:%B %Y} is not over: its figures still change.")
+    if (revision.is_doubtful or revision.is_provisional) and not comment:
+        why = "The bill and our figures are too far apart" if revision.is_doubtful else "The bill does not reach the end of the month"
+        raise SignatureReasonError(f"{why}. Say why it is signed all the same.", field="comment")
+    signature = RevisionSignature.objects.create(revision=revision, digest=digest, person=actor, comment=comment, at=at)
+    done = len(given) + 1 == RevisionSignature.NEEDED
+    audit.record(
+        "reconciliation.signed_off" if done else "reconciliation.signed",
+        actor=actor,
+        target=series,
+        at=at,
+        revision=revision.number,
+        digest=digest,
+        comment=comment,
+        by=[str(one.person) for one in [*given, signature]],
+    )
+    name = f"{series.provider}, {series.month:%Y-%m}"
+    alerts.notify(
+        topic="bill.signed_off" if done else "bill.signature_needed",
+        severity=Severity.INFO,
+        title=f"The bill of {name} is signed off" if done else f"The bill of {name} waits for a second signature",
+        text=f"Revision {revision.number}, by {' and '.join(str(one.person) for one in [*given, signature])}.",
+        path=path_of(series),
+        permission=Permission.VIEW_COSTS if done else Permission.SIGN_BILLS,
+        key=f"bill:{series.pk}:{revision.number}:signature:{signature.pk}",
+        data={"provider": series.provider, "account": series.account, "month": f"{series.month:%Y-%m}", "revision": revision.number},
+        at=at,
+    )
+    return signature
+
+
+@transaction.atomic
+def withdraw(*, revision: Revision, actor: User, at: datetime | None = None) -> RevisionSignature:
+    """Take one's own signature back. Raises RevisionSignedError when the month is signed off, or the person did not sign it."""
+    at = at or timezone.now()
+    series = Reconciliation.objects.select_for_update().get(pk=revision.reconciliation_id)
+    given = list(revision.signatures.filter(voided_at=None))
+    own = next((signature for signature in given if signature.person_id == actor.pk), None)
+    if own is None:
+        raise RevisionSignedError("You have not signed this revision.")
+    if len(given) >= RevisionSignature.NEEDED:
+        raise RevisionSignedError("The month is signed off: a signature holds until a new revision.")
+    own.voided_at, own.void_reason = at, "withdrawn"
+    own.save(update_fields=["voided_at", "void_reason"])
+    audit.record("reconciliation.signature_withdrawn", actor=actor, target=series, at=at, revision=revision.number)
+    return own
+
+
+def void(*, series: Reconciliation, by: Revision, actor: User | None, at: datetime) -> None:
+    """A new revision came: signatures of those before no longer hold, and whoever may see the bill is told of it.
+
+    Called in the transaction that makes `by`.
+    """
+    lost = list(RevisionSignature.objects.filter(revision__reconciliation=series, voided_at=None).select_related("revision", "person"))
+    if not lost:
+        return
+    for signature in lost:
+        signature.voided_at, signature.void_reason = at, f"revision {by.number} replaced it"
+        signature.save(update_fields=["voided_at", "void_reason"])
+    before = lost[0].revision
+    was_signed_off = len(lost) >= RevisionSignature.NEEDED
+    audit.record(
+        "reconciliation.signatures_voided",
+        actor=actor,
+        target=series,
+        at=at,
+        revision=before.number,
+        by_revision=by.number,
+        people=[str(signature.person) for signature in lost],
+    )
+    alerts.notify(
+        topic="bill.restated",
+        severity=Severity.WARNING if was_signed_off else Severity.INFO,
+        title=f"{series.provider}, {series.month:%Y-%m}: the figures changed after "
+        + ("they were signed off" if was_signed_off else "a signature"),
+        text=f"Revision {by.number} replaced {before.number}: the bill by {by.bill - before.bill:+.2f} USD, our figures by "
+        f"{by.telemetry - before.telemetry:+.2f} USD. It has to be signed again.",
+        path=f"{path_of(series)}changes/",
+        permission=Permission.VIEW_COSTS,
+        key=f"bill:{series.pk}:{by.number}:restated",
+        data={"provider": series.provider, "account": series.account, "month": f"{series.month:%Y-%m}", "revision": by.number},
+        at=at,
+    )
+
+
+def path_of(series: Reconciliation) -> str:
+    """Of its page, below the tenant's own path."""
+    return f"operate/costs/reconciliation/{series.provider}/{quote(series.account)}/{series.month:%Y-%m}/"

@@ -1,0 +1,207 @@
+"""A revision line by line, a line charge by charge, and what a revision changed."""
+
+from __future__ import annotations
+
+import io
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from costs import generator, reconciliation_selectors
+from costs.models import BillRow, Revision
+from costs.services import bills, reconciliation
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+
+PAGE = "/o/acme/operate/costs/reconciliation/openai/prod%20eu/2026-10/"
+API = "/api/v1/reconciliations/openai/prod%20eu/2026-10/"
+
+
+@pytest.fixture
+def restated(acme: Tenant, compared: Revision, made: generator.Generated, fay: User) -> Revision:
+    """The second revision: the late day has come."""
+    bills.import_bill(file=io.BytesIO(generator.to_csv(made.late_rows)), name="late.csv", actor=fay)
+    return reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
+
+
+def test_every_line_stands_somewhere_and_all_of_them_add_up(acme: Tenant, compared: Revision) -> None:
+    sums = reconciliation_selectors.standings(compared, {})
+
+    assert [one.name for one in sums if one.lines] == ["ours_only", "tokens", "price", "matched"]
+    assert sum(one.lines for one in sums) == compared.lines.count()
+    assert (sum(one.bill for one in sums), sum(one.ours for one in sums)) == (compared.bill, compared.telemetry)
+    assert next(one.variance for one in sums if one.name == "matched") == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 62),
+        ("standing=ours_only", 2),
+        ("standing=matched&class=input", 27),
+        ("cause=price", 1),
+        ("model=small-chat&day=2026-10-07", 2),
+        ("model=other", 0),
+        ("day=yesterday", 0),
+        ("standing=nonsense", 0),
+    ],
+)
+def test_lines_are_narrowed_by_the_url(query: str, count: int, acme: Tenant, compared: Revision) -> None:
+    chosen = dict(part.split("=") for part in query.split("&") if part)
+
+    assert reconciliation_selectors.lines(compared, chosen).count() == count
+
+
+def test_page_shows_the_largest_difference_first_and_goes_on_by_key(
+    acme: Tenant, client_for: ClientFor, compared: Revision, audra: User
+) -> None:
+    client = client_for(audra)
+    first = client.get(f"{PAGE}lines/").context["page"]
+
+    second = client.get(f"{PAGE}lines/?cursor={first.next_cursor}").context["page"]
+    by_key = client.get(f"{PAGE}lines/?sort=key").context["page"]
+
+    off = [line.off for line in (*first.rows, *second.rows)]
+    assert off == sorted(off, reverse=True)
+    assert len({line.pk for line in (*first.rows, *second.rows)}) == compared.lines.count() == 62
+    assert [line.day.day for line in by_key.rows[:4]] == [1, 1, 2, 2]
+
+
+def test_line_leads_to_its_charges_calls_and_prices(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:
+    line = reconciliation_selectors.lines(compared, {"cause": "price"}).get()
+
+    page = client_for(audra).get(f"{PAGE}lines/{line.pk}/")
+
+    context, html = page.context, page.content.decode()
+    assert len(context["page"].rows) == context["rows_now"] == line.bill_rows
+    assert sum(row.billed_cost for row in context["page"].rows) == line.bill
+    assert sum(day.cost for day in context["days"]) == line.telemetry
+    assert sum(amount for _, _, amount in context["causes"]) == line.variance
+    assert [entry.price for entry in context["prices"]] == [Decimal(1)]
+    assert f"from={line.day}&amp;to={line.day}" in html
+
+
+def test_line_without_a_charge_says_so(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:
+    line = reconciliation_selectors.lines(compared, {"standing": "ours_only"})[0]
+
+    assert "Not on the bill" in client_for(audra).get(f"{PAGE}lines/{line.pk}/").content.decode()
+
+
+def test_line_keeps_the_charges_of_its_own_revision(acme: Tenant, restated: Revision, compared: Revision) -> None:
+    late = next(one for one in reconciliation_selectors.lines(compared, {"standing": "ours_only"}))
+
+    assert not reconciliation_selectors.bill_rows(late).exists()
+    assert BillRow.objects.filter(day=late.day, model=late.model, token_class=late.token_class).exists()
+
+
+def test_fragment_is_the_part_of_the_page(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:
+    fragment = client_for(audra).get(f"{PAGE}lines/?standing=matched", HTTP_HX_REQUEST="true").content.decode()
+
+    assert fragment.lstrip().startswith('<div class="gh-stack" id="lines">')
+
+
+def test_csv_follows_the_filter(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:
+    text = client_for(audra).get(f"{PAGE}csv/?cause=price").getvalue().decode().splitlines()
+
+    assert len(text) == 2
+    assert text[1].split(",")[3] == "price"
+
+
+def test_what_a_revision_changed_adds_up(acme: Tenant, restated: Revision, compared: Revision) -> None:
+    found = reconciliation_selectors.restatement(restated.reconciliation, compared, restated)
+
+    assert {(one.day, one.token_class) for one in found.lines} == {
+        (line.day, line.token_class) for line in compared.lines.filter(bill_rows=0)
+    }
+    assert sum(one.bill for one in found.lines) == found.bill == restated.bill - compared.bill
+    assert sum(one.ours for one in found.lines) == found.ours == found.calls == 0
+    assert [file.name for file in found.files] == ["late.csv"]
+    assert [title for title, _, after in found.causes if not after] == ["Only in our telemetry"]
+
+
+def test_changes_page_and_csv(acme: Tenant, client_for: ClientFor, restated: Revision, audra: User) -> None:
+    client = client_for(audra)
+
+    page, first = client.get(f"{PAGE}changes/"), client.get(f"{PAGE}changes/?revision=1")
+    backwards = client.get(f"{PAGE}changes/?revision=1&against=2")
+    table = client.get(f"{PAGE}changes/csv/").getvalue().decode().splitlines()
+
+    assert "late.csv" in page.content.decode()
+    assert "Nothing was restated" in first.content.decode()
+    assert backwards.context["found"].after.number == 2
+    assert len(table) == 1 + len(page.context["found"].lines)
+    assert [client.get(f"{PAGE}changes/?against={wanted}").status_code for wanted in ("9", "x")] == [404, 404]
+    assert client.get(f"{PAGE}changes/csv/?revision=1").status_code == 404
+
+
+def test_signing_on_the_page(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User, alice: User, audra: User) -> None:
+    Revision.objects.update(complete_through=None)
+    body = {"digest": compared.digest, "comment": "The rest comes in November"}
+    refused = client_for(audra).post(f"{PAGE}sign/", body)
+
+    without = client_for(fay).post(f"{PAGE}sign/", {"digest": compared.digest}, follow=True).content.decode()
+    first = client_for(fay).post(f"{PAGE}sign/", body, follow=True).content.decode()
+    home = client_for(alice).get("/o/acme/operate/home/").content.decode()
+    second = client_for(alice).post(f"{PAGE}sign/", body, follow=True).content.decode()
+    listed = client_for(audra).get("/o/acme/operate/costs/reconciliation/").content.decode()
+
+    assert refused.status_code == 403
+    assert "Say why it is signed all the same" in without
+    assert "One of two" in first
+    assert "Withdraw my signature" in first
+    assert "wait for your signature" in home
+    assert "Signed off" in second
+    assert 'data-l="Signed"><span class="gh-v is-pass">' in listed
+
+
+def test_signature_is_withdrawn_on_the_page(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User) -> None:
+    client = client_for(fay)
+    client.post(f"{PAGE}sign/", {"digest": compared.digest, "comment": "Early"})
+
+    html = client.post(f"{PAGE}withdraw/", follow=True).content.decode()
+
+    assert "Your signature is withdrawn" in html
+    assert "Not signed" in html
+
+
+def test_page_of_a_signed_revision_costs_few_queries(
+    acme: Tenant, client_for: ClientFor, compared: Revision, fay: User, django_assert_max_num_queries: Any
+) -> None:
+    client = client_for(fay)
+
+    with django_assert_max_num_queries(16):
+        client.get(f"{PAGE}lines/")
+
+
+def test_lines_changes_and_signatures_for_programs(acme: Tenant, api_for: ClientFor, restated: Revision, fay: User, audra: User) -> None:
+    client = api_for(fay)
+    lines = client.get(f"{API}lines/?standing=price&revision=1").json()["results"]
+    changes = client.get(f"{API}changes/").json()
+    signed = client.post(f"{API}sign/", {"digest": restated.digest, "comment": "Missing calls are known"}, content_type="application/json")
+    twice = client.post(f"{API}sign/", {"digest": restated.digest, "comment": "Again"}, content_type="application/json")
+    withdrawn = client.post(f"{API}withdraw/", {}, content_type="application/json")
+    other = api_for(audra).post(f"{API}sign/", {"digest": restated.digest}, content_type="application/json")
+
+    assert [line["standing"] for line in lines] == ["price"]
+    assert (changes["before"], changes["after"], Decimal(changes["bill_usd"])) == (
+        1,
+        2,
+        sum(Decimal(one["bill_usd"]) for one in changes["lines"]),
+    )
+    assert (signed.status_code, signed.json()["sign_off"]["state"]) == (201, "waiting")
+    assert (twice.status_code, twice.json()["code"]) == (409, "revision_signed")
+    assert withdrawn.json()["sign_off"]["state"] == "unsigned"
+    assert other.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["lines/?standing=nonsense", "lines/?day=yesterday", "changes/?revision=x"])
+def test_bad_queries_are_named(path: str, acme: Tenant, api_for: ClientFor, compared: Revision, fay: User) -> None:
+    assert api_for(fay).get(f"{API}{path}").status_code == 400
+
+
+def test_revision_that_is_not_there_for_programs(acme: Tenant, api_for: ClientFor, compared: Revision, fay: User) -> None:
+    paths = (f"{API}lines/?revision=9", f"{API}changes/?revision=9", f"{API}changes/", f"{API[:-3]}09/lines/")
+
+    assert [api_for(fay).get(path).status_code for path in paths] == [404, 404, 404, 404]
