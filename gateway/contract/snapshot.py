@@ -87,10 +87,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Provider slug; goes into events and is what a bill is matched on."""
     dialect: Literal["openai", "anthropic"]
     """The protocol that the upstream speaks."""
+    platform: Literal["direct", "azure", "vertex", "bedrock"] = "direct"
+    """Whose paths and framing it is spoken with, see `platforms`."""
     base_url: str
     """Up to and including the version segment, for example `https://api.openai.com/v1`."""
     sealed_secret: str
     """The upstream credential, sealed with `sealing`; empty when the upstream needs none."""
+    credential: Literal["key", "entra_id", "service_account", "aws_keys"] = "key"
+    """What the sealed text holds, see `credentials`."""
+    api_version: str = ""
+    """Of Azure."""
     upstream_model: str
     region: str = ""
     weight: int = 1

@@ -30,6 +30,7 @@ from gateway.plane.shipper import Shipper
 from gateway.plane.slots import PostgresSlots, Slots
 from gateway.plane.snapshots import SnapshotStore
 from gateway.plane.spool import Spool
+from gateway.plane.upstream.tokens import Tokens
 from gateway.plane.upstream.tools import ToolSessions
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Plane:
         self.answers = AnswerCache()
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
+        self.tokens = Tokens(lambda: self.client, settings.outbound_allow)
         self._open_streams: dict[str, set[Call]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self.is_started = False
@@ -77,6 +79,7 @@ class Plane:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self.snapshots.close()
         await self.tools.close()
+        await self.tokens.close()
         await self.client.close()
         await self.ledger.close()
         with contextlib.suppress(DatabaseAwayError):  # they are free again when their time is up

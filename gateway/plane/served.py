@@ -11,16 +11,18 @@ import jsonschema_rs
 import orjson
 from yarl import URL
 
+from gateway.contract.credentials import Key as PlainKey
+from gateway.contract.credentials import read as read_credential
 from gateway.contract.events import Kind
 from gateway.contract.guardrails import GuardSet
 from gateway.contract.outbound import AllowList, check_url
+from gateway.contract.platforms import Endpoint
 from gateway.contract.policies import Decision, PolicySet
 from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import Deployment, Key, Limit, Resource, TenantSnapshot, Tool, ToolServer
+from gateway.plane.upstream.clouds import Cloud
 
 CONNECT_TIMEOUT_S = 5.0
-ANTHROPIC_VERSION = "2023-06-01"
-"""Sent when the caller names none; the protocol demands one."""
 
 # What a call of each kind can use up; a limit on another resource says nothing about it.
 _USED_BY: dict[Kind, frozenset[Resource]] = {
@@ -38,8 +40,10 @@ class Target:
     urls: dict[str, URL]
     """By path below the base URL, made when first used."""
     headers: dict[str, str]
-    secret: str
+    secrets: tuple[str, ...]
     timeout: aiohttp.ClientTimeout
+    cloud: Cloud | None = None
+    """What a platform or a credential that is more than a key adds to the exchange; None for most."""
 
     def __repr__(self) -> str:
         return f"Target({self.deployment.id})"
@@ -107,22 +111,22 @@ class Served:
         return limits
 
     def target(self, deployment: Deployment) -> Target:
-        """OutboundError when the address may not be called, UnsealError when its secret cannot be opened."""
+        """OutboundError when the address may not be called, UnsealError or CredentialError when its credential cannot be used."""
         target = self._targets.get(deployment.id)
         if target is None:
             check_url(deployment.base_url, self._allow)
-            secret = self._sealer.open(deployment.sealed_secret)
+            credential = read_credential(deployment.credential, self._sealer.open(deployment.sealed_secret))
+            endpoint = Endpoint(deployment.platform, deployment.dialect, deployment.base_url, deployment.region, deployment.api_version)
             headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "gatehouse"}
-            if deployment.dialect == "anthropic":
-                headers["anthropic-version"] = ANTHROPIC_VERSION
-            if secret:
-                headers.update({"x-api-key": secret} if deployment.dialect == "anthropic" else {"authorization": f"Bearer {secret}"})
+            is_plain = deployment.platform == "direct" and isinstance(credential, PlainKey)
+            holder = (self.tenant, deployment.sealed_secret)
             target = self._targets[deployment.id] = Target(
                 deployment,
                 {},
-                headers,
-                secret,
+                headers | endpoint.headers(credential),
+                credential.secrets,
                 aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s),
+                None if is_plain else Cloud(endpoint, credential, deployment.upstream_model, deployment.provider, holder),
             )
         return target
 

@@ -56,12 +56,12 @@ def passed_on(
     return kept
 
 
-def translated(surface: str, build: Callable[[], dict[str, Any]]) -> bytes:
-    """The request that `build` makes, as JSON. Refusal where the caller's request does not fit the caller's own protocol: what passes
+def translated(surface: str, build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The request that `build` makes. Refusal where the caller's request does not fit the caller's own protocol: what passes
     through is judged by the provider, but what must be understood is judged here.
     """
     try:
-        return orjson.dumps(build())
+        return build()
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise Refusal("invalid_request", f"The request does not fit {surface}: a field is not of the kind that belongs there.") from error
 

@@ -362,7 +362,7 @@ class MessageTap:
         yield named_event({"type": "message_stop"})
 
 
-def _body(call: Call, target: Target) -> bytes:
+def _body(call: Call, target: Target) -> dict[str, Any]:
     upstream_model, base_url = target.deployment.upstream_model, target.deployment.base_url
     return translated(SURFACES["messages"], lambda: request(call.body, upstream_model, base_url))
 

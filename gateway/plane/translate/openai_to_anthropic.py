@@ -365,7 +365,7 @@ class ChunkTap:
         self.usage = self._usage.normal()
 
 
-def _body(call: Call, target: Target) -> bytes:
+def _body(call: Call, target: Target) -> dict[str, Any]:
     assert call.model is not None
     upstream_model, max_tokens = target.deployment.upstream_model, call.model.max_output_tokens
     return translated(SURFACES["chat"], lambda: request(call.body, upstream_model, max_tokens))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-import orjson
 
 from gateway.plane.call import Call
 from gateway.plane.served import Target
@@ -58,8 +59,8 @@ class MessagesTap(EventTap):
         self.usage = self._usage.normal()
 
 
-def _body(call: Call, target: Target) -> bytes:
-    return orjson.dumps({**call.body, "model": target.deployment.upstream_model})
+def _body(call: Call, target: Target) -> dict[str, Any]:
+    return {**call.body, "model": target.deployment.upstream_model}
 
 
 def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:

@@ -46,8 +46,8 @@ class Pair:
     """Below the deployment's base URL."""
     forwarded: tuple[tuple[bytes, str], ...]
     """Headers of the caller that the upstream gets: the caller's name, the upstream's name."""
-    body: Callable[[Call, Target], bytes]
-    """The request's bytes. Refusal when the request cannot be said in the upstream's protocol."""
+    body: Callable[[Call, Target], dict[str, Any]]
+    """The request's fields. Refusal when the request cannot be said in the upstream's protocol."""
     whole: Callable[[Call, bytes], tuple[bytes, Usage | None]]
     """The answer's bytes for the caller, and the usage. ValueError or msgspec.DecodeError when it is not what it should be."""
     tap: Callable[[Call], Tap]

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import orjson
 
+from gateway.contract.credentials import CredentialError
 from gateway.contract.events import Step
 from gateway.contract.outbound import OutboundError
 from gateway.contract.sealing import UnsealError
@@ -25,6 +26,7 @@ from gateway.plane.http import JSON, send_whole, standard_headers
 from gateway.plane.served import Target
 from gateway.plane.sse import error_event
 from gateway.plane.upstream.dialects import Pair, Tap
+from gateway.plane.upstream.eventstream import BedrockTap
 from gateway.plane.upstream.pairs import PAIRS
 from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage
 
@@ -35,10 +37,13 @@ MAX_ERROR_BYTES = 1024 * 1024
 SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
-_FAULTS = frozenset({401, 402, 403, 407, 408, 425, 429})
+_FAULTS = frozenset({401, 402, 403, 407, 408, 424, 425, 429})
+"""Besides those from 500 on. 424 is how Bedrock says that the model failed."""
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
+_FRAMED = "application/vnd.amazon.eventstream"
+_STREAMS = frozenset(("text/event-stream", _FRAMED))
 _STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
@@ -119,12 +124,13 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     call.deployment = deployment
     try:
         target = call.served.target(deployment)
-    except (OutboundError, UnsealError) as error:
+    except (OutboundError, UnsealError, CredentialError) as error:
         return _Failed(Refusal("upstream_error", f"The deployment {deployment.id} cannot be called: {error}"), "misconfigured")
     try:
-        body = pair.body(call, target)
+        fields = pair.body(call, target)
     except Refusal as refusal:  # another deployment may speak the caller's own protocol
         return _Failed(refusal, refusal.code, was_sent=False)
+    body = orjson.dumps(fields if target.cloud is None else target.cloud.body(pair.path, fields, call.headers))
     is_probe, change = circuit.began(now, deployment.timeout_s)
     _note(call, change)
     try:
@@ -139,7 +145,7 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     call.may_have_spent = True
     call.upstream_model = deployment.upstream_model
     try:
-        if call.stream and response.content_type == "text/event-stream":
+        if call.stream and response.content_type in _STREAMS:
             await _stream(call, pair, response)
         else:
             await _whole(call, pair, response)
@@ -198,9 +204,12 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.
             headers[ours] = call.headers[theirs].decode("latin-1")
     began = time.perf_counter_ns()
     try:
-        response = await call.plane.client.post(
-            target.url(pair.path), data=body, headers=headers, timeout=target.timeout, allow_redirects=False
-        )
+        if target.cloud is None:
+            url = target.url(pair.path)
+        else:
+            url = target.cloud.url(pair.path, stream=call.stream)
+            headers |= await target.cloud.proof(call.plane.tokens, url, body)
+        response = await call.plane.client.post(url, data=body, headers=headers, timeout=target.timeout, allow_redirects=False)
     except aiohttp.ConnectionTimeoutError as error:
         raise Refusal("upstream_timeout", f"The provider {target.deployment.provider} could not be reached in time.") from error
     except TimeoutError as error:
@@ -227,6 +236,8 @@ async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, tar
     if response.status in (401, 403, 407):
         # About our credential, not the caller's; providers like to quote parts of it.
         response.close()
+        if target.cloud is not None and response.status == 401:
+            target.cloud.refused(call.plane.tokens)
         return Refusal("upstream_error", f"The provider {provider} refused the gateway's credential (HTTP {response.status}).")
     try:
         body = await response.content.read(MAX_ERROR_BYTES)
@@ -236,12 +247,14 @@ async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, tar
         body = b""
     finally:
         response.close()
-    if target.secret:
-        body = body.replace(target.secret.encode(), b"[redacted]")
+    for secret in target.secrets:
+        body = body.replace(secret.encode(), b"[redacted]")
     try:
         shape = orjson.loads(body)
     except orjson.JSONDecodeError:
         shape = None
+    if target.cloud is not None:
+        shape = target.cloud.error(response.status, response.headers, shape)
     if isinstance(shape, dict) and isinstance(shape.get("error"), dict):
         retry_after = response.headers.get("retry-after", "")
         # What no provider gives reliably, and every refusal must have: a stable code and the call's id.
@@ -324,6 +337,9 @@ async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> N
     tap = pair.tap(call)
     if call.on_text is not None:
         tap = text.TextTap(call.surface, tap, call.on_text)
+    if response.content_type == _FRAMED:
+        assert call.deployment is not None
+        tap = BedrockTap(tap, call.deployment.provider)
     call.upstream = response
     call.plane.watch_stream(call)
     watcher = asyncio.create_task(_watch_caller(call, response))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-import orjson
 
 from gateway.plane.call import Call
 from gateway.plane.served import Target
@@ -14,8 +15,8 @@ from gateway.plane.usage import TEXT_IN_RESPONSES, ResponsesUsage, Usage, usage_
 FORWARDED = ((b"openai-beta", "openai-beta"), *TRACE)
 
 
-def _body(call: Call, target: Target) -> bytes:
-    return orjson.dumps({**call.body, "model": target.deployment.upstream_model})
+def _body(call: Call, target: Target) -> dict[str, Any]:
+    return {**call.body, "model": target.deployment.upstream_model}
 
 
 def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
