@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Some machines forbid Python to keep bytecode; without it every process compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install run test check lint types format migrations bench schema clean
 

@@ -10,6 +10,7 @@ import django  # noqa: E402
 
 django.setup()
 
+import gc  # noqa: E402
 import uuid  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
@@ -43,6 +44,12 @@ class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist shi
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProduct:
     return OneProduct(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector of garbage need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
