@@ -21,11 +21,12 @@ CIRCUITS = {"closed": "Answers", "open": "Fails calls", "half_open": "Is probed"
 
 
 class DeploymentState(models.TextChoices):
-    """A circuit closes by answers only, so one that nobody calls is not known to be well."""
+    """A circuit opens after many calls only, so one that is closed says nothing without an answer."""
 
     OFF = "off", "Switched off"
     OPEN = "open", "Fails calls"
     HALF_OPEN = "half_open", "Is probed"
+    NO_ANSWER = "no_answer", "No call answered"
     CLOSED = "closed", "Answers"
     NO_CALLS = "no_calls", "No calls"
 
@@ -34,6 +35,7 @@ _VERDICTS = {
     DeploymentState.OFF: "waived",
     DeploymentState.OPEN: "fail",
     DeploymentState.HALF_OPEN: "waiting",
+    DeploymentState.NO_ANSWER: "inconclusive",
     DeploymentState.CLOSED: "pass",
     DeploymentState.NO_CALLS: "no_data",
 }
@@ -44,9 +46,10 @@ class DeploymentHealth:
     deployment: Deployment
     circuit: Circuit | None
     """None when it did not change in the last 30 days."""
-    recent_calls: int
-    """That ended at its provider in the last 24 hours; calls that went on to another deployment count there."""
-    recent_errors: int
+    answered: int
+    """Calls of the last 24 hours."""
+    failed: int
+    """That ended here without an answer; those that went on to another deployment count there."""
 
     @property
     def state(self) -> DeploymentState:
@@ -54,7 +57,9 @@ class DeploymentHealth:
             return DeploymentState.OFF
         if self.circuit is not None and self.circuit.newest.circuit != "closed":
             return DeploymentState(self.circuit.newest.circuit)
-        return DeploymentState.CLOSED if self.recent_calls else DeploymentState.NO_CALLS
+        if self.answered:
+            return DeploymentState.CLOSED
+        return DeploymentState.NO_ANSWER if self.failed else DeploymentState.NO_CALLS
 
     @property
     def verdict(self) -> str:
@@ -68,7 +73,7 @@ class DeploymentHealth:
     @property
     def since(self) -> datetime | None:
         """When the present state began; None when it is older than 30 days, or no circuit's."""
-        if self.circuit is None or self.state in (DeploymentState.OFF, DeploymentState.NO_CALLS):
+        if self.circuit is None or self.state not in (DeploymentState.OPEN, DeploymentState.HALF_OPEN, DeploymentState.CLOSED):
             return None
         return (self.circuit.ill_since if self.is_ill else None) or self.circuit.newest.at
 
@@ -136,8 +141,8 @@ def health_of(deployments: Iterable[Deployment]) -> list[DeploymentHealth]:
     if not rows:
         return []
     found = circuits().circuits(str(row.pk) for row in rows)
-    calls = cost_figures().answered_calls({row.model.slug for row in rows}, timezone.now() - RECENT)
-    return [DeploymentHealth(row, found.get(str(row.pk)), *calls.get((row.model.slug, row.provider.slug), (0, 0))) for row in rows]
+    answers = cost_figures().answers_by_deployment({row.model.slug for row in rows}, timezone.now() - RECENT)
+    return [DeploymentHealth(row, found.get(str(row.pk)), *answers.get(str(row.pk), (0, 0))) for row in rows]
 
 
 def model_health(model: Model) -> ModelHealth:
@@ -163,9 +168,14 @@ def summary(model: Model) -> Summary:
         return Summary("fail", "Fails calls" if len(rows) == 1 else f"All {len(rows)} deployments fail calls", since)
     if ill:
         return Summary("inconclusive", f"Answers, but {len(ill)} of {len(rows)} deployments fail calls", since)
-    if all(row.state == DeploymentState.NO_CALLS for row in rows):
-        return Summary("no_data", "No call in 24 h")
-    return Summary("pass", "Answers")
+    states = {row.state for row in rows}
+    if DeploymentState.CLOSED in states:
+        return Summary("pass", "Answers")
+    return (
+        Summary("inconclusive", "No call answered in 24 h")
+        if DeploymentState.NO_ANSWER in states
+        else Summary("no_data", "No call in 24 h")
+    )
 
 
 def _deployments(model: Model) -> list[Deployment]:

@@ -63,8 +63,11 @@ class CostFigures(Protocol):
     def failovers(self, model: str, since: date) -> list[Failovers]:
         """Of the model since that UTC day: newest day first, within it the most frequent reason."""
 
-    def answered_calls(self, models: Iterable[str], since: datetime) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """(model slug, provider slug) to the calls that ended there since that hour and how many of them failed; pairs without calls are missing."""
+    def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
+        """Id of a deployment of these models to the calls that it answered since that hour, and those that ended there without an answer.
+
+        Deployments without either are missing. Callers who left and refusals are in neither.
+        """
 
 
 _figures: list[CostFigures] = []

@@ -31,5 +31,5 @@ class Figures:
     def failovers(self, model: str, since: date) -> list[Failovers]:
         return model_usage.failovers(model, since)
 
-    def answered_calls(self, models: Iterable[str], since: datetime) -> Mapping[tuple[str, str], tuple[int, int]]:
-        return model_usage.answered_calls(models, since)
+    def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
+        return model_usage.answers_by_deployment(models, since)

@@ -9,7 +9,7 @@ from django.db.models import Q, Sum
 from django.db.models.functions import TruncDate
 
 from catalog.hooks import Failovers
-from costs.models import UsageHour, VerdictHour
+from costs.models import CallHour, VerdictHour
 
 
 def failovers(model: str, since: date) -> list[Failovers]:
@@ -22,11 +22,11 @@ def failovers(model: str, since: date) -> list[Failovers]:
     return sorted((Failovers(*row) for row in rows), key=lambda row: (-row.day.toordinal(), -row.calls, row.reason))
 
 
-def answered_calls(models: Iterable[str], since: datetime) -> dict[tuple[str, str], tuple[int, int]]:
-    """(model, provider) to the calls that reached it since the hour of `since`, and how many of them failed."""
+def answers_by_deployment(models: Iterable[str], since: datetime) -> dict[str, tuple[int, int]]:
+    """Deployment to the calls that it answered since the hour of `since`, and those that ended there without an answer."""
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    rows = UsageHour.objects.filter(hour__gte=hour, model__in=list(models)).exclude(provider="")
-    counted = rows.values_list("model", "provider").annotate(
-        n=Sum("calls", filter=~Q(outcome="refused"), default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0)
+    rows = CallHour.objects.filter(hour__gte=hour, model__in=list(models), status__in=["ok", "upstream_error"]).exclude(deployment="")
+    counted = rows.values_list("deployment").annotate(
+        answered=Sum("calls", filter=Q(status="ok"), default=0), failed=Sum("calls", filter=Q(status="upstream_error"), default=0)
     )
-    return {(model, provider): (n, failed) for model, provider, n, failed in counted if n}
+    return {deployment: (answered, failed) for deployment, answered, failed in counted}

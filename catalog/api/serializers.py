@@ -226,8 +226,8 @@ class DeploymentHealthOutput(serializers.Serializer[Any]):
     calls_when_opened = serializers.IntegerField(source="circuit.opening.calls", default=None)
     errors_when_opened = serializers.IntegerField(source="circuit.opening.errors", default=None)
     reason = serializers.CharField(source="circuit.opening.reason", default=None)
-    recent_calls = serializers.IntegerField(help_text="That ended at its provider in the last 24 hours.")
-    recent_errors = serializers.IntegerField()
+    answered = serializers.IntegerField(help_text="Calls of the last 24 hours.")
+    failed = serializers.IntegerField(help_text="Calls of the last 24 hours that ended here without an answer.")
 
 
 class CircuitChangeOutput(serializers.Serializer[Any]):

@@ -20,7 +20,7 @@ class Circuits:
     """`catalog.hooks.Circuits`, registered in `apps`."""
 
     def circuits(self, deployments: Iterable[str]) -> Mapping[str, Circuit]:
-        """Every plane judges for itself; the newest verdict of any of them counts. Two queries, however many deployments."""
+        """Every plane judges for itself; the newest verdict of any of them counts. Three queries, however many deployments."""
         changes = _changes().filter(deployment__in=list(deployments))
         newest: dict[str, dict[str, Change]] = defaultdict(dict)
         for row in changes.order_by("deployment", "circuit", "-at").distinct("deployment", "circuit"):

@@ -37,8 +37,11 @@ def changed(tenant: Tenant, deployment: Deployment | None, circuit: str, minutes
     )  # fmt: skip
 
 
-def answered(tenant: Tenant, provider: str, **fields: Any) -> None:
-    make.record(tenant, make.call(tenant, model="small", provider=provider, **fields))
+def ended(tenant: Tenant, deployment: Deployment, status: str = "ok", **fields: Any) -> None:
+    """A call ends at a deployment."""
+    make.record(
+        tenant, make.call(tenant, model="small", provider=deployment.provider.slug, deployment=str(deployment.pk), status=status, **fields)
+    )
 
 
 def states(model: Model) -> list[DeploymentState]:
@@ -49,10 +52,19 @@ def test_deployment_that_nobody_calls_is_not_known_to_be_well(acme: Tenant, smal
     assert states(small) == ["no_calls", "no_calls"]
     assert health_selectors.summary(small).verdict == "no_data"
 
-    answered(acme, "openai")
+    ended(acme, small.deployments.all()[0])
 
     assert states(small) == ["closed", "no_calls"]
     assert health_selectors.summary(small) == health_selectors.Summary("pass", "Answers")
+
+
+def test_deployment_that_answered_no_call_is_not_said_to_answer(acme: Tenant, small: Model) -> None:
+    first, second = small.deployments.all()
+    ended(acme, first, "upstream_error")  # one call is too few for its circuit to open
+    ended(acme, second, "client_gone")
+
+    assert states(small) == ["no_answer", "no_calls"]
+    assert health_selectors.summary(small) == health_selectors.Summary("inconclusive", "No call answered in 24 h")
 
 
 def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_opening(acme: Tenant, small: Model) -> None:
@@ -62,7 +74,7 @@ def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_openin
     changed(acme, second, "open", 10)
     changed(acme, second, "half_open", 9)
     changed(acme, second, "closed", 8)
-    answered(acme, "spare")
+    ended(acme, second)
 
     ill, well = health_selectors.model_health(small).deployments
 
@@ -101,8 +113,8 @@ def test_changes_of_removed_deployments_stay_and_those_of_others_are_not_shown(a
 def test_failovers_are_told_by_day_and_reason(acme: Tenant, small: Model) -> None:
     now = timezone.now()
     for detail, at in (("1:503 → 2", now), ("1:503 → 2", now), ("1:upstream_timeout → 2", now), ("1:503 → 2", now - timedelta(days=2))):
-        answered(acme, "spare", started_at=at - timedelta(seconds=1), steps=[["failover", "pass", 0, detail]])
-    answered(acme, "spare", started_at=now - timedelta(days=31), steps=[["failover", "pass", 0, "1:503 → 2"]])
+        ended(acme, small.deployments.all()[1], started_at=at - timedelta(seconds=1), steps=[["failover", "pass", 0, detail]])
+    ended(acme, small.deployments.all()[1], started_at=now - timedelta(days=31), steps=[["failover", "pass", 0, "1:503 → 2"]])
 
     today, earlier = health_selectors.model_health(small).failovers
 
@@ -115,7 +127,7 @@ def test_page_shows_health_to_operators_and_one_line_to_everybody(
 ) -> None:
     empty = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
     changed(acme, small.deployments.all()[0], "open", 7, reason="HTTP <b>500")
-    answered(acme, "spare", steps=[["failover", "pass", 0, "1:503 → 2"]])
+    ended(acme, small.deployments.all()[1], steps=[["failover", "pass", 0, "1:503 → 2"]])
 
     operator = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
     developer = client_for(bob).get("/o/acme/models/small/?tab=health").content.decode()
@@ -135,13 +147,13 @@ def test_page_shows_health_to_operators_and_one_line_to_everybody(
 def test_api_tells_health(acme: Tenant, small: Model, api_for: ClientFor, fay: User, bob: User) -> None:
     first, second = small.deployments.all()
     changed(acme, first, "open", 7)
-    answered(acme, "spare", steps=[["failover", "pass", 0, "1:503 → 2"]])
+    ended(acme, second, steps=[["failover", "pass", 0, "1:503 → 2"]])
 
     body = api_for(fay).get("/api/v1/models/small/health/").json()
 
     ill, well = body["deployments"]
     assert (ill["deployment"], ill["state"], ill["errors_when_opened"], ill["reason"]) == (first.pk, "open", 3, "HTTP 500")
-    assert (well["deployment"], well["state"], well["since"], well["opened_at"], well["recent_calls"]) == (
+    assert (well["deployment"], well["state"], well["since"], well["opened_at"], well["answered"]) == (
         second.pk,
         "closed",
         None,
