@@ -38,5 +38,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
     "read-experiments": {"task": "rollouts.tasks.dispatch_experiments", "schedule": 300.0, "options": {"expires": 300}},
+    "watch-rollbacks": {"task": "rollouts.tasks.dispatch_rollbacks", "schedule": 10.0, "options": {"expires": 10}},
+    "watch-the-watcher": {"task": "rollouts.tasks.watch_the_watcher", "schedule": 60.0, "options": {"expires": 60}},
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

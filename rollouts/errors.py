@@ -30,7 +30,13 @@ RolloutError
 ├── NoSplitError             the flag assigns nobody to several variants
 ├── ExperimentRunningError   another experiment of the flag runs
 ├── ExperimentStateError     a draft, stopped or decided experiment does not do this
-└── UnsoundError             what was measured can't carry the decision
+├── UnsoundError             what was measured can't carry the decision
+├── RuleInvalidError         a rollback rule that can't be read or can't watch
+├── RuleStateError           the rule is not in a state for this, or cools down
+├── NoBaselineError          the control has too few calls to be a baseline
+├── IncidentStateError       the incident was acknowledged or resolved before
+├── IncidentOpenError        an incident of the flag is not resolved
+└── WatcherAwayError         rollback rules guard the flag, and nobody looks
 """
 
 from __future__ import annotations
@@ -166,3 +172,28 @@ class ExperimentStateError(RolloutError):
 
 class UnsoundError(RolloutError):
     code = "unsound"
+
+
+class RuleInvalidError(RolloutError):
+    code = "rule_invalid"
+    status = 400
+
+
+class RuleStateError(RolloutError):
+    code = "rule_state"
+
+
+class NoBaselineError(RolloutError):
+    code = "no_baseline"
+
+
+class IncidentStateError(RolloutError):
+    code = "incident_state"
+
+
+class IncidentOpenError(RolloutError):
+    code = "incident_open"
+
+
+class WatcherAwayError(RolloutError):
+    code = "watcher_away"

@@ -598,26 +598,41 @@ class Replay:
 
 
 def replay(
-    rule: Rule, arms: Mapping[str, Inputs], *, start: int, end: int, clear: float = 0.1, cooldown_s: int = 0, most: int = 100
+    rule: Rule,
+    arms_at: Callable[[int], Mapping[str, Inputs]],
+    *,
+    start: int,
+    end: int,
+    step_s: int | None = None,
+    clear: float = 0.1,
+    cooldown_s: int = 0,
+    most: int = 100,
 ) -> Replay:
-    """Judge every step of (start, end] as the watcher would have. After firing, it fires again only once it was clear and the cool-down is over."""
+    """Judge every step of (start, end] as the watcher would have. After firing, it fires again only once it was clear and the cool-down is over.
+
+    `arms_at`: inputs by treatment for a step that ends at a moment.
+    """
     memory: Memory = ()
     episodes: list[Episode] = []
     steps = unknown = bad = 0
-    is_over, last, first_bad = True, None, 0
-    for at in range(start + rule.step_s, end + 1, rule.step_s):
-        variant, verdict = worst_arm({name: judge(rule, inputs, end=at, clear=clear) for name, inputs in arms.items()})
+    is_over, last = True, -math.inf
+    stride = step_s or rule.step_s
+    for at in range(start + stride, end + 1, stride):
+        variant, verdict = worst_arm({name: judge(rule, inputs, end=at, clear=clear) for name, inputs in arms_at(at).items()})
         steps += 1
         unknown += verdict.outcome is Outcome.UNKNOWN
         bad += verdict.outcome is Outcome.BAD
         memory = remember(memory, end=at, outcome=verdict.outcome, of=rule.of)
-        if verdict.outcome is Outcome.FINE:
-            is_over = True
-        first_bad = next((ended for ended, said in memory if said is Outcome.BAD), at)
-        if is_over and is_firing(rule, memory, end=at) and (last is None or at - last >= cooldown_s):
+        is_over = is_over or verdict.outcome is Outcome.FINE
+        if is_over and is_firing(rule, memory, end=at) and at - last >= cooldown_s:
             is_over, last = False, at
-            episodes.append(Episode(at, first_bad, verdict, variant))
+            episodes.append(Episode(at, first_bad(memory), verdict, variant))
     return Replay(steps, unknown, bad, tuple(episodes[:most]))
+
+
+def first_bad(memory: Memory) -> int:
+    """End of the first bad step of those that fired."""
+    return min(at for at, said in memory if said is Outcome.BAD)
 
 
 _RANK = {Outcome.FINE: 0, Outcome.HOLD: 1, Outcome.UNKNOWN: 2, Outcome.BAD: 3}

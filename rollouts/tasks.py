@@ -6,14 +6,15 @@ import logging
 
 from celery import shared_task
 from django.utils import timezone
+from django_tenants.utils import schema_context
 
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
-from rollouts import experiment_selectors, selectors
+from rollouts import experiment_selectors, rollback_selectors, selectors
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Evaluation, Experiment, Gate, Rollout
-from rollouts.services import experiments, flags, gates, rollouts
+from rollouts.services import experiments, flags, gates, rollback, rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -79,3 +80,27 @@ def read_experiment(experiment_id: int) -> None:
         logger.info("experiment.missing", extra={"experiment": experiment_id})
         return
     experiments.read_when_due(experiment=experiment)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_rollbacks() -> None:
+    """Queue one look for each organisation with armed rules. A look that waits longer than the next one is dropped."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        with schema_context(schema_name):
+            is_armed = rollback_selectors.live_rules().exists()
+        if is_armed:
+            watch_rollbacks.apply_async(kwargs={"schema_name": schema_name}, expires=30)
+
+
+@shared_task(base=TenantTask)
+def watch_rollbacks() -> None:
+    """Judge rollback rules and act on them. Harmless when it runs twice."""
+    rollback.tick()
+
+
+@shared_task(base=PlatformTask)
+def watch_the_watcher() -> None:
+    """Beside the watcher's own tasks, so that it also notices when those are never run."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        with schema_context(schema_name):
+            rollback.tell_watcher_away()

@@ -115,7 +115,7 @@ class EvaluateInput(StrictSerializer):
 
 
 class ChangeOutput(serializers.ModelSerializer[FlagChange]):
-    proposed_by = serializers.EmailField(source="proposed_by.email")
+    proposed_by = serializers.EmailField(source="proposed_by.email", default=None, help_text="Null: a rollback rule.")
     decided_by = serializers.EmailField(source="decided_by.email", default=None)
     reviewed_by = serializers.EmailField(source="reviewed_by.email", default=None)
     phase = serializers.CharField(source="phase.key", default=None)

@@ -1,6 +1,8 @@
 from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
+from rollouts.models.incident import Incident
+from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 
 __all__ = [
@@ -13,9 +15,13 @@ __all__ = [
     "FlagChange",
     "FlagVersion",
     "Gate",
+    "Incident",
     "Phase",
     "ReleaseLogEntry",
     "Rollback",
+    "RollbackMinute",
+    "RollbackRule",
+    "RollbackWatch",
     "Rollout",
     "SignOff",
     "Waiver",

@@ -128,7 +128,8 @@ class FlagChange(models.Model):
     """The stage that it belongs to: it can't be applied before that phase is entered."""
     reason = models.CharField(max_length=500)
     status = models.CharField(max_length=16, choices=Status)
-    proposed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    proposed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    """None: a rollback rule lowered it."""
     proposed_at = models.DateTimeField()
     decided_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField(null=True)
@@ -159,6 +160,10 @@ class FlagChange(models.Model):
     @cached_property
     def exposed(self) -> Exposure:
         return msgspec.convert(self.exposure, Exposure)
+
+    @property
+    def proposer(self) -> str:
+        return str(self.proposed_by) if self.proposed_by else "a rollback rule"
 
     @property
     def is_open(self) -> bool:

@@ -18,6 +18,7 @@ from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
 from rollouts import exposure as rules
+from rollouts import rollback_selectors
 from rollouts.errors import (
     ChangeDecidedError,
     ChangePendingError,
@@ -26,14 +27,16 @@ from rollouts.errors import (
     ExposureInvalidError,
     FlagArchivedError,
     FlagKeyTakenError,
+    IncidentOpenError,
     NothingChangesError,
     PhaseNotReachedError,
     RaisesExposureError,
     SelfApprovalError,
     StillExposedError,
+    WatcherAwayError,
 )
 from rollouts.exposure import ExposureError
-from rollouts.models import Flag, FlagChange, FlagVersion, Phase, Rollout
+from rollouts.models import Flag, FlagChange, FlagVersion, Incident, Phase, Rollout
 from rollouts.services.locking import check_may_advance, lock_rollout
 
 REVIEW_WITHIN = timedelta(hours=24)
@@ -156,7 +159,8 @@ def propose_change(
 def approve_change(*, change: FlagChange, actor: User, comment: str = "", at: datetime | None = None) -> FlagChange:
     """Agree to a change; it is in force with the commit.
 
-    Raises ChangeDecidedError, SelfApprovalError, ChangeStaleError, PhaseNotReachedError, NotUnderWayError, RollbackUnderWayError.
+    Raises ChangeDecidedError, SelfApprovalError, ChangeStaleError, PhaseNotReachedError, NotUnderWayError, RollbackUnderWayError,
+    IncidentOpenError, WatcherAwayError.
     """
     flag, change, at = _lock_change(change, at)
     if change.proposed_by_id == actor.pk:
@@ -186,7 +190,28 @@ def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: Us
 
     Raises RaisesExposureError, NothingChangesError, FlagArchivedError, ExposureInvalidError, EvidenceMissingError.
     """
-    flag, at = _lock(flag), at or timezone.now()
+    at = at or timezone.now()
+    flag, change = _lower(flag, exposure, reason=reason, actor=actor, at=at)
+    alerts.notify(
+        topic="flag.lowered", severity=Severity.CRITICAL, title=f"{actor} lowered {flag.key} in an emergency",
+        text=f"{change.reason} Somebody else reviews it by {change.review_due_at:%Y-%m-%d %H:%M} UTC.",
+        path=f"release/flags/{flag.key}/", permission=Permission.VIEW, key=f"flag:{flag.key}:change:{change.number}:lowered",
+        data={"flag": flag.key, "change": change.number}, at=at,
+    )  # fmt: skip
+    return change
+
+
+def switch_off_by_rule(*, flag: Flag, reason: str, at: datetime) -> FlagChange:
+    """Switch off what a rollback rule found bad, within its transaction; who is told stands there. A person reviews it within a day.
+
+    Raises NothingChangesError, FlagArchivedError.
+    """
+    _, change = _lower(flag, rules.changed(flag.exposure, on=False), reason=reason, actor=None, at=at)
+    return change
+
+
+def _lower(flag: Flag, exposure: Exposure, *, reason: str, actor: User | None, at: datetime) -> tuple[Flag, FlagChange]:
+    flag = _lock(flag)
     change = _new_change(flag, exposure, reason=reason, actor=actor, phase=None, at=at)
     if change.raises:
         raise RaisesExposureError(f"One person alone only lowers exposure. This may raise it: {'; '.join(change.raises).lower()}.")
@@ -199,13 +224,7 @@ def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: Us
         "flag.lowered", actor=actor, target=flag, at=at, change=change.number, reason=change.reason,
         changes=_told(flag.exposure, change.exposed), review_due_at=change.review_due_at.isoformat(),
     )  # fmt: skip
-    alerts.notify(
-        topic="flag.lowered", severity=Severity.CRITICAL, title=f"{actor} lowered {flag.key} in an emergency",
-        text=f"{change.reason} Somebody else reviews it by {change.review_due_at:%Y-%m-%d %H:%M} UTC.",
-        path=f"release/flags/{flag.key}/", permission=Permission.VIEW, key=f"flag:{flag.key}:change:{change.number}:lowered",
-        data={"flag": flag.key, "change": change.number}, at=at,
-    )  # fmt: skip
-    return _apply(flag, change, actor=None, at=at)
+    return flag, _apply(flag, change, actor=None, at=at)
 
 
 def lower_with_phase(*, phase: Phase, reason: str, actor: User, at: datetime) -> list[FlagChange]:
@@ -234,7 +253,7 @@ def tell_overdue_reviews(*, at: datetime | None = None) -> int:
     for change in overdue:
         alerts.notify(
             topic="flag.review_overdue", severity=Severity.WARNING,
-            title=f"Nobody has reviewed the emergency of {change.proposed_by} on {change.flag.key}", text=change.reason,
+            title=f"Nobody has reviewed the emergency of {change.proposer} on {change.flag.key}", text=change.reason,
             path=f"release/flags/{change.flag.key}/", permission=Permission.SIGN_GATES,
             key=f"flag:{change.flag.key}:change:{change.number}:overdue", data={"flag": change.flag.key, "change": change.number}, at=at,
         )  # fmt: skip
@@ -295,7 +314,7 @@ def _lock_change(change: FlagChange, at: datetime | None) -> tuple[Flag, FlagCha
     return flag, change, at or timezone.now()
 
 
-def _new_change(flag: Flag, exposure: Exposure, *, reason: str, actor: User, phase: Phase | None, at: datetime) -> FlagChange:
+def _new_change(flag: Flag, exposure: Exposure, *, reason: str, actor: User | None, phase: Phase | None, at: datetime) -> FlagChange:
     """Checked, not saved."""
     assert flag.current is not None
     try:
@@ -324,6 +343,8 @@ def _new_change(flag: Flag, exposure: Exposure, *, reason: str, actor: User, pha
 def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) -> FlagChange:
     """Put the change in force under the next version. `actor` is whoever approved, None when nobody had to."""
     assert flag.current is not None
+    if change.raises:
+        _check_guards(flag, at)
     if change.phase is not None and change.raises:
         rollout = change.phase.rollout
         if change.phase.status not in (Phase.Status.CURRENT, Phase.Status.DONE):
@@ -341,6 +362,17 @@ def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) 
     )  # fmt: skip
     config.changed()
     return change
+
+
+def _check_guards(flag: Flag, at: datetime) -> None:
+    """Exposure never rises over an open incident, nor while the rules that guard it are not looked at."""
+    incident = Incident.objects.filter(flag=flag).exclude(status=Incident.Status.RESOLVED).first()
+    if incident is not None:
+        raise IncidentOpenError(f"{incident} of {flag.key} is open. Resolve it before exposure rises again.")
+    guarded = rollback_selectors.live_rules().filter(flag=flag, is_dry_run=False).exists()
+    since = rollback_selectors.watcher_away_since(at=at) if guarded else None
+    if since is not None:
+        raise WatcherAwayError(f"Rollback rules guard {flag.key}, and nobody has looked since {since:%H:%M:%S} UTC. Mend the worker first.")
 
 
 def _told(before: Exposure, after: Exposure) -> dict[str, list[str]]:

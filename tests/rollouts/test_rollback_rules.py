@@ -185,8 +185,8 @@ def test_replay_tells_every_time_it_would_have_fired() -> None:
     failed = [0] * 30 + [50] * 10 + [0] * 30 + [50] * 10 + [0] * 20
     arms = {"new": inputs(errors(*failed))}
 
-    seen = rules.replay(rule, arms, start=END - 6000, end=END)
-    cooled = rules.replay(rule, arms, start=END - 6000, end=END, cooldown_s=3600)
+    seen = rules.replay(rule, lambda _: arms, start=END - 6000, end=END)
+    cooled = rules.replay(rule, lambda _: arms, start=END - 6000, end=END, cooldown_s=3600)
 
     assert [(END - one.at) // 60 for one in seen.episodes] == [66, 26]  # the third bad minute, and one step more
     assert len(cooled.episodes) == 1
