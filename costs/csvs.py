@@ -12,7 +12,9 @@ from django.http import HttpRequest, StreamingHttpResponse
 from governance.downloads import download
 
 
-class _Echo:
+class Echo:
+    """A file that only hands back what is written."""
+
     def write(self, text: str) -> str:
         return text
 
@@ -30,7 +32,7 @@ def cell(value: Any) -> str:
 
 def response(request: HttpRequest, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """A download of any length in little memory."""
-    writer = csv.writer(_Echo())
+    writer = csv.writer(Echo())
 
     def lines() -> Iterator[bytes]:
         yield writer.writerow(header).encode()

@@ -88,8 +88,8 @@ class StandingSum:
 def standings(revision: Revision, chosen: Mapping[str, str]) -> list[StandingSum]:
     """Every standing with its lines and money, under the other filters; together they are the revision."""
     others = {name: value for name, value in chosen.items() if name != "standing"}
-    counted: Any = lines(revision, others).order_by().values("standing")  # the stubs do not know annotations of another function
-    rows = {row["standing"]: row for row in counted.annotate(n=Count("pk"), theirs=Sum("bill"), own=Sum("telemetry"))}
+    counted: Any = lines(revision, others).order_by()  # the stubs do not know annotations of another function
+    rows = {row["standing"]: row for row in counted.values("standing").annotate(n=Count("pk"), theirs=Sum("bill"), own=Sum("telemetry"))}
     nothing = {"n": 0, "theirs": Decimal(), "own": Decimal()}
     return [
         StandingSum(name, label, row["n"], row["theirs"], row["own"])

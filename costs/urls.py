@@ -3,13 +3,15 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import anomalies, budgets, prices, reconciliation, reconciliation_lines, requests, spend
+from costs.views import anomalies, budgets, exports, prices, reconciliation, reconciliation_lines, requests, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
 urlpatterns = [
     path("operate/costs/", spend.spend, name="costs-spend"),
     path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
+    path("operate/costs/export/", exports.export, name="costs-export"),
+    path("operate/costs/export/<slug:dataset>.<slug:file>", exports.export_file, name="costs-export-file"),
     path("operate/costs/requests/", requests.all_requests, name="costs-requests"),
     path("operate/costs/budgets/", budgets.budget_list, name="budget-list"),
     path("operate/costs/budgets/new/", budgets.budget_new, name="budget-new"),

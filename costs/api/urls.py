@@ -3,17 +3,20 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import anomaly_views, budget_views, views
+from costs.api import anomaly_views, budget_views, export_views, model_usage, views
 
 _ONE = "reconciliations/<slug:provider>/<path:account>/<month:month>/"
 
 urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
     path("usage/", views.Usage.as_view(), name="api-usage"),
+    path("models/<str:slug>/usage/", model_usage.ModelUsage.as_view(), name="api-model-usage"),
     path("requests/", views.Requests.as_view(), name="api-requests"),
     path("requests/<uuid:event_id>/", views.RequestDetail.as_view(), name="api-request"),
     path("prices/", views.Prices.as_view(), name="api-prices"),
     path("prices/unpriced/", views.Unpriced.as_view(), name="api-unpriced"),
+    path("exports/prometheus/", export_views.Prometheus.as_view(), name="api-export-prometheus"),
+    path("exports/<slug:dataset>/", export_views.Export.as_view(), name="api-export"),
     path("budgets/", budget_views.Budgets.as_view(), name="api-budgets"),
     path("budgets/<int:pk>/", budget_views.BudgetDetail.as_view(), name="api-budget"),
     path("budgets/<int:pk>/simulate/", budget_views.BudgetSimulate.as_view(), name="api-budget-simulate"),

@@ -1,0 +1,87 @@
+"""Cost data for other programs, as files and as figures to scrape."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers as drf
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.views import APIView
+
+from costs import export_schema, export_selectors, periods, selectors
+from costs.services import exports
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.downloads import download
+from governance.requests import ApiRequest
+
+
+class ExportQuery(StrictSerializer):
+    """Whole UTC days, default the present month; the filters are those of spend."""
+
+    file = drf.ChoiceField(choices=[("csv", "CSV"), ("jsonl", "JSON lines")], default="csv")
+    to = drf.DateField(required=False)
+    project = drf.CharField(required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others.")
+    model = drf.CharField(required=False)
+    agent = drf.CharField(required=False)
+    key = drf.CharField(required=False)
+    provider = drf.CharField(required=False)
+    cost_centre = drf.CharField(required=False)
+
+    def get_fields(self) -> dict[str, drf.Field[Any, Any, Any, Any]]:
+        return {"from": drf.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """With the period."""
+        today = timezone.now().astimezone(UTC).date()
+        last = attrs.get("to") or today
+        first = attrs.get("from") or last.replace(day=1)
+        if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
+            raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
+        return {**attrs, "period": periods.Period(first, last)}
+
+
+class Export(APIView):
+    """A dataset as a file: `focus` (FOCUS 1.2, priced tokens by day) or `usage` (all calls by hour). Each export is audited."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(
+        parameters=[ExportQuery],
+        responses={
+            (200, "text/csv"): OpenApiTypes.BINARY,
+            (200, "application/jsonl"): OpenApiTypes.BINARY,
+            400: ErrorSerializer,
+            403: ErrorSerializer,
+            404: ErrorSerializer,
+        },
+    )
+    def get(self, request: ApiRequest, dataset: str) -> StreamingHttpResponse:
+        if dataset not in export_schema.DATASETS:
+            raise NotFound
+        query = ExportQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
+        chunks = exports.export(dataset=dataset, file=asked["file"], period=asked["period"], chosen=chosen, actor=request.user)
+        return download(
+            request._request,
+            name=exports.file_name(dataset, asked["file"], asked["period"]),
+            content_type=export_schema.FILES[asked["file"]],
+            chunks=chunks,
+        )
+
+
+class Prometheus(APIView):
+    """Spend, calls and tokens of the present month (UTC) by provider, model, project and cost centre, in Prometheus' text format."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR, 403: ErrorSerializer})
+    def get(self, request: ApiRequest) -> HttpResponse:
+        return HttpResponse(export_selectors.month_figures(), content_type=export_selectors.PROMETHEUS)

@@ -1,0 +1,263 @@
+"""What leaves for other people's dashboards: the columns of each dataset, and rows into CSV and JSON lines.
+
+`focus` follows the FinOps Open Cost and Usage Specification 1.2: one row per day, price and token class, with names of its own columns
+only and ours behind `x_`. `usage` is our hourly rollup as it is, with what has no price.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
+from typing import Any
+
+from costs import csvs
+
+FOCUS_VERSION = "1.2"
+MILLION = Decimal(1_000_000)
+_EXACT = Context(prec=80)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    kind: str
+    """`text`, `decimal`, `integer`, `time` or `json`."""
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+
+
+FOCUS = Dataset(
+    "focus",
+    f"FOCUS {FOCUS_VERSION}",
+    "Priced tokens as charges: a row for each UTC day, price, token class, project, cost centre, agent, key and region. "
+    "The amounts are ours, from telemetry, not an invoice. Calls without a price are in no row.",
+    (
+        Column("BilledCost", "decimal", "Tokens times the price in our book"),
+        Column("BillingAccountId", "text", "Public id of the organisation"),
+        Column("BillingAccountName", "text", "Its name"),
+        Column("BillingAccountType", "text", "`Organisation`"),
+        Column("BillingCurrency", "text", "`USD`"),
+        Column("BillingPeriodEnd", "time", "First moment of the next month, UTC"),
+        Column("BillingPeriodStart", "time", "First moment of the month, UTC"),
+        Column("ChargeCategory", "text", "`Usage`"),
+        Column("ChargeClass", "text", "Always null: nothing is a correction", nullable=True),
+        Column("ChargeDescription", "text", "Token class and model in words"),
+        Column("ChargeFrequency", "text", "`Usage-Based`"),
+        Column("ChargePeriodEnd", "time", "End of the day, exclusive"),
+        Column("ChargePeriodStart", "time", "Begin of the day"),
+        Column("ConsumedQuantity", "decimal", "Tokens"),
+        Column("ConsumedUnit", "text", "`Tokens`"),
+        Column("ContractedCost", "decimal", "As BilledCost"),
+        Column("ContractedUnitPrice", "decimal", "USD per million tokens"),
+        Column("EffectiveCost", "decimal", "As BilledCost"),
+        Column("InvoiceId", "text", "Always null: no invoice is behind it", nullable=True),
+        Column("InvoiceIssuerName", "text", "Name of the provider"),
+        Column("ListCost", "decimal", "As BilledCost"),
+        Column("ListUnitPrice", "decimal", "USD per million tokens"),
+        Column("PricingCategory", "text", "`Standard`"),
+        Column("PricingQuantity", "decimal", "Millions of tokens"),
+        Column("PricingUnit", "text", "`1000000 Tokens`"),
+        Column("ProviderName", "text", "Name of the provider"),
+        Column("PublisherName", "text", "Name of the provider"),
+        Column("RegionId", "text", "Region of the deployment", nullable=True),
+        Column("RegionName", "text", "The same", nullable=True),
+        Column("ResourceId", "text", "Id of the key", nullable=True),
+        Column("ResourceName", "text", "Name of the key", nullable=True),
+        Column("ResourceType", "text", "`Virtual key`", nullable=True),
+        Column("ServiceCategory", "text", "`AI and Machine Learning`"),
+        Column("ServiceName", "text", "Provider and `models`"),
+        Column("ServiceSubcategory", "text", "`Generative AI`"),
+        Column("SkuId", "text", "Provider, model and token class"),
+        Column("SkuMeter", "text", "`Input Tokens`, `Cached Input Tokens`, `Cache Write Input Tokens`, `Output Tokens`"),
+        Column("SkuPriceDetails", "json", "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`"),
+        Column("SkuPriceId", "text", "Id of the entry in the price book"),
+        Column("SubAccountId", "text", "Slug of the project", nullable=True),
+        Column("SubAccountName", "text", "Name of the project", nullable=True),
+        Column("SubAccountType", "text", "`Project`", nullable=True),
+        Column("Tags", "json", "`agent`, `cost_centre`, `environment` as far as they are known"),
+        Column("x_Agent", "text", "Name of the agent", nullable=True),
+        Column("x_Calls", "integer", "Calls that used the class; a call counts once in each class"),
+        Column("x_CostCentre", "text", "Of the project when the call was attributed", nullable=True),
+        Column("x_Model", "text", "Slug of the model"),
+        Column("x_TokenClass", "text", "`input`, `cached_input`, `cache_write`, `output`: disjoint"),
+    ),
+)
+USAGE = Dataset(
+    "usage",
+    "Usage by hour",
+    "Every call, also refused, failed and unpriced ones, counted by hour and all that it can be grouped by.",
+    (
+        Column("hour", "time", "UTC, by the start of the call"),
+        Column("project", "text", "Slug", nullable=True),
+        Column("cost_centre", "text", "Of the project when the call was attributed", nullable=True),
+        Column("agent", "text", "Name", nullable=True),
+        Column("model", "text", "Slug", nullable=True),
+        Column("provider", "text", "Slug; null when the call was not routed", nullable=True),
+        Column("key_id", "text", "Id of the key", nullable=True),
+        Column("kind", "text", "`chat`, `embeddings`, `tool`, …"),
+        Column("outcome", "text", "`ok`, `refused`, `error`"),
+        Column("calls", "integer", "Calls"),
+        Column("uncached_input_tokens", "integer", "The four classes are disjoint"),
+        Column("cached_input_tokens", "integer", "Tokens"),
+        Column("cache_write_tokens", "integer", "Tokens"),
+        Column("output_tokens", "integer", "Tokens"),
+        Column("cost_usd", "decimal", "Of the priced calls; null when none of them has a price", nullable=True),
+        Column("unpriced_calls", "integer", "Whose cost is not known and not in `cost_usd`"),
+        Column("untagged_calls", "integer", "Without project, key, model or agent"),
+        Column("estimated_calls", "integer", "Whose tokens the gateway had to estimate"),
+        Column("duration_us", "integer", "Sum over the calls, microseconds"),
+    ),
+)
+DATASETS = {dataset.name: dataset for dataset in (FOCUS, USAGE)}
+FILES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+
+_METERS = {
+    "input": ("Input Tokens", "Input", "Uncached"),
+    "cached_input": ("Cached Input Tokens", "Input", "Read"),
+    "cache_write": ("Cache Write Input Tokens", "Input", "Write"),
+    "output": ("Output Tokens", "Output", None),
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What ids are called."""
+
+    account_id: str
+    account: str
+    providers: Mapping[str, str]
+    projects: Mapping[str, tuple[str, str]]
+    """Slug to name and environment."""
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One group of events of a day; empty text is "not known"."""
+
+    day: date
+    provider: str
+    model: str
+    upstream_model: str
+    region: str
+    project: str
+    cost_centre: str
+    agent: str
+    key_id: str
+    token_class: str
+    price_id: int
+    price: Decimal
+    """USD per million tokens."""
+    calls: int
+    tokens: int
+
+
+def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
+    """One row of the dataset `focus`; PricingQuantity times each unit price is exactly its cost."""
+    provider = names.providers.get(charge.provider, charge.provider)
+    project, environment = names.projects.get(charge.project, (charge.project, ""))
+    meter, direction, action = _METERS[charge.token_class]
+    millions = _EXACT.divide(Decimal(charge.tokens), MILLION)
+    cost = _EXACT.multiply(millions, charge.price)
+    month = charge.day.replace(day=1)
+    details = {"x_ModelId": charge.upstream_model or charge.model, "x_TokenDirection": direction, "x_TokenCacheAction": action}
+    tags = {"agent": charge.agent, "cost_centre": charge.cost_centre, "environment": environment}
+    return {
+        "BilledCost": cost,
+        "BillingAccountId": names.account_id,
+        "BillingAccountName": names.account,
+        "BillingAccountType": "Organisation",
+        "BillingCurrency": "USD",
+        "BillingPeriodEnd": _midnight((month + timedelta(days=32)).replace(day=1)),
+        "BillingPeriodStart": _midnight(month),
+        "ChargeCategory": "Usage",
+        "ChargeClass": None,
+        "ChargeDescription": f"{meter} of {charge.model}",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodEnd": _midnight(charge.day + timedelta(days=1)),
+        "ChargePeriodStart": _midnight(charge.day),
+        "ConsumedQuantity": Decimal(charge.tokens),
+        "ConsumedUnit": "Tokens",
+        "ContractedCost": cost,
+        "ContractedUnitPrice": charge.price,
+        "EffectiveCost": cost,
+        "InvoiceId": None,
+        "InvoiceIssuerName": provider,
+        "ListCost": cost,
+        "ListUnitPrice": charge.price,
+        "PricingCategory": "Standard",
+        "PricingQuantity": millions,
+        "PricingUnit": "1000000 Tokens",
+        "ProviderName": provider,
+        "PublisherName": provider,
+        "RegionId": charge.region or None,
+        "RegionName": charge.region or None,
+        "ResourceId": charge.key_id or None,
+        "ResourceName": names.keys.get(charge.key_id, charge.key_id) or None,
+        "ResourceType": "Virtual key" if charge.key_id else None,
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": f"{provider} models",
+        "ServiceSubcategory": "Generative AI",
+        "SkuId": f"{charge.provider}/{charge.model}/{charge.token_class}",
+        "SkuMeter": meter,
+        "SkuPriceDetails": {name: value for name, value in details.items() if value is not None},
+        "SkuPriceId": str(charge.price_id),
+        "SubAccountId": charge.project or None,
+        "SubAccountName": project or None,
+        "SubAccountType": "Project" if charge.project else None,
+        "Tags": {name: value for name, value in tags.items() if value},
+        "x_Agent": charge.agent or None,
+        "x_Calls": charge.calls,
+        "x_CostCentre": charge.cost_centre or None,
+        "x_Model": charge.model,
+        "x_TokenClass": charge.token_class,
+    }
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def to_bytes(dataset: Dataset, file: str, rows: Iterable[Row]) -> Iterator[bytes]:
+    """The rows as a file, line by line; the keys of a row are the columns of the dataset."""
+    names = [column.name for column in dataset.columns]
+    if file == "csv":
+        writer = csv.writer(csvs.Echo())
+        yield writer.writerow(names).encode()
+        for row in rows:
+            yield writer.writerow([csvs.cell(_plain(row[name])) for name in names]).encode()
+    else:
+        keys = [json.dumps(name) for name in names]
+        for row in rows:
+            values = (_json(row[name]) for name in names)
+            yield ("{" + ",".join(f"{key}:{value}" for key, value in zip(keys, values, strict=True)) + "}\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """Times as FOCUS writes them, objects as JSON."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return value
+
+
+def _json(value: Any) -> str:
+    """Decimals as numbers with all their digits, which `json` alone cannot write."""
+    if isinstance(value, Decimal):
+        return f"{value.normalize(_EXACT):f}"
+    return json.dumps(_plain(value) if isinstance(value, datetime) else value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,55 @@
+"""Cost data for other people's dashboards."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from django.http import Http404, HttpResponse, HttpResponseBase
+from django.utils import timezone
+
+from costs import export_schema, export_selectors, periods, selectors
+from costs.services import exports
+from governance.access import Permission, requires
+from governance.downloads import download
+from governance.pages import render_page
+from governance.requests import MemberRequest
+
+
+@requires(Permission.VIEW_COSTS)
+def export(request: MemberRequest) -> HttpResponse:
+    """What can be had, of which period, and what its columns mean."""
+    period, chosen = _asked(request)
+    return render_page(
+        request,
+        "costs/export.html",
+        partial="export",
+        context={
+            "period": period,
+            "chosen": chosen,
+            "preview": export_selectors.preview(period, chosen),
+            "datasets": list(export_schema.DATASETS.values()),
+            "files": list(export_schema.FILES),
+            "choices": [
+                (name, selectors.GROUPS[name], selectors.choices(name)) for name in ("project", "model", "provider", "cost_centre")
+            ],
+            "query": request.GET.urlencode(),
+        },
+    )
+
+
+@requires(Permission.VIEW_COSTS)
+def export_file(request: MemberRequest, dataset: str, file: str) -> HttpResponseBase:
+    if dataset not in export_schema.DATASETS or file not in export_schema.FILES:
+        raise Http404
+    period, chosen = _asked(request)
+    return download(
+        request,
+        name=exports.file_name(dataset, file, period),
+        content_type=export_schema.FILES[file],
+        chunks=exports.export(dataset=dataset, file=file, period=period, chosen=chosen, actor=request.user),
+    )
+
+
+def _asked(request: MemberRequest) -> tuple[periods.Period, dict[str, str]]:
+    chosen = {name: value for name in selectors.FILTERS if (value := request.GET.get(name, ""))}
+    return periods.from_query(request.GET, timezone.now().astimezone(UTC).date()), chosen
