@@ -54,6 +54,7 @@ class SnapshotStore:
         self._served: dict[str, Served] = {}
         self._unknown: dict[str, float] = {}
         self._loading: dict[str, asyncio.Task[Served | None]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.listening = False
 
@@ -101,7 +102,7 @@ class SnapshotStore:
 
     async def _first(self, tenant: str) -> Served | None:
         try:
-            body = await self._read(tenant)
+            taken = await self._read_and_take(tenant)
         except DatabaseAwayError:
             served = await asyncio.to_thread(self._from_disk, tenant)
             if served is None:
@@ -109,12 +110,12 @@ class SnapshotStore:
             logger.warning("snapshot.from_disk", extra={"tenant": tenant, "version": served.version})
             self._served[tenant] = served
             return served
-        if body is None:
+        if taken is None:
             if len(self._unknown) >= MAX_UNKNOWN:
                 self._unknown.clear()
             self._unknown[tenant] = time.monotonic() + UNKNOWN_S
             return None
-        if not await self._take(tenant, body):
+        if not taken:
             # The stored snapshot is damaged; the previous one may still be on disk.
             served = await asyncio.to_thread(self._from_disk, tenant)
             if served is None:
@@ -122,16 +123,23 @@ class SnapshotStore:
             self._served[tenant] = served
         return self._served[tenant]
 
+    async def _read_and_take(self, tenant: str) -> bool | None:
+        """None when there is no such tenant, false when its snapshot is damaged."""
+        async with self._turns.setdefault(tenant, asyncio.Lock()):  # so that nobody swaps back to what was read before
+            body = await self._read(tenant)
+            return None if body is None else await self._take(tenant, body)
+
     async def _read(self, tenant: str) -> bytes | None:
         async with self._link.use() as connection:
-            cursor = await connection.execute(_READ, [tenant])
+            cursor = await connection.execute(_READ, [tenant], binary=True)  # as text it would have to be taken apart
             row = await cursor.fetchone()
-        return bytes(row[0]) if row else None
+        return row[0] if row else None
 
     async def _take(self, tenant: str, body: bytes) -> bool:
         """Swap to an encoded snapshot and keep it on disk; false when it is damaged, and then nothing changes."""
         try:
-            served = Served(decode(body), self._sealer, self._allow)
+            snapshot = await asyncio.to_thread(decode, body)  # calls go on meanwhile
+            served = Served(snapshot, self._sealer, self._allow)
         except (SnapshotError, KeyError, ValueError) as error:
             logger.error("snapshot.damaged", extra={"tenant": tenant, "error": str(error)})
             return False
@@ -176,9 +184,7 @@ class SnapshotStore:
         for tenant, version in stored:
             held = self._served.get(tenant)
             if held is None or held.version != version:
-                body = await self._read(tenant)
-                if body is not None:
-                    await self._take(tenant, body)
+                await self._read_and_take(tenant)
 
     async def _poll(self) -> None:
         while True:

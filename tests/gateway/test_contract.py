@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx2
-import msgspec
 import pytest
 
 from gateway.contract import snapshot as contract
@@ -40,14 +38,29 @@ def test_newer_snapshot_with_more_fields_is_read() -> None:
     class Newer(contract.TenantSnapshot, frozen=True, kw_only=True):
         invented_later: str = "x"
 
-    payload = msgspec.msgpack.encode(Newer(tenant="acme", slug="acme", schema="acme", version=3))
-    snapshot = contract.decode(contract.MAGIC + hashlib.sha256(payload).digest() + payload)
+    snapshot = contract.decode(contract.encode(Newer(tenant="acme", slug="acme", schema="acme", version=3)))
 
     assert snapshot.version == 3
 
 
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 1000])
+def test_every_key_is_found_again_and_no_other(count: int) -> None:
+    keys = {
+        key_id: contract.Key(id=key_id, digest="d", name="n", project="p", owner="o", models=None, tools=None)
+        for key_id in (f"key{number}" for number in range(count))
+    }
+    body = contract.encode(contract.TenantSnapshot(tenant="acme", slug="acme", schema="acme", version=3, keys=keys))
+
+    found = contract.decode(body).keys
+
+    assert {key_id: found[key_id] for key_id in keys} == keys
+    assert found == keys
+    assert len(found) == count
+    assert found.get("stranger") is None
+
+
 @pytest.mark.parametrize(
-    "spoil", [lambda body: body[:0], lambda body: body[:-1], lambda body: b"GHS2" + body[4:], lambda body: body[:50] + b"!" + body[51:]]
+    "spoil", [lambda body: body[:0], lambda body: body[:-1], lambda body: b"GHS9" + body[4:], lambda body: body[:50] + b"!" + body[51:]]
 )
 def test_damaged_snapshot_is_noticed(spoil) -> None:  # type: ignore[no-untyped-def]
     body = contract.encode(contract.TenantSnapshot(tenant="acme", slug="acme", schema="acme", version=3))
