@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from governance.models import User
+from governance.roles import Permission
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,28 @@ def register_limit_uses(read: LimitUses) -> None:
 def limit_uses(counter_ids: Iterable[str]) -> Mapping[str, LimitUse]:
     """Empty while no gateway is installed."""
     return _limit_uses[0](counter_ids) if _limit_uses else {}
+
+
+@dataclass(frozen=True)
+class ModelTab:
+    """A page about one model that a floor above has; its URL takes the model's slug."""
+
+    name: str
+    label: str
+    url_name: str
+    permission: Permission
+
+
+_model_tabs: list[ModelTab] = []
+
+
+def register_model_tab(tab: ModelTab) -> None:
+    """Called once for each, when its app is loaded."""
+    _model_tabs.append(tab)
+
+
+def model_tabs() -> list[ModelTab]:
+    return list(_model_tabs)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -24,7 +24,7 @@ class Series:
     """One per day; None where nothing happened."""
 
 
-def top_series(days: Sequence[date], lines: Sequence[tuple[str, str]], by_day: dict[date, dict[str, Decimal]]) -> list[Series]:
+def top_series(days: Sequence[date], lines: Sequence[tuple[str, str]], by_day: Mapping[Any, dict[str, Decimal]]) -> list[Series]:
     """The first six of `lines` (value, label) as a series each, what remains as Other."""
     shown, rest = lines[: len(COLOURS)], lines[len(COLOURS) :]
     if len(rest) == 1:  # "Other" of one is worse than its name; the last colour is then the neutral one
@@ -45,9 +45,12 @@ def _sum(values: Any) -> Decimal | None:
     return sum(found, Decimal()) if found else None
 
 
-def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) -> dict[str, Any]:
-    """Stacked bars by day; the unfinished day is pale and says "so far"."""
-    x = [day.isoformat() for day in days]
+def stacked_bars(
+    days: Sequence[date], series: Sequence[Series], today: date, *, is_money: bool = True, is_by_hour: bool = False
+) -> dict[str, Any]:
+    """Stacked bars by day or hour; the unfinished one, `today`, is pale and says "so far"."""
+    x = [day.strftime("%Y-%m-%dT%H:%M") if is_by_hour else day.strftime("%Y-%m-%d") for day in days]
+    hover = ("$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}") if is_money else "%{y:,}"
     traces = [
         {
             "type": "bar",
@@ -59,7 +62,7 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
                 "opacity": [0.5 if day >= today else 1 for day in days],
                 "line": {"color": "$surface", "width": 0.8},
             },
-            "hovertemplate": "$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}",
+            "hovertemplate": hover,
         }
         for one in series
     ]
@@ -69,7 +72,7 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
         if height:
             annotations.append(
                 {
-                    "x": today.isoformat(),
+                    "x": x[days.index(today)],
                     "y": height,
                     "text": "so far",
                     "showarrow": False,
@@ -84,8 +87,8 @@ def stacked_days(days: Sequence[date], series: Sequence[Series], today: date) ->
         "layout": {
             "barmode": "stack",
             "margin": {"l": 46, "r": 14, "t": 18, "b": 28},
-            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d", "tickvals": x[::step]},
+            "yaxis": {"tickprefix": "$" if is_money else "", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%H:%M" if is_by_hour else "%b %-d", "tickvals": x[::step]},
             "annotations": annotations,
         },
     }

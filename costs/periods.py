@@ -1,4 +1,4 @@
-"""The period of a page: whole UTC days from the URL, the present month without it."""
+"""What a page covers, from its URL: a period of whole UTC days, the present month without one; or a span that ends now."""
 
 from __future__ import annotations
 
@@ -71,3 +71,58 @@ def from_query(query: Mapping[str, str], today: date) -> Period:
     if first > last or last - first > LONGEST:
         return month
     return Period(first, last)
+
+
+SPANS = {"24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days", "custom": "From and to"}
+DEFAULT_SPAN = "30d"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Hours of the last day, or whole UTC days of which the last one may be unfinished."""
+
+    name: str
+    """A key of SPANS."""
+    start: datetime
+    end: datetime
+    """The first moment after it."""
+
+    @property
+    def is_by_hour(self) -> bool:
+        return self.name == "24h"
+
+    @property
+    def buckets(self) -> list[datetime]:
+        """Where its hours or days begin."""
+        step = timedelta(hours=1) if self.is_by_hour else timedelta(days=1)
+        return [self.start + n * step for n in range((self.end - self.start) // step)]
+
+    @property
+    def days(self) -> Period:
+        """Of whole days, for pages that know no hours."""
+        return Period(self.start.date(), (self.end - timedelta(microseconds=1)).date())
+
+    @property
+    def label(self) -> str:
+        return self.days.label if self.name == "custom" else SPANS[self.name]
+
+
+def span(name: str, now: datetime, query: Mapping[str, str] | None = None) -> Span:
+    """`name` as in SPANS; for `custom`, `query` has ISO dates `from` and `to` as `from_query` takes them, the last 30 days without."""
+    now = now.astimezone(UTC)
+    if name == "24h":
+        end = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        return Span(name, end - timedelta(hours=24), end)
+    today = now.date()
+    if name == "custom" and query and (query.get("from") or query.get("to")):
+        period = from_query(query, today)
+    else:
+        period = Period(today - timedelta(days=6 if name == "7d" else 29), today)
+    return Span(name, period.start, period.end)
+
+
+def span_from_query(query: Mapping[str, str], now: datetime) -> Span:
+    """`period` names one of SPANS; `from` or `to` without it are a custom one."""
+    fallback = "custom" if query.get("from") or query.get("to") else DEFAULT_SPAN
+    name = query.get("period", "")
+    return span(name if name in SPANS else fallback, now, query)

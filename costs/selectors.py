@@ -401,13 +401,17 @@ STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed
 
 
 def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Period | None = None) -> QuerySet[Event]:
-    """Narrow calls as the query string says; `status` may also be `failed`: everything that is not ok."""
+    """Narrow calls as the query string says; `status` may also be `failed`, everything that is not ok, or `errors`, that without refusals."""
     events = only(events, chosen)
     status = chosen.get("status", "")
     if status == "failed":
         events = events.exclude(status="ok")
+    elif status == "errors":
+        events = events.exclude(status__in=["ok", "refused"])
     elif status in STATUSES:
         events = events.filter(status=status)
+    if chosen.get("code"):
+        events = events.filter(error_code=chosen["code"])
     if chosen.get("pricing") == "unpriced":
         events = events.filter(pricing="unpriced")
     if chosen.get("q"):

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import anomalies, budgets, exports, prices, reconciliation, reconciliation_lines, requests, spend
+from costs.views import anomalies, budgets, exports, model_usage, prices, reconciliation, reconciliation_lines, requests, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -50,4 +50,6 @@ urlpatterns = [
     path("build/usage/csv/", spend.usage_csv, name="usage-csv"),
     path("build/requests/", requests.own_requests, name="requests"),
     path("requests/<uuid:event_id>/", requests.request_detail, name="request-detail"),
+    path("models/<str:slug>/usage/", model_usage.model_usage, name="model-usage"),
+    path("models/<str:slug>/usage/csv/", model_usage.model_usage_csv, name="model-usage-csv"),
 ]

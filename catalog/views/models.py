@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import health_selectors, lifecycle, samples, selectors
+from catalog import health_selectors, lifecycle, model_tabs, samples, selectors
 from catalog.filters import ModelFilter
 from catalog.forms import (
     CAPABILITY_WORDS,
@@ -101,13 +101,13 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "model": model,
         "row": row,
         "tab": tab,
+        "tabs": model_tabs.tabs_for(membership, model),
         "manages": manages,
         "acts": [(act, ACT_LABELS[act]) for act in lifecycle.acts_for(model.status)] if manages else [],
         "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities),
         "own_key": own,
         "base_url": settings.BASE_URL,
         "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities],
-        "can_chat": "chat" in model.capabilities,
         "deployment_form": DeploymentForm(),
         "form": ModelChangeForm(initial=vars_of(model)),
         "cache_form": CacheForm(initial={"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}),

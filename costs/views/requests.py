@@ -28,7 +28,9 @@ def own_requests(request: MemberRequest) -> HttpResponse:
 
 
 def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
-    chosen = {name: value for name in (*selectors.FILTERS, "status", "pricing", "q") if (value := request.GET.get(name, "").strip())}
+    chosen = {
+        name: value for name in (*selectors.FILTERS, "status", "code", "pricing", "q") if (value := request.GET.get(name, "").strip())
+    }
     has_period = bool(request.GET.get("from") or request.GET.get("to"))
     period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
     events = selectors.filter_events(selectors.events_visible_to(request.membership, own=own), chosen, period)
@@ -38,7 +40,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "chosen": chosen,
         "period": period,
         "is_filtered": bool(chosen or period),
-        "statuses": {"": "Any status", "failed": "Everything that failed", **selectors.STATUSES},
+        "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
         "choices": [
             (name, label, selectors.choices(column, keys=keys))
@@ -51,7 +53,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         ],
         "chips": [
             (name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
-            for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("pricing", "Pricing"))
+            for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("code", "Code"), ("pricing", "Pricing"))
             if name in chosen
         ],
         "url": reverse("requests" if own else "costs-requests"),

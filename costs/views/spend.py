@@ -124,7 +124,7 @@ def _page(request: MemberRequest, found: selectors.Spend, chosen: dict[str, str]
             if day in found.by_day
         ]
     else:
-        context["figure"] = charts.stacked_days(days, series, today)
+        context["figure"] = charts.stacked_bars(days, series, today)
         context["figure_label"] = f"Daily spend by {selectors.GROUPS[found.group].lower()}, {found.period.label}, in US dollars"
     return context
 
