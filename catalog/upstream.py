@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
+from gateway.contract.credentials import AwsKeys, Credential, CredentialError, EntraId, Key, ServiceAccount, WithToken, read_token
 from gateway.contract.outbound import OutboundError, check_address, check_url
+from gateway.contract.platforms import Endpoint
+from gateway.contract.sealing import UnsealError
 from governance.http import allow_list, guarded_client
 
 CHECK_TIMEOUT_S = 20.0
@@ -25,7 +29,7 @@ _EXCERPT = 200
 @dataclass(frozen=True)
 class TraceStep:
     name: str
-    """resolve, connect, status, first byte, usage or answer"""
+    """resolve, credential, token, connect, status, first byte, usage or answer"""
     ok: bool
     ms: float | None
     detail: str
@@ -71,18 +75,13 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _Dialect:
-    """How to ask in one protocol. Both list models alike."""
+    """How to ask in one protocol."""
 
     name: str
-    models_path: str
-    chat_path: str
+    chat: str
+    """The operation, see `gateway.contract.platforms`."""
     answer_field: str
     """What a chat's answer must hold a list of."""
-
-    def headers(self, secret: str) -> dict[str, str]:
-        if self.name == "Anthropic":
-            return {"anthropic-version": ANTHROPIC_VERSION, **({"x-api-key": secret} if secret else {})}
-        return {"Authorization": f"Bearer {secret}"} if secret else {}
 
     def usage(self, usage: dict[str, Any]) -> tuple[int, int] | None:
         """Tokens in and out; input counts what the provider had cached."""
@@ -94,45 +93,50 @@ class _Dialect:
         return (sum(known), made) if len(known) == len(given) else None
 
 
-ANTHROPIC_VERSION = "2023-06-01"
 _DIALECTS = {
-    "openai": _Dialect("OpenAI", "/models", "/chat/completions", "choices"),
-    "anthropic": _Dialect("Anthropic", "/models?limit=1000", "/messages", "content"),
+    "openai": _Dialect("OpenAI", "chat/completions", "choices"),
+    "anthropic": _Dialect("Anthropic", "messages", "content"),
 }
+_NEWER_NAME = "max_completion_tokens"
+"""Models that reason take the most tokens by this name only, and say so; many others do not know it."""
+
+OpenCredential = Callable[[], Credential]
+"""Opens the credential when it is needed. UnsealError or CredentialError."""
 
 
-def list_models(base_url: str, secret: str, dialect: str = "openai") -> tuple[Trace, list[str]]:
-    """GET {base_url}/models. The trace and the model names found, in the provider's order."""
-    speaks = _DIALECTS[dialect]
-    trace, body = _call("GET", base_url, speaks.models_path, speaks.headers(secret), None)
+def list_models(endpoint: Endpoint, opened: OpenCredential) -> tuple[Trace, list[str]]:
+    """Ask for the models of the account. The trace and the model names found, in the provider's order."""
+    trace, body = _call("GET", endpoint, endpoint.models_url(), opened, None)
     if body is None:
         return trace, []
-    entries = body.get("data") if isinstance(body, dict) else None
-    names = (
-        [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        if isinstance(entries, list)
-        else None
-    )
+    names = endpoint.names(body)
     if names is None:
         return trace.fail(
             "answer", None, "The server answered, but not with a list of models. Is the URL complete, up to the version segment?"
         ), []
     trace.add("answer", True, None, f"{len(names)} models")
-    trace.ok, trace.summary = True, f"Answered in {trace.total_ms:.0f} ms with {len(names)} models."
+    what = "models that can be deployed; calls name a deployment" if endpoint.platform == "azure" else "models"
+    trace.ok, trace.summary = True, f"Answered in {trace.total_ms:.0f} ms with {len(names)} {what}."
     return trace, names
 
 
-def try_model(base_url: str, secret: str, upstream_model: str, capabilities: list[str], dialect: str = "openai") -> Trace:
+def try_model(endpoint: Endpoint, opened: OpenCredential, upstream_model: str, capabilities: list[str]) -> Trace:
     """One real call of about one token: a chat, or an embedding for a model that only embeds."""
-    speaks = _DIALECTS[dialect]
+    speaks = _DIALECTS[endpoint.dialect]
+    asked: dict[str, Any] = {"model": upstream_model}
     if "chat" in capabilities or not capabilities:
-        wanted, path = speaks.answer_field, speaks.chat_path
-        body = {"model": upstream_model, "messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 1}
-    elif dialect == "openai":
-        wanted, path, body = "data", "/embeddings", {"model": upstream_model, "input": "ok"}
+        wanted, operation = speaks.answer_field, speaks.chat
+        asked |= {"messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 1}
+    elif endpoint.dialect == "openai":
+        wanted, operation = "data", "embeddings"
+        asked |= {"input": "ok"}
     else:
         return Trace().fail("answer", None, f"The {speaks.name} protocol knows no embeddings.")
-    trace, answer = _call("POST", base_url, path, speaks.headers(secret), body)
+    url = endpoint.url(operation, upstream_model, stream=False)
+    trace, answer = _call("POST", endpoint, url, opened, endpoint.body(operation, asked))
+    if answer is None and _NEWER_NAME in trace.summary and endpoint.dialect == "openai":
+        del asked["max_tokens"]
+        trace, answer = _call("POST", endpoint, url, opened, {**asked, _NEWER_NAME: 16})
     if answer is None:
         return trace
     if not isinstance(answer, dict) or not isinstance(answer.get(wanted), list):
@@ -148,19 +152,30 @@ def try_model(base_url: str, secret: str, upstream_model: str, capabilities: lis
     return trace
 
 
-def _call(method: str, base_url: str, path: str, headers: dict[str, str], body: dict[str, Any] | None) -> tuple[Trace, Any]:
+def _call(method: str, endpoint: Endpoint, url: str, opened: OpenCredential, fields: dict[str, Any] | None) -> tuple[Trace, Any]:
     """Make the call; the parsed body, or None when the trace has failed already."""
     trace, watch = Trace(), _Watch()
-    url = base_url.rstrip("/") + path
     if not _resolve(url, trace):
         return trace, None
+    try:
+        credential = opened()
+    except (UnsealError, CredentialError) as error:
+        return trace.fail("credential", None, f"The credential cannot be used: {str(error).rstrip('.')}."), None
+    body = b"" if fields is None else json.dumps(fields, separators=(",", ":")).encode()
+    headers = endpoint.headers(credential) | ({} if fields is None else {"content-type": "application/json"})
+    if isinstance(credential, EntraId | ServiceAccount):
+        token = _token(credential, trace)
+        if token is None:
+            return trace, None
+        headers["authorization"] = f"Bearer {token}"
+    elif isinstance(credential, AwsKeys):
+        headers |= endpoint.signature(credential, method, url, body)
     started = time.perf_counter()
-    has_secret = bool(headers.keys() & {"Authorization", "x-api-key"})
     step = "connect"
     try:
         with (
             guarded_client(timeout_s=CHECK_TIMEOUT_S, headers=headers) as client,
-            client.stream(method, url, json=body, extensions={"trace": watch}) as response,
+            client.stream(method, url, content=body or None, extensions={"trace": watch}) as response,
         ):
             trace.add("connect", True, _connect_ms(watch), "with TLS" if url.startswith("https:") else "without TLS")
             step = "status"
@@ -169,7 +184,7 @@ def _call(method: str, base_url: str, path: str, headers: dict[str, str], body: 
             trace.total_ms = round(1000 * (time.perf_counter() - started), 2)
             if response.status_code != 200:
                 return trace.fail(
-                    "status", headers_ms, _status_words(response.status_code, content, has_secret, dict(response.headers))
+                    "status", headers_ms, _status_words(response.status_code, content, credential, dict(response.headers))
                 ), None
             trace.add("status", True, headers_ms, "200 OK")
             trace.add(
@@ -191,6 +206,33 @@ def _call(method: str, base_url: str, path: str, headers: dict[str, str], body: 
         return trace, json.loads(content)
     except ValueError:
         return trace.fail("answer", None, "The answer is not JSON. Is the URL complete, up to the version segment?"), None
+
+
+def _token(credential: WithToken, trace: Trace) -> str | None:
+    """A fresh access token; None when the trace has failed. The planes keep theirs, a check wants to know."""
+    started, url = time.perf_counter(), credential.token_endpoint
+    host = urlsplit(url).hostname
+    try:
+        check_url(url, allow_list())
+        with guarded_client(timeout_s=CHECK_TIMEOUT_S) as client:
+            response = client.post(
+                url, content=credential.token_form(time.time()), headers={"content-type": "application/x-www-form-urlencoded"}
+            )
+        token = read_token(response.status_code, response.content)
+    except OutboundError as error:
+        trace.blocked = True
+        said = str(error).rstrip(".")
+    except CredentialError as error:
+        said = str(error)
+    except httpx2.TimeoutException:
+        said = f"{host} did not answer within {CHECK_TIMEOUT_S:.0f} s"
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        said = f"{host} could not be asked ({_words(error)})"
+    else:
+        trace.add("token", True, 1000 * (time.perf_counter() - started), f"from {host}, good for {token.expires_in_s / 60:.0f} min")
+        return token.value
+    trace.fail("token", 1000 * (time.perf_counter() - started), f"No access token: {said}.")
+    return None
 
 
 def _resolve(url: str, trace: Trace) -> bool:
@@ -219,11 +261,14 @@ def _connect_ms(watch: _Watch) -> float | None:
     return watch.between("connection.connect_tcp.started", end)
 
 
-def _status_words(status: int, content: bytes, has_secret: bool, headers: dict[str, str]) -> str:
+def _status_words(status: int, content: bytes, credential: Credential, headers: dict[str, str]) -> str:
     said = _upstream_message(content)
+    for secret in credential.secrets:
+        said = said.replace(secret, "[redacted]")
     tail = f' It said: "{said}"' if said else ""
     if status in (401, 403):
-        return f"Refused with {status}: {'the API key is not accepted' if has_secret else 'it wants an API key'}.{tail}"
+        what = "API key" if isinstance(credential, Key) else "credential"
+        return f"Refused with {status}: {f'the {what} is not accepted' if credential.secrets else 'it wants an API key'}.{tail}"
     if status == 404:
         return f"Not found (404): the path or the model name is wrong.{tail}"
     if status == 429:
@@ -239,8 +284,12 @@ def _upstream_message(content: bytes) -> str:
         body = json.loads(content)
     except ValueError:
         return ""
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
+    if isinstance(body, list) and len(body) == 1:  # as Vertex AI wraps some errors
+        body = body[0]
+    if not isinstance(body, dict):
+        return ""
+    error = body.get("error", body)  # AWS has the message itself
+    message = error.get("message") or error.get("Message") if isinstance(error, dict) else error
     return message[:_EXCERPT] if isinstance(message, str) else ""
 
 

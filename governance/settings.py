@@ -193,6 +193,7 @@ SPECTACULAR_SETTINGS = {
         "ToolStatus": "catalog.models.Tool.Status",
         "ProviderKind": "catalog.models.Provider.Kind",
         "ProviderDialect": "catalog.models.Provider.Dialect",
+        "ProviderCredential": "catalog.models.Provider.Credential",
         "TenantKind": "governance.models.Tenant.Kind",
         "AlertChannelKind": "governance.models.AlertChannel.Kind",
         "PolicyMode": "governance.models.Policy.Mode",

@@ -144,8 +144,8 @@ class ProviderSecret(APIView):
 
     @extend_schema(request=shapes.SecretInput, responses={200: shapes.ProviderOutput, **BAD})
     def put(self, request: ApiRequest, slug: str) -> Response:
-        secret = body_of(request, shapes.SecretInput)["secret"]
-        provider = provider_services.set_secret(provider=one(selectors.providers(), slug=slug), secret=secret, actor=request.user)
+        given = body_of(request, shapes.SecretInput)
+        provider = provider_services.set_secret(provider=one(selectors.providers(), slug=slug), actor=request.user, **given)
         return Response(shapes.ProviderOutput(provider).data)
 
 

@@ -104,20 +104,16 @@ def check_model(*, model: Model, actor: User) -> list[tuple[Deployment, upstream
 
 
 def _check_deployment(deployment: Deployment, model: Model, actor: User) -> upstream.Trace:
-    trace = upstream.try_model(
-        deployment.provider.base_url,
-        deployment.provider.open_secret(),
-        deployment.upstream_model,
-        model.capabilities,
-        deployment.provider.dialect,
-    )
+    provider = deployment.provider
+    trace = upstream.try_model(provider.endpoint(), provider.open_credential, deployment.upstream_model, model.capabilities)
     with transaction.atomic():
         # Only what was really called is marked: the upstream may have changed while the call was under way.
         Deployment.objects.filter(
             pk=deployment.pk,
             upstream_model=deployment.upstream_model,
-            provider__base_url=deployment.provider.base_url,
-            provider__dialect=deployment.provider.dialect,
+            provider__base_url=provider.base_url,
+            provider__dialect=provider.dialect,
+            provider__api_version=provider.api_version,
         ).update(checked_at=timezone.now(), check_ok=trace.ok, check_trace=trace.as_json())
         audit.record("deployment.checked", actor=actor, target=deployment, model=model.slug, ok=trace.ok, detail=trace.summary)
     deployment.refresh_from_db(fields=["checked_at", "check_ok", "check_trace"])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from catalog import upstream
-from catalog.errors import NameTakenError, OutboundRefusedError
+from catalog import platforms, upstream
+from catalog.errors import InvalidValueError, NameTakenError, OutboundRefusedError
 from catalog.models import Deployment, Provider
+from gateway.contract import credentials as kinds
+from gateway.contract.credentials import CredentialError, EntraId, ServiceAccount
 from gateway.contract.outbound import OutboundError, check_url
 from gateway.contract.sealing import Sealer
 from governance import config
@@ -17,8 +22,51 @@ from governance.models import User
 from governance.services import audit
 
 
-def _check_url(base_url: str) -> str:
-    base_url = base_url.strip().rstrip("/")
+@dataclass(frozen=True, repr=False)
+class _Proof:
+    """A credential that was given, as it is kept."""
+
+    kind: str
+    text: str = ""
+    """To be sealed; empty for none."""
+    label: str = ""
+    project: str = ""
+    """Of a service account."""
+
+    def put_on(self, provider: Provider) -> None:
+        provider.credential, provider.credential_label = self.kind, self.label[:200]
+        provider.sealed_secret = Sealer(settings.SEALING_KEYS).seal(self.text)
+        provider.secret_set_at = timezone.now() if self.text else None
+
+
+def _proof(kind: str, chosen: str, secret: str, credentials: Mapping[str, str] | None) -> _Proof:
+    """What was given, checked. Raises InvalidValueError, or OutboundRefusedError for a token service that may not be called."""
+    offer = platforms.OFFERS[kind]
+    chosen = chosen or offer.credentials[0]
+    if chosen not in offer.credentials:
+        raise InvalidValueError(f"{Provider.Kind(kind).label} takes no {Provider.Credential(chosen).label}.", field="credential")
+    given = dict(credentials or {})
+    if chosen == Provider.Credential.KEY:
+        given = {"secret": secret, **given}
+    elif secret:
+        raise InvalidValueError(f"A {Provider.Credential(chosen).label} is more than one secret.", field="secret")
+    if not any(value.strip() for value in given.values()):
+        return _Proof(chosen)
+    try:
+        credential = kinds.make(chosen, given)
+        if isinstance(credential, EntraId | ServiceAccount):
+            check_url(credential.token_endpoint, allow_list())
+    except CredentialError as error:
+        raise InvalidValueError(str(error), field=error.field) from error
+    except OutboundError as error:
+        raise OutboundRefusedError(
+            f"The token service: {error}", field="token_url" if chosen == Provider.Credential.ENTRA_ID else "service_account"
+        ) from error
+    project = credential.project_id if isinstance(credential, ServiceAccount) else ""
+    return _Proof(chosen, kinds.dump(credential), credential.label, project)
+
+
+def _checked(base_url: str) -> str:
     try:
         check_url(base_url, allow_list())
     except OutboundError as error:
@@ -26,8 +74,9 @@ def _check_url(base_url: str) -> str:
     return base_url
 
 
-def _seal(secret: str) -> str:
-    return Sealer(settings.SEALING_KEYS).seal(secret.strip())
+def _spoken(kind: str, dialect: str) -> str:
+    """The protocol, by default the usual one of the kind. Whoever chose one has reasons: also a company's own may be imitated."""
+    return dialect or platforms.OFFERS[kind].dialects[0]
 
 
 @transaction.atomic
@@ -35,24 +84,30 @@ def create_provider(
     *,
     slug: str,
     name: str,
-    base_url: str,
     actor: User,
+    base_url: str = "",
     kind: str = Provider.Kind.OPENAI_COMPATIBLE,
     dialect: str = "",
-    secret: str = "",
     region: str = "",
+    project: str = "",
+    api_version: str = "",
+    credential: str = "",
+    secret: str = "",
+    credentials: Mapping[str, str] | None = None,
 ) -> Provider:
-    """Add an account at a provider. The secret is sealed; nothing ever shows it again. Without a dialect its kind decides.
+    """Add an account at a provider. Its credential is sealed; nothing ever shows it again. Without a dialect its kind decides.
 
-    Raises NameTakenError (slug in use) or OutboundRefusedError (the URL may not be called).
+    `credential` is the kind of credential (its provider's usual one when empty): of a key `secret` is the key, of every other kind
+    `credentials` holds the fields. The base URL may be left out where region and project say it.
+    Raises NameTakenError (slug in use), InvalidValueError (with its field) or OutboundRefusedError (a URL may not be called).
     """
-    if not dialect:
-        dialect = Provider.Dialect.ANTHROPIC if kind == Provider.Kind.ANTHROPIC else Provider.Dialect.OPENAI
-    provider = Provider(
-        slug=slug, name=name, kind=kind, dialect=dialect, base_url=_check_url(base_url), region=region, sealed_secret=_seal(secret)
+    dialect, region, api_version = _spoken(kind, dialect), region.strip(), api_version.strip()
+    proof = _proof(kind, credential, secret, credentials)
+    url = platforms.completed_url(
+        kind, base_url, dialect=dialect, region=region, project=project.strip() or proof.project, api_version=api_version
     )
-    if secret:
-        provider.secret_set_at = timezone.now()
+    provider = Provider(slug=slug, name=name, kind=kind, dialect=dialect, base_url=_checked(url), region=region, api_version=api_version)
+    proof.put_on(provider)
     try:
         with transaction.atomic():
             provider.save(force_insert=True)
@@ -62,10 +117,12 @@ def create_provider(
         "provider.created",
         actor=actor,
         target=provider,
-        base_url=provider.base_url,
+        base_url=url,
         kind=kind,
-        dialect=provider.dialect,
-        has_secret=bool(secret),
+        dialect=dialect,
+        credential=proof.kind,
+        credential_label=proof.label,
+        has_secret=bool(proof.text),
     )
     config.changed()
     return provider
@@ -73,26 +130,40 @@ def create_provider(
 
 @transaction.atomic
 def change_provider(
-    *, provider: Provider, name: str, base_url: str, actor: User, region: str = "", secret: str | None = None, dialect: str = ""
+    *,
+    provider: Provider,
+    name: str,
+    base_url: str,
+    actor: User,
+    region: str = "",
+    secret: str | None = None,
+    dialect: str = "",
+    api_version: str | None = None,
+    credential: str = "",
+    credentials: Mapping[str, str] | None = None,
 ) -> Provider:
-    """Change an account. Another base URL voids the secret unless a new one comes with it: a credential must never
-    travel to a host that it was not given for. `secret` None keeps the present one where that is safe; so does an empty `dialect`.
-    Another base URL or dialect voids what the live checks found.
+    """Change an account. Another base URL voids the credential unless a new one comes with it: a credential must never
+    travel to a host that it was not given for. Without `secret` and `credentials` the present one is kept where that is safe; an empty
+    `dialect` or `credential` and an `api_version` of None keep theirs.
+    Another address, dialect or kind of credential voids what the live checks found.
 
-    Raises OutboundRefusedError.
+    Raises InvalidValueError or OutboundRefusedError.
     """
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
-    before = _described(provider)
-    new_url = _check_url(base_url)
-    moved = new_url != provider.base_url
-    other = moved or (bool(dialect) and dialect != provider.dialect)
-    provider.name, provider.base_url, provider.region = name, new_url, region
+    before, called_before = _described(provider), (provider.endpoint(), provider.credential)
+    chosen = credential or provider.credential
+    proof = _proof(provider.kind, chosen, secret or "", credentials)
     provider.dialect = dialect or provider.dialect
-    voided = moved and not secret and bool(provider.sealed_secret)
-    if secret or moved:
-        provider.sealed_secret = _seal(secret or "")
-        provider.secret_set_at = timezone.now() if secret else None
-    if other:
+    provider.api_version = provider.api_version if api_version is None else api_version.strip()
+    url = platforms.completed_url(
+        provider.kind, base_url, dialect=provider.dialect, region=region.strip(), project=proof.project, api_version=provider.api_version
+    )
+    moved = _checked(url) != provider.base_url or chosen != provider.credential
+    voided = moved and not proof.text and bool(provider.sealed_secret)
+    if proof.text or moved:
+        proof.put_on(provider)
+    provider.name, provider.base_url, provider.region = name, url, region.strip()
+    if (provider.endpoint(), provider.credential) != called_before:
         provider.checked_at = provider.check_ok = provider.check_ms = None
         provider.check_detail = ""
         Deployment.objects.filter(provider=provider).update(checked_at=None, check_ok=None, check_trace=None)
@@ -103,24 +174,32 @@ def change_provider(
         target=provider,
         before=before,
         after=_described(provider),
-        secret="voided" if voided else "replaced" if secret else "kept",
+        secret="voided" if voided else "replaced" if proof.text else "kept",
     )
     config.changed()
     return provider
 
 
 def _described(provider: Provider) -> dict[str, str]:
-    return {"name": provider.name, "base_url": provider.base_url, "dialect": provider.dialect, "region": provider.region}
+    fields = ("name", "base_url", "dialect", "region", "api_version", "credential", "credential_label")
+    return {field: getattr(provider, field) for field in fields}
 
 
 @transaction.atomic
-def set_secret(*, provider: Provider, secret: str, actor: User) -> Provider:
-    """Replace the credential (empty removes it). The old one is gone."""
+def set_secret(
+    *, provider: Provider, actor: User, secret: str = "", credential: str = "", credentials: Mapping[str, str] | None = None
+) -> Provider:
+    """Replace the credential, by one of another kind too; nothing given removes it. The old one is gone.
+
+    Raises InvalidValueError or OutboundRefusedError.
+    """
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
-    provider.sealed_secret = _seal(secret)
-    provider.secret_set_at = timezone.now() if secret.strip() else None
-    provider.save(update_fields=["sealed_secret", "secret_set_at"])
-    audit.record("provider.secret_set", actor=actor, target=provider, removed=not secret.strip())
+    proof = _proof(provider.kind, credential or provider.credential, secret, credentials)
+    proof.put_on(provider)
+    provider.save(update_fields=["credential", "credential_label", "sealed_secret", "secret_set_at"])
+    audit.record(
+        "provider.secret_set", actor=actor, target=provider, removed=not proof.text, credential=proof.kind, credential_label=proof.label
+    )
     config.changed()
     return provider
 
@@ -128,12 +207,12 @@ def set_secret(*, provider: Provider, secret: str, actor: User) -> Provider:
 def check_provider(*, provider: Provider, actor: User) -> tuple[Provider, upstream.Trace, list[str]]:
     """Ask the provider for its models, really, and keep the outcome. Returns the provider, the trace and the model names.
 
-    The call is made outside any transaction; a base URL that changed meanwhile keeps its own, newer state.
+    The call is made outside any transaction; an address or credential that changed meanwhile keeps its own, newer state.
     """
-    trace, names = upstream.list_models(provider.base_url, provider.open_secret(), provider.dialect)
+    trace, names = upstream.list_models(provider.endpoint(), provider.open_credential)
     with transaction.atomic():
         present = Provider.objects.select_for_update().get(pk=provider.pk)
-        if (present.base_url, present.dialect, present.sealed_secret) == (provider.base_url, provider.dialect, provider.sealed_secret):
+        if (present.endpoint(), present.sealed_secret) == (provider.endpoint(), provider.sealed_secret):
             present.checked_at, present.check_ok = timezone.now(), trace.ok
             present.check_ms = round(trace.total_ms) if trace.total_ms is not None else None
             present.check_detail = trace.summary[:300]

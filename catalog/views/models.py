@@ -20,14 +20,13 @@ from catalog.forms import (
     ModelChangeForm,
     ModelLimitsForm,
     ModelSourceForm,
-    ProviderForm,
     ReasonForm,
 )
 from catalog.hooks import Price
 from catalog.models import Deployment, Model, Provider
 from catalog.services import models as services
 from catalog.services import providers as provider_services
-from catalog.views.providers import TEMPLATES
+from catalog.views.providers import TEMPLATE_NAMES, new_form
 from catalog.views.providers import find as find_provider
 from governance.access import Permission, requires
 from governance.errors import DomainError
@@ -267,7 +266,7 @@ def _wizard(
 
 def _step_provider(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
     """Choose an existing provider (a link) or add one here."""
-    form = ProviderForm(request.POST or None, initial=TEMPLATES.get(request.GET.get("template", ""), {}))
+    form = new_form(request)
     if request.method == "POST" and form.is_valid():
         created = try_service(form, lambda: provider_services.create_provider(actor=request.user, **form.cleaned_data))
         if created is not None:
@@ -284,6 +283,7 @@ def _step_provider(request: MemberRequest, provider: Provider | None, draft: Mod
         providers=selectors.providers(),
         drafts=drafts,
         show_form=show_form,
+        templates=TEMPLATE_NAMES,
     )
 
 

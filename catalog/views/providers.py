@@ -26,9 +26,19 @@ TEMPLATES: dict[str, dict[str, Any]] = {
         "dialect": Provider.Dialect.ANTHROPIC,
         "base_url": "https://api.anthropic.com/v1",
     },
+    "azure_openai": {"name": "Azure OpenAI", "slug": "azure", "kind": Provider.Kind.AZURE_OPENAI},
+    "vertex_ai": {"name": "Vertex AI", "slug": "vertex", "kind": Provider.Kind.VERTEX_AI},
+    "bedrock": {"name": "Amazon Bedrock", "slug": "bedrock", "kind": Provider.Kind.BEDROCK},
     "openai_compatible": {"kind": Provider.Kind.OPENAI_COMPATIBLE},
 }
 """First values of the form for a new provider."""
+TEMPLATE_NAMES = {**{name: given["name"] for name, given in TEMPLATES.items() if "name" in given}, "openai_compatible": "Compatible"}
+
+
+def new_form(request: MemberRequest) -> ProviderForm:
+    """The form for a new provider, of the template that the address names."""
+    initial = {**TEMPLATES.get(request.GET.get("template", ""), {}), "credential": request.GET.get("credential", "")}
+    return ProviderForm(request.POST or None, initial=initial)
 
 
 def find(slug: str) -> Provider:
@@ -58,14 +68,18 @@ def provider_list(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
 def provider_new(request: MemberRequest) -> HttpResponse:
-    form = ProviderForm(request.POST or None, initial=TEMPLATES.get(request.GET.get("template", ""), {}))
+    form = new_form(request)
     if request.method == "POST" and form.is_valid():
         provider = try_service(form, lambda: services.create_provider(actor=request.user, **form.cleaned_data))
         if provider is not None:
             messages.success(request, f"{provider.name} is added. Check now whether it answers.")
             return redirect(reverse("provider-detail", args=[provider.slug]))
     return render_page(
-        request, "catalog/provider_form.html", partial="provider-form", context={"form": form}, status=422 if form.errors else 200
+        request,
+        "catalog/provider_form.html",
+        partial="provider-form",
+        context={"form": form, "templates": TEMPLATE_NAMES},
+        status=422 if form.errors else 200,
     )
 
 
@@ -76,23 +90,17 @@ def provider_detail(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def provider_edit(request: MemberRequest, slug: str) -> HttpResponse:
-    provider, form = find(slug), ProviderChangeForm(request.POST)
+    provider = find(slug)
+    form = ProviderChangeForm(request.POST, provider=provider)
     if form.is_valid():
-        moved = (
-            provider.base_url != form.cleaned_data["base_url"].rstrip("/")
-            and bool(provider.sealed_secret)
-            and not form.cleaned_data["secret"]
-        )
-        changed = try_service(
-            form,
-            lambda: services.change_provider(
-                provider=provider, actor=request.user, **{**form.cleaned_data, "secret": form.cleaned_data["secret"] or None}
-            ),
-        )
+        given = {**form.cleaned_data, "secret": form.cleaned_data.get("secret") or None}
+        changed = try_service(form, lambda: services.change_provider(provider=provider, actor=request.user, **given))
         if changed is not None:
+            is_gone = bool(provider.sealed_secret) and not changed.sealed_secret
+            what = changed.get_credential_display() if changed.credential != Provider.Credential.KEY else "API key"
             messages.success(
                 request,
-                f"{changed.name} is changed." + (" Its API key belonged to the old URL and is gone: give a new one." if moved else ""),
+                f"{changed.name} is changed." + (f" Its {what} belonged to the old URL and is gone: give a new one." if is_gone else ""),
             )
             return redirect(reverse("provider-detail", args=[slug]))
     return _detail(request, provider, form=form, status=422)
@@ -100,10 +108,10 @@ def provider_edit(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def provider_secret(request: MemberRequest, slug: str) -> HttpResponse:
-    provider, form = find(slug), SecretForm(request.POST)
-    if form.is_valid():
-        services.set_secret(provider=provider, secret=form.cleaned_data["secret"], actor=request.user)
-        messages.success(request, f"{provider.name} has a new API key. The gateway uses it within about 2 s.")
+    provider = find(slug)
+    form = SecretForm(request.POST, provider=provider)
+    if form.is_valid() and try_service(form, lambda: services.set_secret(provider=provider, actor=request.user, **form.cleaned_data)):
+        messages.success(request, f"{provider.name} has a new credential. The gateway uses it within about 2 s.")
         return redirect(reverse("provider-detail", args=[slug]))
     return _detail(request, provider, secret_form=form, status=422)
 
@@ -132,7 +140,7 @@ def _detail(
     names: list[str] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    initial = {"name": provider.name, "base_url": provider.base_url, "dialect": provider.dialect, "region": provider.region}
+    initial = {name: getattr(provider, name) for name in ("name", "base_url", "dialect", "region", "api_version")}
     return render_page(
         request,
         "catalog/provider_detail.html",
@@ -140,8 +148,8 @@ def _detail(
         status=status,
         context={
             "provider": provider,
-            "form": form or ProviderChangeForm(initial=initial),
-            "secret_form": secret_form or SecretForm(),
+            "form": form or ProviderChangeForm(initial=initial, provider=provider),
+            "secret_form": secret_form or SecretForm(initial={"credential": request.GET.get("credential", "")}, provider=provider),
             "trace": trace,
             "names": names,
             "deployments": health_selectors.health_of(provider.deployments.select_related("model", "provider").order_by("model__slug")),

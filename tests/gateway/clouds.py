@@ -184,6 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
         if operation == "models":
             self._json(200, {"data": [{"id": "gpt-4.1-mini"}, {"id": "gpt-5"}], "object": "list"})
             return
+        if name == "reasoning" and "max_tokens" in json.loads(raw):
+            said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            raise Refused(400, {"error": {"message": said, "type": "invalid_request_error", "param": "max_tokens", "code": None}})
         if name == "filtered":
             inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True, "severity": "high"}}}
             raise Refused(
