@@ -43,7 +43,13 @@ class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist shi
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProduct:
+    config.option.loadscopereorder = False  # in the order of `pytest_collection_modifyitems`, not the files with the most tests first
     return OneProduct(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest first, so that no worker is left alone with it at the end: the road, then whatever starts whole processes."""
+    items.sort(key=lambda item: (not item.nodeid.startswith("tests/road/"), item.get_closest_marker("process") is None))
 
 
 def pytest_collection_finish() -> None:
