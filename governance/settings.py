@@ -219,6 +219,12 @@ SPECTACULAR_SETTINGS = {
         "FlagKind": "rollouts.models.Flag.Kind",
         "FlagPolicy": "rollouts.models.Flag.Policy",
         "FlagChangeStatus": "rollouts.models.FlagChange.Status",
+        "ExperimentStatus": "rollouts.models.Experiment.Status",
+        "ExperimentMetric": "rollouts.models.Experiment.Metric",
+        "ExperimentMethod": "rollouts.models.Experiment.Method",
+        "ExperimentBetter": "rollouts.models.Experiment.Better",
+        "ExperimentDecision": "rollouts.models.Experiment.Decision",
+        "ExperimentStanding": "rollouts.advice.Standing",
     },
 }
 

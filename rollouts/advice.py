@@ -267,6 +267,25 @@ def _guardrail(terms: Terms, arms: Mapping[str, Arm], variant: str, rule: Guardr
     return Effect(rule.metric, standing, 100 * seen.value, 100 * found.low, 100 * found.high, 1 - found.p_value, rule.margin)
 
 
+# What else the sums tell
+
+
+def mean_of(arm: Arm, metric: str) -> float | None:
+    """Per call, in the metric's unit: a rate is in percent."""
+    mean = arm.moments[metric].mean
+    return 100 * mean if mean is not None and metric == "error_rate" else mean
+
+
+def change_of(champion: Arm, arm: Arm, metric: str) -> float | None:
+    """The plain change of the mean without an interval, in percent or percentage points; None where it can't be told."""
+    base, mean = mean_of(champion, metric), mean_of(arm, metric)
+    if base is None or mean is None:
+        return None
+    if MEASURES[metric].scale == "absolute":
+        return mean - base
+    return 100 * (mean / base - 1) if base > 0 else None
+
+
 # Evidence: plain values, so that it can be kept as text and read again
 
 
@@ -286,12 +305,18 @@ def evidence(terms: Terms, arms: Mapping[str, Arm], *, earlier_p: float) -> dict
     }  # fmt: skip
 
 
-def replay(record: Mapping[str, Any]) -> Report:
-    """The report on a reading, from its evidence alone."""
-    terms = record["terms"]
-    arms = {
+def arms_of(record: Mapping[str, Any]) -> dict[str, Arm]:
+    return {
         name: Arm(arm["units"], arm["calls"], {metric: Moments(*parts) for metric, parts in arm["moments"].items()})
         for name, arm in record["arms"].items()
     }
-    guardrails = [Guardrail(**each) for each in terms["guardrails"]]
-    return report(Terms(**{**terms, "guardrails": guardrails}), arms, earlier_p=record["earlier_p"])
+
+
+def terms_of(record: Mapping[str, Any]) -> Terms:
+    terms = record["terms"]
+    return Terms(**{**terms, "guardrails": [Guardrail(**each) for each in terms["guardrails"]]})
+
+
+def replay(record: Mapping[str, Any]) -> Report:
+    """The report on a reading, from its evidence alone."""
+    return report(terms_of(record), arms_of(record), earlier_p=record["earlier_p"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,13 +14,19 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from gateway.contract.flags import BUCKETS, Exposure
+from governance.access import Permission, permissions_of
+from governance.models import Membership
 from rollouts import exposure as rules
 from rollouts import statistics
 from rollouts.advice import MEASURES, Arm
+from rollouts.errors import ExperimentInvalidError
 from rollouts.models import Experiment, ExperimentReading, Flag
+from rollouts.rules import sha256
 from rollouts.statistics import Moments
 
 READ_EVERY = timedelta(hours=1)
+FEWEST_UNITS = 50
+"""Per arm: below it the intervals, which are for large samples, mean nothing."""
 PLANNING_DAYS = 7
 """What the power calculator looks back on."""
 
@@ -50,9 +57,18 @@ def experiment_counts() -> dict[str, int]:
     counted = dict(Experiment.objects.order_by().values_list("status").annotate(n=Count("pk")))
     return {
         "open": counted.get("running", 0) + counted.get("stopped", 0),
+        "waiting": counted.get("stopped", 0),
         "draft": counted.get("draft", 0),
         "decided": counted.get("decided", 0),
+        "all": sum(counted.values()),
     }
+
+
+def due_count(membership: Membership) -> int:
+    """Experiments that wait for a decision, of whoever may make it."""
+    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+        return 0
+    return Experiment.objects.filter(status=Experiment.Status.STOPPED).count()
 
 
 def find_experiment(slug: str) -> Experiment | None:
@@ -65,16 +81,36 @@ def readings_of(experiment: Experiment) -> QuerySet[ExperimentReading]:
     return experiment.readings.select_related("requested_by").order_by("-sequence")
 
 
+def is_as_written(reading: ExperimentReading) -> bool:
+    """Does the hash hold, does the chain, and does the evidence alone come to the same advice?"""
+    before = ExperimentReading.objects.filter(experiment=reading.experiment_id, sequence=reading.sequence - 1).first()
+    chained = before.evidence_hash == reading.previous_hash if before else reading.sequence == 1
+    return chained and digest_of(reading) == reading.evidence_hash and reading.report.advice == reading.advice
+
+
+def digest_of(reading: ExperimentReading) -> str:
+    return sha256(f"{reading.previous_hash}:{reading.sequence}:{reading.at.isoformat()}:{reading.evidence}")
+
+
 def experiments_due(now: datetime) -> list[int]:
     """Ids of those that run and were not read for an hour, or never."""
     old = Q(latest=None) | Q(latest__at__lte=now - READ_EVERY)
     return list(Experiment.objects.filter(old, status=Experiment.Status.RUNNING).order_by("pk").values_list("pk", flat=True))
 
 
-def flags_with_a_split() -> list[Flag]:
-    """What an experiment may be started on, by key."""
-    live = Flag.objects.select_related("current").filter(archived_at=None).exclude(model="").order_by("key")
-    return [flag for flag in live if len(split_of(flag, flag.exposure)) > 1]
+def flags_to_experiment_on() -> QuerySet[Flag]:
+    """Flags that bind a model, so that calls tell their variant; by key."""
+    return Flag.objects.select_related("current").filter(archived_at=None).exclude(model="").order_by("key")
+
+
+def experiments_about(model: str) -> QuerySet[Experiment]:
+    """Newest first: on flags that calls to the model ask, or that may lead calls to it."""
+    return experiments().filter(Q(flag__model=model) | Q(flag__in=_flags_serving(model)))
+
+
+def _flags_serving(model: str) -> list[int]:
+    flags = Flag.objects.exclude(model="").values_list("pk", "variants")
+    return [pk for pk, variants in flags if model in variants.values()]
 
 
 # The split
@@ -202,24 +238,56 @@ class Needed:
     method: str
     """The one that fits the volume."""
     why: str
+    volume: Volume
+    """What it was worked out from."""
+
+    def minimum(self, method: str) -> int:
+        """Units per arm from which its advice may count: a fixed horizon's own; elsewhere early enough to gain from looking."""
+        return max(FEWEST_UNITS, {"fixed": self.plan.fixed, "sprt": -(-self.plan.sprt // 4)}.get(method, -(-self.plan.fixed // 2)))
 
 
-def needed(*, metric: str, mean: float, spread: float | None, effect: float, arms: int, units_per_day: float, max_days: int) -> Needed:
+def plan_for(
+    flag: Flag, *, metric: str, effect: float, max_days: int, at: datetime, mean: float | None = None, spread: float | None = None
+) -> Needed:  # fmt: skip
+    """What an experiment on a flag needs, from its calls of the last days. `mean` (in percent for a rate) and `spread` in their place.
+
+    Raises ExperimentInvalidError where there is too little to plan with.
+    """
+    if not 0 < effect <= 100:
+        raise ExperimentInvalidError("The smallest effect worth finding is above 0 and at most 100.", field="effect")
+    volume = volume_of(flag, metric, at=at)
+    if mean is not None:
+        volume = Volume(volume.units_per_day, mean / 100 if metric == "error_rate" else mean, spread)
+    if volume.mean is None:
+        raise ExperimentInvalidError(
+            f"None of {flag.key}'s calls of the last {PLANNING_DAYS} days has a value. Say what mean and spread you expect.", field="mean"
+        )
+    arms = max(2, len(split_of(flag, flag.exposure)))
+    try:
+        return needed(volume, metric=metric, effect=effect, arms=arms, max_days=max_days)
+    except ValueError as error:
+        raise ExperimentInvalidError(str(error), field="mean" if volume.spread is not None else "spread") from error
+
+
+def needed(volume: Volume, *, metric: str, effect: float, arms: int, max_days: int) -> Needed:
     """`effect` in percent of the mean, or percentage points of an error rate, whose mean is 0 to 1. Raises ValueError.
 
     A rate is planned with one call per unit unless its spread is known. Equal shares are assumed; the smallest arm decides.
     """
-    if MEASURES[metric].scale == "absolute" and spread is None:
+    mean, spread = volume.mean, volume.spread
+    if mean is None or not math.isfinite(mean) or (spread is not None and not 0 <= spread < math.inf):
+        raise ValueError("The mean is above 0, and how far single units spread around it must be known.")
+    if MEASURES[metric].scale == "absolute" and not spread:
         plan = statistics.plan_rates(rate=mean, effect=effect / 100 if mean + effect / 100 <= 1 else -effect / 100, treatments=arms - 1)
     else:
-        if spread is None or not mean > 0:
+        if not spread or not mean > 0:
             raise ValueError("The mean is above 0, and how far single units spread around it must be known.")
         wanted = effect / 100 if MEASURES[metric].scale == "absolute" else mean * effect / 100
         plan = statistics.plan_means(spread=spread, effect=wanted, treatments=arms - 1)
-    per_arm = units_per_day / arms
+    per_arm = volume.units_per_day / arms
     sizes = {"sequential": plan.sequential, "fixed": plan.fixed, "sprt": plan.sprt}
     days = {name: size / per_arm if per_arm > 0 else None for name, size in sizes.items()}
-    return Needed(plan, days, *_fitting(days, max_days))
+    return Needed(plan, days, *_fitting(days, max_days), volume)
 
 
 def _fitting(days: Mapping[str, float | None], max_days: int) -> tuple[str, str]:

@@ -46,12 +46,29 @@ def bar(record: Mapping[str, Any]) -> Bar | None:
     threshold = float(rule["threshold"])
     low = reading["value"] if reading["low"] is None else reading["low"]
     high = reading["value"] if reading["high"] is None else reading["high"]
-    reach = 1.5 * max(abs(low - threshold), abs(high - threshold), abs(threshold) * 0.1, 1e-9)
+    reach = _reach(low, high, threshold)
     first, last = threshold - reach, threshold + reach
     if first < 0 <= min(low, threshold):
         first = 0.0  # nothing measured here is below zero: the axis does not pretend so
     if rule["unit"] == "%" and max(high, threshold) <= 100 < last:
         last = 100.0
+    shown = wording.interval(reading, rule["unit"]) or wording.shown_value(record)
+    label = f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}"
+    return _draw(low, high, threshold, first, last, lower_is_good=rule["operator"] in ("<", "<="), label=label)
+
+
+def change_bar(low: float, high: float, threshold: float, *, lower_is_good: bool, label: str) -> Bar:
+    """The drawing of a change, which may be below zero."""
+    reach = _reach(low, high, threshold)
+    return _draw(low, high, threshold, threshold - reach, threshold + reach, lower_is_good=lower_is_good, label=label)
+
+
+def _reach(low: float, high: float, threshold: float) -> float:
+    return 1.5 * max(abs(low - threshold), abs(high - threshold), abs(threshold) * 0.1, 1e-9)
+
+
+def _draw(low: float, high: float, threshold: float, first: float, last: float, *, lower_is_good: bool, label: str) -> Bar:
+    """`first` and `last`: the ends of the axis."""
     if last <= first:
         last = first + 1
 
@@ -60,12 +77,8 @@ def bar(record: Mapping[str, Any]) -> Bar | None:
         return round(share * WIDTH, 1)
 
     middle = place(threshold)
-    good = (0.0, middle) if rule["operator"] in ("<", "<=") else (middle, WIDTH)
-    bad = (middle, WIDTH) if rule["operator"] in ("<", "<=") else (0.0, middle)
+    good, bad = ((0.0, middle), (middle, WIDTH)) if lower_is_good else ((middle, WIDTH), (0.0, middle))
     start, end = place(low), place(high)
     width = max(end - start, 6.0)
     start = min(max(start - (width - (end - start)) / 2, 0.0), WIDTH - width)
-    shown = wording.interval(reading, rule["unit"]) or wording.shown_value(record)
-    return Bar(
-        middle, *good, *bad, round(start, 1), round(width, 1), f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}"
-    )
+    return Bar(middle, *good, *bad, round(start, 1), round(width, 1), label)

@@ -11,8 +11,8 @@ from django.utils import timezone
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
+from rollouts import experiment_selectors, flag_selectors, selectors
 from rollouts import exposure as rules
-from rollouts import flag_selectors, selectors
 
 SHOWN = 8
 
@@ -28,10 +28,21 @@ def register() -> None:
         navigation.Item(
             "release", "Steer", "Flags", "flag-list", icon="flag", permission=Permission.VIEW, order=10, due=flag_selectors.due_count
         ),
+        navigation.Item(
+            "release",
+            "Steer",
+            "Experiments",
+            "experiment-list",
+            icon="flask",
+            permission=Permission.VIEW,
+            order=20,
+            due=experiment_selectors.due_count,
+        ),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
     )
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
+    search.register(search.Source("Experiments", Permission.VIEW, _find_experiments))
     home.register(
         home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10),
         home.Panel("release", "rollouts/partials/home_flags.html", Permission.SIGN_GATES, _flags_waiting, order=15),
@@ -60,6 +71,18 @@ def _find_flags(query: str, membership: Membership, limit: int) -> Iterable[sear
             icon="flag",
         )
         for flag in flag_selectors.flags(query=query)[:limit]
+    ]
+
+
+def _find_experiments(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
+    return [
+        search.Hit(
+            experiment.name,
+            f"{experiment.get_status_display()}, on {experiment.flag.key}",
+            reverse("experiment-detail", kwargs={"slug": experiment.slug}),
+            icon="flask",
+        )
+        for experiment in experiment_selectors.experiments(query=query)[:limit]
     ]
 
 

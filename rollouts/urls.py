@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from rollouts.views import flags, gates, plans, rollouts
+from rollouts.views import experiments, flags, gates, plans, rollouts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
 _FLAG = "release/flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
+_EXPERIMENT = "release/experiments/<slug:slug>/"
 _CRITERION = f"{_GATE}criteria/<slug:key>/"
 
 urlpatterns = [
@@ -43,6 +44,14 @@ urlpatterns = [
     path(f"{_CHANGE}approve/", flags.flag_change_approve, name="flag-change-approve"),
     path(f"{_CHANGE}reject/", flags.flag_change_reject, name="flag-change-reject"),
     path(f"{_CHANGE}review/", flags.flag_change_review, name="flag-change-review"),
+    path("release/experiments/", experiments.experiment_list, name="experiment-list"),
+    path("release/experiments/new/", experiments.experiment_new, name="experiment-new"),
+    path(_EXPERIMENT, experiments.experiment_detail, name="experiment-detail"),
+    path(f"{_EXPERIMENT}start/", experiments.experiment_start, name="experiment-start"),
+    path(f"{_EXPERIMENT}discard/", experiments.experiment_discard, name="experiment-discard"),
+    path(f"{_EXPERIMENT}read/", experiments.experiment_read, name="experiment-read"),
+    path(f"{_EXPERIMENT}stop/", experiments.experiment_stop, name="experiment-stop"),
+    path(f"{_EXPERIMENT}decide/", experiments.experiment_decide, name="experiment-decide"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

@@ -1,9 +1,10 @@
 from django.urls import path
 
-from rollouts.api import flag_views, views
+from rollouts.api import experiment_views, flag_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
+_EXPERIMENT = "experiments/<slug:slug>/"
 _GATE = "rollouts/<slug:slug>/gates/<int:number>/"
 
 urlpatterns = [
@@ -31,5 +32,12 @@ urlpatterns = [
     path(f"{_CHANGE}approve/", flag_views.FlagChangeApprove.as_view(), name="api-flag-change-approve"),
     path(f"{_CHANGE}reject/", flag_views.FlagChangeReject.as_view(), name="api-flag-change-reject"),
     path(f"{_CHANGE}review/", flag_views.FlagChangeReview.as_view(), name="api-flag-change-review"),
+    path("experiments/", experiment_views.Experiments.as_view(), name="api-experiments"),
+    path("experiments/plan/", experiment_views.ExperimentPlan.as_view(), name="api-experiment-plan"),
+    path(_EXPERIMENT, experiment_views.ExperimentDetail.as_view(), name="api-experiment"),
+    path(f"{_EXPERIMENT}start/", experiment_views.ExperimentStart.as_view(), name="api-experiment-start"),
+    path(f"{_EXPERIMENT}readings/", experiment_views.ExperimentReadings.as_view(), name="api-experiment-readings"),
+    path(f"{_EXPERIMENT}stop/", experiment_views.ExperimentStop.as_view(), name="api-experiment-stop"),
+    path(f"{_EXPERIMENT}decide/", experiment_views.ExperimentDecide.as_view(), name="api-experiment-decide"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

@@ -30,13 +30,12 @@ from rollouts.errors import (
     UnsoundError,
     VerdictChangedError,
 )
+from rollouts.experiment_selectors import FEWEST_UNITS
 from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange
 from rollouts.services import flags
 
 logger = logging.getLogger(__name__)
 
-FEWEST_UNITS = 50
-"""Below it the intervals, which are for large samples, mean nothing."""
 MAX_DAYS = 90
 MAX_GUARDRAILS = 4
 RESERVED = ("new", "plan")
@@ -53,9 +52,9 @@ def create_experiment(
     flag: Flag,
     metric: str,
     effect: float,
-    minimum_units: int,
     max_days: int,
     actor: User,
+    minimum_units: int | None = None,
     better: str = Experiment.Better.LOWER,
     method: str = Experiment.Method.SEQUENTIAL,
     guardrails: Sequence[Mapping[str, Any]] = (),
@@ -66,11 +65,14 @@ def create_experiment(
     at: datetime | None = None,
 ) -> Experiment:
     """Fix the terms as a draft. `champion`: the flag's control unless another variant is named. Expectations: see the model.
+    `minimum_units` None: as worked out from the flag's calls of late.
 
     Raises ExperimentInvalidError, SlugTakenError, NoSplitError (the flag binds no model, so that no call tells its variant).
     """
-    champion = champion or flag.control
-    _check_terms(flag, champion, metric, better, effect, minimum_units, max_days, guardrails)
+    champion, at = champion or flag.control, at or timezone.now()
+    _check_terms(flag, champion, metric, better, effect, FEWEST_UNITS if minimum_units is None else minimum_units, max_days, guardrails)
+    if minimum_units is None:
+        minimum_units = experiment_selectors.plan_for(flag, metric=metric, effect=effect, max_days=max_days, at=at).minimum(method)
     _check_expected(expected_latency_delta, expected_quality_gain)
     if slug in RESERVED:
         raise ExperimentInvalidError(f"{slug} is the address of another page.", field="slug")
@@ -83,7 +85,7 @@ def create_experiment(
                     slug=slug, name=name.strip(), hypothesis=hypothesis.strip(), flag=flag, champion=champion, metric=metric, better=better,
                     effect=effect, guardrails=[dict(each) for each in guardrails], minimum_units=minimum_units, max_days=max_days,
                     method=method, auto_promote=auto_promote, expected_latency_delta=expected_latency_delta,
-                    expected_quality_gain=expected_quality_gain, owner=actor, created_at=at or timezone.now(),
+                    expected_quality_gain=expected_quality_gain, owner=actor, created_at=at,
                 )  # fmt: skip
         except IntegrityError as error:
             if Experiment.objects.filter(slug=slug).exists():
@@ -206,10 +208,12 @@ def _take(experiment: Experiment, actor: User | None, at: datetime) -> Experimen
     report, text = advice.replay(record), rules.canonical(record)
     previous = last.evidence_hash if last else rules.sha256(f"{rules.GENESIS}:experiment:{experiment.pk}:{current_schema()}")
     sequence = last.sequence + 1 if last else 1
-    reading = ExperimentReading.objects.create(
+    reading = ExperimentReading(
         experiment=experiment, sequence=sequence, at=at, requested_by=actor, advice=report.advice, assignment_p=report.assignment_p,
-        evidence=text, previous_hash=previous, evidence_hash=rules.sha256(f"{previous}:{sequence}:{at.isoformat()}:{text}"),
+        evidence=text, previous_hash=previous,
     )  # fmt: skip
+    reading.evidence_hash = experiment_selectors.digest_of(reading)
+    reading.save()
     experiment.latest = reading
     experiment.save(update_fields=["latest"])
     if actor is not None or last is None or last.advice != report.advice:

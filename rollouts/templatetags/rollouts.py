@@ -41,3 +41,13 @@ def short(digest: str) -> str:
 @register.filter
 def role_label(role: str) -> str:
     return signing.label(role)
+
+
+@register.filter
+def signed_percent(value: float) -> str:
+    return f"{value:+,.4g}%".replace("-", "−")
+
+
+@register.filter
+def signed_points(value: float) -> str:
+    return f"{value:+,.4g} points".replace("-", "−")

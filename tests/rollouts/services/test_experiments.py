@@ -366,19 +366,31 @@ def test_several_treatments_are_each_measured_against_the_champion(acme: Tenant,
     assert (reading.advice, reading.report.winner) == ("promote", "new")
 
 
-def test_planner_counts_what_a_flag_has_had(acme: Tenant, flag: Flag) -> None:
+def test_planner_counts_what_a_flag_has_had(acme: Tenant, flag: Flag, rita: User) -> None:
     arrive(acme, flag, users=140)
 
-    volume = experiment_selectors.volume_of(flag, "latency", at=timezone.now())
-    assert volume.units_per_day == pytest.approx(20)
-    assert volume.mean is not None
-    assert volume.spread is not None
-    needed = experiment_selectors.needed(
-        metric="latency", mean=volume.mean, spread=volume.spread, effect=5.0, arms=2, units_per_day=volume.units_per_day, max_days=14
-    )
+    needed = experiment_selectors.plan_for(flag, metric="latency", effect=5.0, max_days=14, at=timezone.now())
 
-    assert needed.plan.fixed == pytest.approx(2 * (2.8016 * volume.spread / (0.05 * volume.mean)) ** 2, rel=0.02)
+    assert needed.volume.units_per_day == pytest.approx(20)
+    assert needed.volume.mean is not None
+    assert needed.volume.spread is not None
+    assert needed.plan.fixed == pytest.approx(2 * (2.8016 * needed.volume.spread / (0.05 * needed.volume.mean)) ** 2, rel=0.02)
     assert needed.days["fixed"] == needed.plan.fixed / 10
+    planned = make_experiment(flag, rita, minimum_units=None, method="fixed")
+    assert planned.minimum_units == needed.plan.fixed
+
+
+def test_planner_without_calls_asks_for_what_is_expected(flag: Flag, rita: User) -> None:
+    now = timezone.now()
+    with pytest.raises(errors.ExperimentInvalidError, match="Say what mean and spread"):
+        make_experiment(flag, rita, minimum_units=None)
+    with pytest.raises(errors.ExperimentInvalidError) as refused:
+        experiment_selectors.plan_for(flag, metric="latency", effect=5.0, max_days=14, at=now, mean=800.0)
+    assert refused.value.field == "spread"
+
+    rate = experiment_selectors.plan_for(flag, metric="error_rate", effect=1.0, max_days=14, at=now, mean=2.0)
+    assert rate.plan.fixed == pytest.approx(3_823, abs=5)  # 2% against 3% at 5% and 80%: two-proportion z-test
+    assert (rate.method, rate.days["fixed"]) == ("sequential", None)
 
 
 def test_reading_asks_the_database_a_few_times_only(acme: Tenant, running: Experiment, django_assert_max_num_queries: Any) -> None:
