@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scipy import stats
+from scipy import special  # not `stats`, which takes a second to import
 
 from costs import sketch
 from rollouts.rollback_rules import DISTINCT, FINE_BELOW_S, MINUTE_S, Comparison, FailureClass, Node, Rule, Sums, window_text
@@ -170,7 +170,7 @@ def crossings(chance: float, *, steps: float, overlap: float) -> float:
     """Expected up-crossings in `steps` windows, each beyond the limit by `chance`, of which neighbours share `overlap` of their calls."""
     if chance <= 0:
         return 0.0
-    z = float(stats.norm.isf(chance))
+    z = -float(special.ndtri(chance))
     return steps * min(chance, math.acos(overlap) / (2 * math.pi) * math.exp(-z * z / 2))
 
 
@@ -203,14 +203,16 @@ def _chance(one: Comparison, sums: Sums, limit: float, calls: float, controls: f
         return _normal(gap, math.sqrt(share * (1 - share) / calls + noise))
     edge = n * threshold
     if rises:
-        return float(stats.binom.sf(math.floor(edge) if one.operator == ">" else math.ceil(edge) - 1, n, share))
-    return float(stats.binom.cdf(math.ceil(edge) - 1 if one.operator == "<" else math.floor(edge), n, share))
+        most = math.floor(edge) if one.operator == ">" else math.ceil(edge) - 1
+        return float(special.bdtrc(most, n, share)) if 0 <= most < n else float(most < 0)
+    most = math.ceil(edge) - 1 if one.operator == "<" else math.floor(edge)
+    return float(special.bdtr(most, n, share)) if 0 <= most < n else float(most >= n)
 
 
 def _normal(gap: float, spread: float) -> float:
     if spread == 0:
         return 1.0 if gap < 0 else 0.0
-    return float(stats.norm.sf(gap / spread))
+    return float(special.ndtr(-gap / spread))
 
 
 # What it lacks

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import optimize, special, stats
+from scipy import special  # not `stats`, which takes a second to import
 
 Scale = Literal["absolute", "relative"]
 
@@ -126,8 +126,8 @@ def sequential(seen: Difference, *, alpha: float, planned_units: int) -> Interva
 
 def fixed(seen: Difference, *, alpha: float) -> Interval:
     """Holds at one look that was planned before."""
-    reach = seen.error * float(stats.norm.isf(alpha / 2))
-    return Interval(seen.value - reach, seen.value + reach, float(2 * stats.norm.sf(abs(seen.value / seen.error))))
+    reach = seen.error * -float(special.ndtri(alpha / 2))
+    return Interval(seen.value - reach, seen.value + reach, float(2 * special.ndtr(-abs(seen.value / seen.error))))
 
 
 # Wald's test
@@ -171,6 +171,8 @@ def expected_shares(shares: Sequence[float], rooms: Sequence[int], total: int) -
     most = float(total)
     while sum(taken(most)) < total < sum(rooms):
         most *= 2
+    from scipy import optimize  # seldom needed, and slow to import
+
     counts = taken(optimize.brentq(lambda subjects: sum(taken(subjects)) - total, 0, most)) if total < sum(rooms) else list(rooms)
     return [count / sum(counts) for count in counts]
 
@@ -178,7 +180,10 @@ def expected_shares(shares: Sequence[float], rooms: Sequence[int], total: int) -
 def assignment_chi_square(counts: Sequence[int], shares: Sequence[float]) -> float:
     """p-value at one look that units were assigned by these shares."""
     total = sum(counts)
-    return float(stats.chisquare(counts, [share * total for share in shares]).pvalue) if total else 1.0
+    if not total:
+        return 1.0
+    distance = sum((count - share * total) ** 2 / (share * total) for count, share in zip(counts, shares, strict=True))
+    return float(special.chdtrc(len(counts) - 1, distance))
 
 
 def assignment_evidence(counts: Sequence[int], shares: Sequence[float]) -> float:
@@ -226,8 +231,8 @@ def plan_rates(*, rate: float, effect: float, alpha: float = 0.05, power: float 
 
 def _plan(variance: float, effect: float, deviation_if_not: float, alpha: float, power: float) -> Plan:
     """`variance`: of the difference of one unit per arm."""
-    z_power, deviation = float(stats.norm.ppf(power)), math.sqrt(variance)
-    once = ((float(stats.norm.isf(alpha / 2)) * deviation_if_not + z_power * deviation) / effect) ** 2
+    z_power, deviation = float(special.ndtri(power)), math.sqrt(variance)
+    once = ((-float(special.ndtri(alpha / 2)) * deviation_if_not + z_power * deviation) / effect) ** 2
     weight = _mixture(alpha, 1)
     always = math.sqrt(2 * (weight + 1) / weight * (0.5 * math.log(weight + 1) - math.log(alpha)))
     looking = ((always * deviation_if_not + z_power * deviation) / effect) ** 2
