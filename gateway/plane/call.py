@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from gateway.plane.plane import Plane
 
 
-Surface = Literal["chat", "embeddings", "messages", "responses"]
+Surface = Literal["chat", "embeddings", "messages", "count_tokens", "responses"]
 SURFACES: dict[Surface, str] = {
     "chat": "/v1/chat/completions",
     "embeddings": "/v1/embeddings",
     "messages": "/v1/messages",
+    "count_tokens": "/v1/messages/count_tokens",
     "responses": "/v1/responses",
 }
 """What callers speak, by the path where they speak it."""

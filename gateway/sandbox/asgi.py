@@ -1,6 +1,6 @@
 """The sandbox as an ASGI application. `SANDBOX_DATA_DIR` and `SANDBOX_KEY` configure it, see `__main__`.
 
-    POST /v1/chat/completions   POST /v1/responses   POST /v1/messages   POST /v1/embeddings   GET /v1/models   POST /mcp
+    POST /v1/chat/completions   POST /v1/responses   POST /v1/messages[/count_tokens]   POST /v1/embeddings   GET /v1/models   POST /mcp
     GET /journal    what was served, one JSON object per line
 
 Latency and faults come by header (`x-sandbox-latency-ms`, `x-sandbox-fault`), by query (`?latency_ms=250&fault=429`), or by the
@@ -30,6 +30,7 @@ MODELS = ("sandbox-large", "sandbox-small", "sandbox-embed")
 FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip"})
 ANTHROPIC_ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
 DEFAULT_DIMENSIONS = 256
+COUNT_TOKENS = "/v1/messages/count_tokens"
 HANG_S = 3600.0
 DRIP_S = 0.2
 
@@ -71,7 +72,7 @@ class SandboxApp:
             listed = [{"id": name, "object": "model", "created": 1735689600, "owned_by": "sandbox"} for name in MODELS]
             await _send_json(send, 200, {"object": "list", "data": listed})
             return
-        if path not in SURFACES and path != "/v1/embeddings":
+        if path not in SURFACES and path not in ("/v1/embeddings", COUNT_TOKENS):
             await _send_error(send, 404, f"There is nothing at {path}.", "not_found")
             return
         if scope["method"] != "POST":
@@ -81,7 +82,11 @@ class SandboxApp:
             request = json.loads(await _body(receive))
             if not isinstance(request, dict) or not isinstance(request.get("model"), str):
                 raise ValueError("the request must name a model")
-            rendered = SURFACES[path](request) if path in SURFACES else None
+            rendered: Rendered | None
+            if path == COUNT_TOKENS:
+                rendered = SURFACES["/v1/messages"]({**request, "max_tokens": 1})
+            else:
+                rendered = SURFACES[path](request) if path in SURFACES else None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             await _send_error(send, 400, f"Invalid request: {error}", "invalid_request", path=path)
             return
@@ -100,6 +105,10 @@ class SandboxApp:
             return
         if rendered is None:
             await self._embed(request, request_id, send)
+            return
+        if path == COUNT_TOKENS:
+            self._note(request_id, request["model"], 200, rendered.input_tokens, 0)
+            await _send_json(send, 200, {"input_tokens": rendered.input_tokens})
             return
         self._note(request_id, request["model"], 200, rendered.input_tokens, rendered.output_tokens)
         if request.get("stream"):
@@ -146,7 +155,7 @@ def _conditions(scope: Scope, headers: dict[str, str]) -> tuple[str, str, float]
 
 def _credential(path: str, headers: dict[str, str]) -> str:
     """Each protocol has a header of its own for it."""
-    if path == "/v1/messages" or "anthropic-version" in headers:
+    if path.startswith("/v1/messages") or "anthropic-version" in headers:
         return headers.get("x-api-key", "")
     return headers.get("authorization", "").removeprefix("Bearer ")
 
@@ -203,7 +212,7 @@ async def _send_json(send: Send, status: int, data: dict[str, Any], *headers: tu
 
 async def _send_error(send: Send, status: int, message: str, code: str, retry_after: int | None = None, path: str = "") -> None:
     headers = [(b"retry-after", b"%d" % retry_after)] if retry_after is not None else []
-    if path == "/v1/messages":
+    if path.startswith("/v1/messages"):
         error = {"type": ANTHROPIC_ERRORS.get(status, "api_error"), "message": message}
         await _send_json(send, status, {"type": "error", "error": error, "request_id": "req_sandbox"}, *headers)
         return

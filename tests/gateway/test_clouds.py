@@ -133,6 +133,16 @@ def test_anthropic_sdk_is_answered_whole_and_in_a_stream(
     _as_served(org, cloud, 2 * len(names))
 
 
+def test_tokens_are_counted_where_claude_is(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, claude: Any) -> None:
+    models = {name: chat_model(upstream(cloud, name), slug=name) for name in CLAUDE}
+    client = claude(make_org(plane, sandbox_upstream, models=models))
+
+    counts = {name: client.messages.count_tokens(model=name, messages=SAY_HELLO, tools=MESSAGE_TOOLS).input_tokens for name in CLAUDE}
+
+    usage = client.messages.create(model="vertex-claude", max_tokens=1, messages=SAY_HELLO).usage
+    assert set(counts.values()) == {usage.input_tokens + usage.cache_read_input_tokens}
+
+
 def test_other_surfaces_of_azure(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
     dated = make(plane, sandbox_upstream, upstream(cloud, "azure-dated")).client()
     newest = make(plane, sandbox_upstream, upstream(cloud, "azure-entra")).client()

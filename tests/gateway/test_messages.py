@@ -96,19 +96,42 @@ def test_text_stream_with_bearer_key_and_structured_output(org: Org) -> None:
     assert text == '{"city": "city"}'
 
 
+def test_tokens_are_counted_free_of_charge(org: Org, sandbox_upstream: SandboxUpstream) -> None:
+    client = claude(org, default_headers={"x-request-id": f"count-{org.id}"})
+
+    counted = client.messages.count_tokens(model="chat", messages=ASK_WEATHER, tools=WEATHER, system="Be short.")
+
+    [served] = [line for line in sandbox_upstream.journal() if line["request_id"] == f"count-{org.id}"]
+    assert counted.input_tokens == served["input_tokens"]
+    [event] = org.plane.wait_for_events(org.id, 1)
+    assert (event["status"], event["usage_source"], event["input_tokens"], event["output_tokens"]) == ("ok", "provider", 0, 0)
+
+
+def test_tokens_are_counted_under_the_same_rules(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    org = make_org(plane, sandbox_upstream)
+
+    with pytest.raises(anthropic.BadRequestError) as untranslated:
+        claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
+    org.change(consents={})
+    with pytest.raises(anthropic.PermissionDeniedError) as refused:
+        claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
+
+    assert "/v1/messages/count_tokens is not translated" in untranslated.value.message
+    assert refused.value.body["error"]["code"] == "consent_withdrawn"  # type: ignore[index]
+
+
 def test_refusals_have_the_anthropic_shape(org: Org) -> None:
     with pytest.raises(anthropic.NotFoundError) as unknown:
         claude(org).messages.create(model="nothing", max_tokens=5, messages=SAY_HELLO)
     stranger = httpx2.post(f"{org.plane.base_url}/messages", headers={"x-api-key": "nonsense"}, json={}, trust_env=False)
-    with pytest.raises(anthropic.NotFoundError) as nowhere:
-        claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
+    nowhere = httpx2.post(f"{org.plane.base_url}/messages/batches", headers={"x-api-key": org.key}, json={}, trust_env=False)
     wrong_way = httpx2.get(f"{org.plane.base_url}/messages", trust_env=False)
 
     error = unknown.value.body["error"]  # type: ignore[index]
     assert (unknown.value.type, error["code"], error["param"]) == ("not_found_error", "model_not_found", "model")
     assert unknown.value.request_id == error["request_id"] == unknown.value.body["request_id"]  # type: ignore[index]
     assert (stranger.status_code, stranger.json()["type"], stranger.json()["error"]["type"]) == (401, "error", "authentication_error")
-    assert nowhere.value.type == "not_found_error"
+    assert (nowhere.status_code, nowhere.json()["error"]["type"]) == (404, "not_found_error")
     assert (wrong_way.status_code, wrong_way.json()["error"]["code"]) == (405, "method_not_allowed")
 
 

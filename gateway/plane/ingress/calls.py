@@ -14,6 +14,7 @@ from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
 
 MAX_NAME_CHARACTERS = 200
+_ANTHROPIC = frozenset(("messages", "count_tokens"))
 
 
 async def serve_call(plane: Plane, surface: Surface, headers: Headers, receive: Receive, send: Send) -> None:
@@ -25,7 +26,7 @@ async def serve_call(plane: Plane, surface: Surface, headers: Headers, receive: 
     try:
         await walk(call, _prepare)
     except Refusal as refusal:
-        await send_refusal(send, refusal, call.request_id, call.overhead_us, call.response_headers, in_anthropic=surface == "messages")
+        await send_refusal(send, refusal, call.request_id, call.overhead_us, call.response_headers, in_anthropic=surface in _ANTHROPIC)
 
 
 async def _prepare(call: Call) -> None:
@@ -38,13 +39,15 @@ async def _prepare(call: Call) -> None:
         raise Refusal("invalid_request", "The request must name a model.", param="model")
     call.name = name
     call.model = model = call.served.snapshot.models.get(name)
+    call.body = body
+    if call.surface == "count_tokens":  # nothing is generated, and no provider charges for it
+        return
     call.input_estimate = estimate_input(raw, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(body, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True
         if call.stream and call.surface == "chat":
             _ask_for_usage(call, body)
-    call.body = body
 
 
 def _ask_for_usage(call: Call, body: dict[str, Any]) -> None:

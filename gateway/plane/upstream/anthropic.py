@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 
+from gateway.contract import platforms
 from gateway.plane.call import Call
 from gateway.plane.served import Target
 from gateway.plane.sse import EventTap
@@ -71,4 +73,21 @@ def _tap(call: Call) -> MessagesTap:
     return MessagesTap()
 
 
+class _Counted(msgspec.Struct):
+    input_tokens: int | None = None
+    of_bedrock: int | None = msgspec.field(default=None, name="inputTokens")
+
+
+_counted_decoder = msgspec.json.Decoder(_Counted)
+
+
+def _count(call: Call, body: bytes) -> tuple[bytes, Usage]:
+    """A count of tokens uses none: that is known, not missing."""
+    counted = _counted_decoder.decode(body)
+    if counted.of_bedrock is not None:
+        body = orjson.dumps({"input_tokens": counted.of_bedrock})
+    return body, Usage(prompt_tokens=0, completion_tokens=0)
+
+
 MESSAGES = Pair("messages", FORWARDED, _body, _whole, _tap, same)
+COUNT_TOKENS = Pair(platforms.COUNT_TOKENS, FORWARDED, _body, _count, _tap, same)

@@ -12,6 +12,7 @@ PAIRS: dict[tuple[str, str], Pair] = {
     ("embeddings", "openai"): openai.EMBEDDINGS,
     ("responses", "openai"): openai.RESPONSES,
     ("messages", "anthropic"): anthropic.MESSAGES,
+    ("count_tokens", "anthropic"): anthropic.COUNT_TOKENS,
     ("chat", "anthropic"): CHAT_ON_MESSAGES,
     ("messages", "openai"): MESSAGES_ON_CHAT,
 }
