@@ -35,6 +35,7 @@ STANDINGS = {
     "matched": "Matched",
 }
 """How a line stands, worst first; a line is in exactly one."""
+STANDING_CHOICES = list(STANDINGS.items())
 _STANDING = Case(
     When(bill_rows=0, then=Value("ours_only")),
     When(telemetry_tokens=0, then=Value("theirs_only")),

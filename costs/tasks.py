@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import NothingToReconcileError
-from costs.services import anomalies, budgets, prices, reconciliation
+from costs.services import anomalies, budgets, prices, reconciliation, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -102,3 +102,16 @@ def detect_anomalies() -> None:
     for run in anomalies.detect_due():
         if run.told:
             logger.info("anomaly.detected", extra={"period": run.period, "start": run.start.isoformat(), "told": run.told})
+
+
+@shared_task(base=PlatformTask)
+def dispatch_showback() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        tell_showback.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def tell_showback() -> None:
+    """Send what the month before cost whom, once it is complete."""
+    showback.tell_month()

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import anomalies, budgets, exports, model_usage, prices, reconciliation, reconciliation_lines, requests, spend
+from costs.views import anomalies, budgets, exports, model_usage, prices, reconciliation, reconciliation_lines, requests, showback, spend
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -12,6 +12,10 @@ urlpatterns = [
     path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
     path("operate/costs/export/", exports.export, name="costs-export"),
     path("operate/costs/export/<slug:dataset>.<slug:file>", exports.export_file, name="costs-export-file"),
+    path("operate/costs/showback/", showback.showback, name="costs-showback"),
+    path("operate/costs/showback/csv/", showback.showback_csv, name="costs-showback-csv"),
+    path("projects/<slug:slug>/costs/", showback.project_costs, name="project-costs"),
+    path("projects/<slug:slug>/costs/csv/", showback.project_costs_csv, name="project-costs-csv"),
     path("operate/costs/requests/", requests.all_requests, name="costs-requests"),
     path("operate/costs/budgets/", budgets.budget_list, name="budget-list"),
     path("operate/costs/budgets/new/", budgets.budget_new, name="budget-new"),

@@ -321,7 +321,7 @@ class LineOutput(serializers.ModelSerializer[ReconciliationLine]):
 
 
 class StandingLineOutput(LineOutput):
-    standing = serializers.ChoiceField(choices=list(reconciliation_selectors.STANDINGS.items()))
+    standing = serializers.ChoiceField(choices=reconciliation_selectors.STANDING_CHOICES)
 
     class Meta(LineOutput.Meta):
         fields = ("id", "standing", *LineOutput.Meta.fields)  # type: ignore[assignment]  # longer than the base's
@@ -329,7 +329,7 @@ class StandingLineOutput(LineOutput):
 
 class LineQuery(StrictSerializer):
     revision = serializers.IntegerField(required=False, min_value=1, max_value=99_999_999, help_text="Default the latest.")
-    standing = serializers.ChoiceField(choices=list(reconciliation_selectors.STANDINGS.items()), required=False)
+    standing = serializers.ChoiceField(choices=reconciliation_selectors.STANDING_CHOICES, required=False)
     cause = serializers.ChoiceField(choices=list(bridge.CAUSES.items()), required=False)
     model = serializers.CharField(required=False)
     day = serializers.DateField(required=False)

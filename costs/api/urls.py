@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import anomaly_views, budget_views, export_views, model_usage, views
+from costs.api import anomaly_views, budget_views, export_views, model_usage, showback_views, views
 
 _ONE = "reconciliations/<slug:provider>/<path:account>/<month:month>/"
 
@@ -15,6 +15,8 @@ urlpatterns = [
     path("requests/<uuid:event_id>/", views.RequestDetail.as_view(), name="api-request"),
     path("prices/", views.Prices.as_view(), name="api-prices"),
     path("prices/unpriced/", views.Unpriced.as_view(), name="api-unpriced"),
+    path("showback/", showback_views.Showback.as_view(), name="api-showback"),
+    path("showback/<slug:slug>/", showback_views.ProjectShowback.as_view(), name="api-project-showback"),
     path("exports/prometheus/", export_views.Prometheus.as_view(), name="api-export-prometheus"),
     path("exports/<slug:dataset>/", export_views.Export.as_view(), name="api-export"),
     path("budgets/", budget_views.Budgets.as_view(), name="api-budgets"),

@@ -30,6 +30,9 @@
     setTimeout(() => { label.textContent = before; }, 1500);
   });
 
+  // Printing, which also saves as PDF.
+  document.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) window.print(); });
+
   // Dialogs: data-opens names a <dialog>; a button with data-closes inside closes it.
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-opens]");

@@ -1,0 +1,121 @@
+"""Showback for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers as drf
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from costs import showback_selectors
+from costs.api.serializers import ExactField
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.requests import ApiRequest
+
+_ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
+
+
+class MonthQuery(StrictSerializer):
+    month = drf.RegexField(
+        r"^20\d{2}-(0[1-9]|1[0-2])$", required=False, help_text="YYYY-MM, UTC; default the month before the present one."
+    )
+
+
+class ShareOutput(drf.Serializer[Any]):
+    calls = drf.IntegerField(help_text="Served ones.")
+    tokens = drf.IntegerField()
+    unpriced_calls = drf.IntegerField(help_text="Whose cost is not known and not in the sum.")
+    cost_usd = ExactField(source="cost")
+    share_percent = drf.FloatField(source="share", allow_null=True)
+
+
+class ShowbackLine(drf.Serializer[Any]):
+    cost_centre = drf.CharField(help_text="Empty where it is not known; so are the next two.")
+    project = drf.CharField()
+    agent = drf.CharField()
+    figures = ShareOutput()
+
+
+class NamedShare(ShareOutput):
+    name = drf.CharField(source="value", help_text="Empty where it is not known.")
+
+
+class ShowbackTotal(ShareOutput):
+    untagged_calls = drf.IntegerField(help_text="Without project, key, model or agent.")
+    untagged_cost_usd = ExactField(source="untagged_cost")
+
+
+class ShowbackBill(drf.Serializer[Any]):
+    provider = drf.CharField(source="reconciliation.provider")
+    account = drf.CharField(source="reconciliation.account")
+    variance_usd = ExactField(source="reconciliation.latest.variance", help_text="Bill minus our figures.")
+    is_signed_off = drf.BooleanField()
+
+
+class ShowbackOutput(drf.Serializer[Any]):
+    month = drf.DateField(format="%Y-%m")
+    currency = drf.CharField()
+    is_over = drf.BooleanField(help_text="The month has ended and everything that began in it is counted.")
+    complete_through = drf.DateTimeField()
+    total = ShowbackTotal()
+    lines = ShowbackLine(many=True)
+    bills = ShowbackBill(many=True)
+
+
+class ProjectShowbackOutput(drf.Serializer[Any]):
+    project = drf.CharField(source="project.slug")
+    month = drf.DateField(format="%Y-%m")
+    is_over = drf.BooleanField()
+    complete_through = drf.DateTimeField()
+    total = ShowbackTotal(source="agents")
+    agents = NamedShare(source="agents.children", many=True)
+    models = NamedShare(source="models.children", many=True)
+
+
+class Showback(APIView):
+    """What a month cost each cost centre, project and agent."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(parameters=[MonthQuery], responses={200: ShowbackOutput, **_ERRORS})
+    def get(self, request: ApiRequest) -> Response:
+        found = showback_selectors.showback(_month(request))
+        body = {
+            "month": found.month,
+            "currency": "USD",
+            "is_over": found.is_over,
+            "complete_through": found.complete_through,
+            "total": found.total,
+            "lines": [
+                {"cost_centre": centre.value, "project": project.value, "agent": agent.value, "figures": agent}
+                for centre, project, agent in found.lines
+            ],
+            "bills": found.bills,
+        }
+        return Response(ShowbackOutput(body).data)
+
+
+class ProjectShowback(APIView):
+    """What a project cost: for who may see all spend, owns it, or has a key in it."""
+
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(parameters=[MonthQuery], responses={200: ProjectShowbackOutput, **_ERRORS, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        month = _month(request)
+        project = showback_selectors.project_visible_to(request.membership, slug)
+        if project is None:
+            raise NotFound
+        return Response(ProjectShowbackOutput(showback_selectors.project_showback(project, month)).data)
+
+
+def _month(request: ApiRequest) -> date:
+    query = MonthQuery(data=request.query_params.dict())
+    query.is_valid(raise_exception=True)
+    return showback_selectors.month_of(query.validated_data.get("month", ""), timezone.now().astimezone(UTC).date())

@@ -1,0 +1,148 @@
+"""What a month cost whom: nothing is lost, what is not tagged is a line of its own, and a project's people see their own."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from catalog.models import Project
+from costs import showback_selectors, tasks
+from costs.models import UsageHour
+from costs.services import showback
+from governance.models import AlertChannel, Delivery, Notice, Tenant, User
+from governance.schema import enter_tenant
+from governance.services import alerts
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+
+OCTOBER = date(2026, 10, 1)
+PAGE = "/o/acme/operate/costs/showback/"
+LATER = datetime(2026, 11, 3, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def october(acme: Tenant, alice: User, bob: User) -> None:
+    """Two projects with a cost centre, one without, calls of nobody, a refused and an unpriced one; a little in September."""
+    make.prices(alice)
+    make.key(bob)
+    Project.objects.create(slug="search", name="Search", owner=alice, cost_centre="CC-9")
+    Project.objects.create(slug="lab", name="Lab", owner=alice)
+    at = datetime(2026, 10, 12, 8, tzinfo=UTC)
+    make.record(
+        acme,
+        *(make.call(acme, started_at=at + timedelta(seconds=n)) for n in range(3)),
+        make.call(acme, started_at=at, agent="mailer"),
+        make.call(acme, started_at=at, project="search", agent="indexer", output_tokens=5_000),
+        make.call(acme, started_at=at, project="lab"),
+        make.call(acme, started_at=at, project=None, key_id=None, agent=None),
+        make.call(acme, started_at=at, model="nameless"),
+        make.call(acme, started_at=at, **make.REFUSED),
+        make.call(acme, started_at=datetime(2026, 9, 30, 23, 59, tzinfo=UTC)),
+    )
+
+
+def test_every_cent_is_somebodys_or_visibly_nobodys(october: None) -> None:
+    found = showback_selectors.showback(OCTOBER)
+
+    known = sum(hour.cost for hour in UsageHour.objects.filter(hour__month=10))
+    assert found.total.cost == sum(agent.cost for _, _, agent in found.lines) == known
+    assert sum(centre.share or 0 for centre in found.total.children) == 100
+    assert [centre.label for centre in found.total.children] == ["CC-9", "CC-7", "No cost centre"]
+    assert [project.label for project in found.total.children[-1].children] == ["Lab", "No project"]
+    assert [agent.label for agent in found.total.children[1].children[0].children] == ["basket-helper", "mailer"]
+    assert (found.total.untagged_calls, found.total.untagged_cost) == (1, Decimal("0.0018"))
+    assert (found.total.calls, found.total.unpriced_calls) == (8, 1)
+
+
+def test_month_before_is_beside_it(october: None) -> None:
+    found = showback_selectors.showback(OCTOBER)
+
+    checkout, new = found.total.children[1].children[0], found.total.children[0]
+    assert (checkout.before, checkout.change) == (Decimal("0.0018"), Decimal("0.0054"))
+    assert (new.before, new.change) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "month"), [("2026-10", OCTOBER), ("", OCTOBER), ("soon", OCTOBER), ("2026-13", OCTOBER), ("2026-09", date(2026, 9, 1))]
+)
+def test_month_of_the_url_defaults_to_the_newest_whole_one(text: str, month: date) -> None:
+    assert showback_selectors.month_of(text, date(2026, 11, 21)) == month
+
+
+def test_page_and_csv(october: None, acme: Tenant, client_for: ClientFor, audra: User) -> None:
+    client = client_for(audra)
+
+    html = client.get(f"{PAGE}?month=2026-10").content.decode()
+    empty = client.get(f"{PAGE}?month=2025-01").content.decode()
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{PAGE}csv/?month=2026-10").getvalue().decode())))
+
+    assert html.count("not tagged") == 3
+    assert "No alert channel takes" in html
+    assert "No call in this month" in empty
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == showback_selectors.showback(OCTOBER).total.cost
+    assert {row["agent"] for row in rows if not row["project"]} == {""}
+
+
+def test_project_is_shown_to_its_people_only(
+    october: None, acme: Tenant, client_for: ClientFor, bob: User, rita: User, audra: User
+) -> None:
+    page = client_for(bob).get("/o/acme/projects/checkout/costs/?month=2026-10")
+    table = client_for(bob).get("/o/acme/projects/checkout/costs/csv/?month=2026-10").getvalue().decode().splitlines()
+
+    links = [b"/projects/checkout/costs/" in client_for(person).get("/o/acme/projects/checkout/").content for person in (bob, rita, audra)]
+    found = page.context["found"]
+    assert links == [True, False, True]
+    assert found.agents.cost == found.models.cost == Decimal("0.0072")
+    assert [(first.month, calls) for first, _, calls, _ in found.history] == [(10, 5), (9, 1)]
+    assert len(table) == 1 + 2 + 2
+    assert [client_for(person).get("/o/acme/projects/checkout/costs/").status_code for person in (rita, audra)] == [404, 200]
+    assert client_for(bob).get("/o/acme/projects/search/costs/").status_code == 404
+    assert client_for(bob).get(PAGE).status_code == 403
+
+
+def test_showback_for_programs(october: None, acme: Tenant, api_for: ClientFor, fay: User, bob: User) -> None:
+    whole = api_for(fay).get("/api/v1/showback/?month=2026-10").json()
+    own = api_for(bob).get("/api/v1/showback/checkout/?month=2026-10").json()
+    codes = [api_for(bob).get(f"/api/v1/showback/{path}").status_code for path in ("", "search/", "checkout/?month=October")]
+
+    assert sum(Decimal(line["figures"]["cost_usd"]) for line in whole["lines"]) == Decimal(whole["total"]["cost_usd"])
+    assert (whole["month"], whole["is_over"], whole["total"]["untagged_cost_usd"]) == ("2026-10", True, "0.0018")
+    assert {row["name"]: row["cost_usd"] for row in own["agents"]} == {"basket-helper": "0.0054", "mailer": "0.0018"}
+    assert codes == [403, 404, 400]
+
+
+def test_month_is_told_once_when_it_is_complete(october: None, acme: Tenant, alice: User) -> None:
+    alerts.create_channel(name="Finance", kind=AlertChannel.Kind.EMAIL, target="cfo@example.com", topics=["cost.showback"], actor=alice)
+
+    early = showback.tell_month(at=datetime(2026, 11, 1, 5, tzinfo=UTC))
+    first, again = showback.tell_month(at=LATER), showback.tell_month(at=LATER + timedelta(days=9))
+
+    assert early is not None
+    assert early.key == "showback:2026-09"  # of August nothing is known, so September went out late
+    assert first == again == Notice.objects.get(key="showback:2026-10")
+    assert first.title == "October 2026 cost $0.03"
+    assert first.text.splitlines() == [
+        "CC-9: $0.02 (66.0%)",
+        "CC-7: $0.0072 (22.6%)",
+        "No cost centre: $0.0036 (11.3%)",
+        "Untagged: $0.0018 in 1 call.",
+        "Without a price, and in no sum: 1 call.",
+    ]
+    assert Delivery.objects.filter(channel__name="Finance").count() == 2
+
+
+def test_month_waits_for_calls_in_the_inbox(october: None, acme: Tenant) -> None:
+    make.deliver(make.call(acme, started_at=datetime(2026, 10, 30, tzinfo=UTC)))
+
+    assert showback.tell_month(at=LATER) is None
+
+
+def test_month_without_a_call_is_not_told(acme: Tenant) -> None:
+    tasks.tell_showback(schema_name=acme.schema_name)
+
+    enter_tenant(acme)
+    assert not Notice.objects.exists()
