@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Some machines forbid Python to keep bytecode; without it every process compiles everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install run test check lint types format migrations bench schema clean
+.PHONY: help install run test soak check lint types format migrations bench schema clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 test: install ## Run the whole suite on a throw-away database
 	@bash deploy/test-tools.sh
 	$(BIN)/python -m pytest -q -n 3
+
+soak: install ## Minutes of load while things break; SOAK_S=600
+	$(BIN)/python -m pytest -q -s -p no:xdist -m soak
 
 check: lint types migrations test ## What CI runs
 
