@@ -190,3 +190,38 @@ def register_circuits(circuits: Circuits) -> None:
 def circuits() -> Circuits:
     """Knows of no change while no gateway is installed."""
     return _circuits[0]
+
+
+@dataclass(frozen=True)
+class ExperimentLine:
+    """An experiment that measures a model beside others."""
+
+    name: str
+    url: str
+    state: str
+    """In a word or two."""
+    sentence: str
+    """What is known; empty before it was read."""
+
+
+@dataclass(frozen=True)
+class ModelExperiments:
+    lines: list[ExperimentLine]
+    """Newest first, at most ten."""
+    start_url: str
+    start_label: str
+    """The next step of whoever wants to compare the model with another one."""
+
+
+ReadExperiments = Callable[[str], ModelExperiments]
+_experiments: list[ReadExperiments] = []
+
+
+def register_experiments(read: ReadExperiments) -> None:
+    """`read(model slug)` in the current tenant. Called once, from `rollouts`."""
+    _experiments[:] = [read]
+
+
+def experiments_on(model: str) -> ModelExperiments | None:
+    """None while no rollouts are installed."""
+    return _experiments[0](model) if _experiments else None

@@ -34,8 +34,8 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "error_rate": Measure("Error rate", "%", "absolute"),
-    "latency": Measure("Latency, mean", "ms", "relative"),
-    "ttft": Measure("Time to first token, mean", "ms", "relative"),
+    "latency": Measure("Mean latency", "ms", "relative"),
+    "ttft": Measure("Mean time to first token", "ms", "relative"),
     "cost": Measure("Cost per call", "USD", "relative"),
     "output_tokens": Measure("Output tokens per call", "tokens", "relative"),
 }

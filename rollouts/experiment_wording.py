@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rollouts import advice, wording
@@ -61,8 +62,7 @@ class EffectLine:
     bar: Bar | None
     champion_mean: str
     mean: str
-    confidence: float | None
-    """Percent."""
+    confidence: str
     rule: str
     """What the interval is drawn against."""
 
@@ -131,8 +131,15 @@ def _line(
     return EffectLine(
         variant, MEASURES[effect.metric].title, GLYPHS[effect.standing], WORDS[effect.standing], change(effect.value, effect.metric), shown, bar,
         _mean(arms.get(terms.champion), effect.metric), _mean(arms.get(variant), effect.metric),
-        None if effect.confidence is None else 100 * effect.confidence, rule,
+        _confidence(effect.confidence), rule,
     )  # fmt: skip
+
+
+def _confidence(share: float | None) -> str:
+    """Never 100%."""
+    if share is None:
+        return "—"
+    return "> 99.9%" if share > 0.999 else f"{math.floor(1000 * share) / 10:.1f}%"
 
 
 def _mean(arm: Arm | None, metric: str) -> str:
@@ -150,8 +157,8 @@ def figure_lines(terms: Terms, arms: dict[str, Arm]) -> list[FigureLine]:
 
     def cell(name: str, metric: str) -> tuple[str, str]:
         arm = arms.get(name)
-        told = champion is not None and arm is not None and name != terms.champion
-        return _mean(arm, metric), change(advice.change_of(champion, arm, metric), metric) if told and champion and arm else ""
+        value = advice.change_of(champion, arm, metric) if champion and arm and name != terms.champion else None
+        return _mean(arm, metric), "" if value is None else change(value, metric)
 
     return [FigureLine(measure.title, [cell(name, metric) for name in variants_of(terms)]) for metric, measure in MEASURES.items()]
 

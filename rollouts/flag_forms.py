@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,12 @@ class FlagForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["rollout"].queryset = Rollout.objects.exclude(status=Rollout.Status.STOPPED).defer("plan")  # type: ignore[attr-defined]
+
+    @staticmethod
+    def comparing(model: str) -> dict[str, str]:
+        """Initial values of a flag that leads a share of a model's calls to another one."""
+        variants = f'champion = {json.dumps(model)}\nchallenger = ""'
+        return {"kind": Flag.Kind.STRING, "control": "champion", "variants": variants, "model": model}
 
     def clean_variants(self) -> dict[str, Any]:
         found: dict[str, Any] = _read(self.cleaned_data["variants"], rules.parse_variants)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
 
+from catalog import hooks
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -15,6 +17,7 @@ from rollouts import experiment_selectors, flag_selectors, selectors
 from rollouts import exposure as rules
 
 SHOWN = 8
+MODEL_EXPERIMENTS = 10
 
 
 def register() -> None:
@@ -40,6 +43,7 @@ def register() -> None:
         ),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
     )
+    hooks.register_experiments(_experiments_on)
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
     search.register(search.Source("Experiments", Permission.VIEW, _find_experiments))
@@ -84,6 +88,22 @@ def _find_experiments(query: str, membership: Membership, limit: int) -> Iterabl
         )
         for experiment in experiment_selectors.experiments(query=query)[:limit]
     ]
+
+
+def _experiments_on(model: str) -> hooks.ModelExperiments:
+    lines = [
+        hooks.ExperimentLine(
+            experiment.name,
+            reverse("experiment-detail", kwargs={"slug": experiment.slug}),
+            experiment.state_words,
+            experiment.note if experiment.decision else experiment.latest.report.sentence if experiment.latest else "",
+        )
+        for experiment in experiment_selectors.experiments_about(model)[:MODEL_EXPERIMENTS]
+    ]
+    flag = experiment_selectors.flags_to_experiment_on().filter(model=model).first()
+    if flag is not None:
+        return hooks.ModelExperiments(lines, f"{reverse('experiment-new')}?{urlencode({'flag': flag.key})}", "New experiment")
+    return hooks.ModelExperiments(lines, f"{reverse('flag-new')}?{urlencode({'model': model})}", "Compare with another model")
 
 
 def _waiting(membership: Membership) -> Any:

@@ -22,7 +22,7 @@ from catalog.forms import (
     ModelSourceForm,
     ReasonForm,
 )
-from catalog.hooks import Price
+from catalog.hooks import Price, experiments_on
 from catalog.models import Deployment, Model, Provider
 from catalog.services import models as services
 from catalog.services import providers as provider_services
@@ -113,6 +113,7 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "cache": selectors.cache_figures(model) if tab == "cache" else None,
         "sees_health": sees_health,
         "health": health_selectors.model_health(model) if tab == "health" else None,
+        "experiments": experiments_on(model.slug) if tab == "overview" else None,
         "health_line": health_selectors.summary(model) if tab == "overview" and model.is_served else None,
         **extra,
     }

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=160)),
                 ('hypothesis', models.TextField()),
                 ('champion', models.CharField(max_length=60)),
-                ('metric', models.CharField(choices=[('error_rate', 'Error rate'), ('latency', 'Latency, mean'), ('ttft', 'Time to first token, mean'), ('cost', 'Cost per call'), ('output_tokens', 'Output tokens per call')], max_length=16)),
+                ('metric', models.CharField(choices=[('error_rate', 'Error rate'), ('latency', 'Mean latency'), ('ttft', 'Mean time to first token'), ('cost', 'Cost per call'), ('output_tokens', 'Output tokens per call')], max_length=16)),
                 ('better', models.CharField(choices=[('lower', 'Lower is better'), ('higher', 'Higher is better')], max_length=8)),
                 ('effect', models.FloatField()),
                 ('guardrails', models.JSONField(default=list)),

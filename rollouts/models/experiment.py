@@ -108,6 +108,14 @@ class Experiment(models.Model):
         return self.name
 
     @property
+    def state_words(self) -> str:
+        """`Running`, `Promoted new`"""
+        if self.decision:
+            done = {"promote": f"Promoted {self.winner}", "hold": "Held", "rollback": "Rolled back"}
+            return done[self.decision]
+        return self.get_status_display()
+
+    @property
     def is_open(self) -> bool:
         return self.status in (self.Status.RUNNING, self.Status.STOPPED)
 

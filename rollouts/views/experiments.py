@@ -172,7 +172,6 @@ def _figures(experiment: Experiment, reading: ExperimentReading) -> dict[str, An
         "latency_changes": words.latency_changes(terms, arms),
         "excluded": reading.record["excluded"],
         "fewest": fewest,
-        "progress": min(100.0, 100 * fewest / terms.minimum_units),
     }
 
 

@@ -71,7 +71,7 @@ def flag_list(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "GET", "POST")
 def flag_new(request: MemberRequest) -> HttpResponse:
-    form = FlagForm(request.POST or None)
+    form = FlagForm(request.POST or None, initial=FlagForm.comparing(request.GET["model"]) if "model" in request.GET else None)
     if request.method == "POST":
         if form.is_valid():
             flag = try_service(form, lambda: services.create_flag(actor=request.user, **form.cleaned_data))

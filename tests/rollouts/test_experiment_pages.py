@@ -185,3 +185,26 @@ def test_list_asks_the_database_no_more_for_more_rows(
         client.get(f"{BASE}?tab=all")
 
     assert len(five) == len(one)
+
+
+def test_model_page_names_its_experiments_and_the_next_step(
+    acme: Tenant, running: Experiment, client_for: ClientFor, rita: User, bob: User
+) -> None:
+    page = client_for(rita).get("/o/acme/models/chat-new/").text
+
+    assert f'href="{PAGE}">Next model</a>' in page
+    assert "every guardrail is kept" in page
+    assert 'href="/o/acme/release/flags/new/?model=chat-new">Compare with another model' in page
+    assert "Compare with another model" not in client_for(bob).get("/o/acme/models/chat-new/").text
+    form = client_for(rita).get("/o/acme/release/flags/new/?model=chat-new").text
+    assert "champion = &quot;chat-new&quot;" in form
+    assert "on this flag" in client_for(bob).get("/o/acme/release/flags/ai.chat.next-model/").text
+
+
+def test_model_that_a_flag_binds_leads_to_an_experiment_on_it(acme: Tenant, flag: Flag, client_for: ClientFor, rita: User) -> None:
+    Flag.objects.filter(pk=flag.pk).update(model="chat-old")
+
+    page = client_for(rita).get("/o/acme/models/chat-old/").text
+
+    assert "None. An experiment leads a share" in page
+    assert 'href="/o/acme/release/experiments/new/?flag=ai.chat.next-model">New experiment' in page
