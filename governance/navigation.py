@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from governance import selectors
+from governance import banners, selectors
 from governance.access import Permission, permissions_of
 from governance.models import Membership, User
 
@@ -102,5 +102,6 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "current_item": max(
             (item["url"] for _, items in sections for item in items if request.path.startswith(item["url"])), key=len, default=""
         ),
+        "banner": banners.banner_for(membership),
         "can": {permission.value: permission in permissions_of(membership.roles) for permission in Permission},
     }

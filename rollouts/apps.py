@@ -5,6 +5,7 @@ class RolloutsConfig(AppConfig):
     name = "rollouts"
 
     def ready(self) -> None:
-        from rollouts import panels
+        from rollouts import panels, rollback_panels
 
         panels.register()
+        rollback_panels.register()

@@ -112,6 +112,8 @@ def _wait_s(one: Comparison, traffic: Traffic, baselines: Mapping[str, float]) -
 def _share_needed(one: Comparison, traffic: Traffic, baselines: Mapping[str, float]) -> float | None:
     """Of the window's calls, how many must fail totally (score 0, a failure each, ten times the cost). None: not even all."""
     present = _present(one, traffic)
+    if present is None and one.measure.unit == "%" and not one.is_metric:
+        present = 0.0  # before the first call, nothing has failed
     limit = _limit(one, traffic, baselines)
     if limit is None or present is None:
         return 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from django.db.models import Count, Min, Q, QuerySet
 from costs import sketch
 from gateway.contract.flags import Exposure
 from governance import metrics
+from governance.access import Permission, permissions_of
+from governance.models import Membership
 from rollouts import rollback_lint as linting
 from rollouts import rollback_rules as rules
 from rollouts.models import Flag, Incident, RollbackRule, RollbackWatch
@@ -89,6 +92,13 @@ def find_incident(number: int) -> Incident | None:
 def open_incident() -> Incident | None:
     """The newest that is not resolved."""
     return Incident.objects.select_related("flag").exclude(status=Incident.Status.RESOLVED).order_by("-number").first()
+
+
+def incidents_waiting_for(membership: Membership) -> int:
+    """That nobody has acknowledged, for who could."""
+    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+        return 0
+    return Incident.objects.filter(status=Incident.Status.OPEN).count()
 
 
 # The watcher
@@ -335,3 +345,55 @@ def slices_since(at: datetime, rule: rules.Rule) -> datetime:
     """From when on a rule with short windows needs slices: its longest short window, and the steps that it may catch up with."""
     reach = max((one.window_s for one in rule.comparisons if one.bucket_s == SLICE_S), default=0)
     return at - timedelta(seconds=reach + rule.of * SLICE_S)
+
+
+# What a rollback did
+
+
+@dataclass(frozen=True)
+class Effect:
+    """From the decision to the calls, as the calls themselves tell."""
+
+    first_at: datetime | None
+    """Start of the first call that was decided by the new version; None until one came."""
+    last_before_at: datetime | None
+    """Start of the last call after the decision that a plane still decided by an older version."""
+    decided_at: datetime
+
+    @property
+    def seconds(self) -> float | None:
+        """Until no call was decided by an older version any more; None while no call proves it."""
+        if self.first_at is None:
+            return None
+        return max(0.0, ((self.last_before_at or self.first_at) - self.decided_at).total_seconds())
+
+
+def effect_of(flag: Flag, *, version: int, decided_at: datetime) -> Effect:
+    """Measured on the calls of the fifteen minutes after a change: the flag's step in each says by which version it was decided."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            r"""
+            WITH decided AS (
+                SELECT started_at, (regexp_match(step ->> 3, %(pattern)s))[1]::int AS version
+                FROM event CROSS JOIN LATERAL (SELECT each AS step FROM jsonb_array_elements(steps) each WHERE each ->> 0 = 'flags' LIMIT 1) one
+                WHERE started_at >= %(since)s AND started_at < %(until)s AND tags ? %(tag)s
+            )
+            SELECT min(started_at) FILTER (WHERE version >= %(version)s), max(started_at) FILTER (WHERE version < %(version)s) FROM decided
+            """,
+            {
+                "pattern": rf"^{re.escape(flag.key)} (\d+): ", "since": decided_at, "until": decided_at + timedelta(minutes=15),
+                "tag": f"flag.{flag.key}", "version": version,
+            },
+        )  # fmt: skip
+        first, last = cursor.fetchone()
+    return Effect(first, last, decided_at)
+
+
+FIRST_STEPS: Mapping[str, str] = {
+    "error": "Open the failed calls and read their error codes: is it the provider, the model's name, or what is sent to it?",
+    "latency": "Open the slowest calls and see on which step their time went: the upstream, or a guardrail?",
+    "cost": "Open the dearest calls and compare their tokens with the control's: longer prompts, longer answers, or another price?",
+    "quality": "Read the metric's evidence, and a sample of answers of the treatment beside the control's.",
+    "data": "Open the calls that a guardrail stopped and see what it found: is data going where it should not?",
+}
+"""What to do first, by class of failure."""

@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from rollouts.views import experiments, flags, gates, plans, rollouts
+from rollouts.views import experiments, flags, gates, incidents, plans, rollback_rules, rollouts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
 _FLAG = "release/flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
+_RULE = f"{_FLAG}rules/<int:pk>/"
+_INCIDENT = "operate/incidents/<int:number>/"
 _EXPERIMENT = "release/experiments/<slug:slug>/"
 _CRITERION = f"{_GATE}criteria/<slug:key>/"
 
@@ -52,6 +54,17 @@ urlpatterns = [
     path(f"{_EXPERIMENT}read/", experiments.experiment_read, name="experiment-read"),
     path(f"{_EXPERIMENT}stop/", experiments.experiment_stop, name="experiment-stop"),
     path(f"{_EXPERIMENT}decide/", experiments.experiment_decide, name="experiment-decide"),
+    path(f"{_FLAG}rules/", rollback_rules.rule_list, name="flag-rules"),
+    path(f"{_FLAG}rules/new/", rollback_rules.rule_new, name="flag-rule-new"),
+    path(f"{_FLAG}rules/lint/", rollback_rules.rule_lint, name="flag-rule-lint"),
+    path(f"{_FLAG}rules/replay/", rollback_rules.rule_replay, name="flag-rule-replay"),
+    path(f"{_RULE}arm/", rollback_rules.rule_arm, name="flag-rule-arm"),
+    path(f"{_RULE}pause/", rollback_rules.rule_pause, name="flag-rule-pause"),
+    path(f"{_RULE}remove/", rollback_rules.rule_remove, name="flag-rule-remove"),
+    path("operate/incidents/", incidents.incident_list, name="incidents"),
+    path(_INCIDENT, incidents.incident_detail, name="incident-detail"),
+    path(f"{_INCIDENT}acknowledge/", incidents.incident_acknowledge, name="incident-acknowledge"),
+    path(f"{_INCIDENT}resolve/", incidents.incident_resolve, name="incident-resolve"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from rollouts.api import experiment_views, flag_views, views
+from rollouts.api import experiment_views, flag_views, rollback_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
@@ -39,5 +39,15 @@ urlpatterns = [
     path(f"{_EXPERIMENT}readings/", experiment_views.ExperimentReadings.as_view(), name="api-experiment-readings"),
     path(f"{_EXPERIMENT}stop/", experiment_views.ExperimentStop.as_view(), name="api-experiment-stop"),
     path(f"{_EXPERIMENT}decide/", experiment_views.ExperimentDecide.as_view(), name="api-experiment-decide"),
+    path("rollback-rules/", rollback_views.RollbackRules.as_view(), name="api-rollback-rules"),
+    path("rollback-rules/lint/", rollback_views.RollbackRuleLint.as_view(), name="api-rollback-rule-lint"),
+    path("rollback-rules/replay/", rollback_views.RollbackRuleReplay.as_view(), name="api-rollback-rule-replay"),
+    path("rollback-rules/<int:pk>/", rollback_views.RollbackRuleDetail.as_view(), name="api-rollback-rule"),
+    path("rollback-rules/<int:pk>/arm/", rollback_views.RollbackRuleArm.as_view(), name="api-rollback-rule-arm"),
+    path("rollback-rules/<int:pk>/pause/", rollback_views.RollbackRulePause.as_view(), name="api-rollback-rule-pause"),
+    path("incidents/", rollback_views.Incidents.as_view(), name="api-incidents"),
+    path("incidents/<int:number>/", rollback_views.IncidentDetail.as_view(), name="api-incident"),
+    path("incidents/<int:number>/acknowledge/", rollback_views.IncidentAcknowledge.as_view(), name="api-incident-acknowledge"),
+    path("incidents/<int:number>/resolve/", rollback_views.IncidentResolve.as_view(), name="api-incident-resolve"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

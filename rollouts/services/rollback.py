@@ -20,7 +20,7 @@ from django.utils import timezone
 from governance.models import Severity
 from governance.roles import Permission
 from governance.services import alerts, audit
-from rollouts import rollback_evidence, wording
+from rollouts import rollback_evidence, rollback_wording, wording
 from rollouts import rollback_rules as rules
 from rollouts import rollback_selectors as selectors
 from rollouts.models import Flag, ReleaseLogEntry, RollbackMinute, RollbackRule, RollbackWatch
@@ -225,7 +225,7 @@ def fire(
     fresh.unknown_since, fresh.fired_at, fresh.fired_count, fresh.is_firing = None, at, fresh.fired_count + 1, True
     fresh.state, fresh.state_at = (RollbackRule.State.ARMED if fresh.is_dry_run else RollbackRule.State.TRIPPED), at
     fresh.save()
-    told = "; ".join(breach_text(one) for one in verdict.breaching)
+    told = rollback_wording.breach(verdict)
     audit.record(
         "rollback_rule.fired",
         actor=None,
@@ -264,13 +264,6 @@ def fire(
         note(rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=None, at=at, glyph="fail", text=line)
     logger.warning("rollback.fired", extra={"flag": flag.key, "rule": fresh.pk, "incident": incident.number})
     return True
-
-
-def breach_text(one: rules.Judged) -> str:
-    """`Failed calls 34.2% over 5m, limit 5%`"""
-    unit = one.comparison.measure.unit
-    value, limit = wording.figure(one.value, unit), wording.figure(one.limit, unit)
-    return f"{one.comparison.measure.title} {value} over {rules.window_text(one.comparison.window_s)}, limit {limit}"
 
 
 def _page_text(flag: Flag, rule: RollbackRule, told: str, began_at: datetime, at: datetime) -> str:

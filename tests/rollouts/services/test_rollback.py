@@ -27,39 +27,15 @@ from rollouts.models import Flag, FlagChange, Incident, ReleaseLogEntry, Rollbac
 from rollouts.services import flags, incidents, rollback, rollback_rules
 from tests.factories import costs
 from tests.factories import rollouts as make
+from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
 from tests.rollouts.services.test_concurrency import at_once, committed
 
 __all__ = ["committed"]
 
-NOW = timezone.now().replace(second=10, microsecond=0) - timedelta(minutes=20)
-"""Ten seconds into a minute: the step that ended with it has settled."""
-RULE = "error_rate_5m > 5% min 50"
-
 
 @pytest.fixture
 def flag(acme: Tenant, rita: User, adam: User) -> Flag:
-    """Half of everybody gets `new`, in a rollout."""
-    with make.shipped_plan(), make.test_metrics():
-        rollout = make.make_rollout(owner=rita)
-    return make.make_split_flag(rita, adam, rollout=rollout)
-
-
-def calls(
-    tenant: Tenant, flag: Flag, *, minutes: int = 6, until: datetime = NOW, new: int = 0, old: int = 0, per_minute: int = 20, **fields: Any
-) -> None:
-    """Calls of both variants, spread over the minutes before `until`; of each minute's, so many fail."""
-    rows = []
-    for minute in range(minutes):
-        for place in range(per_minute):
-            at = until.replace(second=0) - timedelta(minutes=minutes - minute) + timedelta(seconds=60 * place / per_minute)
-            for variant, failed in (("new", new), ("old", old)):
-                wrong = {"status": "upstream_error", "http_status": 502} if place * failed % per_minute < failed else {}
-                rows.append(costs.call(tenant, tags={f"flag.{flag.key}": variant, "team": "x"}, started_at=at, **{**fields, **wrong}))
-    costs.record(tenant, *rows)
-
-
-def rule_of(flag: Flag, actor: User, text: str = RULE, at: datetime = NOW, **fields: Any) -> RollbackRule:
-    return rollback_rules.create_rule(flag=flag, text=text, actor=actor, at=at, **fields)
+    return make_watched_flag(rita, adam)
 
 
 def events() -> list[str]:
@@ -68,7 +44,7 @@ def events() -> list[str]:
 
 def test_a_breach_rolls_back_with_everything_that_belongs_to_it(acme: Tenant, flag: Flag, rita: User, sam: User) -> None:
     calls(acme, flag, new=10)
-    rule = rule_of(flag, rita)
+    rule = make_rule(flag, rita)
     before = Tenant.objects.get(pk=acme.pk).config_version
 
     ticked = rollback.tick(at=NOW)
@@ -97,7 +73,7 @@ def test_a_breach_rolls_back_with_everything_that_belongs_to_it(acme: Tenant, fl
 def test_the_verdict_comes_out_again_from_the_evidence_alone(acme: Tenant, flag: Flag, rita: User) -> None:
     costs.prices(rita)
     calls(acme, flag, new=10, old=1, input_tokens=100)
-    rule_of(flag, rita, "(error_rate_5m > control*2 or latency_p95_5m > 10s) and cost_per_call_5m < $5 for 1 of 2 min 50")
+    make_rule(flag, rita, "(error_rate_5m > control*2 or latency_p95_5m > 10s) and cost_per_call_5m < $5 for 1 of 2 min 50")
     rollback.tick(at=NOW)
     incident = Incident.objects.get()
 
@@ -114,7 +90,7 @@ def test_the_verdict_comes_out_again_from_the_evidence_alone(acme: Tenant, flag:
 
 def test_a_second_tick_and_a_late_one_change_nothing(acme: Tenant, flag: Flag, rita: User) -> None:
     calls(acme, flag, new=10)
-    rule_of(flag, rita)
+    make_rule(flag, rita)
     for _ in range(3):
         rollback.tick(at=NOW)
 
@@ -123,7 +99,7 @@ def test_a_second_tick_and_a_late_one_change_nothing(acme: Tenant, flag: Flag, r
 
 def test_a_watcher_that_dies_before_the_commit_leaves_nothing_and_the_next_acts(acme: Tenant, flag: Flag, rita: User) -> None:
     calls(acme, flag, new=10)
-    rule_of(flag, rita)
+    make_rule(flag, rita)
     with transaction.atomic():
         rollback.tick(at=NOW)
         transaction.set_rollback(True)
@@ -139,7 +115,7 @@ def test_two_workers_at_once_roll_back_once(committed: Tenant) -> None:
     people = {name: User.objects.get(email=f"{name}@example.com") for name in ("rita", "adam")}
     flag = make.make_split_flag(people["rita"], people["adam"])
     calls(committed, flag, new=10)
-    rule_of(flag, people["rita"])
+    make_rule(flag, people["rita"])
 
     outcomes = at_once(committed, *[lambda: rollback.tick(at=NOW)] * 3)
 
@@ -161,7 +137,7 @@ def test_two_workers_at_once_roll_back_once(committed: Tenant) -> None:
 )
 def test_what_fires(acme: Tenant, flag: Flag, rita: User, text: str, new: int, old: int, fires: bool) -> None:
     calls(acme, flag, new=new, old=old, per_minute=20 if "1m" not in text else 60, minutes=6)
-    rule_of(flag, rita, text)
+    make_rule(flag, rita, text)
     rollback.tick(at=NOW)
 
     assert Incident.objects.exists() is fires
@@ -170,7 +146,7 @@ def test_what_fires(acme: Tenant, flag: Flag, rita: User, text: str, new: int, o
 def test_one_bad_minute_fires_nothing(acme: Tenant, flag: Flag, rita: User) -> None:
     calls(acme, flag, minutes=8, until=NOW - timedelta(minutes=1))
     calls(acme, flag, minutes=1, new=20)
-    rule = rule_of(flag, rita)
+    rule = make_rule(flag, rita)
     for minute in range(4):
         rollback.tick(at=NOW + timedelta(minutes=minute))
 
@@ -180,7 +156,7 @@ def test_one_bad_minute_fires_nothing(acme: Tenant, flag: Flag, rita: User) -> N
 
 
 def test_missing_data_freezes_a_rule_and_is_told_once(acme: Tenant, flag: Flag, rita: User) -> None:
-    rule = rule_of(flag, rita, "error_rate_3m > 5% min 50")
+    rule = make_rule(flag, rita, "error_rate_3m > 5% min 50")
     for minute in range(9):
         rollback.tick(at=NOW + timedelta(minutes=minute))
     rule.refresh_from_db()
@@ -198,7 +174,7 @@ def test_missing_data_freezes_a_rule_and_is_told_once(acme: Tenant, flag: Flag, 
 
 
 def test_a_dry_run_tells_once_for_an_episode_and_leaves_the_flag_alone(acme: Tenant, flag: Flag, rita: User) -> None:
-    rule = rule_of(flag, rita, is_dry_run=True)
+    rule = make_rule(flag, rita, is_dry_run=True)
     calls(acme, flag, minutes=12, until=NOW + timedelta(minutes=5), new=10)
     for minute in range(5):
         rollback.tick(at=NOW + timedelta(minutes=minute))
@@ -212,7 +188,7 @@ def test_a_dry_run_tells_once_for_an_episode_and_leaves_the_flag_alone(acme: Ten
 
 
 def test_a_watcher_that_was_away_catches_up_with_the_steps_that_count(acme: Tenant, flag: Flag, rita: User) -> None:
-    rule = rule_of(flag, rita, "error_rate_3m > 5% for 3 of 3 min 50", at=NOW - timedelta(minutes=8))
+    rule = make_rule(flag, rita, "error_rate_3m > 5% for 3 of 3 min 50", at=NOW - timedelta(minutes=8))
     calls(acme, flag, minutes=4, until=NOW - timedelta(minutes=8))
     rollback.tick(at=NOW - timedelta(minutes=8))
     calls(acme, flag, minutes=8, new=10)
@@ -225,7 +201,7 @@ def test_a_watcher_that_was_away_catches_up_with_the_steps_that_count(acme: Tena
 
 def test_paused_rules_and_flags_that_are_off_are_not_judged(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
     calls(acme, flag, new=10)
-    rule = rule_of(flag, rita)
+    rule = make_rule(flag, rita)
     rollback_rules.pause_rule(rule=rule, reason="Drill", actor=rita)
     assert rollback.tick(at=NOW).rules == 0
     rollback_rules.arm_rule(rule=rule, actor=rita, at=NOW)
@@ -239,7 +215,7 @@ def test_paused_rules_and_flags_that_are_off_are_not_judged(acme: Tenant, flag: 
 def test_minutes_are_counted_anew_and_then_forgotten(acme: Tenant, flag: Flag, rita: User) -> None:
     costs.prices(rita, input="10", output="0")
     calls(acme, flag, minutes=2, per_minute=3, new=1)
-    rule_of(flag, rita)
+    make_rule(flag, rita)
     calls(acme, flag, minutes=1, per_minute=2)
     rollback.tick(at=NOW)
 
@@ -253,10 +229,10 @@ def test_minutes_are_counted_anew_and_then_forgotten(acme: Tenant, flag: Flag, r
 
 def test_a_baseline_is_frozen_when_the_rule_is_armed(acme: Tenant, flag: Flag, rita: User) -> None:
     with pytest.raises(NoBaselineError):
-        rule_of(flag, rita, "error_rate_5m > baseline*3 min 50")
+        make_rule(flag, rita, "error_rate_5m > baseline*3 min 50")
     for days, failed in ((1, 2), (2, 1), (3, 4)):
         calls(acme, flag, minutes=11, until=NOW.replace(hour=12) - timedelta(days=days), old=failed)
-    rule = rule_of(flag, rita, "error_rate_5m > baseline*3 min 50")
+    rule = make_rule(flag, rita, "error_rate_5m > baseline*3 min 50")
 
     assert rule.baselines["error_rate"] == {"value": pytest.approx(10.0), "calls": 660, "days": 3}
     calls(acme, flag, new=7)
@@ -267,12 +243,12 @@ def test_a_baseline_is_frozen_when_the_rule_is_armed(acme: Tenant, flag: Flag, r
 def test_a_baseline_of_zero_stands_for_what_it_can_prove(acme: Tenant, flag: Flag, rita: User) -> None:
     calls(acme, flag, minutes=10, until=NOW.replace(hour=12) - timedelta(days=1))
 
-    assert rule_of(flag, rita, "error_rate_5m > baseline*3").baselines["error_rate"]["value"] == pytest.approx(1.5)
+    assert make_rule(flag, rita, "error_rate_5m > baseline*3").baselines["error_rate"]["value"] == pytest.approx(1.5)
 
 
 def test_registered_metrics_roll_back_and_one_that_breaks_is_unknown(acme: Tenant, flag: Flag, rita: User) -> None:
     with make.test_metrics() as board:
-        rule = rule_of(flag, rita, "test.coverage_6h < 90%")
+        rule = make_rule(flag, rita, "test.coverage_6h < 90%")
         board.readings["test.coverage"] = ZeroDivisionError()
         rollback.tick(at=NOW)
         rule.refresh_from_db()
@@ -285,9 +261,9 @@ def test_registered_metrics_roll_back_and_one_that_breaks_is_unknown(acme: Tenan
 
 def test_a_rule_whose_metric_is_gone_fails_loudly_and_keeps_no_other_from_acting(acme: Tenant, flag: Flag, rita: User) -> None:
     with make.test_metrics():
-        rule_of(flag, rita, "test.coverage_6h < 90%")
+        make_rule(flag, rita, "test.coverage_6h < 90%")
     calls(acme, flag, new=10)
-    rule_of(flag, rita)
+    make_rule(flag, rita)
 
     with pytest.raises(ExceptionGroup):
         rollback.tick(at=NOW)
@@ -299,7 +275,7 @@ def test_incident_is_acknowledged_and_resolved_and_only_then_exposure_rises(
     acme: Tenant, flag: Flag, rita: User, adam: User, sam: User
 ) -> None:
     calls(acme, flag, new=10)
-    rule = rule_of(flag, rita, cooldown_minutes=5)
+    rule = make_rule(flag, rita, cooldown_minutes=5)
     rollback.tick(at=NOW)
     incident = Incident.objects.get()
     later = NOW + timedelta(minutes=6)
@@ -332,7 +308,7 @@ def test_incident_is_acknowledged_and_resolved_and_only_then_exposure_rises(
 
 
 def test_nobody_raises_exposure_while_nobody_watches(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
-    rule_of(flag, rita)
+    make_rule(flag, rita)
     at = NOW + timedelta(minutes=10)
 
     assert rollback.tell_watcher_away(at=NOW + timedelta(seconds=30)) is False
@@ -352,16 +328,16 @@ def test_nobody_raises_exposure_while_nobody_watches(acme: Tenant, flag: Flag, r
 )
 def test_rules_that_cannot_be(acme: Tenant, flag: Flag, rita: User, fields: dict[str, Any], told: str) -> None:
     with pytest.raises(RuleInvalidError, match=told):
-        rule_of(flag, rita, **{"text": RULE, **fields})
+        make_rule(flag, rita, **fields)
 
 
 def test_a_flag_that_binds_no_model_is_watched_by_metrics_only(acme: Tenant, rita: User) -> None:
     with pytest.raises(RuleInvalidError, match="binds no model"):
-        rule_of(make.make_flag(rita), rita)
+        make_rule(make.make_flag(rita), rita)
 
 
 def test_rules_are_paused_with_a_reason_armed_again_and_removed(acme: Tenant, flag: Flag, rita: User) -> None:
-    rule = rule_of(flag, rita)
+    rule = make_rule(flag, rita)
     with pytest.raises(RuleStateError, match="armed already"):
         rollback_rules.arm_rule(rule=rule, actor=rita)
     with pytest.raises(EvidenceMissingError):
@@ -397,7 +373,7 @@ def test_dry_run_on_history_tells_the_minutes(acme: Tenant, flag: Flag, rita: Us
 
 def test_who_armed_a_rule_may_review_what_it_did(acme: Tenant, flag: Flag, rita: User) -> None:
     calls(acme, flag, new=10)
-    rule_of(flag, rita)
+    make_rule(flag, rita)
     rollback.tick(at=NOW)
     automatic = FlagChange.objects.get(is_emergency=True)
     flags.review_lowering(change=automatic, actor=rita, comment="As meant.")

@@ -1,0 +1,44 @@
+"""What rollbacks put into the frame of the portal: sidebar, banner and the Operate home."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+
+from governance import banners, home, navigation
+from governance.access import Permission
+from governance.models import Membership
+from rollouts import rollback_selectors
+
+SHOWN = 5
+
+
+def register() -> None:
+    """Called once, from AppConfig.ready()."""
+    navigation.register(
+        navigation.Item("operate", "Reliability", "Incidents", "incidents", icon="urgent", permission=Permission.VIEW, order=20, due=_due),
+        navigation.Item("release", "Prove", "Incidents", "incidents", icon="urgent", permission=Permission.VIEW, order=20, due=_due),
+    )
+    banners.register(_banner)
+    home.register(home.Panel("operate", "rollouts/partials/home_incidents.html", Permission.VIEW, _open, order=5))
+
+
+def _due(membership: Membership) -> int:
+    """Of those who can do something about it."""
+    return rollback_selectors.incidents_waiting_for(membership)
+
+
+def _banner(membership: Membership) -> banners.Banner | None:
+    incident = rollback_selectors.open_incident()
+    if incident is None:
+        return None
+    url = reverse("incident-detail", kwargs={"number": incident.number})
+    return banners.Banner(
+        f"{incident.flag.title} was rolled back by a rule. Everybody gets {incident.flag.control} again.", url, str(incident)
+    )
+
+
+def _open(membership: Membership) -> Any:
+    """None while no incident is open."""
+    return list(rollback_selectors.incidents(tab="open")[:SHOWN]) or None

@@ -1,0 +1,98 @@
+"""Incidents: is it me, how bad, what now?"""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from governance.access import Permission, requires
+from governance.errors import DomainError
+from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
+from rollouts import rollback_evidence, rollback_wording
+from rollouts import rollback_selectors as selectors
+from rollouts.models import Incident, RollbackWatch
+from rollouts.rollback_forms import ResolveForm
+from rollouts.services import incidents as services
+from rollouts.views.rollouts import may_manage
+
+TABS = {"open": "Open", "resolved": "Resolved"}
+
+
+def the_incident(number: int) -> Incident:
+    incident = selectors.find_incident(number)
+    if incident is None:
+        raise Http404
+    return incident
+
+
+@requires(Permission.VIEW)
+def incident_list(request: MemberRequest) -> HttpResponse:
+    counts = selectors.incident_counts()
+    tab = request.GET.get("tab", "")
+    tab = tab if tab in TABS else "open" if counts["open"] or not counts["resolved"] else "resolved"
+    context = {
+        "page": keyset_page(selectors.incidents(tab=tab), order=["-number"], cursor=request.GET.get("cursor", "")),
+        "tab": tab,
+        "tabs": [(key, label, counts[key]) for key, label in TABS.items()],
+        "counts": counts,
+        "away_since": selectors.watcher_away_since(at=timezone.now()),
+        "watch": RollbackWatch.objects.order_by("-ticked_at").first(),
+    }
+    return render_page(request, "rollouts/incident_list.html", partial="incident-table", context=context)
+
+
+@requires(Permission.VIEW)
+def incident_detail(request: MemberRequest, number: int) -> HttpResponse:
+    return _page(request, the_incident(number), ResolveForm())
+
+
+def _page(request: MemberRequest, incident: Incident, form: ResolveForm, status: int = 200) -> HttpResponse:
+    facts, version = incident.facts, incident.change.version
+    assert version is not None
+    context = {
+        "incident": incident,
+        "facts": facts,
+        "judged": [rollback_wording.reading(each) for each in facts["judged"]],
+        "recomputed": rollback_evidence.recompute(incident.evidence, stored_sha256=incident.evidence_sha256),
+        "effect": selectors.effect_of(incident.flag, version=version.number, decided_at=incident.opened_at),
+        "first_step": selectors.FIRST_STEPS[incident.failure_class],
+        "minutes": _minutes(incident),
+        "form": form,
+        "now": timezone.now(),
+        "may_manage": may_manage(request),
+    }
+    return render_page(request, "rollouts/incident_detail.html", context=context, status=status)
+
+
+def _minutes(incident: Incident) -> list[dict[str, object]]:
+    """The breaching comparison bucket by bucket, treatment beside control."""
+    facts = incident.facts
+    breached = next(each for each in facts["judged"] if each["outcome"] == "bad")
+    return rollback_wording.buckets(facts, breached)
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "POST")
+def incident_acknowledge(request: MemberRequest, number: int) -> HttpResponse:
+    incident = the_incident(number)
+    try:
+        services.acknowledge_incident(incident=incident, actor=request.user)
+        messages.success(request, f"{incident} is yours.")
+    except DomainError as error:
+        messages.error(request, error.message)
+    return redirect("incident-detail", number=number)
+
+
+@requires(Permission.MANAGE_ROLLOUTS, "POST")
+def incident_resolve(request: MemberRequest, number: int) -> HttpResponse:
+    incident, form = the_incident(number), ResolveForm(request.POST)
+    if form.is_valid():
+        done = try_service(
+            form, lambda: services.resolve_incident(incident=incident, resolution=form.cleaned_data["resolution"], actor=request.user)
+        )
+        if done is not None:
+            messages.success(request, f"{incident} is resolved. Exposure may be raised again, by two people.")
+            return redirect("incident-detail", number=number)
+    return _page(request, incident, form, status=422)
