@@ -16,7 +16,7 @@ from governance.models import FeatureClass
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
-from rollouts import flag_selectors
+from rollouts import flag_selectors, rollback_selectors
 from rollouts.flag_forms import ChangeForm, CommentForm, FlagForm, LowerForm, WhoForm
 from rollouts.models import Flag, FlagChange
 from rollouts.services import flags as services
@@ -119,6 +119,7 @@ def _detail(request: MemberRequest, flag: Flag) -> dict[str, Any]:
         "refused": flag_selectors.changes_of(flag).filter(status__in=[FlagChange.Status.REJECTED, FlagChange.Status.OVERTAKEN])[
             :SHOWN_VERSIONS
         ],
+        "rollback_rules": list(rollback_selectors.rules_of(flag)),
         "who_form": who,
         "preview": preview,
         "preview_value": json.dumps(preview.decision.value, ensure_ascii=False) if preview else "",
