@@ -10,6 +10,8 @@ from typing import Any
 
 from governance.templatetags.gatehouse import money_text
 
+HEIGHT = 290
+"""Pixels of a chart that stands by itself (ux: §6 of the design language)."""
 COLOURS = ("c1", "c2", "c3", "c5", "c4", "c6")
 """In the order that keeps neighbours apart for colour-blind eyes too."""
 
@@ -86,6 +88,7 @@ def stacked_bars(
         "data": traces,
         "layout": {
             "barmode": "stack",
+            "height": HEIGHT,
             "margin": {"l": 46, "r": 14, "t": 18, "b": 28},
             "yaxis": {"tickprefix": "$" if is_money else "", "rangemode": "tozero"},
             "xaxis": {"type": "date", "tickformat": "%H:%M" if is_by_hour else "%b %-d", "tickvals": x[::step]},
