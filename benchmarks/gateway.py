@@ -175,7 +175,7 @@ def upstream(home: Path) -> Iterator[str]:
     config = home / "nginx.conf"
     config.write_text(
         f"worker_processes 1; daemon off; pid {home}/nginx.pid; error_log {home}/nginx.log; events {{ worker_connections 4096; }}\n"
-        f"http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; "
+        f"http {{ access_log off; client_max_body_size 0; keepalive_requests 100000000; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; "
         f"fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;\n"
         f"server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{static.ANSWER.decode()}'; }}\n"
         f"location /stream/ {{ default_type text/event-stream; return 200 '{static.STREAM.decode()}'; }} }} }}\n"

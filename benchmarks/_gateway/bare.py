@@ -11,6 +11,7 @@ import orjson
 
 Message = MutableMapping[str, Any]
 UPSTREAM = os.environ.get("BENCH_UPSTREAM", "")
+STREAMS = os.environ.get("BENCH_STREAMS", f"{UPSTREAM}/stream")
 
 
 class App:
@@ -36,7 +37,7 @@ class App:
         request["model"] = "upstream-model"
         headers = {"content-type": "application/json"}
         if request.get("stream"):
-            async with self.client.post(f"{UPSTREAM}/stream/v1/chat/completions", data=orjson.dumps(request), headers=headers) as response:
+            async with self.client.post(f"{STREAMS}/v1/chat/completions", data=orjson.dumps(request), headers=headers) as response:
                 await send({"type": "http.response.start", "status": response.status, "headers": [(b"content-type", b"text/event-stream")]})
                 while data := await response.content.readany():
                     await send({"type": "http.response.body", "body": data, "more_body": True})
