@@ -152,7 +152,7 @@ def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
     earlier = (month - timedelta(days=1)).replace(day=1)
     _, past = _tree(_sums(_hours(earlier).filter(only), columns), columns, names)
     for path, node in nodes.items():
-        node.before = past[path].cost if path in past else None
+        node.before = past[path].cost if path in past and past[()].calls else None
         node.share = node.cost / total.cost * 100 if total.cost else None
         # What is not known comes last, however much it is: it is a line of its own.
         node.children.sort(key=lambda child: (child.is_unknown, -child.cost, -child.calls, child.label))

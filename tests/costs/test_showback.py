@@ -80,7 +80,7 @@ def test_page_and_csv(october: None, acme: Tenant, client_for: ClientFor, audra:
     empty = client.get(f"{PAGE}?month=2025-01").content.decode()
     rows = list(csv.DictReader(io.StringIO(client.get(f"{PAGE}csv/?month=2026-10").getvalue().decode())))
 
-    assert html.count("not tagged") == 3
+    assert html.count("gh-chip is-warn") == 3
     assert "No alert channel takes" in html
     assert "No call in this month" in empty
     assert sum(Decimal(row["cost_usd"]) for row in rows) == showback_selectors.showback(OCTOBER).total.cost
