@@ -46,6 +46,36 @@ class Failovers:
     calls: int
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What one guardrail said of a call."""
+
+    guardrail: str
+    verdict: str
+    """`pass`, `flagged`, `redacted`, or the code of the refusal."""
+    direction: str
+    """input or output."""
+    counts: Mapping[str, int]
+    """Entity to how often; what was found is never recorded."""
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """What was recorded of one call."""
+
+    url: str
+    """Of its own page."""
+    provider: str
+    cost_usd: Decimal | None
+    """None while unpriced."""
+    is_cached: bool
+    """The answer had been given before."""
+    failovers: int
+    """How often it went to another deployment."""
+    findings: list[Findings]
+    """Of every guardrail that looked at it."""
+
+
 class CostFigures(Protocol):
     """Implemented by `costs.selectors`."""
 
@@ -69,6 +99,9 @@ class CostFigures(Protocol):
 
         Deployments without either are missing. Callers who left and refusals are in neither.
         """
+
+    def call_record(self, request_id: str, keys: Iterable[str]) -> CallRecord | None:
+        """The newest call with that request id by one of these key ids; None while there is none."""
 
 
 _figures: list[CostFigures] = []

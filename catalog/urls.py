@@ -29,6 +29,7 @@ urlpatterns = [
     path("build/models/", models.build_models, name="build-models"),
     path("build/playground/", playground.playground, name="playground"),
     path("build/playground/session/", playground.playground_session, name="playground-session"),
+    path("build/playground/runs/<str:request_id>/", playground.playground_run, name="playground-run"),
     path("build/keys/", keys.build_keys, name="build-keys"),
     path("build/keys/new/", keys.key_new, name="key-new"),
     path("build/tools/", tools.build_tools, name="build-tools"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from catalog.hooks import Failovers, Price, Usage
-from costs import model_usage, selectors
+from catalog.hooks import CallRecord, Failovers, Price, Usage
+from costs import call_records, model_usage, selectors
 from costs.models import TokenClass
 from costs.services import prices
 from governance.models import User
@@ -33,3 +33,6 @@ class Figures:
 
     def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
         return model_usage.answers_by_deployment(models, since)
+
+    def call_record(self, request_id: str, keys: Iterable[str]) -> CallRecord | None:
+        return call_records.call_record(request_id, keys)

@@ -6,9 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
+from django.urls import reverse
 
 from catalog import selectors
-from catalog.models import Project
+from catalog.hooks import CallRecord, cost_figures
+from catalog.models import Project, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.errors import DomainError
@@ -60,6 +62,7 @@ def playground(request: MemberRequest) -> HttpResponse:
             "data": {
                 "base_url": settings.BASE_URL,
                 "project": project.slug if project else None,
+                "run_url": reverse("playground-run", args=["REQUEST"]),
                 "models": {row.model.slug: _figures(row) for row in columns},
             },
         },
@@ -89,3 +92,37 @@ def playground_session(request: MemberRequest) -> HttpResponse:
     response = JsonResponse({"token": session.token, "expires_at": session.expires_at.isoformat(), "key": session.key.public_id})
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@requires(Permission.USE_GATEWAY)
+def playground_run(request: MemberRequest, request_id: str) -> HttpResponse:
+    """What the gateway recorded of a run with one's own key, as JSON; 404 until it is there, which takes a second or two."""
+    keys = VirtualKey.objects.filter(owner=request.user, purpose=VirtualKey.Purpose.PLAYGROUND).values_list("public_id", flat=True)
+    record = cost_figures().call_record(request_id, keys)
+    if record is None:
+        response = JsonResponse({"detail": "This run is not recorded yet.", "code": "not_found"}, status=404)
+    else:
+        response = JsonResponse(_record_body(record))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _record_body(record: CallRecord) -> dict[str, Any]:
+    return {
+        "url": record.url,
+        "provider": record.provider,
+        "cost_usd": None if record.cost_usd is None else f"{record.cost_usd.normalize():f}",
+        "is_cached": record.is_cached,
+        "failovers": record.failovers,
+        "guardrails": len({findings.guardrail for findings in record.findings}),
+        "findings": [
+            {
+                "guardrail": findings.guardrail,
+                "verdict": findings.verdict,
+                "direction": findings.direction,
+                "found": ", ".join(f"{count} {entity.replace('_', ' ')}" for entity, count in findings.counts.items()),
+            }
+            for findings in record.findings
+            if findings.verdict != "pass"
+        ],
+    }

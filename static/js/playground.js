@@ -10,7 +10,7 @@
   let session = null;
   let turn = 0; // a newer run makes what an older one still says worthless
 
-  document.addEventListener("change", (event) => { if (event.target.matches("[data-submits]")) event.target.form.submit(); });
+  document.addEventListener("change", (event) => { if (event.target.matches("[data-submits]")) event.target.form.requestSubmit(); });
 
   // Numbers as everywhere else: two significant digits below one cent, never $0.00 for something unknown.
   const money = (usd) => usd >= 0.01 || usd === 0 ? `$${usd.toFixed(2)}` : `$${usd.toFixed(Math.min(12, 1 - Math.floor(Math.log10(usd))))}`;
@@ -97,7 +97,8 @@
     out.setAttribute("aria-busy", "true");
     stop.hidden = false;
     for (const name of ["ttft", "total", "tokens", "cost"]) show(column, name, "—");
-    for (const name of ["speed", "meta"]) show(column, name, "");
+    for (const name of ["speed", "meta", "record"]) show(column, name, "");
+    $("[data-found]", column.element).hidden = true;
     column.element.querySelectorAll(".best").forEach((element) => element.classList.remove("best"));
     const started = performance.now();
     let first = null, usage = null, pieces = 0, requestId = "", overhead = "", ended = "Total";
@@ -154,13 +155,59 @@
           column.result = { ttft: first, total, cost: usd };
         }
         show(column, "meta", [requestId && `request ${requestId}`, overhead && `${overhead} ms in the gateway`].filter(Boolean).join(" · "));
+        if (requestId) tell(column, requestId, mine);
       }
     }
+  }
+
+  // What the gateway recorded of a run: it is there a second or two after the end. Says what guardrails found, and the exact cost.
+  async function tell(column, requestId, mine) {
+    show(column, "record", "· being recorded…");
+    for (const wait of [700, 700, 1000, 1500, 2500, 4000]) {
+      await new Promise((done) => setTimeout(done, wait));
+      if (mine !== turn) return;
+      let answer = null;
+      try { answer = await fetch(data.run_url.replace("REQUEST", encodeURIComponent(requestId)), { headers: { Accept: "application/json" } }); } catch { continue; }
+      if (mine !== turn) return;
+      if (answer.status === 404) continue;
+      if (!answer.ok || answer.redirected) break;
+      return showRecord(column, await answer.json());
+    }
+    if (mine === turn) show(column, "record", "· not recorded yet");
+  }
+
+  const VERDICTS = { redacted: "replaced", flagged: "noted", guardrail_blocked: "stopped the call" };
+  function showRecord(column, record) {
+    const list = $("[data-found]", column.element);
+    list.replaceChildren(...record.findings.map((finding) => {
+      const item = document.createElement("li");
+      const where = finding.direction === "output" ? "in the answer" : "in the prompt";
+      item.className = `gh-chip ${finding.verdict === "guardrail_blocked" ? "is-fail" : "is-waived"}`;
+      item.textContent = `${finding.guardrail}: ${finding.found || "over its limit"} ${where}, ${VERDICTS[finding.verdict] || finding.verdict}`;
+      return item;
+    }));
+    list.hidden = !record.findings.length;
+    const said = [
+      record.provider && `answered by ${record.provider}`,
+      record.is_cached && "from the cache",
+      record.failovers && `after ${record.failovers} ${record.failovers === 1 ? "failover" : "failovers"}`,
+      !record.guardrails ? "no guardrail applies" : record.findings.length ? "" : `${record.guardrails} ${record.guardrails === 1 ? "guardrail" : "guardrails"} found nothing`,
+    ].filter(Boolean).join(", ");
+    const link = document.createElement("a");
+    link.href = record.url;
+    link.textContent = "Its road";
+    $("[data-record]", column.element).replaceChildren(`· ${said} · `, link);
+    const figure = $("[data-cost]", column.element);
+    figure.firstChild.textContent = record.cost_usd === null ? "unpriced" : money(Number(record.cost_usd));
+    figure.title = record.cost_usd === null ? "This call has no price" : `${record.cost_usd} USD, as recorded`;
+    if (column.result) column.result.cost = record.cost_usd === null ? null : Number(record.cost_usd);
+    if (columns.every((one) => one.stop === null)) mark();
   }
 
   // The best figure of each kind is marked, in words too.
   function mark() {
     if (columns.length < 2) return;
+    root.querySelectorAll(".best").forEach((element) => element.classList.remove("best"));
     for (const [name, words] of [["ttft", "fastest first token"], ["total", "fastest"], ["cost", "lowest cost"]]) {
       const known = columns.filter((column) => column.result && column.result[name] !== null);
       if (known.length < 2) continue;
@@ -191,9 +238,67 @@
     if (event.key === "Escape" && !document.querySelector("dialog[open]")) stopAll();
   });
 
-  // The same run as code, for the first model.
-  $("#pg-show-code")?.addEventListener("click", () => {
-    const body = request(columns[0].model);
+  // A link to the same run: models and project in the query; prompts and parameters behind the #, which browsers never send.
+  const FIELDS = { system: "#pg-system", prompt: "#pg-prompt", temperature: "#pg-temperature", top_p: "#pg-top-p", max_tokens: "#pg-max" };
+  const SECRETS = [
+    /\bgh[a-z]_[\w.-]{8,}/g, /\b(?:sk|pk|rk)[-_][\w-]{16,}/g, /\bxox[abprs]-[\w-]{10,}/g, /\b(?:AKIA|ASIA)[0-9A-Z]{16}\b/g, /\bAIza[\w-]{30,}/g,
+    /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, /\bBearer\s+[\w.~+/=-]{16,}/gi, /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
+  ];
+
+  const fields = () => Object.fromEntries(Object.entries(FIELDS).map(([name, id]) => [name, $(id).value]));
+
+  function fill(run) {
+    for (const [name, id] of Object.entries(FIELDS)) $(id).value = typeof run[name] === "string" ? run[name] : "";
+    if (run.system || run.temperature || run.top_p) $(".pg-sys").open = true;
+  }
+
+  // Another project, one model more or less: the page is opened anew, and what was written comes along, once and within this tab.
+  const CARRIED = "gatehouse.playground";
+  const carry = () => sessionStorage.setItem(CARRIED, JSON.stringify(fields()));
+  document.addEventListener("submit", (event) => { if (event.target.matches("[data-carries]")) carry(); });
+  document.addEventListener("click", (event) => { if (event.target.closest("a[data-carries]")) carry(); });
+  const carried = sessionStorage.getItem(CARRIED);
+  sessionStorage.removeItem(CARRIED);
+  if (carried) fill(JSON.parse(carried));
+
+  function shareLink() {
+    let secrets = 0;
+    const clean = (text) => SECRETS.reduce((left, pattern) => left.replace(pattern, () => { secrets += 1; return "[secret removed]"; }), text);
+    const run = Object.fromEntries(Object.entries(fields()).map(([name, value]) => [name, clean(value)]).filter(([, value]) => value !== ""));
+    const bytes = new TextEncoder().encode(JSON.stringify(run));
+    const packed = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+    const query = new URLSearchParams([...columns.map((column) => ["model", column.model]), ["project", root.dataset.project]]);
+    return { url: `${location.origin}${location.pathname}?${query}#run=${packed}`, secrets };
+  }
+
+  function openLink() {
+    if (carried) return;
+    const packed = /^#run=([\w-]+)$/.exec(location.hash)?.[1];
+    if (!packed) return;
+    let run = null;
+    try {
+      run = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(atob(packed.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0))));
+    } catch { /* cut off on its way: told below */ }
+    if (run === null || typeof run !== "object") { $("#pg-state").textContent = "The link is damaged: its prompt can't be read."; return; }
+    fill(run);
+    $("#pg-state").textContent = "From a link. Nothing has run yet.";
+  }
+  openLink();
+
+  $("#pg-share")?.addEventListener("click", async () => {
+    const { url, secrets } = shareLink();
+    if (url.length > 30_000) { $("#pg-state").textContent = "The prompt is too long for a link."; return; }
+    await navigator.clipboard.writeText(url);
+    $("#pg-state").textContent = `The link holds models, prompts and parameters, no key and no answer.${secrets ? ` ${secrets} ${secrets === 1 ? "secret was" : "secrets were"} left out.` : ""}`;
+    const label = $("[data-share-label]");
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = "Copy link"; }, 1500);
+  });
+  // The same run as code, for the chosen model.
+  $("#pg-code-model")?.addEventListener("change", showCode);
+  $("#pg-show-code")?.addEventListener("click", showCode);
+  function showCode() {
+    const body = request($("#pg-code-model")?.value || columns[0].model);
     const json = JSON.stringify(body, null, 2);
     const shell = json.replaceAll("'", "'\\''");
     const python = (value, indent) => value === null ? "None" : value === true ? "True" : value === false ? "False" : Array.isArray(value)
@@ -203,5 +308,5 @@
     $("#pg-code-curl").textContent = `curl ${data.base_url}/v1/chat/completions \\\n  -H "Authorization: Bearer $GATEHOUSE_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${shell}'`;
     $("#pg-code-python").textContent = `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${data.base_url}/v1", api_key=os.environ["GATEHOUSE_KEY"])\nanswer = client.chat.completions.create(\n${named})\nprint(answer.choices[0].message.content)`;
     $("#pg-code-javascript").textContent = `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${data.base_url}/v1", apiKey: process.env.GATEHOUSE_KEY });\nconst answer = await client.chat.completions.create(${json});\nconsole.log(answer.choices[0].message.content);`;
-  });
+  }
 })();

@@ -22,7 +22,7 @@ def _quiet(page: Page) -> None:
 
 def test_playground_streams_two_models_and_tells_what_they_cost(product: Product, demo: dict[str, Any]) -> None:
     with open_browser() as browser:
-        page = sign_in(browser, demo, "bob")
+        page = sign_in(browser, demo, "bob", permissions=["clipboard-read", "clipboard-write"])
         page.goto(PLAYGROUND)
 
         page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
@@ -35,9 +35,22 @@ def test_playground_streams_two_models_and_tells_what_they_cost(product: Product
             expect(column.locator("[data-tokens]")).to_have_text(re.compile(r"^\d+ / \d+$"))
             expect(column.locator("[data-cost]")).to_have_text(re.compile(r"^\$0\.0*[1-9]"))
             expect(column.locator("[data-meta]")).to_contain_text("request ")
+            expect(column.locator("[data-record]")).to_contain_text("answered by sandbox", timeout=15_000)
         expect(page.locator(".best")).not_to_have_count(0)
         page.get_by_role("button", name="curl, Python, JS").click()
         expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-large"')
+        page.get_by_label("Model", exact=True).select_option("sandbox-small")
+        expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-small"')
+        page.keyboard.press("Escape")
+        page.get_by_label("Prompt", exact=True).fill("Try the key sk-0123456789abcdef0123")
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.locator("#pg-state")).to_contain_text("1 secret was left out")
+        link = page.evaluate("navigator.clipboard.readText()")
+        page.get_by_role("link", name="Remove sandbox-large").click()
+        expect(page.locator(".pg-col")).to_have_count(1)
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key sk-0123456789abcdef0123")
+        page.goto(link)
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key [secret removed]")
         _quiet(page)
 
 

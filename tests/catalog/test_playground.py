@@ -1,0 +1,88 @@
+"""What the playground tells of a run once the gateway has recorded it, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from catalog.models import Project, VirtualKey
+from catalog.services import keys
+from governance.models import Tenant, User
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+from tests.factories.catalog import make_project
+
+RUN = "/o/acme/build/playground/runs/req-1/"
+
+
+@pytest.fixture
+def project(acme: Tenant, alice: User) -> Project:
+    return make_project(owner=alice, slug="checkout")
+
+
+def ran(tenant: Tenant, key: VirtualKey, **fields: Any) -> None:
+    make.record(tenant, make.call(tenant, request_id="req-1", key_id=key.public_id, **fields))
+
+
+def test_run_tells_its_exact_cost_and_what_guardrails_found(
+    acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor
+) -> None:
+    make.prices(alice, input="0.15", output="0")
+    key = keys.open_playground_session(project=project, person=bob).key
+    steps = [
+        ["guardrail:personal-data", "redacted", 0, "input card=1 email=2"],
+        ["guardrail:no-secrets", "pass", 0, "input"],
+        ["guardrail:personal-data", "flagged", 0, "output person_name=1"],
+        ["guardrail:short", "guardrail_blocked", 0, "output characters=9000"],
+        ["failover", "pass", 0, "1:503 → 2"],
+        ["call_upstream", "pass", 9, "1:503 2:200"],
+    ]
+    ran(acme, key, input_tokens=1, output_tokens=0, steps=steps)
+
+    answer = client_for(bob).get(RUN)
+
+    body = answer.json()
+    assert client_for(bob).get(body.pop("url")).status_code == 200
+    assert body == {
+        "provider": "openai",
+        "cost_usd": "0.00000015",
+        "is_cached": False,
+        "failovers": 1,
+        "guardrails": 3,
+        "findings": [
+            {"guardrail": "personal-data", "verdict": "redacted", "direction": "input", "found": "1 card, 2 email"},
+            {"guardrail": "personal-data", "verdict": "flagged", "direction": "output", "found": "1 person name"},
+            {"guardrail": "short", "verdict": "guardrail_blocked", "direction": "output", "found": "9000 characters"},
+        ],
+    }
+    assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"provider": "elsewhere"}, {"cost_usd": None, "is_cached": False}),
+        ({"usage_source": "cache", "provider": None}, {"cost_usd": "0", "is_cached": True, "provider": ""}),
+        ({**make.REFUSED}, {"cost_usd": "0", "guardrails": 0, "findings": []}),
+    ],
+)
+def test_run_without_a_price_from_the_cache_or_refused(
+    fields: dict[str, Any], expected: dict[str, Any], acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor
+) -> None:
+    make.prices(alice)
+    ran(acme, keys.open_playground_session(project=project, person=bob).key, **fields)
+
+    body = client_for(bob).get(RUN).json()
+
+    assert {name: body[name] for name in expected} == expected
+
+
+def test_only_own_runs_of_the_playground_are_told(acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor) -> None:
+    ran(acme, keys.open_playground_session(project=project, person=alice).key)
+    ran(acme, make.key(bob))
+
+    answer = client_for(bob).get(RUN)
+
+    assert (answer.status_code, answer.json()["code"], answer["Cache-Control"]) == (404, "not_found", "no-store")
+    assert client_for(alice).get(RUN).status_code == 200
