@@ -80,7 +80,7 @@ CREDENTIAL_FIELDS: dict[str, tuple[str, ...]] = {
     "service_account": ("service_account",),
     "aws_keys": ("access_key_id", "secret_access_key", "session_token"),
 }
-_OPTIONAL = frozenset(("secret", "token_url", "session_token"))
+_OPTIONAL = frozenset(("token_url", "session_token"))
 
 
 class _CredentialFields(forms.Form):
@@ -110,13 +110,13 @@ class _CredentialFields(forms.Form):
         "Session token", "Only for temporary access keys. They end by themselves, and calls with them.", max_length=4000
     )
 
-    def keep_credential(self, kind: str, *, required: bool) -> None:
-        """Leave the fields of this kind of credential only."""
+    def keep_credential(self, kind: str, *, is_key_required: bool) -> None:
+        """Leave the fields of this kind of credential only. All but a plain key are always wanted whole."""
         mine = CREDENTIAL_FIELDS[kind]
         for name in {name for names in CREDENTIAL_FIELDS.values() for name in names}.difference(mine):
             self.fields.pop(name, None)
         for name in mine:
-            self.fields[name].required = (required or kind != "key") and name not in _OPTIONAL
+            self.fields[name].required = is_key_required if name == "secret" else name not in _OPTIONAL
         self.credential_fields = mine
 
     def clean(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class ProviderForm(_CredentialFields):
         self.offer = OFFERS[self.kind_value]
         self.chosen_credential = self._chosen("credential", self.offer.credentials, self.offer.credentials[0])
         self.initial = {"dialect": self.offer.dialects[0], **self.initial, "kind": self.kind_value, "credential": self.chosen_credential}
-        self.keep_credential(self.chosen_credential, required=False)
+        self.keep_credential(self.chosen_credential, is_key_required=self.offer.platform != "direct")
         if self.offer.platform != "azure":
             del self.fields["api_version"]
         if self.offer.platform != "vertex":
@@ -206,7 +206,7 @@ class ProviderChangeForm(_CredentialFields):
 
     def __init__(self, *args: Any, provider: Provider, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.keep_credential("key", required=False)
+        self.keep_credential("key", is_key_required=False)
         if provider.credential == Provider.Credential.KEY:
             self.fields["secret"].label = "New API key"
             self.fields["secret"].help_text = "Leave empty to keep the stored one. Nobody can read it."
@@ -226,9 +226,9 @@ class SecretForm(_CredentialFields):
         given = self.data.get("credential") or self.initial.get("credential")
         chosen = given if given in offered else provider.credential
         self.initial = {"credential": chosen}
-        self.keep_credential(chosen, required=True)
+        self.keep_credential(chosen, is_key_required=True)
         if chosen == Provider.Credential.KEY:
-            self.fields["secret"].required, self.fields["secret"].label = True, "New API key"
+            self.fields["secret"].label = "New API key"
             self.fields["secret"].help_text = "Replaces the stored one at once. Nobody can read it."
         self.choices = [(each, str(Provider.Credential(each).label), each == chosen) for each in offered]
 

@@ -204,29 +204,22 @@ def test_refused_credential_is_told_without_it_and_the_next_deployment_asked(
     assert event["provider"] == "other"
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "code"),
-    [
-        ("vertex", "google/throttled", "resource_exhausted"),
-        ("vertex-claude", "throttled", "resource_exhausted"),
-        ("bedrock-claude", "throttled", "ThrottlingException"),
-    ],
-)
-def test_errors_of_platforms_come_in_the_callers_shape(
-    plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, claude: Any, name: str, model: str, code: str
-) -> None:
-    org = make(plane, sandbox_upstream, upstream(cloud, name, upstream_model=model))
+def test_errors_of_platforms_come_in_the_callers_shape(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
+    codes = {"vertex": "resource_exhausted", "vertex-claude": "resource_exhausted", "bedrock-claude": "ThrottlingException"}
+    names = {"vertex": "google/throttled"}
+    models = {name: chat_model(upstream(cloud, name, upstream_model=names.get(name, "throttled")), slug=name) for name in codes}
+    org = make_org(plane, sandbox_upstream, models=models)
+    hello = {"max_tokens": 9, "messages": SAY_HELLO}
 
-    with pytest.raises(openai.RateLimitError) as chat:
-        org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
-    with pytest.raises(anthropic.RateLimitError) as message:
-        claude(org).messages.create(model="chat", max_tokens=9, messages=SAY_HELLO)
+    for name, code in codes.items():
+        chat = org.post(json={"model": name, **hello})
+        message = org.post("/v1/messages", json={"model": name, **hello})
 
-    assert chat.value.message
-    assert message.value.type == "rate_limit_error"
-    told = message.value.body["error"]  # type: ignore[index]
-    assert told["code"] == code
-    assert told["request_id"] == message.value.response.headers["x-request-id"]
+        assert (chat.status_code, message.status_code) == (429, 429), name
+        assert chat.json()["error"]["message"] == message.json()["error"]["message"]
+        error = message.json()["error"]
+        assert (message.json()["type"], error["type"], error["code"]) == ("error", "rate_limit_error", code)
+        assert error["request_id"] == message.headers["x-request-id"]
 
 
 def test_content_filter_of_azure_is_passed_on(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
