@@ -314,11 +314,23 @@ class ModelChangeForm(forms.Form):
     environment = forms.ChoiceField(choices=ENVIRONMENTS)
 
 
+def _per_minute(what: str) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=f"{what} per minute",
+        min_value=1,
+        max_value=MAX_INTEGER,
+        required=False,
+        help_text="What the upstream takes. Beyond it calls go to the next deployment; empty is no ceiling.",
+    )
+
+
 class DeploymentForm(forms.Form):
     provider = forms.ModelChoiceField(Provider.objects.none())
     upstream_model = forms.CharField(label="Name at the provider", max_length=120)
     weight = forms.IntegerField(min_value=0, max_value=1000, initial=1, help_text="Share of the traffic among deployments of one priority.")
     priority = forms.IntegerField(min_value=0, max_value=100, initial=0, help_text="Lower is tried first.")
+    requests_per_minute = _per_minute("Requests")
+    tokens_per_minute = _per_minute("Tokens")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -328,6 +340,8 @@ class DeploymentForm(forms.Form):
 class DeploymentChangeForm(forms.Form):
     weight = forms.IntegerField(min_value=0, max_value=1000)
     priority = forms.IntegerField(min_value=0, max_value=100)
+    requests_per_minute = _per_minute("Requests")
+    tokens_per_minute = _per_minute("Tokens")
     is_enabled = forms.BooleanField(required=False)
 
 

@@ -187,17 +187,31 @@ class ModelInput(ModelFactsSerializer):
     price = PriceSerializer(required=False, allow_null=True)
 
 
+def _quota(of: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_INTEGER,
+        required=False,
+        allow_null=True,
+        help_text=f"{of} that the upstream takes in a minute; beyond it calls go to the next deployment. Null is no ceiling.",
+    )
+
+
 class DeploymentInput(StrictSerializer):
     provider = serializers.SlugField(max_length=48)
     upstream_model = serializers.CharField(max_length=120)
     weight = serializers.IntegerField(min_value=0, max_value=1000, default=1)
     priority = serializers.IntegerField(min_value=0, max_value=100, default=0, help_text="Lower is tried first.")
+    requests_per_minute = _quota("Requests")
+    tokens_per_minute = _quota("Tokens, input and output together,")
 
 
 class DeploymentChange(StrictSerializer):
     weight = serializers.IntegerField(min_value=0, max_value=1000, required=False)
     priority = serializers.IntegerField(min_value=0, max_value=100, required=False)
     is_enabled = serializers.BooleanField(required=False)
+    requests_per_minute = _quota("Requests")
+    tokens_per_minute = _quota("Tokens, input and output together,")
 
 
 class DeploymentOutput(serializers.ModelSerializer[Deployment]):
@@ -206,7 +220,19 @@ class DeploymentOutput(serializers.ModelSerializer[Deployment]):
 
     class Meta:
         model = Deployment
-        fields = ("id", "provider", "region", "upstream_model", "weight", "priority", "is_enabled", "checked_at", "check_ok")
+        fields = (
+            "id",
+            "provider",
+            "region",
+            "upstream_model",
+            "weight",
+            "priority",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "is_enabled",
+            "checked_at",
+            "check_ok",
+        )
 
 
 class ModelOutput(serializers.Serializer[Any]):

@@ -330,10 +330,8 @@ class DeploymentDetail(APIView):
     @extend_schema(request=shapes.DeploymentChange, responses={200: shapes.DeploymentOutput, **BAD})
     def patch(self, request: ApiRequest, slug: str, pk: int) -> Response:
         deployment = self._find(slug, pk)
-        present = {"weight": deployment.weight, "priority": deployment.priority, "is_enabled": deployment.is_enabled}
-        changed = model_services.change_deployment(
-            deployment=deployment, actor=request.user, **{**present, **body_of(request, shapes.DeploymentChange)}
-        )
+        given = {**model_services.share_of(deployment), **body_of(request, shapes.DeploymentChange)}
+        changed = model_services.change_deployment(deployment=deployment, actor=request.user, **given)
         return Response(shapes.DeploymentOutput(changed).data)
 
     @extend_schema(responses={204: None, **BAD})

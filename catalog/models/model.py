@@ -79,6 +79,10 @@ class Deployment(models.Model):
     weight = models.PositiveIntegerField(default=1)
     priority = models.PositiveIntegerField(default=0)
     """Lower is tried first."""
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    """What the upstream takes; beyond it calls go to the next deployment. None is no ceiling of ours."""
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    """Likewise, input and output together."""
     is_enabled = models.BooleanField(default=True)
     checked_at = models.DateTimeField(null=True, editable=False)
     check_ok = models.BooleanField(null=True, editable=False)

@@ -186,10 +186,28 @@ def discard_draft(*, model: Model, actor: User) -> None:
 
 
 @transaction.atomic
-def add_deployment(*, model: Model, provider: Provider, upstream_model: str, actor: User, weight: int = 1, priority: int = 0) -> Deployment:
-    """Add an upstream that can serve the model. Raises DuplicateDeploymentError."""
+def add_deployment(
+    *,
+    model: Model,
+    provider: Provider,
+    upstream_model: str,
+    actor: User,
+    weight: int = 1,
+    priority: int = 0,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+) -> Deployment:
+    """Add an upstream that can serve the model. The quotas are what it takes; None is no ceiling. Raises DuplicateDeploymentError."""
     Model.objects.select_for_update().get(pk=model.pk)
-    deployment = Deployment(model=model, provider=provider, upstream_model=upstream_model, weight=weight, priority=priority)
+    deployment = Deployment(
+        model=model,
+        provider=provider,
+        upstream_model=upstream_model,
+        weight=weight,
+        priority=priority,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+    )
     try:
         with transaction.atomic():
             deployment.save(force_insert=True)
@@ -197,30 +215,46 @@ def add_deployment(*, model: Model, provider: Provider, upstream_model: str, act
         raise DuplicateDeploymentError(
             f"{model.slug} is served by {upstream_model} at {provider.name} already.", field="upstream_model"
         ) from error
-    audit.record("deployment.added", actor=actor, target=deployment, model=model.slug, weight=weight, priority=priority)
+    audit.record("deployment.added", actor=actor, target=deployment, model=model.slug, **share_of(deployment))
     config.changed()
     return deployment
 
 
 @transaction.atomic
-def change_deployment(*, deployment: Deployment, actor: User, weight: int, priority: int, is_enabled: bool) -> Deployment:
+def change_deployment(
+    *,
+    deployment: Deployment,
+    actor: User,
+    weight: int,
+    priority: int,
+    is_enabled: bool,
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
+) -> Deployment:
     """Change how much traffic an upstream gets. Raises LastDeploymentError."""
     deployment = _locked(deployment)
     if deployment.is_enabled and not is_enabled:
         _check_not_last(deployment)
-    before = {"weight": deployment.weight, "priority": deployment.priority, "is_enabled": deployment.is_enabled}
+    before = share_of(deployment)
     deployment.weight, deployment.priority, deployment.is_enabled = weight, priority, is_enabled
-    deployment.save(update_fields=["weight", "priority", "is_enabled"])
+    deployment.requests_per_minute, deployment.tokens_per_minute = requests_per_minute, tokens_per_minute
+    deployment.save(update_fields=list(before))
     audit.record(
         "deployment.changed",
         actor=actor,
         target=deployment,
         model=deployment.model.slug,
         before=before,
-        after={"weight": weight, "priority": priority, "is_enabled": is_enabled},
+        after=share_of(deployment),
     )
     config.changed()
     return deployment
+
+
+def share_of(deployment: Deployment) -> dict[str, Any]:
+    """How much traffic it gets: what `change_deployment` takes."""
+    names = ("weight", "priority", "is_enabled", "requests_per_minute", "tokens_per_minute")
+    return {name: getattr(deployment, name) for name in names}
 
 
 @transaction.atomic

@@ -203,7 +203,7 @@ def _deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
 def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     deployment, form = _deployment(request, slug, pk), DeploymentChangeForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Weight is 0 to 1000, priority 0 to 100.")
+        messages.error(request, "Weight is 0 to 1000, priority 0 to 100; requests and tokens per minute are numbers from 1, or empty.")
     elif try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
         messages.success(request, f"{deployment} is changed.")
     else:

@@ -20,10 +20,10 @@ from gateway.contract.flags import Flag
 MAGIC = b"GHS2"
 KEYS_PER_SHARD = 64
 
-Resource = Literal["requests", "input_tokens", "output_tokens", "money", "concurrent"]
-"""`concurrent` is how many calls run at once; it has no window."""
+Resource = Literal["requests", "input_tokens", "output_tokens", "tokens", "money", "concurrent"]
+"""`concurrent` is how many calls run at once; it has no window. `tokens`, input and output together, only deployments are held to."""
 Window = Literal["minute", "hour", "day", "month"]
-Scope = Literal["tenant", "project", "key", "agent", "model"]
+Scope = Literal["tenant", "project", "key", "agent", "model", "deployment"]
 PICO_USD = 10**12
 """Money on the hot path is a whole number of pico-dollars: a price per million tokens with six decimals is exact."""
 
@@ -107,6 +107,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     priority: int = 0
     """Lower is tried first; deployments of one priority share traffic by weight."""
+    limits: tuple[Limit, ...] = ()
+    """Its quota at the provider, of requests and tokens. Used up, calls go to the next deployment."""
     timeout_s: float = 120.0
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
-from catalog.models import Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.models import Deployment, Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
 from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
@@ -260,6 +260,7 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
                 region=deployment.provider.region,
                 weight=deployment.weight,
                 priority=deployment.priority,
+                limits=_quota(deployment),
             )
             for deployment in deployments
         ),
@@ -272,6 +273,18 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         cache_ttl_s=model.cache_ttl_s,
         cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
     )
+
+
+def _quota(deployment: Deployment) -> tuple[contract.Limit, ...]:
+    """It protects an upstream that refuses by itself what is too much, so it fails open."""
+    amounts: dict[contract.Resource, int | None] = {"requests": deployment.requests_per_minute, "tokens": deployment.tokens_per_minute}
+    return tuple(
+        contract.Limit(
+            id=f"deployment:{deployment.pk}:{resource}:minute", scope="deployment", scope_name=str(deployment.pk),
+            resource=resource, window="minute", amount=amount, fail_open=True,
+        )
+        for resource, amount in amounts.items() if amount is not None
+    )  # fmt: skip
 
 
 def _pico(usd_per_million: Decimal) -> int:

@@ -176,15 +176,17 @@ def test_deployments_by_api(acme: Tenant, alice: User, api_for: ClientFor) -> No
     make_provider(slug="two")
     client = api_for(alice)
 
-    added = send(client, "models/small/deployments/", {"provider": "two", "upstream_model": "m2", "weight": 3}).json()
-    send(client, f"models/small/deployments/{added['id']}/", {"priority": 1}, "PATCH")
+    given = {"provider": "two", "upstream_model": "m2", "weight": 3, "requests_per_minute": 60, "tokens_per_minute": 90_000}
+    added = send(client, "models/small/deployments/", given).json()
+    send(client, f"models/small/deployments/{added['id']}/", {"priority": 1, "requests_per_minute": None}, "PATCH")
     first = next(row for row in client.get(f"{API}/models/small/deployments/").json() if row["provider"] == "one")
     gone = send(client, f"models/small/deployments/{first['id']}/", method="DELETE")
     last = send(client, f"models/small/deployments/{added['id']}/", method="DELETE")
 
     assert gone.status_code == 204
     assert (last.status_code, last.json()["code"]) == (409, "last_deployment")
-    assert [(row["weight"], row["priority"]) for row in client.get(f"{API}/models/small/deployments/").json()] == [(3, 1)]
+    [left] = client.get(f"{API}/models/small/deployments/").json()
+    assert (left["weight"], left["priority"], left["requests_per_minute"], left["tokens_per_minute"]) == (3, 1, None, 90_000)
 
 
 def test_tools_by_api(acme: Tenant, alice: User, bob: User, api_for: ClientFor, everything_url: str) -> None:

@@ -287,6 +287,19 @@ def test_model_is_retired_by_button(furnished: dict[str, str], alice: User, clie
     assert "is retired" in text_of(response)
 
 
+def test_quota_of_a_deployment_is_set_on_its_page(acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    deployment = make_model(owner=alice, slug="small").deployments.get()
+    client, url = client_for(alice), f"/o/acme/models/small/deployments/{deployment.pk}/change/"
+
+    wrong = client.post(url, {"weight": 1, "priority": 0, "is_enabled": "1", "tokens_per_minute": "0"}, follow=True)
+    done = client.post(url, {"weight": 1, "priority": 0, "is_enabled": "1", "tokens_per_minute": "90000"}, follow=True)
+
+    deployment.refresh_from_db()
+    assert "numbers from 1, or empty" in text_of(wrong)
+    assert (deployment.requests_per_minute, deployment.tokens_per_minute) == (None, 90_000)
+    assert 'name="tokens_per_minute" value="90000"' in text_of(done)
+
+
 def test_only_deployment_of_a_served_model_stays(furnished: dict[str, str], alice: User, client_for: ClientFor) -> None:
     deployment = Model.objects.get(slug="small").deployments.get()
 

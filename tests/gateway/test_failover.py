@@ -75,6 +75,56 @@ def test_circuit_of_a_failing_deployment_opens_and_calls_go_elsewhere(
     assert "gatehouse_open_circuits" in wire.get(f"{plane.url}/metrics").text
 
 
+def _quota(resource: contract.Resource, amount: int) -> tuple[contract.Limit, ...]:
+    """Per day, since a minute may end within a test."""
+    limit_id = f"deployment:{resource}:{amount}"
+    return (
+        contract.Limit(id=limit_id, scope="deployment", scope_name="one", resource=resource, window="day", amount=amount, fail_open=True),
+    )
+
+
+def test_deployment_at_its_quota_is_passed_over(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
+    small = deployment(sandbox_upstream.base_url(), id="small", limits=_quota("requests", 2))
+    large = deployment(sandbox_upstream.base_url(), id="large", priority=1)
+    org = _org(plane, sandbox_upstream, small, large)
+
+    statuses = [_say(wire, org) for _ in range(4)]
+
+    events = plane.wait_for_events(org.id, 4)
+    assert statuses == [200] * 4
+    assert [event["deployment"] for event in events] == ["small", "small", "large", "large"]
+    assert [step[3] for event in events for step in event["steps"] if step[0] == "failover"] == ["small:quota → large"] * 2
+
+
+def test_last_deployment_at_its_quota_says_when_it_is_free_again(
+    plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
+) -> None:
+    org = _org(plane, sandbox_upstream, deployment(sandbox_upstream.base_url(), limits=_quota("requests", 1)))
+    _say(wire, org)
+
+    refused = org.post(json={"model": "chat", "messages": SAY_HELLO})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert refused.json()["error"]["scope"] == "deployment:one"
+    assert refused.json()["error"]["resets_at"]
+    assert int(refused.headers["retry-after"]) > 0
+    events = plane.wait_for_events(org.id, 2)
+    assert (events[1]["status"], events[1]["error_code"]) == ("refused", "rate_limit_exceeded")
+
+
+def test_tokens_that_were_not_used_are_given_back(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
+    # Room for one worst case of 4096 tokens and what three calls really use, which is far less.
+    tight = deployment(sandbox_upstream.base_url(), id="tight", limits=_quota("tokens", 4500))
+    beyond = deployment(sandbox_upstream.base_url(), id="beyond", limits=_quota("tokens", 100))
+    ill = deployment(sandbox_upstream.base_url("faults", "500"), id="ill", limits=_quota("tokens", 4501))
+    org, small = _org(plane, sandbox_upstream, tight), _org(plane, sandbox_upstream, beyond)
+    failing = _org(plane, sandbox_upstream, ill)
+
+    assert [_say(wire, org) for _ in range(3)] == [200] * 3
+    assert [_say(wire, failing) for _ in range(3)] == [500] * 3
+    assert _say(wire, small) == 200  # larger than the whole quota, and nothing else under way
+
+
 def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(
     plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
 ) -> None:

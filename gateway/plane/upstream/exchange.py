@@ -6,6 +6,7 @@ Nothing here knows a protocol; what depends on one is asked of the pair, see `di
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 
@@ -17,12 +18,13 @@ from gateway.contract.credentials import CredentialError
 from gateway.contract.events import Step
 from gateway.contract.outbound import OutboundError
 from gateway.contract.sealing import UnsealError
-from gateway.contract.snapshot import Deployment
+from gateway.contract.snapshot import Deployment, Resource
 from gateway.plane import text
 from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
 from gateway.plane.health import Change, Circuit
 from gateway.plane.http import JSON, send_whole, standard_headers
+from gateway.plane.leases import LimitExceededError
 from gateway.plane.served import Target
 from gateway.plane.sse import error_event
 from gateway.plane.upstream.dialects import Pair, Tap
@@ -41,6 +43,7 @@ _FAULTS = frozenset({401, 402, 403, 407, 408, 424, 425, 429})
 """Besides those from 500 on. 424 is how Bedrock says that the model failed."""
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
+_AT_QUOTA = "quota"
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
 _FRAMED = "application/vnd.amazon.eventstream"
 _STREAMS = frozenset(("text/event-stream", _FRAMED))
@@ -84,7 +87,9 @@ async def exchange(call: Call) -> str:
                 tried.append("no second try left")
                 break
             call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
-        outcome = await _attempt(call, deployment, circuit)
+        elif tried and tried[-1].endswith(f":{_AT_QUOTA}"):  # nobody was asked twice, so it costs no second try
+            call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
+        outcome = await (_attempt_within_quota if deployment.limits else _attempt)(call, deployment, circuit)
         if outcome is None:
             return " ".join([*tried, f"{deployment.id}:200"])
         tried.append(f"{deployment.id}:{outcome.label}")
@@ -94,7 +99,7 @@ async def exchange(call: Call) -> str:
             break
     assert failed is not None  # there is at least one deployment
     if isinstance(failed.reason, Refusal):
-        if failed.reason.code != "invalid_request":
+        if failed.reason.code in _OF_UPSTREAM:
             call.status = "upstream_error"
         raise failed.reason
     await _pass_on(call, failed.reason)
@@ -110,6 +115,39 @@ def _in_order(call: Call) -> list[tuple[Deployment, Circuit]]:
         now = time.monotonic()
         pairs.sort(key=lambda pair: (not pair[1].is_ready(now), pair[1].is_dead))
     return pairs
+
+
+async def _attempt_within_quota(call: Call, deployment: Deployment, circuit: Circuit) -> _Failed | None:
+    """`_attempt` as long as enough is left of the deployment's quota; what it did not use is given back at once."""
+    assert call.served is not None
+    ledger, most = call.plane.ledger, call.input_estimate + call.output_estimate
+    # A call that is larger than the whole quota goes when nothing else is under way: whether it is too large the upstream says.
+    wants = [(limit, 1 if limit.resource == "requests" else min(most, limit.amount)) for limit in deployment.limits]
+    try:
+        quota = await ledger.reserve(call.served.tenant, call.served.zone, wants)
+    except LimitExceededError as error:
+        return _Failed(_at_quota(call, deployment, error), _AT_QUOTA, was_sent=False)
+    used: dict[Resource, int | None] = {"tokens": None}
+    try:
+        outcome = await _attempt(call, deployment, circuit)
+        if outcome is not None:
+            used = {"tokens": 0} if outcome.was_sent else {"tokens": 0, "requests": 0}
+        elif call.usage is not None and call.usage.prompt_tokens is not None:
+            used = {"tokens": call.usage.prompt_tokens + (call.usage.completion_tokens or 0)}
+        return outcome
+    finally:
+        ledger.settle(quota, used)
+
+
+def _at_quota(call: Call, deployment: Deployment, error: LimitExceededError) -> Refusal:
+    return Refusal(
+        "rate_limit_exceeded",
+        f"The model {call.name} has used up its quota at {deployment.provider}: {error.limit.amount:,} {error.limit.resource} "
+        f"per {error.limit.window}.",
+        scope=f"deployment:{deployment.id}",
+        resets_at=error.resets_at,
+        retry_after_s=max(1, math.ceil(error.resets_at - time.time())),
+    )
 
 
 async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Failed | None:

@@ -19,6 +19,7 @@ from catalog.errors import (
 from catalog.hooks import Price
 from catalog.models import Deployment, Model
 from catalog.services import models
+from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
 from tests.factories.catalog import make_model, make_provider
 from tests.gateway.conftest import SandboxUpstream
@@ -128,7 +129,7 @@ def test_served_model_keeps_a_deployment(acme: Tenant, alice: User) -> None:
     with pytest.raises(LastDeploymentError):
         models.remove_deployment(deployment=deployment, actor=alice)
     with pytest.raises(LastDeploymentError):
-        models.change_deployment(deployment=deployment, actor=alice, weight=1, priority=0, is_enabled=False)
+        models.change_deployment(deployment=deployment, actor=alice, **{**models.share_of(deployment), "is_enabled": False})
 
 
 def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User) -> None:
@@ -139,6 +140,27 @@ def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User) -> None:
     models.remove_deployment(deployment=first, actor=alice)
 
     assert list(Deployment.objects.filter(model=model)) == [second]
+
+
+def test_quota_of_a_deployment_is_published(acme: Tenant, alice: User) -> None:
+    model = make_model(owner=alice, slug="m")
+    one = model.deployments.get()
+    models.change_deployment(
+        deployment=one, actor=alice, **{**models.share_of(one), "requests_per_minute": 60, "tokens_per_minute": 90_000}
+    )
+    models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, tokens_per_minute=5)
+
+    first, second = compile_snapshot(acme, 1).models["m"].deployments
+
+    assert [(limit.resource, limit.window, limit.amount, limit.fail_open) for limit in first.limits] == [
+        ("requests", "minute", 60, True),
+        ("tokens", "minute", 90_000, True),
+    ]
+    assert [limit.amount for limit in second.limits] == [5]
+    assert len({limit.id for limit in (*first.limits, *second.limits)}) == 3
+    entry = AuditEntry.objects.filter(event="deployment.changed").latest("sequence")
+    assert entry.details["before"]["tokens_per_minute"] is None
+    assert entry.details["after"]["tokens_per_minute"] == 90_000
 
 
 def test_same_deployment_twice_is_refused(acme: Tenant, alice: User) -> None:
