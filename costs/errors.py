@@ -3,6 +3,8 @@
 DomainError
 ├── PriceValueError          not a price
 ├── PriceExistsError         an entry of the series begins at that very time
+├── PriceSheetError          rows of a sheet that are no prices; says which
+├── PriceProposalStateError  decided before, by its own author, or another price came into force meanwhile
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
 ├── NothingToReconcileError  no bill for the period
@@ -29,6 +31,15 @@ class PriceValueError(DomainError):
 
 class PriceExistsError(DomainError):
     code = "price_exists"
+
+
+class PriceSheetError(DomainError):
+    code = "invalid_price_sheet"
+    status = 400
+
+
+class PriceProposalStateError(DomainError):
+    code = "price_proposal_state"
 
 
 class BillFormatError(DomainError):

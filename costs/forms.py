@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from django import forms
+from django.utils import timezone
 
 from costs import budget_selectors, budgeting, selectors
 from costs.models import Anomaly, AnomalySettings, Budget, TokenClass
@@ -36,6 +37,41 @@ class PriceForm(forms.Form):
     def clean_valid_from(self) -> datetime | None:
         at: datetime | None = self.cleaned_data["valid_from"]
         return at.astimezone(UTC) if at else None
+
+
+class PriceSheetForm(forms.Form):
+    file = forms.FileField(
+        label="Price sheet",
+        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from and source.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+    )
+    note = forms.CharField(max_length=400, help_text="Where the prices stand: a contract, a page, a mail.")
+
+
+class DiscountForm(forms.Form):
+    """A negotiated discount on what is in force."""
+
+    provider = forms.ChoiceField()
+    model = forms.ChoiceField(required=False)
+    percent = forms.DecimalField(
+        label="Discount, percent", min_value=Decimal("0.01"), max_value=Decimal("99.99"), max_digits=5, decimal_places=2
+    )
+    valid_from = forms.DateTimeField(
+        label="In force from, UTC",
+        required=False,
+        help_text="Empty means now.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    note = forms.CharField(max_length=160, help_text="The contract that it stands in.")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in selectors.model_choices())]  # type: ignore[attr-defined]
+
+    def clean_valid_from(self) -> datetime:
+        at: datetime | None = self.cleaned_data["valid_from"]
+        return at.astimezone(UTC) if at else timezone.now()
 
 
 class BillForm(forms.Form):

@@ -25,6 +25,7 @@ from costs.models import (
     Inbox,
     LatencyHour,
     PriceEntry,
+    PriceProposal,
     Reconciliation,
     Revision,
     TokenClass,
@@ -112,6 +113,17 @@ def unpriced(period: Period | None = None) -> list[Unpriced]:
         .order_by("-calls", "model")
     )
     return [Unpriced(**row) for row in rows]
+
+
+def price_proposals(status: str = "") -> QuerySet[PriceProposal]:
+    """Newest first; with `status` only those."""
+    found = PriceProposal.objects.select_related("sheet__proposed_by", "decided_by").order_by("-pk")
+    return found.filter(status=status) if status else found
+
+
+def price_proposal_counts() -> dict[str, int]:
+    """Status to how many."""
+    return dict(PriceProposal.objects.order_by().values_list("status").annotate(n=Count("pk")))
 
 
 # What the catalog shows

@@ -3,7 +3,19 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.views import anomalies, budgets, exports, model_usage, prices, reconciliation, reconciliation_lines, requests, showback, spend
+from costs.views import (
+    anomalies,
+    budgets,
+    exports,
+    model_usage,
+    price_proposals,
+    prices,
+    reconciliation,
+    reconciliation_lines,
+    requests,
+    showback,
+    spend,
+)
 
 _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month>/"
 
@@ -36,6 +48,11 @@ urlpatterns = [
     path("operate/costs/anomalies/<int:pk>/acknowledge/", anomalies.acknowledge, name="anomaly-acknowledge"),
     path("operate/costs/anomalies/<int:pk>/close/", anomalies.close, name="anomaly-close"),
     path("operate/costs/price-book/", prices.price_book, name="price-book"),
+    path("operate/costs/price-book/csv/", price_proposals.price_book_csv, name="price-book-csv"),
+    path("operate/costs/price-book/proposals/", price_proposals.proposals, name="price-proposals"),
+    path("operate/costs/price-book/proposals/upload/", price_proposals.upload, name="price-sheet-upload"),
+    path("operate/costs/price-book/proposals/discount/", price_proposals.discount, name="price-discount"),
+    path("operate/costs/price-book/proposals/decide/", price_proposals.decide, name="price-proposal-decide"),
     path("operate/costs/reconciliation/", reconciliation.reconciliation_list, name="reconciliation-list"),
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),
     path("operate/costs/reconciliation/bills/<int:pk>/", reconciliation.bill_detail, name="bill-detail"),

@@ -201,6 +201,7 @@ SPECTACULAR_SETTINGS = {
         "GuardrailKind": "governance.models.Guardrail.Kind",
         "GuardrailAction": "governance.models.Guardrail.Action",
         "GuardrailScope": "governance.models.Guardrail.Scope",
+        "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",
         "AnomalyStatus": "costs.models.Anomaly.Status",
         "AnomalyKind": "costs.models.Anomaly.Kind",

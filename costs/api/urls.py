@@ -3,7 +3,7 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import anomaly_views, budget_views, export_views, model_usage, showback_views, views
+from costs.api import anomaly_views, budget_views, export_views, model_usage, price_proposal_views, showback_views, views
 
 _ONE = "reconciliations/<slug:provider>/<path:account>/<month:month>/"
 
@@ -14,6 +14,9 @@ urlpatterns = [
     path("requests/", views.Requests.as_view(), name="api-requests"),
     path("requests/<uuid:event_id>/", views.RequestDetail.as_view(), name="api-request"),
     path("prices/", views.Prices.as_view(), name="api-prices"),
+    path("prices/proposals/", price_proposal_views.PriceProposals.as_view(), name="api-price-proposals"),
+    path("prices/proposals/<int:pk>/approve/", price_proposal_views.PriceProposalApprove.as_view(), name="api-price-proposal-approve"),
+    path("prices/proposals/<int:pk>/reject/", price_proposal_views.PriceProposalReject.as_view(), name="api-price-proposal-reject"),
     path("prices/unpriced/", views.Unpriced.as_view(), name="api-unpriced"),
     path("showback/", showback_views.Showback.as_view(), name="api-showback"),
     path("showback/<slug:slug>/", showback_views.ProjectShowback.as_view(), name="api-project-showback"),

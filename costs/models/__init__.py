@@ -3,7 +3,7 @@ from costs.models.bill import BillAlias, BillError, BillFile, BillRow
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
-from costs.models.price import PriceEntry, TokenClass
+from costs.models.price import PriceEntry, PriceProposal, PriceSheet, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageHour, VerdictHour
 
@@ -26,6 +26,8 @@ __all__ = [
     "Inbox",
     "LatencyHour",
     "PriceEntry",
+    "PriceProposal",
+    "PriceSheet",
     "Reconciliation",
     "ReconciliationLine",
     "RejectedInbox",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import F, Q
@@ -60,3 +61,88 @@ class PriceEntry(models.Model):
 
     def covers(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+
+
+class PriceSheet(models.Model):
+    """Prices that somebody proposes together: a file, a list over the API, or a discount on what is in force."""
+
+    placement = "tenant"
+
+    class Kind(models.TextChoices):
+        SHEET = "sheet", "Price sheet"
+        DISCOUNT = "discount", "Discount"
+
+    kind = models.CharField(max_length=8, choices=Kind)
+    name = models.CharField(max_length=200)
+    note = models.CharField(max_length=400, blank=True)
+    """Where the prices stand: a contract, a page."""
+    unchanged = models.IntegerField()
+    """Rows that were left out because they are in force already."""
+    proposed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "price_sheet"
+        ordering = ["-proposed_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PriceProposal(models.Model):
+    """One price that waits for somebody else's decision."""
+
+    placement = "tenant"
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        APPROVED = "approved", "Approved"
+        REJECTED = "rejected", "Rejected"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+
+    sheet = models.ForeignKey(PriceSheet, on_delete=models.PROTECT, related_name="proposals")
+    provider = models.CharField(max_length=48)
+    model = models.CharField(max_length=80)
+    token_class = models.CharField(max_length=16, choices=TokenClass)
+    price = models.DecimalField(max_digits=18, decimal_places=8)
+    """USD per million tokens."""
+    before = models.DecimalField(max_digits=18, decimal_places=8, null=True)
+    """What was in force at `valid_from` when it was proposed; None when nothing was."""
+    valid_from = models.DateTimeField()
+    source = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
+    decided_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=400, blank=True)
+    entry = models.OneToOneField(PriceEntry, null=True, on_delete=models.PROTECT, related_name="+")
+    """What it became."""
+
+    class Meta:
+        db_table = "price_proposal"
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["status", "-id"], name="price_proposal_status")]
+        constraints = [
+            models.CheckConstraint(condition=Q(price__gte=0), name="price_proposal_not_negative"),
+            models.CheckConstraint(
+                condition=Q(status="waiting", decided_by=None, decided_at=None)
+                | (~Q(status="waiting") & Q(decided_by__isnull=False, decided_at__isnull=False)),
+                name="price_proposal_decided_by_somebody",
+            ),
+            models.CheckConstraint(condition=Q(entry=None) | Q(status="approved"), name="price_proposal_entry"),
+            models.UniqueConstraint(
+                fields=["provider", "model", "token_class", "valid_from"], condition=Q(status="waiting"), name="price_proposal_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
+
+    @property
+    def change(self) -> Decimal | None:
+        """Percent of the price before; None when there was none, or it was nothing."""
+        return (self.price - self.before) / self.before * 100 if self.before else None
+
+    @property
+    def is_large(self) -> bool:
+        """By half or more in either direction: more often a wrong unit or a wrong sheet than a new price."""
+        return self.change is not None and abs(self.change) >= 50

@@ -37,7 +37,7 @@ def set_price(
     valid_from = valid_from or timezone.now()
     if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
         raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
-    _lock_series(provider, model, token_class)
+    lock_series(provider, model, token_class)
     series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
     if current is not None and current.price == price:
@@ -76,7 +76,8 @@ def set_price(
     return entry
 
 
-def _lock_series(provider: str, model: str, token_class: str) -> None:
+def lock_series(provider: str, model: str, token_class: str) -> None:
+    """Wait until nobody else changes these prices, and keep them off until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))",

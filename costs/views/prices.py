@@ -47,5 +47,6 @@ def price_book(request: MemberRequest) -> HttpResponse:
             "may_manage": may_manage,
             "query": query,
             "now": timezone.now(),
+            "waiting": selectors.price_proposal_counts().get("waiting", 0),
         },
     )

@@ -1,0 +1,139 @@
+"""Proposed prices for programs: a list of prices in, decisions by somebody else out."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics
+from rest_framework import serializers as drf
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from costs import price_sheets, selectors
+from costs.api.serializers import ExactField
+from costs.errors import PriceSheetError
+from costs.models import PriceProposal, TokenClass
+from costs.services import price_proposals
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.requests import ApiRequest
+
+_ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
+
+
+class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
+    price = ExactField()
+    before = ExactField(allow_null=True, help_text="In force at `valid_from` when it was proposed; null when nothing was.")
+    sheet = drf.CharField(source="sheet.name")
+    proposed_by = drf.CharField(source="sheet.proposed_by.email")
+    proposed_at = drf.DateTimeField(source="sheet.proposed_at")
+    decided_by = drf.CharField(source="decided_by.email", allow_null=True, default=None)
+
+    class Meta:
+        model = PriceProposal
+        fields = (
+            "id", "sheet", "provider", "model", "token_class", "price", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
+            "decided_by", "decided_at", "reason",
+        )  # fmt: skip
+
+
+class PriceProposalQuery(StrictSerializer):
+    status = drf.ChoiceField(choices=PriceProposal.Status.choices, required=False)
+    cursor = drf.CharField(required=False)
+    limit = drf.IntegerField(required=False, min_value=1, max_value=200)
+
+
+class OfferInput(StrictSerializer):
+    provider = drf.SlugField(max_length=48)
+    model = drf.CharField(max_length=80)
+    token_class = drf.ChoiceField(choices=TokenClass.choices)
+    price = drf.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
+    valid_from = drf.DateTimeField(required=False, help_text="Default now.")
+    source = drf.CharField(max_length=200, required=False, allow_blank=True, default="")  # type: ignore[assignment]  # a field of this name
+
+
+class PriceSheetInput(StrictSerializer):
+    name = drf.CharField(max_length=200)
+    note = drf.CharField(max_length=400, required=False, allow_blank=True, default="")
+    prices = drf.ListField(child=OfferInput(), min_length=1, max_length=price_sheets.MOST_ROWS)
+
+
+class PriceSheetOutput(drf.Serializer[Any]):
+    name = drf.CharField()
+    unchanged = drf.IntegerField(help_text="Prices that are in force already; nothing is proposed for them.")
+    proposals = PriceProposalOutput(many=True)
+
+
+class RejectionInput(StrictSerializer):
+    reason = drf.CharField(required=False, allow_blank=True, max_length=400, default="", help_text="Needed for somebody else's.")
+
+
+@extend_schema_view(
+    get=extend_schema(parameters=[PriceProposalQuery], responses={200: PriceProposalOutput(many=True), **_ERRORS}),
+)
+class PriceProposals(generics.ListAPIView[PriceProposal]):
+    """Proposed prices, newest first. Posting a list proposes it: all of it, or with an error nothing."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = PriceProposalOutput
+    ordering = ("-pk",)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        if getattr(self, "swagger_fake_view", False):
+            return PriceProposal.objects.none()
+        query = PriceProposalQuery(data=self.request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        return selectors.price_proposals(query.validated_data.get("status", ""))
+
+    @extend_schema(request=PriceSheetInput, responses={201: PriceSheetOutput, **_ERRORS})
+    def post(self, request: ApiRequest) -> Response:
+        body = PriceSheetInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked, now = body.validated_data, timezone.now()
+        offers = [price_sheets.Offer(**{"valid_from": now, **row}) for row in asked["prices"]]
+        providers, models = selectors.provider_choices(), selectors.model_choices()
+        wrong = {}
+        for index, offer in enumerate(offers):
+            try:
+                price_sheets.check(offer, providers=providers, models=models)
+            except PriceSheetError as error:
+                wrong[str(index)] = [error.message]
+        if wrong:
+            raise ValidationError({"prices": wrong})
+        sheet = price_proposals.propose(offers=offers, name=asked["name"], note=asked["note"], actor=request.user, at=now)
+        found = selectors.price_proposals().filter(sheet=sheet)
+        return Response(PriceSheetOutput({"name": sheet.name, "unchanged": sheet.unchanged, "proposals": found}).data, status=201)
+
+
+class _Decision(APIView):
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @staticmethod
+    def find(pk: int) -> PriceProposal:
+        found = selectors.price_proposals().filter(pk=pk).first()
+        if found is None:
+            raise NotFound
+        return found
+
+
+class PriceProposalApprove(_Decision):
+    @extend_schema(request=None, responses={200: PriceProposalOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Put it in force: somebody else than who proposed it."""
+        price_proposals.approve(proposal=self.find(pk), actor=request.user)
+        return Response(PriceProposalOutput(self.find(pk)).data)
+
+
+class PriceProposalReject(_Decision):
+    @extend_schema(request=RejectionInput, responses={200: PriceProposalOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Decline it, with a reason; one's own is withdrawn so."""
+        proposal = self.find(pk)
+        body = RejectionInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        price_proposals.reject(proposal=proposal, actor=request.user, **body.validated_data)
+        return Response(PriceProposalOutput(self.find(pk)).data)

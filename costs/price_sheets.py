@@ -1,0 +1,99 @@
+"""Reading price sheets: a CSV of prices, every row checked before any is taken."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+from costs.errors import PriceSheetError
+
+COLUMNS = ("provider", "model", "token_class", "price_usd_per_million", "valid_from", "source")
+REQUIRED = COLUMNS[:4]
+MOST_ROWS = 5_000
+LARGEST_FILE = 2 * 1024 * 1024
+HIGHEST_PRICE = Decimal(1_000_000)
+TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
+MOST_ERRORS = 10
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One price of a sheet. USD per million tokens."""
+
+    provider: str
+    model: str
+    token_class: str
+    price: Decimal
+    valid_from: datetime
+    source: str = ""
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        return self.provider, self.model, self.token_class
+
+
+def read(content: bytes, *, providers: Collection[str], models: Collection[str], now: datetime) -> list[Offer]:
+    """The rows of a CSV with a first line that names COLUMNS; `valid_from` (ISO, UTC without an offset) is `now` where it is empty.
+
+    PriceSheetError names the first lines that are wrong; then none is taken.
+    """
+    if len(content) > LARGEST_FILE:
+        raise PriceSheetError(f"A sheet may have {LARGEST_FILE // 1024**2} MB.", field="file")
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or [])]
+        if missing:
+            raise PriceSheetError(f"The first line does not name {', '.join(missing)}.", field="file")
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PriceSheetError(f"This is not a CSV in UTF-8: {error}.", field="file") from error
+    if not rows:
+        raise PriceSheetError("The sheet has no row.", field="file")
+    if len(rows) > MOST_ROWS:
+        raise PriceSheetError(f"A sheet may have {MOST_ROWS:,} rows.", field="file")
+    offers, wrong, seen = [], [], set()
+    for line, row in enumerate(rows, 2):
+        try:
+            offer = _offer({name: str(row.get(name) or "").strip() for name in COLUMNS}, now)
+            check(offer, providers=providers, models=models)
+            if (offer.series, offer.valid_from) in seen:
+                raise PriceSheetError("stands twice")
+            seen.add((offer.series, offer.valid_from))
+            offers.append(offer)
+        except PriceSheetError as error:
+            wrong.append(f"line {line}: {error.message}")
+    if wrong:
+        more = f" And {len(wrong) - MOST_ERRORS} more." if len(wrong) > MOST_ERRORS else ""
+        raise PriceSheetError(f"Nothing was taken. {'; '.join(wrong[:MOST_ERRORS])}.{more}", field="file")
+    return offers
+
+
+def _offer(row: dict[str, str], now: datetime) -> Offer:
+    try:
+        price = Decimal(row["price_usd_per_million"])
+    except InvalidOperation as error:
+        raise PriceSheetError(f"{row['price_usd_per_million'][:20] or 'nothing'} is no price") from error
+    try:
+        at = datetime.fromisoformat(row["valid_from"]) if row["valid_from"] else now
+    except ValueError as error:
+        raise PriceSheetError(f"{row['valid_from'][:30]} is no time") from error
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return Offer(row["provider"], row["model"], row["token_class"], price, at, row["source"][:200])
+
+
+def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) -> None:
+    """PriceSheetError when the price cannot be in our book."""
+    if offer.provider not in providers:
+        raise PriceSheetError(f"there is no provider {offer.provider[:48] or 'without a name'}")
+    if offer.model not in models:
+        raise PriceSheetError(f"there is no model {offer.model[:80] or 'without a name'}")
+    if offer.token_class not in TOKEN_CLASSES:
+        raise PriceSheetError(f"the token class is one of {', '.join(TOKEN_CLASSES)}")
+    if not offer.price.is_finite() or not 0 <= offer.price <= HIGHEST_PRICE or offer.price != round(offer.price, 8):
+        raise PriceSheetError("a price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most")
+    if not 2020 <= offer.valid_from.year <= 2100:
+        raise PriceSheetError("the time is out of range")

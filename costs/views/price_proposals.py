@@ -1,0 +1,114 @@
+"""Proposed prices: a diff against the book, decided row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from costs import csvs, price_sheets, selectors
+from costs.forms import DiscountForm, PriceSheetForm
+from costs.models import PriceEntry, PriceProposal
+from costs.services import price_proposals
+from governance.access import Permission, permissions_of, requires
+from governance.errors import DomainError
+from governance.pages import keyset_page, render_page, try_service
+from governance.requests import MemberRequest
+
+MOST_AT_ONCE = 200
+
+
+@requires(Permission.VIEW_COSTS)
+def proposals(request: MemberRequest) -> HttpResponse:
+    return _page(request, PriceSheetForm(), DiscountForm())
+
+
+def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm, status: int = 200) -> HttpResponse:
+    chosen = request.GET.get("status", PriceProposal.Status.WAITING)
+    chosen = chosen if chosen in PriceProposal.Status.values else PriceProposal.Status.WAITING
+    counts = selectors.price_proposal_counts()
+    unpriced = {(row.provider, row.model): row.calls for row in selectors.unpriced()}
+    page = keyset_page(selectors.price_proposals(chosen), order=["-pk"], cursor=request.GET.get("cursor", ""))
+    context: dict[str, Any] = {
+        "page": page,
+        "rows": [(row, unpriced.get((row.provider, row.model), 0), row.sheet.proposed_by_id == request.user.pk) for row in page.rows],
+        "tabs": [(value, label, counts.get(value, 0)) for value, label in PriceProposal.Status.choices],
+        "chosen": chosen,
+        "sheet_form": sheet,
+        "discount_form": discount,
+        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "columns": price_sheets.COLUMNS,
+    }
+    return render_page(request, "costs/price_proposals.html", partial="proposals", status=status, context=context)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def upload(request: MemberRequest) -> HttpResponse:
+    """Propose the prices of a sheet."""
+    form = PriceSheetForm(request.POST, request.FILES)
+    if form.is_valid():
+        file, now = form.cleaned_data["file"], timezone.now()
+
+        def act() -> Any:
+            offers = price_sheets.read(
+                file.read(price_sheets.LARGEST_FILE + 1), providers=selectors.provider_choices(), models=selectors.model_choices(), now=now
+            )
+            return price_proposals.propose(offers=offers, name=file.name, note=form.cleaned_data["note"], actor=request.user, at=now)
+
+        sheet = try_service(form, act)
+        if sheet is not None:
+            messages.success(
+                request,
+                f"{sheet.proposals.count():,} prices are proposed, {sheet.unchanged:,} were in force already. Somebody else decides.",
+            )
+            return redirect(reverse("price-proposals"))
+    return _page(request, form, DiscountForm(), status=422)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def discount(request: MemberRequest) -> HttpResponse:
+    """Propose a negotiated discount on prices in force."""
+    form = DiscountForm(request.POST)
+    if form.is_valid() and (sheet := try_service(form, lambda: price_proposals.propose_discount(actor=request.user, **form.cleaned_data))):
+        messages.success(request, f"{sheet}: {sheet.proposals.count():,} prices are proposed. Somebody else decides.")
+        return redirect(reverse("price-proposals"))
+    return _page(request, PriceSheetForm(), form, status=422)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def decide(request: MemberRequest) -> HttpResponse:
+    """Approve or reject the chosen rows; what cannot be decided is said, the others are."""
+    chosen = [int(text) for text in request.POST.getlist("proposal")[:MOST_AT_ONCE] if text.isdecimal() and len(text) < 16]
+    approve, done, refused = request.POST.get("decision") == "approve", 0, []
+    for proposal in selectors.price_proposals().filter(pk__in=chosen):
+        try:
+            if approve:
+                price_proposals.approve(proposal=proposal, actor=request.user)
+            else:
+                price_proposals.reject(proposal=proposal, actor=request.user, reason=request.POST.get("reason", ""))
+            done += 1
+        except DomainError as error:
+            refused.append(f"{proposal}: {error.message}")
+    if done:
+        messages.success(request, f"{done:,} {'in force' if approve else 'taken away'}.")
+    for text in refused[:5]:
+        messages.error(request, text)
+    if not chosen:
+        messages.error(request, "Choose rows first.")
+    return redirect(reverse("price-proposals"))
+
+
+@requires(Permission.VIEW_COSTS)
+def price_book_csv(request: MemberRequest) -> HttpResponseBase:
+    """The prices in force as a sheet that can be changed and proposed again."""
+    now = timezone.now()
+    rows = (
+        (entry.provider, entry.model, entry.token_class, entry.price, "", entry.source)
+        for entry in PriceEntry.objects.order_by("provider", "model", "token_class", "valid_from")
+        if entry.covers(now)
+    )
+    return csvs.response(request, f"prices-{now:%Y-%m-%d}.csv", price_sheets.COLUMNS, rows)
