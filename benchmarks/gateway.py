@@ -110,7 +110,7 @@ def database(home: Path) -> Iterator[str]:
             "import django; django.setup()\n"
             "from django.apps import apps; from django.db import connection\n"
             "with connection.schema_editor() as editor:\n"
-            "    for app, name in (('gateway', 'Snapshot'), ('gateway', 'Counter'), ('gateway', 'Slot'), ('gateway', 'CircuitChange'), ('costs', 'Inbox')):\n"
+            "    for app, name in (('gateway', 'Snapshot'), ('gateway', 'Counter'), ('gateway', 'Slot'), ('gateway', 'CircuitChange'), ('gateway', 'Plane'), ('gateway', 'Taken'), ('costs', 'Inbox')):\n"
             "        editor.create_model(apps.get_model(app, name))\n"
         )
         settings = {

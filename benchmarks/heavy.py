@@ -218,7 +218,8 @@ def _publish(places: Places, tenant: str, version: int, body: bytes) -> None:
 def _resident_mb(pid: int) -> float:
     """Of the process that serves, not of the one that watches it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children or [pid]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    pages = [int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children or [str(pid)]]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @contextlib.contextmanager

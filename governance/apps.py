@@ -6,7 +6,7 @@ class GovernanceConfig(AppConfig):
     verbose_name = "Governance"
 
     def ready(self) -> None:
-        from governance import home, navigation, search, selectors
+        from governance import effect_metrics, home, navigation, search, selectors  # noqa: F401 - registers itself
         from governance.access import Permission
         from governance.navigation import Item
         from governance.views.search_sources import find_guardrails, find_people, find_policies

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from celery.schedules import crontab
 from django.conf import settings
 
 broker_url = settings.CELERY_BROKER_URL
@@ -31,6 +32,12 @@ timezone = "UTC"
 beat_schedule: dict[str, dict[str, Any]] = {
     # name: task, seconds between runs. Each task is harmless when it runs twice or finds nothing to do.
     "publish-stragglers": {"task": "governance.tasks.publish_stragglers", "schedule": 5.0, "options": {"expires": 5}},
+    "measure-slow-effects": {"task": "governance.tasks.measure_slow_effects", "schedule": 30.0, "options": {"expires": 30}},
+    "run-drills": {
+        "task": "governance.tasks.run_drills",
+        "schedule": crontab(hour=5, minute=30, day_of_week="mon"),
+        "options": {"expires": 3600},
+    },
     "tell-circuits": {"task": "gateway.publish.tasks.dispatch_circuits", "schedule": 15.0, "options": {"expires": 15}},
     "ingest": {"task": "costs.tasks.dispatch_ingest", "schedule": 1.0, "options": {"expires": 2}},
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},

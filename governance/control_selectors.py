@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from gateway.contract.guardrails import ENTITY_NAMES
 from governance.call_figures import VerdictCount, call_figures
-from governance.models import Guardrail, Pillar, Policy, PolicyVersion, Switch
+from governance.models import Effect, Guardrail, Pillar, Policy, PolicyVersion, Switch, Tenant
 
 WINDOW = timedelta(days=7)
 
@@ -58,6 +58,11 @@ def switches() -> list[tuple[Pillar, Switch | None]]:
     """Every pillar with its switch in the current schema; None when it was never moved."""
     found = {switch.pillar: switch for switch in Switch.objects.select_related("actor")}
     return [(pillar, found.get(pillar.value)) for pillar in Pillar]
+
+
+def effects(tenant: Tenant | None) -> QuerySet[Effect]:
+    """Changes whose way to the gateway was timed, and drills, newest first: of an organisation, or of everybody."""
+    return Effect.objects.filter(tenant=tenant).select_related("actor").order_by("-decided_at", "-pk")
 
 
 def policies() -> QuerySet[Policy]:

@@ -1,8 +1,10 @@
 """Celery doors of the ground floor."""
 
+import time
+
 from celery import shared_task
 from django.utils import timezone
-from django_tenants.utils import schema_context
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance import config, selectors
 from governance.celery import PlatformTask, TenantTask
@@ -16,6 +18,36 @@ def publish_stragglers() -> None:
         config.publish(schema_name)
     config.publish_platform()
     Heartbeat.objects.update_or_create(name="worker", defaults={"at": timezone.now()})
+
+
+@shared_task(base=PlatformTask)
+def measure_effects() -> None:
+    """Time what was just changed, for as long as a change usually takes; `measure_slow_effects` waits for the rest."""
+    from governance.services import effects  # it queues this task
+
+    for _ in range(25):
+        if not effects.measure_waiting():
+            return
+        time.sleep(0.2)
+
+
+@shared_task(base=PlatformTask)
+def run_drills() -> None:
+    """Once a week: time the way to the gateway, of every organisation and of everybody at once."""
+    from governance.services import effects
+
+    in_use = Tenant.objects.filter(suspended_at=None, deleted_at=None).values_list("schema_name", flat=True)
+    for schema_name in [get_public_schema_name(), *in_use]:
+        with schema_context(schema_name):
+            effects.run_drill(actor=None)
+
+
+@shared_task(base=PlatformTask)
+def measure_slow_effects() -> None:
+    """One look at what is still waited for."""
+    from governance.services import effects
+
+    effects.measure_waiting()
 
 
 @shared_task(base=PlatformTask)

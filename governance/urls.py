@@ -32,6 +32,7 @@ urlpatterns = [
     path("operate/guardrails/<int:pk>/try/", guardrails.try_guardrail, name="guardrail-try"),
     path("operate/guardrails/<int:pk>/delete/", guardrails.delete_guardrail, name="guardrail-delete"),
     path("operate/switches/", switches.switch_list, name="switches"),
+    path("operate/switches/drill/", switches.run_drill, name="switch-drill"),
     path("operate/switches/<slug:pillar>/set/", switches.set_switch, name="switch-set"),
     path("operate/audit/", audit.audit_log, name="audit"),
     path("operate/audit/verify/", audit.verify, name="audit-verify"),

@@ -15,6 +15,8 @@ urlpatterns = [
     path("platform/tenants/<slug:slug>/export/", platform.export, name="platform-tenant-export"),
     path("platform/tenants/<slug:slug>/delete/", platform.delete, name="platform-tenant-delete"),
     path("platform/switches/", switches.platform_switches, name="platform-switches"),
+    path("platform/switches/drill/", switches.run_platform_drill, name="platform-switch-drill"),
+    path("platform/planes/", switches.platform_planes, name="platform-planes"),
     path("platform/switches/<slug:pillar>/set/", switches.set_platform_switch, name="platform-switch-set"),
     path("platform/audit/", platform.audit_log, name="platform-audit"),
 ]

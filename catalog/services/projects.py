@@ -10,8 +10,8 @@ from django.db import IntegrityError, transaction
 from catalog.errors import NameTakenError
 from catalog.models import Project
 from governance import config
-from governance.models import User
-from governance.services import audit
+from governance.models import Effect, User
+from governance.services import audit, effects
 
 
 @transaction.atomic
@@ -81,6 +81,7 @@ def switch_project(*, project: Project, enabled: bool, actor: User, reason: str 
         project.save(update_fields=["is_enabled"])
         audit.record("project.switched_on" if enabled else "project.switched_off", actor=actor, target=project, reason=reason)
         config.changed()
+        effects.watch(f"Project {project.slug} {'on' if enabled else 'off'}", scope=Effect.Scope.PROJECT, actor=actor)
     return project
 
 

@@ -5,6 +5,8 @@ COUNTER_TABLE = "public.gateway_counter"
 SLOT_TABLE = "public.gateway_slot"
 INBOX_TABLE = "public.inbox"
 CIRCUIT_TABLE = "public.gateway_circuit_change"
+PLANE_TABLE = "public.gateway_plane"
+TAKEN_TABLE = "public.gateway_taken"
 
 SNAPSHOT_CHANNEL = "gatehouse_snapshot"
 """PostgreSQL NOTIFY channel; the payload is `<tenant public id>:<version>`."""

@@ -226,6 +226,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of `models` and `tools`: those switched off, with the reason that callers are told."""
     usage_limits: tuple[Limit, ...] = ()
     """Limits on anything but money, of any scope; apart from `limits` for the same reason."""
+    drill: int = 0
+    """Of the newest drill. Nobody reads it: it makes another version, whose way to every plane is timed."""
     policies: tuple[Policy, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
 

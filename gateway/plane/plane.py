@@ -24,6 +24,7 @@ from gateway.plane.metrics import Metrics
 from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder
 from gateway.plane.proofs import Proofs
+from gateway.plane.reports import Reports
 from gateway.plane.served import Served
 from gateway.plane.settings import PlaneSettings
 from gateway.plane.shipper import Shipper
@@ -54,6 +55,7 @@ class Plane:
         self.slots = Slots(self._slot_store)
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
+        self.reports = Reports(Link(settings.database_url, "reports"), self._facts)
         self.health = Health()
         self.answers = AnswerCache()
         self.tools = ToolSessions(settings.outbound_allow)
@@ -68,6 +70,7 @@ class Plane:
         self.spool.start()
         self.shipper.start()
         self.snapshots.start()
+        self.reports.start()
         self._sweeper = asyncio.create_task(self._sweep_always())
         self.is_started = True
 
@@ -78,6 +81,7 @@ class Plane:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self.snapshots.close()
+        await self.reports.close()
         await self.tools.close()
         await self.tokens.close()
         await self.client.close()
@@ -122,7 +126,11 @@ class Plane:
         self.spool.append(event)
         logger.warning("circuit.changed", extra={"tenant": event.tenant, "deployment": event.deployment, "state": event.circuit})
 
+    def _facts(self) -> tuple[bool, int, int]:
+        return self.snapshots.listening, sum(map(len, self._open_streams.values())), self.spool.bytes_on_disk
+
     def _swapped(self, served: Served) -> None:
+        self.reports.note(served.tenant, served.version)
         platform = self.snapshots.current(PLATFORM)
         tenants = list(self._open_streams) if served.tenant == PLATFORM else [served.tenant]
         for call in [call for tenant in tenants for call in self._open_streams.get(tenant, ())]:

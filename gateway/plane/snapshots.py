@@ -63,6 +63,7 @@ class SnapshotStore:
         platform = self._from_disk(PLATFORM)  # what holds for everybody must hold without the database too
         if platform is not None:
             self._served[PLATFORM] = platform
+            self._on_swap(platform)
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def close(self) -> None:
@@ -109,6 +110,7 @@ class SnapshotStore:
                 raise
             logger.warning("snapshot.from_disk", extra={"tenant": tenant, "version": served.version})
             self._served[tenant] = served
+            self._on_swap(served)
             return served
         if taken is None:
             if len(self._unknown) >= MAX_UNKNOWN:
@@ -121,6 +123,7 @@ class SnapshotStore:
             if served is None:
                 raise DatabaseAwayError("the tenant's snapshot cannot be read", certain=True)
             self._served[tenant] = served
+            self._on_swap(served)
         return self._served[tenant]
 
     async def _read_and_take(self, tenant: str) -> bool | None:

@@ -71,6 +71,46 @@ class Slot(models.Model):
         return f"{self.tenant} {self.limit_id}: {self.slots}"
 
 
+class Plane(models.Model):
+    """A process of the gateway, as it tells of itself every few seconds. Written by planes only."""
+
+    placement: ClassVar[str] = "public"
+
+    plane = models.TextField(primary_key=True, help_text="one process")
+    host = models.TextField()
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    is_listening = models.BooleanField(help_text="told of changes at once; otherwise it asks every other second")
+    open_streams = models.IntegerField()
+    spool_bytes = models.BigIntegerField(help_text="events that are not in the database yet")
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_plane"
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.plane}"
+
+
+class Taken(models.Model):
+    """Which version of a tenant's snapshot a plane serves, and since when by the database's clock. Written by planes only."""
+
+    placement: ClassVar[str] = "public"
+
+    pk = models.CompositePrimaryKey("tenant", "plane")
+    tenant = models.TextField(help_text="public id of the tenant")
+    plane = models.TextField()
+    version = models.BigIntegerField()
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_taken"
+
+    def __str__(self) -> str:
+        return f"{self.plane} serves {self.tenant} version {self.version}"
+
+
 class CircuitChange(models.Model):
     """A plane's verdict on a deployment changed. Written by planes; told to people by `circuits`."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from catalog import selectors as catalog_selectors
@@ -20,7 +21,7 @@ from gateway.contract import snapshot as contract
 from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL
 from gateway.publish.models import CircuitChange, Counter, Snapshot
 from governance import selectors as governance_selectors
-from governance.models import Guardrail, Policy, Switch, Tenant
+from governance.models import Effect, Guardrail, Policy, Switch, Tenant
 from governance.services.guardrails import contract_guardrail
 from governance.services.policies import contract_policy
 from rollouts import flag_selectors
@@ -55,8 +56,11 @@ def publish_platform() -> None:
         stored = Snapshot.objects.filter(tenant=PLATFORM).only("version", "checksum").first()
         version = stored.version if stored else 0
         off = _switched_off("The operator of the platform")
-        compiled = contract.TenantSnapshot(tenant=PLATFORM, slug=PLATFORM, schema="public", version=version, switched_off=off)
-        if (stored is None and not off) or (stored and contract.checksum(contract.encode(compiled)) == stored.checksum):
+        drill = _newest_drill(None)
+        compiled = contract.TenantSnapshot(
+            tenant=PLATFORM, slug=PLATFORM, schema="public", version=version, switched_off=off, drill=drill
+        )  # fmt: skip
+        if (stored is None and not off and not drill) or (stored and contract.checksum(contract.encode(compiled)) == stored.checksum):
             return
         _store(PLATFORM, version + 1, contract.encode(msgspec.structs.replace(compiled, version=version + 1)))
 
@@ -140,7 +144,12 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         flags={flag.key: flag for flag in flag_selectors.served_flags()},
         facts=flag_selectors.facts_of(tenant),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
+        drill=_newest_drill(tenant),
     )
+
+
+def _newest_drill(tenant: Tenant | None) -> int:
+    return Effect.objects.filter(tenant=tenant, is_drill=True).aggregate(newest=Max("pk"))["newest"] or 0
 
 
 def _budget_id(budget: Budget) -> str:

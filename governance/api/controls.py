@@ -16,10 +16,11 @@ from governance import control_selectors as selectors
 from governance.access import Permission
 from governance.api.permissions import OPERATOR
 from governance.api.serializers import ErrorSerializer, StrictSerializer
-from governance.models import Guardrail, Pillar, Policy, PolicyVersion, Switch
+from governance.models import Effect, Guardrail, Pillar, Policy, PolicyVersion, Switch, Tenant
 from governance.models.policy import name_validator
+from governance.planes import planes
 from governance.requests import ApiRequest
-from governance.services import guardrails, policies, switches
+from governance.services import effects, guardrails, policies, switches
 
 BAD = {400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer}
 
@@ -337,6 +338,68 @@ class SwitchDetail(APIView):
         body.is_valid(raise_exception=True)
         switches.set_switch(pillar=pillar, actor=request.user, **body.validated_data)
         return Response(next(_switch_body(each, switch) for each, switch in selectors.switches() if each == pillar))
+
+
+class EffectOutput(serializers.ModelSerializer[Effect]):
+    actor = serializers.CharField(source="actor.email", default=None, read_only=True, allow_null=True, help_text="None: on schedule.")
+    seconds = serializers.FloatField(
+        allow_null=True, read_only=True, help_text="Until the last process had it; null while it is waited for."
+    )
+    goal_s = serializers.IntegerField(read_only=True)
+    verdict = serializers.ChoiceField(choices=["pass", "fail", "waiting"], read_only=True)
+
+    class Meta:
+        model = Effect
+        fields = ["id", "scope", "what", "is_drill", "actor", "decided_at", "effective_at", "planes", "seconds", "goal_s", "verdict"]
+
+
+class Effects(APIView):
+    """Switches and drills, timed from the decision until every process of the gateway has them: the newest hundred. POST runs a drill."""
+
+    access: dict[str, Any] = {"GET": Permission.VIEW_OPERATE, "POST": Permission.MANAGE_CONSENT}
+
+    @extend_schema(responses={200: EffectOutput(many=True)})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(EffectOutput(selectors.effects(self.tenant_of(request))[:100], many=True).data)
+
+    @extend_schema(request=None, responses={201: EffectOutput})
+    def post(self, request: ApiRequest) -> Response:
+        return Response(EffectOutput(effects.run_drill(actor=request.user)).data, status=201)
+
+    def tenant_of(self, request: ApiRequest) -> Tenant | None:
+        return request.tenant
+
+
+class PlatformEffects(Effects):
+    """The same for everybody at once."""
+
+    access = {"GET": OPERATOR, "POST": OPERATOR}
+
+    def tenant_of(self, request: ApiRequest) -> Tenant | None:
+        return None
+
+
+class PlaneOutput(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    host = serializers.CharField()
+    started_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField()
+    is_alive = serializers.BooleanField()
+    is_listening = serializers.BooleanField(help_text="Told of changes at once; otherwise it asks every 2 s.")
+    open_streams = serializers.IntegerField()
+    spool_bytes = serializers.IntegerField(help_text="Events that are not in the database yet.")
+    snapshots = serializers.IntegerField()
+    behind = serializers.IntegerField(help_text="Snapshots of which there is a newer version.")
+
+
+class PlatformPlanes(APIView):
+    """The gateway's processes, as they tell of themselves every 5 s."""
+
+    access: dict[str, Any] = {"GET": OPERATOR}
+
+    @extend_schema(responses={200: PlaneOutput(many=True)})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(PlaneOutput(planes().planes(), many=True).data)
 
 
 class PlatformSwitches(Switches):

@@ -1,6 +1,7 @@
 from governance.models.alert import AlertChannel, Delivery, Notice, Severity
 from governance.models.audit import AuditEntry
 from governance.models.consent import Consent, ConsentChange, FeatureClass
+from governance.models.effect import Effect
 from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
 from governance.models.policy import Policy, PolicyVersion
@@ -18,6 +19,7 @@ __all__ = [
     "ConsentChange",
     "Delivery",
     "Domain",
+    "Effect",
     "FeatureClass",
     "Guardrail",
     "Heartbeat",

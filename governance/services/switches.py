@@ -10,10 +10,10 @@ from django_tenants.utils import get_public_schema_name
 
 from governance import config
 from governance.errors import NotConfirmedError
-from governance.models import Pillar, Severity, Switch, User
+from governance.models import Effect, Pillar, Severity, Switch, User
 from governance.roles import Permission
 from governance.schema import current_schema
-from governance.services import alerts, audit
+from governance.services import alerts, audit, effects
 
 
 @transaction.atomic
@@ -30,8 +30,10 @@ def set_switch(*, pillar: str, is_off: bool, actor: User, reason: str = "", at: 
         return present or Switch(pillar=pillar, is_off=is_off, actor=actor, set_at=at)
     switch, _ = Switch.objects.update_or_create(pillar=pillar, defaults={"is_off": is_off, "reason": reason, "actor": actor, "set_at": at})
     audit.record(f"switch.{'off' if is_off else 'on'}", actor=actor, target=switch, pillar=pillar, reason=reason)
+    what = f"{Pillar(pillar).label} {'off' if is_off else 'on'}"
     if current_schema() == get_public_schema_name():
         config.platform_changed()
+        effects.watch(what, scope=Effect.Scope.GLOBAL, actor=actor, at=at)
         return switch
     if is_off:
         alerts.notify(
@@ -39,4 +41,5 @@ def set_switch(*, pillar: str, is_off: bool, actor: User, reason: str = "", at: 
             path="operate/switches/", permission=Permission.VIEW, key=f"switch:{pillar}:{at.isoformat()}", data={"pillar": pillar}, at=at,
         )  # fmt: skip
     config.changed()
+    effects.watch(what, scope=Effect.Scope.TENANT, actor=actor, at=at)
     return switch

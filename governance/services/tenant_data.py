@@ -17,7 +17,7 @@ from psycopg import sql
 
 from governance import erasure
 from governance.errors import NotConfirmedError, TenantOpenError
-from governance.models import ApiToken, Membership, Tenant, User
+from governance.models import ApiToken, Effect, Membership, Tenant, User
 from governance.services import audit
 
 FORMAT = 1
@@ -54,6 +54,7 @@ def delete_tenant(*, tenant: Tenant, actor: User, reason: str, confirm: str) -> 
         members = list(Membership.objects.filter(tenant=tenant).values_list("user_id", flat=True))
         Membership.objects.filter(tenant=tenant).delete()
         ApiToken.objects.filter(tenant=tenant).delete()
+        Effect.objects.filter(tenant=tenant).delete()
         for user in User.objects.filter(pk__in=members, memberships=None, is_operator=False):
             _forget_person(user)
         for eraser in erasure.erasers:

@@ -18,7 +18,7 @@ from django.db import connection
 
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
-from gateway.contract.names import INBOX_TABLE, PLATFORM, SNAPSHOT_TABLE
+from gateway.contract.names import INBOX_TABLE, PLANE_TABLE, PLATFORM, SNAPSHOT_TABLE, TAKEN_TABLE
 from gateway.plane.windows import span_of
 from governance.embedded import EmbeddedPostgres
 from tests.clock import allowed
@@ -33,7 +33,9 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
     url = server.start()
     with connection.schema_editor(collect_sql=True) as editor:
-        for app, name in (("gateway", "Snapshot"), ("gateway", "Counter"), ("costs", "Inbox")):
+        for app, name in (
+            ("gateway", "Snapshot"), ("gateway", "Counter"), ("gateway", "Slot"), ("gateway", "Plane"), ("gateway", "Taken"), ("costs", "Inbox"),
+        ):  # fmt: skip
             editor.create_model(apps.get_model(app, name))
     with psycopg.connect(url) as target:
         for statement in editor.collected_sql:
@@ -194,6 +196,22 @@ def test_change_without_a_notification_is_found_by_the_poll(org: Org) -> None:
         database.execute(f"update {SNAPSHOT_TABLE} set version = 9, body = %s where tenant = %s", [changed, org.id])
 
     wait_until(lambda: org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 403, 5)
+
+
+def test_plane_tells_that_it_lives_and_what_it_serves(org: Org) -> None:
+    assert org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code == 200
+    org.change(time_zone="Europe/Vienna")
+
+    def told() -> tuple[int, bool] | None:
+        with psycopg.connect(org.plane.database_url) as database:
+            rows = database.execute(
+                f"select version, is_listening from {TAKEN_TABLE} join {PLANE_TABLE} using (plane)"
+                " where tenant = %s and seen_at > now() - interval '15 s' and taken_at > now() - interval '15 s'",
+                [org.id],
+            ).fetchall()
+        return rows[0] if len(rows) == 1 and rows[0][0] == org.snapshot.version else None
+
+    assert wait_until(told, what="the plane to tell its version") == (org.snapshot.version, True)
 
 
 def test_revocation_is_effective_within_seconds(org: Org) -> None:

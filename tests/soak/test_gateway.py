@@ -42,7 +42,8 @@ def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A server that the test may stop, with the tables that a plane knows."""
     server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
     url = server.start()
-    tables = (("gateway", "Snapshot"), ("gateway", "Counter"), ("gateway", "Slot"), ("gateway", "CircuitChange"), ("costs", "Inbox"))
+    gateway = ("Snapshot", "Counter", "Slot", "CircuitChange", "Plane", "Taken")
+    tables = (*(("gateway", name) for name in gateway), ("costs", "Inbox"))
     with connection.schema_editor(collect_sql=True) as editor:
         for app, name in tables:
             editor.create_model(apps.get_model(app, name))
@@ -170,7 +171,8 @@ def resident_mb(plane: Plane) -> float:
 
 
 async def run(database: EmbeddedPostgres, planes: list[Plane], orgs: list[Org]) -> tuple[Told, dict[int, list[float]]]:
-    told, memory, until = Told(), {}, time.monotonic() + SOAK_S
+    memory: dict[int, list[float]] = {}
+    told, until = Told(), time.monotonic() + SOAK_S
     await asyncio.gather(
         *(one_caller(planes, orgs, number, until, told) for number in range(CALLERS)),
         breaking(database, planes),

@@ -21,7 +21,12 @@ from governance.errors import TenantOpenError, TenantSlugTakenError
 from governance.models import ApiToken, AuditEntry, Membership, Tenant, User
 from governance.services import tenant_data, tenants, tokens
 
-HASHES_THAT_ARE_NO_CREDENTIALS = {"catalog_tool.digest", "rollouts_evaluation.digest", "rollouts_signoff.digest"}
+HASHES_THAT_ARE_NO_CREDENTIALS = {
+    "revision_signature.digest",
+    "catalog_tool.digest",
+    "rollouts_evaluation.digest",
+    "rollouts_signoff.digest",
+}
 
 
 @pytest.fixture

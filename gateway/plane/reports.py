@@ -1,0 +1,102 @@
+"""What a plane tells of itself: that it lives, and which version of each snapshot it serves since when.
+
+So the portal can say how long a change took to reach every process. Nothing is decided by it: a plane that can't tell serves all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable
+
+from gateway.contract.names import PLANE_TABLE, TAKEN_TABLE
+from gateway.plane.database import Link
+from gateway.plane.errors import DatabaseAwayError
+
+logger = logging.getLogger(__name__)
+
+REPORT_S = 5.0
+FORGET = "1 hour"
+"""A plane that was killed is taken off the list after so long."""
+_ALIVE = f"""
+insert into {PLANE_TABLE} (plane, host, started_at, seen_at, is_listening, open_streams, spool_bytes)
+values (%(plane)s, %(host)s, clock_timestamp(), clock_timestamp(), %(is_listening)s, %(open_streams)s, %(spool_bytes)s)
+on conflict (plane) do update set seen_at = excluded.seen_at, is_listening = excluded.is_listening,
+    open_streams = excluded.open_streams, spool_bytes = excluded.spool_bytes
+"""  # noqa: S608 - our own constants
+_TAKEN = f"""
+insert into {TAKEN_TABLE} (tenant, plane, version, taken_at)
+values (%s, %s, %s, clock_timestamp() - make_interval(secs => %s))
+on conflict (tenant, plane) do update set version = excluded.version, taken_at = excluded.taken_at
+"""  # noqa: S608
+_LEAVE = f"with gone as (delete from {TAKEN_TABLE} where plane = %(plane)s) delete from {PLANE_TABLE} where plane = %(plane)s"  # noqa: S608
+_FORGET = f"""
+with dead as (delete from {PLANE_TABLE} where seen_at < clock_timestamp() - interval '{FORGET}' returning plane)
+delete from {TAKEN_TABLE} where plane in (select plane from dead)
+"""  # noqa: S608
+
+
+class Reports:
+    """`facts` gives whether it listens, its open streams, and the bytes in its spool."""
+
+    def __init__(self, link: Link, facts: Callable[[], tuple[bool, int, int]]) -> None:
+        self.plane = uuid.uuid4().hex
+        self._link = link
+        self._facts = facts
+        self._taken: dict[str, tuple[int, float]] = {}
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._tell_always())
+
+    def note(self, tenant: str, version: int) -> None:
+        """From now on this version is served."""
+        self._taken[tenant] = (version, time.monotonic())
+        self._news.set()
+
+    async def close(self) -> None:
+        """Leave the list."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with self._link.use() as connection:
+                await connection.execute(_LEAVE, {"plane": self.plane})
+        except DatabaseAwayError:
+            pass  # it is forgotten in an hour, and counts for nothing after seconds
+        await self._link.close()
+
+    async def _tell_always(self) -> None:
+        while True:
+            self._news.clear()
+            taken, self._taken = self._taken, {}
+            try:
+                await self._tell(taken)
+            except DatabaseAwayError:
+                self._taken = taken | self._taken
+            except Exception:
+                self._taken = taken | self._taken
+                logger.exception("plane.report_failed")
+            try:
+                async with asyncio.timeout(REPORT_S):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    async def _tell(self, taken: dict[str, tuple[int, float]]) -> None:
+        is_listening, open_streams, spool_bytes = self._facts()
+        async with self._link.use() as connection:
+            await connection.execute(
+                _ALIVE,
+                {
+                    "plane": self.plane, "host": socket.gethostname(), "is_listening": is_listening, "open_streams": open_streams,
+                    "spool_bytes": spool_bytes,
+                },
+            )  # fmt: skip
+            for tenant, (version, at) in taken.items():
+                await connection.execute(_TAKEN, [tenant, self.plane, version, time.monotonic() - at])
+            await connection.execute(_FORGET)
