@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import NothingToReconcileError
-from costs.services import anomalies, budgets, prices, reconciliation, showback
+from costs.services import anomalies, budgets, prices, reconciliation, rollups, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -60,6 +60,19 @@ def reconcile_recent() -> None:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)
     for provider, month in reconciliation.due(timezone.now().date()):
         reconciliation.reconcile(provider=provider, month=month)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_compaction() -> None:
+    """Queue one task per tenant."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        compact_rollups.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def compact_rollups() -> None:
+    """Make one row of the hours of days long past."""
+    rollups.compact_call_hours(at=timezone.now())
 
 
 @shared_task(base=TenantTask)

@@ -43,6 +43,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
     "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},
+    "compact-rollups": {"task": "costs.tasks.dispatch_compaction", "schedule": 3600.0, "options": {"expires": 3000}},
     "tell-showback": {"task": "costs.tasks.dispatch_showback", "schedule": 3600.0, "options": {"expires": 3000}},
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
     "read-experiments": {"task": "rollouts.tasks.dispatch_experiments", "schedule": 300.0, "options": {"expires": 300}},
