@@ -38,7 +38,8 @@ def sign(
     added = {"x-amz-date": moment}
     if session_token:
         added["x-amz-security-token"] = session_token
-    signed = {**headers, **added, "host": parts.netloc}
+    default_port = ":443" if parts.scheme == "https" else ":80"
+    signed = {**headers, **added, "host": parts.netloc.removesuffix(default_port)}  # as clients name it
     names = sorted(signed)
     canonical = "\n".join([
         method,

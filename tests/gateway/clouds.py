@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from zlib import crc32
 
 import jwt
+from anthropic._constants import ANTHROPIC_API_VERSION
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -34,6 +35,8 @@ REGION = "eu-central-1"
 SERVICE_ACCOUNT = "gatehouse@acme.iam.gserviceaccount.com"
 AWS = AwsKeys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token")
 BEDROCK_KEY = "bedrock-api-k3y"
+BEDROCK_VERSIONS = ("bedrock-2023-05-31", ANTHROPIC_API_VERSION)
+"""What Amazon's documentation says, and what Anthropic's own client sends."""
 
 
 @cache
@@ -221,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(429, [{"error": error}])
             self._answer("chat/completions", request, raw)
             return
-        if request.pop("anthropic_version") != "vertex-2023-10-16":
+        if request.pop("anthropic_version") not in ("vertex-2023-10-16", ANTHROPIC_API_VERSION):
             raise Refused(400, {"error": {"code": 400, "message": "anthropic_version", "status": "INVALID_ARGUMENT"}})
         if act[1] == "count-tokens":
             self._count(request, raw)
@@ -248,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
         model = unquote(act[1])
         if act[2] == "count-tokens":
             request = json.loads(base64.b64decode(request["input"]["invokeModel"]["body"]))
-        if {"model", "stream"} & request.keys() or request.pop("anthropic_version") != "bedrock-2023-05-31" or not request["max_tokens"]:
+        if {"model", "stream"} & request.keys() or request.pop("anthropic_version") not in BEDROCK_VERSIONS or not request["max_tokens"]:
             raise Refused(400, {"message": "Malformed input request"}, **{"x-amzn-errortype": "ValidationException:http://internal/"})
         if model == "throttled":
             raise Refused(429, {"message": "Too many requests."}, **{"x-amzn-errortype": "ThrottlingException"})

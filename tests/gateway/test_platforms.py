@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import anthropic
+import openai
 import orjson
 import pytest
 
@@ -169,6 +171,29 @@ def test_only_what_the_platform_demands_is_changed_in_a_request() -> None:
     assert bedrock == {**kept, "anthropic_version": "bedrock-2023-05-31", "anthropic_beta": ["a", "b"]}
     for platform in ("azure", "direct", "bedrock", "vertex"):
         assert Endpoint(platform, "openai", BEDROCK).body("chat/completions", asked) is asked
+
+
+def test_platforms_of_these_tests_take_what_the_vendors_own_clients_send(cloud: Clouds) -> None:
+    hello: list[Any] = [{"role": "user", "content": "Hello?"}]
+    asked: dict[str, Any] = {"model": "claude-x@1", "max_tokens": 9, "messages": hello}
+    cloud.tokens["google"].append("from-gcloud")
+    with (
+        openai.AzureOpenAI(azure_endpoint=f"{cloud.url}/azure", api_key=clouds.AZURE_KEY, api_version=clouds.API_VERSION) as azure,
+        anthropic.AnthropicFoundry(base_url=f"{cloud.url}/azure/anthropic", api_key=clouds.AZURE_KEY) as foundry,
+        anthropic.AnthropicVertex(
+            base_url=f"{cloud.url}/v1", region="europe-west4", project_id="acme", access_token="from-gcloud"
+        ) as vertex,
+        anthropic.AnthropicBedrock(base_url=cloud.url, aws_region=clouds.REGION, api_key=clouds.BEDROCK_KEY) as bedrock,
+    ):
+        said = [azure.chat.completions.create(model="my-gpt", messages=hello).choices[0].message.content]
+        said += [client.messages.create(**asked).content[0].text for client in (foundry, vertex, bedrock)]
+        streamed = vertex.messages.stream(**asked)
+        with streamed as stream:
+            said.append(stream.get_final_text())
+        counted = vertex.messages.count_tokens(model="claude-x@1", messages=hello)
+
+    assert all(said)
+    assert counted.input_tokens
 
 
 # Credentials
