@@ -20,7 +20,7 @@ from governance.access import Permission, permissions_of
 from governance.models import Membership
 from rollouts import rollback_lint as linting
 from rollouts import rollback_rules as rules
-from rollouts.models import Flag, Incident, RollbackRule, RollbackWatch
+from rollouts.models import Flag, FlagChange, Incident, RollbackRule, RollbackWatch
 from rollouts.rollback_evidence import sums_of
 from rollouts.rollback_rules import MINUTE_S, SLICE_S, Comparison, Inputs, Measure, Reading, RuleError, Series, Sums
 from rollouts.services import gates
@@ -86,7 +86,7 @@ def incident_counts() -> dict[str, int]:
 
 
 def find_incident(number: int) -> Incident | None:
-    return incidents().select_related("change__version", "flag__current", "flag__rollout").filter(number=number).first()
+    return incidents().select_related("change__version", "change__flag", "flag__current", "flag__rollout").filter(number=number).first()
 
 
 def open_incident() -> Incident | None:
@@ -362,10 +362,10 @@ class Effect:
 
     @property
     def seconds(self) -> float | None:
-        """Until no call was decided by an older version any more; None while no call proves it."""
+        """Until no call was decided by an older version any more, at most; None while no call proves it."""
         if self.first_at is None:
             return None
-        return max(0.0, ((self.last_before_at or self.first_at) - self.decided_at).total_seconds())
+        return (max(self.first_at, self.last_before_at or self.first_at) - self.decided_at).total_seconds()
 
 
 def effect_of(flag: Flag, *, version: int, decided_at: datetime) -> Effect:
@@ -387,6 +387,12 @@ def effect_of(flag: Flag, *, version: int, decided_at: datetime) -> Effect:
         )  # fmt: skip
         first, last = cursor.fetchone()
     return Effect(first, last, decided_at)
+
+
+def effect_of_change(change: FlagChange) -> Effect:
+    """Of a change that was applied."""
+    assert change.version is not None
+    return effect_of(change.flag, version=change.version.number, decided_at=change.version.at)
 
 
 FIRST_STEPS: Mapping[str, str] = {

@@ -73,11 +73,12 @@ def tick(*, at: datetime | None = None) -> Ticked:
     watched = _read(selectors.watched_rules(), failures)
     _forget_idle({rule.pk for rule, _ in watched})
     found: list[_Judged] = []
-    if watched:
-        watch = RollbackWatch.objects.order_by("-ticked_at").first()
-        since = min(at, watch.ticked_at if watch else at) - LATE
-        count_minutes({rule.flag for rule, _ in watched}, since=first_minute(since, 0, oldest=at - KEEP_MINUTES), until=at)
-        due = [(rule, parsed) for rule, parsed in watched if _next_end(rule, parsed, at) is not None]
+    due = [(rule, parsed) for rule, parsed in watched if _next_end(rule, parsed, at) is not None]
+    minutely = {rule.flag for rule, parsed in due if any(one.bucket_s == MINUTE_S and not one.is_metric for one in parsed.comparisons)}
+    if minutely:
+        oldest = min((rule.step_end for rule, _ in due if rule.step_end), default=at)
+        count_minutes(minutely, since=first_minute(oldest - LATE, 0, oldest=at - KEEP_MINUTES), until=at)
+    if due:
         found = _judge(due, at, failures)
     fired = [one for one in found if one.fires]
     tripped = 0

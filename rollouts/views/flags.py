@@ -113,7 +113,10 @@ def _detail(request: MemberRequest, flag: Flag) -> dict[str, Any]:
         "waiting": waiting,
         "waiting_changes": rules.differences(flag.exposure, waiting.exposed) if waiting else [],
         "is_mine": waiting is not None and waiting.proposed_by_id == request.user.pk,
-        "reviews": list(flag_selectors.changes_of(flag).filter(review_due_at__isnull=False, reviewed_at=None)),
+        "reviews": [
+            (change, rollback_selectors.effect_of_change(change))
+            for change in flag_selectors.changes_of(flag).filter(review_due_at__isnull=False, reviewed_at=None)
+        ],
         "history": _history(flag),
         "older": max(0, flag.current.number - SHOWN_VERSIONS) if flag.current else 0,
         "refused": flag_selectors.changes_of(flag).filter(status__in=[FlagChange.Status.REJECTED, FlagChange.Status.OVERTAKEN])[

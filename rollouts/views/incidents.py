@@ -50,14 +50,13 @@ def incident_detail(request: MemberRequest, number: int) -> HttpResponse:
 
 
 def _page(request: MemberRequest, incident: Incident, form: ResolveForm, status: int = 200) -> HttpResponse:
-    facts, version = incident.facts, incident.change.version
-    assert version is not None
+    facts = incident.facts
     context = {
         "incident": incident,
         "facts": facts,
         "judged": [rollback_wording.reading(each) for each in facts["judged"]],
         "recomputed": rollback_evidence.recompute(incident.evidence, stored_sha256=incident.evidence_sha256),
-        "effect": selectors.effect_of(incident.flag, version=version.number, decided_at=incident.opened_at),
+        "effect": selectors.effect_of_change(incident.change),
         "first_step": selectors.FIRST_STEPS[incident.failure_class],
         "minutes": _minutes(incident),
         "form": form,

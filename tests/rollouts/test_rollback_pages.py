@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from rollouts import tasks
 from rollouts.models import Flag, Incident, RollbackRule
 from rollouts.services import rollback
 from tests.conftest import ClientFor
+from tests.factories import costs
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
 
 RULES = "/o/acme/release/flags/ai.chat.next-model/rules/"
@@ -185,3 +187,20 @@ def test_tasks_look_where_rules_are_armed_and_watch_the_watcher(
 
     assert queued == [acme.schema_name]
     assert RollbackRule.objects.get().step_end is not None
+
+
+def test_time_to_effect_is_measured_on_the_calls(acme: Tenant, incident: Incident, client_for: ClientFor, bob: User) -> None:
+    version = incident.change.version
+    assert version is not None
+    for after_s, number, variant in (
+        (0.4, version.number - 1, "new"),
+        (1.5, version.number - 1, "new"),
+        (1.2, version.number, "old"),
+        (9.0, version.number, "old"),
+    ):
+        steps = [["identify", "pass", 4, ""], ["flags", "pass", 9, f"{incident.flag.key} {number}: {variant} by switch. The flag is off."]]
+        started_at = version.at + timedelta(seconds=after_s)
+        costs.record(acme, costs.call(acme, tags={f"flag.{incident.flag.key}": variant}, steps=steps, started_at=started_at))
+
+    assert "1.5 s after the decision" in client_for(bob).get("/o/acme/operate/incidents/1/").text
+    assert "1.5 s after it no call" in client_for(bob).get("/o/acme/release/flags/ai.chat.next-model/").text
