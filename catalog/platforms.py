@@ -90,6 +90,8 @@ def _azure(base_url: str, dialect: str, api_version: str) -> str:
 
 def _vertex(base_url: str, region: str, project: str) -> str:
     base_url = base_url.removesuffix("/endpoints/openapi")  # as the OpenAI library is given it
+    if urlsplit(base_url).path == "/v1":  # as Anthropic's is
+        base_url = base_url.removesuffix("/v1")
     if urlsplit(base_url).path:
         return base_url
     if not _REGION.fullmatch(region):

@@ -110,6 +110,7 @@ def test_check_says_what_is_wrong_with_a_credential(
         ("azure_openai", {"base_url": "https://r.openai.azure.com", "api_version": "v"}, "https://r.openai.azure.com/openai"),
         ("azure_openai", {"base_url": "https://r.services.ai.azure.com", "dialect": "anthropic"}, "https://r.services.ai.azure.com/anthropic/v1"),
         ("vertex_ai", {"region": "europe-west4", "project": "acme"}, "https://europe-west4-aiplatform.googleapis.com/v1/projects/acme/locations/europe-west4"),
+        ("vertex_ai", {"base_url": "https://x.p.googleapis.com/v1", "region": "r", "project": "p"}, "https://x.p.googleapis.com/v1/projects/p/locations/r"),
         ("vertex_ai", {"region": "global", "project": "acme"}, "https://aiplatform.googleapis.com/v1/projects/acme/locations/global"),
         ("vertex_ai", {"base_url": "https://x.p.googleapis.com/v1/projects/a/locations/b/endpoints/openapi"}, "https://x.p.googleapis.com/v1/projects/a/locations/b"),
         ("bedrock", {"region": "eu-central-1"}, "https://bedrock-runtime.eu-central-1.amazonaws.com"),
