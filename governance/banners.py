@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from governance.models import Membership
+from governance.schema import current_schema
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,7 @@ def register(source: Source) -> None:
 
 
 def banner_for(membership: Membership) -> Banner | None:
-    """The first that has something to say."""
+    """The first that has something to say. None outside the organisation's schema: under ASGI an error page is made in a thread that never entered it."""
+    if current_schema() != membership.tenant.schema_name:
+        return None
     return next((banner for source in _sources if (banner := source(membership)) is not None), None)

@@ -9,9 +9,9 @@ from governance.services.effects import PATIENCE
 
 
 def time_to_effect(window: Window) -> Reading:
-    """The slowest one. What never took effect counts as long as it was waited for; what is on its way does not count yet."""
+    """The slowest one. What never took effect counts as long as it was waited for; what is on its way, or had no process to reach, does not count."""
     timed = Effect.objects.filter(tenant__schema_name=current_schema(), decided_at__gte=window.start, decided_at__lt=window.end)
-    seconds = [PATIENCE.total_seconds() if effect.given_up else effect.seconds for effect in timed]
+    seconds = [PATIENCE.total_seconds() if effect.given_up else effect.seconds for effect in timed.exclude(planes=0, given_up=False)]
     known = [each for each in seconds if each is not None]
     if not known:
         return NO_DATA

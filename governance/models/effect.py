@@ -82,4 +82,6 @@ class Effect(models.Model):
         """For the template tag `verdict`. What was never measured is not passed."""
         if self.seconds is None:
             return "fail" if self.given_up else "waiting"
+        if self.planes == 0:
+            return "no_data"
         return "pass" if self.seconds <= self.goal_s else "fail"

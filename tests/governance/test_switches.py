@@ -154,7 +154,7 @@ def test_project_and_everybody_are_timed_too(acme: Tenant, adam: User, olga: Use
         assert effects.measure_waiting() == 1  # the project's change is not published
 
     assert [effect.scope for effect in Effect.objects.order_by("pk")] == ["project", "global"]
-    assert Effect.objects.get(tenant=None).planes == 0
+    assert (Effect.objects.get(tenant=None).planes, Effect.objects.get(tenant=None).verdict) == (0, "no_data")
     assert decode(bytes(Snapshot.objects.get(tenant=PLATFORM).body)).drill == Effect.objects.get(tenant=None).pk
 
 
