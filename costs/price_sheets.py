@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 
 from costs.errors import PriceSheetError
 
-COLUMNS = ("provider", "model", "token_class", "price_usd_per_million", "valid_from", "source")
+COLUMNS = ("provider", "model", "token_class", "price_usd_per_million", "valid_from", "source", "corrects")
 REQUIRED = COLUMNS[:4]
 MOST_ROWS = 5_000
 LARGEST_FILE = 2 * 1024 * 1024
@@ -30,6 +30,8 @@ class Offer:
     price: Decimal
     valid_from: datetime
     source: str = ""
+    corrects: bool = False
+    """The book was wrong since then: calls that have a price get this one."""
 
     @property
     def series(self) -> tuple[str, str, str]:
@@ -82,7 +84,12 @@ def _offer(row: dict[str, str], now: datetime) -> Offer:
     except ValueError as error:
         raise PriceSheetError(f"{row['valid_from'][:30]} is no time") from error
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return Offer(row["provider"], row["model"], row["token_class"], price, at, row["source"][:200])
+    corrects = row["corrects"].lower()
+    if corrects not in ("", "no", "yes"):
+        raise PriceSheetError("corrects is yes, no or empty")
+    if corrects == "yes" and at >= now:
+        raise PriceSheetError("a correction begins in the past")
+    return Offer(row["provider"], row["model"], row["token_class"], price, at, row["source"][:200], corrects == "yes")
 
 
 def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) -> None:

@@ -28,8 +28,10 @@ from costs.models import (
     PriceProposal,
     Reconciliation,
     Revision,
+    SupersededPrice,
     TokenClass,
     UsageHour,
+    Valuation,
 )
 from costs.periods import Period
 from governance.access import Permission, permissions_of
@@ -441,11 +443,18 @@ def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:
     return list(hours.order_by(column).values_list(column, flat=True).distinct()[:200])
 
 
-def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | None, Decimal | None]]:
+def earlier_values(event: Event) -> QuerySet[Valuation]:
+    """What a call was valued at before its price was corrected, oldest first."""
+    return Valuation.objects.filter(event_id=event.event_id, started_at=event.started_at).order_by("replaced_at", "pk")
+
+
+def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | SupersededPrice | None, Decimal | None]]:
     """Token class, tokens, price entry and money of each class that a call used."""
-    entries = PriceEntry.objects.in_bulk([entry_id for entry_id in event.price_ids if entry_id is not None])
+    ids = [entry_id for entry_id in event.price_ids if entry_id is not None]
+    # A corrected price is superseded some time before the last call has its new value.
+    entries: dict[int, PriceEntry | SupersededPrice] = {**SupersededPrice.objects.in_bulk(ids), **PriceEntry.objects.in_bulk(ids)}
     tokens = (event.uncached_input_tokens, event.cached_input_tokens, event.cache_write_tokens, event.output_tokens)
-    rows: list[tuple[str, int | None, PriceEntry | None, Decimal | None]] = []
+    rows: list[tuple[str, int | None, PriceEntry | SupersededPrice | None, Decimal | None]] = []
     for index, (token_class, used) in enumerate(zip(TokenClass, tokens, strict=True)):
         if used is None or (used == 0 and token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE)):
             continue

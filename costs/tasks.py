@@ -45,6 +45,12 @@ def price_unpriced(provider: str, model: str) -> None:
     prices.price_unpriced(provider=provider, model=model)
 
 
+@shared_task(base=TenantTask)
+def finish_corrections() -> None:
+    """Price calls anew whose price was corrected."""
+    prices.finish_corrections()
+
+
 @shared_task(base=PlatformTask)
 def dispatch_reconciliation() -> None:
     """Queue one task per tenant."""
@@ -54,7 +60,8 @@ def dispatch_reconciliation() -> None:
 
 @shared_task(base=TenantTask)
 def reconcile_recent() -> None:
-    """Price what still waits for a price, then compare the bills of the last months again: late calls and rows make a new revision."""
+    """Price what still waits for a price or another one, then compare the bills of the last months again: late calls and rows make a new revision."""
+    prices.finish_corrections()
     for waiting in selectors.unpriced():
         if waiting.provider and waiting.model:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)

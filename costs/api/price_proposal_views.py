@@ -32,12 +32,15 @@ class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
     proposed_by = drf.CharField(source="sheet.proposed_by.email")
     proposed_at = drf.DateTimeField(source="sheet.proposed_at")
     decided_by = drf.CharField(source="decided_by.email", allow_null=True, default=None)
+    repriced_by_usd = ExactField(
+        source="repriced_by", allow_null=True, help_text="What the calls cost more by the correction; null until it is done."
+    )
 
     class Meta:
         model = PriceProposal
         fields = (
             "id", "sheet", "provider", "model", "token_class", "price", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
-            "decided_by", "decided_at", "reason",
+            "decided_by", "decided_at", "reason", "corrects", "repriced_at", "repriced_calls", "repriced_by_usd",
         )  # fmt: skip
 
 
@@ -54,6 +57,14 @@ class OfferInput(StrictSerializer):
     price = drf.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
     valid_from = drf.DateTimeField(required=False, help_text="Default now.")
     source = drf.CharField(max_length=200, required=False, allow_blank=True, default="")  # type: ignore[assignment]  # a field of this name
+    corrects = drf.BooleanField(
+        required=False, default=False, help_text="The book was wrong since `valid_from`: calls that have a price get this one."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["corrects"] and attrs.get("valid_from", timezone.now()) >= timezone.now():
+            raise ValidationError({"valid_from": ["A correction begins in the past."]})
+        return attrs
 
 
 class PriceSheetInput(StrictSerializer):

@@ -3,9 +3,10 @@ from costs.models.bill import BillAlias, BillError, BillFile, BillRow
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
-from costs.models.price import PriceEntry, PriceProposal, PriceSheet, TokenClass
+from costs.models.price import PriceEntry, PriceProposal, PriceSheet, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageHour, VerdictHour
+from costs.models.valuation import Valuation
 
 __all__ = [
     "Anomaly",
@@ -33,8 +34,10 @@ __all__ = [
     "RejectedInbox",
     "Revision",
     "RevisionSignature",
+    "SupersededPrice",
     "TokenClass",
     "TokenDay",
     "UsageHour",
+    "Valuation",
     "VerdictHour",
 ]

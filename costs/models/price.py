@@ -115,7 +115,14 @@ class PriceProposal(models.Model):
     decided_at = models.DateTimeField(null=True)
     reason = models.CharField(max_length=400, blank=True)
     entry = models.OneToOneField(PriceEntry, null=True, on_delete=models.PROTECT, related_name="+")
-    """What it became."""
+    """What it became; None again once that was superseded."""
+    corrects = models.BooleanField(default=False)
+    """The book was wrong: calls of its period that have a price get this one."""
+    repriced_at = models.DateTimeField(null=True)
+    """When all of them had it."""
+    repriced_calls = models.BigIntegerField(null=True)
+    repriced_by = models.DecimalField(max_digits=34, decimal_places=14, null=True)
+    """USD that they cost more."""
 
     class Meta:
         db_table = "price_proposal"
@@ -146,3 +153,37 @@ class PriceProposal(models.Model):
     def is_large(self) -> bool:
         """By half or more in either direction: more often a wrong unit or a wrong sheet than a new price."""
         return self.change is not None and abs(self.change) >= 50
+
+    @property
+    def is_being_repriced(self) -> bool:
+        return self.corrects and self.status == self.Status.APPROVED and self.repriced_at is None
+
+
+class SupersededPrice(models.Model):
+    """An entry that was in the book and wrong, under the id that calls were valued with. Never changed."""
+
+    placement = "tenant"
+
+    id = models.BigIntegerField(primary_key=True)
+    provider = models.CharField(max_length=48)
+    model = models.CharField(max_length=80)
+    token_class = models.CharField(max_length=16, choices=TokenClass)
+    price = models.DecimalField(max_digits=18, decimal_places=8)
+    valid_from = models.DateTimeField()
+    valid_to = models.DateTimeField(null=True)
+    source = models.CharField(max_length=200, blank=True)
+    approved_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    superseded_at = models.DateTimeField()
+    superseded_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        db_table = "superseded_price"
+        ordering = ["-superseded_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
+
+    @property
+    def price_text(self) -> str:
+        return PriceEntry(price=self.price).price_text

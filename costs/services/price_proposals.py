@@ -6,17 +6,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import partial
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from costs import price_sheets
+from costs import price_sheets, tasks
 from costs.errors import PriceProposalStateError, PriceSheetError, PriceValueError
 from costs.models import PriceEntry, PriceProposal, PriceSheet
 from costs.services import prices
 from governance.models import Severity, User
 from governance.roles import Permission
+from governance.schema import current_schema
 from governance.services import alerts, audit
 
 MICRO = Decimal("0.00000001")
@@ -57,6 +59,7 @@ def propose(
                         before=before,
                         valid_from=offer.valid_from,
                         source=offer.source or note[:200],
+                        corrects=offer.corrects,
                     )
                     for offer, before in changing
                 ],
@@ -114,7 +117,7 @@ def propose_discount(
 
 @transaction.atomic
 def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None) -> PriceProposal:
-    """Put a proposed price in force, by `costs.services.prices.set_price`.
+    """Put a proposed price in force; a correction also takes the place of an entry that begins then, and calls are priced anew after the commit.
 
     Raises PriceProposalStateError (decided before, one's own, or the price before it is another by now), PriceExistsError.
     """
@@ -128,7 +131,8 @@ def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None)
     ).first()
     if (before.price if before else None) != proposal.before:
         raise PriceProposalStateError("Another price came into force since it was proposed. Look at both, then propose it again.")
-    proposal.entry = prices.set_price(
+    put = prices.correct_price if proposal.corrects else prices.set_price
+    proposal.entry = put(
         provider=proposal.provider,
         model=proposal.model,
         token_class=proposal.token_class,
@@ -137,6 +141,9 @@ def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None)
         source=proposal.source or proposal.sheet.name,
         actor=actor,
     )
+    if proposal.corrects:
+        # Robust: when the broker is away the hourly task does it.
+        transaction.on_commit(partial(tasks.finish_corrections.delay, schema_name=current_schema()), robust=True)
     return _decided(proposal, PriceProposal.Status.APPROVED, actor, at)
 
 
@@ -170,6 +177,7 @@ def _decided(proposal: PriceProposal, status: str, actor: User, at: datetime) ->
         price=f"{proposal.price.normalize():f}",
         before=None if proposal.before is None else f"{proposal.before.normalize():f}",
         proposed_by=str(proposal.sheet.proposed_by),
+        corrects=proposal.corrects,
         reason=proposal.reason,
     )
     return proposal

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from costs import tasks
 from costs.errors import PriceExistsError, PriceValueError
-from costs.models import PriceEntry, TokenClass
+from costs.models import PriceEntry, PriceProposal, SupersededPrice, TokenClass
 from costs.services import ingest
 from governance import config
 from governance.models import User
@@ -35,8 +36,7 @@ def set_price(
     Raises PriceValueError (negative, too large or with more than eight decimals) or PriceExistsError (an entry begins at that very time).
     """
     valid_from = valid_from or timezone.now()
-    if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
-        raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
+    check_price(price)
     lock_series(provider, model, token_class)
     series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
@@ -83,6 +83,70 @@ def lock_series(provider: str, model: str, token_class: str) -> None:
             "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))",
             ["\x1f".join((provider, model, token_class))],
         )
+
+
+@transaction.atomic
+def correct_price(
+    *,
+    provider: str,
+    model: str,
+    token_class: str,
+    price: Decimal,
+    valid_from: datetime,
+    actor: User,
+    source: str = "",
+    at: datetime | None = None,
+) -> PriceEntry:
+    """Say that the book was wrong from `valid_from` until the next entry of the series: this is the price of that time.
+
+    An entry that begins at that very time is superseded (and kept as such), another one ends there. `reprice` then values the calls
+    of that time anew. Writes the audit entry and tells the gateway. Raises PriceValueError.
+    """
+    lock_series(provider, model, token_class)
+    wrong = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class, valid_from=valid_from).first()
+    if wrong is None:
+        return set_price(
+            provider=provider, model=model, token_class=token_class, price=price, valid_from=valid_from, source=source, actor=actor
+        )
+    check_price(price)
+    columns = ("id", "provider", "model", "token_class", "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at")
+    SupersededPrice.objects.create(
+        **{name: getattr(wrong, name) for name in columns}, superseded_at=at or timezone.now(), superseded_by=actor
+    )
+    PriceProposal.objects.filter(entry=wrong).update(entry=None)
+    period = (wrong.valid_from, wrong.valid_to)
+    before = wrong.price
+    wrong.delete()
+    entry = PriceEntry.objects.create(
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        price=price,
+        valid_from=period[0],
+        valid_to=period[1],
+        source=source,
+        approved_by=actor,
+    )
+    audit.record(
+        "price.corrected",
+        actor=actor,
+        target=entry,
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        price=str(price),
+        before=str(before),
+        valid_from=valid_from.isoformat(),
+        source=source,
+    )
+    config.changed()
+    return entry
+
+
+def check_price(price: Decimal) -> None:
+    """Raises PriceValueError (negative, too large or with more than eight decimals)."""
+    if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
+        raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
 
 
 _SPLIT = ", ".join(f"('{name}', {ingest.CLASS_TOKENS[name]}, {ingest.CLASS_COST[name]})" for name in TokenClass.values)
@@ -138,3 +202,100 @@ def price_unpriced(*, provider: str, model: str) -> int:
         if waiting < PRICING_BATCH or (changed == 0 and last == after):
             return priced
         after = last
+
+
+KNOWN_PRICES = "(SELECT id, price FROM price_entry UNION ALL SELECT id, price FROM superseded_price)"
+"""Every price that a call was ever valued with."""
+_OLD = "\n".join(
+    f"    LEFT JOIN {KNOWN_PRICES} old_{name} ON old_{name}.id = c.price_ids[{position}]"
+    for position, name in enumerate(ingest.TOKEN_CLASSES, 1)
+)
+_OLD_COLUMNS = ", ".join(f"coalesce(old_{name}.price, 0) AS old_{name}_price" for name in ingest.TOKEN_CLASSES)
+_DIFFERENCES = ", ".join(
+    f"('{name}', {tokens}, coalesce({tokens}, 0) * (coalesce({name}_price, 0) - old_{name}_price) * 0.000001)"
+    for name, tokens in ingest.CLASS_TOKENS.items()
+)
+_REPRICE = f"""
+WITH picked AS (
+    SELECT event_id, started_at FROM event
+    WHERE pricing = 'priced' AND provider = %(provider)s AND model = %(model)s AND (started_at, event_id) > (%(after)s, %(after_id)s)
+        AND started_at < %(until)s
+    ORDER BY started_at, event_id LIMIT %(size)s
+), with_prices AS (
+    SELECT c.*, {ingest.PRICED_COLUMNS}, {_OLD_COLUMNS}
+    FROM event c JOIN picked USING (event_id, started_at)
+{ingest.PRICE_JOINS}
+{_OLD}
+), valued AS (
+    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
+), differing AS (
+    SELECT * FROM valued WHERE ids IS DISTINCT FROM price_ids
+), kept AS (
+    INSERT INTO valuation (event_id, started_at, cost, price_ids, replaced_at)
+    SELECT event_id, started_at, cost, price_ids, clock_timestamp() FROM differing
+), changed AS (
+    UPDATE event e SET cost = d.value, price_ids = d.ids FROM differing d WHERE e.event_id = d.event_id AND e.started_at = d.started_at
+    RETURNING e.event_id
+), rolled AS (
+    UPDATE usage_hour r SET cost = r.cost + n.more
+    FROM (
+        SELECT date_trunc('hour', started_at, 'UTC') AS hour, project, cost_centre, agent, model, provider, key_id, kind,
+            CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, sum(value - cost) AS more
+        FROM differing GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    ) n
+    WHERE (r.hour, r.project, r.cost_centre, r.agent, r.model, r.provider, r.key_id, r.kind, r.outcome)
+        = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
+), by_class AS (
+    UPDATE token_day t SET cost = t.cost + n.more
+    FROM (
+        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.more) AS more
+        FROM differing CROSS JOIN LATERAL (VALUES {_DIFFERENCES}) v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+    ) n
+    WHERE (t.day, t.provider, t.model, t.token_class) = (n.day, n.provider, n.model, n.token_class)
+)
+SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed), (SELECT coalesce(sum(value - cost), 0) FROM differing),
+    (SELECT started_at FROM picked ORDER BY started_at DESC, event_id DESC LIMIT 1), (SELECT event_id FROM picked ORDER BY started_at DESC, event_id DESC LIMIT 1)
+"""  # noqa: S608  # names and expressions of this module only
+
+
+def reprice(*, provider: str, model: str, start: datetime, end: datetime | None) -> tuple[int, Decimal]:
+    """Value priced calls of a model that began in [start, end) by the book as it is now; what they were valued at before is kept.
+
+    Works in batches, each in its own transaction; again changes nothing. Returns how many calls changed and by how much together, USD.
+    """
+    calls, more = 0, Decimal()
+    after, after_id = start - timedelta(microseconds=1), UUID(int=2**128 - 1)
+    until = end or timezone.now() + timedelta(days=2)
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            ingest.lock_events()
+            cursor.execute(
+                _REPRICE,
+                {"provider": provider, "model": model, "after": after, "after_id": after_id, "until": until, "size": PRICING_BATCH},
+            )
+            picked, changed, difference, last, last_id = cursor.fetchone()
+        calls, more = calls + int(changed), more + difference
+        if picked < PRICING_BATCH:
+            return calls, more
+        after, after_id = last, last_id
+
+
+def finish_corrections(*, at: datetime | None = None) -> int:
+    """Reprice for every approved correction that has not been; returns how many. Twice does no harm: the figures are those of the run that ended."""
+    waiting = list(PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).order_by("pk"))
+    for proposal in waiting:
+        following = (
+            PriceEntry.objects.filter(
+                provider=proposal.provider, model=proposal.model, token_class=proposal.token_class, valid_from__gt=proposal.valid_from
+            )
+            .order_by("valid_from")
+            .first()
+        )
+        calls, more = reprice(
+            provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=following.valid_from if following else None
+        )
+        with transaction.atomic():
+            proposal.repriced_at, proposal.repriced_calls, proposal.repriced_by = at or timezone.now(), calls, more
+            proposal.save(update_fields=["repriced_at", "repriced_calls", "repriced_by"])
+            audit.record("price.repriced", actor=None, target=proposal, calls=calls, more_usd=f"{more.normalize():f}")
+    return len(waiting)

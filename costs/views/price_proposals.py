@@ -107,7 +107,7 @@ def price_book_csv(request: MemberRequest) -> HttpResponseBase:
     """The prices in force as a sheet that can be changed and proposed again."""
     now = timezone.now()
     rows = (
-        (entry.provider, entry.model, entry.token_class, entry.price, "", entry.source)
+        (entry.provider, entry.model, entry.token_class, entry.price, "", entry.source, "")
         for entry in PriceEntry.objects.order_by("provider", "model", "token_class", "valid_from")
         if entry.covers(now)
     )

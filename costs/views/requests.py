@@ -76,6 +76,7 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
             "event": event,
             "steps": selectors.steps_of(event),
             "price_rows": selectors.prices_of(event),
+            "earlier_values": selectors.earlier_values(event),
             "status_label": selectors.STATUSES.get(event.status, event.status),
             "key": selectors.key_of(event),
             "attribution_s": selectors.attribution_seconds(event),
