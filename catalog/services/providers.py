@@ -39,7 +39,7 @@ class _Proof:
         provider.secret_set_at = timezone.now() if self.text else None
 
 
-def _proof(kind: str, chosen: str, secret: str, credentials: Mapping[str, str] | None) -> _Proof:
+def _proof(kind: str, chosen: str, secret: str, credentials: Mapping[str, str] | None, dialect: str) -> _Proof:
     """What was given, checked. Raises InvalidValueError, or OutboundRefusedError for a token service that may not be called."""
     offer = platforms.OFFERS[kind]
     chosen = chosen or offer.credentials[0]
@@ -52,6 +52,8 @@ def _proof(kind: str, chosen: str, secret: str, credentials: Mapping[str, str] |
         raise InvalidValueError(f"A {Provider.Credential(chosen).label} is more than one secret.", field="secret")
     if not any(value.strip() for value in given.values()):
         return _Proof(chosen)
+    if chosen == Provider.Credential.ENTRA_ID and dialect == Provider.Dialect.ANTHROPIC:
+        given.setdefault("scope", kinds.FOUNDRY_SCOPE)
     try:
         credential = kinds.make(chosen, given)
         if isinstance(credential, EntraId | ServiceAccount):
@@ -102,7 +104,7 @@ def create_provider(
     Raises NameTakenError (slug in use), InvalidValueError (with its field) or OutboundRefusedError (a URL may not be called).
     """
     dialect, region, api_version = _spoken(kind, dialect), region.strip(), api_version.strip()
-    proof = _proof(kind, credential, secret, credentials)
+    proof = _proof(kind, credential, secret, credentials, dialect)
     url = platforms.completed_url(
         kind, base_url, dialect=dialect, region=region, project=project.strip() or proof.project, api_version=api_version
     )
@@ -152,8 +154,8 @@ def change_provider(
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before, called_before = _described(provider), (provider.endpoint(), provider.credential)
     chosen = credential or provider.credential
-    proof = _proof(provider.kind, chosen, secret or "", credentials)
     provider.dialect = dialect or provider.dialect
+    proof = _proof(provider.kind, chosen, secret or "", credentials, provider.dialect)
     provider.api_version = provider.api_version if api_version is None else api_version.strip()
     url = platforms.completed_url(
         provider.kind, base_url, dialect=provider.dialect, region=region.strip(), project=proof.project, api_version=provider.api_version
@@ -194,7 +196,7 @@ def set_secret(
     Raises InvalidValueError or OutboundRefusedError.
     """
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
-    proof = _proof(provider.kind, credential or provider.credential, secret, credentials)
+    proof = _proof(provider.kind, credential or provider.credential, secret, credentials, provider.dialect)
     proof.put_on(provider)
     provider.save(update_fields=["credential", "credential_label", "sealed_secret", "secret_set_at"])
     audit.record(

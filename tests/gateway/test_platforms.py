@@ -18,6 +18,7 @@ from gateway.contract.credentials import AwsKeys, Credential, CredentialError, E
 from gateway.contract.outbound import AllowList
 from gateway.contract.platforms import COUNT_TOKENS, Endpoint
 from gateway.plane.errors import Refusal
+from gateway.plane.text import TextTap
 from gateway.plane.upstream.anthropic import MessagesTap
 from gateway.plane.upstream.eventstream import BedrockTap, FrameError, FrameReader
 from gateway.plane.upstream.tokens import DOUBT_S, PAUSE_S, Tokens
@@ -98,6 +99,18 @@ def test_events_of_bedrock_become_those_of_anthropic() -> None:
     assert b'event: content_block_delta\ndata: {"type":"content_block_delta"' in said
     assert tap.usage is not None
     assert (tap.usage.prompt_tokens, tap.usage.completion_tokens, tap.text_bytes) == (9, 3, 3)
+
+
+def test_text_in_a_stream_of_bedrock_passes_the_guardrails() -> None:
+    tap = BedrockTap(TextTap("messages", MessagesTap(), lambda _, piece: piece.replace("4711", "****")), "bedrock")
+    begin = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "PIN 4711"}}
+    end = {"type": "content_block_stop", "index": 0}
+
+    said = b"".join(tap.feed(chunk(orjson.dumps(event))) for event in (begin, delta, end)) + tap.flush()
+
+    assert b"PIN ****" in said
+    assert b"4711" not in said
 
 
 def test_exception_in_a_stream_of_bedrock_is_told_and_noted() -> None:

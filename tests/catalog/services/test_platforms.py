@@ -11,6 +11,7 @@ from catalog.errors import InvalidValueError, OutboundRefusedError
 from catalog.models import Provider
 from catalog.platforms import OFFERS, completed_url
 from catalog.services import models, providers
+from gateway.contract.credentials import EntraId
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
 from tests.factories.catalog import make_model, make_provider
@@ -159,6 +160,21 @@ def test_token_service_must_be_one_that_may_be_called(acme: Tenant, alice: User,
         )  # fmt: skip
 
     assert refused.value.field == "token_url"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "scope"), [("openai", "https://cognitiveservices.azure.com/.default"), ("anthropic", "https://ai.azure.com/.default")]
+)
+def test_tokens_are_for_what_the_protocol_is_served_by(acme: Tenant, alice: User, dialect: str, scope: str) -> None:
+    provider = providers.create_provider(
+        slug="x", name="X", kind="azure_openai", base_url="https://r.services.ai.azure.com", dialect=dialect, actor=alice,
+        credential="entra_id", credentials=ENTRA,
+    )  # fmt: skip
+
+    credential = provider.open_credential()
+
+    assert isinstance(credential, EntraId)
+    assert credential.scope == scope
 
 
 def test_credential_is_replaced_by_one_of_another_kind(acme: Tenant, alice: User, cloud: Clouds) -> None:
