@@ -39,6 +39,7 @@ def playground(request: MemberRequest) -> HttpResponse:
     wanted = list(dict.fromkeys(slug for slug in request.GET.getlist("model") if slug in by_slug))[:MAX_COLUMNS]
     columns = [by_slug[slug] for slug in wanted] or rows[:1]
     project = chosen_project(request)
+    named = request.GET.get("project", "")
     consents = {state.feature_class.value: state for state in consent_states()}
     withdrawn = [
         consents[row.model.feature_class]
@@ -55,6 +56,7 @@ def playground(request: MemberRequest) -> HttpResponse:
             "projects": selectors.enabled_projects(),
             "withdrawn": withdrawn[:1],
             "shown": [row.model.slug for row in columns],
+            "missing_project": named if project is None or project.slug != named else "",
             "unknown": [slug for slug in request.GET.getlist("model") if slug and slug not in by_slug],
             "code_languages": [("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript")],
             "others": [row for row in rows if row not in columns],

@@ -11,7 +11,7 @@ from catalog.services import keys
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
-from tests.factories.catalog import make_project
+from tests.factories.catalog import make_model, make_project
 
 RUN = "/o/acme/build/playground/runs/req-1/"
 
@@ -86,3 +86,16 @@ def test_only_own_runs_of_the_playground_are_told(acme: Tenant, project: Project
 
     assert (answer.status_code, answer.json()["code"], answer["Cache-Control"]) == (404, "not_found", "no-store")
     assert client_for(alice).get(RUN).status_code == 200
+
+
+def test_link_to_a_project_that_is_off_says_for_which_one_runs_count(
+    acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor
+) -> None:
+    make_model(owner=alice, slug="small")
+    make_project(owner=alice, slug="closed", is_enabled=False)
+
+    closed, known = (client_for(bob).get(f"/o/acme/build/playground/?project={slug}").content.decode() for slug in ("closed", "checkout"))
+
+    assert "There is no project" in closed
+    assert 'Runs count for <b class="gh-strong">checkout</b>' in closed
+    assert "There is no project" not in known
