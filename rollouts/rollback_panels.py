@@ -35,7 +35,7 @@ def _banner(membership: Membership) -> banners.Banner | None:
         return None
     url = reverse("incident-detail", kwargs={"number": incident.number})
     return banners.Banner(
-        f"{incident.flag.title} was rolled back by a rule. Everybody gets {incident.flag.control} again.", url, str(incident)
+        f"Rolled back by a rule: {incident.flag.title}. Everybody gets {incident.flag.control} again.", url, str(incident)
     )
 
 

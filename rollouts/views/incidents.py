@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
-from governance.access import Permission, requires
+from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
@@ -58,12 +61,29 @@ def _page(request: MemberRequest, incident: Incident, form: ResolveForm, status:
         "recomputed": rollback_evidence.recompute(incident.evidence, stored_sha256=incident.evidence_sha256),
         "effect": selectors.effect_of_change(incident.change),
         "first_step": selectors.FIRST_STEPS[incident.failure_class],
+        "calls_url": _calls_url(request, incident),
         "minutes": _minutes(incident),
         "form": form,
         "now": timezone.now(),
         "may_manage": may_manage(request),
     }
     return render_page(request, "rollouts/incident_detail.html", context=context, status=status)
+
+
+def _calls_url(request: MemberRequest, incident: Incident) -> str:
+    """Where the calls of the breach are listed, for who may see them."""
+    if Permission.VIEW_COSTS not in permissions_of(request.membership.roles) or not incident.variant:
+        return ""
+    asked = {
+        "model": incident.flag.variants[incident.variant],
+        "from": f"{incident.began_at:%Y-%m-%d}",
+        "to": f"{incident.opened_at:%Y-%m-%d}",
+    }
+    if incident.failure_class == Incident.FailureClass.ERROR:
+        asked["status"] = "errors"
+    elif incident.failure_class == Incident.FailureClass.DATA:
+        asked["code"] = "guardrail_blocked"
+    return f"{reverse('costs-requests')}?{urlencode(asked)}"
 
 
 def _minutes(incident: Incident) -> list[dict[str, object]]:

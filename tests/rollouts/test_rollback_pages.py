@@ -70,12 +70,13 @@ def test_a_rule_is_linted_tried_armed_paused_and_removed(acme: Tenant, flag: Fla
 
 
 def test_an_incident_is_seen_by_everybody_and_dealt_with_by_who_may(
-    acme: Tenant, incident: Incident, client_for: ClientFor, rita: User, bob: User
+    acme: Tenant, incident: Incident, client_for: ClientFor, rita: User, bob: User, alice: User
 ) -> None:
     path = "/o/acme/operate/incidents/"
     everywhere = client_for(bob).get("/o/acme/build/home/").text
     listed = client_for(bob).get(path).text
     seen = client_for(bob).get(f"{path}1/").text
+    linked = client_for(alice).get(f"{path}1/").text
     client = client_for(rita)
     assert "Incident 1" in client.get("/o/acme/release/flags/").text  # the badge and the banner
     client.post(f"{path}1/acknowledge/")
@@ -83,9 +84,11 @@ def test_an_incident_is_seen_by_everybody_and_dealt_with_by_who_may(
     empty = client.post(f"{path}1/resolve/", {"resolution": ""})
     done = client.post(f"{path}1/resolve/", {"resolution": "The key had expired."}, follow=True).text
 
-    assert "was rolled back by a rule. Everybody gets old again." in everywhere
+    assert "Rolled back by a rule: New ranking. Everybody gets old again." in everywhere
     assert "Failed calls 50% over 5m, limit 5%" in listed
     assert "Holds" in seen
+    assert "Open those calls" not in seen
+    assert "/o/acme/operate/costs/requests/?model=chat-new&amp;" in linked
     assert "No call has come since" in seen
     assert 'action="/o/acme/operate/incidents/1/resolve/"' not in seen
     assert "acknowledged before, by Rita" in again
