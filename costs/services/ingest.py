@@ -104,6 +104,9 @@ _MERGED = """(SELECT coalesce(jsonb_object_agg(name, n), '{{}}') FROM (
 """Two distributions of `CallHour` added up."""
 _MERGE_DISTRIBUTIONS = ", ".join(f"{column} = {_MERGED.format(column)}" for column in _DISTRIBUTIONS)
 
+_ATTRIBUTION_US = """CASE WHEN f.steps -> 0 ->> 0 = 'otlp' THEN (extract(epoch FROM f.attributed_at - f.received_at) * 1000000)::bigint
+            ELSE (extract(epoch FROM f.attributed_at - f.started_at) * 1000000)::bigint - f.duration_us END"""
+
 _MOVE = f"""
 WITH batch AS (
     DELETE FROM public.inbox WHERE id = ANY(%(ids)s) RETURNING *
@@ -157,7 +160,9 @@ WITH batch AS (
     RETURNING event_id
 ), fresh AS (
     SELECT priced.*, date_trunc('hour', started_at, 'UTC') AS hour,
-        CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome
+        CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome,
+        CASE WHEN status = 'ok' THEN {sketch.BUCKET_SQL.format(us="duration_us")} END AS duration_bucket,
+        CASE WHEN status = 'ok' AND ttft_us IS NOT NULL THEN {sketch.BUCKET_SQL.format(us="ttft_us")} END AS ttft_bucket
     FROM priced JOIN inserted USING (event_id)
 ), rolled AS (
     INSERT INTO usage_hour AS r (
@@ -188,16 +193,15 @@ WITH batch AS (
         cost = d.cost + excluded.cost
 ), sketched AS (
     INSERT INTO latency_hour AS l (hour, measure, model, provider, bucket, count)
-    SELECT f.hour, v.measure, v.model, v.provider, {sketch.BUCKET_SQL.format(us="v.us")}, count(*)
+    SELECT f.hour, v.measure, v.model, v.provider, v.bucket, count(*)
     FROM fresh f CROSS JOIN LATERAL (VALUES
-        ('duration', f.model, f.provider, CASE WHEN f.outcome = 'ok' THEN f.duration_us END),
-        ('ttft', f.model, f.provider, CASE WHEN f.outcome = 'ok' THEN f.ttft_us END),
-        ('overhead', '', '', CASE WHEN f.outcome <> 'refused' THEN f.overhead_us END),
+        ('duration', f.model, f.provider, f.duration_bucket),
+        ('ttft', f.model, f.provider, f.ttft_bucket),
+        ('overhead', '', '', CASE WHEN f.outcome <> 'refused' AND f.overhead_us IS NOT NULL THEN {sketch.BUCKET_SQL.format(us="f.overhead_us")} END),
         -- What others report counts from its arrival: how long their exporter kept it is not ours.
-        ('attribution', '', '', CASE WHEN f.steps -> 0 ->> 0 = 'otlp' THEN (extract(epoch FROM f.attributed_at - f.received_at) * 1000000)::bigint
-            ELSE (extract(epoch FROM f.attributed_at - f.started_at) * 1000000)::bigint - f.duration_us END)
-    ) v(measure, model, provider, us)
-    WHERE v.us IS NOT NULL
+        ('attribution', '', '', {sketch.BUCKET_SQL.format(us=_ATTRIBUTION_US)})
+    ) v(measure, model, provider, bucket)
+    WHERE v.bucket IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
 ), counted AS (
@@ -205,9 +209,9 @@ WITH batch AS (
         count(*) FILTER (WHERE v.cache = 'hit') AS hits, count(*) FILTER (WHERE v.cache = 'miss') AS misses
     FROM fresh f CROSS JOIN LATERAL (VALUES
         (CASE WHEN f.outcome = 'ok' THEN 'durations' ELSE 'error_codes' END,
-            CASE WHEN f.outcome = 'ok' THEN ({sketch.BUCKET_SQL.format(us="f.duration_us")})::text ELSE left(f.error_code, 60) END,
+            CASE WHEN f.outcome = 'ok' THEN f.duration_bucket::text ELSE left(f.error_code, 60) END,
             jsonb_path_query_first(f.steps, 'strict $[*] ? (@[0] starts with "cache:")') ->> 1),  -- lax would look into the steps
-        ('ttfts', CASE WHEN f.outcome = 'ok' AND f.ttft_us IS NOT NULL THEN ({sketch.BUCKET_SQL.format(us="f.ttft_us")})::text END, NULL)
+        ('ttfts', f.ttft_bucket::text, NULL)
     ) v(column_name, name, cache)
     WHERE v.name IS NOT NULL AND f.kind <> 'tool' AND f.model <> ''
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
