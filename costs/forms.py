@@ -42,7 +42,7 @@ class PriceForm(forms.Form):
 class PriceSheetForm(forms.Form):
     file = forms.FileField(
         label="Price sheet",
-        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from and source.",
+        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from, source and corrects (yes where the book was wrong since then).",
         widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
     )
     note = forms.CharField(max_length=400, help_text="Where the prices stand: a contract, a page, a mail.")

@@ -20,6 +20,12 @@ class TokenClass(models.TextChoices):
     OUTPUT = "output", "Output"
 
 
+def exact_text(price: Decimal) -> str:
+    """Exact, with two decimals at least: a rounded price would not multiply to the cost."""
+    whole, _, decimals = f"{price.normalize():f}".partition(".")
+    return f"${int(whole):,}.{decimals.ljust(2, '0')}"
+
+
 class PriceEntry(models.Model):
     """A price over [valid_from, valid_to). Entries of one provider, model and class never overlap (constraint in `0002`)."""
 
@@ -55,9 +61,7 @@ class PriceEntry(models.Model):
 
     @property
     def price_text(self) -> str:
-        """Exact, with two decimals at least: a rounded price would not multiply to the cost."""
-        whole, _, decimals = f"{self.price.normalize():f}".partition(".")
-        return f"${int(whole):,}.{decimals.ljust(2, '0')}"
+        return exact_text(self.price)
 
     def covers(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
@@ -145,6 +149,15 @@ class PriceProposal(models.Model):
         return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
 
     @property
+    def price_text(self) -> str:
+        return exact_text(self.price)
+
+    @property
+    def before_text(self) -> str:
+        """Empty when nothing was in force."""
+        return "" if self.before is None else exact_text(self.before)
+
+    @property
     def change(self) -> Decimal | None:
         """Percent of the price before; None when there was none, or it was nothing."""
         return (self.price - self.before) / self.before * 100 if self.before else None
@@ -186,4 +199,4 @@ class SupersededPrice(models.Model):
 
     @property
     def price_text(self) -> str:
-        return PriceEntry(price=self.price).price_text
+        return exact_text(self.price)

@@ -219,13 +219,14 @@ _REPRICE = f"""
 WITH picked AS (
     SELECT event_id, started_at FROM event
     WHERE pricing = 'priced' AND provider = %(provider)s AND model = %(model)s AND (started_at, event_id) > (%(after)s, %(after_id)s)
-        AND started_at < %(until)s
+        AND started_at >= %(after)s AND started_at < %(until)s  -- a comparison of rows alone would not leave partitions out
     ORDER BY started_at, event_id LIMIT %(size)s
 ), with_prices AS (
     SELECT c.*, {ingest.PRICED_COLUMNS}, {_OLD_COLUMNS}
     FROM event c JOIN picked USING (event_id, started_at)
 {ingest.PRICE_JOINS}
 {_OLD}
+    WHERE c.started_at >= %(after)s AND c.started_at < %(until)s
 ), valued AS (
     SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
 ), differing AS (
@@ -234,7 +235,8 @@ WITH picked AS (
     INSERT INTO valuation (event_id, started_at, cost, price_ids, replaced_at)
     SELECT event_id, started_at, cost, price_ids, clock_timestamp() FROM differing
 ), changed AS (
-    UPDATE event e SET cost = d.value, price_ids = d.ids FROM differing d WHERE e.event_id = d.event_id AND e.started_at = d.started_at
+    UPDATE event e SET cost = d.value, price_ids = d.ids FROM differing d
+    WHERE e.event_id = d.event_id AND e.started_at = d.started_at AND e.started_at >= %(after)s AND e.started_at < %(until)s
     RETURNING e.event_id
 ), rolled AS (
     UPDATE usage_hour r SET cost = r.cost + n.more

@@ -178,6 +178,7 @@ def test_page_takes_a_sheet_and_decides_row_by_row(acme: Tenant, client_for: Cli
     html = page.content.decode()
     assert "2 prices are proposed" in html
     assert "+900.0%" in html
+    assert "$40.00" in html
     assert "large" in html
     assert "Nobody approves their own price" in own.content.decode()
     assert list(PriceProposal.objects.order_by("pk").values_list("status", flat=True)) == ["approved", "rejected"]
