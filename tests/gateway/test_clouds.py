@@ -36,6 +36,18 @@ def cloud() -> Iterator[Clouds]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def wire() -> Iterator[httpx2.Client]:
+    """One bare client for many calls: making one costs more than a call."""
+    with httpx2.Client(trust_env=False, timeout=30) as client:
+        yield client
+
+
+def post(wire: httpx2.Client, org: Org, path: str = "/v1/chat/completions", **body: Any) -> httpx2.Response:
+    given = {"model": "chat", "max_tokens": 9, "messages": SAY_HELLO, **body}
+    return wire.post(org.plane.url + path, json=given, headers={"authorization": f"Bearer {org.key}"})
+
+
 def sealed(credential: Credential) -> str:
     return Sealer([bootstrap.SECRETS["SEALING_KEYS"]]).seal(credentials.dump(credential))
 
@@ -164,12 +176,12 @@ def test_callers_betas_reach_the_body_of_bedrock(plane: Plane, sandbox_upstream:
     assert (body["anthropic_beta"], body["unknown"]) == (["one-2026-01-01", "two-2026-01-01"], 1)
 
 
-def test_many_first_calls_ask_for_one_token(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
+def test_many_first_calls_ask_for_one_token(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, wire: httpx2.Client) -> None:
     org = make(plane, sandbox_upstream, upstream(cloud, "azure-entra"))
     before = len(cloud.tokens["entra"])
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda _: org.post(json={"model": "chat", "messages": SAY_HELLO}).status_code, range(8)))
+        statuses = list(pool.map(lambda _: post(wire, org).status_code, range(8)))
 
     assert statuses == [200] * 8
     assert len(cloud.tokens["entra"]) == before + 1
@@ -185,16 +197,15 @@ def test_many_first_calls_ask_for_one_token(plane: Plane, sandbox_upstream: Sand
     ],
 )
 def test_refused_credential_is_told_without_it_and_the_next_deployment_asked(
-    plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, name: str, wrong: Credential | None
+    plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, wire: httpx2.Client, name: str, wrong: Credential | None
 ) -> None:
     secret = sealed(wrong or cloud.entra("wr0ng-key"))
     alone = make(plane, sandbox_upstream, upstream(cloud, name, sealed_secret=secret))
     with_other = make(
         plane, sandbox_upstream, upstream(cloud, name, sealed_secret=secret), upstream(cloud, "bedrock-arn", priority=1, provider="other")
     )
-    hello = {"model": "chat", "messages": SAY_HELLO}
 
-    refused, answered = alone.post(json=hello), with_other.post(json=hello)
+    refused, answered = post(wire, alone), post(wire, with_other)
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (502, "upstream_error")
     assert "credential" in refused.json()["error"]["message"]
@@ -204,16 +215,16 @@ def test_refused_credential_is_told_without_it_and_the_next_deployment_asked(
     assert event["provider"] == "other"
 
 
-def test_errors_of_platforms_come_in_the_callers_shape(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
+def test_errors_of_platforms_come_in_the_callers_shape(
+    plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, wire: httpx2.Client
+) -> None:
     codes = {"vertex": "resource_exhausted", "vertex-claude": "resource_exhausted", "bedrock-claude": "ThrottlingException"}
     names = {"vertex": "google/throttled"}
     models = {name: chat_model(upstream(cloud, name, upstream_model=names.get(name, "throttled")), slug=name) for name in codes}
     org = make_org(plane, sandbox_upstream, models=models)
-    hello = {"max_tokens": 9, "messages": SAY_HELLO}
 
     for name, code in codes.items():
-        chat = org.post(json={"model": name, **hello})
-        message = org.post("/v1/messages", json={"model": name, **hello})
+        chat, message = post(wire, org, model=name), post(wire, org, "/v1/messages", model=name)
 
         assert (chat.status_code, message.status_code) == (429, 429), name
         assert chat.json()["error"]["message"] == message.json()["error"]["message"]
@@ -252,10 +263,12 @@ def test_stream_of_bedrock_that_fails_ends_with_an_error(
     assert (event["status"], event["error_code"], event["usage_source"]) == ("upstream_error", "upstream_error", "estimated")
 
 
-def test_credential_of_another_kind_is_a_fault_of_the_configuration(plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds) -> None:
+def test_credential_of_another_kind_is_a_fault_of_the_configuration(
+    plane: Plane, sandbox_upstream: SandboxUpstream, cloud: Clouds, wire: httpx2.Client
+) -> None:
     org = make(plane, sandbox_upstream, upstream(cloud, "bedrock-claude", sealed_secret=sealed(Key("sk-plain"))))
 
-    answer: httpx2.Response = org.post(json={"model": "chat", "messages": SAY_HELLO})
+    answer = post(wire, org)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
     assert "not of its kind" in answer.json()["error"]["message"]
