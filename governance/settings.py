@@ -230,6 +230,8 @@ SPECTACULAR_SETTINGS = {
         "ExperimentBetter": "rollouts.models.Experiment.Better",
         "ExperimentDecision": "rollouts.models.Experiment.Decision",
         "ExperimentStanding": "rollouts.advice.Standing",
+        "ShiftStatus": "rollouts.models.Shift.Status",
+        "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",
     },
 }
 

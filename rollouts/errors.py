@@ -36,7 +36,10 @@ RolloutError
 ├── NoBaselineError          the control has too few calls to be a baseline
 ├── IncidentStateError       the incident was acknowledged or resolved before
 ├── IncidentOpenError        an incident of the flag is not resolved
-└── WatcherAwayError         rollback rules guard the flag, and nobody looks
+├── WatcherAwayError         rollback rules guard the flag, and nobody looks
+├── ShiftInvalidError        terms of a traffic shift that can't be used
+├── ShiftRunningError        another shift of the flag is under way
+└── ShiftStateError          a paused, finished or ended shift does not do this
 """
 
 from __future__ import annotations
@@ -197,3 +200,16 @@ class IncidentOpenError(RolloutError):
 
 class WatcherAwayError(RolloutError):
     code = "watcher_away"
+
+
+class ShiftInvalidError(RolloutError):
+    code = "shift_invalid"
+    status = 400
+
+
+class ShiftRunningError(RolloutError):
+    code = "shift_running"
+
+
+class ShiftStateError(RolloutError):
+    code = "shift_state"

@@ -13,7 +13,7 @@ from catalog import hooks
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
-from rollouts import experiment_selectors, flag_selectors, selectors
+from rollouts import experiment_selectors, flag_selectors, selectors, shift_selectors
 from rollouts import exposure as rules
 
 SHOWN = 8
@@ -40,6 +40,16 @@ def register() -> None:
             permission=Permission.VIEW,
             order=20,
             due=experiment_selectors.due_count,
+        ),
+        navigation.Item(
+            "release",
+            "Steer",
+            "Traffic shifts",
+            "shift-list",
+            icon="stairs-up",
+            permission=Permission.VIEW,
+            order=30,
+            due=shift_selectors.due_count,
         ),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
     )

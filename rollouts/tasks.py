@@ -11,10 +11,10 @@ from django_tenants.utils import schema_context
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
-from rollouts import experiment_selectors, rollback_selectors, selectors
+from rollouts import experiment_selectors, rollback_selectors, selectors, shift_selectors
 from rollouts.errors import NotUnderWayError
-from rollouts.models import Evaluation, Experiment, Gate, Rollout
-from rollouts.services import experiments, flags, gates, rollback, rollouts
+from rollouts.models import Evaluation, Experiment, Gate, Rollout, Shift
+from rollouts.services import experiments, flags, gates, rollback, rollouts, shifts
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,28 @@ def read_experiment(experiment_id: int) -> None:
         logger.info("experiment.missing", extra={"experiment": experiment_id})
         return
     experiments.read_when_due(experiment=experiment)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_shifts() -> None:
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        look_at_shifts.delay(schema_name=schema_name)
+
+
+@shared_task(base=TenantTask)
+def look_at_shifts() -> None:
+    for shift_id in shift_selectors.running():
+        look_at_shift.delay(shift_id, schema_name=current_schema())
+
+
+@shared_task(base=TenantTask)
+def look_at_shift(shift_id: int) -> None:
+    """Harmless when it runs twice: a look that finds nothing new writes nothing new."""
+    shift = Shift.objects.filter(pk=shift_id).first()
+    if shift is None:
+        logger.info("shift.missing", extra={"shift": shift_id})
+        return
+    shifts.look_when_due(shift=shift)
 
 
 @shared_task(base=PlatformTask)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rollouts.views import experiments, flags, gates, incidents, plans, rollback_rules, rollouts
+from rollouts.views import experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
@@ -11,6 +11,7 @@ _CHANGE = f"{_FLAG}changes/<int:number>/"
 _RULE = f"{_FLAG}rules/<int:pk>/"
 _INCIDENT = "operate/incidents/<int:number>/"
 _EXPERIMENT = "release/experiments/<slug:slug>/"
+_SHIFT = "release/shifts/<slug:slug>/"
 _CRITERION = f"{_GATE}criteria/<slug:key>/"
 
 urlpatterns = [
@@ -65,6 +66,12 @@ urlpatterns = [
     path(_INCIDENT, incidents.incident_detail, name="incident-detail"),
     path(f"{_INCIDENT}acknowledge/", incidents.incident_acknowledge, name="incident-acknowledge"),
     path(f"{_INCIDENT}resolve/", incidents.incident_resolve, name="incident-resolve"),
+    path("release/shifts/", shifts.shift_list, name="shift-list"),
+    path("release/shifts/new/", shifts.shift_new, name="shift-new"),
+    path(_SHIFT, shifts.shift_detail, name="shift-detail"),
+    path(f"{_SHIFT}look/", shifts.shift_look, name="shift-look"),
+    path(f"{_SHIFT}resume/", shifts.shift_resume, name="shift-resume"),
+    path(f"{_SHIFT}end/", shifts.shift_end, name="shift-end"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

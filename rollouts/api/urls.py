@@ -1,6 +1,6 @@
 from django.urls import path
 
-from rollouts.api import experiment_views, flag_views, rollback_views, views
+from rollouts.api import experiment_views, flag_views, rollback_views, shift_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
@@ -49,5 +49,10 @@ urlpatterns = [
     path("incidents/<int:number>/", rollback_views.IncidentDetail.as_view(), name="api-incident"),
     path("incidents/<int:number>/acknowledge/", rollback_views.IncidentAcknowledge.as_view(), name="api-incident-acknowledge"),
     path("incidents/<int:number>/resolve/", rollback_views.IncidentResolve.as_view(), name="api-incident-resolve"),
+    path("shifts/", shift_views.Shifts.as_view(), name="api-shifts"),
+    path("shifts/<slug:slug>/", shift_views.ShiftDetail.as_view(), name="api-shift"),
+    path("shifts/<slug:slug>/look/", shift_views.ShiftLook.as_view(), name="api-shift-look"),
+    path("shifts/<slug:slug>/resume/", shift_views.ShiftResume.as_view(), name="api-shift-resume"),
+    path("shifts/<slug:slug>/end/", shift_views.ShiftEnd.as_view(), name="api-shift-end"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

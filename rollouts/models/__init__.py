@@ -4,6 +4,7 @@ from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignO
 from rollouts.models.incident import Incident
 from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
+from rollouts.models.shift import Shift, ShiftWindow
 
 __all__ = [
     "Attestation",
@@ -23,6 +24,8 @@ __all__ = [
     "RollbackRule",
     "RollbackWatch",
     "Rollout",
+    "Shift",
+    "ShiftWindow",
     "SignOff",
     "Waiver",
 ]

@@ -10,7 +10,7 @@ from rollouts import errors, plans, signing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROLLOUTS = (ROOT / "docs" / "rollouts.md").read_text()
-NOUNS = "rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|incident|rollback_rule|rollback_watcher"
+NOUNS = "rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shift|incident|rollback_rule|rollback_watcher"
 EVENT = rf"(?:{NOUNS})\.[a-z_]+"
 
 

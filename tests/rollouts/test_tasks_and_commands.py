@@ -11,7 +11,7 @@ from django.utils import timezone
 from governance.models import Tenant, User
 from rollouts import tasks
 from rollouts.models import Evaluation, Gate, Rollout
-from rollouts.services import gates
+from rollouts.services import gates, shifts
 from tests.factories import rollouts as make
 
 Queue = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
@@ -21,7 +21,15 @@ Queue = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     """What was queued: the broker is the edge that is faked here."""
     queued: Queue = []
-    for task in (tasks.evaluate_tenant, tasks.evaluate, tasks.begin, tasks.read_experiments, tasks.read_experiment):
+    for task in (
+        tasks.evaluate_tenant,
+        tasks.evaluate,
+        tasks.begin,
+        tasks.read_experiments,
+        tasks.read_experiment,
+        tasks.look_at_shifts,
+        tasks.look_at_shift,
+    ):
         monkeypatch.setattr(task, "delay", lambda *args, _name=task.name, **kwargs: queued.append((_name, args, kwargs)))
     return queued
 
@@ -60,6 +68,23 @@ def test_experiments_are_read_one_by_one(acme: Tenant, globex: Tenant, rita: Use
     for pk in (running.pk, running.pk, 0):
         tasks.read_experiment(pk, schema_name=acme.schema_name)
     assert running.readings.count() == 1
+
+
+def test_shifts_are_looked_at_one_by_one(acme: Tenant, globex: Tenant, rita: User, adam: User, queue: Queue) -> None:
+    Tenant.objects.filter(pk=globex.pk).update(suspended_at=timezone.now())
+    shift = shifts.start_shift(slug="one", name="One", flag=make.make_split_flag(rita, adam), challenger="new", actor=rita)
+
+    tasks.dispatch_shifts()
+    tasks.look_at_shifts(schema_name=acme.schema_name)
+
+    assert queue == [
+        ("rollouts.tasks.look_at_shifts", (), {"schema_name": acme.schema_name}),
+        ("rollouts.tasks.look_at_shift", (shift.pk,), {"schema_name": acme.schema_name}),
+    ]
+    for pk in (shift.pk, shift.pk, 0):
+        tasks.look_at_shift(pk, schema_name=acme.schema_name)
+    shift.refresh_from_db()
+    assert (shift.status, shift.is_in_force) == ("running", False)
 
 
 def test_evaluating_twice_does_no_harm(gate: Gate, acme: Tenant) -> None:
