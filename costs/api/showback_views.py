@@ -106,7 +106,11 @@ class ProjectShowback(APIView):
 
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(parameters=[MonthQuery], responses={200: ProjectShowbackOutput, **_ERRORS, 404: ErrorSerializer})
+    @extend_schema(
+        operation_id="v1_showback_project_retrieve",
+        parameters=[MonthQuery],
+        responses={200: ProjectShowbackOutput, **_ERRORS, 404: ErrorSerializer},
+    )
     def get(self, request: ApiRequest, slug: str) -> Response:
         month = _month(request)
         project = showback_selectors.project_visible_to(request.membership, slug)
