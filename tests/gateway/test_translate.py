@@ -126,6 +126,18 @@ def test_streamed_completion_becomes_the_same_message_as_the_whole_one() -> None
     assert (tap.usage.prompt_tokens, tap.usage.completion_tokens) == (377, 65)
 
 
+def test_what_azure_says_of_its_filters_begins_no_message() -> None:
+    tap = _message_tap()
+
+    streamed = message_of(through(tap, stream_of("azure_completion.sse")))
+
+    assert (streamed["id"], streamed["model"]) == ("chatcmpl-azure", "gpt-4.1-mini-2025-04-14")
+    assert [block["text"] for block in streamed["content"]] == ["It rains in Graz."]
+    assert (streamed["stop_reason"], streamed["usage"]["output_tokens"]) == ("end_turn", 5)
+    assert tap.usage is not None
+    assert tap.usage.prompt_tokens == 14
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.integers(0, len(stream_of("completion.sse"))), max_size=6),

@@ -303,6 +303,8 @@ class MessageTap:
         if chunk.get("usage"):
             self.usage = msgspec.convert(chunk["usage"], Usage)
         if not self._is_started:
+            if not chunk.get("id") and not any("delta" in choice for choice in chunk.get("choices") or ()):
+                return  # Azure tells first what its filters found in the prompt, in a chunk without a name
             self._is_started = True
             yield self._start(chunk)
         for choice in chunk.get("choices") or ():
