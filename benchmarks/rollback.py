@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,9 +22,9 @@ import aiohttp
 import psycopg
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
-from cryptography.fernet import Fernet
 
 from benchmarks import gateway
+from benchmarks._product import product_database, workers
 from benchmarks._server import figures_of
 
 AREA = "rollouts"
@@ -44,32 +42,9 @@ QUIET_S = 8
 
 def measure() -> dict[str, float]:
     """Seconds of a rollback, of its parts, and of a tick over 1,000 rules."""
-    with _database() as (url, environment, home):
+    with product_database() as (url, environment, home):
         figures = _rollback(url, environment, home)
     return figures | figures_of("benchmarks._rollback", "tick")
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[tuple[str, dict[str, str], Path]]:
-    """A throw-away embedded server with every schema, and the settings of the product on it."""
-    from governance.embedded import EmbeddedPostgres
-
-    with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as scratch:
-        home = Path(scratch)
-        server = EmbeddedPostgres(home / "postgres")
-        url = server.start()
-        environment = {
-            "DATABASE_URL": url, "DATA_DIR": scratch, "SECRET_KEY": secrets.token_urlsafe(48), "KEY_PEPPER": secrets.token_urlsafe(48),
-            "SEALING_KEYS": Fernet.generate_key().decode(), "DJANGO_SETTINGS_MODULE": "governance.settings", "OUTBOUND_ALLOW": "127.0.0.1",
-            "LOG_LEVEL": "WARNING", "FLIP_FILE": str(home / "flipped"),
-        }  # fmt: skip
-        try:
-            subprocess.run(
-                [sys.executable, "manage.py", "prepare"], cwd=ROOT, env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL
-            )
-            yield url, environment, home
-        finally:
-            server.stop()
 
 
 def _django(environment: dict[str, str], *arguments: str) -> str:
@@ -122,40 +97,13 @@ def _receivers() -> Iterator[tuple[_Arrivals, int, str]]:
 
 
 def _rollback(url: str, environment: dict[str, str], home: Path) -> dict[str, float]:
+    environment = {**environment, "FLIP_FILE": str(home / "flipped")}
     with _receivers() as (arrivals, mail_port, hook), gateway.granian("benchmarks._gateway.flip:app", environment, home) as upstream:
         environment = {**environment, "EMAIL_URL": f"smtp://127.0.0.1:{mail_port}"}
         key = json.loads(_django(environment, "prepare", upstream, hook).splitlines()[-1])["key"]
-        celery = [sys.executable, "-m", "celery", "-A"]
-        with (
-            gateway.granian("gateway.plane.asgi:app", environment, home) as plane,
-            _child(
-                [*celery, "governance", "worker", "--concurrency", "2", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"],
-                environment,
-                home,
-            ),
-            _child(
-                [*celery, "governance.beat", "beat", "--schedule", str(home / "beat"), "--pidfile=", "--loglevel", "WARNING"],
-                environment,
-                home,
-            ),
-        ):
+        with gateway.granian("gateway.plane.asgi:app", environment, home) as plane, workers(environment, home):
             breached, failed, served = asyncio.run(_load(f"{plane}/v1/chat/completions", key, Path(environment["FLIP_FILE"]), arrivals))
     return _figures(url, breached, failed, served, arrivals)
-
-
-@contextlib.contextmanager
-def _child(command: list[str], environment: dict[str, str], home: Path) -> Iterator[None]:
-    with (home / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 async def _load(url: str, key: str, flip: Path, arrivals: _Arrivals) -> tuple[float, list[float], int]:
