@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import BinaryIO
 
 import orjson
@@ -290,13 +291,18 @@ def moment(values: Mapping[str, str], name: str) -> datetime:
     """A time; without an offset it is UTC, as the specification says."""
     text = values.get(name, "")
     try:
-        at = datetime.fromisoformat(text)
+        at = _moment(text)
     except ValueError as error:
         raise RowError(f"{_safe(text)[:40]} is not an ISO 8601 time.", name) from error
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     if not 2000 <= at.year <= 2100:
         raise RowError("Is out of range.", name)
     return at.astimezone(UTC)
+
+
+@lru_cache(maxsize=4096)  # a bill has few different times, and each on many rows
+def _moment(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 def quantity(values: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None]:
@@ -309,6 +315,7 @@ def quantity(values: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None]
     return (EXACT.multiply(priced, block) if priced is not None and block is not None else None), block
 
 
+@lru_cache(maxsize=1024)
 def _block(unit: str) -> Decimal | None:
     """Tokens in a unit: 1 for `Tokens`, 1,000,000 for `1000000 Tokens` or `1M Tokens`; None for other units."""
     found = _UNIT.fullmatch(unit.strip())
