@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -32,14 +32,45 @@ READ_TIMEOUT_MS = 20_000
 """How long one metric may take: a slow one must not hold the rollout's lock for longer."""
 
 
+Readings = dict[tuple[str, int], dict[str, Any]]
+"""What metrics read up to one moment, by metric and hours."""
+
+
+def evaluate_gates(found: Iterable[Gate], *, at: datetime | None = None) -> int:
+    """Evaluate those that are due by the schedule, all as of one moment, so that a metric over a window is read once for all of them.
+
+    Each gate in its own transaction: what goes wrong with one is logged, leaves the others alone, and is raised at the end (ExceptionGroup).
+    Returns how many were due.
+    """
+    at, readings, failures, due = at or timezone.now(), Readings(), [], 0
+    for gate in found:
+        try:
+            done = evaluate_gate(gate=gate, trigger=Evaluation.Trigger.SCHEDULE, at=at, only_when_due=True, readings=readings)
+            due += done is not None
+        except Exception as error:  # the next gate must not pay for it
+            logger.exception("gate.not_evaluated", extra={"gate": gate.pk})
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("gates could not all be evaluated", failures)
+    return due
+
+
 @transaction.atomic
 def evaluate_gate(
-    *, gate: Gate, trigger: Evaluation.Trigger, actor: User | None = None, at: datetime | None = None, only_when_due: bool = False
+    *,
+    gate: Gate,
+    trigger: Evaluation.Trigger,
+    actor: User | None = None,
+    at: datetime | None = None,
+    only_when_due: bool = False,
+    readings: Readings | None = None,
 ) -> Evaluation | None:
     """Judge every criterion of an open gate and write the evidence. A changed verdict voids the signatures that were bound to the old ones.
 
-    A metric that raises makes the verdict of its criterion an error and leaves the others alone. Returns None when
-    `only_when_due` and another evaluation was quicker. Raises NotUnderWayError, GateNotOpenError.
+    A metric that raises makes the verdict of its criterion an error and leaves the others alone. `readings`: what other gates have read up to the
+    same `at`; what is read here is added. Returns None when `only_when_due` and another evaluation was quicker.
+
+    Raises NotUnderWayError, GateNotOpenError.
     """
     began = time.monotonic()
     gate = lock_gate(gate)
@@ -48,12 +79,13 @@ def evaluate_gate(
         return None
     check_decidable(gate)
     previous = gate.latest
-    records = _records(gate, previous, at)
+    records = _records(gate, previous, at, {} if readings is None else readings)
     deciding = [rules.Verdict(record["verdict"]) for record in records if record["severity"] != Criterion.Severity.OBSERVE]
     evidence = rules.canonical(
         {"rollout": gate.rollout.slug, "gate": gate.number, "at": at.isoformat(), "rules": rules.VERSION, "criteria": records}
     )
-    last = Evaluation.objects.filter(gate=gate).order_by("-sequence").first()
+    # The newest since the gate opened is the newest at all; only a gate that opened again has older ones.
+    last = previous or Evaluation.objects.filter(gate=gate).order_by("-sequence").first()
     previous_hash = last.evidence_hash if last else rules.sha256(f"{rules.GENESIS}:{gate.pk}:{current_schema()}")
     evaluation = Evaluation.objects.create(
         gate=gate,
@@ -167,14 +199,13 @@ def pass_gate(gate: Gate, *, actor: User, at: datetime) -> None:
     audit.record("rollout.finished", actor=actor, target=rollout, at=at)
 
 
-def _records(gate: Gate, previous: Evaluation | None, at: datetime) -> list[dict[str, Any]]:
+def _records(gate: Gate, previous: Evaluation | None, at: datetime, readings: Readings) -> list[dict[str, Any]]:
     """One evidence record per criterion: every input of the verdict, then the verdict."""
     criteria = list(gate.criteria.all())
     attestations: dict[int, Attestation] = {}
-    for attestation in (
-        Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at, at__lte=at).select_related("by").order_by("at", "pk")
-    ):
-        attestations[attestation.criterion_id] = attestation
+    if any(criterion.is_attested for criterion in criteria):
+        made = Attestation.objects.filter(criterion__gate=gate, at__gte=gate.opened_at, at__lte=at)
+        attestations = {attestation.criterion_id: attestation for attestation in made.select_related("by").order_by("at", "pk")}
     waivers: dict[int, Waiver] = {}
     for waiver in (
         Waiver.objects.filter(criterion__gate=gate, approved=True, until__gt=at)
@@ -183,7 +214,6 @@ def _records(gate: Gate, previous: Evaluation | None, at: datetime) -> list[dict
     ):
         waivers[waiver.criterion_id] = waiver
     before = {record["key"]: record for record in previous.records} if previous else {}
-    readings: dict[tuple[str, int], dict[str, Any]] = {}
     records = []
     for criterion in criteria:
         record: dict[str, Any] = {
@@ -218,7 +248,7 @@ def _records(gate: Gate, previous: Evaluation | None, at: datetime) -> list[dict
     return result
 
 
-def _measured(criterion: Criterion, readings: dict[tuple[str, int], dict[str, Any]], at: datetime) -> dict[str, Any]:
+def _measured(criterion: Criterion, readings: Readings, at: datetime) -> dict[str, Any]:
     assert criterion.window_hours is not None
     window = metrics.Window(at - timedelta(hours=criterion.window_hours), at)
     key = (criterion.metric, criterion.window_hours)

@@ -156,3 +156,26 @@ def test_rule_that_must_hold_carries_since_when_from_one_evaluation_to_the_next(
     found = [verdicts(make.evaluate(gate, at=start + timedelta(minutes=30 * step)))["overhead"] for step in range(3)]
 
     assert found == ["inconclusive", "inconclusive", "pass"]
+
+
+def test_gates_of_one_run_read_a_metric_once_and_each_has_its_evidence(gate: Gate, readings: make.Board) -> None:
+    other = make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug="other"))
+    now = timezone.now()
+
+    assert gates.evaluate_gates([gate, other], at=now) == 2
+    assert gates.evaluate_gates([gate, other], at=now) == 0
+
+    assert len(readings.windows) == 2
+    first, second = Evaluation.objects.order_by("gate")
+    assert [record["reading"] for record in first.records] == [record["reading"] for record in second.records]
+    assert selectors.replay(second).differences == []
+
+
+def test_a_gate_that_breaks_leaves_the_others_alone_and_is_raised(gate: Gate, readings: make.Board) -> None:
+    other = make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug="other"))
+    gone = Gate(pk=0, rollout_id=0)
+
+    with pytest.raises(ExceptionGroup):
+        gates.evaluate_gates([gone, other])
+
+    assert Evaluation.objects.get().gate == other
