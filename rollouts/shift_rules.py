@@ -57,7 +57,8 @@ def judge(terms: Terms, arms: Mapping[str, Arm], *, window_calls: int, earlier_p
     found = advice.report(terms, arms, earlier_p=earlier_p)
     [contender] = found.contenders
     # Alarms share the 5%. Going on needs every guardrail at once, so there each has the 5% to itself.
-    guards = [advice.report(replace(terms, guardrails=[each]), arms).contenders[0].guardrails[0] for each in terms.guardrails]
+    alone = [advice.report(replace(terms, guardrails=[each]), arms).contenders[0].guardrails[0] for each in terms.guardrails]
+    guards = [single if single.standing == Standing.KEPT else alarm for single, alarm in zip(alone, contender.guardrails, strict=True)]
     name = contender.variant
     calls = arms[name].calls if name in arms else 0
 

@@ -187,6 +187,21 @@ def test_paused_shift_is_resumed_with_a_new_window_or_ended(acme: Tenant, flag: 
     assert (ended.status, ended.ended_at is not None) == ("ended", True)
 
 
+def test_old_window_is_looked_at_less_often(flag: Flag, rita: User, adam: User) -> None:
+    shift = under_way(flag, rita, adam)
+    assert shift.entered_at is not None
+    first = shift.entered_at + timedelta(hours=10)
+
+    shifts.look_when_due(shift=shift, at=first)
+    shift.refresh_from_db()
+    shifts.look_when_due(shift=shift, at=first + timedelta(minutes=5))
+    shift.refresh_from_db()
+    assert shift.looked_at == first
+    shifts.look_when_due(shift=shift, at=first + timedelta(minutes=7))
+    shift.refresh_from_db()
+    assert shift.looked_at == first + timedelta(minutes=7)
+
+
 def test_declined_step_pauses_and_a_waiting_one_is_taken_back(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
     shift = start(flag, rita)
     assert shift.change is not None
