@@ -16,8 +16,7 @@ from catalog.models import Project, VirtualKey
 from costs import reconciliation_selectors, selectors
 from costs.models import Reconciliation, RevisionSignature, UsageHour
 from costs.periods import Period, parse_day
-from governance.access import Permission, permissions_of
-from governance.models import AlertChannel, Membership, Severity
+from governance.models import AlertChannel, Severity, User
 
 TOPIC = "cost.showback"
 LEVELS = ("cost_centre", "project", "agent")
@@ -204,14 +203,12 @@ def project_showback(project: Project, month: date) -> ProjectShowback:
     )
 
 
-def project_visible_to(membership: Membership, slug: str) -> Project | None:
-    """The project for who may see all spend, owns it, or has (or had) a key in it; for everybody else there is none."""
+def project_visible_to(user: User, slug: str, *, sees_all: bool) -> Project | None:
+    """The project for who may see all spend (`sees_all`), owns it, or has (or had) a key in it; for everybody else there is none."""
     project = Project.objects.filter(slug=slug).select_related("owner").first()
-    if project is None:
-        return None
-    if Permission.VIEW_COSTS in permissions_of(membership.roles) or project.owner_id == membership.user_id:
+    if project is None or sees_all or project.owner_id == user.pk:
         return project
-    return project if VirtualKey.objects.filter(project=project, owner=membership.user_id).exists() else None
+    return project if VirtualKey.objects.filter(project=project, owner=user).exists() else None
 
 
 def receivers() -> list[AlertChannel]:

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from costs import showback_selectors
 from costs.api.serializers import ExactField
+from costs.api.views import sees_all
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
@@ -113,7 +114,7 @@ class ProjectShowback(APIView):
     )
     def get(self, request: ApiRequest, slug: str) -> Response:
         month = _month(request)
-        project = showback_selectors.project_visible_to(request.membership, slug)
+        project = showback_selectors.project_visible_to(request.user, slug, sees_all=sees_all(request))
         if project is None:
             raise NotFound
         return Response(ProjectShowbackOutput(showback_selectors.project_showback(project, month)).data)

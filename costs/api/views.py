@@ -25,7 +25,7 @@ from governance.requests import ApiRequest
 _ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
 
 
-def _sees_all(request: ApiRequest) -> bool:
+def sees_all(request: ApiRequest) -> bool:
     """Rights of the person, narrowed by the token's roles."""
     roles = [role for role in request.membership.roles if not request.auth.roles or role in request.auth.roles]
     return Permission.VIEW_COSTS in permissions_of(roles)
@@ -98,7 +98,7 @@ class Requests(generics.ListAPIView[Event]):
         query = serializers.EventQuery(data=self.request.query_params.dict())
         query.is_valid(raise_exception=True)
         request = cast(ApiRequest, self.request)
-        events = selectors.events_visible_to(request.membership, own=not _sees_all(request))
+        events = selectors.events_visible_to(request.membership, own=not sees_all(request))
         return selectors.filter_events(events, query.validated_data)
 
 
@@ -109,7 +109,7 @@ class RequestDetail(APIView):
 
     @extend_schema(responses={200: serializers.EventDetailOutput, 403: ErrorSerializer, 404: ErrorSerializer})
     def get(self, request: ApiRequest, event_id: UUID) -> Response:
-        event = selectors.events_visible_to(request.membership, own=not _sees_all(request)).filter(event_id=event_id).first()
+        event = selectors.events_visible_to(request.membership, own=not sees_all(request)).filter(event_id=event_id).first()
         if event is None:
             raise NotFound
         return Response(serializers.EventDetailOutput(event).data)

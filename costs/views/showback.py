@@ -8,6 +8,7 @@ from typing import Any
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
+from catalog.models import Project
 from costs import csvs, showback_selectors
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
@@ -58,25 +59,19 @@ def showback_csv(request: MemberRequest) -> HttpResponseBase:
 @requires(Permission.VIEW)
 def project_costs(request: MemberRequest, slug: str) -> HttpResponse:
     """What a project cost, for its own people."""
-    project, month = showback_selectors.project_visible_to(request.membership, slug), _month(request)
-    if project is None:
-        raise Http404
-    permissions = permissions_of(request.membership.roles)
+    project, month = _project(request, slug), _month(request)
     context: dict[str, Any] = {
         "found": showback_selectors.project_showback(project, month),
         "project": project,
         "month": month,
         "months": _months(month),
-        "sees_all": Permission.VIEW_COSTS in permissions,
     }
     return render_page(request, "costs/project_costs.html", partial="project-costs", context=context)
 
 
 @requires(Permission.VIEW)
 def project_costs_csv(request: MemberRequest, slug: str) -> HttpResponseBase:
-    project, month = showback_selectors.project_visible_to(request.membership, slug), _month(request)
-    if project is None:
-        raise Http404
+    project, month = _project(request, slug), _month(request)
     found = showback_selectors.project_showback(project, month)
     rows = (
         (f"{month:%Y-%m}", name, node.value, node.calls, node.tokens, node.unpriced_calls, node.cost, node.share)
@@ -85,6 +80,14 @@ def project_costs_csv(request: MemberRequest, slug: str) -> HttpResponseBase:
     )
     header = ("month", "by", "name", "calls", "tokens", "unpriced_calls", "cost_usd", "share_percent")
     return csvs.response(request, f"costs-{project.slug}-{month:%Y-%m}.csv", header, rows)
+
+
+def _project(request: MemberRequest, slug: str) -> Project:
+    sees_all = Permission.VIEW_COSTS in permissions_of(request.membership.roles)
+    project = showback_selectors.project_visible_to(request.user, slug, sees_all=sees_all)
+    if project is None:
+        raise Http404
+    return project
 
 
 def _month(request: MemberRequest) -> date:

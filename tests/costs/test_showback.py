@@ -14,9 +14,10 @@ from costs import showback_selectors, tasks
 from costs.models import UsageHour
 from costs.services import showback
 from governance.models import AlertChannel, Delivery, Notice, Tenant, User
+from governance.roles import Role
 from governance.schema import enter_tenant
-from governance.services import alerts
-from tests.conftest import ClientFor
+from governance.services import alerts, people, tokens
+from tests.conftest import ClientFor, TenantClient
 from tests.factories import costs as make
 
 OCTOBER = date(2026, 10, 1)
@@ -113,6 +114,15 @@ def test_showback_for_programs(october: None, acme: Tenant, api_for: ClientFor, 
     assert (whole["month"], whole["is_over"], whole["total"]["untagged_cost_usd"]) == ("2026-10", True, "0.0018")
     assert {row["name"]: row["cost_usd"] for row in own["agents"]} == {"basket-helper": "0.0054", "mailer": "0.0018"}
     assert codes == [403, 404, 400]
+
+
+def test_token_narrowed_to_other_roles_sees_no_project(october: None, acme: Tenant, fay: User) -> None:
+    people.change_roles(membership=fay.memberships.get(tenant=acme), roles=[Role.FINANCE, Role.DEVELOPER], actor=None)
+    _, text = tokens.create_token(user=fay, tenant=acme, name="narrow", roles=[Role.DEVELOPER], actor=fay)
+
+    answer = TenantClient(headers={"Authorization": f"Bearer {text}"}).get("/api/v1/showback/checkout/?month=2026-10")
+
+    assert answer.status_code == 404
 
 
 def test_month_is_told_once_when_it_is_complete(october: None, acme: Tenant, alice: User) -> None:

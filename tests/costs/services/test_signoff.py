@@ -66,12 +66,9 @@ def test_signature_is_withdrawn_and_given_again(acme: Tenant, compared: Revision
     assert [(len(found.signatures), one.void_reason) for one in found.voided] == [(1, "withdrawn")]
 
 
-def test_other_figures_are_not_signed(acme: Tenant, compared: Revision, fay: User) -> None:
+def test_other_figures_and_an_unfinished_month_are_not_signed(acme: Tenant, compared: Revision, fay: User) -> None:
     with pytest.raises(RevisionReplacedError, match="not the figures"):
         signoff.sign(revision=compared, digest="0" * 64, actor=fay, **WHY)
-
-
-def test_month_that_is_not_over_is_not_signed(acme: Tenant, compared: Revision, fay: User) -> None:
     with pytest.raises(PeriodOpenError):
         signoff.sign(revision=compared, digest=compared.digest, actor=fay, comment="Early", at=datetime(2026, 10, 31, 23, tzinfo=UTC))
 
