@@ -33,12 +33,11 @@ BACKEND = settings.AUTHENTICATION_BACKENDS[0]
 
 
 class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
-    """Spread test files over the workers, but keep the road on one or two of them: its tests share a running product."""
+    """Spread test files over the workers, but keep the road on one of them: its tests share a running product."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        looks = ("tests/road/test_every_page.py", "tests/road/test_playground_and_tools.py")
-        return "looks" if file in looks else "road" if file.startswith("tests/road/") else file
+        return "road" if file.startswith("tests/road/") else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -196,9 +196,9 @@ def cloned_database() -> Iterator[str]:
         bootstrap.drop(name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """A plane of this module, with a database of its own. Tests keep apart by tenant."""
+    """A plane of this worker, with a database of its own. Tests keep apart by tenant, and leave it running."""
     with cloned_database() as url:
         server = make_plane(tmp_path_factory.mktemp("plane"), url)
         server.start()
