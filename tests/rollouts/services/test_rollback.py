@@ -210,6 +210,10 @@ def test_paused_rules_and_flags_that_are_off_are_not_judged(acme: Tenant, flag: 
 
     assert RollbackWatch.objects.get().rules == 0
     assert not Incident.objects.exists()
+    RollbackRule.objects.update(memory=[[1, "bad"]], unknown_since=NOW, state=RollbackRule.State.FROZEN)
+    rollback.tick(at=NOW)  # what was missing or bad before the flag went off is forgotten
+    rule.refresh_from_db()
+    assert (rule.state, rule.memory, rule.unknown_since) == (RollbackRule.State.ARMED, [], None)
 
 
 def test_minutes_are_counted_anew_and_then_forgotten(acme: Tenant, flag: Flag, rita: User) -> None:
