@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from governance.metrics import Reading
 from governance.models import AuditEntry, Notice, Severity, Tenant, User
+from governance.services import alerts
 from rollouts import rollback_evidence
 from rollouts import rollback_selectors as selectors
 from rollouts.errors import (
@@ -28,9 +29,10 @@ from rollouts.services import flags, incidents, rollback, rollback_rules
 from tests.factories import costs
 from tests.factories import rollouts as make
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
+from tests.governance.services.test_alerts import Receiver, mails, receiver
 from tests.rollouts.services.test_concurrency import at_once, committed
 
-__all__ = ["committed"]
+__all__ = ["committed", "mails", "receiver"]
 
 
 @pytest.fixture
@@ -68,6 +70,23 @@ def test_a_breach_rolls_back_with_everything_that_belongs_to_it(acme: Tenant, fl
     assert (line.rollout_id, line.actor_name, "Incident 1, evidence" in line.text) == (flag.rollout_id, "System", True)
     assert events()[-4:] == ["rollback_rule.fired", "flag.lowered", "flag.change_applied", "incident.opened"]
     flags.review_lowering(change=incident.change, actor=sam, comment="Seen: the provider was down.")
+
+
+def test_the_on_call_is_paged_by_mail_and_webhook(
+    acme: Tenant, flag: Flag, rita: User, adam: User, mails: list[Any], receiver: Receiver
+) -> None:
+    alerts.create_channel(name="Mail", kind="email", target="oncall@example.com", least_severity="critical", actor=adam)
+    alerts.create_channel(name="Hook", kind="webhook", target=receiver.url, topics=["incident"], actor=adam)
+    calls(acme, flag, new=10)
+    make_rule(flag, rita)
+    rollback.tick(at=NOW)
+
+    assert alerts.deliver_due(at=NOW) == 2
+
+    [mail], [(_, body)] = mails, receiver.got
+    assert "Incident 1: ai.chat.next-model rolled back" in mail["subject"]
+    assert json.loads(body)["type"] == "incident.opened"
+    assert json.loads(body)["data"]["url"].endswith("/o/acme/operate/incidents/1/")
 
 
 def test_the_verdict_comes_out_again_from_the_evidence_alone(acme: Tenant, flag: Flag, rita: User) -> None:
