@@ -44,11 +44,11 @@ def main() -> None:
     owner = User.objects.create_user("bench@example.com", None, name="Bench")
     tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
     enter_tenant(tenant)
-    lag = dashboard_lag(tenant, owner)
+    lag = attribution_lag(tenant, owner)
     seconds = reconcile_s(owner, rows)
     name = f"{rows // 1_000_000}m" if rows % 1_000_000 == 0 else str(rows)
     print(
-        json.dumps({f"reconcile_{name}_s": round(seconds, 2), "bill_rows_per_s": import_rows(owner), "dashboard_lag_p95_s": round(lag, 2)})
+        json.dumps({f"reconcile_{name}_s": round(seconds, 2), "bill_rows_per_s": import_rows(owner), "attribution_lag_p95_s": round(lag, 2)})
     )
 
 
@@ -107,7 +107,7 @@ def import_rows(owner: Any) -> int:
     return round(IMPORTED / seconds)
 
 
-def dashboard_lag(tenant: Any, owner: Any) -> float:
+def attribution_lag(tenant: Any, owner: Any) -> float:
     """Seconds from the end of a call until the rollups count it, 95th percentile."""
     from costs.models import Event, PriceEntry
     from costs.services import ingest
