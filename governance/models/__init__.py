@@ -5,6 +5,7 @@ from governance.models.effect import Effect
 from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
 from governance.models.policy import Policy, PolicyVersion
+from governance.models.schema_recipe import SchemaRecipe
 from governance.models.switch import Pillar, Switch
 from governance.models.tenant import Domain, Tenant
 from governance.models.token import ApiToken
@@ -28,6 +29,7 @@ __all__ = [
     "Pillar",
     "Policy",
     "PolicyVersion",
+    "SchemaRecipe",
     "Severity",
     "Switch",
     "Tenant",

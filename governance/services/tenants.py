@@ -12,8 +12,7 @@ from governance.errors import TenantSlugTakenError
 from governance.models import Membership, Tenant, User
 from governance.models.tenant import RESERVED_SLUGS
 from governance.roles import Role
-from governance.schema import enter_public
-from governance.services import audit, people
+from governance.services import audit, people, schemas
 
 
 def create_tenant(
@@ -44,8 +43,7 @@ def create_tenant(
                 tenant: Tenant = Tenant.objects.create(
                     slug=slug, schema_name=schema_name, name=name, kind=kind, tier=tier, region=region, time_zone=time_zone
                 )
-                tenant.create_schema(check_if_exists=True, sync_schema=True, verbosity=0)
-                enter_public()  # creating the schema leaves the connection inside it
+                schemas.make_schema(tenant)
                 Membership.objects.create(user=owner, tenant=tenant, roles=[Role.OWNER])
                 audit.record("tenant.created", actor=actor, target=tenant, slug=slug, owner=owner.email, kind=kind, tier=tier)
                 with schema_context(tenant.schema_name):

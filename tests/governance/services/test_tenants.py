@@ -5,11 +5,13 @@ import time
 import pytest
 from django.db import connection
 from django_tenants.utils import schema_exists
+from psycopg import sql
 
 from governance.access import Role
 from governance.errors import TenantSlugTakenError
-from governance.models import AuditEntry, Membership, Tenant, User
+from governance.models import AuditEntry, Membership, SchemaRecipe, Tenant, User
 from governance.services import tenants
+from governance.services.schemas import migrations_digest
 from tests.clock import allowed
 
 
@@ -32,6 +34,40 @@ def test_public_tables_are_not_in_a_tenants_schema(acme: Tenant) -> None:
 
     assert not tables & {"governance_user", "governance_tenant", "governance_membership", "inbox", "django_session", "gateway_snapshot"}
     assert {"governance_auditentry", "governance_consent", "catalog_model"} <= tables
+
+
+def shape(schema: str) -> set[tuple[object, ...]]:
+    """Everything that makes a schema, as PostgreSQL tells it: columns, constraints, indexes, partitions, functions, sequences, migrations."""
+    questions = (
+        "SELECT 'column', table_name, column_name, ordinal_position, data_type, udt_name, is_nullable, column_default, is_identity, collation_name,"
+        " generation_expression FROM information_schema.columns WHERE table_schema = %(schema)s",
+        "SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), condeferrable, condeferred, convalidated"
+        " FROM pg_constraint WHERE connamespace = %(schema)s::regnamespace",
+        "SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = %(schema)s",
+        "SELECT 'relation', relname, relkind, relispartition, pg_get_partkeydef(oid), reloptions::text"
+        " FROM pg_class WHERE relnamespace = %(schema)s::regnamespace",
+        "SELECT 'function', proname, prosrc FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace",
+        "SELECT 'trigger', tgrelid::regclass::text, tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+        " WHERE relnamespace = %(schema)s::regnamespace AND NOT tgisinternal",
+    )
+    found: set[tuple[object, ...]] = set()
+    with connection.cursor() as cursor:
+        for question in questions:
+            cursor.execute(question, {"schema": schema})
+            found |= {tuple(value.replace(schema, "") if isinstance(value, str) else value for value in row) for row in cursor.fetchall()}
+        cursor.execute(
+            sql.SQL("SELECT 'migration', app, name FROM {}.django_migrations").format(sql.Identifier(schema)).as_string(cursor.connection)
+        )
+        return found | set(cursor.fetchall())
+
+
+def test_schema_made_from_the_recipe_is_the_migrated_one(db: None) -> None:
+    """In the tests' template `acme` was migrated, and `globex` made from what that wrote down."""
+    assert SchemaRecipe.objects.get().digest == migrations_digest()
+
+    migrated = shape("t_acme")
+    assert len(migrated) > 1000
+    assert shape("t_globex") == migrated
 
 
 @pytest.mark.parametrize("slug", ["acme", "platform", "public"])
