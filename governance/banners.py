@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from governance.models import Membership
-from governance.schema import current_schema
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,5 @@ def register(source: Source) -> None:
 
 
 def banner_for(membership: Membership) -> Banner | None:
-    """The first that has something to say. None outside the organisation's schema: under ASGI an error page is made in a thread that never entered it."""
-    if current_schema() != membership.tenant.schema_name:
-        return None
+    """The first that has something to say."""
     return next((banner for source in _sources if (banner := source(membership)) is not None), None)

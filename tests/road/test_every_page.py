@@ -72,8 +72,10 @@ def test_every_page_is_accessible_quiet_and_fits_a_phone(product: Product, demo:
             if width > 390:
                 found.append(f"{url}: {width} px wide on a phone")
             page.set_viewport_size({"width": 1440, "height": 900})
-        for url in ("/", "/login/", "/o/acme/nothing/here/"):
-            page.goto(url)
+        for url, status in (("/", 200), ("/login/", 200), ("/o/acme/nothing/here/", 404), ("/o/acme/operate/incidents/99999/", 404)):
+            answer = page.goto(url)
+            assert answer is not None
+            assert answer.status == status, f"{url}: {answer.status}"
             found += violations(page, "light") + violations(page, "dark")
 
         assert found + page.problems == []  # type: ignore[attr-defined]
