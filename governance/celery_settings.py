@@ -34,7 +34,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "publish-stragglers": {"task": "governance.tasks.publish_stragglers", "schedule": 5.0, "options": {"expires": 5}},
     "measure-slow-effects": {"task": "governance.tasks.measure_slow_effects", "schedule": 30.0, "options": {"expires": 30}},
     "run-drills": {
-        "task": "governance.tasks.run_drills",
+        "task": "governance.tasks.dispatch_drills",
         "schedule": crontab(hour=5, minute=30, day_of_week="mon"),
         "options": {"expires": 3600},
     },

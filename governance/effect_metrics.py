@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 from governance.models import Effect
 from governance.schema import current_schema
@@ -9,13 +11,16 @@ from governance.services.effects import PATIENCE
 
 
 def time_to_effect(window: Window) -> Reading:
-    """The slowest one. What never took effect counts as long as it was waited for; what is on its way, or had no process to reach, does not count."""
+    """The slowest one. What has not taken effect counts as long as it was waited for so far; what had no process to reach does not count."""
     timed = Effect.objects.filter(tenant__schema_name=current_schema(), decided_at__gte=window.start, decided_at__lt=window.end)
-    seconds = [PATIENCE.total_seconds() if effect.given_up else effect.seconds for effect in timed.exclude(planes=0, given_up=False)]
-    known = [each for each in seconds if each is not None]
-    if not known:
+    now = timezone.now()
+    seconds = [
+        effect.seconds if effect.seconds is not None else min(PATIENCE, now - effect.decided_at).total_seconds()
+        for effect in timed.exclude(planes=0, given_up=False)
+    ]
+    if not seconds:
         return NO_DATA
-    return Reading(max(known), len(known), statistics={"slowest_s": max(known), "timed": len(known)})
+    return Reading(max(seconds), len(seconds), statistics={"slowest_s": max(seconds), "timed": len(seconds)})
 
 
 register(

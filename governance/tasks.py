@@ -3,8 +3,9 @@
 import time
 
 from celery import shared_task
+from django.db import connection
 from django.utils import timezone
-from django_tenants.utils import get_public_schema_name, schema_context
+from django_tenants.utils import schema_context
 
 from governance import config, selectors
 from governance.celery import PlatformTask, TenantTask
@@ -22,24 +23,38 @@ def publish_stragglers() -> None:
 
 @shared_task(base=PlatformTask)
 def measure_effects() -> None:
-    """Time what was just changed, for as long as a change usually takes; `measure_slow_effects` waits for the rest."""
+    """Time what was just changed, for as long as a change usually takes; `measure_slow_effects` waits for the rest. One at a time is enough."""
     from governance.services import effects  # it queues this task
 
-    for _ in range(25):
-        if not effects.measure_waiting():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(hashtext('governance.measure_effects'))")
+        if cursor.fetchone() != (True,):
             return
-        time.sleep(0.2)
+        try:
+            for _ in range(15):
+                if not effects.measure_waiting():
+                    return
+                time.sleep(0.2)
+        finally:
+            cursor.execute("select pg_advisory_unlock(hashtext('governance.measure_effects'))")
 
 
 @shared_task(base=PlatformTask)
-def run_drills() -> None:
-    """Once a week: time the way to the gateway, of every organisation and of everybody at once."""
+def dispatch_drills() -> None:
+    """Once a week: time the way to the gateway, of everybody at once and of every organisation."""
     from governance.services import effects
 
-    in_use = Tenant.objects.filter(suspended_at=None, deleted_at=None).values_list("schema_name", flat=True)
-    for schema_name in [get_public_schema_name(), *in_use]:
-        with schema_context(schema_name):
-            effects.run_drill(actor=None)
+    effects.run_drill(actor=None)
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        run_drill.apply_async(kwargs={"schema_name": schema_name}, expires=3600)
+
+
+@shared_task(base=TenantTask)
+def run_drill() -> None:
+    """Time the way to the gateway of one organisation."""
+    from governance.services import effects
+
+    effects.run_drill(actor=None)
 
 
 @shared_task(base=PlatformTask)

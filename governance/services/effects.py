@@ -10,7 +10,7 @@ from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance import config
 from governance.models import Effect, Severity, Tenant, User
-from governance.planes import planes
+from governance.planes import Reach, planes
 from governance.roles import Permission
 from governance.schema import current_schema
 from governance.services import alerts, audit
@@ -35,7 +35,7 @@ def watch(what: str, *, scope: str, actor: User | None, at: datetime | None = No
 def _measure_soon() -> None:
     from governance.tasks import measure_effects  # it calls this module
 
-    measure_effects.delay()
+    measure_effects.apply_async(expires=2)  # whoever waited longer leaves it to the half-minutely look
 
 
 @transaction.atomic
@@ -60,8 +60,7 @@ def measure_waiting(*, at: datetime | None = None) -> int:
     at, left = at or timezone.now(), 0
     for effect in Effect.objects.filter(effective_at=None, given_up=False).select_related("tenant"):
         reach = planes().reach(effect.tenant)
-        is_published = effect.tenant is None or effect.tenant.published_version >= (effect.config_version or 0)
-        if reach is not None and is_published and reach.published_at >= effect.decided_at and not reach.behind:
+        if reach is not None and _is_published(effect, reach) and not reach.behind:
             effect.planes, effect.effective_at = reach.planes, max(reach.last_at or reach.published_at, effect.decided_at)
         elif at - effect.decided_at > PATIENCE:
             effect.planes, effect.given_up = reach.planes if reach else 0, True
@@ -71,6 +70,13 @@ def measure_waiting(*, at: datetime | None = None) -> int:
             continue
         effect.save(update_fields=["planes", "effective_at", "given_up"])
     return left
+
+
+def _is_published(effect: Effect, reach: Reach) -> bool:
+    """Is the change in the newest snapshot? An organisation counts its changes; the platform's are told apart by time alone."""
+    if effect.tenant is None:
+        return reach.published_at >= effect.decided_at
+    return effect.tenant.published_version >= (effect.config_version or 0)
 
 
 def _tell_late(effect: Effect, at: datetime) -> None:

@@ -13,7 +13,7 @@ from gateway.contract.names import PLATFORM
 from gateway.contract.snapshot import decode
 from gateway.publish.models import Plane, Snapshot, Taken
 from gateway.publish.publisher import compile_snapshot, publish_platform
-from governance import config, metrics
+from governance import config, metrics, tasks
 from governance.errors import NotConfirmedError
 from governance.metrics import Window
 from governance.models import AuditEntry, Effect, Notice, Switch, Tenant, User
@@ -175,3 +175,18 @@ def test_drills_and_planes_on_pages_and_over_the_api(
     assert platform_api.get("/api/v1/platform/effects/").json()[0]["scope"] == "global"
     assert platform_api.get("/api/v1/platform/planes/").json()[0]["is_alive"] is True
     assert "every snapshot is the newest" in client_for(olga).get("/platform/planes/").content.decode()
+
+
+def test_weekly_drills_are_of_everybody_and_each_organisation(acme: Tenant) -> None:
+    tasks.dispatch_drills()
+    tasks.run_drill(schema_name=acme.schema_name)
+    config.publish(acme.schema_name)
+    with schema_context("public"):
+        publish_platform()
+    tasks.measure_effects()
+
+    timed = Effect.objects.order_by("pk")
+    assert [(effect.tenant, effect.actor, effect.is_drill, effect.verdict) for effect in timed] == [
+        (None, None, True, "no_data"),
+        (acme, None, True, "no_data"),
+    ]
