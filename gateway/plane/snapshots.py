@@ -128,9 +128,13 @@ class SnapshotStore:
 
     async def _read_and_take(self, tenant: str) -> bool | None:
         """None when there is no such tenant, false when its snapshot is damaged."""
-        async with self._turns.setdefault(tenant, asyncio.Lock()):  # so that nobody swaps back to what was read before
-            body = await self._read(tenant)
-            return None if body is None else await self._take(tenant, body)
+        try:
+            async with self._turns.setdefault(tenant, asyncio.Lock()):  # so that nobody swaps back to what was read before
+                body = await self._read(tenant)
+                return None if body is None else await self._take(tenant, body)
+        finally:
+            if tenant not in self._served:  # anybody can make up the name of a tenant
+                self._turns.pop(tenant, None)
 
     async def _read(self, tenant: str) -> bytes | None:
         async with self._link.use() as connection:
