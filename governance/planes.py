@@ -35,9 +35,9 @@ class Reach:
 
     published_at: datetime
     planes: int
-    """Processes alive that serve this organisation."""
+    """Processes on the list that serve this organisation, silent ones too; all on the list for what holds for everybody."""
     behind: int
-    """Of those, how many serve an older version."""
+    """Of those, how many serve an older version, or have not told of any."""
     last_at: datetime | None
     """When the last of them took what it serves, by the database's clock; None when there is none."""
 

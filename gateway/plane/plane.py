@@ -55,7 +55,7 @@ class Plane:
         self.slots = Slots(self._slot_store)
         self.spool = Spool(home / "spool")
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
-        self.reports = Reports(Link(settings.database_url, "reports"), self._facts)
+        self.reports = Reports(Link(settings.database_url, "reports"), self._facts, lambda: self.snapshots.versions)
         self.health = Health()
         self.answers = AnswerCache()
         self.tools = ToolSessions(settings.outbound_allow)

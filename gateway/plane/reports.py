@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.contract.names import PLANE_TABLE, TAKEN_TABLE
 from gateway.plane.database import Link
@@ -19,13 +19,16 @@ from gateway.plane.errors import DatabaseAwayError
 logger = logging.getLogger(__name__)
 
 REPORT_S = 5.0
-FORGET = "1 hour"
-"""A plane that was killed is taken off the list after so long."""
+RETRY_S = 1.0
+"""After a failure nothing is told for so long, whatever there is to tell."""
+FORGET = "5 minutes"
+"""A plane that was killed is taken off the list after so long. Until then it counts as one that serves what it served last."""
 _ALIVE = f"""
 insert into {PLANE_TABLE} (plane, host, started_at, seen_at, is_listening, open_streams, spool_bytes)
 values (%(plane)s, %(host)s, clock_timestamp(), clock_timestamp(), %(is_listening)s, %(open_streams)s, %(spool_bytes)s)
 on conflict (plane) do update set seen_at = excluded.seen_at, is_listening = excluded.is_listening,
     open_streams = excluded.open_streams, spool_bytes = excluded.spool_bytes
+returning xmax = 0
 """  # noqa: S608 - our own constants
 _TAKEN = f"""
 insert into {TAKEN_TABLE} (tenant, plane, version, taken_at)
@@ -40,12 +43,15 @@ delete from {TAKEN_TABLE} where plane in (select plane from dead)
 
 
 class Reports:
-    """`facts` gives whether it listens, its open streams, and the bytes in its spool."""
+    """`facts` gives whether it listens, its open streams, and the bytes in its spool; `held` the version served per tenant."""
 
-    def __init__(self, link: Link, facts: Callable[[], tuple[bool, int, int]]) -> None:
+    def __init__(self, link: Link, facts: Callable[[], tuple[bool, int, int]], held: Callable[[], Mapping[str, int]]) -> None:
         self.plane = uuid.uuid4().hex
         self._link = link
         self._facts = facts
+        self._held = held
+        self._is_listed = False
+        """It told of itself before; so if its row is new, what it had told was forgotten."""
         self._taken: dict[str, tuple[int, float]] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -67,7 +73,7 @@ class Reports:
             async with self._link.use() as connection:
                 await connection.execute(_LEAVE, {"plane": self.plane})
         except DatabaseAwayError:
-            pass  # it is forgotten in an hour, and counts for nothing after seconds
+            pass  # it is forgotten after FORGET
         await self._link.close()
 
     async def _tell_always(self) -> None:
@@ -78,9 +84,11 @@ class Reports:
                 await self._tell(taken)
             except DatabaseAwayError:
                 self._taken = taken | self._taken
+                await asyncio.sleep(RETRY_S)
             except Exception:
                 self._taken = taken | self._taken
                 logger.exception("plane.report_failed")
+                await asyncio.sleep(RETRY_S)
             try:
                 async with asyncio.timeout(REPORT_S):
                     await self._news.wait()
@@ -88,15 +96,23 @@ class Reports:
                 pass
 
     async def _tell(self, taken: dict[str, tuple[int, float]]) -> None:
+        """What was told leaves `taken` one by one, so that a batch too long for one turn is not begun again from its start."""
         is_listening, open_streams, spool_bytes = self._facts()
         async with self._link.use() as connection:
-            await connection.execute(
+            cursor = await connection.execute(
                 _ALIVE,
                 {
                     "plane": self.plane, "host": socket.gethostname(), "is_listening": is_listening, "open_streams": open_streams,
                     "spool_bytes": spool_bytes,
                 },
             )  # fmt: skip
-            for tenant, (version, at) in taken.items():
+            row = await cursor.fetchone()
+            if self._is_listed and row is not None and row[0]:
+                now = time.monotonic()
+                for tenant, version in self._held().items():
+                    taken.setdefault(tenant, (version, now))
+            self._is_listed = True
+            for tenant, (version, at) in list(taken.items()):
                 await connection.execute(_TAKEN, [tenant, self.plane, version, time.monotonic() - at])
+                del taken[tenant]
             await connection.execute(_FORGET)

@@ -103,8 +103,8 @@ def test_switch_is_timed_until_the_last_plane_has_it(acme: Tenant, adam: User) -
     config.publish(acme.schema_name)
     version = Snapshot.objects.get(tenant=acme.public_id).version
     reported(acme.public_id, version)
-    reported(acme.public_id, version - 1, seconds_ago=60)  # was killed
     reported(acme.public_id, version - 1)
+    reported("globex", 1)  # was never asked for acme
     assert effects.measure_waiting() == 1
 
     Taken.objects.filter(tenant=acme.public_id).update(version=version, taken_at=timezone.now())
@@ -116,6 +116,34 @@ def test_switch_is_timed_until_the_last_plane_has_it(acme: Tenant, adam: User) -
     now = timezone.now()
     assert metrics.get("switches.time_to_effect").read(Window(now - timedelta(hours=1), now)).value == effect.seconds
     assert metrics.get("switches.time_to_effect").read(Window(now - timedelta(hours=2), now - timedelta(hours=1))).value is None
+
+
+def test_silent_plane_counts_as_long_as_it_is_on_the_list(acme: Tenant, adam: User) -> None:
+    switches.set_switch(pillar="models", is_off=True, actor=adam, reason="A leak.")
+    config.publish(acme.schema_name)
+    version = Snapshot.objects.get(tenant=acme.public_id).version
+    reported(acme.public_id, version)
+    reported(acme.public_id, version - 1, seconds_ago=60)  # it may have lost the database only, and still serve
+    assert effects.measure_waiting() == 1
+
+    Plane.objects.filter(seen_at__lt=timezone.now() - timedelta(seconds=30)).delete()
+
+    assert effects.measure_waiting() == 0
+    assert Effect.objects.get(tenant=acme).planes == 1
+
+
+def test_what_holds_for_everybody_is_expected_of_every_plane(acme: Tenant, olga: User) -> None:
+    with schema_context("public"):
+        switches.set_switch(pillar="tools", is_off=True, actor=olga, reason="A bad server.")
+        publish_platform()
+    reported(PLATFORM, 1)
+    reported(acme.public_id, 1)  # has not told that it has the platform's
+    assert effects.measure_waiting() == 1
+
+    Taken.objects.filter(tenant=acme.public_id).update(tenant=PLATFORM)
+
+    assert effects.measure_waiting() == 0
+    assert Effect.objects.get(tenant=None).planes == 2
 
 
 def test_change_that_does_not_arrive_is_told_and_never_passes(acme: Tenant, adam: User) -> None:
