@@ -6,7 +6,6 @@ address it by their token under `/api/`, never by path. The script prefix and th
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from django.conf import settings
@@ -33,7 +32,6 @@ class TenantMiddleware:
             # PostgreSQL knows no NUL in a text: nothing of ours has it in its address, and every look-up would fail.
             return JsonResponse({"detail": "The address holds a NUL character.", "code": "invalid"}, status=400)
         enter_public()
-        request.thread = threading.get_ident()
         request.tenant = request.tenant_slug = request.membership = request.api_token = None
         urlconf, prefix = settings.PUBLIC_SCHEMA_URLCONF, "/"
         via = "web"

@@ -11,8 +11,6 @@ from governance.models import ApiToken, Membership, Tenant, User
 class AppRequest(HttpRequest):
     """Any request of the portal."""
 
-    thread: int
-    """In which the middleware entered the organisation."""
     user: User
     """Anonymous visitors reach only views declared public, which do not look."""
     tenant: Tenant | None

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.template.loader import render_to_string
-from django_tenants.utils import get_public_schema_name, schema_context
 
-from governance.models import Tenant
+from governance.models import Membership
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -25,20 +20,15 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Without the frame of other pages: whatever it reads may be what fails."""
     return HttpResponse(render_to_string("governance/error_plain.html"), status=500)
 
 
 def _page(request: HttpRequest, context: dict[str, str], status: int) -> HttpResponse:
-    """Under ASGI Django makes error pages in a thread that never entered the organisation, and whose connection nobody gives back."""
-    if getattr(request, "thread", None) in (None, threading.get_ident()):
-        return render(request, "governance/error.html", context, status=status)
-    tenant: Tenant | None = getattr(request, "tenant", None)
-    try:
-        with schema_context(tenant.schema_name if tenant is not None else get_public_schema_name()):
-            return render(request, "governance/error.html", context, status=status)
-    finally:
-        connection.close()
+    """Asks the database nothing: under ASGI error pages are made in a thread that never entered the organisation, and whose connection nobody
+    would give back."""
+    membership: Membership | None = getattr(request, "membership", None)
+    person = {"user": membership.user} if membership is not None else {}
+    return HttpResponse(render_to_string("governance/error.html", context | person), status=status)
 
 
 def api_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
