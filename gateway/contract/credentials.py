@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -27,6 +28,8 @@ FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 """Of models in Foundry that are not OpenAI's."""
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+MAX_RSA_BITS = 4096
+"""Signing takes time by the cube of the length, and a plane does nothing else meanwhile."""
 ASSERTION_S = 3600
 """How long a signed assertion is good for: the most that Google takes."""
 _TENANT_ID = re.compile(r"[A-Za-z0-9.-]{1,100}")
@@ -212,7 +215,13 @@ def read_token(status: int, body: bytes) -> Token:
         known = f", {code}" if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else ""
         raise CredentialError(f"the token service refused the credential (HTTP {status}{known})")
     # RFC 6749 only recommends to say how long a token lives, and some services say it as text.
-    seconds = float(lifetime) if isinstance(lifetime, int | float) or (isinstance(lifetime, str) and lifetime.isdigit()) else 300.0
+    is_number = isinstance(lifetime, int | float) or (isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdecimal())
+    try:
+        seconds = float(lifetime or 0) if is_number else 300.0
+    except OverflowError:
+        seconds = math.inf
+    if math.isnan(seconds) or seconds < 1:  # it would be asked for anew, and signed for, with each call
+        raise CredentialError("the token service gave a token that lives for less than a second")
     return Token(value, seconds)
 
 
@@ -247,7 +256,13 @@ def _of_file(text: str) -> dict[str, str]:
 def _rsa(pem: str, *, is_new: bool = False) -> RSAPrivateKey:
     """The arithmetic of a key is proved when it is new only: that takes a tenth of a second, in which a plane would do nothing else."""
     try:
-        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=not is_new)
+        key = load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
+        if isinstance(key, RSAPrivateKey) and key.key_size > MAX_RSA_BITS:
+            raise CredentialError(f"The private key is larger than {MAX_RSA_BITS:,} bits.", "service_account")
+        if is_new:
+            load_pem_private_key(pem.encode(), password=None)
+    except CredentialError:
+        raise
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CredentialError("The private key cannot be read.", "service_account") from error
     if not isinstance(key, RSAPrivateKey):

@@ -12,6 +12,8 @@ import anthropic
 import openai
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.contract import credentials, sigv4
 from gateway.contract.credentials import AwsKeys, Credential, CredentialError, EntraId, Key, ServiceAccount
@@ -248,6 +250,18 @@ def test_bad_credentials_are_refused_by_field(kind: str, given: dict[str, str], 
     assert refused.value.field == field
 
 
+def test_private_key_that_takes_long_to_sign_with_is_refused() -> None:
+    p, q = 2**2203 - 1, 2**2281 - 1  # primes of Mersenne, so that none must be searched
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    with pytest.raises(CredentialError, match="larger than 4,096 bits"):
+        credentials.make("service_account", {"client_email": "a@b", "private_key": pem})
+
+
 def test_credential_that_is_not_of_its_kind_cannot_be_read() -> None:
     for kind, text in [("aws_keys", "sk-plain"), ("entra_id", '{"access_key_id": "a"}'), ("service_account", ""), ("entra_id", "[]")]:
         with pytest.raises(CredentialError):
@@ -265,6 +279,9 @@ def test_secrets_are_not_shown(secret: object) -> None:
         (401, b'{"error": "invalid_client", "error_description": "secret s3cret"}', "HTTP 401, invalid_client"),
         (200, b'{"error": "s3cret "}', "HTTP 200"),
         (502, b"<html>s3cret", "HTTP 502 and no JSON"),
+        (200, b'{"access_token": "s3cret", "expires_in": 0}', "less than a second"),
+        (200, b'{"access_token": "s3cret", "expires_in": "0"}', "less than a second"),
+        (200, b'{"access_token": "s3cret", "expires_in": NaN}', "less than a second"),
     ],
 )
 def test_refusals_of_a_token_service_are_told_without_its_words(status: int, body: bytes, said: str) -> None:
