@@ -90,6 +90,8 @@ def check_url(url: str, allow: AllowList) -> None:
     host = parts.hostname or ""
     if parts.scheme not in ("https", "http") or not host:
         raise OutboundError("The URL must start with https:// and name a host.")
+    if not host.isascii():  # clients fold some letters and digits into ASCII ones, and connect elsewhere than is checked here
+        raise OutboundError("Write the host in its ASCII form (xn--…).")
     if parts.username or parts.password:
         raise OutboundError("The URL must not contain a user name or password.")
     try:

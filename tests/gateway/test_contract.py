@@ -89,6 +89,7 @@ def test_public_addresses_are_open(address: str) -> None:
 @pytest.mark.parametrize("url", [
     "http://models.example/v1", "https://models.example:8443/v1", "ftp://models.example", "https://", "models.example", "https://u:p@models.example",
     "https://127.0.0.1/v1", "https://[::1]/v1", "https://models.example:99999/", "file:///etc/passwd",
+    "https://１２７.0.0.1/", "https://bücher.example/",
 ])  # fmt: skip
 def test_urls_that_may_not_be_called(url: str) -> None:
     with pytest.raises(OutboundError):
