@@ -39,7 +39,7 @@ class FrameReader:
     """Takes a stream apart into headers and payloads, however its bytes are cut."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()
 
     @property
     def is_empty(self) -> bool:
@@ -49,22 +49,20 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
         """The frames that are complete now. FrameError when a checksum is wrong or a length impossible."""
         self._held += data
-        start = 0
-        while len(self._held) - start >= _PRELUDE.size:
-            total, headers_length, prelude_crc = _PRELUDE.unpack_from(self._held, start)
-            if crc32(self._held[start : start + 8]) != prelude_crc:
+        while len(self._held) >= _PRELUDE.size:
+            total, headers_length, prelude_crc = _PRELUDE.unpack_from(self._held)
+            if crc32(self._held[:8]) != prelude_crc:
                 raise FrameError("the checksum of a prelude is wrong")
             if not _PRELUDE.size + headers_length + 4 <= total <= MAX_FRAME_BYTES:
                 raise FrameError("a length is impossible")
-            end = start + total
-            if len(self._held) < end:
+            if len(self._held) < total:
                 break
-            if crc32(self._held[start : end - 4]) != int.from_bytes(self._held[end - 4 : end]):
+            frame = bytes(self._held[:total])
+            del self._held[:total]  # a bytearray forgets its beginning without moving the rest
+            if crc32(frame[:-4]) != int.from_bytes(frame[-4:]):
                 raise FrameError("the checksum of a message is wrong")
-            payload_at = start + _PRELUDE.size + headers_length
-            yield _headers(self._held[start + _PRELUDE.size : payload_at]), self._held[payload_at : end - 4]
-            start = end
-        self._held = self._held[start:]
+            payload_at = _PRELUDE.size + headers_length
+            yield _headers(frame[_PRELUDE.size : payload_at]), frame[payload_at:-4]
 
 
 def _headers(data: bytes) -> dict[str, str]:
