@@ -11,6 +11,7 @@ from gateway.contract.platforms import Platform
 
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9:.-]{0,99}")
+_LOCATION = re.compile(r"/locations/([^/]+)")
 _BEDROCK_HOST = re.compile(r"bedrock(?:-runtime|-mantle)?(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
 
 
@@ -92,7 +93,10 @@ def _vertex(base_url: str, region: str, project: str) -> str:
     base_url = base_url.removesuffix("/endpoints/openapi")  # as the OpenAI library is given it
     if urlsplit(base_url).path == "/v1":  # as Anthropic's is
         base_url = base_url.removesuffix("/v1")
-    if urlsplit(base_url).path:
+    if path := urlsplit(base_url).path:
+        located = _LOCATION.search(path)
+        if located and region and located[1] != region:
+            raise InvalidValueError(f"The URL is in {located[1]}, not in this region.", field="region")
         return base_url
     if not _REGION.fullmatch(region):
         raise InvalidValueError("Say in which region it computes, for example europe-west4 or global.", field="region")

@@ -134,6 +134,7 @@ def test_base_url_is_completed(kind: str, given: dict[str, str], url: str) -> No
         ({"kind": "vertex_ai", "project": "acme"}, "region"),
         ({"kind": "vertex_ai", "region": "europe-west4"}, "project"),
         ({"kind": "vertex_ai", "region": "a/../b", "project": "acme"}, "region"),
+        ({"kind": "vertex_ai", "region": "a", "base_url": "https://x.p.googleapis.com/v1/projects/a/locations/b"}, "region"),
         ({"kind": "bedrock"}, "region"),
         ({"kind": "bedrock", "region": "eu-west-1", "base_url": "https://bedrock-runtime.eu-central-1.amazonaws.com"}, "region"),
         ({"kind": "bedrock", "region": "eu-west-1", "credentials": {"access_key_id": "AKID"}}, "secret_access_key"),
