@@ -15,6 +15,8 @@ from catalog.models import Deployment, Model
 
 RECENT = timedelta(hours=24)
 """Without a call in this time, nothing is known about a deployment."""
+OUTDATED = timedelta(minutes=15)
+"""After the time of its next probe an ill circuit is believed for so long."""
 SHOWN_DAYS = 30
 SHOWN_CHANGES = 100
 CIRCUITS = {"closed": "Answers", "open": "Fails calls", "half_open": "Is probed"}
@@ -52,11 +54,19 @@ class DeploymentHealth:
     """That ended here without an answer; those that went on to another deployment count there."""
 
     @property
+    def standing(self) -> Circuit | None:
+        """The circuit, unless it is ill and nobody has said so again when it was time: its process may have ended with it."""
+        if self.circuit is None or self.circuit.newest.circuit == "closed":
+            return self.circuit
+        newest = self.circuit.newest
+        return self.circuit if timezone.now() <= newest.at + timedelta(seconds=newest.cooldown_s) + OUTDATED else None
+
+    @property
     def state(self) -> DeploymentState:
         if not self.deployment.is_enabled:
             return DeploymentState.OFF
-        if self.circuit is not None and self.circuit.newest.circuit != "closed":
-            return DeploymentState(self.circuit.newest.circuit)
+        if self.standing is not None and self.standing.newest.circuit != "closed":
+            return DeploymentState(self.standing.newest.circuit)
         if self.answered:
             return DeploymentState.CLOSED
         return DeploymentState.NO_ANSWER if self.failed else DeploymentState.NO_CALLS
@@ -73,9 +83,10 @@ class DeploymentHealth:
     @property
     def since(self) -> datetime | None:
         """When the present state began; None when it is older than 30 days, or no circuit's."""
-        if self.circuit is None or self.state not in (DeploymentState.OPEN, DeploymentState.HALF_OPEN, DeploymentState.CLOSED):
+        circuit = self.standing
+        if circuit is None or self.state not in (DeploymentState.OPEN, DeploymentState.HALF_OPEN, DeploymentState.CLOSED):
             return None
-        return (self.circuit.ill_since if self.is_ill else None) or self.circuit.newest.at
+        return (circuit.ill_since if self.is_ill else None) or circuit.newest.at
 
     @property
     def probe_at(self) -> datetime | None:

@@ -69,7 +69,7 @@ def test_deployment_that_answered_no_call_is_not_said_to_answer(acme: Tenant, sm
 
 def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_opening(acme: Tenant, small: Model) -> None:
     first, second = small.deployments.all()
-    for minutes, circuit in ((50, "open"), (49, "closed"), (30, "open"), (29, "half_open"), (28, "open")):
+    for minutes, circuit in ((50, "open"), (49, "closed"), (30, "open"), (29, "half_open"), (14, "open")):
         changed(acme, first, circuit, minutes, errors=minutes)
     changed(acme, second, "open", 10)
     changed(acme, second, "half_open", 9)
@@ -83,11 +83,24 @@ def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_openin
     assert round((timezone.now() - ill.since).total_seconds() / 60) == 30
     assert ill.circuit is not None
     assert ill.circuit.opening is not None
-    assert ill.circuit.opening.errors == 28
+    assert ill.circuit.opening.errors == 14
     assert ill.probe_at == ill.circuit.newest.at + timedelta(seconds=5)
     assert (well.probe_at, well.circuit and well.circuit.ill_since) == (None, None)
     told = health_selectors.summary(small)
     assert (told.verdict, told.label, told.since) == ("inconclusive", "Answers, but 1 of 2 deployments fail calls", ill.since)
+
+
+@pytest.mark.parametrize("circuit", ["open", "half_open"])
+def test_circuit_that_nobody_speaks_of_any_more_says_nothing(acme: Tenant, small: Model, circuit: str) -> None:
+    first, second = small.deployments.all()
+    changed(acme, first, circuit, 20, cooldown_s=240)
+    changed(acme, second, circuit, 18, cooldown_s=240)
+    ended(acme, first)
+
+    gone, ill = health_selectors.model_health(small).deployments
+
+    assert (gone.state, gone.since, gone.probe_at) == ("closed", None, None)
+    assert ill.state == circuit
 
 
 def test_all_ill_or_all_off(acme: Tenant, small: Model) -> None:
