@@ -12,6 +12,7 @@ import aiohttp
 from gateway.contract.events import CircuitEvent
 from gateway.contract.names import PLATFORM
 from gateway.contract.sealing import Sealer
+from gateway.contract.snapshot import SnapshotError
 from gateway.plane.cache import AnswerCache
 from gateway.plane.call import Call, uuid7
 from gateway.plane.client import open_client
@@ -22,7 +23,7 @@ from gateway.plane.health import Change, Health
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.pipeline.consent import check_consent, check_switches
-from gateway.plane.pipeline.identify import check_holder
+from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.proofs import Proofs
 from gateway.plane.reports import Reports
 from gateway.plane.served import Served
@@ -178,7 +179,10 @@ def refusal_under(platform: Served | None, served: Served, call: Call) -> Refusa
     """Why a call that is under way would be refused by a newer snapshot; None when it would not."""
     assert call.key is not None
     assert call.model is not None
-    key = served.snapshot.keys.get(call.key.id)
+    try:
+        key = served.snapshot.keys.get(call.key.id)
+    except SnapshotError:  # whether it still may is not known, and that is no permission
+        return unreadable_keys()
     if key is None:
         return Refusal("key_revoked", f"The key {call.key.id} ({call.key.name}) has been revoked.", scope="key")
     model = served.snapshot.models.get(call.model.slug)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -185,6 +186,21 @@ def test_damaged_snapshot_is_not_served(plane: Plane, org: Org) -> None:
     wait_until(lambda: "snapshot.damaged" in plane.log.read_text(), 10)
 
     _call(org, "y")
+
+
+def test_keys_that_cannot_be_read_are_a_fault_of_the_gateway(plane: Plane, org: Org) -> None:
+    head = contract.encode(msgspec.structs.replace(org.snapshot, version=2, keys={}))[36:]
+    length = int.from_bytes(head[:4])
+    assert head[4 + length - 1] == 0x90  # the head ends with the list of shards' lengths, which is empty
+    head = head[4 : 4 + length - 1] + b"\x91\x01"
+    payload = len(head).to_bytes(4) + head + b"\xc1"  # no value of msgpack begins so
+    with psycopg.connect(plane.database_url) as database:
+        body = contract.MAGIC + hashlib.sha256(payload).digest() + payload
+        database.execute(f"update {SNAPSHOT_TABLE} set version = 2, body = %s where tenant = %s", [body, org.id])
+
+    refused = org.post(json={"model": "chat", "messages": SAY_HELLO})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
 
 
 def test_change_without_a_notification_is_found_by_the_poll(org: Org) -> None:

@@ -5,7 +5,7 @@ from hmac import compare_digest
 
 from gateway.contract.keys import MalformedKeyError
 from gateway.contract.names import AGENT_HEADER, TAGS_HEADER
-from gateway.contract.snapshot import Key
+from gateway.contract.snapshot import Key, SnapshotError
 from gateway.plane.call import Call
 from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.http import Headers
@@ -26,7 +26,10 @@ async def identify(call: Call) -> str:
     except MalformedKeyError as error:
         raise Refusal("malformed_key", f"The API key is not valid: {error}.") from error
     served = await served_of(call, proof.tenant)
-    key = served.snapshot.keys.get(proof.key_id)
+    try:
+        key = served.snapshot.keys.get(proof.key_id)
+    except SnapshotError as error:  # keys are read when they are first asked for
+        raise unreadable_keys() from error
     if key is None:
         raise unknown_key()
     is_previous = proof.digest is not None and not compare_digest(proof.digest, key.digest)
@@ -70,6 +73,10 @@ def check_holder(served: Served, key: Key) -> None:
     project = served.snapshot.projects.get(key.project)
     if project is None or not project.enabled:
         raise Refusal("project_disabled", f"The project {key.project} is disabled.", scope="project")
+
+
+def unreadable_keys() -> Refusal:
+    return Refusal("store_unavailable", "The gateway's configuration of this organisation cannot be read.", retry_after_s=2)
 
 
 def unknown_key() -> Refusal:
