@@ -113,8 +113,8 @@ def test_last_deployment_at_its_quota_says_when_it_is_free_again(
 
 
 def test_tokens_that_were_not_used_are_given_back(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
-    # Room for one worst case of 4096 tokens and what three calls really use, which is far less.
-    tight = deployment(sandbox_upstream.base_url(), id="tight", limits=_quota("tokens", 4500))
+    # Room for less than one worst case of 4096 tokens after the first call, but for what three really use, which is far less.
+    tight = deployment(sandbox_upstream.base_url(), id="tight", limits=_quota("tokens", 4100))
     beyond = deployment(sandbox_upstream.base_url(), id="beyond", limits=_quota("tokens", 100))
     ill = deployment(sandbox_upstream.base_url("faults", "500"), id="ill", limits=_quota("tokens", 4501))
     org, small = _org(plane, sandbox_upstream, tight), _org(plane, sandbox_upstream, beyond)
@@ -122,7 +122,16 @@ def test_tokens_that_were_not_used_are_given_back(plane: Plane, sandbox_upstream
 
     assert [_say(wire, org) for _ in range(3)] == [200] * 3
     assert [_say(wire, failing) for _ in range(3)] == [500] * 3
-    assert _say(wire, small) == 200  # larger than the whole quota, and nothing else under way
+    assert _say(wire, small) == 200  # its worst case is larger than the whole quota
+
+
+def test_counts_of_tokens_say_nothing_about_a_deployment(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
+    org = _org(plane, sandbox_upstream, deployment("http://127.0.0.1:1/v1", dialect="anthropic"))
+    ask = {"model": "chat", "messages": SAY_HELLO}
+
+    messages = {org.post("/v1/messages/count_tokens", json=ask).json()["error"]["message"] for _ in range(MIN_CALLS + 1)}
+
+    assert messages == {"The provider sandbox could not be reached."}
 
 
 def test_dead_deployment_that_is_the_only_one_is_not_asked_for_a_while(

@@ -120,6 +120,17 @@ def test_tokens_are_counted_under_the_same_rules(plane: Plane, sandbox_upstream:
     assert refused.value.body["error"]["code"] == "consent_withdrawn"  # type: ignore[index]
 
 
+def test_what_is_nested_too_deeply_to_be_passed_on_is_refused(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    org = make_org(plane, sandbox_upstream)
+    deep = '{"model": "chat", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "tools": [{"name": "t", "input_schema": '
+    deep += '{"a":' * 300 + "1" + "}" * 300 + "}]}"
+
+    refused = [org.post(path, content=deep.encode()) for path in ("/v1/messages", "/v1/chat/completions")]
+
+    assert [answer.status_code for answer in refused] == [400, 400]
+    assert refused[0].json()["error"]["type"] == "invalid_request_error"
+
+
 def test_refusals_have_the_anthropic_shape(org: Org) -> None:
     with pytest.raises(anthropic.NotFoundError) as unknown:
         claude(org).messages.create(model="nothing", max_tokens=5, messages=SAY_HELLO)

@@ -43,6 +43,8 @@ _FAULTS = frozenset({401, 402, 403, 407, 408, 424, 425, 429})
 """Besides those from 500 on. 424 is how Bedrock says that the model failed."""
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
+QUOTA_SHARE = 4
+"""A call takes at most 1/QUOTA_SHARE of a deployment's quota of tokens before it goes."""
 _AT_QUOTA = "quota"
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
 _FRAMED = "application/vnd.amazon.eventstream"
@@ -110,6 +112,10 @@ def _in_order(call: Call) -> list[tuple[Deployment, Circuit]]:
     """The deployments as routed, those that do badly last: an open circuit only matters where there is a choice, or none is left."""
     assert call.served is not None
     health, tenant = call.plane.health, call.served.tenant
+    if (
+        call.surface == "count_tokens"
+    ):  # permitted, limited and broken apart from messages, so it says nothing about them, nor they about it
+        return [(deployment, Circuit()) for deployment in call.deployments]
     pairs = [(deployment, health.circuit(tenant, deployment.id)) for deployment in call.deployments]
     if len(pairs) > 1:
         now = time.monotonic()
@@ -121,13 +127,14 @@ async def _attempt_within_quota(call: Call, deployment: Deployment, circuit: Cir
     """`_attempt` as long as enough is left of the deployment's quota; what it did not use is given back at once."""
     assert call.served is not None
     ledger, most = call.plane.ledger, call.input_estimate + call.output_estimate
-    # A call that is larger than the whole quota goes when nothing else is under way: whether it is too large the upstream says.
-    wants = [(limit, 1 if limit.resource == "requests" else min(most, limit.amount)) for limit in deployment.limits]
+    # The worst case of a call is mostly far from what it uses, so a large one takes a share: it must not shut the minute to itself and
+    # others. What it uses beyond is a debt as soon as it is known, so the quota is passed by no more than what is in flight.
+    wants = [(limit, 1 if limit.resource == "requests" else min(most, max(1, limit.amount // QUOTA_SHARE))) for limit in deployment.limits]
     try:
         quota = await ledger.reserve(call.served.tenant, call.served.zone, wants)
     except LimitExceededError as error:
         return _Failed(_at_quota(call, deployment, error), _AT_QUOTA, was_sent=False)
-    used: dict[Resource, int | None] = {"tokens": None}
+    used: dict[Resource, int | None] = {"tokens": most}  # unless it is known: missing is not zero, nor a share
     try:
         outcome = await _attempt(call, deployment, circuit)
         if outcome is not None:
@@ -168,7 +175,10 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
         fields = pair.body(call, target)
     except Refusal as refusal:  # another deployment may speak the caller's own protocol
         return _Failed(refusal, refusal.code, was_sent=False)
-    body = orjson.dumps(fields if target.cloud is None else target.cloud.body(pair.path, fields, call.headers))
+    try:
+        body = orjson.dumps(fields if target.cloud is None else target.cloud.body(pair.path, fields, call.headers))
+    except orjson.JSONEncodeError:  # what was read may be nested deeper than what can be written
+        return _Failed(Refusal("invalid_request", "The request is nested too deeply."), "invalid_request", was_sent=False)
     is_probe, change = circuit.began(now, deployment.timeout_s)
     _note(call, change)
     try:
