@@ -132,7 +132,10 @@ class CircuitChange(models.Model):
     class Meta:
         app_label = "gateway"
         db_table = "gateway_circuit_change"
-        indexes = [models.Index(fields=["at"], name="gateway_circuit_change_at")]
+        indexes = [
+            models.Index(fields=["at"], name="gateway_circuit_change_at"),
+            models.Index(fields=["tenant", "deployment", "-at"], name="gateway_circuit_of"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.deployment} {self.circuit} at {self.at:%Y-%m-%d %H:%M:%S}"

@@ -130,3 +130,9 @@ def test_circuits_take_three_queries_however_many(acme: Tenant) -> None:
         assert len(Circuits().circuits(str(n) for n in range(9))) == 5
 
     assert len(captured) == 3
+
+
+def test_changes_of_a_deployment_are_looked_up_by_an_index_of_the_public_schema_only(acme: Tenant) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select schemaname from pg_indexes where indexname = 'gateway_circuit_of'")
+        assert cursor.fetchall() == [("public",)]
