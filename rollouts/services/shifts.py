@@ -137,11 +137,11 @@ def look(*, shift: Shift, actor: User | None = None, at: datetime | None = None)
     shift, at = _lock(shift, Shift.Status.RUNNING), at or timezone.now()
     if not shift.is_in_force and not _enter(shift, at):
         return shift
-    if shift.percentage == 100:
-        return _finish(shift, at)
     assert shift.version is not None
     if shift.flag.is_archived or not experiment_selectors.same_split(shift.flag.exposure, shift.version.exposed):
         return _pause(shift, "The flag was changed outside of the shift.", at=at, severity=Severity.WARNING)
+    if shift.percentage == 100:
+        return _finish(shift, at)
     return _judge(shift, actor, at)
 
 

@@ -221,6 +221,16 @@ def test_change_beside_the_shift_pauses_it(flag: Flag, rita: User, adam: User) -
     assert (look(shift).status, shift.reason) == ("paused", "The flag was changed outside of the shift.")
 
 
+def test_last_step_that_was_taken_back_meanwhile_is_no_finish(flag: Flag, rita: User, adam: User) -> None:
+    change_exposure(flag, rita, adam, on=True, percentage=90_000)
+    shift = start(flag, rita)
+    approve(shift, adam)
+    assert shift.percentage == 100
+    change_exposure(flag, rita, adam, percentage=10_000)
+
+    assert (look(shift).status, shift.reason) == ("paused", "The flag was changed outside of the shift.")
+
+
 def test_step_waits_for_another_change_and_for_somebody_who_may_propose(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
     shift = under_way(flag, rita, adam)
     arrive(acme, shift)
