@@ -111,10 +111,13 @@ def look_at_shift(shift_id: int) -> None:
 def dispatch_rollbacks() -> None:
     """Queue one look for each organisation with armed rules. A look that waits longer than the next one is dropped."""
     for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        with schema_context(schema_name):
-            is_armed = rollback_selectors.live_rules().exists()
-        if is_armed:
-            watch_rollbacks.apply_async(kwargs={"schema_name": schema_name}, expires=30)
+        try:
+            with schema_context(schema_name):
+                is_armed = rollback_selectors.live_rules().exists()
+            if is_armed:
+                watch_rollbacks.apply_async(kwargs={"schema_name": schema_name}, expires=30)
+        except Exception:  # the organisations after it must be watched in any case
+            logger.exception("rollback.not_dispatched", extra={"schema": schema_name})
 
 
 @shared_task(base=TenantTask)
@@ -127,5 +130,8 @@ def watch_rollbacks() -> None:
 def watch_the_watcher() -> None:
     """Beside the watcher's own tasks, so that it also notices when those are never run."""
     for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        with schema_context(schema_name):
-            rollback.tell_watcher_away()
+        try:
+            with schema_context(schema_name):
+                rollback.tell_watcher_away()
+        except Exception:  # the organisations after it must be told in any case
+            logger.exception("rollback.watcher_not_watched", extra={"schema": schema_name})

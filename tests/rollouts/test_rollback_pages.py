@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from governance.models import Tenant, User
@@ -190,6 +190,24 @@ def test_tasks_look_where_rules_are_armed_and_watch_the_watcher(
 
     assert queued == [acme.schema_name]
     assert RollbackRule.objects.get().step_end is not None
+
+
+def test_a_broken_organisation_keeps_no_other_from_being_watched(
+    acme: Tenant, globex: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered: list[str] = []
+
+    def context(schema_name: str) -> Any:
+        entered.append(schema_name)
+        raise OperationalError("the schema is gone")
+
+    monkeypatch.setattr(tasks, "schema_context", context)
+
+    tasks.dispatch_rollbacks()
+    tasks.watch_the_watcher()
+
+    assert entered.count(acme.schema_name) == entered.count(globex.schema_name) == 2
+    assert {"rollback.not_dispatched", "rollback.watcher_not_watched"} <= set(caplog.messages)
 
 
 def test_time_to_effect_is_measured_on_the_calls(acme: Tenant, incident: Incident, client_for: ClientFor, bob: User) -> None:
