@@ -131,7 +131,7 @@ def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None)
     ).first()
     if (before.price if before else None) != proposal.before:
         raise PriceProposalStateError("Another price came into force since it was proposed. Look at both, then propose it again.")
-    put = prices.correct_price if proposal.corrects else prices.set_price
+    put = prices.correct_price if proposal.corrects else partial(prices.set_price, agreed=True)
     proposal.entry = put(
         provider=proposal.provider,
         model=proposal.model,

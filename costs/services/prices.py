@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from uuid import UUID
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from costs import tasks
 from costs.errors import PriceExistsError, PriceValueError
-from costs.models import PriceEntry, PriceProposal, SupersededPrice, TokenClass
+from costs.models import PriceEntry, PriceProposal, SupersededPrice, TokenClass, UsageHour
 from costs.services import ingest
 from governance import config
 from governance.models import User
@@ -22,22 +22,38 @@ from governance.services import audit
 
 PRICING_BATCH = 20_000
 HIGHEST_PRICE = Decimal("1000000")
+CLOCK_SLACK = timedelta(minutes=5)
+"""A price may begin this long ago and still be one of now: forms are filled in and sent."""
 
 
 @transaction.atomic
 def set_price(
-    *, provider: str, model: str, token_class: str, price: Decimal, actor: User, valid_from: datetime | None = None, source: str = ""
+    *,
+    provider: str,
+    model: str,
+    token_class: str,
+    price: Decimal,
+    actor: User,
+    valid_from: datetime | None = None,
+    source: str = "",
+    agreed: bool = False,
 ) -> PriceEntry:
     """Put a price (USD per million tokens) in force from `valid_from` (aware; default now) until the next entry of the series.
 
     The entry in force at that time ends there. Calls that have a price keep it; calls since then that are unpriced are priced
     after the commit. The same price as the one in force changes nothing. Writes one audit entry and tells the gateway.
 
-    Raises PriceValueError (negative, too large or with more than eight decimals) or PriceExistsError (an entry begins at that very time).
+    One person alone does not change what a later correction would value calls by: only `agreed` (a second person approved it) may begin
+    in the past where calls have a price.
+
+    Raises PriceValueError (negative, too large, with more than eight decimals, or in the past of priced calls) or PriceExistsError (an entry
+    begins at that very time).
     """
     valid_from = valid_from or timezone.now()
     check_price(price)
     lock_series(provider, model, token_class)
+    if not agreed:
+        _check_past(provider, model, valid_from)
     series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
     if current is not None and current.price == price:
@@ -76,6 +92,14 @@ def set_price(
     return entry
 
 
+def _check_past(provider: str, model: str, valid_from: datetime) -> None:
+    if valid_from >= timezone.now() - CLOCK_SLACK:
+        return
+    hour = valid_from.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if UsageHour.objects.filter(provider=provider, model=model, hour__gte=hour, cost__gt=0).exists():
+        raise PriceValueError("Calls since then have a price: propose it, as a correction if the book was wrong.", field="valid_from")
+
+
 def lock_series(provider: str, model: str, token_class: str) -> None:
     """Wait until nobody else changes these prices, and keep them off until the transaction ends."""
     with connection.cursor() as cursor:
@@ -106,7 +130,14 @@ def correct_price(
     wrong = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class, valid_from=valid_from).first()
     if wrong is None:
         return set_price(
-            provider=provider, model=model, token_class=token_class, price=price, valid_from=valid_from, source=source, actor=actor
+            provider=provider,
+            model=model,
+            token_class=token_class,
+            price=price,
+            valid_from=valid_from,
+            source=source,
+            actor=actor,
+            agreed=True,
         )
     check_price(price)
     columns = ("id", "provider", "model", "token_class", "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at")

@@ -247,6 +247,7 @@ def test_unpriced_calls_are_a_cause_until_they_are_priced(acme: Tenant, offers: 
         price=Decimal(15),
         actor=alice,
         valid_from=datetime(2026, 1, 1, tzinfo=UTC),
+        agreed=True,
     )
     priced = prices.price_unpriced(provider="openai", model="big-chat")
     second, _ = reconciliation.reconcile(provider="openai", month=MONTH)
@@ -268,6 +269,7 @@ def test_price_corrected_afterwards_explains_the_difference(acme: Tenant, offers
         price=Decimal(4),
         actor=alice,
         valid_from=datetime(2026, 10, 15, tzinfo=UTC),
+        agreed=True,
     )
     dearer = [
         {**row, "BilledCost": str(Decimal(row["ConsumedQuantity"]) * 4 / 1_000_000), "ContractedUnitPrice": "4", "ListUnitPrice": "4"}

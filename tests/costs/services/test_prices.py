@@ -21,9 +21,9 @@ from tests.factories import costs as make
 JANUARY, MARCH, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 3, 5))
 
 
-def set_price(actor: User, amount: str, at: datetime | None = None, token_class: str = "input") -> PriceEntry:
+def set_price(actor: User, amount: str, at: datetime | None = None, token_class: str = "input", agreed: bool = False) -> PriceEntry:
     return prices.set_price(
-        provider="openai", model="small-chat", token_class=token_class, price=Decimal(amount), actor=actor, valid_from=at
+        provider="openai", model="small-chat", token_class=token_class, price=Decimal(amount), actor=actor, valid_from=at, agreed=agreed
     )
 
 
@@ -73,6 +73,20 @@ def test_second_price_for_the_very_same_time_is_refused(acme: Tenant, fay: User)
         set_price(fay, "2", JANUARY)
 
 
+def test_one_person_alone_sets_no_price_in_the_past_of_priced_calls(acme: Tenant, fay: User) -> None:
+    make.prices(fay)
+    make.record(acme, make.call(acme, started_at=MARCH + timedelta(minutes=20)))
+
+    with pytest.raises(PriceValueError, match="propose it") as refused:
+        set_price(fay, "9", MARCH + timedelta(minutes=10), "output")
+
+    assert refused.value.field == "valid_from"
+    assert not PriceEntry.objects.filter(price=9).exists()
+    assert set_price(fay, "9", MAY, "output").price == 9  # no call since then
+    assert set_price(fay, "8", token_class="output").price == 8
+    assert set_price(fay, "7", MARCH, "output", agreed=True).price == 7
+
+
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1000001", "0.000000001"])
 def test_what_is_no_price(acme: Tenant, fay: User, amount: str) -> None:
     with pytest.raises(PriceValueError):
@@ -98,7 +112,7 @@ def test_unpriced_calls_are_priced_with_their_rollups_and_priced_ones_stay(acme:
         make.call(acme, started_at=MARCH),
         make.call(acme, started_at=MAY, input_tokens=0),
     )
-    set_price(fay, "2", MARCH)
+    set_price(fay, "2", MARCH, agreed=True)
 
     count = prices.price_unpriced(provider="openai", model="small-chat")
 
