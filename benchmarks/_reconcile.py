@@ -48,7 +48,9 @@ def main() -> None:
     seconds = reconcile_s(owner, rows)
     name = f"{rows // 1_000_000}m" if rows % 1_000_000 == 0 else str(rows)
     print(
-        json.dumps({f"reconcile_{name}_s": round(seconds, 2), "bill_rows_per_s": import_rows(owner), "attribution_lag_p95_s": round(lag, 2)})
+        json.dumps(
+            {f"reconcile_{name}_s": round(seconds, 2), "bill_rows_per_s": import_rows(owner), "attribution_lag_p95_s": round(lag, 2)}
+        )
     )
 
 

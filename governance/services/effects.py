@@ -55,7 +55,7 @@ def run_drill(*, actor: User | None, at: datetime | None = None) -> Effect:
 def measure_waiting(*, at: datetime | None = None) -> int:
     """Look how far the changes that are waited for have come; how many still wait. Runs in the public schema.
 
-    A change holds when every process alive that serves its organisation has a snapshot that was published after it.
+    A change holds when every process on the list that serves its organisation has a snapshot that was published after it.
     """
     at, left = at or timezone.now(), 0
     for effect in Effect.objects.filter(effective_at=None, given_up=False).select_related("tenant"):
