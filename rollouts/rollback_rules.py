@@ -134,6 +134,10 @@ class Series:
         self.buckets = buckets
         self._rolling: dict[int, tuple[int, int, Sums]] = {}
 
+    def since(self, moment: float) -> Series:
+        """Only the buckets that begin at or after it."""
+        return Series({start: self.buckets[start] for start in self.starts if start >= moment})
+
     def within(self, start: int, end: int) -> Iterator[Sums]:
         """Buckets that begin in [start, end)."""
         for place in range(bisect.bisect_left(self.starts, start), bisect.bisect_left(self.starts, end)):

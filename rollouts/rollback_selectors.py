@@ -20,7 +20,7 @@ from governance.access import Permission, permissions_of
 from governance.models import Membership
 from rollouts import rollback_lint as linting
 from rollouts import rollback_rules as rules
-from rollouts.models import Flag, FlagChange, Incident, RollbackRule, RollbackWatch
+from rollouts.models import Flag, FlagChange, FlagVersion, Incident, RollbackRule, RollbackWatch
 from rollouts.rollback_evidence import sums_of
 from rollouts.rollback_rules import MINUTE_S, SLICE_S, Comparison, Inputs, Measure, Reading, RuleError, Series, Sums
 from rollouts.services import gates
@@ -187,6 +187,27 @@ def kept_minutes(wanted: Mapping[int, tuple[datetime, bool]]) -> dict[Key, Serie
             },
         )  # fmt: skip
         return _series(cursor.fetchall())
+
+
+def exposed_again(flags: Iterable[Flag], *, since: datetime) -> dict[int, datetime]:
+    """When somebody began to be exposed anew, by flag: only of flags that were off after `since`, and exposed somebody before."""
+    lately = {flag.pk: flag for flag in flags if flag.current is not None and flag.current.at > since}
+    versions: dict[int, list[FlagVersion]] = {}
+    for version in FlagVersion.objects.filter(flag__in=lately).order_by("flag", "-number"):
+        versions.setdefault(version.flag_id, []).append(version)
+    found = {}
+    for pk, newest_first in versions.items():
+        began, was_off = None, False
+        for version in newest_first:
+            is_exposed = bool(treatments_of(lately[pk], version.exposed))
+            if is_exposed and was_off and began is not None:
+                found[pk] = began
+                break
+            if version.at <= since:
+                break
+            was_off = was_off or not is_exposed
+            began = version.at if is_exposed else began
+    return found
 
 
 def inputs_of(

@@ -149,7 +149,7 @@ def _next_end(rule: RollbackRule, parsed: Rule, at: datetime) -> int | None:
 
 
 def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failures: list[Exception]) -> list[_Judged]:
-    by_size = _series(due, at)
+    by_size = _forget_earlier(due, _series(due, at), at)
     readings = selectors.read_metrics((one for _, parsed in due for one in parsed.comparisons if one.is_metric), at=at)
     found = []
     for rule, parsed in due:
@@ -159,6 +159,27 @@ def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failures: list[Ex
             logger.exception("rollback.not_judged", extra={"rule": rule.pk, "flag": rule.flag.key})
             failures.append(error)
     return found
+
+
+def _forget_earlier(
+    due: list[tuple[RollbackRule, Rule]], by_size: dict[int, Mapping[selectors.Key, rules.Series]], at: datetime
+) -> dict[int, Mapping[selectors.Key, rules.Series]]:
+    """What treatments did before the flag went off says nothing about it once it is on again, however long a window is.
+
+    The bucket in which it came on is left out too: it may hold calls from before. The control was never off.
+    """
+    again = {
+        pk: began.timestamp() for pk, began in selectors.exposed_again({rule.flag for rule, _ in due}, since=at - KEEP_MINUTES).items()
+    }
+    for rule, _ in due:
+        if rule.flag_id in again:
+            rule.memory = [[ended, said] for ended, said in rule.memory if ended > again[rule.flag_id]]
+    controls = {rule.flag_id: rule.flag.control for rule, _ in due}
+
+    def clipped(key: selectors.Key, series: rules.Series) -> rules.Series:
+        return series.since(again[key[0]]) if key[0] in again and key[1] != controls[key[0]] else series
+
+    return {size: {key: clipped(key, series) for key, series in found.items()} for size, found in by_size.items()}
 
 
 def _series(due: list[tuple[RollbackRule, Rule]], at: datetime) -> dict[int, Mapping[selectors.Key, rules.Series]]:

@@ -235,6 +235,26 @@ def test_paused_rules_and_flags_that_are_off_are_not_judged(acme: Tenant, flag: 
     assert (rule.state, rule.memory, rule.unknown_since) == (RollbackRule.State.ARMED, [], None)
 
 
+def test_a_flag_that_is_on_again_is_not_judged_by_what_was_before(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
+    calls(acme, flag, minutes=25, until=NOW - timedelta(minutes=35), new=6)
+    change_times = {3: NOW - timedelta(minutes=35), 4: NOW - timedelta(minutes=3, seconds=10)}
+    make.change_exposure(flag, rita, adam, on=False)
+    make.change_exposure(flag, rita, adam, on=True)
+    for number, at in change_times.items():
+        flag.versions.filter(number=number).update(at=at)
+    calls(acme, flag, minutes=3)
+    rule = make_rule(flag, rita, "error_rate_1h > 5% min 50")
+
+    rollback.tick(at=NOW)
+
+    rule.refresh_from_db()
+    assert not Incident.objects.exists()
+    assert rule.reading[0]["calls"] == 60  # of the three minutes since
+    calls(acme, flag, minutes=4, until=NOW + timedelta(minutes=4), new=20)
+    rollback.tick(at=NOW + timedelta(minutes=4))
+    assert Incident.objects.exists()  # what is bad from now on counts
+
+
 def test_minutes_are_counted_anew_and_then_forgotten(acme: Tenant, flag: Flag, rita: User) -> None:
     costs.prices(rita, input="10", output="0")
     calls(acme, flag, minutes=2, per_minute=3, new=1)
