@@ -308,7 +308,10 @@ def _companions(flag: Flag, traffic: linting.Traffic, but: RollbackRule | None) 
     found = []
     for other in rules_of(flag):
         if other != but and other.is_live and not other.is_dry_run:
-            rule = parsed(other.text)
+            try:
+                rule = parsed(other.text)
+            except RuleError:  # a metric that is gone: it guards nothing, and the watcher tells
+                continue
             known = {name: float(one["value"]) for name, one in other.baselines.items()}
             hints = frozenset(one.measure.hint for one in rule.comparisons)
             found.append(linting.Companion(hints, linting.lint(rule, traffic, baselines=known).earliest_s))

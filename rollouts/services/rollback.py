@@ -63,15 +63,20 @@ class _Judged:
     fires: bool
 
 
+_Failed = tuple[RollbackRule, Exception]
+"""A rule that could not be judged, and why."""
+
+
 def tick(*, at: datetime | None = None) -> Ticked:
     """Judge every rule whose next step has ended, act on what fires, keep the rest, and leave a sign of life.
 
     What goes wrong with one rule is logged, keeps no other from being judged, and is raised at the end (ExceptionGroup), so that the task fails loudly.
     """
     at, began = at or timezone.now(), time.monotonic()
-    failures: list[Exception] = []
-    watched = _read(selectors.watched_rules(), failures)
-    _forget_idle({rule.pk for rule, _ in watched})
+    failed: list[_Failed] = []
+    exposed = selectors.watched_rules()
+    _forget_idle({rule.pk for rule in exposed})
+    watched = _read(exposed, failed)
     found: list[_Judged] = []
     due = [(rule, parsed) for rule, parsed in watched if _next_end(rule, parsed, at) is not None]
     minutely = {rule.flag for rule, parsed in due if any(one.bucket_s == MINUTE_S and not one.is_metric for one in parsed.comparisons)}
@@ -79,7 +84,8 @@ def tick(*, at: datetime | None = None) -> Ticked:
         oldest = min((rule.step_end for rule, _ in due if rule.step_end), default=at)
         count_minutes(minutely, since=first_minute(oldest - LATE, 0, oldest=at - KEEP_MINUTES), until=at)
     if due:
-        found = _judge(due, at, failures)
+        found = _judge(due, at, failed)
+    failures = [error for _, error in failed]
     fired = [one for one in found if one.fires]
     tripped = 0
     for one in fired:
@@ -88,7 +94,7 @@ def tick(*, at: datetime | None = None) -> Ticked:
         except Exception as error:  # the next flag must not pay for it
             logger.exception("rollback.failed", extra={"rule": one.rule.pk, "flag": one.rule.flag.key})
             failures.append(error)
-    frozen = _keep([one for one in found if not one.fires], at)
+    frozen = _keep([one for one in found if not one.fires], at) + sum(_keep_failed(rule, error, at) for rule, error in failed)
     took_ms = round((time.monotonic() - began) * 1000)
     RollbackWatch.objects.update_or_create(pk=1, defaults={"ticked_at": at, "took_ms": took_ms, "rules": len(watched)})
     if failures:
@@ -120,7 +126,7 @@ _COUNT = f"""
 """  # noqa: S608 - constants of ours
 
 
-def _read(found: Iterable[RollbackRule], failures: list[Exception]) -> list[tuple[RollbackRule, Rule]]:
+def _read(found: Iterable[RollbackRule], failed: list[_Failed]) -> list[tuple[RollbackRule, Rule]]:
     """Parse each text once. A registered metric that is gone makes its rule unreadable: that is told, never passed over."""
     measures = selectors.registered_measures()
     read: dict[str, Rule] = {}
@@ -130,7 +136,7 @@ def _read(found: Iterable[RollbackRule], failures: list[Exception]) -> list[tupl
             parsed = read[rule.text] if rule.text in read else read.setdefault(rule.text, rules.parse(rule.text, measures))
         except rules.RuleError as error:
             logger.error("rollback.unreadable", extra={"rule": rule.pk, "flag": rule.flag.key})
-            failures.append(error)
+            failed.append((rule, error))
         else:
             watched.append((rule, parsed))
     return watched
@@ -148,7 +154,7 @@ def _next_end(rule: RollbackRule, parsed: Rule, at: datetime) -> int | None:
     return end if rule.step_end is None or end > rule.step_end.timestamp() else None
 
 
-def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failures: list[Exception]) -> list[_Judged]:
+def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failed: list[_Failed]) -> list[_Judged]:
     by_size = _forget_earlier(due, _series(due, at), at)
     readings = selectors.read_metrics((one for _, parsed in due for one in parsed.comparisons if one.is_metric), at=at)
     found = []
@@ -157,7 +163,7 @@ def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failures: list[Ex
             found.append(_judge_rule(rule, parsed, selectors.inputs_of(rule, parsed, by_size, readings), at))
         except Exception as error:  # the other rules must be judged in any case
             logger.exception("rollback.not_judged", extra={"rule": rule.pk, "flag": rule.flag.key})
-            failures.append(error)
+            failed.append((rule, error))
     return found
 
 
@@ -319,7 +325,7 @@ def _keep(found: list[_Judged], at: datetime) -> int:
         kept = _write(rows, at)
         for one, since in blind:
             if one.rule.pk in kept:
-                _tell_blind(one, since, at)
+                _tell_blind(one.rule, _missing(one.verdict), since, at)
         for one in seeing:
             if one.rule.pk in kept:
                 audit.record("rollback_rule.sees_again", actor=None, target=one.rule, at=at, flag=one.rule.flag.key)
@@ -357,9 +363,29 @@ def _readings(verdict: StepVerdict) -> list[dict[str, Any]]:
     return [rollback_evidence.judged_facts(one) for one in verdict.judged]
 
 
-def _tell_blind(one: _Judged, since: datetime, at: datetime) -> None:
-    rule, flag = one.rule, one.rule.flag
-    missing = "; ".join(f"{each.comparison.name}: {each.reason}" for each in one.verdict.judged if each.outcome is Outcome.UNKNOWN)
+@transaction.atomic
+def _keep_failed(rule: RollbackRule, error: Exception, at: datetime) -> bool:
+    """A rule that can't be judged sees nothing: it is unknown from now on, and in time frozen and told. Returns whether it is frozen."""
+    live = [RollbackRule.State.ARMED, RollbackRule.State.FROZEN]
+    fresh = RollbackRule.objects.select_for_update(of=("self",)).filter(pk=rule.pk, state__in=live, removed_at=None).first()
+    if fresh is None:
+        return False
+    since = fresh.unknown_since or at
+    fresh.unknown_since, fresh.outcome, fresh.reading = since, str(Outcome.UNKNOWN), []
+    if fresh.state == RollbackRule.State.ARMED and at - since >= BLIND_AFTER:
+        fresh.state, fresh.state_at = RollbackRule.State.FROZEN, at
+        said = str(error) if isinstance(error, rules.RuleError) else f"judging it fails with {type(error).__name__}, see the worker's log"
+        _tell_blind(rule, said, since, at)
+    fresh.save(update_fields=["unknown_since", "outcome", "reading", "state", "state_at"])
+    return fresh.state == RollbackRule.State.FROZEN
+
+
+def _missing(verdict: StepVerdict) -> str:
+    return "; ".join(f"{each.comparison.name}: {each.reason}" for each in verdict.judged if each.outcome is Outcome.UNKNOWN)
+
+
+def _tell_blind(rule: RollbackRule, missing: str, since: datetime, at: datetime) -> None:
+    flag = rule.flag
     audit.record("rollback_rule.frozen", actor=None, target=rule, at=at, flag=flag.key, since=since.isoformat(), missing=missing)
     alerts.notify(
         topic="rollback_rule.frozen", severity=Severity.WARNING, title=f"A rollback rule of {flag.key} sees nothing",

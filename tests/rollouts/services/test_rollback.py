@@ -314,6 +314,19 @@ def test_a_rule_whose_metric_is_gone_fails_loudly_and_keeps_no_other_from_acting
     assert Incident.objects.count() == 1
 
 
+def test_a_rule_whose_metric_is_gone_is_frozen_and_told_and_breaks_no_other(acme: Tenant, flag: Flag, rita: User) -> None:
+    with make.test_metrics():
+        gone = make_rule(flag, rita, "test.coverage_6h < 90%")
+    for minute in (0, 4, 6):
+        with pytest.raises(ExceptionGroup):
+            rollback.tick(at=NOW + timedelta(minutes=minute))
+
+    gone.refresh_from_db()
+    assert (gone.state, gone.outcome, gone.unknown_since) == (RollbackRule.State.FROZEN, "unknown", NOW)
+    assert "test.coverage" in Notice.objects.get(topic="rollback_rule.frozen").text
+    assert selectors.check_text(flag, "error_rate_5m > 5% min 50", at=NOW).rule is not None
+
+
 def test_incident_is_acknowledged_and_resolved_and_only_then_exposure_rises(
     acme: Tenant, flag: Flag, rita: User, adam: User, sam: User
 ) -> None:
