@@ -61,7 +61,7 @@ class Experiments(generics.ListAPIView[Experiment]):
 
 
 class ExperimentPlan(APIView):
-    access = {"POST": Permission.VIEW}
+    access = {"POST": Permission.MANAGE_ROLLOUTS}
 
     @extend_schema(request=serializers.ExperimentPlanInput, responses={200: serializers.ExperimentPlanOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:

@@ -65,9 +65,10 @@ def test_draft_is_discarded(flag: Flag, api_for: ClientFor, rita: User) -> None:
     assert client.get(ONE).status_code == 404
 
 
-def test_plan_is_worked_out_from_what_is_expected(flag: Flag, api_for: ClientFor, bob: User) -> None:
-    client, asked = api_for(bob), {"flag": flag.key, "metric": "latency", "effect": 5}
+def test_plan_is_worked_out_from_what_is_expected(flag: Flag, api_for: ClientFor, rita: User, bob: User) -> None:
+    client, asked = api_for(rita), {"flag": flag.key, "metric": "latency", "effect": 5}
 
+    assert post(api_for(bob), f"{BASE}plan/", asked).status_code == 403
     assert post(client, f"{BASE}plan/", asked).json()["code"] == "experiment_invalid"
     plan = post(client, f"{BASE}plan/", {**asked, "mean": 800, "spread": 400}).json()
 
