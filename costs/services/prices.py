@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -12,9 +13,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from costs import tasks
-from costs.errors import PriceExistsError, PriceValueError
-from costs.models import PriceEntry, PriceProposal, SupersededPrice, TokenClass, UsageHour
-from costs.services import ingest
+from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
+from costs.models import Event, PriceEntry, PriceProposal, Reconciliation, SupersededPrice, TokenClass, UsageHour
+from costs.services import ingest, reconciliation
 from governance import config
 from governance.models import User
 from governance.schema import current_schema
@@ -53,7 +54,7 @@ def set_price(
     check_price(price)
     lock_series(provider, model, token_class)
     if not agreed:
-        _check_past(provider, model, valid_from)
+        _check_past(provider, model, token_class, valid_from)
     series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
     if current is not None and current.price == price:
@@ -92,11 +93,22 @@ def set_price(
     return entry
 
 
-def _check_past(provider: str, model: str, valid_from: datetime) -> None:
+def _check_past(provider: str, model: str, token_class: str, valid_from: datetime) -> None:
+    """PriceValueError when calls have a price within the time that an entry from `valid_from` on would cover."""
     if valid_from >= timezone.now() - CLOCK_SLACK:
         return
-    hour = valid_from.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if UsageHour.objects.filter(provider=provider, model=model, hour__gte=hour, cost__gt=0).exists():
+    following = (
+        PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class, valid_from__gt=valid_from)
+        .order_by("valid_from")
+        .values_list("valid_from", flat=True)
+        .first()
+    )
+    until = following or timezone.now()
+    first, last = (at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for at in (valid_from, until))
+    whole = UsageHour.objects.filter(provider=provider, model=model, cost__gt=0, hour__gte=first)
+    # The last hour only in part: an entry that ends where another begins says nothing about the calls after that.
+    in_part = Event.objects.filter(provider=provider, model=model, cost__gt=0, started_at__gte=max(last, valid_from), started_at__lt=until)
+    if whole.filter(hour__lt=last).exists() or in_part.exists():
         raise PriceValueError("Calls since then have a price: propose it, as a correction if the book was wrong.", field="valid_from")
 
 
@@ -324,11 +336,24 @@ def finish_corrections(*, at: datetime | None = None) -> int:
             .order_by("valid_from")
             .first()
         )
-        calls, more = reprice(
-            provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=following.valid_from if following else None
-        )
+        end = following.valid_from if following else None
+        calls, more = reprice(provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=end)
+        _compare_again(proposal.provider, proposal.valid_from, end)
         with transaction.atomic():
             proposal.repriced_at, proposal.repriced_calls, proposal.repriced_by = at or timezone.now(), calls, more
             proposal.save(update_fields=["repriced_at", "repriced_calls", "repriced_by"])
             audit.record("price.repriced", actor=None, target=proposal, calls=calls, more_usd=f"{more.normalize():f}")
     return len(waiting)
+
+
+def _compare_again(provider: str, start: datetime, end: datetime | None) -> None:
+    """Compare every month of [start, end) that was compared before: the schedule looks at the last months only, signatures hold for years.
+
+    Before the correction counts as finished, so that what is cut off here is done again.
+    """
+    months = Reconciliation.objects.filter(provider=provider, month__gte=start.astimezone(UTC).date().replace(day=1))
+    if end is not None:
+        months = months.filter(month__lte=(end.astimezone(UTC) - timedelta(microseconds=1)).date())
+    for month in months.order_by("month").values_list("month", flat=True).distinct():
+        with suppress(NothingToReconcileError):  # its rows were assigned to another provider
+            reconciliation.reconcile(provider=provider, month=month)

@@ -11,9 +11,20 @@ from django.db.models import Sum
 
 from costs import export_selectors, price_sheets, selectors, tasks
 from costs.errors import PriceSheetError, PriceValueError
-from costs.models import Event, PriceEntry, PriceProposal, SupersededPrice, TokenDay, UsageHour, Valuation
+from costs.models import (
+    Event,
+    PriceEntry,
+    PriceProposal,
+    Reconciliation,
+    Revision,
+    RevisionSignature,
+    SupersededPrice,
+    TokenDay,
+    UsageHour,
+    Valuation,
+)
 from costs.periods import Period
-from costs.services import price_proposals, prices
+from costs.services import price_proposals, prices, signoff
 from governance.models import AuditEntry, Tenant, User
 from governance.schema import enter_tenant
 from tests.conftest import ClientFor
@@ -38,6 +49,13 @@ def recorded(acme: Tenant, alice: User) -> None:
 def correct(actor: User, price: str = "2.50", at: datetime = START, **fields: Any) -> PriceEntry:
     values = {"provider": "openai", "model": "small-chat", "token_class": "input"} | fields
     return prices.correct_price(price=Decimal(price), valid_from=at, actor=actor, source="Invoice", **values)
+
+
+def approve_correction(fay: User, alice: User) -> PriceProposal:
+    """An input price of October was wrong; two people say so."""
+    offer = price_sheets.Offer("openai", "small-chat", "input", Decimal("2.50"), START, "Invoice", corrects=True)
+    [proposal] = price_proposals.propose(offers=[offer], name="October", actor=fay).proposals.all()
+    return price_proposals.approve(proposal=proposal, actor=alice)
 
 
 def figures() -> tuple[Decimal, Decimal, Decimal]:
@@ -163,6 +181,19 @@ def test_entry_of_a_proposal_can_be_corrected_itself(recorded: None, fay: User, 
     assert prices.finish_corrections() == 2
     assert SupersededPrice.objects.count() == 2
     assert len(set(figures())) == 1
+
+
+def test_correction_voids_signatures_of_months_long_ago(acme: Tenant, compared: Revision, fay: User, alice: User) -> None:
+    for person in (fay, alice):
+        signoff.sign(revision=compared, digest=compared.digest, actor=person, comment="Late rows", at=datetime(2026, 11, 3, tzinfo=UTC))
+    approve_correction(fay, alice)
+
+    prices.finish_corrections()
+
+    latest = Reconciliation.objects.get().latest
+    assert latest is not None
+    assert latest.number == 2
+    assert not RevisionSignature.objects.filter(voided_at=None).exists()
 
 
 @pytest.mark.parametrize(
