@@ -85,7 +85,7 @@ def overhead(window: Window) -> Reading:
 def variance(window: Window) -> Reading:
     """Over the months that lie in the window or end in it: the sum of all bills against the sum of telemetry."""
     first = (window.start - timedelta(seconds=1)).date().replace(day=1)
-    series = Reconciliation.objects.filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1), latest__isnull=False)
+    series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
     revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
     bill = sum((revision.bill for revision in revisions), Decimal())
     apart = sum((abs(revision.variance) for revision in revisions), Decimal())

@@ -548,15 +548,13 @@ def reconciliation(provider: str, account: str, month: date) -> Reconciliation |
 
 def doubtful_revisions(since: date) -> list[Revision]:
     """Latest revisions of months from `since` on that are too far from the bill: their provider's figures may vary."""
-    revisions = Revision.objects.filter(
-        pk__in=Subquery(Reconciliation.objects.filter(month__gte=since, latest__isnull=False).values("latest"))
-    )
+    revisions = Revision.objects.filter(pk__in=Subquery(Reconciliation.objects.in_force().filter(month__gte=since).values("latest")))
     return [revision for revision in revisions.select_related("reconciliation") if revision.is_doubtful]
 
 
 def latest_matched() -> Revision | None:
     """The newest month that was compared with a bill."""
-    newest = Reconciliation.objects.exclude(latest=None).select_related("latest__reconciliation").order_by("-month").first()
+    newest = Reconciliation.objects.in_force().select_related("latest__reconciliation").order_by("-month").first()
     return newest.latest if newest else None
 
 

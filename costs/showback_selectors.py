@@ -161,7 +161,7 @@ def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
 def showback(month: date) -> Showback:
     """The month (its first day) for everybody who shares it. Six queries."""
     through = selectors.complete_through()
-    found = list(Reconciliation.objects.filter(month=month, latest__isnull=False).select_related("latest__reconciliation"))
+    found = list(Reconciliation.objects.in_force().filter(month=month).select_related("latest__reconciliation"))
     counts = reconciliation_selectors.signature_counts([one.latest_id for one in found if one.latest_id is not None])
     bills = [Bill(one, counts.get(one.latest_id or 0, 0) >= RevisionSignature.NEEDED) for one in found]
     return Showback(month, _tree_with_past(month, LEVELS, Q()), through >= period_of(month).end, through, bills)

@@ -6,15 +6,23 @@ import hashlib
 import json
 from datetime import date, timedelta
 from decimal import Context, Decimal
+from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from costs import bridge
 from costs.models.price import TokenClass
 from governance.models import User
 
 _EXACT = Context(prec=80)
+
+
+class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
+    def in_force(self) -> Self:
+        """One of each provider and month: a second account on its bills begins another series, which replaces the one before."""
+        newer = Reconciliation.objects.filter(provider=OuterRef("provider"), month=OuterRef("month"), latest_id__gt=OuterRef("latest_id"))
+        return self.filter(~Exists(newer), latest__isnull=False)
 
 
 class Reconciliation(models.Model):
@@ -29,6 +37,8 @@ class Reconciliation(models.Model):
     account = models.CharField(max_length=160)
     month = models.DateField()
     latest = models.OneToOneField("Revision", null=True, on_delete=models.PROTECT, related_name="+")
+
+    objects = ReconciliationQuerySet.as_manager()
 
     class Meta:
         db_table = "reconciliation"

@@ -182,7 +182,8 @@ def _prices(provider: str, month: date, keys: set[Key]) -> dict[Key, Decimal]:
 def reconcile(*, provider: str, month: date, actor: User | None = None, at: datetime | None = None) -> tuple[Revision, bool]:
     """Compare one provider's bill of a month with telemetry. Returns the latest revision and whether this run made it.
 
-    The same inputs make no new revision. A new one that is too far from the bill is audited as such and shows on the pages of spend.
+    The same inputs make no new revision, unless another series of the month took its place since. Series that this one replaces lose
+    their signatures. A new revision that is too far from the bill is audited as such and shows on the pages of spend.
     Raises NothingToReconcileError.
     """
     with connection.cursor() as cursor:
@@ -193,12 +194,16 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
     inputs = gather(provider, month)
     series, _ = Reconciliation.objects.get_or_create(provider=provider, account=inputs.account, month=month)
     latest = series.revisions.order_by("-number").first()
-    if latest is not None and latest.run_key == inputs.run_key:
+    others = list(Reconciliation.objects.filter(provider=provider, month=month, latest__isnull=False).exclude(pk=series.pk))
+    is_newest = latest is not None and all((other.latest_id or 0) < latest.pk for other in others)
+    if latest is not None and latest.run_key == inputs.run_key and is_newest:
+        _void_others(others, latest, actor, at)
         return latest, False
     revision = _write(series, inputs, (latest.number if latest else 0) + 1, at or timezone.now())
     series.latest = revision
     series.save(update_fields=["latest"])  # waits for a signature that is being given; then it is void as well
     signoff.void(series=series, by=revision, actor=actor, at=revision.created_at)
+    _void_others(others, revision, actor, at)
     audit.record(
         "reconciliation.revised",
         actor=actor,
@@ -224,6 +229,13 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
         )
         logger.warning("reconciliation.variance_exceeded", extra={"provider": provider, "month": month.isoformat()})
     return revision, True
+
+
+def _void_others(others: list[Reconciliation], by: Revision, actor: User | None, at: datetime | None) -> None:
+    """Signatures of series that `by` replaces. Also of those that were given before series replaced each other."""
+    # Waits for a signature that is being given, as above.
+    for other in Reconciliation.objects.select_for_update().filter(pk__in=[other.pk for other in others]).order_by("pk"):
+        signoff.void(series=other, by=by, actor=actor, at=at or timezone.now())
 
 
 def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:

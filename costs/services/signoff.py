@@ -21,7 +21,7 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
 
     `digest` is that of the figures the person saw. The first signature tells those who may give the second one.
 
-    Raises RevisionReplacedError (not the latest, or other figures), RevisionSignedError (by this person before, or by two already),
+    Raises RevisionReplacedError (not the latest of the provider's month, or other figures), RevisionSignedError (by this person before, or by two already),
     PeriodOpenError (the month is not over), SignatureReasonError (doubtful or provisional figures need a comment).
     """
     at, comment = at or timezone.now(), comment.strip()
@@ -30,6 +30,10 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
     revision = series.revisions.get(pk=revision.pk)
     if series.latest_id != revision.pk:
         raise RevisionReplacedError(f"Revision {revision.number} was replaced. Look at the latest one, then sign that.")
+    if not Reconciliation.objects.in_force().filter(pk=series.pk).exists():
+        raise RevisionReplacedError(
+            f"Bills of {series.month:%B %Y} name other accounts as well. Look at the newest comparison, then sign that."
+        )
     if digest != revision.digest:
         raise RevisionReplacedError("These are not the figures that the page showed. Look at them again, then sign.", field="digest")
     given = list(revision.signatures.filter(voided_at=None))
@@ -89,13 +93,15 @@ def withdraw(*, revision: Revision, actor: User, at: datetime | None = None) -> 
 def void(*, series: Reconciliation, by: Revision, actor: User | None, at: datetime) -> None:
     """A new revision came: signatures of those before no longer hold, and whoever may see the bill is told of it.
 
-    Called in the transaction that makes `by`.
+    `by` is of the same series, or of one of the same provider and month that replaces it. Called in the transaction that makes it.
     """
     lost = list(RevisionSignature.objects.filter(revision__reconciliation=series, voided_at=None).select_related("revision", "person"))
     if not lost:
         return
+    is_other = by.reconciliation_id != series.pk
+    name = f"{by.reconciliation.account}, revision {by.number}" if is_other else f"revision {by.number}"
     for signature in lost:
-        signature.voided_at, signature.void_reason = at, f"revision {by.number} replaced it"
+        signature.voided_at, signature.void_reason = at, f"{name} replaced it"[:200]
         signature.save(update_fields=["voided_at", "void_reason"])
     before = lost[0].revision
     was_signed_off = len(lost) >= RevisionSignature.NEEDED
@@ -106,6 +112,7 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
         at=at,
         revision=before.number,
         by_revision=by.number,
+        by_account=by.reconciliation.account,
         people=[str(signature.person) for signature in lost],
     )
     alerts.notify(
@@ -113,12 +120,12 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
         severity=Severity.WARNING if was_signed_off else Severity.INFO,
         title=f"{series.provider}, {series.month:%Y-%m}: the figures changed after "
         + ("they were signed off" if was_signed_off else "a signature"),
-        text=f"Revision {by.number} replaced {before.number}: the bill by {by.bill - before.bill:+.2f} USD, our figures by "
+        text=f"{name if is_other else name.capitalize()} replaced {before.number}: the bill by {by.bill - before.bill:+.2f} USD, our figures by "
         f"{by.telemetry - before.telemetry:+.2f} USD. It has to be signed again.",
-        path=f"{path_of(series)}changes/",
+        path=path_of(by.reconciliation) if is_other else f"{path_of(series)}changes/",
         permission=Permission.VIEW_COSTS,
-        key=f"bill:{series.pk}:{by.number}:restated",
-        data={"provider": series.provider, "account": series.account, "month": f"{series.month:%Y-%m}", "revision": by.number},
+        key=f"bill:{series.pk}:by-{by.pk}:restated" if is_other else f"bill:{series.pk}:{by.number}:restated",
+        data={"provider": series.provider, "account": by.reconciliation.account, "month": f"{series.month:%Y-%m}", "revision": by.number},
         at=at,
     )
 

@@ -6,17 +6,18 @@ import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costs import generator
-from costs.errors import BillFormatError, NothingToReconcileError
+from costs import generator, selectors, showback_selectors
+from costs.errors import BillFormatError, NothingToReconcileError, RevisionReplacedError
 from costs.models import BillAlias, BillFile, BillRow, Reconciliation, Revision
-from costs.services import bills, ingest, prices, reconciliation
-from governance.models import AuditEntry, Tenant, User
+from costs.services import bills, ingest, prices, reconciliation, signoff
+from governance.models import AuditEntry, Notice, Tenant, User
 from tests.factories import costs as make
 
 MONTH = date(2026, 10, 1)
@@ -419,3 +420,27 @@ def test_reconciliation_series_is_one_per_account_and_month(acme: Tenant, offers
     reconciliation.reconcile(provider="openai", month=MONTH)
 
     assert set(Reconciliation.objects.values_list("account", flat=True)) == {"acct-1", Reconciliation.ALL_ACCOUNTS}
+
+
+def test_second_account_replaces_the_comparison_of_the_first(acme: Tenant, offers: object, fay: User, alice: User) -> None:
+    rows = made(acme).rows
+    later: dict[str, Any] = {"comment": "Doubtful", "at": datetime(2026, 11, 20, tzinfo=UTC)}
+    upload(fay, rows[:4])
+    alone, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+    signoff.sign(revision=alone, digest=alone.digest, actor=fay, **later)
+
+    upload(fay, [{**row, "BillingAccountId": "acct-2"} for row in rows[4:8]])
+    together, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    [notice], voided = Notice.objects.filter(topic="bill.restated"), alone.signatures.get()
+    assert voided.void_reason == "all-accounts, revision 1 replaced it"
+    assert notice.path == signoff.path_of(together.reconciliation)
+    with pytest.raises(RevisionReplacedError, match="other accounts"):
+        signoff.sign(revision=alone, digest=alone.digest, actor=alice, **later)
+    assert [bill.reconciliation.latest for bill in showback_selectors.showback(MONTH).bills] == [together]
+    assert selectors.doubtful_revisions(MONTH) == [together]
+    assert selectors.latest_matched() == together
+
+    BillRow.objects.filter(account="acct-2").delete()
+    again, is_new = reconciliation.reconcile(provider="openai", month=MONTH)
+    assert (again.reconciliation, again.number, is_new) == (alone.reconciliation, 2, True)
