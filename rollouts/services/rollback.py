@@ -81,7 +81,7 @@ def tick(*, at: datetime | None = None) -> Ticked:
     due = [(rule, parsed) for rule, parsed in watched if _next_end(rule, parsed, at) is not None]
     minutely = {rule.flag for rule, parsed in due if any(one.bucket_s == MINUTE_S and not one.is_metric for one in parsed.comparisons)}
     if minutely:
-        oldest = min((rule.step_end for rule, _ in due if rule.step_end), default=at)
+        oldest = min((rule.step_end or rule.armed_at or at for rule, _ in due), default=at)
         count_minutes(minutely, since=first_minute(oldest - LATE, 0, oldest=at - KEEP_MINUTES), until=at)
     if due:
         found = _judge(due, at, failed)

@@ -255,6 +255,16 @@ def test_a_flag_that_is_on_again_is_not_judged_by_what_was_before(acme: Tenant, 
     assert Incident.objects.exists()  # what is bad from now on counts
 
 
+def test_a_rule_that_was_armed_while_its_flag_was_off_counts_from_then_on(acme: Tenant, flag: Flag, rita: User) -> None:
+    rule = make_rule(flag, rita, "error_rate_1h > 5% min 50", at=NOW - timedelta(minutes=30))
+    calls(acme, flag, minutes=25, new=10)
+
+    rollback.tick(at=NOW)
+
+    rule.refresh_from_db()
+    assert rule.reading[0]["calls"] == 500
+
+
 def test_minutes_are_counted_anew_and_then_forgotten(acme: Tenant, flag: Flag, rita: User) -> None:
     costs.prices(rita, input="10", output="0")
     calls(acme, flag, minutes=2, per_minute=3, new=1)
