@@ -168,10 +168,11 @@ def read_when_due(*, experiment: Experiment, at: datetime | None = None) -> Expe
     """Read on schedule. None, and nothing happens, where that was done lately or the experiment runs no more: the task may come twice."""
     at = at or timezone.now()
     with transaction.atomic():
-        try:
-            experiment = _lock(experiment, Experiment.Status.RUNNING)
-        except ExperimentStateError:
+        running = Experiment.objects.select_for_update(of=("self",), skip_locked=True).filter(status=Experiment.Status.RUNNING)
+        due = running.select_related("latest").filter(pk=experiment.pk).first()
+        if due is None:  # or somebody is at it: the next task comes soon
             return None
+        experiment = due
         if experiment.latest is not None and experiment.latest.at > at - experiment_selectors.READ_EVERY:
             return None
         return read_experiment(experiment=experiment, at=at)

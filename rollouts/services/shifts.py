@@ -123,12 +123,13 @@ def look_when_due(*, shift: Shift, at: datetime | None = None) -> None:
     A look counts the whole window, so an old window is looked at less often: after another hundredth of its age.
     """
     at = at or timezone.now()
-    if shift.looked_at is not None and shift.entered_at is not None and at - shift.looked_at < (at - shift.entered_at) / 100:
-        return
-    try:
-        look(shift=shift, at=at)
-    except ShiftStateError:
-        return
+    with transaction.atomic():
+        due = Shift.objects.select_for_update(of=("self",), skip_locked=True).filter(pk=shift.pk, status=Shift.Status.RUNNING).first()
+        if due is None:  # or somebody is at it: the next task comes soon
+            return
+        if due.looked_at is not None and due.entered_at is not None and at - due.looked_at < (at - due.entered_at) / 100:
+            return
+        look(shift=due, at=at)
 
 
 @transaction.atomic

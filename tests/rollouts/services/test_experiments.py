@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from gateway.contract.flags import BUCKETS, Cohort
@@ -341,6 +342,14 @@ def test_schedule_reads_each_hour_and_twice_does_no_harm(acme: Tenant, running: 
     experiments.stop_experiment(experiment=running, reason="Enough", actor=rita, at=now + timedelta(hours=2))
     assert experiments.read_when_due(experiment=running, at=now + timedelta(hours=4)) is None
     assert ExperimentReading.objects.count() == 2
+
+
+def test_reading_on_schedule_waits_for_nobody(acme: Tenant, running: Experiment) -> None:
+    with CaptureQueriesContext(connection) as seen:
+        experiments.read_when_due(experiment=running, at=START)
+
+    [first, *_] = [query["sql"] for query in seen if "FOR UPDATE" in query["sql"]]
+    assert "SKIP LOCKED" in first
 
 
 def test_stopping_takes_a_reason_and_a_last_reading(acme: Tenant, running: Experiment, rita: User) -> None:

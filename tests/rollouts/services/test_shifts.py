@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from gateway.contract.flags import BUCKETS
@@ -200,6 +202,15 @@ def test_old_window_is_looked_at_less_often(flag: Flag, rita: User, adam: User) 
     shifts.look_when_due(shift=shift, at=first + timedelta(minutes=7))
     shift.refresh_from_db()
     assert shift.looked_at == first + timedelta(minutes=7)
+
+
+def test_looking_on_schedule_waits_for_nobody(acme: Tenant, flag: Flag, rita: User) -> None:
+    shift = start(flag, rita)
+    with CaptureQueriesContext(connection) as seen:
+        shifts.look_when_due(shift=shift)
+
+    [first, *_] = [query["sql"] for query in seen if "FOR UPDATE" in query["sql"]]
+    assert "SKIP LOCKED" in first
 
 
 def test_declined_step_pauses_and_a_waiting_one_is_taken_back(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
