@@ -43,6 +43,10 @@ class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
             "decided_by", "decided_at", "reason", "corrects", "repriced_at", "repriced_calls", "repriced_by_usd",
         )  # fmt: skip
 
+    def to_representation(self, instance: PriceProposal) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        return shown if instance.repriced_at else {**shown, "repriced_calls": None, "repriced_by_usd": None}
+
 
 class PriceProposalQuery(StrictSerializer):
     status = drf.ChoiceField(choices=PriceProposal.Status.choices, required=False)

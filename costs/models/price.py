@@ -126,7 +126,7 @@ class PriceProposal(models.Model):
     """When all of them had it."""
     repriced_calls = models.BigIntegerField(null=True)
     repriced_by = models.DecimalField(max_digits=34, decimal_places=14, null=True)
-    """USD that they cost more."""
+    """USD that they cost more. Both grow batch by batch until `repriced_at`."""
 
     class Meta:
         db_table = "price_proposal"

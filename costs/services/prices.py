@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from costs import tasks
@@ -22,6 +24,8 @@ from governance.schema import current_schema
 from governance.services import audit
 
 PRICING_BATCH = 20_000
+BATCH_PAUSE = 1.5
+"""Seconds between batches without the lock of events: ingest tries for it once a second only."""
 HIGHEST_PRICE = Decimal("1000000")
 CLOCK_SLACK = timedelta(minutes=5)
 """A price may begin this long ago and still be one of now: forms are filled in and sent."""
@@ -245,6 +249,7 @@ def price_unpriced(*, provider: str, model: str) -> int:
         if waiting < PRICING_BATCH or (changed == 0 and last == after):
             return priced
         after = last
+        time.sleep(BATCH_PAUSE)
 
 
 KNOWN_PRICES = "(SELECT id, price FROM price_entry UNION ALL SELECT id, price FROM superseded_price)"
@@ -303,10 +308,13 @@ SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed), (SELECT co
 """  # noqa: S608  # names and expressions of this module only
 
 
-def reprice(*, provider: str, model: str, start: datetime, end: datetime | None) -> tuple[int, Decimal]:
+def reprice(
+    *, provider: str, model: str, start: datetime, end: datetime | None, proposal: PriceProposal | None = None
+) -> tuple[int, Decimal]:
     """Value priced calls of a model that began in [start, end) by the book as it is now; what they were valued at before is kept.
 
-    Works in batches, each in its own transaction; again changes nothing. Returns how many calls changed and by how much together, USD.
+    Works in batches, each in its own transaction; again changes nothing. What a batch changed is added to `proposal` with it. Returns how
+    many calls this run changed and by how much together, USD.
     """
     calls, more = 0, Decimal()
     after, after_id = start - timedelta(microseconds=1), UUID(int=2**128 - 1)
@@ -319,14 +327,24 @@ def reprice(*, provider: str, model: str, start: datetime, end: datetime | None)
                 {"provider": provider, "model": model, "after": after, "after_id": after_id, "until": until, "size": PRICING_BATCH},
             )
             picked, changed, difference, last, last_id = cursor.fetchone()
+            if proposal is not None:
+                PriceProposal.objects.filter(pk=proposal.pk).update(
+                    repriced_calls=Coalesce("repriced_calls", 0) + changed,
+                    repriced_by=Coalesce("repriced_by", Decimal()) + difference,
+                )
         calls, more = calls + int(changed), more + difference
         if picked < PRICING_BATCH:
             return calls, more
         after, after_id = last, last_id
+        time.sleep(BATCH_PAUSE)
 
 
 def finish_corrections(*, at: datetime | None = None) -> int:
-    """Reprice for every approved correction that has not been; returns how many. Twice does no harm: the figures are those of the run that ended."""
+    """Reprice for every approved correction that has not been; returns how many this run finished.
+
+    Twice, at the same time or after a kill does no harm: each batch counts with its commit, and a correction is finished once.
+    """
+    finished = 0
     waiting = list(PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).order_by("pk"))
     for proposal in waiting:
         following = (
@@ -337,13 +355,16 @@ def finish_corrections(*, at: datetime | None = None) -> int:
             .first()
         )
         end = following.valid_from if following else None
-        calls, more = reprice(provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=end)
+        reprice(provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=end, proposal=proposal)
         _compare_again(proposal.provider, proposal.valid_from, end)
         with transaction.atomic():
-            proposal.repriced_at, proposal.repriced_calls, proposal.repriced_by = at or timezone.now(), calls, more
-            proposal.save(update_fields=["repriced_at", "repriced_calls", "repriced_by"])
+            if not PriceProposal.objects.filter(pk=proposal.pk, repriced_at=None).update(repriced_at=at or timezone.now()):
+                continue  # another worker was faster
+            proposal.refresh_from_db()
+            calls, more = proposal.repriced_calls, proposal.repriced_by or Decimal()
             audit.record("price.repriced", actor=None, target=proposal, calls=calls, more_usd=f"{more.normalize():f}")
-    return len(waiting)
+        finished += 1
+    return finished
 
 
 def _compare_again(provider: str, start: datetime, end: datetime | None) -> None:

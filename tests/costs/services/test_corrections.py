@@ -126,6 +126,7 @@ def test_correction_within_a_period_splits_it(recorded: None, alice: User) -> No
 
 def test_work_goes_on_behind_a_full_batch(recorded: None, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prices, "PRICING_BATCH", 1)
+    monkeypatch.setattr(prices, "BATCH_PAUSE", 0)
     entry = correct(alice)
 
     assert prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)[0] == 2
@@ -204,3 +205,30 @@ def test_sheet_says_what_corrects(row: str, message: str) -> None:
 
     with pytest.raises(PriceSheetError, match=message):
         price_sheets.read(f"{header}\no,m,input,1,{row}".encode(), providers=["o"], models=["m"], now=CHANGE)
+
+
+def test_work_that_is_cut_off_and_done_by_two_is_counted_once(
+    recorded: None, fay: User, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_correction(fay, alice)
+    monkeypatch.setattr(prices, "PRICING_BATCH", 1)
+    pauses: list[float] = []
+    others: list[int] = []
+
+    def paused(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            raise SystemExit  # killed behind the first batch
+        if len(pauses) == 2:
+            others.append(prices.finish_corrections())  # by another worker meanwhile
+
+    monkeypatch.setattr("costs.services.prices.time.sleep", paused)
+    with pytest.raises(SystemExit):
+        prices.finish_corrections()
+    own = prices.finish_corrections()
+
+    done = PriceProposal.objects.get()
+    assert (done.repriced_calls, done.repriced_by) == (2, Decimal("0.001"))
+    assert (own, others) == (0, [1])
+    assert AuditEntry.objects.filter(event="price.repriced").count() == 1
+    assert min(pauses) > 1
