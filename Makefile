@@ -24,7 +24,7 @@ test: install ## Run the whole suite on a throw-away database
 	@bash deploy/test-tools.sh
 	$(BIN)/python -m pytest -q -n 3
 
-soak: install ## Minutes of load while things break; SOAK_S=600
+soak: install ## Load while things break (SOAK_S=600), and other servers
 	$(BIN)/python -m pytest -q -s -p no:xdist -m soak
 
 check: lint types migrations test ## What CI runs

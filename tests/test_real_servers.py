@@ -1,6 +1,6 @@
 """The same product on servers that nobody here wrote: PostgreSQL of the distribution, Redis as broker.
 
-Skipped where the server is not installed; `make test` installs them where it can.
+Skipped where the server is not installed; `make test` installs them where it can. They take a minute, so `make soak` runs them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from governance.embedded import EmbeddedPostgres
 from tests.bootstrap import ROOT
 from tests.road.product import free_port
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak]
 SERVERS = sorted((path for path in Path("/usr/lib/postgresql").glob("*/bin") if int(path.parent.name) >= 15), reverse=True)
 SUBSET = [
     "tests/governance/services/test_tenants.py::test_tenant_is_made_in_under_five_seconds_with_its_owner",

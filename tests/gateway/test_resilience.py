@@ -115,6 +115,7 @@ def test_calls_go_on_while_the_database_is_stopped_and_their_events_arrive_later
     assert ready.status_code == 200
 
 
+@pytest.mark.soak
 @pytest.mark.django_db
 def test_what_cannot_be_checked_without_the_database_is_refused_with_503(
     own_server: EmbeddedPostgres, own_plane: Plane, sandbox_upstream: SandboxUpstream
@@ -155,6 +156,7 @@ def test_killed_plane_has_lost_nothing_that_was_in_the_spool(tmp_path: Path, san
     assert sorted(distinct.values()) == _served(sandbox_upstream, prefix)
 
 
+@pytest.mark.soak
 def test_spool_of_a_dead_process_is_adopted(tmp_path: Path, sandbox_upstream: SandboxUpstream) -> None:
     with cloned_database() as url, make_plane(tmp_path, url) as plane:
         org = make_org(plane, sandbox_upstream)
