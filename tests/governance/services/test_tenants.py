@@ -11,7 +11,7 @@ from governance.access import Role
 from governance.errors import TenantSlugTakenError
 from governance.models import AuditEntry, Membership, SchemaRecipe, Tenant, User
 from governance.services import tenants
-from governance.services.schemas import migrations_digest
+from governance.services.schemas import migrations_digest, names_schema
 from tests.clock import allowed
 
 
@@ -68,6 +68,15 @@ def test_schema_made_from_the_recipe_is_the_migrated_one(db: None) -> None:
     migrated = shape("t_acme")
     assert len(migrated) > 1000
     assert shape("t_globex") == migrated
+
+
+def test_short_address_is_not_taken_for_a_part_of_another_name(db: None) -> None:
+    statements = SchemaRecipe.objects.get().statements
+
+    assert "t_id" in statements  # in tenant_id, or the like
+    assert not names_schema(statements, "t_id")
+    assert names_schema("CREATE TABLE t_id.event ()", "t_id")
+    assert names_schema('CREATE TABLE "t_id"."event" ()', "t_id")
 
 
 @pytest.mark.parametrize("slug", ["acme", "platform", "public"])
