@@ -84,12 +84,11 @@ async def exchange(call: Call) -> str:
     tried: list[str] = []
     failed: _Failed | None = None
     for deployment, circuit in _in_order(call):
-        if failed is not None and failed.was_sent:
-            if not budget.spend():
-                tried.append("no second try left")
-                break
-            call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
-        elif tried and tried[-1].endswith(f":{_AT_QUOTA}"):  # nobody was asked twice, so it costs no second try
+        was_sent = failed is not None and failed.was_sent
+        if was_sent and not budget.spend():
+            tried.append("no second try left")
+            break
+        if was_sent or (tried and tried[-1].endswith(f":{_AT_QUOTA}")):  # the latter costs no second try: nobody was asked
             call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
         outcome = await (_attempt_within_quota if deployment.limits else _attempt)(call, deployment, circuit)
         if outcome is None:
@@ -112,9 +111,8 @@ def _in_order(call: Call) -> list[tuple[Deployment, Circuit]]:
     """The deployments as routed, those that do badly last: an open circuit only matters where there is a choice, or none is left."""
     assert call.served is not None
     health, tenant = call.plane.health, call.served.tenant
-    if (
-        call.surface == "count_tokens"
-    ):  # permitted, limited and broken apart from messages, so it says nothing about them, nor they about it
+    if call.surface == "count_tokens":
+        # Permitted, limited and broken apart from messages, so it says nothing about them, nor they about it.
         return [(deployment, Circuit()) for deployment in call.deployments]
     pairs = [(deployment, health.circuit(tenant, deployment.id)) for deployment in call.deployments]
     if len(pairs) > 1:
