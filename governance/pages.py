@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.forms import BaseForm
@@ -46,6 +47,17 @@ def try_service(form: BaseForm, act: Callable[[], Any]) -> Any | None:
     except DomainError as error:
         form.add_error(error.field if error.field in form.fields else None, error.message)
         return None
+
+
+def try_act(request: HttpRequest, act: Callable[[], Any], done: str) -> bool:
+    """Call a service from a button and say in a message what came of it; whether it was done."""
+    try:
+        act()
+    except DomainError as error:
+        messages.error(request, error.message)
+        return False
+    messages.success(request, done)
+    return True
 
 
 @dataclass(frozen=True)

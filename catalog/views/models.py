@@ -30,7 +30,7 @@ from catalog.views.providers import TEMPLATE_NAMES, new_form
 from catalog.views.providers import find as find_provider
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 FACETS = ("q", "capability", "provider", "sensitivity", "status")
@@ -151,11 +151,11 @@ def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
     if act not in services.ACTS:
         raise Http404
     model, form = _find(request, slug), ReasonForm(request.POST)
-    try:
-        services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else "")
-        messages.success(request, f"{slug} {ACT_DONE[act]}")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else ""),
+        f"{slug} {ACT_DONE[act]}",
+    )
     return redirect(reverse("model-detail", args=[slug]))
 
 
@@ -174,12 +174,10 @@ def model_check(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
-    try:
-        services.discard_draft(model=_find(request, slug), actor=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
+    if not try_act(
+        request, lambda: services.discard_draft(model=_find(request, slug), actor=request.user), f"The draft {slug} is discarded."
+    ):
         return redirect(reverse("model-detail", args=[slug]))
-    messages.success(request, f"The draft {slug} is discarded.")
     return redirect(reverse("operate-models"))
 
 
@@ -214,11 +212,7 @@ def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpRespons
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_remove(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     deployment = _deployment(request, slug, pk)
-    try:
-        services.remove_deployment(deployment=deployment, actor=request.user)
-        messages.success(request, f"{deployment} is removed.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: services.remove_deployment(deployment=deployment, actor=request.user), f"{deployment} is removed.")
     return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
 
 

@@ -19,7 +19,7 @@ from catalog.services import tools as services
 from catalog.views.playground import chosen_project
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 if TYPE_CHECKING:
@@ -217,9 +217,9 @@ def tool_run(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def tool_approve(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     tool = _tool(request, namespace, name)
-    try:
-        services.approve_tool(tool=tool, actor=request.user)
-        messages.success(request, f"{tool.full_name} is offered again, with the new definition.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: services.approve_tool(tool=tool, actor=request.user),
+        f"{tool.full_name} is offered again, with the new definition.",
+    )
     return redirect(reverse("tool-detail", args=[namespace, name]))

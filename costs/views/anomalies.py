@@ -18,8 +18,7 @@ from costs.forms import AnomalySettingsForm, FeedbackForm, MissedForm
 from costs.models import Anomaly, AnomalyDimension
 from costs.services import anomalies
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 _FILTERS = ("status", "dimension", "kind", "feedback", "ref")
@@ -128,12 +127,7 @@ def feedback(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _act(request: MemberRequest, pk: int, act: Callable[[Anomaly], Any], done: str) -> HttpResponse:
-    try:
-        act(_anomaly(pk))
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, done)
+    try_act(request, lambda: act(_anomaly(pk)), done)
     return redirect(reverse("anomaly-detail", args=[pk]))
 
 

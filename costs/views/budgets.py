@@ -16,8 +16,7 @@ from costs.models import Budget
 from costs.services import budgets
 from costs.simulation import Outcome
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 _DEFAULTS = {"period": "month", "action": "alert", "thresholds": "50, 80, 100", "throttle_from": 80, "target": "tenant:"}
@@ -122,12 +121,7 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
 
 def _act(request: MemberRequest, pk: int, act: Callable[[Budget], Any], done: str) -> HttpResponse:
     """One act on a budget, then its page, with what came of it."""
-    try:
-        act(_budget(pk))
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, done)
+    try_act(request, lambda: act(_budget(pk)), done)
     return redirect(reverse("budget-detail", args=[pk]))
 
 

@@ -19,7 +19,7 @@ from costs.models import BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, reconciliation, signoff
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 LINE_FILTERS = ("standing", "cause", "model", "class", "day")
@@ -206,12 +206,7 @@ def withdraw(request: MemberRequest, provider: str, account: str, month: date) -
 
 
 def _signed(request: MemberRequest, revision: Revision, act: Callable[[], object], said: str) -> HttpResponse:
-    try:
-        act()
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, said)
+    try_act(request, act, said)
     series = revision.reconciliation
     return redirect(reverse("reconciliation-detail", args=[series.provider, series.account, series.month]))
 

@@ -9,10 +9,9 @@ from django.urls import reverse
 
 from governance import selectors
 from governance.access import GRANTS, Permission, Role, permissions_of, requires
-from governance.errors import DomainError
 from governance.forms import MemberForm, RolesForm
 from governance.models import Membership
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from governance.services import people as people_service
 
@@ -55,22 +54,18 @@ def change_roles(request: MemberRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, "Choose at least one role.")
         return redirect(reverse("people"))
-    try:
-        people_service.change_roles(membership=member, roles=form.cleaned_data["roles"], actor=request.user)
-        messages.success(request, f"{member.user} has the new roles now.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: people_service.change_roles(membership=member, roles=form.cleaned_data["roles"], actor=request.user),
+        f"{member.user} has the new roles now.",
+    )
     return redirect(reverse("people"))
 
 
 @requires(Permission.MANAGE_PEOPLE, "POST")
 def remove(request: MemberRequest, pk: int) -> HttpResponse:
     member = _member(request, pk)
-    try:
-        people_service.remove_member(membership=member, actor=request.user)
-        messages.success(request, f"{member.user} is no longer a member.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: people_service.remove_member(membership=member, actor=request.user), f"{member.user} is no longer a member.")
     return redirect(reverse("people"))
 
 

@@ -11,8 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors
 from rollouts import experiment_wording as words
@@ -203,12 +202,12 @@ def experiment_read(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def experiment_discard(request: MemberRequest, slug: str) -> HttpResponse:
     experiment = the_experiment(slug)
-    try:
-        services.discard_experiment(experiment=experiment, actor=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
+    if not try_act(
+        request,
+        lambda: services.discard_experiment(experiment=experiment, actor=request.user),
+        f"The draft {experiment.name} is discarded.",
+    ):
         return redirect("experiment-detail", slug=slug)
-    messages.success(request, f"The draft {experiment.name} is discarded.")
     return redirect("experiment-list")
 
 
@@ -246,9 +245,5 @@ def _told(experiment: Experiment) -> str:
 
 def _act(request: MemberRequest, slug: str, act: Callable[[Experiment], object], done: str) -> HttpResponse:
     experiment = the_experiment(slug)
-    try:
-        act(experiment)
-        messages.success(request, done)
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: act(experiment), done)
     return redirect("experiment-detail", slug=slug)

@@ -11,9 +11,8 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
 from governance.models import FeatureClass
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
 from rollouts import flag_selectors, rollback_selectors
@@ -242,9 +241,5 @@ def _comment(request: MemberRequest) -> str:
 
 
 def _act(request: MemberRequest, key: str, act: Callable[[], object], done: str) -> HttpResponse:
-    try:
-        act()
-        messages.success(request, done)
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, act, done)
     return redirect("flag-detail", key=key)

@@ -13,7 +13,7 @@ from django.utils.http import content_disposition_header
 
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import figures, rules, selectors, signing, wording
 from rollouts.forms import AttestForm, ReasonForm, SignForm, WaiverForm
@@ -164,11 +164,11 @@ def gate_evaluate(request: MemberRequest, slug: str, number: int) -> HttpRespons
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def gate_reopen(request: MemberRequest, slug: str, number: int) -> HttpResponse:
-    try:
-        gates.reopen_gate(gate=the_gate(slug, number), reason=request.POST.get("reason", "")[:300], actor=request.user)
-        messages.success(request, "The gate is open again. Who said no-go has to sign anew.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: gates.reopen_gate(gate=the_gate(slug, number), reason=request.POST.get("reason", "")[:300], actor=request.user),
+        "The gate is open again. Who said no-go has to sign anew.",
+    )
     return redirect("gate-detail", slug=slug, number=number)
 
 
@@ -328,21 +328,21 @@ def waiver_decide(request: MemberRequest, slug: str, number: int, key: str, pk: 
     """The service checks the role; whoever asked may take their own waiver back."""
     waiver = _waiver(slug, number, key, pk)
     approve = request.POST.get("decision") == "approve"
-    try:
-        waivers.decide_waiver(waiver=waiver, approve=approve, person=request.membership)
-        messages.success(request, "The waiver is in force." if approve else "The waiver is declined.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: waivers.decide_waiver(waiver=waiver, approve=approve, person=request.membership),
+        "The waiver is in force." if approve else "The waiver is declined.",
+    )
     return redirect("criterion-detail", slug=slug, number=number, key=key)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def waiver_end(request: MemberRequest, slug: str, number: int, key: str, pk: int) -> HttpResponse:
-    try:
-        waivers.end_waiver(waiver=_waiver(slug, number, key, pk), actor=request.user)
-        messages.success(request, "The waiver has ended; the criterion counts again.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(
+        request,
+        lambda: waivers.end_waiver(waiver=_waiver(slug, number, key, pk), actor=request.user),
+        "The waiver has ended; the criterion counts again.",
+    )
     return redirect("criterion-detail", slug=slug, number=number, key=key)
 
 

@@ -11,8 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_evidence, rollback_wording
 from rollouts import rollback_selectors as selectors
@@ -96,11 +95,7 @@ def _minutes(incident: Incident) -> list[dict[str, object]]:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def incident_acknowledge(request: MemberRequest, number: int) -> HttpResponse:
     incident = the_incident(number)
-    try:
-        services.acknowledge_incident(incident=incident, actor=request.user)
-        messages.success(request, f"{incident} is yours.")
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: services.acknowledge_incident(incident=incident, actor=request.user), f"{incident} is yours.")
     return redirect("incident-detail", number=number)
 
 

@@ -12,8 +12,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, requires
-from governance.errors import DomainError
-from governance.pages import render_page, try_service
+from governance.pages import render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_lint as linting
 from rollouts import rollback_selectors as selectors
@@ -135,9 +134,5 @@ def rule_remove(request: MemberRequest, key: str, pk: int) -> HttpResponse:
 
 
 def _act(request: MemberRequest, key: str, act: Callable[[], object], done: str) -> HttpResponse:
-    try:
-        act()
-        messages.success(request, done)
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, act, done)
     return redirect("flag-rules", key=key)

@@ -11,8 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import markdown, plans, selectors
 from rollouts.forms import ReasonForm, RolloutForm
@@ -198,9 +197,5 @@ def rollback_finish(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
 
 def _act(request: MemberRequest, slug: str, act: Callable[[Rollout], object], done: str) -> HttpResponse:
     rollout = the_rollout(slug)
-    try:
-        act(rollout)
-        messages.success(request, done.format(rollout=rollout.name))
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: act(rollout), done.format(rollout=rollout.name))
     return redirect("rollout-detail", slug=slug)

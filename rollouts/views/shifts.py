@@ -10,8 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 
 from governance.access import Permission, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors, shift_selectors
 from rollouts import experiment_wording as words
@@ -142,9 +141,5 @@ def shift_end(request: MemberRequest, slug: str) -> HttpResponse:
 
 def _act(request: MemberRequest, slug: str, act: Callable[[Shift], object], done: str) -> HttpResponse:
     shift = the_shift(slug)
-    try:
-        act(shift)
-        messages.success(request, done)
-    except DomainError as error:
-        messages.error(request, error.message)
+    try_act(request, lambda: act(shift), done)
     return redirect("shift-detail", slug=slug)
