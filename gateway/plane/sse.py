@@ -7,6 +7,7 @@ when the caller did not ask for it.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this is forwarded in pieces, unread."""
 
 
-class EventTap:
+class EventTap(ABC):
     """Feed it the upstream's bytes; it gives back the bytes for the client, in whole events, and remembers the usage."""
 
     usage: Usage | None
@@ -60,8 +61,15 @@ class EventTap:
         data, self._held = self._held, b""
         return self._read(data) if data else b""
 
+    @abstractmethod
     def _read(self, data: bytes) -> bytes:
-        """Look at events that are about to be forwarded. Only one that holds a usage is decoded."""
+        """Look at whole events that are about to be forwarded; what to forward of them."""
+
+
+class UsageTap(EventTap):
+    """Forwards everything. Only an event that holds a usage is decoded."""
+
+    def _read(self, data: bytes) -> bytes:
         self.text_bytes += text_bytes(data, self.pattern)
         if _USAGE.search(data) is not None:
             for event in _EVENT_END.split(data):
@@ -69,8 +77,9 @@ class EventTap:
                     self._take_usage(payload_of(event))
         return data
 
+    @abstractmethod
     def _take_usage(self, payload: bytes) -> None:
-        raise NotImplementedError
+        """Keep the usage that an event holds."""
 
 
 class _Chunk(msgspec.Struct):

@@ -10,7 +10,7 @@ import orjson
 from gateway.contract import platforms
 from gateway.plane.call import Call
 from gateway.plane.served import Target
-from gateway.plane.sse import EventTap
+from gateway.plane.sse import UsageTap
 from gateway.plane.upstream.dialects import TRACE, Pair, same
 from gateway.plane.usage import TEXT_IN_MESSAGES, MessagesUsage, Usage
 
@@ -34,7 +34,7 @@ def usage_of_message(body: bytes) -> Usage | None:
     return usage.normal() if usage else None
 
 
-class MessagesTap(EventTap):
+class MessagesTap(UsageTap):
     """Of messages: the first event knows the input, a late one the output and sometimes better figures for both."""
 
     pattern = TEXT_IN_MESSAGES

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.plane.call import Call
 from gateway.plane.served import Target
-from gateway.plane.sse import EventTap, SseTap
+from gateway.plane.sse import SseTap, UsageTap
 from gateway.plane.upstream.dialects import TRACE, Pair, same
 from gateway.plane.usage import TEXT_IN_RESPONSES, ResponsesUsage, Usage, usage_of_body
 
@@ -38,7 +38,7 @@ class _Response(msgspec.Struct):
 _response_decoder = msgspec.json.Decoder(_Response)
 
 
-class ResponsesTap(EventTap):
+class ResponsesTap(UsageTap):
     """Of responses: the last event holds the whole response with its usage."""
 
     pattern = TEXT_IN_RESPONSES
