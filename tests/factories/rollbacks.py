@@ -20,7 +20,7 @@ RULE = "error_rate_5m > 5% min 50"
 
 def make_watched_flag(owner: User, other: User) -> Flag:
     """Half of everybody gets `new`, in a rollout."""
-    with make.shipped_plan(), make.test_metrics():
+    with make.shipped_plan(), make.readings():
         rollout = make.make_rollout(owner=owner)
     return make.make_split_flag(owner, other, rollout=rollout)
 

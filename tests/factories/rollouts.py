@@ -77,7 +77,7 @@ class Board:
 
 
 @contextmanager
-def test_metrics() -> Iterator[Board]:
+def readings() -> Iterator[Board]:
     """Registers test.overhead (ms) and test.coverage (%), both good, and takes them away again."""
     board = Board({"test.overhead": GOOD_OVERHEAD, "test.coverage": GOOD_COVERAGE})
     registry: dict[str, Metric] = metrics._metrics

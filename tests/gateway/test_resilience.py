@@ -179,15 +179,18 @@ def test_spool_of_a_dead_process_is_adopted(tmp_path: Path, sandbox_upstream: Sa
     assert [event["request_id"] for event in events] == [f"orphan-{org.id}"]
 
 
-def test_damaged_snapshot_is_not_served(plane: Plane, org: Org) -> None:
-    _call(org, "x")
+def test_damaged_snapshot_is_not_served(plane: Plane, org: Org, sandbox_upstream: SandboxUpstream) -> None:
+    before, after = f"spoilt-{org.id}-0", f"spoilt-{org.id}-1"
+    _call(org, before)
     with psycopg.connect(plane.database_url) as database:
         database.execute(
             f"update {SNAPSHOT_TABLE} set version = version + 1, body = overlay(body placing 'spoilt' from 50) where tenant = %s", [org.id]
         )
     wait_until(lambda: "snapshot.damaged" in plane.log.read_text(), 10)
 
-    _call(org, "y")
+    _call(org, after)  # still by the snapshot that was whole
+
+    assert _served(sandbox_upstream, f"spoilt-{org.id}") == [before, after]
 
 
 def test_keys_that_cannot_be_read_are_a_fault_of_the_gateway(plane: Plane, org: Org) -> None:

@@ -16,7 +16,7 @@ from tests.factories import rollouts as make
 
 @pytest.fixture
 def readings() -> Iterator[make.Board]:
-    with make.test_metrics() as board:
+    with make.readings() as board:
         yield board
 
 

@@ -32,7 +32,7 @@ def committed(fresh_database: str, django_db_blocker: Any) -> Iterator[Tenant]:
         before, settings["NAME"] = settings["NAME"], name
         try:
             tenant = Tenant.objects.get(slug="acme")
-            with schema_context(tenant.schema_name), make.test_metrics(), make.shipped_plan():
+            with schema_context(tenant.schema_name), make.readings(), make.shipped_plan():
                 yield tenant
         finally:
             connection.close()

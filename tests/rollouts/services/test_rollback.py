@@ -300,7 +300,7 @@ def test_a_baseline_of_zero_stands_for_what_it_can_prove(acme: Tenant, flag: Fla
 
 
 def test_registered_metrics_roll_back_and_one_that_breaks_is_unknown(acme: Tenant, flag: Flag, rita: User) -> None:
-    with make.test_metrics() as board:
+    with make.readings() as board:
         rule = make_rule(flag, rita, "test.coverage_6h < 90%")
         board.readings["test.coverage"] = ZeroDivisionError()
         rollback.tick(at=NOW)
@@ -313,7 +313,7 @@ def test_registered_metrics_roll_back_and_one_that_breaks_is_unknown(acme: Tenan
 
 
 def test_a_rule_whose_metric_is_gone_fails_loudly_and_keeps_no_other_from_acting(acme: Tenant, flag: Flag, rita: User) -> None:
-    with make.test_metrics():
+    with make.readings():
         make_rule(flag, rita, "test.coverage_6h < 90%")
     calls(acme, flag, new=10)
     make_rule(flag, rita)
@@ -325,7 +325,7 @@ def test_a_rule_whose_metric_is_gone_fails_loudly_and_keeps_no_other_from_acting
 
 
 def test_a_rule_whose_metric_is_gone_is_frozen_and_told_and_breaks_no_other(acme: Tenant, flag: Flag, rita: User) -> None:
-    with make.test_metrics():
+    with make.readings():
         gone = make_rule(flag, rita, "test.coverage_6h < 90%")
     for minute in (0, 4, 6):
         with pytest.raises(ExceptionGroup):
