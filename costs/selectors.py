@@ -534,16 +534,18 @@ def bills() -> QuerySet[BillFile]:
 
 
 def reconciliations() -> QuerySet[Reconciliation]:
-    """With their latest revision and the number of revisions."""
+    """With their latest revision, the number of revisions and whether another series of the month took their place."""
     return (
-        Reconciliation.objects.select_related("latest__reconciliation")
+        Reconciliation.objects.with_replaced()
+        .select_related("latest__reconciliation")
         .annotate(revision_count=Count("revisions"))
         .order_by("-month", "provider", "account")
     )
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
-    return Reconciliation.objects.filter(provider=provider, account=account, month=month).select_related("latest__reconciliation").first()
+    found = Reconciliation.objects.with_replaced().select_related("latest__reconciliation")
+    return found.filter(provider=provider, account=account, month=month).first()
 
 
 def doubtful_revisions(since: date) -> list[Revision]:

@@ -65,8 +65,14 @@ def reconcile_recent() -> None:
     for waiting in selectors.unpriced():
         if waiting.provider and waiting.model:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)
+    nothing = 0
     for provider, month in reconciliation.due(timezone.now().date()):
-        reconciliation.reconcile(provider=provider, month=month)
+        try:
+            reconciliation.reconcile(provider=provider, month=month)
+        except NothingToReconcileError:  # its rows were assigned elsewhere meanwhile; the other months do not wait for that
+            nothing += 1
+    if nothing:
+        logger.warning("reconciliation.nothing", extra={"months": nothing})
 
 
 @shared_task(base=PlatformTask)

@@ -287,10 +287,11 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
 class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
     month = serializers.DateField(format="%Y-%m")
     latest = RevisionOutput(allow_null=True)
+    is_replaced = serializers.BooleanField(help_text="Bills of the month name several accounts by now and are compared together.")
 
     class Meta:
         model = Reconciliation
-        fields = ("provider", "account", "month", "latest")
+        fields = ("provider", "account", "month", "is_replaced", "latest")
 
 
 class BillSignatureOutput(serializers.ModelSerializer[RevisionSignature]):

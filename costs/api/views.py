@@ -222,7 +222,7 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
         month = date.fromisoformat(f"{body.validated_data['month']}-01")
         revision, is_new = reconciliation.reconcile(provider=body.validated_data["provider"], month=month, actor=request.user)
         series = revision.reconciliation
-        series.latest = revision
+        series.latest, series.is_replaced = revision, False
         series.is_new = is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.RunOutput(series).data, status=201 if is_new else 200)
 
@@ -251,6 +251,7 @@ def _detail(series: Reconciliation, latest: Revision) -> Any:
         "provider": series.provider,
         "account": series.account,
         "month": series.month,
+        "is_replaced": series.is_replaced,
         "latest": latest,
         "sign_off": reconciliation_selectors.sign_off(latest),
         "revisions": series.revisions.select_related("reconciliation").order_by("-number"),

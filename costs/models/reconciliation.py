@@ -19,10 +19,14 @@ _EXACT = Context(prec=80)
 
 
 class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
-    def in_force(self) -> Self:
-        """One of each provider and month: a second account on its bills begins another series, which replaces the one before."""
+    def with_replaced(self) -> Self:
+        """Annotates `is_replaced`: a second account on its bills begins another series of a provider and month, which replaces the one before."""
         newer = Reconciliation.objects.filter(provider=OuterRef("provider"), month=OuterRef("month"), latest_id__gt=OuterRef("latest_id"))
-        return self.filter(~Exists(newer), latest__isnull=False)
+        return self.annotate(is_replaced=Exists(newer))
+
+    def in_force(self) -> Self:
+        """One of each provider and month."""
+        return self.with_replaced().filter(is_replaced=False, latest__isnull=False)
 
 
 class Reconciliation(models.Model):
@@ -37,6 +41,9 @@ class Reconciliation(models.Model):
     account = models.CharField(max_length=160)
     month = models.DateField()
     latest = models.OneToOneField("Revision", null=True, on_delete=models.PROTECT, related_name="+")
+
+    is_replaced: bool
+    """Annotated by `with_replaced`."""
 
     objects = ReconciliationQuerySet.as_manager()
 

@@ -5,6 +5,7 @@ Empty text stands for "not known": an empty agent is an untagged call.
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from costs.models.price import TokenClass
@@ -148,19 +149,21 @@ class CallHour(models.Model):
                 fields=["model", "hour", "project", "agent", "provider", "deployment", "key_id", "status"], name="call_hour_once"
             )
         ]
+        indexes = [BrinIndex(fields=["hour"], pages_per_range=32, name="call_hour_hour")]
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H}:00 {self.model} {self.status}"
 
 
 class VerdictHour(models.Model):
-    """What policies, guardrails and caches said, and when deployments were left, in one hour (UTC, by start of the call)."""
+    """What policies, guardrails, caches and routes said, and when deployments were left, in one hour (UTC, by start of the call)."""
 
     placement = "tenant"
 
     hour = models.DateTimeField()
     step = models.TextField()
-    """`policy` for every call that came to the policies, `policy:<name>@<version>`, `guardrail:<name>`, `cache:<model>`, `failover:<model>`."""
+    """`policy` for every call that came to the policies, `policy:<name>@<version>`, `guardrail:<name>`, `cache:<model>`,
+    `failover:<model>`, `route:<model>`."""
     verdict = models.TextField()
     """Of a failover: why the deployment was left."""
     found = models.TextField()

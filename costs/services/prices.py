@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -22,6 +24,8 @@ from governance import config
 from governance.models import User
 from governance.schema import current_schema
 from governance.services import audit
+
+logger = logging.getLogger(__name__)
 
 PRICING_BATCH = 20_000
 BATCH_PAUSE = 1.5
@@ -108,11 +112,15 @@ def _check_past(provider: str, model: str, token_class: str, valid_from: datetim
         .first()
     )
     until = following or timezone.now()
-    first, last = (at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for at in (valid_from, until))
-    whole = UsageHour.objects.filter(provider=provider, model=model, cost__gt=0, hour__gte=first)
-    # The last hour only in part: an entry that ends where another begins says nothing about the calls after that.
-    in_part = Event.objects.filter(provider=provider, model=model, cost__gt=0, started_at__gte=max(last, valid_from), started_at__lt=until)
-    if whole.filter(hour__lt=last).exists() or in_part.exists():
+    first = valid_from.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    # Also at a price of nothing. The rollup says which hours to look into; free calls have no price but are in them.
+    hours = UsageHour.objects.filter(provider=provider, model=model, hour__gte=first, hour__lt=until, calls__gt=F("unpriced_calls"))
+    span = hours.aggregate(first=Min("hour"), last=Max("hour"))
+    if span["first"] is None:
+        return
+    start, end = max(valid_from, span["first"]), min(until, span["last"] + timedelta(hours=1))
+    calls = Event.objects.filter(provider=provider, model=model, pricing=Event.Pricing.PRICED, started_at__gte=start, started_at__lt=end)
+    if calls.exists():
         raise PriceValueError("Calls since then have a price: propose it, as a correction if the book was wrong.", field="valid_from")
 
 
@@ -229,30 +237,37 @@ WITH waiting AS (
     ) n
     WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
 )
-SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM changed), (SELECT max(started_at) FROM waiting)
+SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM changed), (SELECT max(started_at) FROM waiting),
+    (SELECT array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FROM valued)
 """  # noqa: S608  # names and expressions of this module only
 
 
 def price_unpriced(*, provider: str, model: str) -> int:
     """Give unpriced calls of a model the price that was in force when they began, and correct the rollups with them.
 
-    Works in batches, each in its own transaction. Returns how many calls were priced. Calls whose tokens are unknown stay unpriced.
+    Works in batches, each in its own transaction; afterwards months of these calls that were compared with a bill are compared again.
+    Returns how many calls were priced. Calls whose tokens are unknown stay unpriced.
     """
-    priced, after = 0, ingest.EARLIEST
+    priced, after, months = 0, ingest.EARLIEST, set[date]()
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             ingest.lock_events()
             cursor.execute(_PRICE, {"provider": provider, "model": model, "size": PRICING_BATCH, "after": after})
-            waiting, changed, last = cursor.fetchone()
+            waiting, changed, last, touched = cursor.fetchone()
         priced += int(changed)
+        months |= {at.astimezone(UTC).date() for at in touched or []}
         # Calls before their model's first price stay where they are: the next batch begins behind them.
         if waiting < PRICING_BATCH or (changed == 0 and last == after):
-            return priced
+            break
         after = last
         time.sleep(BATCH_PAUSE)
+    # What is cut off here is due by its figures, see `reconciliation.due`.
+    compared = Reconciliation.objects.filter(provider=provider, month__in=months)
+    _compare_again(provider, compared.order_by("month").values_list("month", flat=True).distinct())
+    return priced
 
 
-KNOWN_PRICES = "(SELECT id, price FROM price_entry UNION ALL SELECT id, price FROM superseded_price)"
+KNOWN_PRICES = "(SELECT id, token_class, price FROM price_entry UNION ALL SELECT id, token_class, price FROM superseded_price)"
 """Every price that a call was ever valued with."""
 _OLD = "\n".join(
     f"    LEFT JOIN {KNOWN_PRICES} old_{name} ON old_{name}.id = c.price_ids[{position}]"
@@ -263,6 +278,18 @@ _DIFFERENCES = ", ".join(
     f"('{name}', {tokens}, coalesce({tokens}, 0) * (coalesce({name}_price, 0) - old_{name}_price) * 0.000001)"
     for name, tokens in ingest.CLASS_TOKENS.items()
 )
+
+
+def _corrected_columns(name: str, position: int) -> str:
+    """The price of one class of a call: the corrected entry's where it is of that class, or where the class was charged as input; else its own."""
+    is_corrected = f"%(token_class)s = '{name}' OR (%(token_class)s = 'input' AND old_{name}.token_class = 'input')"
+    return (
+        f"CASE WHEN {is_corrected} THEN %(price)s::numeric ELSE old_{name}.price END AS {name}_price, "
+        f"CASE WHEN {is_corrected} THEN %(entry)s::bigint ELSE c.price_ids[{position}] END AS {name}_price_id"
+    )
+
+
+_CORRECTED_COLUMNS = ", ".join(_corrected_columns(name, position) for position, name in enumerate(ingest.TOKEN_CLASSES, 1))
 _REPRICE = f"""
 WITH picked AS (
     SELECT event_id, started_at FROM event
@@ -270,13 +297,12 @@ WITH picked AS (
         AND started_at >= %(after)s AND started_at < %(until)s  -- a comparison of rows alone would not leave partitions out
     ORDER BY started_at, event_id LIMIT %(size)s
 ), with_prices AS (
-    SELECT c.*, {ingest.PRICED_COLUMNS}, {_OLD_COLUMNS}
+    SELECT c.*, {_CORRECTED_COLUMNS}, {_OLD_COLUMNS}
     FROM event c JOIN picked USING (event_id, started_at)
-{ingest.PRICE_JOINS}
 {_OLD}
     WHERE c.started_at >= %(after)s AND c.started_at < %(until)s
 ), valued AS (
-    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
+    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices
 ), differing AS (
     SELECT * FROM valued WHERE ids IS DISTINCT FROM price_ids
 ), kept AS (
@@ -308,24 +334,28 @@ SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed), (SELECT co
 """  # noqa: S608  # names and expressions of this module only
 
 
-def reprice(
-    *, provider: str, model: str, start: datetime, end: datetime | None, proposal: PriceProposal | None = None
-) -> tuple[int, Decimal]:
-    """Value priced calls of a model that began in [start, end) by the book as it is now; what they were valued at before is kept.
+def reprice(*, entry: PriceEntry, proposal: PriceProposal | None = None) -> tuple[int, Decimal]:
+    """Value priced calls of the entry's model and period by it, its token class only; what they were valued at before is kept.
 
+    Two people agreed on this entry and nothing else: whatever else the book says by now, other classes keep the price that they have.
     Works in batches, each in its own transaction; again changes nothing. What a batch changed is added to `proposal` with it. Returns how
     many calls this run changed and by how much together, USD.
     """
     calls, more = 0, Decimal()
-    after, after_id = start - timedelta(microseconds=1), UUID(int=2**128 - 1)
-    until = end or timezone.now() + timedelta(days=2)
+    after, after_id = entry.valid_from - timedelta(microseconds=1), UUID(int=2**128 - 1)
+    corrected: dict[str, Any] = {
+        "provider": entry.provider,
+        "model": entry.model,
+        "token_class": entry.token_class,
+        "entry": entry.pk,
+        "price": entry.price,
+        "until": entry.valid_to or timezone.now() + timedelta(days=2),
+        "size": PRICING_BATCH,
+    }
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             ingest.lock_events()
-            cursor.execute(
-                _REPRICE,
-                {"provider": provider, "model": model, "after": after, "after_id": after_id, "until": until, "size": PRICING_BATCH},
-            )
+            cursor.execute(_REPRICE, {**corrected, "after": after, "after_id": after_id})
             picked, changed, difference, last, last_id = cursor.fetchone()
             if proposal is not None:
                 PriceProposal.objects.filter(pk=proposal.pk).update(
@@ -347,16 +377,13 @@ def finish_corrections(*, at: datetime | None = None) -> int:
     finished = 0
     waiting = list(PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).order_by("pk"))
     for proposal in waiting:
-        following = (
-            PriceEntry.objects.filter(
-                provider=proposal.provider, model=proposal.model, token_class=proposal.token_class, valid_from__gt=proposal.valid_from
-            )
-            .order_by("valid_from")
-            .first()
+        # A later correction may have taken the place of the entry: then that one is what two people agreed on.
+        entry = PriceEntry.objects.get(
+            provider=proposal.provider, model=proposal.model, token_class=proposal.token_class, valid_from=proposal.valid_from
         )
-        end = following.valid_from if following else None
-        reprice(provider=proposal.provider, model=proposal.model, start=proposal.valid_from, end=end, proposal=proposal)
-        _compare_again(proposal.provider, proposal.valid_from, end)
+        reprice(entry=entry, proposal=proposal)
+        # Before the correction counts as finished, so that what is cut off here is done again.
+        _compare_again(proposal.provider, _months_of(proposal.provider, entry.valid_from, entry.valid_to))
         with transaction.atomic():
             if not PriceProposal.objects.filter(pk=proposal.pk, repriced_at=None).update(repriced_at=at or timezone.now()):
                 continue  # another worker was faster
@@ -367,14 +394,18 @@ def finish_corrections(*, at: datetime | None = None) -> int:
     return finished
 
 
-def _compare_again(provider: str, start: datetime, end: datetime | None) -> None:
-    """Compare every month of [start, end) that was compared before: the schedule looks at the last months only, signatures hold for years.
-
-    Before the correction counts as finished, so that what is cut off here is done again.
-    """
+def _months_of(provider: str, start: datetime, end: datetime | None) -> list[date]:
+    """First days of the months of [start, end) that were compared before."""
     months = Reconciliation.objects.filter(provider=provider, month__gte=start.astimezone(UTC).date().replace(day=1))
     if end is not None:
         months = months.filter(month__lte=(end.astimezone(UTC) - timedelta(microseconds=1)).date())
-    for month in months.order_by("month").values_list("month", flat=True).distinct():
-        with suppress(NothingToReconcileError):  # its rows were assigned to another provider
+    return list(months.order_by("month").values_list("month", flat=True).distinct())
+
+
+def _compare_again(provider: str, months: Iterable[date]) -> None:
+    """Compare these months now: the schedule looks at the last ones first, and signatures hold for years."""
+    for month in months:
+        try:
             reconciliation.reconcile(provider=provider, month=month)
+        except NothingToReconcileError:  # its rows were assigned to another provider
+            logger.warning("reconciliation.nothing", extra={"provider": provider, "month": month.isoformat()})

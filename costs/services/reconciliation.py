@@ -13,7 +13,8 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, Q, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from costs import bridge, focus
@@ -298,9 +299,20 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
 
 
 def due(today: date) -> list[tuple[str, date]]:
-    """Provider and month of every bill that the schedule looks at again."""
+    """Provider and month of every bill that the schedule looks at: the last months, and older ones whose calls have another value by now."""
     first = today.replace(day=1)
     for _ in range(MONTHS_BACK):
         first = (first - timedelta(days=1)).replace(day=1)
-    recent = BillRow.objects.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=_midnight(first)), kind__in=BillRow.COMPARED)
-    return list(recent.order_by(F("month").asc(), "provider").values_list("provider", "month").distinct())
+    compared = BillRow.objects.filter(kind__in=BillRow.COMPARED)
+    recent = compared.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=_midnight(first)))
+    found = set(recent.values_list("provider", "month").distinct())
+    return sorted(found | _changed_since(first, compared), key=lambda one: (one[1], one[0]))
+
+
+def _changed_since(first: date, compared: QuerySet[BillRow]) -> set[tuple[str, date]]:
+    """Months before `first` whose telemetry is not what was compared: calls came late, or got a price or another one."""
+    days = TokenDay.objects.filter(day__lt=first).annotate(month=TruncMonth("day"))
+    money = {(row["provider"], row["month"]): row["cost"] for row in days.values("provider", "month").annotate(cost=Sum("cost"))}
+    has_rows = Exists(compared.filter(provider=OuterRef("provider"), month=OuterRef("month")))
+    before = Reconciliation.objects.in_force().filter(has_rows, month__lt=first).values_list("provider", "month", "latest__telemetry")
+    return {(provider, month) for provider, month, telemetry in before if money.get((provider, month), Decimal()) != telemetry}

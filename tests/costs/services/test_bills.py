@@ -438,6 +438,7 @@ def test_second_account_replaces_the_comparison_of_the_first(acme: Tenant, offer
     with pytest.raises(RevisionReplacedError, match="other accounts"):
         signoff.sign(revision=alone, digest=alone.digest, actor=alice, **later)
     assert [bill.reconciliation.latest for bill in showback_selectors.showback(MONTH).bills] == [together]
+    assert {series.account: series.is_replaced for series in selectors.reconciliations()} == {"acct-1": True, "all-accounts": False}
     assert selectors.doubtful_revisions(MONTH) == [together]
     assert selectors.latest_matched() == together
 

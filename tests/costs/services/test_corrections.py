@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.db.models import Sum
 from costs import export_selectors, price_sheets, selectors, tasks
 from costs.errors import PriceSheetError, PriceValueError
 from costs.models import (
+    BillFile,
     Event,
     PriceEntry,
     PriceProposal,
@@ -24,7 +25,7 @@ from costs.models import (
     Valuation,
 )
 from costs.periods import Period
-from costs.services import price_proposals, prices, signoff
+from costs.services import price_proposals, prices, reconciliation, signoff
 from governance.models import AuditEntry, Tenant, User
 from governance.schema import enter_tenant
 from tests.conftest import ClientFor
@@ -71,8 +72,8 @@ def test_past_is_valued_anew_and_every_figure_follows(recorded: None, alice: Use
     before = figures()
     entry = correct(alice)
 
-    done = prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)
-    again = prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)
+    done = prices.reprice(entry=entry)
+    again = prices.reprice(entry=entry)
 
     costs = list(Event.objects.order_by("started_at").values_list("cost", flat=True))
     assert costs == [Decimal("0.0018"), Decimal("0.0033"), Decimal("0.0033"), Decimal("0.0038")]
@@ -82,10 +83,26 @@ def test_past_is_valued_anew_and_every_figure_follows(recorded: None, alice: Use
     assert figures()[0] == before[0] + Decimal("0.001")
 
 
+def test_correction_values_calls_by_what_two_people_approved_only(recorded: None, acme: Tenant, alice: User) -> None:
+    # Set by one person: calls before had no price, and calls that came late are valued by it; it changes no other call.
+    make.price(alice, "cached_input", "0.10", valid_from=START)
+    PriceEntry.objects.filter(token_class="output").update(valid_to=START)
+    make.price(alice, "output", "90", valid_from=START)
+    entry = correct(alice)
+
+    prices.reprice(entry=entry)
+
+    costs = list(Event.objects.order_by("started_at").values_list("cost", flat=True))
+    assert costs == [Decimal("0.0018"), Decimal("0.0033"), Decimal("0.0033"), Decimal("0.0038")]
+    correct(alice, "0.50", token_class="cached_input")
+    assert prices.reprice(entry=PriceEntry.objects.get(token_class="cached_input")) == (3, Decimal("-0.00195"))
+    assert len(set(figures())) == 1
+
+
 def test_earlier_values_are_kept_with_the_price_they_came_from(recorded: None, alice: User) -> None:
     wrong = PriceEntry.objects.get(valid_from=START)
     entry = correct(alice)
-    prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)
+    prices.reprice(entry=entry)
 
     call = Event.objects.get(started_at=START)
     [kept] = selectors.earlier_values(call)
@@ -106,7 +123,7 @@ def test_earlier_values_are_kept_with_the_price_they_came_from(recorded: None, a
 def test_second_correction_keeps_both_values(recorded: None, alice: User) -> None:
     for price in ("2.50", "2.25"):
         entry = correct(alice, price)
-        prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)
+        prices.reprice(entry=entry)
 
     call = Event.objects.get(started_at=START)
     assert [value.cost for value in selectors.earlier_values(call)] == [Decimal("0.0028"), Decimal("0.0033")]
@@ -118,7 +135,7 @@ def test_correction_within_a_period_splits_it(recorded: None, alice: User) -> No
     at = START + timedelta(days=5)
     entry = correct(alice, at=at)
 
-    changed, _ = prices.reprice(provider="openai", model="small-chat", start=at, end=entry.valid_to)
+    changed, _ = prices.reprice(entry=entry)
 
     assert (entry.valid_from, entry.valid_to, changed) == (at, CHANGE, 1)
     assert not SupersededPrice.objects.exists()
@@ -129,7 +146,7 @@ def test_work_goes_on_behind_a_full_batch(recorded: None, alice: User, monkeypat
     monkeypatch.setattr(prices, "BATCH_PAUSE", 0)
     entry = correct(alice)
 
-    assert prices.reprice(provider="openai", model="small-chat", start=entry.valid_from, end=entry.valid_to)[0] == 2
+    assert prices.reprice(entry=entry)[0] == 2
 
 
 def test_impossible_price_corrects_nothing(recorded: None, alice: User) -> None:
@@ -195,6 +212,29 @@ def test_correction_voids_signatures_of_months_long_ago(acme: Tenant, compared: 
     assert latest is not None
     assert latest.number == 2
     assert not RevisionSignature.objects.filter(voided_at=None).exists()
+
+
+def test_months_long_ago_are_due_when_their_calls_have_another_value(acme: Tenant, compared: Revision) -> None:
+    later = date(2027, 6, 1)
+    BillFile.objects.update(uploaded_at=datetime(2026, 11, 3, tzinfo=UTC))
+    before = reconciliation.due(later)
+    make.record(acme, make.call(acme, started_at=datetime(2026, 10, 9, tzinfo=UTC)))
+
+    assert (before, reconciliation.due(later)) == ([], [("openai", date(2026, 10, 1))])
+    reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    assert reconciliation.due(later) == []
+
+
+def test_first_price_of_calls_long_ago_compares_their_month_again(acme: Tenant, compared: Revision, fay: User) -> None:
+    PriceEntry.objects.filter(token_class="output").update(valid_from=datetime(2026, 10, 20, tzinfo=UTC))
+    make.record(acme, make.call(acme, started_at=datetime(2026, 10, 9, tzinfo=UTC)))
+    offer = price_sheets.Offer("openai", "small-chat", "output", Decimal(4), datetime(2026, 10, 1, tzinfo=UTC), "Contract")
+    [proposal] = price_proposals.propose(offers=[offer], name="October", actor=fay).proposals.all()
+    price_proposals.approve(proposal=proposal, actor=User.objects.exclude(pk=fay.pk).get(email__startswith="alice"))
+
+    assert prices.price_unpriced(provider="openai", model="small-chat") == 1
+
+    assert Reconciliation.objects.get().revisions.count() == 2
 
 
 @pytest.mark.parametrize(

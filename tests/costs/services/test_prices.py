@@ -87,6 +87,14 @@ def test_one_person_alone_sets_no_price_in_the_past_of_priced_calls(acme: Tenant
     assert set_price(fay, "7", MARCH, "output", agreed=True).price == 7
 
 
+def test_calls_at_a_price_of_nothing_have_a_price(acme: Tenant, fay: User) -> None:
+    make.prices(fay, input="0", output="0")
+    make.record(acme, make.call(acme, started_at=MARCH + timedelta(minutes=20)))
+
+    with pytest.raises(PriceValueError, match="propose it"):
+        set_price(fay, "9", MARCH)
+
+
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1000001", "0.000000001"])
 def test_what_is_no_price(acme: Tenant, fay: User, amount: str) -> None:
     with pytest.raises(PriceValueError):
