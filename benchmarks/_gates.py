@@ -12,7 +12,7 @@ import django
 if TYPE_CHECKING:
     from rollouts.models import Gate
 
-GATES = 1_000
+GATES = 10_000
 CRITERIA = (
     ("attribution.coverage", ">", 95, "%", 24), ("attribution.latency_p95", "<", 60, "s", 24), ("gateway.error_rate", "<", 2, "%", 24),
     ("gateway.overhead_p99", "<", 50, "ms", 24), ("usage.calls", ">", 10, "count", 24), ("usage.active_projects", ">", 1, "count", 24),
@@ -29,22 +29,52 @@ def main() -> None:
 
 
 def measure() -> dict[str, float]:
-    """The second evaluation of each, as the schedule does it every five minutes: in tasks of `GATES_AT_ONCE`, one after the other."""
-    from rollouts.models import Evaluation
+    """A later evaluation of each, as the schedule does it every five minutes: in tasks of `GATES_AT_ONCE`, one after the other."""
+    from rollouts.models import Evaluation, Gate
     from rollouts.services import gates as services
-    from rollouts.tasks import GATES_AT_ONCE
 
     now = datetime.now(UTC)
     found = _make(now)
-    services.evaluate_gates(found, at=now)
-    later = now + services.EVALUATE_EVERY
-    began = time.perf_counter()
-    for first in range(0, GATES, GATES_AT_ONCE):
-        services.evaluate_gates(found[first : first + GATES_AT_ONCE], at=later)
-    took = time.perf_counter() - began
-    if Evaluation.objects.count() != 2 * GATES:
-        raise RuntimeError("not every gate was evaluated")
-    return {"gates_1k_s": round(took, 1)}
+    _evaluated_once(found, now)
+    figures = {}
+    later = now
+    for name, number in (("gates_1k_s", 1_000), ("gates_10k_s", GATES)):
+        later += services.EVALUATE_EVERY
+        before = Evaluation.objects.count()
+        began = time.perf_counter()
+        _run({gate.pk for gate in found[:number]}, later)
+        figures[name] = round(time.perf_counter() - began, 1)
+        if Evaluation.objects.count() != before + number or Gate.objects.filter(latest__at=later).count() != number:
+            raise RuntimeError("not every gate was evaluated")
+    return figures
+
+
+def _run(wanted: set[int], at: datetime) -> None:
+    """What one worker does: finds what is due, loads and evaluates it."""
+    from rollouts.models import Gate
+    from rollouts.services import gates as services
+    from rollouts.tasks import GATES_AT_ONCE
+
+    due = [pk for pk in services.due_gates(at=at).values_list("pk", flat=True) if pk in wanted]
+    for first in range(0, len(due), GATES_AT_ONCE):
+        services.evaluate_gates(Gate.objects.in_bulk(due[first : first + GATES_AT_ONCE]).values(), at=at)
+
+
+def _evaluated_once(found: list[Gate], now: datetime) -> None:
+    """The first evaluation of a gate is always news. One gate has it from the product; the others get copies, to be quick."""
+    from rollouts.models import Evaluation, Gate
+    from rollouts.services import gates as services
+
+    first = services.evaluate_gate(gate=found[0], trigger=Evaluation.Trigger.SCHEDULE, at=now)
+    if first is None:
+        raise RuntimeError("the first gate was not evaluated")
+    facts = {field.name: getattr(first, field.name) for field in Evaluation._meta.concrete_fields if not field.primary_key}
+    copies = Evaluation.objects.bulk_create(
+        (Evaluation(**{**facts, "gate": gate, "evidence_hash": f"copy {gate.pk}"}) for gate in found[1:]), batch_size=1000
+    )
+    for copy in copies:
+        copy.gate.latest = copy
+    Gate.objects.bulk_update([copy.gate for copy in copies], ["latest"], batch_size=1000)
 
 
 def _make(now: datetime) -> list[Gate]:

@@ -1,4 +1,4 @@
-"""How long one worker takes to evaluate 1,000 open gates with ten measured criteria each; kept under `rollouts.`."""
+"""How long one worker takes to evaluate 1,000 and 10,000 open gates with ten measured criteria each; kept under `rollouts.`."""
 
 from __future__ import annotations
 

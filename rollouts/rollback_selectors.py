@@ -23,7 +23,7 @@ from rollouts import rollback_rules as rules
 from rollouts.models import Flag, FlagChange, FlagVersion, Incident, RollbackRule, RollbackWatch
 from rollouts.rollback_evidence import sums_of
 from rollouts.rollback_rules import MINUTE_S, SLICE_S, Comparison, Inputs, Measure, Reading, RuleError, Series, Sums
-from rollouts.services import gates
+from rollouts.services.evidence import read_metric
 
 HISTORY_DAYS = 7
 """What a dry run and a baseline look back on."""
@@ -230,7 +230,7 @@ def read_metrics(comparisons: Iterable[Comparison], *, at: datetime) -> dict[str
     found: dict[str, Reading] = {}
     for one in comparisons:
         if one.is_metric and one.name not in found:
-            reading = gates.read_metric(one.measure.key, metrics.Window(at - timedelta(seconds=one.window_s), at))
+            reading = read_metric(one.measure.key, metrics.Window(at - timedelta(seconds=one.window_s), at))
             found[one.name] = Reading(reading["value"], reading["sample"], metrics.get(one.measure.key).minimum_sample)
     return found
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from governance import metrics
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from rollouts import plans, rules, signing, wording
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, Phase, ReleaseLogEntry, Rollback, Rollout, SignOff, Waiver
-from rollouts.services.gates import EVALUATE_EVERY, read_metric
+from rollouts.services.evidence import read_metric
+from rollouts.services.gates import EVALUATE_EVERY
 
 METRIC_DAYS = 7
 """The window of the current values on the page of metrics."""
@@ -84,14 +85,6 @@ def owners(tenant: Tenant) -> QuerySet[User]:
 
 def rollouts_to_begin(today: date) -> list[int]:
     return list(Rollout.objects.filter(status=Rollout.Status.PLANNED, starts_on__lte=today).values_list("pk", flat=True))
-
-
-def gates_due(now: datetime) -> list[int]:
-    """Open gates that were never evaluated, too long ago, or before a waiver ended."""
-    ended = Q(criteria__waivers__approved=True, criteria__waivers__until__lte=now, criteria__waivers__until__gt=F("latest__at"))
-    due = Q(latest=None) | Q(latest__at__lte=now - EVALUATE_EVERY) | ended
-    open_gates = Gate.objects.filter(rollout__status=Rollout.Status.RUNNING, status__in=[Gate.Status.OPEN, Gate.Status.REJECTED])
-    return list(open_gates.filter(due).order_by("pk").values_list("pk", flat=True).distinct())
 
 
 # A gate

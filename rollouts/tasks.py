@@ -18,8 +18,8 @@ from rollouts.services import experiments, flags, gates, rollback, rollouts, shi
 
 logger = logging.getLogger(__name__)
 
-GATES_AT_ONCE = 500
-"""In one task: some seconds of work. Another worker takes the next ones."""
+GATES_AT_ONCE = 10_000
+"""In one task, which reads each metric once for all of them: under a minute of work. Another worker takes the next ones."""
 
 
 @shared_task(base=PlatformTask)
@@ -36,7 +36,7 @@ def evaluate_tenant() -> None:
     flags.tell_overdue_reviews(at=now)
     for rollout_id in selectors.rollouts_to_begin(now.date()):
         begin.delay(rollout_id, schema_name=current_schema())
-    due = selectors.gates_due(now)
+    due = list(gates.due_gates(at=now).values_list("pk", flat=True))
     for first in range(0, len(due), GATES_AT_ONCE):
         evaluate.delay(*due[first : first + GATES_AT_ONCE], schema_name=current_schema())
 

@@ -13,7 +13,7 @@ from django_tenants.utils import schema_context
 from governance import metrics
 from governance.models import Tenant
 from rollouts import wording
-from rollouts.services.gates import read_metric
+from rollouts.services.evidence import read_metric
 
 
 class Command(BaseCommand):

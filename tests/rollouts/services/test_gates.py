@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from governance.metrics import NO_DATA, Reading, Window
 from governance.models import AuditEntry
 from rollouts import selectors
 from rollouts.errors import GateNotOpenError, NotUnderWayError
-from rollouts.models import Criterion, Evaluation, Gate
+from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry
 from rollouts.services import gates, rollouts
 from tests.factories import rollouts as make
 
@@ -127,8 +128,8 @@ def test_gate_is_due_when_new_when_old_and_when_a_waiver_ended(ready_gate: Gate,
     assert ready_gate.latest is not None
     now = ready_gate.latest.at
 
-    assert selectors.gates_due(now) == []
-    assert selectors.gates_due(now + gates.EVALUATE_EVERY) == [ready_gate.pk]
+    assert not gates.due_gates(at=now)
+    assert list(gates.due_gates(at=now + gates.EVALUATE_EVERY)) == [ready_gate]
     assert gates.evaluate_gate(gate=ready_gate, trigger=Evaluation.Trigger.SCHEDULE, at=now, only_when_due=True) is None
 
 
@@ -173,9 +174,51 @@ def test_gates_of_one_run_read_a_metric_once_and_each_has_its_evidence(gate: Gat
 
 def test_a_gate_that_breaks_leaves_the_others_alone_and_is_raised(gate: Gate, readings: make.Board) -> None:
     other = make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug="other"))
-    gone = Gate(pk=0, rollout_id=0)
+    now = timezone.now()
+    gates.evaluate_gates([gate, other], at=now)
+    Criterion.objects.filter(gate=gate, key="overhead").update(operator="~")
 
     with pytest.raises(ExceptionGroup):
-        gates.evaluate_gates([gone, other])
+        gates.evaluate_gates([gate, other], at=now + gates.EVALUATE_EVERY)
 
-    assert Evaluation.objects.get().gate == other
+    assert [evaluation.gate for evaluation in Evaluation.objects.order_by("pk")] == [gate, other, other]
+
+
+def test_gates_whose_verdicts_stay_are_written_together_and_can_be_replayed(gate: Gate, readings: make.Board) -> None:
+    found = [gate] + [make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug=f"other-{number}")) for number in range(3)]
+    now = timezone.now()
+    gates.evaluate_gates(found, at=now)
+    lines, entries = ReleaseLogEntry.objects.count(), AuditEntry.objects.count()
+    readings.readings["test.overhead"] = Reading(14.0, sample=4100, low=13.0, high=15.0)
+    later = now + gates.EVALUATE_EVERY
+
+    with CaptureQueriesContext(connection) as two:
+        assert gates.evaluate_gates(found[:2], at=later) == 2
+    with CaptureQueriesContext(connection) as four:
+        assert gates.evaluate_gates(found, at=later + gates.EVALUATE_EVERY) == 4
+
+    assert len(two) == len(four)
+    assert (ReleaseLogEntry.objects.count(), AuditEntry.objects.count()) == (lines, entries)
+    gate.refresh_from_db()
+    assert gate.latest is not None
+    assert (gate.latest.sequence, gate.latest.at, gate.latest.records[0]["reading"]["value"]) == (3, later + gates.EVALUATE_EVERY, 14.0)
+    assert [selectors.replay(evaluation).differences for evaluation in Evaluation.objects.all()] == [[]] * 10
+
+
+def test_of_many_gates_only_the_one_whose_verdicts_change_is_news(gate: Gate, readings: make.Board) -> None:
+    other = make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug="other"))
+    now = timezone.now()
+    gates.evaluate_gates([gate, other], at=now)
+    Criterion.objects.filter(gate=other, key="overhead").update(threshold=5)
+    lines = ReleaseLogEntry.objects.filter(gate=gate).count()
+
+    assert gates.evaluate_gates([gate, other], at=now + gates.EVALUATE_EVERY) == 2
+
+    gate.refresh_from_db()
+    other.refresh_from_db()
+    assert gate.latest is not None
+    assert other.latest is not None
+    assert (gate.latest.sequence, other.latest.sequence) == (2, 2)
+    assert verdicts(other.latest)["overhead"] == "fail"
+    assert ReleaseLogEntry.objects.filter(gate=gate).count() == lines
+    assert "Overhead" in ReleaseLogEntry.objects.filter(gate=other).order_by("-sequence")[0].text

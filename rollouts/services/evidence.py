@@ -1,0 +1,232 @@
+"""The evidence of a gate's evaluation: one record per criterion with every input of its verdict, and the verdict.
+
+Readings are taken once for all gates that are judged as of the same moment; the rest of the inputs is read for many gates at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F
+
+from governance import metrics
+from governance.models import User
+from governance.schema import current_schema
+from rollouts import rules
+from rollouts.models import Attestation, Criterion, Evaluation, Gate, Waiver
+
+logger = logging.getLogger(__name__)
+
+READ_TIMEOUT_MS = 20_000
+"""How long one metric may take: a slow one must not hold the rollout's lock for longer."""
+_EMPTY: Mapping[str, Any] = {"value": None, "sample": 0, "low": None, "high": None, "statistics": {}, "error": ""}
+
+Readings = dict[tuple[str, int], dict[str, Any]]
+"""What metrics read up to one moment, by metric and hours."""
+
+
+@dataclass
+class Inputs:
+    """What the verdicts of one gate rest on, beside the readings."""
+
+    criteria: list[Criterion] = field(default_factory=list)
+    attestations: dict[int, Attestation] = field(default_factory=dict)
+    waivers: dict[int, Waiver] = field(default_factory=dict)
+
+
+def inputs_of(gates: Collection[Gate], *, at: datetime) -> dict[int, Inputs]:
+    """By gate. Three queries for any number of gates; of attestations, the newest since each gate opened."""
+    found = {gate.pk: Inputs() for gate in gates}
+    for criterion in Criterion.objects.filter(gate__in=found).order_by("gate", "position"):
+        found[criterion.gate_id].criteria.append(criterion)
+    made = Attestation.objects.filter(criterion__gate__in=found, at__gte=F("criterion__gate__opened_at"), at__lte=at)
+    for attestation in made.select_related("by", "criterion").order_by("at", "pk"):
+        found[attestation.criterion.gate_id].attestations[attestation.criterion_id] = attestation
+    in_force = Waiver.objects.filter(criterion__gate__in=found, approved=True, until__gt=at)
+    for waiver in in_force.select_related("requested_by", "decided_by", "criterion").order_by("decided_at"):
+        found[waiver.criterion.gate_id].waivers[waiver.criterion_id] = waiver
+    return found
+
+
+def build(
+    gate: Gate,
+    inputs: Inputs,
+    *,
+    previous: Evaluation | None,
+    last: Evaluation | None,
+    at: datetime,
+    readings: Readings,
+    trigger: Evaluation.Trigger,
+    actor: User | None = None,
+) -> Evaluation:
+    """The evaluation, not saved yet. `previous` is the newest since the gate opened, `last` the newest at all; what is read here is added to `readings`."""
+    before = {record["key"]: record for record in previous.records} if previous else {}
+    judged = [_record(criterion, inputs, before.get(criterion.key), previous, at, readings) for criterion in inputs.criteria]
+    evidence = rules.canonical(
+        {"rollout": gate.rollout.slug, "gate": gate.number, "at": at.isoformat(), "rules": rules.VERSION, "criteria": judged}
+    )
+    # What is hashed is what will be read, so the rest follows from the text.
+    records: list[dict[str, Any]] = json.loads(evidence)["criteria"]
+    deciding = [rules.Verdict(record["verdict"]) for record in records if record["severity"] != Criterion.Severity.OBSERVE]
+    previous_hash = last.evidence_hash if last else rules.sha256(f"{rules.GENESIS}:{gate.pk}:{current_schema()}")
+    return Evaluation(
+        gate=gate,
+        sequence=(last.sequence if last else 0) + 1,
+        at=at,
+        trigger=trigger,
+        requested_by=actor,
+        rules_version=rules.VERSION,
+        verdict=rules.worst(deciding),
+        is_ready=rules.is_ready(deciding),
+        digest=rules.digest(records),
+        evidence=evidence,
+        evidence_hash=rules.evidence_hash(evidence, previous=previous_hash),
+        previous_hash=previous_hash,
+    )
+
+
+def read_for(gate_ids: Iterable[int], *, at: datetime, readings: Readings) -> None:
+    """Read each metric and window that these gates are bound to, once, and add it to `readings`. Holds no lock."""
+    bound = Criterion.objects.filter(gate__in=list(gate_ids), kind=Criterion.Kind.METRIC)
+    for metric, hours in bound.order_by("metric", "window_hours").values_list("metric", "window_hours").distinct():
+        if hours is not None:  # a constraint says so
+            _reading(metric, hours, at, readings)
+
+
+def registered(key: str) -> metrics.Metric | None:
+    try:
+        return metrics.get(key)
+    except KeyError:
+        return None
+
+
+def read_metric(key: str, window: metrics.Window) -> dict[str, Any]:
+    """A reading as plain values. Whatever goes wrong in the metric is an error of this reading, logged with its traceback."""
+    metric = registered(key)
+    if metric is None:
+        return {**_EMPTY, "error": f"no app offers the metric {key}"}
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:  # a savepoint: an SQL error inside the metric stays inside
+            cursor.execute("SELECT current_setting('statement_timeout')")
+            before = cursor.fetchone()[0]
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(READ_TIMEOUT_MS)])
+            found = metric.read(window)
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+            reading = {
+                "value": _number(found.value),
+                "sample": int(found.sample),
+                "low": _number(found.low),
+                "high": _number(found.high),
+                "statistics": json.loads(json.dumps(dict(found.statistics), default=str, allow_nan=False)),
+                "error": "",
+            }
+            rules.canonical(reading)
+            return reading
+    except Exception as error:  # the metric is another app's code: its defect must not hide the other criteria
+        logger.exception("metric.failed", extra={"metric": key})
+        return {**_EMPTY, "error": f"{key} could not be read: {type(error).__name__}"}
+
+
+def _record(
+    criterion: Criterion,
+    inputs: Inputs,
+    before: Mapping[str, Any] | None,
+    previous: Evaluation | None,
+    at: datetime,
+    readings: Readings,
+) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "key": criterion.key,
+        "title": criterion.title,
+        "kind": criterion.kind,
+        "severity": criterion.severity,
+        "role": criterion.role,
+        "rule": None,
+        "window": None,
+        "reading": None,
+        "attestation": None,
+        "waiver": _waiver(inputs.waivers.get(criterion.pk)),
+    }
+    if criterion.is_attested:
+        record["rule"] = {"evidence": criterion.evidence}
+        record["attestation"] = _attestation(inputs.attestations.get(criterion.pk))
+    else:
+        record.update(_measured(criterion, readings, at))
+        held = rules.held_since(before, previous_at=previous.at if previous else None, at=at)
+        record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
+    judgement = rules.judge_record(record, at=at)
+    record.update(
+        verdict=str(judgement.verdict),
+        raw=str(judgement.raw),
+        reason=judgement.reason,
+        held_since=judgement.held_since.isoformat() if judgement.held_since else None,
+    )
+    return record
+
+
+def _measured(criterion: Criterion, readings: Readings, at: datetime) -> dict[str, Any]:
+    assert criterion.window_hours is not None
+    reading = _reading(criterion.metric, criterion.window_hours, at, readings)
+    metric = registered(criterion.metric)
+    if metric is not None and metric.unit != criterion.unit and not reading["error"]:
+        reading = {**_EMPTY, "error": f"{criterion.metric} is in {metric.unit}, the rule is in {criterion.unit}"}
+    # A census (models served, now) has a minimum of 0: none of them is a figure that can fail, though never pass.
+    minimum = max(criterion.minimum_sample or 0, metric.minimum_sample if metric else 1)
+    return {
+        "rule": {
+            "metric": criterion.metric,
+            "operator": criterion.operator,
+            "threshold": criterion.threshold,
+            "unit": criterion.unit,
+            "window_hours": criterion.window_hours,
+            "minimum_sample": minimum,
+            "sustain_hours": criterion.sustain_hours,
+        },
+        "window": {"start": (at - timedelta(hours=criterion.window_hours)).isoformat(), "end": at.isoformat()},
+        "reading": reading,
+    }
+
+
+def _reading(metric: str, hours: int, at: datetime, readings: Readings) -> dict[str, Any]:
+    if (metric, hours) not in readings:
+        readings[metric, hours] = read_metric(metric, metrics.Window(at - timedelta(hours=hours), at))
+    return readings[metric, hours]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _attestation(attestation: Attestation | None) -> dict[str, Any] | None:
+    if attestation is None:
+        return None
+    return {
+        "id": attestation.pk,
+        "met": attestation.met,
+        "summary": attestation.summary,
+        "note": attestation.note,
+        "link": attestation.link,
+        "file_name": attestation.file_name,
+        "file_sha256": attestation.file_sha256,
+        "by": str(attestation.by),
+        "at": attestation.at.isoformat(),
+    }
+
+
+def _waiver(waiver: Waiver | None) -> dict[str, Any] | None:
+    if waiver is None:
+        return None
+    return {
+        "id": waiver.pk,
+        "covers": waiver.covers,
+        "until": waiver.until.isoformat(),
+        "reason": waiver.reason,
+        "requested_by": str(waiver.requested_by),
+        "approved_by": str(waiver.decided_by),
+    }
