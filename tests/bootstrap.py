@@ -80,9 +80,9 @@ def _start_server(data: Path) -> str:
     with pristine.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not pristine.exists():
-            for old in pristine.parent.glob("*.new"):
-                shutil.rmtree(old, ignore_errors=True)
-            building = EmbeddedPostgres(pristine.with_suffix(".new"), settings=fast)
+            new = pristine.with_suffix(".new")  # of this digest only: somebody else may be building another one
+            shutil.rmtree(new, ignore_errors=True)
+            building = EmbeddedPostgres(new, settings=fast)
             os.environ["GATEHOUSE_TEST_SERVER"] = building.start()
             try:
                 _make_template(os.environ["GATEHOUSE_TEST_SERVER"])
