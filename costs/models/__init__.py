@@ -5,7 +5,7 @@ from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import PriceEntry, PriceProposal, PriceSheet, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
-from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageHour, VerdictHour
+from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.valuation import Valuation
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "SupersededPrice",
     "TokenClass",
     "TokenDay",
+    "UsageDay",
     "UsageHour",
     "Valuation",
     "VerdictHour",

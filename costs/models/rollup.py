@@ -58,6 +58,45 @@ class UsageHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H}:00 {self.project} {self.model}"
 
 
+class UsageDay(models.Model):
+    """Calls of one UTC day by one dimension: sums of `UsageHour`, so that a page without filters reads hundreds of rows and not a million."""
+
+    placement = "tenant"
+
+    class Dimension(models.TextChoices):
+        ALL = "all", "All calls"
+        HOUR = "hour", "Hour of the day"
+        PROJECT = "project", "Project"
+        COST_CENTRE = "cost_centre", "Cost centre"
+        AGENT = "agent", "Agent"
+        MODEL = "model", "Model"
+        PROVIDER = "provider", "Provider"
+        KEY = "key", "Key"
+
+    day = models.DateField()
+    dimension = models.CharField(max_length=12, choices=Dimension)
+    value = models.TextField()
+    """Empty for all calls; of an hour, `00` to `23` in UTC."""
+    calls = models.BigIntegerField()
+    refused = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+    """USD over the priced calls."""
+    unpriced_calls = models.BigIntegerField()
+    untagged_calls = models.BigIntegerField()
+    """Without project, key, model or agent; refused ones are not in it."""
+    untagged_cost = models.DecimalField(max_digits=34, decimal_places=14)
+    estimated_calls = models.BigIntegerField()
+
+    class Meta:
+        db_table = "usage_day"
+        constraints = [models.UniqueConstraint(fields=["dimension", "day", "value"], name="usage_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.dimension} {self.value}"
+
+
 class TokenDay(models.Model):
     """Tokens and money of one UTC day by provider, model and token class: the grain that a bill is compared at."""
 

@@ -15,7 +15,7 @@ import msgspec
 from django.db import connection, transaction
 
 from catalog.models import Project
-from costs import sketch
+from costs import sketch, usage_days
 from gateway.contract.events import INBOX_COLUMNS, CallEvent
 from governance.models import Tenant
 
@@ -164,23 +164,28 @@ WITH batch AS (
         CASE WHEN status = 'ok' THEN {sketch.BUCKET_SQL.format(us="duration_us")} END AS duration_bucket,
         CASE WHEN status = 'ok' AND ttft_us IS NOT NULL THEN {sketch.BUCKET_SQL.format(us="ttft_us")} END AS ttft_bucket
     FROM priced JOIN inserted USING (event_id)
+), by_hour AS (
+    SELECT hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, count(*) AS calls,
+        coalesce(sum(uncached_input_tokens), 0) AS uncached_input_tokens, coalesce(sum(cached_input_tokens), 0) AS cached_input_tokens,
+        coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
+        coalesce(sum(cost), 0) AS cost, count(*) FILTER (WHERE pricing = 'unpriced') AS unpriced_calls,
+        count(*) FILTER (WHERE {usage_days.IS_UNTAGGED}) AS untagged_calls, count(*) FILTER (WHERE usage_source = 'estimated') AS estimated_calls,
+        sum(duration_us) AS duration_us, max(started_at) AS last_event_at
+    FROM fresh GROUP BY hour, project, cost_centre, agent, model, provider, key_id, kind, outcome
 ), rolled AS (
     INSERT INTO usage_hour AS r (
         hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, calls, uncached_input_tokens, cached_input_tokens, cache_write_tokens,
         output_tokens, cost, unpriced_calls, untagged_calls, estimated_calls, duration_us, last_event_at
     )
-    SELECT hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, count(*),
-        coalesce(sum(uncached_input_tokens), 0), coalesce(sum(cached_input_tokens), 0), coalesce(sum(cache_write_tokens), 0), coalesce(sum(output_tokens), 0),
-        coalesce(sum(cost), 0), count(*) FILTER (WHERE pricing = 'unpriced'),
-        count(*) FILTER (WHERE project = '' OR key_id = '' OR model = '' OR agent = ''), count(*) FILTER (WHERE usage_source = 'estimated'),
-        sum(duration_us), max(started_at)
-    FROM fresh GROUP BY hour, project, cost_centre, agent, model, provider, key_id, kind, outcome
+    SELECT * FROM by_hour
     ON CONFLICT ON CONSTRAINT usage_hour_once DO UPDATE SET
         calls = r.calls + excluded.calls, uncached_input_tokens = r.uncached_input_tokens + excluded.uncached_input_tokens,
         cached_input_tokens = r.cached_input_tokens + excluded.cached_input_tokens, cache_write_tokens = r.cache_write_tokens + excluded.cache_write_tokens,
         output_tokens = r.output_tokens + excluded.output_tokens, cost = r.cost + excluded.cost, unpriced_calls = r.unpriced_calls + excluded.unpriced_calls,
         untagged_calls = r.untagged_calls + excluded.untagged_calls, estimated_calls = r.estimated_calls + excluded.estimated_calls,
         duration_us = r.duration_us + excluded.duration_us, last_event_at = greatest(r.last_event_at, excluded.last_event_at)
+), by_day AS (
+    {usage_days.ADD.format(hours="by_hour")}
 ), by_class AS (
     INSERT INTO token_day AS d (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
     SELECT (f.started_at AT TIME ZONE 'UTC')::date, f.provider, f.model, v.token_class, count(*), sum(v.tokens),

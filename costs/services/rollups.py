@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection, transaction
 
+from costs import usage_days
 from costs.services import ingest
 
 HOURS_KEPT = timedelta(days=2)
@@ -49,3 +50,12 @@ def compact_call_hours(*, at: datetime) -> int:
             cursor.execute("SET LOCAL work_mem = '64MB'")
             cursor.execute(_COMPACT, {"start": day, "end": day + timedelta(days=1)})
     return len(days)
+
+
+@transaction.atomic
+def count_days_again(first: date, last: date) -> None:
+    """Make `UsageDay` anew from `UsageHour` for the UTC days from `first` to `last`, both included; doing it twice changes nothing."""
+    ingest.lock_events()
+    with connection.cursor() as cursor:
+        for statement in usage_days.COUNT_AGAIN:
+            cursor.execute(statement, {"first": first, "last": last})
