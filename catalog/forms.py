@@ -370,6 +370,20 @@ class RotateForm(forms.Form):
         return timedelta(hours=self.cleaned_data["overlap"])
 
 
+class BulkForm(forms.Form):
+    """Acting on many keys; `expected` is the number that the confirmation named."""
+
+    expected = forms.IntegerField(min_value=0, max_value=MAX_INTEGER, widget=forms.HiddenInput)
+    overlap = forms.TypedChoiceField(
+        label="The present secrets work for",
+        choices=[(0, "no longer: they leaked"), (1, "1 hour"), (24, "24 hours"), (168, "7 days")],
+        coerce=lambda hours: timedelta(hours=int(hours)),
+        initial=24,
+        required=False,
+        empty_value=None,
+    )
+
+
 class KeyForm(forms.Form):
     name = forms.CharField(max_length=60, help_text="What will use it, for example checkout, staging.")
     project = forms.ModelChoiceField(Project.objects.none(), empty_label=None, help_text="Its calls are shown back to this project.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures, limit_uses
@@ -149,6 +150,32 @@ def keys_expiring(keys: QuerySet[VirtualKey], at: datetime | None = None) -> Que
     """Live program keys that expire within two weeks, the next one first."""
     at = at or timezone.now()
     return live_keys(keys, at).filter(purpose=VirtualKey.Purpose.STANDARD, expires_at__lte=at + EXPIRY_WARNING).order_by("expires_at")
+
+
+def keys_to_rotate(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:
+    """Live program keys: those of playgrounds have no secret that anybody knows."""
+    return live_keys(keys, at).filter(purpose=VirtualKey.Purpose.STANDARD)
+
+
+KEY_ORDERS = {
+    "newest": ["-created_at", "-pk"],
+    "owner": ["owner__name", "pk"],
+    "spend": ["-spend_30d_usd", "-pk"],
+    "expiry": ["expires_at", "pk"],
+    "used": ["-last_use", "-pk"],
+}
+"""By name; with a hyphen before it the other way round."""
+
+
+def key_order(name: str) -> list[str]:
+    """Fields of `ranked_keys` to page by; an unknown name is the newest first."""
+    order = KEY_ORDERS.get(name.removeprefix("-"), KEY_ORDERS["newest"])
+    return [field[1:] if field.startswith("-") else f"-{field}" for field in order] if name.startswith("-") else order
+
+
+def ranked_keys(keys: QuerySet[VirtualKey]) -> QuerySet[VirtualKey]:
+    """With `last_use`, which is never null: keys that were not used come as if long ago."""
+    return keys.annotate(last_use=Coalesce("last_used_at", Value(datetime(1970, 1, 1, tzinfo=UTC))))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ urlpatterns = [
     path("models/<str:slug>/deployments/<int:pk>/change/", models.deployment_change, name="deployment-change"),
     path("models/<str:slug>/deployments/<int:pk>/remove/", models.deployment_remove, name="deployment-remove"),
     path("models/<str:slug>/act/<slug:act>/", models.model_act, name="model-act"),
+    path("keys/bulk/", keys.keys_bulk, name="keys-bulk"),
     path("keys/<slug:public_id>/", keys.key_detail, name="key-detail"),
     path("keys/<slug:public_id>/tick/", keys.key_tick, name="key-tick"),
     path("keys/<slug:public_id>/rotate/", keys.key_rotate, name="key-rotate"),

@@ -423,9 +423,39 @@ class RotationInput(StrictSerializer):
     )
 
 
+class KeySelectionInput(StrictSerializer):
+    """Either ids, or filters as of the list; all that match are meant."""
+
+    ids = serializers.ListField(child=serializers.CharField(max_length=16), required=False, min_length=1, max_length=10_000)
+    q = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    project = serializers.CharField(max_length=48, required=False, allow_blank=True)
+    state = serializers.CharField(max_length=16, required=False, allow_blank=True)
+    expected = serializers.IntegerField(
+        min_value=1, max_value=MAX_INTEGER, help_text="How many live keys that is; if it is another number by now, nothing happens."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        filters = {name: attrs.pop(name) for name in ("q", "project", "state") if name in attrs}
+        if ("ids" in attrs) == bool(filters):
+            raise serializers.ValidationError({"ids": "Give either ids or filters (q, project, state)."})
+        return {**attrs, "filters": filters}
+
+
+class BulkRotationInput(KeySelectionInput):
+    overlap_hours = serializers.IntegerField(required=False, default=24, min_value=0, max_value=168)
+
+
 class NewKeyOutput(serializers.Serializer[Any]):
     key = KeyOutput()
     secret = serializers.CharField(help_text="The whole key. It is shown here and never again.")
+
+
+class NewKeysOutput(serializers.Serializer[Any]):
+    keys = NewKeyOutput(many=True)
+
+
+class RevokedKeysOutput(serializers.Serializer[Any]):
+    revoked = serializers.IntegerField()
 
 
 # Tools

@@ -475,6 +475,43 @@ class KeyRevoke(APIView):
         return Response(shapes.KeyOutput(selectors.key_rows([key])[0]).data)
 
 
+def _selected(request: ApiRequest, data: dict[str, Any]) -> QuerySet[VirtualKey]:
+    keys, filters = selectors.keys_visible_to(acting(request)), data.pop("filters")
+    if "ids" in data:
+        return keys.filter(public_id__in=data.pop("ids"))
+    found: QuerySet[VirtualKey] = KeyFilter(filters, queryset=keys).qs
+    return found
+
+
+class KeysRotate(APIView):
+    """New secrets for many keys at once, all or none; at most 1,000. Keys that have ended and those of playgrounds are left out."""
+
+    access = {"POST": Permission.VIEW}
+
+    @extend_schema(request=shapes.BulkRotationInput, responses={200: shapes.NewKeysOutput, **BAD})
+    def post(self, request: ApiRequest) -> Response:
+        data = body_of(request, shapes.BulkRotationInput)
+        overlap = timedelta(hours=data.pop("overlap_hours"))
+        made = key_services.rotate_keys(chosen=_selected(request, data), actor=request.user, overlap=overlap, **data)
+        rows = selectors.key_rows([key for key, _ in made])
+        body = {"keys": [{"key": row, "secret": text} for row, (_, text) in zip(rows, made, strict=True)]}
+        response = Response(shapes.NewKeysOutput(body).data)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class KeysRevoke(APIView):
+    """End many keys at once, all or none. Keys that have ended are left out."""
+
+    access = {"POST": Permission.VIEW}
+
+    @extend_schema(request=shapes.KeySelectionInput, responses={200: shapes.RevokedKeysOutput, **BAD})
+    def post(self, request: ApiRequest) -> Response:
+        data = body_of(request, shapes.KeySelectionInput)
+        ended = key_services.revoke_keys(chosen=_selected(request, data), actor=request.user, **data)
+        return Response(shapes.RevokedKeysOutput({"revoked": ended}).data)
+
+
 # Tools
 
 

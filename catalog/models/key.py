@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models as db  # `models` is a field here
@@ -43,6 +44,10 @@ class VirtualKey(db.Model):
     created_at = db.DateTimeField(auto_now_add=True)
     expires_at = db.DateTimeField()
     revoked_at = db.DateTimeField(null=True)
+    spend_30d_usd = db.DecimalField(max_digits=34, decimal_places=14, default=Decimal(), editable=False)
+    """Noted from the rollups every few minutes, so that thousands of keys can be sorted by it; a page shows the rollups themselves."""
+    last_used_at = db.DateTimeField(null=True, editable=False)
+    """Likewise."""
 
     class Meta:
         ordering = ["-created_at", "-pk"]

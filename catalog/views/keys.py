@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -14,14 +15,16 @@ from django.utils import timezone
 
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
-from catalog.forms import FirstCallForm, KeyForm, RotateForm
-from catalog.models import Model, VirtualKey
+from catalog.forms import BulkForm, FirstCallForm, KeyForm, RotateForm
+from catalog.models import Model, Project, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
+SOME = 10
+"""Of many keys, how many the confirmation names."""
 
 
 def _find(request: MemberRequest, public_id: str) -> VirtualKey:
@@ -42,9 +45,11 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
         expired=Count("pk", filter=Q(revoked_at=None, expires_at__lte=now)),
         expiring=Count("pk", filter=live & Q(expires_at__lte=now + selectors.EXPIRY_WARNING, purpose=VirtualKey.Purpose.STANDARD)),
     )
-    filtered = KeyFilter({"q": request.GET.get("q", ""), "project": request.GET.get("project", ""), "state": state}, queryset=keys).qs
-    page = keyset_page(filtered.order_by("-created_at", "-pk"), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
     chosen = {name: request.GET.get(name, "").strip() for name in ("q", "project")}
+    sort = request.GET.get("sort", "")
+    sort = sort if sort.removeprefix("-") in selectors.KEY_ORDERS else "newest"
+    filtered = selectors.ranked_keys(KeyFilter({**chosen, "state": state}, queryset=keys).qs)
+    page = keyset_page(filtered, order=selectors.key_order(sort), cursor=request.GET.get("cursor", ""))
     return render_page(
         request,
         "catalog/key_list.html",
@@ -59,10 +64,110 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
             "states": [(name, label, counts[name]) for name, label in STATES.items()],
             "counts": counts,
             "base_url": settings.BASE_URL,
-            "projects": {"": "Any project", **dict(selectors.projects().values_list("slug", "name"))},
+            "projects": {"": "Any project", **dict(Project.objects.order_by("name", "pk").values_list("slug", "name"))},
+            "heads": _heads(sort, everybody),
+            "sort": sort,
+            "may_bulk": state in ("active", "expiring"),
             "list_url": reverse("operate-keys" if everybody else "build-keys"),
         },
     )
+
+
+# Label, order, classes; without an order a column can't be sorted by.
+HEADS = (
+    ("Key", "newest", ""), ("Owner", "owner", ""), ("Project", "", ""), ("May call", "", ""), ("Spend, 30 d", "spend", "gh-num"),
+    ("Calls, 30 d", "", "gh-num"), ("Limits", "", ""), ("Last used", "used", ""), ("Expires", "expiry", ""),
+)  # fmt: skip
+
+
+def _heads(sort: str, everybody: bool) -> list[dict[str, str]]:
+    """Each column with the order that a click on it gives, and the direction by which the list is sorted by it now."""
+    heads = []
+    for label, order, css in HEADS:
+        if label == "Owner" and not everybody:
+            continue
+        first = "descending" if order and selectors.KEY_ORDERS[order][0].startswith("-") else "ascending"
+        other = "ascending" if first == "descending" else "descending"
+        now = {order: first, f"-{order}": other}.get(sort, "") if order else ""
+        heads.append({"label": label, "css": css, "now": now, "next": f"-{order}" if sort == order else order})
+    return heads
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keys that were ticked, or all that a list's filters match; of one's own or of everybody's."""
+
+    keys: QuerySet[VirtualKey]
+    fields: list[tuple[str, str]]
+    """By which the next request says the same."""
+    list_url: str
+
+
+def _selection(request: MemberRequest) -> Selection:
+    given = request.POST if request.method == "POST" else request.GET
+    everybody = given.get("of") == "all"
+    keys = selectors.keys_visible_to(request.membership) if everybody else selectors.own_keys(request.user)
+    fields = [("of", "all" if everybody else "own")]
+    if given.get("every"):
+        chosen = {name: given.get(name, "").strip() for name in ("q", "project", "state")}
+        keys = KeyFilter(chosen, queryset=keys).qs
+        fields += [("every", "1"), *chosen.items()]
+    else:
+        ids = given.getlist("id")
+        keys = keys.filter(public_id__in=ids)
+        fields += [("id", one) for one in ids]
+    return Selection(keys, fields, reverse("operate-keys" if everybody else "build-keys"))
+
+
+@requires(Permission.VIEW, "GET", "POST")
+def keys_bulk(request: MemberRequest) -> HttpResponse:
+    """What rotating or revoking many keys would do, with their number; and doing it."""
+    given = request.POST if request.method == "POST" else request.GET
+    act = "rotate" if given.get("act") == "rotate" else "revoke"
+    selection = _selection(request)
+    form = BulkForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        expected, overlap = form.cleaned_data["expected"], form.cleaned_data["overlap"]
+        overlap = services.DEFAULT_OVERLAP if overlap is None else overlap  # none at all is an answer, too
+        if act == "rotate":
+            made = try_service(
+                form, lambda: services.rotate_keys(chosen=selection.keys, actor=request.user, expected=expected, overlap=overlap)
+            )
+            if made is not None:
+                return _show_all_once(request, made, selection.list_url)
+        else:
+            ended = try_service(form, lambda: services.revoke_keys(chosen=selection.keys, actor=request.user, expected=expected))
+            if ended is not None:
+                messages.success(
+                    request, f"{ended:,} {'key is' if ended == 1 else 'keys are'} revoked. The gateway refuses them within about 2 s."
+                )
+                return redirect(selection.list_url)
+    live = selectors.keys_to_rotate(selection.keys) if act == "rotate" else selectors.live_keys(selection.keys)
+    count = live.count()
+    return render_page(
+        request,
+        "catalog/keys_bulk.html",
+        status=422 if form.errors else 200,
+        context={
+            "act": act,
+            "form": form,
+            "count": count,
+            "left_out": selection.keys.count() - count,
+            "some": live[:SOME],
+            "beyond": max(0, count - SOME),
+            "owners": live.order_by().values("owner").distinct().count(),
+            "most": services.MOST_ROTATED,
+            "too_many": act == "rotate" and count > services.MOST_ROTATED,
+            "fields": selection.fields,
+            "list_url": selection.list_url,
+        },
+    )
+
+
+def _show_all_once(request: MemberRequest, made: list[tuple[VirtualKey, str]], list_url: str) -> HttpResponse:
+    response = render_page(request, "catalog/keys_rotated.html", context={"made": made, "list_url": list_url})
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @requires(Permission.USE_GATEWAY)

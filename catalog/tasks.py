@@ -1,0 +1,22 @@
+"""Celery doors of the catalog. Every task may run twice."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from catalog.services import keys
+from governance.celery import PlatformTask, TenantTask
+from governance.models import Tenant
+
+
+@shared_task(base=PlatformTask)
+def dispatch_key_figures() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        note_key_figures.apply_async(kwargs={"schema_name": schema_name}, expires=300)
+
+
+@shared_task(base=TenantTask)
+def note_key_figures() -> None:
+    """Note what the keys spent and when they were used, for lists sorted by it."""
+    keys.note_figures()
