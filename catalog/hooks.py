@@ -47,6 +47,43 @@ class Failovers:
 
 
 @dataclass(frozen=True)
+class RoutedDay:
+    """What came of choosing among a model's deployments by its objectives, on one UTC day."""
+
+    day: date
+    calls: int
+    """In which there was a choice."""
+    explored: int
+    """Of these, calls that tried another deployment than the best one."""
+    judged: int
+    """Calls whose regret is known: they were answered."""
+    regret_percent: float | None
+    """Mean of the judged calls: by how much of the whole utility another candidate would have been better. None when none was judged."""
+
+
+@dataclass(frozen=True)
+class DeploymentHour:
+    """Answered calls of a model that ended at one deployment in one hour, UTC."""
+
+    hour: datetime
+    deployment: str
+    calls: int
+    median_ms: float | None
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A model's answered calls by deployment, and what an average one uses."""
+
+    hours: list[DeploymentHour]
+    medians_ms: Mapping[str, float]
+    """By deployment, over all hours."""
+    input_tokens: float | None
+    """Of an average call; None without calls."""
+    output_tokens: float | None
+
+
+@dataclass(frozen=True)
 class Findings:
     """What one guardrail said of a call."""
 
@@ -99,6 +136,12 @@ class CostFigures(Protocol):
 
         Deployments without either are missing. Callers who left and refusals are in neither.
         """
+
+    def routed_days(self, model: str, since: datetime) -> list[RoutedDay]:
+        """Since that hour, newest day first; days without a choice are missing."""
+
+    def traffic_by_deployment(self, model: str, since: datetime) -> Traffic:
+        """Since that hour, whole hours."""
 
     def call_record(self, request_id: str, keys: Iterable[str]) -> CallRecord | None:
         """The newest call with that request id by one of these key ids; None while there is none."""

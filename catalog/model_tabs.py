@@ -34,6 +34,7 @@ def tabs_for(membership: Membership, model: Model) -> list[Tab]:
     ]
     if selectors.can(membership, Permission.VIEW_OPERATE):
         tabs.append(Tab("health", "Health", f"{page}?tab=health"))
+        tabs.append(Tab("routing", "Routing", reverse("model-routing", args=[model.slug])))
     if selectors.can(membership, Permission.MANAGE_CATALOG):
         tabs += [
             Tab("deployments", "Deployments", f"{page}?tab=deployments", len(model.deployments.all())),

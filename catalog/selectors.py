@@ -48,7 +48,7 @@ def providers_failing() -> QuerySet[Provider]:
 
 
 def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
-    return models.select_related("owner").prefetch_related(
+    return models.select_related("owner", "objectives").prefetch_related(
         Prefetch("deployments", Deployment.objects.select_related("provider").order_by("priority", "pk"))
     )
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.views import keys, limits, models, playground, projects, providers, tools
+from catalog.views import keys, limits, models, playground, projects, providers, routing, tools
 
 urlpatterns = [
     path("operate/providers/", providers.provider_list, name="provider-list"),
@@ -42,6 +42,10 @@ urlpatterns = [
     path("models/<str:slug>/deployments/add/", models.deployment_add, name="deployment-add"),
     path("models/<str:slug>/deployments/<int:pk>/change/", models.deployment_change, name="deployment-change"),
     path("models/<str:slug>/deployments/<int:pk>/remove/", models.deployment_remove, name="deployment-remove"),
+    path("models/<str:slug>/deployments/<int:pk>/quality/", routing.deployment_quality, name="deployment-quality"),
+    path("models/<str:slug>/routing/", routing.model_routing, name="model-routing"),
+    path("models/<str:slug>/routing/set/", routing.model_routing_set, name="model-routing-set"),
+    path("models/<str:slug>/routing/clear/", routing.model_routing_clear, name="model-routing-clear"),
     path("models/<str:slug>/act/<slug:act>/", models.model_act, name="model-act"),
     path("keys/bulk/", keys.keys_bulk, name="keys-bulk"),
     path("keys/<slug:public_id>/", keys.key_detail, name="key-detail"),

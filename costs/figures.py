@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from catalog.hooks import CallRecord, Failovers, Price, Usage
-from costs import call_records, model_usage, selectors
+from catalog.hooks import CallRecord, Failovers, Price, RoutedDay, Traffic, Usage
+from costs import call_records, model_routing, model_usage, selectors
 from costs.models import TokenClass
 from costs.services import prices
 from governance.models import User
@@ -33,6 +33,12 @@ class Figures:
 
     def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
         return model_usage.answers_by_deployment(models, since)
+
+    def routed_days(self, model: str, since: datetime) -> list[RoutedDay]:
+        return model_routing.routed_days(model, since)
+
+    def traffic_by_deployment(self, model: str, since: datetime) -> Traffic:
+        return model_routing.traffic_by_deployment(model, since)
 
     def call_record(self, request_id: str, keys: Iterable[str]) -> CallRecord | None:
         return call_records.call_record(request_id, keys)

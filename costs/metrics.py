@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db.models import Count, F, Q, Sum
 
-from costs import budget_selectors, sketch
+from costs import budget_selectors, model_routing, sketch
 from costs.models import (
     Anomaly,
     AnomalyPeriod,
@@ -326,6 +326,32 @@ register(
         1,
         policies_enforced,
         "Of the policies that are not off, those in force.",
+    )
+)
+
+
+def routing_regret(window: Window) -> Reading:
+    """Mean of all answered calls that had a choice: every one counts, so it is exact. Unit: percent of the whole utility."""
+    said = (
+        model_routing.routed(window.start, window.end)
+        .filter(found=model_routing.REGRET)
+        .aggregate(judged=Sum("calls", default=0), regret=Sum("hits", default=0))
+    )
+    if not said["judged"]:
+        return NO_DATA
+    value = said["regret"] / said["judged"] / model_routing.PPM_PER_PERCENT
+    return Reading(value, said["judged"], statistics={"regret_ppm": said["regret"], "judged": said["judged"]})
+
+
+register(
+    Metric(
+        "routing.regret",
+        "Routing regret",
+        "%",
+        "lower",
+        100,
+        routing_regret,
+        "By how much of the whole utility another deployment would have been better, on average.",
     )
 )
 register(

@@ -463,6 +463,9 @@ def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | Supersed
     return rows
 
 
+_NOTES = ("cache:", "route:")
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of the pipeline as it went."""
@@ -476,7 +479,12 @@ class Step:
 
     @property
     def passed(self) -> bool:
-        return self.verdict == "pass"
+        """Steps that only note what was found or chosen hold nobody up."""
+        return self.verdict == "pass" or self.name.startswith(_NOTES)
+
+    @property
+    def label(self) -> str:
+        return "Passed" if self.verdict == "pass" else self.verdict.replace("_", " ").capitalize()
 
     @property
     def ms(self) -> float:
@@ -484,7 +492,7 @@ class Step:
 
     @property
     def title(self) -> str:
-        return "Reported by OpenTelemetry" if self.name == "otlp" else self.name.replace("_", " ").capitalize()
+        return "Reported by OpenTelemetry" if self.name == "otlp" else self.name.replace("_", " ").replace(":", ": ").capitalize()
 
 
 def steps_of(event: Event) -> list[Step]:

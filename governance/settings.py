@@ -194,6 +194,7 @@ SPECTACULAR_SETTINGS = {
         "ProviderKind": "catalog.models.Provider.Kind",
         "ProviderDialect": "catalog.models.Provider.Dialect",
         "ProviderCredential": "catalog.models.Provider.Credential",
+        "QualitySource": "catalog.models.Deployment.QualitySource",
         "TenantKind": "governance.models.Tenant.Kind",
         "AlertChannelKind": "governance.models.AlertChannel.Kind",
         "PolicyMode": "governance.models.Policy.Mode",

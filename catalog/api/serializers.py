@@ -230,6 +230,10 @@ class DeploymentOutput(serializers.ModelSerializer[Deployment]):
             "requests_per_minute",
             "tokens_per_minute",
             "is_enabled",
+            "quality",
+            "quality_source",
+            "quality_basis",
+            "quality_set_at",
             "checked_at",
             "check_ok",
         )

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from catalog.api import limits, views
+from catalog.api import limits, routing, views
 
 urlpatterns = [
     path("providers/", views.Providers.as_view(), name="api-providers"),
@@ -17,8 +17,10 @@ urlpatterns = [
     path("models/<str:slug>/prices/<slug:provider>/", views.ModelPrice.as_view(), name="api-model-price"),
     path("models/<str:slug>/cache/", views.ModelCache.as_view(), name="api-model-cache"),
     path("models/<str:slug>/health/", views.ModelHealth.as_view(), name="api-model-health"),
+    path("models/<str:slug>/routing/", routing.ModelRouting.as_view(), name="api-model-routing"),
     path("models/<str:slug>/deployments/", views.Deployments.as_view(), name="api-deployments"),
     path("models/<str:slug>/deployments/<int:pk>/", views.DeploymentDetail.as_view(), name="api-deployment"),
+    path("models/<str:slug>/deployments/<int:pk>/quality/", routing.DeploymentQuality.as_view(), name="api-deployment-quality"),
     path("projects/", views.Projects.as_view(), name="api-projects"),
     path("projects/<slug:slug>/", views.ProjectDetail.as_view(), name="api-project"),
     path("projects/<slug:slug>/switch/", views.ProjectSwitch.as_view(), name="api-project-switch"),

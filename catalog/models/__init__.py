@@ -3,6 +3,7 @@ from catalog.models.limit import UsageLimit
 from catalog.models.model import Deployment, Model
 from catalog.models.project import Project
 from catalog.models.provider import Provider
+from catalog.models.routing import RoutingObjectives
 from catalog.models.tool import Tool, ToolServer
 
-__all__ = ["Deployment", "Model", "Project", "Provider", "Tool", "ToolServer", "UsageLimit", "VirtualKey"]
+__all__ = ["Deployment", "Model", "Project", "Provider", "RoutingObjectives", "Tool", "ToolServer", "UsageLimit", "VirtualKey"]

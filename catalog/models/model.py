@@ -73,6 +73,10 @@ class Model(models.Model):
 class Deployment(models.Model):
     """One upstream that can serve a model."""
 
+    class QualitySource(models.TextChoices):
+        PEOPLE = "people", "People"
+        EVALUATION = "evaluation", "Evaluation"
+
     model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="deployments")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
     upstream_model = models.CharField(max_length=120)
@@ -84,6 +88,12 @@ class Deployment(models.Model):
     tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
     """Likewise, input and output together."""
     is_enabled = models.BooleanField(default=True)
+    quality = models.DecimalField(max_digits=5, decimal_places=2, null=True, blank=True)
+    """The registered score, 0 to 100; None while there is none."""
+    quality_source = models.CharField(max_length=12, choices=QualitySource, blank=True)
+    quality_basis = models.CharField(max_length=200, blank=True)
+    """What the score rests on, for example a data set and its date."""
+    quality_set_at = models.DateTimeField(null=True, editable=False)
     checked_at = models.DateTimeField(null=True, editable=False)
     check_ok = models.BooleanField(null=True, editable=False)
     """Outcome of the last live check; None while never checked, or since the upstream changed."""

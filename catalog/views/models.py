@@ -43,7 +43,7 @@ ACT_DONE = {
 }
 
 
-def _find(request: MemberRequest, slug: str) -> Model:
+def find_model(request: MemberRequest, slug: str) -> Model:
     model = selectors.models_visible_to(request.membership).filter(slug=slug).first()
     if model is None:
         raise Http404
@@ -84,7 +84,7 @@ def build_models(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.VIEW)
 def model_detail(request: MemberRequest, slug: str) -> HttpResponse:
-    return _detail(request, _find(request, slug))
+    return _detail(request, find_model(request, slug))
 
 
 def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int = 200, **extra: Any) -> HttpResponse:
@@ -127,7 +127,7 @@ def vars_of(model: Model) -> dict[str, Any]:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_edit(request: MemberRequest, slug: str) -> HttpResponse:
-    model, form = _find(request, slug), ModelChangeForm(request.POST)
+    model, form = find_model(request, slug), ModelChangeForm(request.POST)
     if form.is_valid():
         facts = services.ModelFacts(**{**form.cleaned_data, "capabilities": tuple(form.cleaned_data["capabilities"])})
         if try_service(form, lambda: services.change_model(model=model, facts=facts, actor=request.user)):
@@ -138,7 +138,7 @@ def model_edit(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_cache(request: MemberRequest, slug: str) -> HttpResponse:
-    model, form = _find(request, slug), CacheForm(request.POST)
+    model, form = find_model(request, slug), CacheForm(request.POST)
     if form.is_valid() and try_service(form, lambda: services.set_cache(model=model, actor=request.user, **form.cleaned_data)):
         messages.success(request, f"The cache of {slug} is set. The gateway has it within seconds.")
         return redirect(f"{reverse('model-detail', args=[slug])}?tab=cache")
@@ -150,7 +150,7 @@ def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
     """Publish, deprecate, retire or return to draft."""
     if act not in services.ACTS:
         raise Http404
-    model, form = _find(request, slug), ReasonForm(request.POST)
+    model, form = find_model(request, slug), ReasonForm(request.POST)
     try_act(
         request,
         lambda: services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else ""),
@@ -161,7 +161,7 @@ def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_check(request: MemberRequest, slug: str) -> HttpResponse:
-    model = _find(request, slug)
+    model = find_model(request, slug)
     try:
         checks = services.check_model(model=model, actor=request.user)
     except DomainError as error:
@@ -175,7 +175,7 @@ def model_check(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
     if not try_act(
-        request, lambda: services.discard_draft(model=_find(request, slug), actor=request.user), f"The draft {slug} is discarded."
+        request, lambda: services.discard_draft(model=find_model(request, slug), actor=request.user), f"The draft {slug} is discarded."
     ):
         return redirect(reverse("model-detail", args=[slug]))
     return redirect(reverse("operate-models"))
@@ -183,15 +183,15 @@ def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_add(request: MemberRequest, slug: str) -> HttpResponse:
-    model, form = _find(request, slug), DeploymentForm(request.POST)
+    model, form = find_model(request, slug), DeploymentForm(request.POST)
     if form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data)):
         messages.success(request, "The deployment is added. Check whether it answers.")
         return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
     return _detail(request, model, tab="deployments", deployment_form=form, status=422)
 
 
-def _deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
-    deployment = Deployment.objects.select_related("model", "provider").filter(model=_find(request, slug), pk=pk).first()
+def find_deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
+    deployment = Deployment.objects.select_related("model", "provider").filter(model=find_model(request, slug), pk=pk).first()
     if deployment is None:
         raise Http404
     return deployment
@@ -199,7 +199,7 @@ def _deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
-    deployment, form = _deployment(request, slug, pk), DeploymentChangeForm(request.POST)
+    deployment, form = find_deployment(request, slug, pk), DeploymentChangeForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Weight is 0 to 1000, priority 0 to 100; requests and tokens per minute are numbers from 1, or empty.")
     elif try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
@@ -211,7 +211,7 @@ def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpRespons
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_remove(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
-    deployment = _deployment(request, slug, pk)
+    deployment = find_deployment(request, slug, pk)
     try_act(request, lambda: services.remove_deployment(deployment=deployment, actor=request.user), f"{deployment} is removed.")
     return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
 

@@ -244,9 +244,10 @@ WITH batch AS (
             0::bigint AS hits
         UNION ALL
         SELECT split_part(word, '=', 1), split_part(word, '=', 2)::bigint FROM unnest(string_to_array(s.step ->> 3, ' ')) word
-        WHERE (s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%') AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
+        WHERE (s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%' OR s.step ->> 0 LIKE 'route:%%') AND word ~ '^[a-z_]{{1,24}}=[0-9]{{1,9}}$'
     ) w
     WHERE s.step ->> 0 IN ('policy', 'failover') OR s.step ->> 0 LIKE 'policy:%%' OR s.step ->> 0 LIKE 'guardrail:%%' OR s.step ->> 0 LIKE 'cache:%%'
+        OR s.step ->> 0 LIKE 'route:%%'
     GROUP BY 1, 2, 3, 4
     ON CONFLICT ON CONSTRAINT verdict_hour_once DO UPDATE SET calls = n.calls + excluded.calls, hits = n.hits + excluded.hits
 )

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.flags import Flag
+from gateway.contract.routing import Objectives
 
 MAGIC = b"GHS2"
 KEYS_PER_SHARD = 64
@@ -110,6 +111,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     """Its quota at the provider, of requests and tokens. Used up, calls go to the next deployment."""
     timeout_s: float = 120.0
+    input_price: int | None = None
+    """Pico-dollars per input token; None while unpriced. Of what calls here cost; limits hold the model's own price."""
+    output_price: int | None = None
+    quality: float | None = None
+    """The registered score, 0 to 100; None while there is none."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +138,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """How long an answer may be given again to the same request; 0 never."""
     cache_scope: Literal["tenant", "project", "key"] = "tenant"
     """Among whose calls."""
+    objectives: Objectives | None = None
+    """What deployments of one priority are chosen by; None: at random by weight."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
 from gateway.contract.guardrails import Guard, Scan
 from gateway.contract.snapshot import Deployment, Key, Model, Project
 from gateway.plane.cache import MOST_ANSWER_BYTES
+from gateway.plane.choice import Choice
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
 from gateway.plane.leases import Reservation
 from gateway.plane.served import PublishedTool, Served
@@ -48,8 +49,10 @@ class Call:
     __slots__ = (
         "agent",
         "arguments",
+        "attempt_ns",
         "body",
         "cache_key",
+        "choice",
         "client_gone",
         "client_started",
         "cut",
@@ -141,6 +144,8 @@ class Call:
         self.output_guards: tuple[Guard, ...] = ()
         """The guardrails that the answer passes."""
         self.deployments: list[Deployment] = []
+        self.choice: Choice | None = None
+        """Among which deployments it was chosen, when the model has objectives."""
         self.exchange: Callable[[Call], Awaitable[str]] | None = None
         """Speaks with the upstream; the verdict's detail is its result."""
         self.is_answered = False
@@ -163,6 +168,8 @@ class Call:
         self.upstream_model: str | None = None
         self.upstream: Any = None
         """The open upstream response of a stream, so that it can be closed from outside."""
+        self.attempt_ns = 0
+        """When the last deployment was asked, on the clock of `started_ns`."""
         self.upstream_ns = 0
         """Time spent waiting for the upstream before the first byte went to the client, and for its whole body after."""
         self.may_have_spent = False

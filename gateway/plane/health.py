@@ -1,4 +1,4 @@
-"""How well each deployment does, as this process sees it: a circuit that opens on errors, and a budget for second tries.
+"""How well each deployment does, as this process sees it: a circuit that opens on errors, its pace, and a budget for second tries.
 
 Pure but for the clock, which callers pass in (seconds, monotonic). Every process judges for itself: what fails for one may be well for
 another, and a shared verdict would need a store on the hot path.
@@ -6,6 +6,7 @@ another, and a shared verdict would need a store on the hot path.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,11 @@ RETRY_SHARE = 0.2
 """Second tries per call, in the long run: retries must not multiply the load on upstreams that are ill."""
 MIN_RETRIES = 10.0
 """So many are free, or else a model with few calls would never be tried elsewhere."""
+
+PACE_SHARE = 0.1
+"""Of the newest answer in the averages of a pace."""
+PACE_FORGET_S = 600.0
+"""After this long without an answer it is not known how fast a deployment is."""
 
 State = Literal["closed", "open", "half_open"]
 
@@ -143,18 +149,50 @@ class RetryBudget:
         return True
 
 
+class Pace:
+    """How fast one deployment answers, whole answers apart from streams, and with how many tokens: exponentially weighted averages."""
+
+    __slots__ = ("_stream", "_whole", "output_tokens")
+
+    def __init__(self) -> None:
+        self._whole = self._stream = (0.0, -math.inf)
+        """Microseconds until the whole answer, or a stream's first byte, and when that was last seen."""
+        self.output_tokens: float | None = None
+
+    def latency_us(self, stream: bool, now: float) -> float | None:
+        """None while it is not known."""
+        us, at = self._stream if stream else self._whole
+        return us if now - at < PACE_FORGET_S else None
+
+    def answered(self, now: float, stream: bool, latency_us: float, output_tokens: int | None) -> None:
+        """Take in one answer; None is a number of tokens that is not known."""
+        known = self.latency_us(stream, now)
+        seen = (latency_us if known is None else known + PACE_SHARE * (latency_us - known), now)
+        if stream:
+            self._stream = seen
+        else:
+            self._whole = seen
+        if output_tokens is not None:
+            mean = self.output_tokens
+            self.output_tokens = output_tokens if mean is None else mean + PACE_SHARE * (output_tokens - mean)
+
+
 class Health:
     """Of everything that this process calls. Small and kept: one entry per deployment and per model."""
 
     def __init__(self) -> None:
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._budgets: dict[tuple[str, str], RetryBudget] = {}
+        self._paces: dict[tuple[str, str], Pace] = {}
 
     def circuit(self, tenant: str, deployment: str) -> Circuit:
         return self._circuits.get((tenant, deployment)) or self._circuits.setdefault((tenant, deployment), Circuit())
 
     def budget(self, tenant: str, model: str) -> RetryBudget:
         return self._budgets.get((tenant, model)) or self._budgets.setdefault((tenant, model), RetryBudget())
+
+    def pace(self, tenant: str, deployment: str) -> Pace:
+        return self._paces.get((tenant, deployment)) or self._paces.setdefault((tenant, deployment), Pace())
 
     @property
     def open_circuits(self) -> int:

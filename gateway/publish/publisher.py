@@ -15,6 +15,7 @@ from django.utils import timezone
 from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.routing_selectors import objectives_of
 from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
@@ -270,8 +271,11 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
                 weight=deployment.weight,
                 priority=deployment.priority,
                 limits=_quota(deployment),
+                input_price=_pico(price.input_per_million) if price else None,
+                output_price=_pico(price.output_per_million) if price else None,
+                quality=None if deployment.quality is None else float(deployment.quality),
             )
-            for deployment in deployments
+            for deployment, price in zip(deployments, found, strict=True)
         ),
         input_price=max(_pico(price.input_per_million) for price in known) if is_priced else None,
         output_price=max(_pico(price.output_per_million) for price in known) if is_priced else None,
@@ -281,6 +285,7 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         environment=model.environment,
         cache_ttl_s=model.cache_ttl_s,
         cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
+        objectives=objectives_of(model),
     )
 
 

@@ -7,6 +7,10 @@ from gateway.plane.pipeline.cache import keep_answer
 async def call_upstream(call: Call) -> str:
     """The exchange of the call's kind, see `gateway.plane.upstream`."""
     assert call.exchange is not None
-    detail = await call.exchange(call)
+    try:
+        detail = await call.exchange(call)
+    finally:
+        if call.choice is not None:
+            call.choice.learn(call)
     keep_answer(call)
     return detail

@@ -5,11 +5,12 @@ from itertools import groupby
 
 from gateway.contract.snapshot import Deployment
 from gateway.plane.call import Call
+from gateway.plane.choice import choose
 from gateway.plane.errors import Refusal
 
 
 async def route(call: Call) -> str:
-    """An ordered list of deployments: by priority, and at random by weight within one priority."""
+    """An ordered list of deployments: by priority, and within one by the model's objectives, or at random by weight where it has none."""
     if call.model is None:
         return call.tool.server.namespace if call.tool else ""
     deployments = call.model.deployments
@@ -17,7 +18,12 @@ async def route(call: Call) -> str:
         deployments = tuple(each for each in deployments if each.id not in call.forbidden)
     if not deployments:
         raise Refusal("upstream_error", f"The model {call.model.slug} has no deployment.", status=503)
-    call.deployments = [deployments[0]] if len(deployments) == 1 else ordered(deployments)
+    if len(deployments) == 1:
+        call.deployments = [deployments[0]]
+    elif call.model.objectives is None or (chosen := choose(call, deployments, call.model.objectives)) is None:
+        call.deployments = ordered(deployments)
+    else:
+        call.deployments = chosen + ordered(_others(deployments, chosen))
     return ",".join([deployment.id for deployment in call.deployments])
 
 
@@ -28,3 +34,8 @@ def ordered(deployments: tuple[Deployment, ...]) -> list[Deployment]:
         # Exponential keys give a weighted order without replacement (Efraimidis and Spirakis, 2006).
         result += sorted(group, key=lambda each: random.expovariate(each.weight) if each.weight > 0 else float("inf"))
     return result
+
+
+def _others(deployments: tuple[Deployment, ...], chosen: list[Deployment]) -> tuple[Deployment, ...]:
+    ids = {each.id for each in chosen}
+    return tuple(each for each in deployments if each.id not in ids)

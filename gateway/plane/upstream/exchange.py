@@ -164,7 +164,7 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     now = time.monotonic()
     if circuit.is_dead and not circuit.is_ready(now):
         return _Failed(_unavailable(deployment, circuit.wait_s(now)), "circuit open", was_sent=False)
-    call.deployment = deployment
+    call.deployment, call.attempt_ns = deployment, time.perf_counter_ns()
     try:
         target = call.served.target(deployment)
     except (OutboundError, UnsealError, CredentialError) as error:
