@@ -260,7 +260,7 @@ def price_ratio(dimension: str, ref: str, spans: Sequence[tuple[datetime, dateti
 
 def _prices(at: datetime) -> dict[tuple[str, str], dict[str, float]]:
     found: dict[tuple[str, str], dict[str, float]] = {}
-    in_force = PriceEntry.objects.filter(valid_from__lte=at).filter(Q(valid_to=None) | Q(valid_to__gt=at))
+    in_force = PriceEntry.objects.usual().filter(valid_from__lte=at).filter(Q(valid_to=None) | Q(valid_to__gt=at))
     for provider, model, token_class, price in in_force.values_list("provider", "model", "token_class", "price"):
         found.setdefault((provider, model), {})[token_class] = float(price)
     return found

@@ -83,7 +83,11 @@ FOCUS = Dataset(
         Column("ServiceSubcategory", "text", "`Generative AI`"),
         Column("SkuId", "text", "Provider, model and token class"),
         Column("SkuMeter", "text", "`Input Tokens`, `Cached Input Tokens`, `Cache Write Input Tokens`, `Output Tokens`"),
-        Column("SkuPriceDetails", "json", "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`"),
+        Column(
+            "SkuPriceDetails",
+            "json",
+            "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`, `x_ServiceTier`, `x_ContextOver`",
+        ),
         Column("SkuPriceId", "text", "Id of the entry in the price book"),
         Column("SubAccountId", "text", "Slug of the project", nullable=True),
         Column("SubAccountName", "text", "Name of the project", nullable=True),
@@ -162,6 +166,9 @@ class Charge:
     price_id: int
     price: Decimal
     """USD per million tokens."""
+    service_tier: str
+    context_over: int
+    """The price holds for prompts of more tokens than this."""
     calls: int
     tokens: int
 
@@ -174,7 +181,13 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
     millions = _EXACT.divide(Decimal(charge.tokens), MILLION)
     cost = _EXACT.multiply(millions, charge.price)
     month = charge.day.replace(day=1)
-    details = {"x_ModelId": charge.upstream_model or charge.model, "x_TokenDirection": direction, "x_TokenCacheAction": action}
+    details = {
+        "x_ModelId": charge.upstream_model or charge.model,
+        "x_TokenDirection": direction,
+        "x_TokenCacheAction": action,
+        "x_ServiceTier": charge.service_tier,
+        "x_ContextOver": charge.context_over or None,
+    }
     tags = {"agent": charge.agent, "cost_centre": charge.cost_centre, "environment": environment}
     return {
         "BilledCost": cost,

@@ -26,10 +26,10 @@ _CLASSES = ", ".join(
 )
 _CHARGES = f"""
 SELECT e.provider, e.model, e.upstream_model, e.region, e.project, e.cost_centre, e.agent, e.key_id, v.token_class, p.id, p.price,
-    count(*), sum(v.tokens)::bigint
+    p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
 FROM event e CROSS JOIN LATERAL (VALUES {_CLASSES}) v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE e.started_at >= %s AND e.started_at < %s AND e.pricing = 'priced' AND v.tokens > 0 {{narrowed}}
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10
 """  # noqa: S608  # names and expressions of this module only
 

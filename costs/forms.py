@@ -8,8 +8,8 @@ from decimal import Decimal
 from django import forms
 from django.utils import timezone
 
-from costs import budget_selectors, budgeting, selectors
-from costs.models import Anomaly, AnomalySettings, Budget, TokenClass
+from costs import budget_selectors, budgeting, price_sheets, selectors
+from costs.models import Anomaly, AnomalySettings, Budget, ServiceTier, TokenClass
 
 
 class PriceForm(forms.Form):
@@ -19,6 +19,17 @@ class PriceForm(forms.Form):
         label="Token class",
         choices=TokenClass.choices,
         help_text="Cached input and cache writes without a price of their own are charged as input.",
+    )
+    service_tier = forms.ChoiceField(
+        label="Service tier", choices=ServiceTier.choices, required=False, help_text="As the provider's answer says how it served the call."
+    )
+    region = forms.CharField(required=False, max_length=48, help_text="Of the deployment. Empty for all without a price of their own.")
+    context_over = forms.IntegerField(
+        label="Only with more input tokens than",
+        required=False,
+        min_value=0,
+        max_value=price_sheets.MOST_CONTEXT,
+        help_text="Where long prompts have a price of their own, for example 200000. Empty for all.",
     )
     price = forms.DecimalField(label="Price per 1M tokens, USD", min_value=Decimal(0), max_digits=18, decimal_places=8)
     valid_from = forms.DateTimeField(
@@ -34,6 +45,12 @@ class PriceForm(forms.Form):
         self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
         self.fields["model"].choices = [(slug, slug) for slug in selectors.model_choices()]  # type: ignore[attr-defined]
 
+    def clean_service_tier(self) -> str:
+        return self.cleaned_data["service_tier"] or ServiceTier.STANDARD
+
+    def clean_context_over(self) -> int:
+        return self.cleaned_data["context_over"] or 0
+
     def clean_valid_from(self) -> datetime | None:
         at: datetime | None = self.cleaned_data["valid_from"]
         return at.astimezone(UTC) if at else None
@@ -42,7 +59,7 @@ class PriceForm(forms.Form):
 class PriceSheetForm(forms.Form):
     file = forms.FileField(
         label="Price sheet",
-        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from, source and corrects (yes where the book was wrong since then).",
+        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from, source, corrects (yes where the book was wrong since then), service_tier, region and context_over.",
         widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
     )
     note = forms.CharField(max_length=400, help_text="Where the prices stand: a contract, a page, a mail.")

@@ -8,14 +8,28 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from costs.errors import PriceSheetError
 
-COLUMNS = ("provider", "model", "token_class", "price_usd_per_million", "valid_from", "source", "corrects")
+COLUMNS = (
+    "provider",
+    "model",
+    "token_class",
+    "price_usd_per_million",
+    "valid_from",
+    "source",
+    "corrects",
+    "service_tier",
+    "region",
+    "context_over",
+)
 REQUIRED = COLUMNS[:4]
 MOST_ROWS = 5_000
 LARGEST_FILE = 2 * 1024 * 1024
 HIGHEST_PRICE = Decimal(1_000_000)
+SERVICE_TIERS = ("standard", "batch", "flex", "priority", "fast")
+MOST_CONTEXT = 100_000_000
 TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
 MOST_ERRORS = 10
 
@@ -32,10 +46,21 @@ class Offer:
     source: str = ""
     corrects: bool = False
     """The book was wrong since then: calls that have a price get this one."""
+    service_tier: str = "standard"
+    region: str = ""
+    """Empty for all regions without a price of their own."""
+    context_over: int = 0
+    """For calls with more input tokens than this."""
 
     @property
-    def series(self) -> tuple[str, str, str]:
-        return self.provider, self.model, self.token_class
+    def series_fields(self) -> dict[str, Any]:
+        """In the order of `costs.models.SERIES`."""
+        names = ("provider", "model", "token_class", "service_tier", "region", "context_over")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def series(self) -> tuple[Any, ...]:
+        return tuple(self.series_fields.values())
 
 
 def read(content: bytes, *, providers: Collection[str], models: Collection[str], now: datetime) -> list[Offer]:
@@ -89,7 +114,12 @@ def _offer(row: dict[str, str], now: datetime) -> Offer:
         raise PriceSheetError("corrects is yes, no or empty")
     if corrects == "yes" and at >= now:
         raise PriceSheetError("a correction begins in the past")
-    return Offer(row["provider"], row["model"], row["token_class"], price, at, row["source"][:200], corrects == "yes")
+    context = row["context_over"] or "0"
+    if not context.isdecimal() or len(context) > 9:
+        raise PriceSheetError(f"{context[:20]} is no number of tokens")
+    tier = row["service_tier"].lower() or SERVICE_TIERS[0]
+    series = (row["provider"], row["model"], row["token_class"])
+    return Offer(*series, price, at, row["source"][:200], corrects == "yes", tier, row["region"], int(context))
 
 
 def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) -> None:
@@ -100,6 +130,12 @@ def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) 
         raise PriceSheetError(f"there is no model {offer.model[:80] or 'without a name'}")
     if offer.token_class not in TOKEN_CLASSES:
         raise PriceSheetError(f"the token class is one of {', '.join(TOKEN_CLASSES)}")
+    if offer.service_tier not in SERVICE_TIERS:
+        raise PriceSheetError(f"the service tier is one of {', '.join(SERVICE_TIERS)}")
+    if len(offer.region) > 48:
+        raise PriceSheetError("a region has 48 characters at most")
+    if not 0 <= offer.context_over <= MOST_CONTEXT:
+        raise PriceSheetError(f"a context band begins between 0 and {MOST_CONTEXT:,} tokens")
     if not offer.price.is_finite() or not 0 <= offer.price <= HIGHEST_PRICE or offer.price != round(offer.price, 8):
         raise PriceSheetError("a price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most")
     if not 2020 <= offer.valid_from.year <= 2100:

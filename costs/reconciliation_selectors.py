@@ -146,12 +146,16 @@ def our_days(found: ReconciliationLine) -> list[TokenDay]:
 def prices_of(found: ReconciliationLine) -> list[PriceEntry]:
     """Prices of the line's model and class that were in force at some time of its period."""
     period = period_of(found)
-    entries = PriceEntry.objects.filter(
-        Q(valid_to=None) | Q(valid_to__gt=period.start),
-        provider=found.revision.reconciliation.provider,
-        model=found.model,
-        valid_from__lt=period.end,
-    ).select_related("approved_by")
+    entries = (
+        PriceEntry.objects.usual()
+        .filter(
+            Q(valid_to=None) | Q(valid_to__gt=period.start),
+            provider=found.revision.reconciliation.provider,
+            model=found.model,
+            valid_from__lt=period.end,
+        )
+        .select_related("approved_by")
+    )
     if found.token_class:
         names = {found.token_class}
         if found.token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE):

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
@@ -28,6 +30,7 @@ from costs.models import (
     PriceProposal,
     Reconciliation,
     Revision,
+    ServiceTier,
     SupersededPrice,
     TokenClass,
     UsageHour,
@@ -63,8 +66,10 @@ def current_prices(at: datetime | None = None) -> dict[tuple[str, str], Price]:
     """(provider slug, model slug) to its input and output price in force; pairs that lack one of them are missing."""
     at = at or timezone.now()
     found: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(dict)
-    in_force = PriceEntry.objects.filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT]).filter(
-        Q(valid_to=None) | Q(valid_to__gt=at)
+    in_force = (
+        PriceEntry.objects.usual()
+        .filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT])
+        .filter(Q(valid_to=None) | Q(valid_to__gt=at))
     )
     for provider, model, token_class, price in in_force.values_list("provider", "model", "token_class", "price"):
         found[provider, model][token_class] = price
@@ -72,25 +77,30 @@ def current_prices(at: datetime | None = None) -> dict[tuple[str, str], Price]:
 
 
 @dataclass(frozen=True)
-class PriceSeries:
-    """All prices of one provider's model, newest first within each class."""
+class ModelPrices:
+    """All prices of one provider's model, newest first within each class, tier, region and band."""
 
     provider: str
     model: str
-    classes: list[tuple[str, list[PriceEntry]]]
+    series: list[tuple[str, list[PriceEntry]]]
 
 
-def price_book(query: str = "") -> list[PriceSeries]:
-    entries = PriceEntry.objects.select_related("approved_by").order_by("provider", "model", "token_class", "-valid_from")
+def price_book(query: str = "") -> list[ModelPrices]:
+    entries = PriceEntry.objects.select_related("approved_by").order_by("-valid_from")
     if query:
         entries = entries.filter(Q(model__icontains=query) | Q(provider__icontains=query))
-    grouped: dict[tuple[str, str], dict[str, list[PriceEntry]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
-        grouped[entry.provider, entry.model][entry.token_class].append(entry)
-    return [
-        PriceSeries(provider, model, [(TokenClass(name).label, classes[name]) for name in TokenClass.values if name in classes])
-        for (provider, model), classes in grouped.items()
-    ]
+    classes, tiers = list(TokenClass.values), list(ServiceTier.values)
+
+    def place(entry: PriceEntry) -> tuple[Any, ...]:
+        return (
+            entry.provider, entry.model, tiers.index(entry.service_tier), entry.region, entry.context_over, classes.index(entry.token_class)
+        )  # fmt: skip
+
+    book = []
+    for (provider, model), entries_of in groupby(sorted(entries, key=place), key=lambda entry: (entry.provider, entry.model)):
+        series = [list(found) for _, found in groupby(entries_of, key=place)]
+        book.append(ModelPrices(provider, model, [(found[0].series_label, found) for found in series]))
+    return book
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,8 @@ class Unpriced:
     calls: int
     since: datetime
     last: datetime
+    tiers: list[str]
+    """Service tiers of the newest of them: a tier may lack what the usual one has. Empty where the tokens are unknown."""
 
 
 def unpriced(period: Period | None = None) -> list[Unpriced]:
@@ -114,7 +126,28 @@ def unpriced(period: Period | None = None) -> list[Unpriced]:
         .annotate(calls=Sum("unpriced_calls"), since=Min("hour"), last=Max("last_event_at"))
         .order_by("-calls", "model")
     )
-    return [Unpriced(**row) for row in rows]
+    found = list(rows)
+    tiers = _tiers_of([(row["provider"], row["model"]) for row in found])
+    return [Unpriced(**row, tiers=tiers.get((row["provider"], row["model"]), [])) for row in found]
+
+
+_TIERS = """
+SELECT m.provider, m.model, array_agg(DISTINCT n.service_tier)
+FROM unnest(%(providers)s::text[], %(models)s::text[]) m(provider, model) CROSS JOIN LATERAL (
+    SELECT service_tier FROM event e
+    WHERE pricing = 'unpriced' AND e.provider = m.provider AND e.model = m.model AND NOT (uncached_input_tokens IS NULL AND output_tokens IS NULL)
+    ORDER BY started_at DESC LIMIT 500
+) n GROUP BY 1, 2
+"""
+
+
+def _tiers_of(models: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """A glance at the newest unpriced calls of each provider and model, by their index; the rollup does not know tiers."""
+    if not models:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_TIERS, {"providers": [provider for provider, _ in models], "models": [model for _, model in models]})
+        return {(provider, model): tiers for provider, model, tiers in cursor.fetchall()}
 
 
 def price_proposals(status: str = "") -> QuerySet[PriceProposal]:

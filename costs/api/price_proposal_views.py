@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from costs import price_sheets, selectors
 from costs.api.serializers import ExactField
 from costs.errors import PriceSheetError
-from costs.models import PriceProposal, TokenClass
+from costs.models import SERIES, PriceProposal, ServiceTier, TokenClass
 from costs.services import price_proposals
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer, StrictSerializer
@@ -39,7 +39,7 @@ class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
     class Meta:
         model = PriceProposal
         fields = (
-            "id", "sheet", "provider", "model", "token_class", "price", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
+            "id", "sheet", *SERIES, "price", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
             "decided_by", "decided_at", "reason", "corrects", "repriced_at", "repriced_calls", "repriced_by_usd",
         )  # fmt: skip
 
@@ -58,6 +58,11 @@ class OfferInput(StrictSerializer):
     provider = drf.SlugField(max_length=48)
     model = drf.CharField(max_length=80)
     token_class = drf.ChoiceField(choices=TokenClass.choices)
+    service_tier = drf.ChoiceField(choices=ServiceTier.choices, required=False)
+    region = drf.CharField(max_length=48, required=False, allow_blank=True)
+    context_over = drf.IntegerField(
+        required=False, min_value=0, max_value=price_sheets.MOST_CONTEXT, help_text="For calls with more input tokens than this."
+    )
     price = drf.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
     valid_from = drf.DateTimeField(required=False, help_text="Default now.")
     source = drf.CharField(max_length=200, required=False, allow_blank=True, default="")  # type: ignore[assignment]  # a field of this name

@@ -8,8 +8,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from costs import bridge, reconciliation_selectors, selectors
+from costs import bridge, price_sheets, reconciliation_selectors, selectors
 from costs.models import (
+    SERIES,
     BillError,
     BillFile,
     Event,
@@ -18,6 +19,7 @@ from costs.models import (
     ReconciliationLine,
     Revision,
     RevisionSignature,
+    ServiceTier,
     TokenClass,
 )
 from governance.api.serializers import StrictSerializer
@@ -128,6 +130,7 @@ class EventOutput(serializers.ModelSerializer[Event]):
             "output_tokens",
             "reasoning_tokens",
             "usage_source",
+            "service_tier",
             "pricing",
             "cost_usd",
             "tags",
@@ -163,6 +166,13 @@ class PriceInput(StrictSerializer):
     provider = serializers.SlugField(max_length=48)
     model = serializers.CharField(max_length=80)
     token_class = serializers.ChoiceField(choices=TokenClass.choices)
+    service_tier = serializers.ChoiceField(choices=ServiceTier.choices, required=False)
+    region = serializers.CharField(
+        max_length=48, required=False, allow_blank=True, help_text="Of the deployment; empty for all without a price of their own."
+    )
+    context_over = serializers.IntegerField(
+        required=False, min_value=0, max_value=price_sheets.MOST_CONTEXT, help_text="For calls with more input tokens than this."
+    )
     price = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
     valid_from = serializers.DateTimeField(required=False, help_text="Default now.")
     source = serializers.CharField(max_length=200, required=False, allow_blank=True)  # type: ignore[assignment]  # a field of this name
@@ -174,7 +184,7 @@ class PriceOutput(serializers.ModelSerializer[PriceEntry]):
 
     class Meta:
         model = PriceEntry
-        fields = ("provider", "model", "token_class", "price", "currency", "valid_from", "valid_to", "source", "approved_by", "created_at")
+        fields = (*SERIES, "price", "currency", "valid_from", "valid_to", "source", "approved_by", "created_at")
 
 
 class UnpricedOutput(serializers.Serializer[Any]):
@@ -183,6 +193,7 @@ class UnpricedOutput(serializers.Serializer[Any]):
     calls = serializers.IntegerField()
     since = serializers.DateTimeField()
     last = serializers.DateTimeField()
+    tiers = serializers.ListField(child=serializers.CharField(), help_text="Service tiers of the newest ones.")
 
 
 class BillInput(serializers.Serializer[Any]):

@@ -3,12 +3,13 @@ from costs.models.bill import BillAlias, BillError, BillFile, BillRow
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
-from costs.models.price import PriceEntry, PriceProposal, PriceSheet, SupersededPrice, TokenClass
+from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.valuation import Valuation
 
 __all__ = [
+    "SERIES",
     "Anomaly",
     "AnomalyDimension",
     "AnomalyPeriod",
@@ -34,6 +35,7 @@ __all__ = [
     "RejectedInbox",
     "Revision",
     "RevisionSignature",
+    "ServiceTier",
     "SupersededPrice",
     "TokenClass",
     "TokenDay",

@@ -51,6 +51,8 @@ class Event(models.Model):
     reasoning_tokens = models.BigIntegerField(null=True)
     """Part of output_tokens."""
     usage_source = models.TextField()
+    service_tier = models.TextField()
+    """One of `ServiceTier`, or what the provider called one that we do not know and have no price for."""
     snapshot_version = models.BigIntegerField()
     tags = models.JSONField()
     steps = models.JSONField()

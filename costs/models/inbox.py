@@ -39,6 +39,7 @@ class CallColumns(models.Model):
     cache_write_tokens = models.BigIntegerField(null=True)
     reasoning_tokens = models.BigIntegerField(null=True)
     usage_source = models.TextField()
+    service_tier = models.TextField(null=True)
     snapshot_version = models.BigIntegerField()
     tags = models.JSONField()
     steps = models.JSONField()

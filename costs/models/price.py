@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -20,21 +21,74 @@ class TokenClass(models.TextChoices):
     OUTPUT = "output", "Output"
 
 
+class ServiceTier(models.TextChoices):
+    """How the provider served a call; most have one price for each."""
+
+    STANDARD = "standard", "Standard"
+    BATCH = "batch", "Batch"
+    FLEX = "flex", "Flex"
+    PRIORITY = "priority", "Priority"
+    FAST = "fast", "Fast"
+
+
 def exact_text(price: Decimal) -> str:
     """Exact, with two decimals at least: a rounded price would not multiply to the cost."""
     whole, _, decimals = f"{price.normalize():f}".partition(".")
     return f"${int(whole):,}.{decimals.ljust(2, '0')}"
 
 
-class PriceEntry(models.Model):
-    """A price over [valid_from, valid_to). Entries of one provider, model and class never overlap (constraint in `0002`)."""
-
-    placement = "tenant"
+class PriceSeries(models.Model):
+    """What a price is for. A call is priced by the tier that it was served in; of its prices there the one of its region comes before that of
+    all, and then the one of the highest band that its input exceeds.
+    """
 
     provider = models.CharField(max_length=48)
     model = models.CharField(max_length=80)
     """Our slug, not the provider's name."""
     token_class = models.CharField(max_length=16, choices=TokenClass)
+    service_tier = models.CharField(max_length=16, choices=ServiceTier, default=ServiceTier.STANDARD)
+    region = models.CharField(max_length=48, blank=True, default="")
+    """Of the deployment; empty for all that have no price of their own."""
+    context_over = models.BigIntegerField(default=0)
+    """For calls with more input tokens than this, cached ones included."""
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.model} {self.series_label.lower()}"
+
+    @property
+    def series(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SERIES}
+
+    @property
+    def series_label(self) -> str:
+        """Class and what narrows it: `Input, batch, eu, over 200,000 tokens`."""
+        terms = [str(TokenClass(self.token_class).label)]
+        if self.service_tier != ServiceTier.STANDARD:
+            terms.append(self.service_tier)
+        if self.region:
+            terms.append(self.region)
+        if self.context_over:
+            terms.append(f"over {self.context_over:,} tokens")
+        return ", ".join(terms)
+
+
+SERIES = ("provider", "model", "token_class", "service_tier", "region", "context_over")
+
+
+class PriceEntryQuerySet(models.QuerySet["PriceEntry"]):
+    def usual(self) -> Self:
+        """Those that calls have without anything special: what a page shows as the price, and what the gateway reserves by."""
+        return self.filter(service_tier=ServiceTier.STANDARD, region="", context_over=0)
+
+
+class PriceEntry(PriceSeries):
+    """A price over [valid_from, valid_to). Entries of one series never overlap (constraint in `0011`)."""
+
+    placement = "tenant"
+
     price = models.DecimalField(max_digits=18, decimal_places=8)
     """Per million tokens."""
     currency = models.CharField(max_length=3, default="USD")
@@ -45,6 +99,8 @@ class PriceEntry(models.Model):
     approved_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = PriceEntryQuerySet.as_manager()
+
     class Meta:
         db_table = "price_entry"
         ordering = ["provider", "model", "token_class", "-valid_from"]
@@ -53,11 +109,9 @@ class PriceEntry(models.Model):
             models.CheckConstraint(condition=Q(price__gte=0), name="price_not_negative"),
             models.CheckConstraint(condition=Q(currency="USD"), name="price_in_usd"),
             models.CheckConstraint(condition=Q(valid_to=None) | Q(valid_to__gt=F("valid_from")), name="price_period_not_empty"),
-            models.UniqueConstraint(fields=["provider", "model", "token_class"], condition=Q(valid_to=None), name="price_one_open_entry"),
+            models.CheckConstraint(condition=Q(context_over__gte=0), name="price_context_not_negative"),
+            models.UniqueConstraint(fields=SERIES, condition=Q(valid_to=None), name="price_one_open_entry"),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
 
     @property
     def price_text(self) -> str:
@@ -93,7 +147,7 @@ class PriceSheet(models.Model):
         return self.name
 
 
-class PriceProposal(models.Model):
+class PriceProposal(PriceSeries):
     """One price that waits for somebody else's decision."""
 
     placement = "tenant"
@@ -105,9 +159,6 @@ class PriceProposal(models.Model):
         WITHDRAWN = "withdrawn", "Withdrawn"
 
     sheet = models.ForeignKey(PriceSheet, on_delete=models.PROTECT, related_name="proposals")
-    provider = models.CharField(max_length=48)
-    model = models.CharField(max_length=80)
-    token_class = models.CharField(max_length=16, choices=TokenClass)
     price = models.DecimalField(max_digits=18, decimal_places=8)
     """USD per million tokens."""
     before = models.DecimalField(max_digits=18, decimal_places=8, null=True)
@@ -140,13 +191,8 @@ class PriceProposal(models.Model):
                 name="price_proposal_decided_by_somebody",
             ),
             models.CheckConstraint(condition=Q(entry=None) | Q(status="approved"), name="price_proposal_entry"),
-            models.UniqueConstraint(
-                fields=["provider", "model", "token_class", "valid_from"], condition=Q(status="waiting"), name="price_proposal_once"
-            ),
+            models.UniqueConstraint(fields=[*SERIES, "valid_from"], condition=Q(status="waiting"), name="price_proposal_once"),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
 
     @property
     def price_text(self) -> str:
@@ -172,15 +218,12 @@ class PriceProposal(models.Model):
         return self.corrects and self.status == self.Status.APPROVED and self.repriced_at is None
 
 
-class SupersededPrice(models.Model):
+class SupersededPrice(PriceSeries):
     """An entry that was in the book and wrong, under the id that calls were valued with. Never changed."""
 
     placement = "tenant"
 
     id = models.BigIntegerField(primary_key=True)
-    provider = models.CharField(max_length=48)
-    model = models.CharField(max_length=80)
-    token_class = models.CharField(max_length=16, choices=TokenClass)
     price = models.DecimalField(max_digits=18, decimal_places=8)
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True)
@@ -193,9 +236,6 @@ class SupersededPrice(models.Model):
     class Meta:
         db_table = "superseded_price"
         ordering = ["-superseded_at", "-pk"]
-
-    def __str__(self) -> str:
-        return f"{self.provider} {self.model} {self.get_token_class_display().lower()}"
 
     @property
     def price_text(self) -> str:

@@ -50,22 +50,44 @@ _POSSIBLE_COUNT = " AND ".join(
     for column in ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "duration_us")
 )
 
-PRICE_JOINS = "\n".join(
+_USUAL_JOINS = "\n".join(
     f"""    LEFT JOIN price_entry price_{token_class} ON price_{token_class}.provider = c.provider AND price_{token_class}.model = c.model
-        AND price_{token_class}.token_class = '{token_class}' AND price_{token_class}.valid_from <= c.started_at
+        AND price_{token_class}.token_class = '{token_class}' AND price_{token_class}.service_tier = c.service_tier
+        AND price_{token_class}.region = '' AND price_{token_class}.context_over = 0 AND price_{token_class}.valid_from <= c.started_at
         AND (price_{token_class}.valid_to IS NULL OR price_{token_class}.valid_to > c.started_at)"""
     for token_class in TOKEN_CLASSES
 )
 """One entry per class at most, because entries of a series never overlap."""
+_BEST = "(array_agg(p.{0} ORDER BY p.region DESC, p.context_over DESC) FILTER (WHERE p.token_class = '{1}'))[1] AS {1}_{2}"
+_BEST_OF_CLASSES = ", ".join(
+    _BEST.format(column, token_class, name) for token_class in TOKEN_CLASSES for column, name in (("price", "price"), ("id", "price_id"))
+)
+INPUT_TOKENS = "coalesce(c.uncached_input_tokens, 0) + coalesce(c.cached_input_tokens, 0) + coalesce(c.cache_write_tokens, 0)"
+
+
+def price_joins(source: str) -> str:
+    """What a call `c` of `source` is priced by. Regions and bands are looked at for models that have such prices; all others need no choice."""
+    return f"""{_USUAL_JOINS}
+    LEFT JOIN (
+        SELECT c.event_id, {_BEST_OF_CLASSES}
+        FROM {source} JOIN price_entry p ON p.provider = c.provider AND p.model = c.model AND p.service_tier = c.service_tier
+            AND p.valid_from <= c.started_at AND (p.valid_to IS NULL OR p.valid_to > c.started_at)
+            AND (p.region = '' OR p.region = c.region) AND (p.context_over = 0 OR p.context_over < {INPUT_TOKENS})
+        WHERE (c.provider, c.model) IN (SELECT provider, model FROM price_entry WHERE region <> '' OR context_over > 0)
+        GROUP BY c.event_id
+    ) special ON special.event_id = c.event_id"""  # noqa: S608  # names of this module only
+
 
 PRICED_COLUMNS = """
-    price_input.price AS input_price,
+    coalesce(special.input_price, price_input.price) AS input_price,
     -- Cached input and cache writes without a price of their own are charged as input: that is what the gateway reserves.
-    coalesce(price_cached_input.price, price_input.price) AS cached_input_price,
-    coalesce(price_cache_write.price, price_input.price) AS cache_write_price,
-    price_output.price AS output_price,
-    price_input.id AS input_price_id, coalesce(price_cached_input.id, price_input.id) AS cached_input_price_id,
-    coalesce(price_cache_write.id, price_input.id) AS cache_write_price_id, price_output.id AS output_price_id"""
+    coalesce(special.cached_input_price, price_cached_input.price, special.input_price, price_input.price) AS cached_input_price,
+    coalesce(special.cache_write_price, price_cache_write.price, special.input_price, price_input.price) AS cache_write_price,
+    coalesce(special.output_price, price_output.price) AS output_price,
+    coalesce(special.input_price_id, price_input.id) AS input_price_id,
+    coalesce(special.cached_input_price_id, price_cached_input.id, special.input_price_id, price_input.id) AS cached_input_price_id,
+    coalesce(special.cache_write_price_id, price_cache_write.id, special.input_price_id, price_input.id) AS cache_write_price_id,
+    coalesce(special.output_price_id, price_output.id) AS output_price_id"""
 
 IS_PRICED = " AND ".join(
     f"(coalesce({tokens}, 0) = 0 OR {name}_price IS NOT NULL)"
@@ -94,6 +116,10 @@ PRICE_IDS = (
     + ", ".join(f"CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END" for name in TOKEN_CLASSES)
     + "]::bigint[]"
 )
+
+SERVICE_TIER = """CASE WHEN lower(coalesce(b.service_tier, '')) IN ('', 'default', 'auto', 'standard', 'standard_only', 'on_demand') THEN 'standard'
+            ELSE left(lower(b.service_tier), 16) END"""
+"""What providers call the tier that nobody asked for is `standard`."""
 
 _DISTRIBUTIONS = ("durations", "ttfts", "error_codes")
 _MERGED = """(SELECT coalesce(jsonb_object_agg(name, n), '{{}}') FROM (
@@ -126,6 +152,7 @@ WITH batch AS (
         CASE WHEN b.input_tokens IS NOT NULL  -- greatest() would turn unknown into zero
             THEN greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) END AS uncached_input_tokens,
         b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.usage_source, b.snapshot_version, b.tags, b.steps,
+        {SERVICE_TIER} AS service_tier,
         (b.input_tokens IS NULL AND b.output_tokens IS NULL) AS usage_unknown
     FROM batch b LEFT JOIN {Project._meta.db_table} p ON p.slug = b.project
     WHERE {_POSSIBLE_TIME} AND {_POSSIBLE_COUNT}
@@ -133,7 +160,7 @@ WITH batch AS (
 ), with_prices AS (
     SELECT c.*, {PRICED_COLUMNS}
     FROM valid c
-{PRICE_JOINS}
+{price_joins("valid c")}
 ), judged AS (
     SELECT *, CASE
         WHEN kind = 'tool' THEN 'unmetered'
@@ -150,11 +177,11 @@ WITH batch AS (
     INSERT INTO event (
         event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
         provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, snapshot_version, tags, steps, pricing, cost, price_ids
+        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
     )
     SELECT event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
         provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, snapshot_version, tags, steps, pricing, cost, price_ids
+        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
     FROM priced
     ON CONFLICT (event_id, started_at) DO NOTHING
     RETURNING event_id

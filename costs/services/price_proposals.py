@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from costs import price_sheets, tasks
 from costs.errors import PriceProposalStateError, PriceSheetError, PriceValueError
-from costs.models import PriceEntry, PriceProposal, PriceSheet
+from costs.models import SERIES, PriceEntry, PriceProposal, PriceSheet
 from costs.services import prices
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -52,9 +53,7 @@ def propose(
                 [
                     PriceProposal(
                         sheet=sheet,
-                        provider=offer.provider,
-                        model=offer.model,
-                        token_class=offer.token_class,
+                        **offer.series_fields,
                         price=offer.price,
                         before=before,
                         valid_from=offer.valid_from,
@@ -95,7 +94,7 @@ def propose_discount(
     """
     if not 0 < percent < 100:
         raise PriceValueError("A discount is more than 0% and less than 100%.", field="percent")
-    entries = PriceEntry.objects.filter(_covers(valid_from), provider=provider).order_by("model", "token_class")
+    entries = PriceEntry.objects.filter(_covers(valid_from), provider=provider).order_by(*SERIES)
     if model:
         entries = entries.filter(model=model)
     offers = [
@@ -106,6 +105,9 @@ def propose_discount(
             (entry.price * (100 - percent) / 100).quantize(MICRO, ROUND_HALF_EVEN),
             valid_from,
             f"{entry.price.normalize():f} less {percent.normalize():f}%: {note}"[:200],
+            service_tier=entry.service_tier,
+            region=entry.region,
+            context_over=entry.context_over,
         )
         for entry in entries
     ]
@@ -125,17 +127,13 @@ def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None)
     proposal = _waiting(proposal)
     if proposal.sheet.proposed_by_id == actor.pk:
         raise PriceProposalStateError("Nobody approves their own price: ask somebody else.")
-    prices.lock_series(proposal.provider, proposal.model, proposal.token_class)
-    before = PriceEntry.objects.filter(
-        _covers(proposal.valid_from), provider=proposal.provider, model=proposal.model, token_class=proposal.token_class
-    ).first()
+    prices.lock_series(proposal.series)
+    before = PriceEntry.objects.filter(_covers(proposal.valid_from), **proposal.series).first()
     if (before.price if before else None) != proposal.before:
         raise PriceProposalStateError("Another price came into force since it was proposed. Look at both, then propose it again.")
     put = prices.correct_price if proposal.corrects else partial(prices.set_price, agreed=True)
     proposal.entry = put(
-        provider=proposal.provider,
-        model=proposal.model,
-        token_class=proposal.token_class,
+        **proposal.series,
         price=proposal.price,
         valid_from=proposal.valid_from,
         source=proposal.source or proposal.sheet.name,
@@ -189,8 +187,8 @@ def _covers(at: datetime) -> Q:
 
 def _prices_before(offers: Sequence[price_sheets.Offer]) -> list[Decimal | None]:
     """What is in force when each offer begins; None where nothing is. One query."""
-    series: dict[tuple[str, str, str], list[PriceEntry]] = defaultdict(list)
+    series: dict[tuple[Any, ...], list[PriceEntry]] = defaultdict(list)
     entries = PriceEntry.objects.filter(provider__in={offer.provider for offer in offers}, model__in={offer.model for offer in offers})
     for entry in entries:
-        series[entry.provider, entry.model, entry.token_class].append(entry)
+        series[tuple(entry.series.values())].append(entry)
     return [next((entry.price for entry in series[offer.series] if entry.covers(offer.valid_from)), None) for offer in offers]

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from costs import tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
-from costs.models import Event, PriceEntry, PriceProposal, Reconciliation, SupersededPrice, TokenClass, UsageHour
+from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, TokenClass, UsageHour
 from costs.services import ingest, reconciliation
 from governance import config
 from governance.models import User
@@ -43,6 +43,9 @@ def set_price(
     token_class: str,
     price: Decimal,
     actor: User,
+    service_tier: str = ServiceTier.STANDARD,
+    region: str = "",
+    context_over: int = 0,
     valid_from: datetime | None = None,
     source: str = "",
     agreed: bool = False,
@@ -60,10 +63,11 @@ def set_price(
     """
     valid_from = valid_from or timezone.now()
     check_price(price)
-    lock_series(provider, model, token_class)
+    key = _key(provider, model, token_class, service_tier, region, context_over)
+    lock_series(key)
     if not agreed:
-        _check_past(provider, model, token_class, valid_from)
-    series = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class)
+        _check_past(key, valid_from)
+    series = PriceEntry.objects.filter(**key)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
     if current is not None and current.price == price:
         return current
@@ -74,9 +78,7 @@ def set_price(
         current.valid_to = valid_from
         current.save(update_fields=["valid_to"])
     entry = PriceEntry.objects.create(
-        provider=provider,
-        model=model,
-        token_class=token_class,
+        **key,
         price=price,
         valid_from=valid_from,
         valid_to=following.valid_from if following else None,
@@ -87,9 +89,7 @@ def set_price(
         "price.set",
         actor=actor,
         target=entry,
-        provider=provider,
-        model=model,
-        token_class=token_class,
+        **key,
         price=str(price),
         before=str(current.price) if current else None,
         valid_from=valid_from.isoformat(),
@@ -101,16 +101,17 @@ def set_price(
     return entry
 
 
-def _check_past(provider: str, model: str, token_class: str, valid_from: datetime) -> None:
+def _key(provider: str, model: str, token_class: str, service_tier: str, region: str, context_over: int) -> dict[str, Any]:
+    return dict(zip(SERIES, (provider, model, token_class, service_tier, region, context_over), strict=True))
+
+
+def _check_past(key: dict[str, Any], valid_from: datetime) -> None:
     """PriceValueError when calls have a price within the time that an entry from `valid_from` on would cover."""
     if valid_from >= timezone.now() - CLOCK_SLACK:
         return
-    following = (
-        PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class, valid_from__gt=valid_from)
-        .order_by("valid_from")
-        .values_list("valid_from", flat=True)
-        .first()
-    )
+    provider, model = key["provider"], key["model"]
+    later = PriceEntry.objects.filter(**key, valid_from__gt=valid_from).order_by("valid_from")
+    following = later.values_list("valid_from", flat=True).first()
     until = following or timezone.now()
     first = valid_from.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     # Also at a price of nothing. The rollup says which hours to look into; free calls have no price but are in them.
@@ -119,17 +120,24 @@ def _check_past(provider: str, model: str, token_class: str, valid_from: datetim
     if span["first"] is None:
         return
     start, end = max(valid_from, span["first"]), min(until, span["last"] + timedelta(hours=1))
-    calls = Event.objects.filter(provider=provider, model=model, pricing=Event.Pricing.PRICED, started_at__gte=start, started_at__lt=end)
+    calls = Event.objects.filter(
+        provider=provider,
+        model=model,
+        pricing=Event.Pricing.PRICED,
+        service_tier=key["service_tier"],
+        started_at__gte=start,
+        started_at__lt=end,
+    )
     if calls.exists():
         raise PriceValueError("Calls since then have a price: propose it, as a correction if the book was wrong.", field="valid_from")
 
 
-def lock_series(provider: str, model: str, token_class: str) -> None:
+def lock_series(key: dict[str, Any]) -> None:
     """Wait until nobody else changes these prices, and keep them off until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('price:' || current_schema() || ':' || %s, 0))",
-            ["\x1f".join((provider, model, token_class))],
+            ["\x1f".join(str(key[name]) for name in SERIES)],
         )
 
 
@@ -142,6 +150,9 @@ def correct_price(
     price: Decimal,
     valid_from: datetime,
     actor: User,
+    service_tier: str = ServiceTier.STANDARD,
+    region: str = "",
+    context_over: int = 0,
     source: str = "",
     at: datetime | None = None,
 ) -> PriceEntry:
@@ -150,21 +161,13 @@ def correct_price(
     An entry that begins at that very time is superseded (and kept as such), another one ends there. `reprice` then values the calls
     of that time anew. Writes the audit entry and tells the gateway. Raises PriceValueError.
     """
-    lock_series(provider, model, token_class)
-    wrong = PriceEntry.objects.filter(provider=provider, model=model, token_class=token_class, valid_from=valid_from).first()
+    key = _key(provider, model, token_class, service_tier, region, context_over)
+    lock_series(key)
+    wrong = PriceEntry.objects.filter(**key, valid_from=valid_from).first()
     if wrong is None:
-        return set_price(
-            provider=provider,
-            model=model,
-            token_class=token_class,
-            price=price,
-            valid_from=valid_from,
-            source=source,
-            actor=actor,
-            agreed=True,
-        )
+        return set_price(**key, price=price, valid_from=valid_from, source=source, actor=actor, agreed=True)
     check_price(price)
-    columns = ("id", "provider", "model", "token_class", "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at")
+    columns = ("id", *SERIES, "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at")
     SupersededPrice.objects.create(
         **{name: getattr(wrong, name) for name in columns}, superseded_at=at or timezone.now(), superseded_by=actor
     )
@@ -173,9 +176,7 @@ def correct_price(
     before = wrong.price
     wrong.delete()
     entry = PriceEntry.objects.create(
-        provider=provider,
-        model=model,
-        token_class=token_class,
+        **key,
         price=price,
         valid_from=period[0],
         valid_to=period[1],
@@ -186,9 +187,7 @@ def correct_price(
         "price.corrected",
         actor=actor,
         target=entry,
-        provider=provider,
-        model=model,
-        token_class=token_class,
+        **key,
         price=str(price),
         before=str(before),
         valid_from=valid_from.isoformat(),
@@ -214,7 +213,7 @@ WITH waiting AS (
 ), with_prices AS (
     SELECT c.*, {ingest.PRICED_COLUMNS}
     FROM event c JOIN waiting USING (event_id, started_at)
-{ingest.PRICE_JOINS}
+{ingest.price_joins("event c JOIN waiting USING (event_id, started_at)")}
 ), valued AS (
     SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
 ), changed AS (
@@ -269,7 +268,8 @@ def price_unpriced(*, provider: str, model: str) -> int:
     return priced
 
 
-KNOWN_PRICES = "(SELECT id, token_class, price FROM price_entry UNION ALL SELECT id, token_class, price FROM superseded_price)"
+_KNOWN = "id, token_class, service_tier, region, context_over, price"
+KNOWN_PRICES = f"(SELECT {_KNOWN} FROM price_entry UNION ALL SELECT {_KNOWN} FROM superseded_price)"  # noqa: S608  # a constant
 """Every price that a call was ever valued with."""
 _OLD = "\n".join(
     f"    LEFT JOIN {KNOWN_PRICES} old_{name} ON old_{name}.id = c.price_ids[{position}]"
@@ -282,9 +282,20 @@ _DIFFERENCES = ", ".join(
 )
 
 
+_IS_OF_SERIES = f"""c.service_tier = %(service_tier)s AND %(region)s IN ('', c.region)
+        AND (%(context_over)s = 0 OR %(context_over)s < {ingest.INPUT_TOKENS})"""
+
+
 def _corrected_columns(name: str, position: int) -> str:
-    """The price of one class of a call: the corrected entry's where it is of that class, or where the class was charged as input; else its own."""
-    is_corrected = f"%(token_class)s = '{name}' OR (%(token_class)s = 'input' AND old_{name}.token_class = 'input')"
+    """The price of one class of a call: the corrected entry's where it is of that class, or where the class was charged as input; else its own.
+
+    A call that has a price of its region or of a higher band keeps that.
+    """
+    is_narrow = f"(%(region)s <> '', %(context_over)s::bigint) >= (old_{name}.region <> '', old_{name}.context_over)"
+    is_corrected = (
+        f"{_IS_OF_SERIES} AND (%(token_class)s = '{name}' AND (old_{name}.token_class IS DISTINCT FROM '{name}' OR {is_narrow}) "
+        f"OR %(token_class)s = 'input' AND old_{name}.token_class = 'input' AND {is_narrow})"
+    )
     return (
         f"CASE WHEN {is_corrected} THEN %(price)s::numeric ELSE old_{name}.price END AS {name}_price, "
         f"CASE WHEN {is_corrected} THEN %(entry)s::bigint ELSE c.price_ids[{position}] END AS {name}_price_id"
@@ -348,9 +359,7 @@ def reprice(*, entry: PriceEntry, proposal: PriceProposal | None = None) -> tupl
     calls, more = 0, Decimal()
     after, after_id = entry.valid_from - timedelta(microseconds=1), UUID(int=2**128 - 1)
     corrected: dict[str, Any] = {
-        "provider": entry.provider,
-        "model": entry.model,
-        "token_class": entry.token_class,
+        **entry.series,
         "entry": entry.pk,
         "price": entry.price,
         "until": entry.valid_to or timezone.now() + timedelta(days=2),
@@ -382,9 +391,7 @@ def finish_corrections(*, at: datetime | None = None) -> int:
     waiting = list(PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).order_by("pk"))
     for proposal in waiting:
         # A later correction may have taken the place of the entry: then that one is what two people agreed on.
-        entry = PriceEntry.objects.get(
-            provider=proposal.provider, model=proposal.model, token_class=proposal.token_class, valid_from=proposal.valid_from
-        )
+        entry = PriceEntry.objects.get(**proposal.series, valid_from=proposal.valid_from)
         reprice(entry=entry, proposal=proposal)
         # Before the correction counts as finished, so that what is cut off here is done again.
         _compare_again(proposal.provider, _months_of(proposal.provider, entry.valid_from, entry.valid_to))

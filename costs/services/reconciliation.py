@@ -166,7 +166,7 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
 def _prices(provider: str, month: date, keys: set[Key]) -> dict[Key, Decimal]:
     """Price per token from our book at the end of each key's period; keys without one are missing."""
     series: dict[tuple[str, str], list[PriceEntry]] = defaultdict(list)
-    for entry in PriceEntry.objects.filter(provider=provider, model__in={model for model, _, _ in keys}):
+    for entry in PriceEntry.objects.usual().filter(provider=provider, model__in={model for model, _, _ in keys}):
         series[entry.model, entry.token_class].append(entry)
     prices = {}
     for model, token_class, day in keys:

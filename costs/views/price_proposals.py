@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from costs import csvs, price_sheets, selectors
 from costs.forms import DiscountForm, PriceSheetForm
-from costs.models import PriceEntry, PriceProposal
+from costs.models import SERIES, PriceEntry, PriceProposal
 from costs.services import price_proposals
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
@@ -107,8 +107,19 @@ def price_book_csv(request: MemberRequest) -> HttpResponseBase:
     """The prices in force as a sheet that can be changed and proposed again."""
     now = timezone.now()
     rows = (
-        (entry.provider, entry.model, entry.token_class, entry.price, "", entry.source, "")
-        for entry in PriceEntry.objects.order_by("provider", "model", "token_class", "valid_from")
+        (
+            entry.provider,
+            entry.model,
+            entry.token_class,
+            entry.price,
+            "",
+            entry.source,
+            "",
+            entry.service_tier,
+            entry.region,
+            entry.context_over,
+        )
+        for entry in PriceEntry.objects.order_by(*SERIES, "valid_from")
         if entry.covers(now)
     )
     return csvs.response(request, f"prices-{now:%Y-%m-%d}.csv", price_sheets.COLUMNS, rows)

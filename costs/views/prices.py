@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from costs import selectors
 from costs.forms import PriceForm
+from costs.models import ServiceTier
 from costs.services import prices
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page, try_service
@@ -43,6 +44,7 @@ def price_book(request: MemberRequest) -> HttpResponse:
         context={
             "book": selectors.price_book(query),
             "unpriced": selectors.unpriced(),
+            "usual_tiers": [ServiceTier.STANDARD],
             "form": form,
             "may_manage": may_manage,
             "query": query,

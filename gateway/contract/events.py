@@ -63,6 +63,8 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     usage_source: UsageSource
+    service_tier: str | None = None
+    """As the provider says that it served the call, in its words; older planes do not tell."""
     snapshot_version: int
     tags: dict[str, str]
     steps: list[Step]

@@ -235,6 +235,7 @@ class Call:
             cache_write_tokens=prompt.cache_write_tokens if prompt else None,
             reasoning_tokens=completion.reasoning_tokens if completion else None,
             usage_source=self.usage_source,
+            service_tier=usage.service_tier if usage else None,
             snapshot_version=served.version,
             tags=self.tags,
             steps=self.steps,

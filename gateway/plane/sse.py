@@ -84,6 +84,7 @@ class UsageTap(EventTap):
 
 class _Chunk(msgspec.Struct):
     usage: Usage | None = None
+    service_tier: str | None = None
     choices: list[msgspec.Raw] = []
 
 
@@ -125,7 +126,7 @@ class SseTap(EventTap):
         except msgspec.DecodeError:
             return True  # the caller sees what the provider sent, however odd
         if chunk.usage is not None:
-            self.usage = chunk.usage
+            self.usage = chunk.usage.served(chunk.service_tier)
         return bool(chunk.choices) or not self._hide_usage
 
 

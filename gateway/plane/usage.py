@@ -31,6 +31,14 @@ class Usage(msgspec.Struct):
     completion_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    service_tier: str | None = None
+    """The protocol says it beside the usage; it is kept with what it prices."""
+
+    def served(self, tier: str | None) -> Usage:
+        """With the service tier of the answer that it stands in."""
+        if tier is not None:
+            self.service_tier = tier
+        return self
 
 
 class _OutputDetails(msgspec.Struct):
@@ -52,6 +60,7 @@ class MessagesUsage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     output_tokens_details: _OutputDetails | None = None
+    service_tier: str | None = None
 
     def normal(self) -> Usage:
         """In the form of the OpenAI protocol, whose prompt tokens include the cached ones."""
@@ -62,6 +71,7 @@ class MessagesUsage(msgspec.Struct):
             completion_tokens=self.output_tokens,
             prompt_tokens_details=PromptDetails(cached_tokens=read, cache_write_tokens=written) if known else None,
             completion_tokens_details=CompletionDetails(reasoning_tokens=details.thinking_tokens) if details else None,
+            service_tier=self.service_tier,
         )
 
     def updated(self, later: MessagesUsage) -> MessagesUsage:
@@ -89,9 +99,10 @@ class ResponsesUsage(msgspec.Struct):
 
 
 class WithUsage(msgspec.Struct):
-    """A response of which only the usage is read; all else is skipped, not built."""
+    """A response of which only the usage and what prices it are read; all else is skipped, not built."""
 
     usage: Usage | None = None
+    service_tier: str | None = None
 
 
 _decoder = msgspec.json.Decoder(WithUsage)
@@ -99,7 +110,8 @@ _decoder = msgspec.json.Decoder(WithUsage)
 
 def usage_of_body(body: bytes) -> Usage | None:
     """Usage in a whole JSON response; msgspec.DecodeError when it is not a JSON object."""
-    return _decoder.decode(body).usage
+    found = _decoder.decode(body)
+    return found.usage.served(found.service_tier) if found.usage else None
 
 
 def estimate_input(body: bytes, context_window: int | None) -> int:

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "cache_write_tokens": None,
     "reasoning_tokens": None,
     "usage_source": "provider",
+    "service_tier": None,
     "snapshot_version": 1,
     "tags": {},
     "steps": [["identify", "pass", 4, ""], ["call_upstream", "pass", 798_000, ""]],
@@ -98,8 +99,9 @@ def price(
     model: str = "small-chat",
     valid_from: datetime = datetime(2025, 1, 1, tzinfo=UTC),
     valid_to: datetime | None = None,
+    **narrowed: Any,
 ) -> PriceEntry:
-    """A price in the book, without the service's rules."""
+    """A price in the book, without the service's rules; `narrowed` by service_tier, region or context_over."""
     return PriceEntry.objects.create(
         provider=provider,
         model=model,
@@ -108,6 +110,7 @@ def price(
         valid_from=valid_from,
         valid_to=valid_to,
         approved_by=user,
+        **narrowed,
     )
 
 

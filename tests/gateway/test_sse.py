@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.plane.sse import MAX_HELD_BYTES, SseTap
+from gateway.plane.upstream.anthropic import MessagesTap
+from gateway.plane.upstream.openai import ResponsesTap
+from gateway.plane.usage import usage_of_body
 
 USAGE = {"prompt_tokens": 13, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}}
 
@@ -66,6 +69,20 @@ def test_usage_in_a_chunk_with_choices_is_read_and_kept() -> None:
 
     assert tap.feed(event) == event
     assert tap.usage is not None
+
+
+def test_service_tier_is_read_where_each_protocol_says_it() -> None:
+    said = {"choices": [], "usage": USAGE, "service_tier": "flex"}
+    chat, messages, responses = SseTap(hide_usage=False), MessagesTap(), ResponsesTap()
+    chat.feed(_event(said))
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 3, "output_tokens": 1, "service_tier": "priority"}}}
+    messages.feed(_event(start) + _event({"type": "message_delta", "usage": {"output_tokens": 9}}))
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    responses.feed(_event({"type": "response.completed", "response": {"usage": usage, "service_tier": "default"}}))
+    whole = usage_of_body(json.dumps(said).encode())
+
+    found = (chat.usage, messages.usage, responses.usage, whole)
+    assert [usage.service_tier if usage else "" for usage in found] == ["flex", "priority", "default", "flex"]
 
 
 def test_without_usage_the_text_is_counted() -> None:

@@ -102,7 +102,7 @@ def _offers(provider: Provider) -> list[generator.Offer]:
     at = timezone.now()
     offers = []
     for slug, upstream in Deployment.objects.filter(provider=provider).order_by("model__slug").values_list("model__slug", "upstream_model"):
-        entries = PriceEntry.objects.filter(provider=provider.slug, model=slug)
+        entries = PriceEntry.objects.usual().filter(provider=provider.slug, model=slug)
         prices = {entry.token_class: entry.price for entry in entries if entry.covers(at)}
         if TokenClass.INPUT in prices and TokenClass.OUTPUT in prices:
             offers.append(generator.Offer(slug, upstream, prices))

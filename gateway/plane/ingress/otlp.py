@@ -469,6 +469,7 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
         cache_write_tokens=tokens.written,
         reasoning_tokens=tokens.reasoning,
         usage_source="provider" if is_known else "none",
+        service_tier=_text(first(span.attributes, SERVICE_TIER)) or None,
         snapshot_version=served.version,
         tags=_tags(call, span),
         steps=[Step("otlp", "pass", 0, "; ".join(filter(None, ("made without the gateway", tokens.note))))],
@@ -486,7 +487,6 @@ def _tags(call: Call, span: Span) -> dict[str, str]:
     found = {
         "service": _text(span.resource.get("service.name")),
         "environment": _text(first(span.resource, ("deployment.environment.name", "deployment.environment"))),
-        "service_tier": _text(first(span.attributes, SERVICE_TIER)),
         "claimed_cost_usd": _text(first(span.attributes, CLAIMED_COST)),
     }
     return {**call.tags, **{name: value[:128] for name, value in found.items() if value}}

@@ -32,6 +32,7 @@ class _Response(msgspec.Struct):
 
     type: str = ""
     usage: ResponsesUsage | None = None
+    service_tier: str | None = None
     response: _Response | None = None
 
 
@@ -54,12 +55,12 @@ class ResponsesTap(UsageTap):
         except msgspec.DecodeError:
             return  # the caller sees what the provider sent, however odd
         if response is not None and response.usage is not None:
-            self.usage = response.usage.normal()
+            self.usage = response.usage.normal().served(response.service_tier)
 
 
 def _whole_response(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
-    usage = _response_decoder.decode(body).usage
-    return body, usage.normal() if usage else None
+    response = _response_decoder.decode(body)
+    return body, response.usage.normal().served(response.service_tier) if response.usage else None
 
 
 def _responses_tap(call: Call) -> ResponsesTap:
