@@ -8,6 +8,7 @@ known to be unknown. The utility is the mean of the parts by weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import msgspec
 
@@ -42,18 +43,22 @@ def utilities(objectives: Objectives, parts: Parts) -> list[float]:
 
 
 def _lower(values: Sequence[float | None]) -> list[float]:
-    if None not in values:
-        best = min(values)  # type: ignore[type-var]  # none of them is None
+    if _are_known(values):
+        best = min(values)
         if best > 0:
-            return [best / value for value in values]  # type: ignore[operator]
+            return [best / value for value in values]
     best = min([value for value in values if value is not None], default=0.0)
     return [NEUTRAL if value is None else best / value if value > 0 else 1.0 for value in values]
 
 
 def _higher(values: Sequence[float | None]) -> list[float]:
-    if None not in values:
-        best = max(values)  # type: ignore[type-var]  # none of them is None
+    if _are_known(values):
+        best = max(values)
         if best > 0:
-            return [value / best for value in values]  # type: ignore[operator]
+            return [value / best for value in values]
     best = max([value for value in values if value is not None], default=0.0)
     return [NEUTRAL if value is None else value / best if best > 0 else 1.0 for value in values]
+
+
+def _are_known(values: Sequence[float | None]) -> TypeGuard[Sequence[float]]:
+    return None not in values

@@ -48,8 +48,10 @@ class Choice:
         self.latencies = [pace.latency_us(stream, now) for pace in self.paces]
         costs: list[float | None] = []
         for deployment, pace in zip(self.candidates, self.paces, strict=True):
-            expected = output_tokens
-            if expected is None:
+            expected: float
+            if output_tokens is not None:
+                expected = output_tokens
+            else:
                 mostly = pace.output_tokens or EXPECTED_OUTPUT
                 expected = mostly if mostly < most else most
             priced, answer = deployment.input_price, deployment.output_price

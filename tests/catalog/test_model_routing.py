@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -101,12 +102,15 @@ def test_preview_leads_by_what_the_hours_were_like(acme: Tenant, adam: User) -> 
     assert by_latency.unknown == [f"{fast}: quality", f"{cheap}: quality"]
 
 
-def test_page_api_and_metric_say_what_came_of_it(acme: Tenant, adam: User, client_for: ClientFor, api_for: ClientFor) -> None:
+def test_page_api_and_metric_say_what_came_of_it(
+    acme: Tenant, adam: User, client_for: ClientFor, api_for: ClientFor, django_assert_max_num_queries: Any
+) -> None:
     model, fast, cheap = _two(adam)
     _record(acme, model, fast, cheap)
     client, page, api = client_for(adam), f"/o/acme/models/{model.slug}/routing/", f"/api/v1/models/{model.slug}/"
 
-    shown = client.get(page).content.decode()
+    with django_assert_max_num_queries(24):  # however many deployments, hours and days there are
+        shown = client.get(page).content.decode()
     fragment = client.get(page, {"cost": 100, "latency": 0, "quality": 0, "explore_percent": 0}, headers={"HX-Request": "true"})
     nothing = client.get(page, {"cost": 0, "latency": 0, "quality": 0, "explore_percent": 0}, headers={"HX-Request": "true"})
 
