@@ -5,12 +5,14 @@ class CatalogConfig(AppConfig):
     name = "catalog"
 
     def ready(self) -> None:
-        from catalog import metrics, panels, sources
+        from catalog import metrics, panels, selectors, sources
         from governance import home, navigation, search
         from governance.access import Permission
         from governance.navigation import Item
+        from governance.project_names import register_projects
 
         metrics.register_all()
+        register_projects(selectors.project_names)
         navigation.register(
             Item("operate", "Catalog", "Models", "operate-models", icon="box", permission=Permission.VIEW_OPERATE, order=10),
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),

@@ -114,6 +114,11 @@ def deployments_like(provider: Provider, upstream_model: str, *, except_model: M
 # Projects
 
 
+def project_names() -> dict[str, str]:
+    """Short name to name."""
+    return dict(Project.objects.values_list("slug", "name"))
+
+
 def projects() -> QuerySet[Project]:
     """All projects with the number of their live keys."""
     live = Q(keys__revoked_at=None, keys__expires_at__gt=timezone.now(), keys__purpose=VirtualKey.Purpose.STANDARD)

@@ -15,6 +15,7 @@ class GovernanceConfig(AppConfig):
             Item("operate", "Control", "Policies", "policies", icon="shield-check", permission=Permission.VIEW_OPERATE, order=50),
             Item("operate", "Control", "Guardrails", "guardrails", icon="shield", permission=Permission.VIEW_OPERATE, order=55),
             Item("operate", "Control", "Consent", "consent", icon="user-check", permission=Permission.VIEW_OPERATE, order=60),
+            Item("operate", "Control", "Payloads", "payloads", icon="file-text", permission=Permission.VIEW_OPERATE, order=62),
             Item("operate", "Control", "Switches", "switches", icon="power", permission=Permission.VIEW_OPERATE, order=65),
             Item("operate", "Organisation", "People", "people", icon="users", permission=Permission.VIEW_OPERATE, order=80),
             Item("operate", "Organisation", "Alerts", "alerts", icon="bell", permission=Permission.VIEW_OPERATE, order=85),

@@ -1,4 +1,4 @@
-"""Forms of policies and guardrails."""
+"""Forms of policies, guardrails and payloads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 from django import forms
 
-from governance.models import Guardrail, Policy
+from governance.models import Guardrail, PayloadMode, Policy
 from governance.models.policy import name_validator
+from governance.project_names import project_names
 from governance.services.guardrails import entities_of
+from governance.services.payloads import LONGEST_DAYS
 
 CODE = {"class": "gh-mono", "rows": 3, "spellcheck": "false", "autocomplete": "off"}
 
@@ -108,3 +110,42 @@ class GuardrailForm(forms.Form):
 
 class TryForm(forms.Form):
     text = forms.CharField(max_length=20_000, widget=forms.Textarea(attrs={"rows": 4}), strip=False)
+
+
+class PayloadRuleForm(forms.Form):
+    ref = forms.ChoiceField(label="For", required=False)
+    mode = forms.ChoiceField(
+        label="Keep",
+        choices=[*PayloadMode.choices, ("", "As the organisation (a project's own rule goes)")],
+        required=False,
+        initial=PayloadMode.METADATA,
+        help_text="Pictures, sound, files and vectors are never kept.",
+    )
+    days = forms.IntegerField(label="For how many days", min_value=1, max_value=LONGEST_DAYS, initial=7)
+    reason = forms.CharField(max_length=300, help_text="Stands in the audit log; a second person reads it before more is kept.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = sorted(project_names().items(), key=lambda pair: pair[1].lower())
+        self.fields["ref"].choices = [("", "Whole organisation"), *names]  # type: ignore[attr-defined]
+
+
+class EraseForm(forms.Form):
+    project = forms.ChoiceField(required=False, help_text="Only of this project.")
+    user = forms.CharField(label="End user", max_length=200, required=False, help_text="As callers name them in `user`; it is not kept.")
+    until = forms.DateTimeField(
+        label="Called before",
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text="UTC. Empty: until now.",
+    )
+    reason = forms.CharField(max_length=300, help_text="Stands in the audit log.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = sorted(project_names().items(), key=lambda pair: pair[1].lower())
+        self.fields["project"].choices = [("", "Any project"), *names]  # type: ignore[attr-defined]
+
+
+class OpenForm(forms.Form):
+    reason = forms.CharField(max_length=300, help_text="Stands in the audit log with your name.")

@@ -9,6 +9,8 @@ DomainError
 ├── PolicyError              a policy cannot be written or moved like this
 │   └── PolicyStateError     not replayed yet, or its author would approve it
 ├── GuardrailError           a guardrail cannot be like this
+├── PayloadRuleError         what is kept of calls cannot be decided like this
+├── PayloadUnreadableError   what was kept was sealed with a key that is gone
 ├── NotConfirmedError        what can't be undone wants its name typed
 ├── LastOwnerError           a tenant keeps at least one owner
 ├── EscalationError          nobody gives away more than they have
@@ -65,6 +67,14 @@ class PolicyStateError(PolicyError):
 class GuardrailError(DomainError):
     code = "guardrail_invalid"
     status = 400
+
+
+class PayloadRuleError(DomainError):
+    code = "payload_rule"
+
+
+class PayloadUnreadableError(DomainError):
+    code = "payload_unreadable"
 
 
 class BadTargetError(DomainError):

@@ -27,6 +27,8 @@ class Permission(models.TextChoices):
     MANAGE_KEYS = "manage_keys", "See and revoke everybody's keys"
     MANAGE_CONSENT = "manage_consent", "Allow and switch off feature classes"
     MANAGE_POLICIES = "manage_policies", "Write policies and guardrails, try them and put them in force"
+    MANAGE_PAYLOADS = "manage_payloads", "Decide what is kept of what calls say, and erase it"
+    VIEW_PAYLOADS = "view_payloads", "Open what calls said, as far as it is kept"
     VIEW_COSTS = "view_costs", "See spend of the whole organisation"
     MANAGE_COSTS = "manage_costs", "Import bills, reconcile, set prices"
     SIGN_BILLS = "sign_bills", "Sign off a provider's bill, as one of two people"
@@ -38,7 +40,7 @@ class Permission(models.TextChoices):
 
 
 _EVERYONE = frozenset({Permission.VIEW})
-_ADMIN = frozenset(Permission) - {Permission.SIGN_GATES}
+_ADMIN = frozenset(Permission) - {Permission.SIGN_GATES, Permission.VIEW_PAYLOADS}
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: _ADMIN | {Permission.SIGN_GATES},
@@ -51,6 +53,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         Permission.MANAGE_KEYS,
         Permission.MANAGE_CONSENT,
         Permission.MANAGE_POLICIES,
+        Permission.MANAGE_PAYLOADS,
+        Permission.VIEW_PAYLOADS,
         Permission.SIGN_GATES,
         Permission.MANAGE_ALERTS,
         Permission.VIEW_AUDIT,

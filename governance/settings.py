@@ -201,6 +201,8 @@ SPECTACULAR_SETTINGS = {
         "GuardrailMode": "governance.models.Guardrail.Mode",
         "GuardrailKind": "governance.models.Guardrail.Kind",
         "GuardrailAction": "governance.models.Guardrail.Action",
+        "PayloadMode": "governance.models.PayloadMode",
+        "PayloadRequestStatus": "governance.models.PayloadRequest.Status",
         "GuardrailScope": "governance.models.Guardrail.Scope",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",

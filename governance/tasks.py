@@ -82,3 +82,18 @@ def deliver_alerts() -> None:
 
     while alerts.deliver_due():
         pass
+
+
+@shared_task(base=PlatformTask)
+def dispatch_payload_purge() -> None:
+    """Queue one task for each organisation, suspended ones too: what has expired goes."""
+    for schema_name in Tenant.objects.values_list("schema_name", flat=True):
+        purge_payloads.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def purge_payloads() -> None:
+    """Delete payloads that have expired or are not allowed any more."""
+    from governance.services import payloads  # it queues this task
+
+    payloads.purge()

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import alerts, areas, audit, consent, guardrails, me, people, policies, search, switches
+from governance.views import alerts, areas, audit, consent, guardrails, me, payloads, people, policies, search, switches
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -31,6 +31,13 @@ urlpatterns = [
     path("operate/guardrails/<int:pk>/edit/", guardrails.edit_guardrail, name="guardrail-edit"),
     path("operate/guardrails/<int:pk>/try/", guardrails.try_guardrail, name="guardrail-try"),
     path("operate/guardrails/<int:pk>/delete/", guardrails.delete_guardrail, name="guardrail-delete"),
+    path("operate/payloads/", payloads.rules, name="payloads"),
+    path("operate/payloads/rules/", payloads.ask_for_rule, name="payload-rule-ask"),
+    path("operate/payloads/rules/<int:pk>/decide/", payloads.decide, name="payload-rule-decide"),
+    path("operate/payloads/erase/", payloads.erase, name="payload-erase"),
+    path("operate/payloads/kept/", payloads.kept, name="payload-list"),
+    path("operate/payloads/kept/<uuid:event_id>/", payloads.payload_detail, name="payload-detail"),
+    path("operate/payloads/kept/<uuid:event_id>/open/", payloads.open_payload, name="payload-open"),
     path("operate/switches/", switches.switch_list, name="switches"),
     path("operate/switches/drill/", switches.run_drill, name="switch-drill"),
     path("operate/switches/<slug:pillar>/set/", switches.set_switch, name="switch-set"),

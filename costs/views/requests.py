@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from costs import periods, selectors
-from governance.access import Permission, requires
+from governance import payload_selectors
+from governance.access import Permission, permissions_of, requires
 from governance.pages import keyset_page, render_page
 from governance.requests import MemberRequest
 
@@ -82,5 +83,7 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
             "attribution_s": selectors.attribution_seconds(event),
             "sees_all": selectors.sees_all_calls(request.membership),
             "advice": selectors.advice(event.error_code),
+            "payload": payload_selectors.kept_of(event.event_id),
+            "may_open": Permission.VIEW_PAYLOADS in permissions_of(request.membership.roles),
         },
     )

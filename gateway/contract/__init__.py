@@ -6,7 +6,8 @@ import. No Django here: a test imports the plane and fails if Django came along.
 - `snapshot`  a tenant's whole configuration as the plane sees it
 - `events`    one governed call as it is recorded, and the inbox it is copied into
 - `keys`      the form, digest and check sum of keys and tokens
-- `sealing`   upstream secrets at rest
+- `sealing`   upstream secrets and kept payloads at rest
+- `payloads`  what is kept of what a call said
 - `outbound`  which hosts may be called at all
 - `names`     tables, channels and headers that both halves name
 """

@@ -92,6 +92,28 @@ class CircuitEvent(msgspec.Struct, kw_only=True, gc=False):
     """What the last call ended with."""
 
 
+class PayloadEvent(msgspec.Struct, kw_only=True, gc=False):
+    """What a call said, sealed. Travels like the call, apart from it, to `names.PAYLOAD_TABLE`."""
+
+    event_id: str
+    """The call's."""
+    tenant: str
+    at: float
+    """When the call began, in seconds since the epoch, UTC; as the next one."""
+    expires_at: float
+    project: str
+    key_id: str
+    model: str
+    """The model's slug, or the tool's published name."""
+    mode: str
+    """`redacted` or `full`."""
+    subject: str
+    """Keyed digest of the end user that the caller named; empty when none was."""
+    sealed: str
+    """See `payloads.seal`. Tells the line from a call's."""
+
+
+PAYLOAD_COLUMNS: tuple[str, ...] = PayloadEvent.__struct_fields__
 CIRCUIT_COLUMNS: tuple[str, ...] = CircuitEvent.__struct_fields__
 INBOX_COLUMNS: tuple[str, ...] = CallEvent.__struct_fields__
 """The inbox has these columns, `received_at` (default now) and `id` (identity). `tags` and `steps` are jsonb,

@@ -111,6 +111,11 @@ PII: dict[str, _Detector] = {
         _ip,
     ),
 }
+# With what follows the first line: the key itself, to its last line or as far as it looks like one; line ends may be written as \n.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"
+    r"(?:[A-Za-z0-9+/=\s\\:,-]{0,8000}?-----END (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----|[A-Za-z0-9+/=\s\\]{0,8000})"
+)
 SECRETS: dict[str, _Detector] = {
     "gatehouse_key": ("gh", re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
     "openai_key": ("sk-", re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
@@ -119,7 +124,7 @@ SECRETS: dict[str, _Detector] = {
     "google_key": ("AIza", re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), _always),
     "github_token": ("_", re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
     "slack_token": ("xox", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
-    "private_key": ("-----BEGIN", re.compile(r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"), _always),
+    "private_key": ("-----BEGIN", _PRIVATE_KEY, _always),
     "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
 }
 ENTITY_NAMES = {

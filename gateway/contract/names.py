@@ -5,6 +5,7 @@ COUNTER_TABLE = "public.gateway_counter"
 SLOT_TABLE = "public.gateway_slot"
 INBOX_TABLE = "public.inbox"
 CIRCUIT_TABLE = "public.gateway_circuit_change"
+PAYLOAD_TABLE = "public.gateway_payload"
 PLANE_TABLE = "public.gateway_plane"
 TAKEN_TABLE = "public.gateway_taken"
 

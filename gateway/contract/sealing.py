@@ -1,4 +1,4 @@
-"""Upstream secrets at rest: Fernet (AES-128-CBC with HMAC-SHA256), several keys so that they can be rotated.
+"""Upstream secrets and kept payloads at rest: Fernet (AES-128-CBC with HMAC-SHA256), several keys so that they can be rotated.
 
 Keys come from the setting `SEALING_KEYS`, newest first. Signing, sealing and digests use different secrets.
 """
@@ -24,9 +24,13 @@ class Sealer:
         return self._fernet.encrypt(text.encode()).decode() if text else ""
 
     def open(self, sealed: str) -> str:
-        if not sealed:
-            return ""
+        return self.open_bytes(sealed).decode() if sealed else ""
+
+    def seal_bytes(self, data: bytes) -> str:
+        return self._fernet.encrypt(data).decode()
+
+    def open_bytes(self, sealed: str) -> bytes:
         try:
-            return self._fernet.decrypt(sealed).decode()
+            return self._fernet.decrypt(sealed)
         except InvalidToken as error:
-            raise UnsealError("an upstream secret cannot be opened with the configured SEALING_KEYS") from error
+            raise UnsealError("what is sealed cannot be opened with the configured SEALING_KEYS") from error

@@ -25,6 +25,7 @@ Resource = Literal["requests", "input_tokens", "output_tokens", "tokens", "money
 """`concurrent` is how many calls run at once; it has no window. `tokens`, input and output together, only deployments are held to."""
 Window = Literal["minute", "hour", "day", "month"]
 Scope = Literal["tenant", "project", "key", "agent", "model", "deployment"]
+PayloadMode = Literal["none", "metadata", "redacted", "full"]
 PICO_USD = 10**12
 """Money on the hot path is a whole number of pico-dollars: a price per million tokens with six decimals is exact."""
 
@@ -211,6 +212,14 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """For `size`."""
 
 
+class PayloadRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of what is asked and answered, see `payloads`."""
+
+    mode: PayloadMode
+    days: int
+    """How long, of the modes that keep something."""
+
+
 class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     """The tenant's public id, the one inside its keys."""
@@ -238,6 +247,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of the newest drill. Nobody reads it: it makes another version, whose way to every plane is timed."""
     policies: tuple[Policy, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    payloads: dict[str, PayloadRule] = {}
+    """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""
 
 
 class _Head(msgspec.Struct, array_like=True):

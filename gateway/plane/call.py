@@ -19,6 +19,7 @@ from gateway.plane.slots import Held
 from gateway.plane.usage import Usage
 
 if TYPE_CHECKING:
+    from gateway.plane.payloads import Watch
     from gateway.plane.plane import Plane
 
 
@@ -79,6 +80,7 @@ class Call:
         "output_estimate",
         "output_guards",
         "output_scan",
+        "payload",
         "plane",
         "project",
         "receive",
@@ -164,6 +166,8 @@ class Call:
         """
         self.output_scan: Scan | None = None
         """What `on_text` has found so far."""
+        self.payload: Watch | None = None
+        """What is noted of the call for the organisation's payload mode; None for most."""
         self.deployment: Deployment | None = None
         self.upstream_model: str | None = None
         self.upstream: Any = None

@@ -22,6 +22,7 @@ from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.health import Change, Health
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
+from gateway.plane.payloads import Payloads
 from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.proofs import Proofs
@@ -55,6 +56,7 @@ class Plane:
         self._slot_store = PostgresSlots(self._lease_link)
         self.slots = Slots(self._slot_store)
         self.spool = Spool(home / "spool")
+        self.payloads = Payloads(self.spool, sealer, settings.key_pepper)
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
         self.reports = Reports(Link(settings.database_url, "reports"), self._facts, lambda: self.snapshots.versions)
         self.health = Health()
@@ -69,6 +71,7 @@ class Plane:
     async def start(self) -> None:
         self.client = open_client(self.settings.outbound_allow)
         self.spool.start()
+        self.payloads.start()
         self.shipper.start()
         self.snapshots.start()
         self.reports.start()
@@ -90,6 +93,7 @@ class Plane:
         with contextlib.suppress(DatabaseAwayError):  # they are free again when their time is up
             await self.slots.close()
         await self._lease_link.close()
+        await self.payloads.close()
         await self.spool.close()
         await self.shipper.close()
         self.spool.release()
@@ -164,6 +168,7 @@ class Plane:
     def gauges(self) -> dict[str, float]:
         return {
             "cache_bytes": self.answers.bytes_held,
+            "payloads_dropped": self.payloads.dropped,
             "spool_bytes": self.spool.bytes_on_disk,
             "spool_pending_events": self.spool.pending,
             "events_shipped": self.shipper.shipped,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psycopg
 
-from gateway.contract.events import CIRCUIT_COLUMNS, INBOX_COLUMNS
-from gateway.contract.names import CIRCUIT_TABLE, INBOX_TABLE
+from gateway.contract.events import CIRCUIT_COLUMNS, INBOX_COLUMNS, PAYLOAD_COLUMNS
+from gateway.contract.names import CIRCUIT_TABLE, INBOX_TABLE, PAYLOAD_TABLE
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.spool import Spool
@@ -36,9 +36,10 @@ insert into {INBOX_TABLE} ({", ".join(INBOX_COLUMNS)})
 select {", ".join("to_timestamp(started_at)" if name == "started_at" else name for name in INBOX_COLUMNS)}
 from arriving, json_to_record(line) as event({", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in INBOX_COLUMNS)})
 """  # noqa: S608 - our own constants
-# Circuits change seldom, so most batches hold only calls and are not asked what their lines are.
+# Circuits change seldom and few tenants keep payloads, so most batches hold only calls and are not asked what their lines are.
 _CIRCUIT = b'"circuit":'
-_TAKE_CALLS = f"{_TAKE_APART} where line ->> 'circuit' is null"
+_PAYLOAD = b'"sealed":'
+_TAKE_CALLS = f"{_TAKE_APART} where line ->> 'circuit' is null and line ->> 'sealed' is null"
 _CIRCUIT_TYPES = {
     "event_id": "uuid", "at": "double precision", "calls": "integer", "errors": "integer", "cooldown_s": "double precision"
 }  # fmt: skip
@@ -47,6 +48,14 @@ insert into {CIRCUIT_TABLE} ({", ".join(CIRCUIT_COLUMNS)})
 select {", ".join("to_timestamp(at)" if name == "at" else name for name in CIRCUIT_COLUMNS)}
 from arriving, json_to_record(line) as event({", ".join(f"{name} {_CIRCUIT_TYPES.get(name, 'text')}" for name in CIRCUIT_COLUMNS)})
 where line ->> 'circuit' is not null
+on conflict (event_id) do nothing
+"""  # noqa: S608 - our own constants
+_PAYLOAD_TYPES = {"event_id": "uuid", "at": "double precision", "expires_at": "double precision"}
+_TAKE_PAYLOADS = f"""
+insert into {PAYLOAD_TABLE} ({", ".join(PAYLOAD_COLUMNS)})
+select {", ".join(f"to_timestamp({name})" if name in ("at", "expires_at") else name for name in PAYLOAD_COLUMNS)}
+from arriving, json_to_record(line) as event({", ".join(f"{name} {_PAYLOAD_TYPES.get(name, 'text')}" for name in PAYLOAD_COLUMNS)})
+where line ->> 'sealed' is not null
 on conflict (event_id) do nothing
 """  # noqa: S608 - our own constants
 
@@ -143,11 +152,12 @@ async def _copy_lines(connection: psycopg.AsyncConnection, data: bytes) -> None:
         await cursor.execute(_STAGE)
         async with cursor.copy(_COPY) as copy:
             await copy.write(data.replace(b"\\", b"\\\\"))  # COPY's text format; JSON escapes all else that it minds
-        if _CIRCUIT in data:
-            await cursor.execute(_TAKE_CALLS)
+        has_circuits, has_payloads = _CIRCUIT in data, _PAYLOAD in data
+        await cursor.execute(_TAKE_CALLS if has_circuits or has_payloads else _TAKE_APART)
+        if has_circuits:
             await cursor.execute(_TAKE_CIRCUITS)
-        else:
-            await cursor.execute(_TAKE_APART)
+        if has_payloads:
+            await cursor.execute(_TAKE_PAYLOADS)
 
 
 def _read_lines(segment: Path, start: int) -> bytes:

@@ -17,7 +17,7 @@ from typing import IO
 
 import msgspec
 
-from gateway.contract.events import CallEvent, CircuitEvent
+from gateway.contract.events import CallEvent, CircuitEvent, PayloadEvent
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Spool:
     def __init__(self, root: Path, max_bytes: int = MAX_BYTES) -> None:
         self._root = root
         self._max_bytes = max_bytes
-        self._pending: list[CallEvent | CircuitEvent] = []
+        self._pending: list[CallEvent | CircuitEvent | PayloadEvent] = []
         self._encoder = msgspec.json.Encoder()
         self._file: IO[bytes] | None = None
         self._lock_file: IO[bytes] | None = None
@@ -54,6 +54,11 @@ class Spool:
         return self.failed or self.bytes_on_disk > self._max_bytes
 
     @property
+    def share_used(self) -> float:
+        """Of the room on disk; above 1 the spool is full."""
+        return self.bytes_on_disk / self._max_bytes
+
+    @property
     def pending(self) -> int:
         return len(self._pending)
 
@@ -64,7 +69,7 @@ class Spool:
         self.bytes_on_disk = sum(path.stat().st_size for path in self.directory.glob("*.jsonl"))
         self._task = asyncio.create_task(self._write_always())
 
-    def append(self, event: CallEvent | CircuitEvent) -> None:
+    def append(self, event: CallEvent | CircuitEvent | PayloadEvent) -> None:
         """Accept one event; it is on disk within FLUSH_S. Never blocks."""
         self._pending.append(event)
         if len(self._pending) == 1:

@@ -111,6 +111,31 @@ class Taken(models.Model):
         return f"{self.plane} serves {self.tenant} version {self.version}"
 
 
+class ArrivedPayload(models.Model):
+    """What a call said, sealed, until it is given to its organisation. Written by planes; moved by `payloads`."""
+
+    placement: ClassVar[str] = "public"
+
+    event_id = models.UUIDField(primary_key=True)
+    tenant = models.TextField(help_text="public id of the tenant")
+    at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    project = models.TextField()
+    key_id = models.TextField()
+    model = models.TextField()
+    mode = models.TextField()
+    subject = models.TextField()
+    sealed = models.TextField()
+
+    class Meta:
+        app_label = "gateway"
+        db_table = "gateway_payload"
+        indexes = [models.Index(fields=["tenant"], name="gateway_payload_tenant")]
+
+    def __str__(self) -> str:
+        return str(self.event_id)
+
+
 class CircuitChange(models.Model):
     """A plane's verdict on a deployment changed. Written by planes; told to people by `circuits`."""
 

@@ -20,7 +20,8 @@ from costs import budget_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
 from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL
-from gateway.publish.models import CircuitChange, Counter, Snapshot
+from gateway.publish.models import ArrivedPayload, CircuitChange, Counter, Snapshot
+from governance import payload_selectors
 from governance import selectors as governance_selectors
 from governance.models import Effect, Guardrail, Policy, Switch, Tenant
 from governance.services.guardrails import contract_guardrail
@@ -81,6 +82,7 @@ def forget_tenant(tenant: Tenant) -> None:
     _store(tenant.public_id, version, body)
     Counter.objects.filter(tenant=tenant.public_id).delete()
     CircuitChange.objects.filter(tenant=tenant.public_id).delete()
+    ArrivedPayload.objects.filter(tenant=tenant.public_id).delete()
 
 
 def book_spend(tenant: Tenant) -> None:
@@ -117,6 +119,7 @@ def _store(tenant: str, version: int, body: bytes) -> None:
 def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     """What the current schema holds, as the plane serves it. The same content always gives the same bytes."""
     prices = cost_figures().current_prices()
+    projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     return contract.TenantSnapshot(
         tenant=tenant.public_id,
         slug=tenant.slug,
@@ -125,7 +128,8 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         enabled=not tenant.is_suspended,
         time_zone=tenant.time_zone,
         consents={consent.feature_class: consent for consent in _consents(tenant)},
-        projects={project.slug: _project(project) for project in Project.objects.order_by("slug")},
+        projects=projects,
+        payloads=payload_selectors.published_rules(projects),
         keys={key.public_id: _key(key) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
         models={model.slug: _model(model, prices) for model in catalog_selectors.served_models()},
         tool_servers={

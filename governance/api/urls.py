@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import alerts, controls, views
+from governance.api import alerts, controls, payloads, views
 
 urlpatterns = [
     path("tokens/", views.Tokens.as_view(), name="api-tokens"),
@@ -17,6 +17,12 @@ urlpatterns = [
     path("guardrails/", controls.Guardrails.as_view(), name="api-guardrails"),
     path("guardrails/<int:pk>/", controls.GuardrailDetail.as_view(), name="api-guardrail"),
     path("guardrails/<int:pk>/try/", controls.TryGuardrail.as_view(), name="api-guardrail-try"),
+    path("payload-rules/", payloads.PayloadRules.as_view(), name="api-payload-rules"),
+    path("payload-requests/", payloads.PayloadRequests.as_view(), name="api-payload-requests"),
+    path("payload-requests/<int:pk>/decide/", payloads.DecidePayloadRequest.as_view(), name="api-payload-request-decide"),
+    path("payloads/", payloads.Payloads.as_view(), name="api-payloads"),
+    path("payloads/erase/", payloads.ErasePayloads.as_view(), name="api-payloads-erase"),
+    path("payloads/<uuid:event_id>/open/", payloads.OpenPayload.as_view(), name="api-payload-open"),
     path("effects/", controls.Effects.as_view(), name="api-effects"),
     path("switches/", controls.Switches.as_view(), name="api-switches"),
     path("switches/<slug:pillar>/", controls.SwitchDetail.as_view(), name="api-switch"),

@@ -4,6 +4,7 @@ from governance.models.consent import Consent, ConsentChange, FeatureClass
 from governance.models.effect import Effect
 from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
+from governance.models.payload import CallPayload, PayloadMode, PayloadRequest, PayloadSetting
 from governance.models.policy import Policy, PolicyVersion
 from governance.models.schema_recipe import SchemaRecipe
 from governance.models.switch import Pillar, Switch
@@ -16,6 +17,7 @@ __all__ = [
     "AlertChannel",
     "ApiToken",
     "AuditEntry",
+    "CallPayload",
     "Consent",
     "ConsentChange",
     "Delivery",
@@ -26,6 +28,9 @@ __all__ = [
     "Heartbeat",
     "Membership",
     "Notice",
+    "PayloadMode",
+    "PayloadRequest",
+    "PayloadSetting",
     "Pillar",
     "Policy",
     "PolicyVersion",

@@ -37,6 +37,8 @@ PERMISSION_HOLDERS = {
     Permission.MANAGE_KEYS: {"alice", "adam", "sam"},
     Permission.MANAGE_CONSENT: {"alice", "adam", "sam"},
     Permission.MANAGE_POLICIES: {"alice", "adam", "sam"},
+    Permission.MANAGE_PAYLOADS: {"alice", "adam", "sam"},
+    Permission.VIEW_PAYLOADS: {"alice", "sam"},
     Permission.VIEW_COSTS: {"alice", "adam", "fay", "audra"},
     Permission.MANAGE_COSTS: {"alice", "adam", "fay"},
     Permission.SIGN_BILLS: {"alice", "adam", "fay"},

@@ -13,6 +13,7 @@ from gateway.contract.events import Step
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import ClientGoneError
+from gateway.plane.payloads import watch_payload
 from gateway.plane.pipeline.authorize import authorize
 from gateway.plane.pipeline.cache import cache
 from gateway.plane.pipeline.call_upstream import call_upstream
@@ -59,6 +60,8 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
     """
     try:
         await take(WHO, call)
+        if call.served is not None and call.served.snapshot.payloads:
+            watch_payload(call)
         await prepare(call)
         for step in ROAD:
             await take(step, call)

@@ -5,9 +5,11 @@ from gateway.plane.guarding import note_findings
 
 
 async def record(call: Call) -> str:
-    """One event into the spool."""
+    """One event into the spool; what the call said goes there apart, where the payload mode keeps it."""
     if call.output_scan is not None:
         note_findings(call, call.output_scan, "output")
+    if call.payload is not None:
+        call.plane.payloads.take(call)
     event = call.event()
     call.plane.spool.append(event)
     call.plane.metrics.count(event)
