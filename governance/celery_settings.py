@@ -53,5 +53,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "look-at-shifts": {"task": "rollouts.tasks.dispatch_shifts", "schedule": 60.0, "options": {"expires": 60}},
     "watch-rollbacks": {"task": "rollouts.tasks.dispatch_rollbacks", "schedule": 10.0, "options": {"expires": 10}},
     "watch-the-watcher": {"task": "rollouts.tasks.watch_the_watcher", "schedule": 60.0, "options": {"expires": 60}},
+    "screen-cohorts": {"task": "rollouts.tasks.dispatch_screening", "schedule": 3600.0, "options": {"expires": 3000}},
+    "end-cohorts": {"task": "rollouts.tasks.end_cohorts", "schedule": 300.0, "options": {"expires": 300}},
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

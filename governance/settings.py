@@ -234,6 +234,8 @@ SPECTACULAR_SETTINGS = {
         "ExperimentDecision": "rollouts.models.Experiment.Decision",
         "ExperimentStanding": "rollouts.advice.Standing",
         "ShiftStatus": "rollouts.models.Shift.Status",
+        "CohortMemberState": "rollouts.models.CohortMember.State",
+        "CohortMemberVerdict": "rollouts.models.CohortMember.Verdict",
         "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",
     },
 }

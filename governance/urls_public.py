@@ -1,6 +1,6 @@
 """Pages outside any tenant: signing in, choosing an organisation, running the platform."""
 
-from django.urls import path
+from django.urls import include, path
 
 from governance.views import platform, sign_in, switches
 
@@ -19,6 +19,7 @@ urlpatterns = [
     path("platform/planes/", switches.platform_planes, name="platform-planes"),
     path("platform/switches/<slug:pillar>/set/", switches.set_platform_switch, name="platform-switch-set"),
     path("platform/audit/", platform.audit_log, name="platform-audit"),
+    path("platform/", include("rollouts.urls_platform")),
 ]
 handler404 = "governance.views.errors.not_found"
 handler403 = "governance.views.errors.forbidden"

@@ -5,7 +5,8 @@ class RolloutsConfig(AppConfig):
     name = "rollouts"
 
     def ready(self) -> None:
-        from rollouts import panels, rollback_panels
+        from rollouts import cohort_panels, panels, rollback_panels
 
         panels.register()
         rollback_panels.register()
+        cohort_panels.register()

@@ -39,7 +39,11 @@ RolloutError
 ├── WatcherAwayError         rollback rules guard the flag, and nobody looks
 ├── ShiftInvalidError        terms of a traffic shift that can't be used
 ├── ShiftRunningError        another shift of the flag is under way
-└── ShiftStateError          a paused, finished or ended shift does not do this
+├── ShiftStateError          a paused, finished or ended shift does not do this
+├── CohortInvalidError       criteria or places of a cohort that can't be used
+├── CohortStateError         a cohort or its member is not where this can be done
+├── CohortFullError          every place is taken
+└── StageTooEarlyError       the stage before has not held long enough
 """
 
 from __future__ import annotations
@@ -213,3 +217,20 @@ class ShiftRunningError(RolloutError):
 
 class ShiftStateError(RolloutError):
     code = "shift_state"
+
+
+class CohortInvalidError(RolloutError):
+    code = "cohort_invalid"
+    status = 400
+
+
+class CohortStateError(RolloutError):
+    code = "cohort_state"
+
+
+class CohortFullError(RolloutError):
+    code = "cohort_full"
+
+
+class StageTooEarlyError(RolloutError):
+    code = "stage_too_early"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from django.db.models import Q, QuerySet
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from gateway.contract.flags import ORDER, Decision, Exposure, decide
 from gateway.contract.flags import Flag as ContractFlag
@@ -32,7 +33,7 @@ def flags(*, tab: str = "", query: str = "") -> QuerySet[Flag]:
     if tab == "live":
         found = found.filter(archived_at=None)
     elif tab == "waiting":
-        found = found.filter(_waits()).distinct()
+        found = found.filter(waits()).distinct()
     elif tab == "archived":
         found = found.filter(archived_at__isnull=False)
     if query:
@@ -40,7 +41,7 @@ def flags(*, tab: str = "", query: str = "") -> QuerySet[Flag]:
     return found
 
 
-def _waits() -> Q:
+def waits() -> Q:
     return Q(changes__status=FlagChange.Status.PROPOSED) | Q(changes__review_due_at__isnull=False, changes__reviewed_at=None)
 
 
@@ -115,8 +116,11 @@ def compiled(flag: Flag, exposure: Exposure | None = None) -> ContractFlag:
 
 
 def served_flags() -> list[ContractFlag]:
-    """Everything that is not archived, by key."""
-    return [compiled(flag) for flag in flags(tab="live")]
+    """Everything that is not archived, by key: the organisation's own and the operator's, whose word holds where both have the key."""
+    own = {flag.key: compiled(flag) for flag in flags(tab="live")}
+    with schema_context(get_public_schema_name()):
+        operators = {flag.key: compiled(flag) for flag in flags(tab="live")}
+    return [flag for _, flag in sorted({**own, **operators}.items())]
 
 
 def facts_of(tenant: Tenant) -> dict[str, str]:

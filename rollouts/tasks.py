@@ -6,15 +6,15 @@ import logging
 
 from celery import shared_task
 from django.utils import timezone
-from django_tenants.utils import schema_context
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
-from rollouts import experiment_selectors, rollback_selectors, selectors, shift_selectors
+from rollouts import cohort_selectors, experiment_selectors, rollback_selectors, selectors, shift_selectors
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Experiment, Gate, Rollout, Shift
-from rollouts.services import experiments, flags, gates, rollback, rollouts, shifts
+from rollouts.services import cohorts, experiments, flags, gates, rollback, rollouts, shifts
 
 logger = logging.getLogger(__name__)
 
@@ -135,3 +135,29 @@ def watch_the_watcher() -> None:
                 rollback.tell_watcher_away()
         except Exception:  # the organisations after it must be told in any case
             logger.exception("rollback.watcher_not_watched", extra={"schema": schema_name})
+
+
+@shared_task(base=PlatformTask)
+def dispatch_screening() -> None:
+    """Queue one look at each organisation that is not suspended, while there is a cohort to judge for or somebody in one."""
+    if not cohort_selectors.is_anything_to_screen():
+        return
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        screen_tenant.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def screen_tenant() -> None:
+    """Judge one organisation by all open cohorts, and keep how it uses those that it is in. Harmless when it runs twice."""
+    now, tenant = timezone.now(), Tenant.objects.get(schema_name=current_schema())
+    figures, consents = cohort_selectors.figures_now(tenant, at=now), cohort_selectors.consents_now()
+    usage = cohort_selectors.usage_since_enrolment(tenant)
+    with schema_context(get_public_schema_name()):
+        cohorts.screen(tenant=tenant, figures=figures, consents=consents, at=now)
+        cohorts.keep_usage(usage=usage)
+
+
+@shared_task(base=PlatformTask)
+def end_cohorts() -> None:
+    """Let go whose notice is over, and take back invitations that nobody answered. Harmless when it runs twice."""
+    cohorts.end_due()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rollouts.views import experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
+from rollouts.views import cohorts, experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
@@ -72,6 +72,8 @@ urlpatterns = [
     path(f"{_SHIFT}look/", shifts.shift_look, name="shift-look"),
     path(f"{_SHIFT}resume/", shifts.shift_resume, name="shift-resume"),
     path(f"{_SHIFT}end/", shifts.shift_end, name="shift-end"),
+    path("release/cohorts/", cohorts.own_list, name="own-cohorts"),
+    path("release/cohorts/<slug:slug>/answer/", cohorts.own_answer, name="own-cohort-answer"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

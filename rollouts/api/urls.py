@@ -1,10 +1,11 @@
 from django.urls import path
 
-from rollouts.api import experiment_views, flag_views, rollback_views, shift_views, views
+from rollouts.api import cohort_views, experiment_views, flag_views, rollback_views, shift_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
 _EXPERIMENT = "experiments/<slug:slug>/"
+_COHORT = "platform/cohorts/<slug:slug>/"
 _GATE = "rollouts/<slug:slug>/gates/<int:number>/"
 
 urlpatterns = [
@@ -54,5 +55,18 @@ urlpatterns = [
     path("shifts/<slug:slug>/look/", shift_views.ShiftLook.as_view(), name="api-shift-look"),
     path("shifts/<slug:slug>/resume/", shift_views.ShiftResume.as_view(), name="api-shift-resume"),
     path("shifts/<slug:slug>/end/", shift_views.ShiftEnd.as_view(), name="api-shift-end"),
+    path("cohorts/", cohort_views.Cohorts.as_view(), name="api-cohorts"),
+    path("cohorts/<slug:slug>/answer/", cohort_views.CohortAnswer.as_view(), name="api-cohort-answer"),
+    path("platform/cohorts/", cohort_views.PlatformCohorts.as_view(), name="api-platform-cohorts"),
+    path(_COHORT, cohort_views.PlatformCohortDetail.as_view(), name="api-platform-cohort"),
+    path(f"{_COHORT}members/", cohort_views.PlatformCohortMembers.as_view(), name="api-platform-cohort-members"),
+    path(f"{_COHORT}screen/", cohort_views.PlatformCohortScreen.as_view(), name="api-platform-cohort-screen"),
+    path(f"{_COHORT}invite/", cohort_views.PlatformCohortInvite.as_view(), name="api-platform-cohort-invite"),
+    path(f"{_COHORT}activate/", cohort_views.PlatformCohortActivate.as_view(), name="api-platform-cohort-activate"),
+    path(f"{_COHORT}stage/", cohort_views.PlatformCohortStage.as_view(), name="api-platform-cohort-stage"),
+    path(f"{_COHORT}switch-off/", cohort_views.PlatformCohortSwitchOff.as_view(), name="api-platform-cohort-switch-off"),
+    path(f"{_COHORT}wind-down/", cohort_views.PlatformCohortWindDown.as_view(), name="api-platform-cohort-wind-down"),
+    path(f"{_COHORT}changes/<int:number>/decide/", cohort_views.PlatformCohortDecide.as_view(), name="api-platform-cohort-decide"),
+    path(f"{_COHORT}changes/<int:number>/review/", cohort_views.PlatformCohortReview.as_view(), name="api-platform-cohort-review"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

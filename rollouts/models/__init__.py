@@ -1,3 +1,4 @@
+from rollouts.models.cohort import Cohort, CohortMember
 from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
@@ -8,6 +9,8 @@ from rollouts.models.shift import Shift, ShiftWindow
 
 __all__ = [
     "Attestation",
+    "Cohort",
+    "CohortMember",
     "Criterion",
     "Evaluation",
     "Experiment",

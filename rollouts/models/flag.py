@@ -129,7 +129,7 @@ class FlagChange(models.Model):
     reason = models.CharField(max_length=500)
     status = models.CharField(max_length=16, choices=Status)
     proposed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    """None: a rollback rule lowered it."""
+    """None: a rollback rule lowered it, or a membership that was announced to end."""
     proposed_at = models.DateTimeField()
     decided_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField(null=True)
@@ -163,7 +163,7 @@ class FlagChange(models.Model):
 
     @property
     def proposer(self) -> str:
-        return str(self.proposed_by) if self.proposed_by else "a rollback rule"
+        return str(self.proposed_by) if self.proposed_by else "a rollback rule" if self.is_emergency else "an announced end"
 
     @property
     def is_open(self) -> bool:

@@ -10,12 +10,14 @@ from typing import Any, cast
 import msgspec
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from catalog import selectors as catalog_selectors
 from gateway.contract.flags import BUCKETS, Exposure, Kind
 from governance import config
 from governance.models import Severity, User
 from governance.roles import Permission
+from governance.schema import current_schema
 from governance.services import alerts, audit
 from rollouts import exposure as rules
 from rollouts import rollback_selectors
@@ -75,6 +77,8 @@ def create_flag(
         raise ExposureInvalidError(str(error), field=error.field) from error
     if model:
         _check_models(kind, values)
+    if current_schema() != get_public_schema_name() and _is_the_operators(key):
+        raise FlagKeyTakenError(f"{key} is a flag of the platform's operator, which the gateway serves here too.", field="key")
     try:
         return _create(
             exposure, at or timezone.now(), actor, key=key, title=title.strip(), kind=kind, variants=values, control=control, sticky=sticky,
@@ -86,6 +90,11 @@ def create_flag(
         if model and (other := Flag.objects.filter(model=model, archived_at=None).first()):
             raise FlagKeyTakenError(f"Calls to {model} are bound by {other.key} already.", field="model") from error
         raise
+
+
+def _is_the_operators(key: str) -> bool:
+    with schema_context(get_public_schema_name()):
+        return Flag.objects.filter(key=key).exists()
 
 
 def _equal_shares(names: list[str]) -> dict[str, int]:
@@ -147,7 +156,7 @@ def propose_change(
     )  # fmt: skip
     if not change.needs_approval:
         return _apply(flag, change, actor=None, at=at)
-    alerts.notify(
+    _notify(
         topic="flag.change_proposed", severity=Severity.INFO, title=f"{actor} proposes a change of {flag.key}", text=change.reason,
         path=f"release/flags/{flag.key}/", permission=Permission.SIGN_GATES, key=f"flag:{flag.key}:change:{change.number}:proposed",
         data={"flag": flag.key, "change": change.number}, at=at,
@@ -192,7 +201,7 @@ def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: Us
     """
     at = at or timezone.now()
     flag, change = _lower(flag, exposure, reason=reason, actor=actor, at=at)
-    alerts.notify(
+    _notify(
         topic="flag.lowered", severity=Severity.CRITICAL, title=f"{actor} lowered {flag.key} in an emergency",
         text=f"{change.reason} Somebody else reviews it by {change.review_due_at:%Y-%m-%d %H:%M} UTC.",
         path=f"release/flags/{flag.key}/", permission=Permission.VIEW, key=f"flag:{flag.key}:change:{change.number}:lowered",
@@ -210,7 +219,19 @@ def switch_off_by_rule(*, flag: Flag, reason: str, at: datetime) -> FlagChange:
     return change
 
 
-def _lower(flag: Flag, exposure: Exposure, *, reason: str, actor: User | None, at: datetime) -> tuple[Flag, FlagChange]:
+def lower_as_announced(*, flag: Flag, exposure: Exposure, reason: str, actor: User | None, at: datetime) -> FlagChange:
+    """Lower for somebody who was told before or asked for it, within the caller's transaction: nobody needs to approve or review it.
+    A change that waits is overtaken.
+
+    Raises RaisesExposureError, NothingChangesError, FlagArchivedError.
+    """
+    _, change = _lower(flag, exposure, reason=reason, actor=actor, at=at, is_emergency=False)
+    return change
+
+
+def _lower(
+    flag: Flag, exposure: Exposure, *, reason: str, actor: User | None, at: datetime, is_emergency: bool = True
+) -> tuple[Flag, FlagChange]:
     flag = _lock(flag)
     change = _new_change(flag, exposure, reason=reason, actor=actor, phase=None, at=at)
     if change.raises:
@@ -218,11 +239,11 @@ def _lower(flag: Flag, exposure: Exposure, *, reason: str, actor: User | None, a
     for waiting in flag.changes.filter(status=FlagChange.Status.PROPOSED):
         waiting.status, waiting.decided_at, waiting.comment = FlagChange.Status.OVERTAKEN, at, f"Overtaken by change {change.number}"
         waiting.save(update_fields=["status", "decided_at", "comment"])
-    change.is_emergency, change.needs_approval, change.review_due_at = True, False, at + REVIEW_WITHIN
+    change.is_emergency, change.needs_approval, change.review_due_at = is_emergency, False, at + REVIEW_WITHIN if is_emergency else None
     change.save()
     audit.record(
         "flag.lowered", actor=actor, target=flag, at=at, change=change.number, reason=change.reason,
-        changes=_told(flag.exposure, change.exposed), review_due_at=change.review_due_at.isoformat(),
+        changes=_told(flag.exposure, change.exposed), review_due_at=change.review_due_at.isoformat() if change.review_due_at else None,
     )  # fmt: skip
     return flag, _apply(flag, change, actor=None, at=at)
 
@@ -365,7 +386,12 @@ def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) 
 
 
 def _check_guards(flag: Flag, at: datetime) -> None:
-    """Exposure never rises over an open incident, nor while the rules that guard it are not looked at."""
+    """Exposure never rises over an open incident, nor while the rules that guard it are not looked at.
+
+    Both are an organisation's own, of its own flags; the operator's flags have neither.
+    """
+    if current_schema() == get_public_schema_name():
+        return
     incident = Incident.objects.filter(flag=flag).exclude(status=Incident.Status.RESOLVED).first()
     if incident is not None:
         raise IncidentOpenError(f"{incident} of {flag.key} is open. Resolve it before exposure rises again.")
@@ -373,6 +399,12 @@ def _check_guards(flag: Flag, at: datetime) -> None:
     since = rollback_selectors.watcher_away_since(at=at) if guarded else None
     if since is not None:
         raise WatcherAwayError(f"Rollback rules guard {flag.key}, and nobody has looked since {since:%H:%M:%S} UTC. Mend the worker first.")
+
+
+def _notify(**notice: Any) -> None:
+    """The platform has no alert channels: operators see what waits on their own page."""
+    if current_schema() != get_public_schema_name():
+        alerts.notify(**notice)
 
 
 def _told(before: Exposure, after: Exposure) -> dict[str, list[str]]:

@@ -10,7 +10,8 @@ from rollouts import errors, plans, signing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROLLOUTS = (ROOT / "docs" / "rollouts.md").read_text()
-NOUNS = "rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shift|incident|rollback_rule|rollback_watcher"
+COHORTS = (ROOT / "docs" / "cohorts.md").read_text()
+NOUNS = "cohort|rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shift|incident|rollback_rule|rollback_watcher"
 EVENT = rf"(?:{NOUNS})\.[a-z_]+"
 
 
@@ -31,7 +32,7 @@ def test_every_event_is_documented_and_no_other() -> None:
     written = set(re.findall(rf'"({EVENT})"', code))
     written |= set(re.findall(rf'logger\.exception\("({EVENT})"', (ROOT / "rollouts" / "tasks.py").read_text()))
 
-    assert set(re.findall(f"`({EVENT})`", ROLLOUTS)) == written
+    assert set(re.findall(f"`({EVENT})`", ROLLOUTS + COHORTS)) == written
 
 
 def test_figures_about_the_plans_are_right() -> None:

@@ -1,0 +1,135 @@
+"""Shapes of the REST API of cohorts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from governance.api.serializers import StrictSerializer
+from governance.models import FeatureClass
+from rollouts import cohort_rules as rules
+from rollouts.api.flag_serializers import FlagDetailOutput
+from rollouts.cohort_selectors import Rung
+from rollouts.models import Cohort, CohortMember
+from rollouts.models.flag import key_validator
+from rollouts.models.rollout import slug_validator
+
+
+class CohortInput(StrictSerializer):
+    slug = serializers.CharField(max_length=60, validators=[slug_validator])
+    name = serializers.CharField(max_length=100)
+    purpose = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+    flag_key = serializers.CharField(max_length=120, validators=[key_validator], help_text="A key that is not used yet makes a flag.")
+    feature_class = serializers.ChoiceField(choices=FeatureClass.choices)
+    criteria = serializers.CharField(max_length=4000, help_text="One per line, for example calls_per_day >= 100.")
+    places = serializers.IntegerField(min_value=1, max_value=10_000)
+    over_recruitment = serializers.IntegerField(
+        min_value=0, max_value=200, required=False, default=rules.DEFAULT_OVER_RECRUITMENT, help_text="Percent asked beyond the places."
+    )
+
+
+class CohortReasonInput(StrictSerializer):
+    reason = serializers.CharField(max_length=300)
+
+
+class CohortInviteInput(StrictSerializer):
+    """Without an organisation: the candidates who meet the criteria."""
+
+    tenant = serializers.SlugField(max_length=32, required=False, help_text="Ask this one in spite of the criteria; needs a reason.")
+    reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True)
+
+
+class CohortWindDownInput(CohortReasonInput):
+    tenants = serializers.ListField(
+        child=serializers.SlugField(max_length=32), required=False, min_length=1, help_text="Default: everybody; the cohort is closed."
+    )
+
+
+class CohortStageInput(CohortReasonInput):
+    stage = serializers.ChoiceField(choices=[stage.key for stage in rules.STAGES if stage.attribute != "tenant"])
+
+
+class CohortDecideInput(StrictSerializer):
+    approve = serializers.BooleanField()
+    comment = serializers.CharField(max_length=500, required=False, default="", allow_blank=True, help_text="Needed to decline.")
+
+
+class CohortReviewInput(StrictSerializer):
+    comment = serializers.CharField(max_length=500)
+
+
+class CohortAnswerInput(StrictSerializer):
+    answer = serializers.ChoiceField(choices=["accept", "decline", "leave"])
+    reason = serializers.CharField(max_length=300, required=False, default="", allow_blank=True)
+
+
+class CohortOutcomeOutput(serializers.Serializer[rules.Outcome]):
+    criterion = serializers.CharField()
+    figure = serializers.JSONField(allow_null=True, help_text="Null: not known, which is no pass.")
+    verdict = serializers.ChoiceField(choices=CohortMember.Verdict.choices)
+
+
+class CohortMemberOutput(serializers.ModelSerializer[CohortMember]):
+    tenant = serializers.CharField(source="tenant.slug")
+    outcomes = CohortOutcomeOutput(many=True)
+    answered_by = serializers.EmailField(source="answered_by.email", default=None)
+
+    class Meta:
+        model = CohortMember
+        fields = [
+            "tenant", "state", "verdict", "outcomes", "screened_at", "override_reason", "invited_at", "answer_by", "answered_at", "answered_by",
+            "activated_at", "first_call_at", "winding_down_at", "leaves_at", "left_at", "reason",
+        ]  # fmt: skip
+
+
+class CohortOutput(serializers.ModelSerializer[Cohort]):
+    flag = serializers.CharField(source="flag.key")
+    feature_class = serializers.CharField(source="flag.feature_class")
+    owner = serializers.EmailField(source="owner.email")
+    recruits = serializers.IntegerField(help_text="How many may be asked or in.")
+    candidates = serializers.IntegerField(help_text="Who meet the criteria and are not asked.")
+    asked = serializers.IntegerField()
+    enrolled = serializers.IntegerField()
+    active = serializers.IntegerField()
+    winding_down = serializers.IntegerField()
+
+    class Meta:
+        model = Cohort
+        fields = [
+            "slug", "name", "purpose", "flag", "feature_class", "criteria", "places", "over_recruitment", "recruits", "owner", "created_at",
+            "screened_at", "closed_at", "candidates", "asked", "enrolled", "active", "winding_down",
+        ]  # fmt: skip
+
+
+class CohortStageOutput(serializers.Serializer[Rung]):
+    stage = serializers.CharField(source="stage.key")
+    title = serializers.CharField(source="stage.title")
+    exit_rule = serializers.CharField(source="stage.exit_rule")
+    is_open = serializers.BooleanField()
+    since = serializers.DateTimeField(allow_null=True)
+    until = serializers.DateTimeField(allow_null=True, help_text="When it will have held.")
+    has_held = serializers.BooleanField()
+
+
+class CohortDetailOutput(serializers.Serializer[Any]):
+    cohort = CohortOutput()
+    flag = FlagDetailOutput()
+    stages = CohortStageOutput(many=True)
+
+
+class CohortStandingOutput(serializers.Serializer[Any]):
+    """What the operator gives and what the organisation allows: two things, and programs need both."""
+
+    cohort = serializers.CharField(source="member.cohort.slug")
+    name = serializers.CharField(source="member.cohort.name")
+    purpose = serializers.CharField(source="member.cohort.purpose")
+    state = serializers.ChoiceField(source="member.state", choices=CohortMember.State.choices)
+    flag = serializers.CharField()
+    is_entitled = serializers.BooleanField()
+    has_consent = serializers.BooleanField()
+    variant = serializers.CharField(source="decision.variant", help_text="What programs get now.")
+    detail = serializers.CharField(source="decision.detail")
+    answer_by = serializers.DateTimeField(source="member.answer_by", allow_null=True)
+    leaves_at = serializers.DateTimeField(source="member.leaves_at", allow_null=True)
+    reason = serializers.CharField(source="member.reason")

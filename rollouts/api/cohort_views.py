@@ -1,0 +1,204 @@
+"""Endpoints of cohorts: of the operator over all organisations, and of an organisation about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from django_tenants.utils import get_public_schema_name, schema_context
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from governance.access import Permission
+from governance.api.permissions import OPERATOR
+from governance.models import Tenant
+from governance.requests import ApiRequest
+from rollouts import cohort_selectors as selectors
+from rollouts.api import cohort_serializers as serializers
+from rollouts.api.flag_serializers import ChangeOutput
+from rollouts.api.views import ERRORS
+from rollouts.errors import CohortInvalidError
+from rollouts.models import Cohort, CohortMember, FlagChange
+from rollouts.services import cohorts, flags
+
+
+def the_cohort(slug: str) -> Cohort:
+    cohort = selectors.find_cohort(slug)
+    if cohort is None:
+        raise NotFound
+    return cohort
+
+
+def the_change(slug: str, number: int) -> FlagChange:
+    change = selectors.find_change(the_cohort(slug), number)
+    if change is None:
+        raise NotFound
+    return change
+
+
+def cohort_answer(slug: str, *, status: int = 200) -> Response:
+    """The cohort as it is after whatever was done."""
+    cohort = the_cohort(slug)
+    found = {"cohort": cohort, "flag": cohort.flag, "stages": selectors.ladder(cohort.flag, at=timezone.now())}
+    return Response(serializers.CohortDetailOutput(found).data, status=status)
+
+
+def change_answer(slug: str, change: FlagChange, *, status: int = 200) -> Response:
+    return Response(ChangeOutput(the_change(slug, change.number)).data, status=status)
+
+
+def read(request: ApiRequest, body: type[BaseSerializer[Any]]) -> dict[str, Any]:
+    found = body(data=request.data)
+    found.is_valid(raise_exception=True)
+    return dict(found.validated_data)
+
+
+class PlatformCohorts(generics.ListAPIView[Cohort]):
+    """Cohorts, newest first, by `tab` (open, closed) and `q`; POST makes one. Nobody is asked or exposed by that."""
+
+    access = {"GET": OPERATOR, "POST": OPERATOR}
+    serializer_class = serializers.CohortOutput
+    ordering = ("-created_at", "-pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        asked = self.request.query_params
+        return selectors.cohorts(tab=asked.get("tab", ""), query=asked.get("q", ""))
+
+    @extend_schema(request=serializers.CohortInput, responses={201: serializers.CohortDetailOutput, **ERRORS})
+    def post(self, request: ApiRequest) -> Response:
+        return cohort_answer(cohorts.create_cohort(actor=request.user, **read(request, serializers.CohortInput)).slug, status=201)
+
+
+class PlatformCohortDetail(APIView):
+    access = {"GET": OPERATOR}
+
+    @extend_schema(responses={200: serializers.CohortDetailOutput, **ERRORS})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        return cohort_answer(slug)
+
+
+class PlatformCohortMembers(generics.ListAPIView[CohortMember]):
+    """Organisations by state `tab` (in, asked, candidates, out; default: all), those with most calls first."""
+
+    access = {"GET": OPERATOR}
+    serializer_class = serializers.CohortMemberOutput
+    ordering = ("-weight", "pk")
+    queryset = CohortMember.objects.none()  # for the schema
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        cohort, tab = the_cohort(self.kwargs["slug"]), self.request.query_params.get("tab", "")
+        return selectors.listed_members(cohort, tab) if tab in selectors.TAB_STATES else selectors.members_of(cohort)
+
+
+class _Act(APIView):
+    access: dict[str, Any] = {"POST": OPERATOR}
+
+
+class PlatformCohortScreen(_Act):
+    @extend_schema(request=None, responses={202: serializers.CohortDetailOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Have every organisation judged anew by a worker."""
+        cohorts.ask_for_screening(cohort=the_cohort(slug), actor=request.user)
+        return cohort_answer(slug, status=202)
+
+
+class PlatformCohortInvite(_Act):
+    @extend_schema(request=serializers.CohortInviteInput, responses={201: serializers.CohortMemberOutput(many=True), **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Ask the candidates, as many as are recruited; or one organisation in spite of the criteria."""
+        cohort, data = the_cohort(slug), read(request, serializers.CohortInviteInput)
+        if "tenant" in data:
+            tenant = Tenant.objects.filter(slug=data["tenant"]).first()
+            if tenant is None:
+                raise CohortInvalidError("There is no organisation with this address.", field="tenant")
+            asked = [cohorts.invite_in_spite(cohort=cohort, tenant=tenant, reason=data["reason"], actor=request.user)]
+        else:
+            asked = cohorts.invite(cohort=cohort, actor=request.user)
+        return Response(serializers.CohortMemberOutput(asked, many=True).data, status=201)
+
+
+class PlatformCohortActivate(_Act):
+    @extend_schema(request=serializers.CohortReasonInput, responses={201: ChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Ask for the exposure of everybody who is enrolled; another operator approves it."""
+        data = read(request, serializers.CohortReasonInput)
+        return change_answer(slug, cohorts.propose_activation(cohort=the_cohort(slug), actor=request.user, **data), status=201)
+
+
+class PlatformCohortStage(_Act):
+    @extend_schema(request=serializers.CohortStageInput, responses={201: ChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Ask for the next stage of the flag: internal, dogfood, a tier, everybody. From the first tier on the one before must have held."""
+        data = read(request, serializers.CohortStageInput)
+        return change_answer(slug, cohorts.open_stage(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
+
+
+class PlatformCohortSwitchOff(_Act):
+    @extend_schema(request=serializers.CohortReasonInput, responses={201: ChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Expose nobody any more, at once and alone; another operator reviews it. Members stay enrolled."""
+        data = read(request, serializers.CohortReasonInput)
+        return change_answer(slug, cohorts.switch_off(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
+
+
+class PlatformCohortWindDown(_Act):
+    @extend_schema(request=serializers.CohortWindDownInput, responses={200: serializers.CohortMemberOutput(many=True), **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Announce the end: active members keep the feature for 14 more days, the others leave at once."""
+        cohort, data = the_cohort(slug), read(request, serializers.CohortWindDownInput)
+        tenants = selectors.tenants_named(data["tenants"]) if "tenants" in data else None
+        told = cohorts.wind_down(cohort=cohort, tenants=tenants, reason=data["reason"], actor=request.user)
+        return Response(serializers.CohortMemberOutput(told, many=True).data)
+
+
+class PlatformCohortDecide(_Act):
+    @extend_schema(request=serializers.CohortDecideInput, responses={200: ChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str, number: int) -> Response:
+        """Approve or decline another operator's change of exposure, or take back one's own."""
+        change, data = the_change(slug, number), read(request, serializers.CohortDecideInput)
+        return change_answer(slug, cohorts.decide(change=change, actor=request.user, **data))
+
+
+class PlatformCohortReview(_Act):
+    @extend_schema(request=serializers.CohortReviewInput, responses={200: ChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str, number: int) -> Response:
+        """Put on record what came of another operator's emergency."""
+        change, data = the_change(slug, number), read(request, serializers.CohortReviewInput)
+        return change_answer(slug, flags.review_lowering(change=change, actor=request.user, **data))
+
+
+class Cohorts(APIView):
+    """Cohorts that the organisation was asked into, the newest first."""
+
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(responses={200: serializers.CohortStandingOutput(many=True)})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(serializers.CohortStandingOutput(selectors.standings(request.tenant), many=True).data)
+
+
+class CohortAnswer(APIView):
+    access = {"POST": Permission.MANAGE_ROLLOUTS}
+
+    @extend_schema(request=serializers.CohortAnswerInput, responses={200: serializers.CohortStandingOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """Accept or decline an invitation, or leave: that holds at the gateway within seconds."""
+        standing = self._standing(request, slug)
+        data = read(request, serializers.CohortAnswerInput)
+        answer, member, why = data["answer"], standing.member, data["reason"]
+        with schema_context(get_public_schema_name()):
+            if answer == "leave":
+                cohorts.leave(member=member, reason=why, actor=request.user)
+            else:
+                cohorts.answer(member=member, accept=answer == "accept", reason=why, actor=request.user)
+        return Response(serializers.CohortStandingOutput(self._standing(request, slug)).data)
+
+    def _standing(self, request: ApiRequest, slug: str) -> selectors.Standing:
+        found = next(iter(selectors.standings(request.tenant, slug=slug)), None)
+        if found is None:
+            raise NotFound
+        return found

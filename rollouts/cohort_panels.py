@@ -1,0 +1,42 @@
+"""What cohorts put into the frame of an organisation's pages, and how a deleted organisation is forgotten."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from governance import banners, erasure, navigation
+from governance.access import Permission
+from governance.models import Membership, Tenant
+from rollouts import cohort_selectors
+from rollouts.models import CohortMember
+
+
+def register() -> None:
+    """Called once, from AppConfig.ready()."""
+    navigation.register(
+        navigation.Item(
+            "release",
+            "Roll out",
+            "Cohorts",
+            "own-cohorts",
+            icon="users-group",
+            permission=Permission.VIEW,
+            order=40,
+            due=cohort_selectors.invitations_for,
+        )
+    )
+    banners.register(_banner)
+    erasure.register_eraser(_forget)
+
+
+def _banner(membership: Membership) -> banners.Banner | None:
+    member = cohort_selectors.ending(membership.tenant)
+    if member is None or member.leaves_at is None:
+        return None
+    return banners.Banner(
+        f"{member.cohort.name} ends on {member.leaves_at:%Y-%m-%d}. {member.reason}", reverse("own-cohorts"), "What stays"
+    )
+
+
+def _forget(tenant: Tenant) -> None:
+    CohortMember.objects.filter(tenant=tenant).delete()

@@ -1,0 +1,262 @@
+"""What may be seen of cohorts: by the operator over all organisations, and by an organisation of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django_tenants.utils import get_public_schema_name, schema_context
+
+from catalog import selectors as catalog_selectors
+from costs.models import Event, UsageHour
+from gateway.contract.flags import Decision, decide
+from governance import selectors as governance_selectors
+from governance.access import Permission, permissions_of
+from governance.models import FeatureClass, Membership, Tenant
+from rollouts import cohort_rules as rules
+from rollouts import flag_selectors
+from rollouts.cohort_rules import Figure, Stage
+from rollouts.models import Cohort, CohortMember, Flag, FlagChange, FlagVersion, Incident
+
+State = CohortMember.State
+TAB_STATES: dict[str, tuple[str, ...]] = {
+    "in": CohortMember.IN_IT,
+    "asked": (State.INVITED,),
+    "candidates": (State.CANDIDATE,),
+    "out": (State.DECLINED, State.LEFT),
+}
+VERSIONS_SEEN = 500
+
+
+# The operator's side: public schema
+
+
+def cohorts(*, tab: str = "", query: str = "") -> QuerySet[Cohort]:
+    """Newest first, with how many are where."""
+    found = Cohort.objects.select_related("flag__current", "owner").annotate(
+        candidates=Count("members", filter=Q(members__state=State.CANDIDATE, members__verdict="pass")),
+        asked=Count("members", filter=Q(members__state=State.INVITED)),
+        enrolled=Count("members", filter=Q(members__state=State.ENROLLED)),
+        active=Count("members", filter=Q(members__state=State.ACTIVE)),
+        winding_down=Count("members", filter=Q(members__state=State.WINDING_DOWN)),
+    )
+    if tab == "open":
+        found = found.filter(closed_at=None)
+    elif tab == "closed":
+        found = found.filter(closed_at__isnull=False)
+    if query:
+        found = found.filter(Q(name__icontains=query) | Q(slug__icontains=query) | Q(flag__key__icontains=query))
+    return found.order_by("-created_at", "-pk")
+
+
+def cohort_counts() -> dict[str, int]:
+    return Cohort.objects.aggregate(open=Count("pk", filter=Q(closed_at=None)), closed=Count("pk", filter=Q(closed_at__isnull=False)))
+
+
+def find_cohort(slug: str) -> Cohort | None:
+    return cohorts().filter(slug=slug).first()
+
+
+def members_of(cohort: Cohort) -> QuerySet[CohortMember]:
+    """Of organisations that still exist."""
+    return CohortMember.objects.select_related("tenant", "answered_by", "cohort").filter(cohort=cohort, tenant__deleted_at=None)
+
+
+def listed_members(cohort: Cohort, tab: str) -> QuerySet[CohortMember]:
+    """One tab of the table of members, those that meet the criteria and call most first."""
+    return members_of(cohort).filter(state__in=TAB_STATES[tab]).order_by("-weight", "pk")
+
+
+def member_counts(cohort: Cohort) -> dict[str, int]:
+    return members_of(cohort).aggregate(**{tab: Count("pk", filter=Q(state__in=states)) for tab, states in TAB_STATES.items()})
+
+
+def candidates(cohort: Cohort) -> QuerySet[CohortMember]:
+    """Who meets the criteria and was not asked, those with most calls first. Suspended ones are not asked."""
+    passing = members_of(cohort).filter(state=State.CANDIDATE, verdict="pass", tenant__suspended_at=None)
+    return passing.order_by("-weight", "tenant__name", "pk")
+
+
+def flag_of(cohort: Cohort) -> Flag:
+    return Flag.objects.select_related("current").get(pk=cohort.flag_id)
+
+
+def fresh_flag(flag: Flag) -> Flag:
+    return Flag.objects.select_related("current").get(pk=flag.pk)
+
+
+def changes_of(cohort: Cohort) -> QuerySet[FlagChange]:
+    return flag_selectors.changes_of(cohort.flag)
+
+
+def find_change(cohort: Cohort, number: int) -> FlagChange | None:
+    return changes_of(cohort).filter(number=number).first()
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A stage of the ramp as it is now."""
+
+    stage: Stage
+    is_open: bool
+    since: datetime | None
+    """Without a break; None when it is not open."""
+    until: datetime | None
+    """When it will have held."""
+    has_held: bool
+
+
+def ladder(flag: Flag, *, at: datetime) -> list[Rung]:
+    """Every stage in its order; how long it is open comes from the versions of the exposure."""
+    versions = list(flag.versions.order_by("-number")[:VERSIONS_SEEN])
+    return [_rung(stage, flag, versions, at) for stage in rules.STAGES]
+
+
+def _rung(stage: Stage, flag: Flag, versions: list[FlagVersion], at: datetime) -> Rung:
+    since = None
+    for version in versions:
+        if not rules.is_open(stage, version.exposed.cohorts, on=version.exposed.on):
+            break
+        since = version.at
+    until = since + stage.hold if since else None
+    return Rung(stage, since is not None, since, until, until is not None and until <= at)
+
+
+def is_anything_to_screen() -> bool:
+    """Is a cohort open, or an organisation in one whose usage is kept?"""
+    return Cohort.objects.filter(closed_at=None).exists() or CohortMember.objects.filter(state__in=CohortMember.IN_IT).exists()
+
+
+def waiting_count() -> int:
+    """Changes of the operator's flags that wait for another operator."""
+    return Flag.objects.filter(flag_selectors.waits()).distinct().count()
+
+
+# Live figures of the current organisation: its own schema
+
+
+def figures_now(tenant: Tenant, *, at: datetime) -> dict[str, Figure]:
+    """What criteria ask about, from the hourly rollup; None where nothing is known, as of an organisation without any call."""
+    end = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    used = UsageHour.objects.filter(hour__gte=end - timedelta(days=rules.WINDOW_DAYS), hour__lt=end).exclude(
+        outcome=UsageHour.Outcome.REFUSED
+    )
+    sums = used.aggregate(
+        calls=Sum("calls"), cost=Sum("cost"), unpriced=Sum("unpriced_calls"), days=Count(TruncDate("hour"), distinct=True)
+    )
+    has_calls = sums["calls"] is not None
+    return {
+        "tier": str(tenant.tier),
+        "kind": str(tenant.kind),
+        "region": tenant.region or None,
+        "age_days": float((at - tenant.created_at).days),
+        "calls_per_day": sums["calls"] / rules.WINDOW_DAYS if has_calls else None,
+        "active_days": float(sums["days"]) if has_calls else None,
+        # A sum that misses the price of some calls is no figure to choose by.
+        "spend_usd": float(sums["cost"]) if has_calls and not sums["unpriced"] else None,
+        "models": float(catalog_selectors.served_models().count()),
+        "open_incidents": float(Incident.objects.exclude(status=Incident.Status.RESOLVED).count()),
+    }
+
+
+def consents_now() -> dict[str, str]:
+    """`granted` or `withdrawn` by feature class, defaults included."""
+    return {str(state.feature_class): "granted" if state.granted else "withdrawn" for state in governance_selectors.consent_states()}
+
+
+@dataclass(frozen=True)
+class Usage:
+    first_call_at: datetime | None
+    days: list[date]
+    """UTC days with calls that were answered."""
+
+
+def usage_since_enrolment(tenant: Tenant) -> dict[int, Usage]:
+    """By the key of each membership in which the organisation is; days of the last four weeks, which are looked at daily."""
+    found = {}
+    for member in CohortMember.objects.filter(tenant=tenant, state__in=CohortMember.IN_IT):
+        if member.answered_at is None:
+            continue
+        answered = UsageHour.objects.filter(
+            hour__gte=member.answered_at.replace(minute=0, second=0, microsecond=0), outcome=UsageHour.Outcome.OK
+        )
+        days = sorted(set(answered.values_list(TruncDate("hour"), flat=True).distinct()))
+        first = member.first_call_at
+        if first is None and days:  # one look at the events, only until it is found
+            first = Event.objects.filter(started_at__gte=member.answered_at, status="ok").aggregate(first=Min("started_at"))["first"]
+        found[member.pk] = Usage(first, [day for day in days if first is not None and day >= first.date()])
+    return found
+
+
+# An organisation about itself: its own schema
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One membership with what the operator gives and what the organisation allows, which are two things."""
+
+    member: CohortMember
+    flag: str
+    feature_class: str
+    is_entitled: bool
+    """Would the flag expose the organisation if it consented?"""
+    has_consent: bool
+    decision: Decision
+    """What programs of the organisation get now."""
+
+    @property
+    def may_answer(self) -> bool:
+        return self.member.state == State.INVITED
+
+    @property
+    def may_leave(self) -> bool:
+        return self.member.state in CohortMember.IN_IT
+
+    @property
+    def is_exposed(self) -> bool:
+        return self.is_entitled and self.has_consent
+
+
+def standings(tenant: Tenant, *, slug: str = "") -> list[Standing]:
+    """Cohorts that the organisation was asked into, the newest first; being a candidate is not told."""
+    found = CohortMember.objects.exclude(state=State.CANDIDATE).filter(tenant=tenant).order_by("-invited_at", "-pk")
+    if slug:
+        found = found.filter(cohort__slug=slug)
+    consents, facts = consents_now(), flag_selectors.facts_of(tenant)
+    with schema_context(get_public_schema_name()):
+        members = list(found.select_related("cohort__flag__current", "answered_by"))
+    return [_standing(member, consents, facts) for member in members]
+
+
+def _standing(member: CohortMember, consents: dict[str, str], facts: dict[str, str]) -> Standing:
+    flag = member.cohort.flag
+    compiled, agreed = flag_selectors.compiled(flag), consents[flag.feature_class] == "granted"
+    entitled = decide(compiled, facts, True)
+    return Standing(
+        member,
+        flag.key,
+        str(FeatureClass(flag.feature_class).label),
+        entitled.variant != flag.control,
+        agreed,
+        decide(compiled, facts, agreed),
+    )
+
+
+def invitations_for(membership: Membership) -> int:
+    """How many wait for this person's answer."""
+    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+        return 0
+    return CohortMember.objects.filter(tenant=membership.tenant, state=State.INVITED).count()
+
+
+def ending(tenant: Tenant) -> CohortMember | None:
+    """The membership whose announced end comes first."""
+    found = CohortMember.objects.select_related("cohort").filter(tenant=tenant, state=State.WINDING_DOWN)
+    return found.order_by("leaves_at").first()
+
+
+def tenants_named(slugs: Iterable[str]) -> list[Tenant]:
+    return list(Tenant.objects.filter(slug__in=list(slugs)))
