@@ -1,0 +1,473 @@
+"""What a manifest's kinds are on the server: reading them in the manifest's own words, and making them so.
+
+Every act is a call of the REST API, so the rules, the audit log and the second person are the same as on the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from catalog.cli.client import Api
+from catalog.cli.errors import CliError, RefusedError
+from catalog.cli.manifests import Document, secret_of
+
+
+@dataclass(frozen=True)
+class Live:
+    """One thing as it is now."""
+
+    name: str
+    spec: dict[str, Any]
+    row: dict[str, Any] = field(default_factory=dict)
+    """As the API shows it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says about applying."""
+
+    prune: bool = False
+    set_secrets: bool = False
+    base: Path = Path()
+
+
+@dataclass
+class Kind:
+    """How one kind is read and made."""
+
+    name: str
+    path: str
+    spec_of: Callable[[dict[str, Any]], dict[str, Any]]
+    create: Callable[[Api, Document, Options], list[str]]
+    """Returns what waits for somebody else."""
+    change: Callable[[Api, Document, Live, Options], list[str]]
+    remove: Callable[[Api, Live], None] | None = None
+    """None: the server keeps it for ever."""
+    removal: str = "remove"
+    name_of: Callable[[dict[str, Any]], str] = lambda row: str(row["slug"])
+    identity: Callable[[str, Mapping[str, Any]], str] = lambda name, _spec: name
+    is_gone: Callable[[dict[str, Any]], bool] = lambda _row: False
+    """What was removed as far as the server can: never pruned, never exported."""
+    hidden: Callable[[Document, Live | None, Options], list[str]] = lambda _document, _live, _options: []
+    """Lines of the plan on what can't be compared."""
+    not_compared: tuple[str, ...] = ()
+    """Fields that the server never shows, or that only come with a change of others."""
+
+    def live(self, api: Api) -> dict[str, Live]:
+        """By identity."""
+        found = {}
+        for row in api.rows(self.path):
+            name, spec = self.name_of(row), self.spec_of(row)
+            found[self.identity(name, spec)] = Live(name, spec, row)
+        return found
+
+
+def wire(value: Any) -> Any:
+    """Exact numbers travel as texts."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: wire(one) for name, one in value.items()}
+    return [wire(one) for one in value] if isinstance(value, list) else value
+
+
+def exact(text: str | None) -> Decimal | None:
+    """A number of the API without the zeros that its column adds."""
+    return None if text is None else Decimal(format(Decimal(text).normalize(), "f"))
+
+
+def _only(spec: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: wire(spec[name]) for name in names if name in spec}
+
+
+def _changed(spec: Mapping[str, Any], live: Live, names: Iterable[str]) -> dict[str, Any]:
+    return {name: wire(spec[name]) for name in names if name in spec and not same(spec[name], live.spec.get(name))}
+
+
+def same(wanted: Any, present: Any) -> bool:
+    """Numbers by value, whether they came as number or text; empty and missing are the same."""
+    if isinstance(wanted, bool) or isinstance(present, bool):
+        return wanted is present
+    if wanted in (None, "", []) and present in (None, "", []):
+        return True
+    if isinstance(present, Decimal) and isinstance(wanted, int | str | Decimal):
+        return Decimal(wanted) == present
+    if isinstance(wanted, Decimal) and isinstance(present, int | float):
+        return wanted == Decimal(str(present))
+    return bool(wanted == present)
+
+
+def _refuse_change(document: Document, live: Live, names: Iterable[str]) -> None:
+    stuck = [name for name in names if name in document.spec and not same(document.spec[name], live.spec.get(name))]
+    if stuck:
+        raise CliError(f"{document.where}: {document}: {', '.join(stuck)} can't be changed here once it exists.")
+
+
+# Providers
+
+_PROVIDER = ("name", "kind", "dialect", "base_url", "region", "api_version", "credential")
+
+
+def _provider_secret(document: Document, options: Options) -> dict[str, Any]:
+    spec = document.spec
+    given: dict[str, Any] = {}
+    if "secretFrom" in spec:
+        given["secret"] = secret_of(spec["secretFrom"], options.base)
+    if "credentialsFrom" in spec:
+        given["credentials"] = {name: secret_of(one, options.base) for name, one in spec["credentialsFrom"].items()}
+    return given
+
+
+def _has_reference(document: Document) -> bool:
+    return "secretFrom" in document.spec or "credentialsFrom" in document.spec
+
+
+def _sends_secret(document: Document, live: Live | None, options: Options) -> bool:
+    if not _has_reference(document):
+        return False
+    if live is None or options.set_secrets or not live.row["has_secret"]:
+        return True
+    # Another address or kind of credential voids the present one, so the reference is followed again.
+    return bool(_changed(document.spec, live, ("base_url", "credential")))
+
+
+def _hidden_secret(document: Document, live: Live | None, options: Options) -> list[str]:
+    if not _sends_secret(document, live, options):
+        return []
+    references = {"secret": document.spec["secretFrom"]} if "secretFrom" in document.spec else document.spec["credentialsFrom"]
+    return [f"{name}: (from {', '.join(f'{how} {what}' for how, what in one.items())})" for name, one in references.items()]
+
+
+def _create_provider(api: Api, document: Document, options: Options) -> list[str]:
+    spec = document.spec
+    body = {"slug": document.name, "name": document.name, **_only(spec, (*_PROVIDER, "project")), **_provider_secret(document, options)}
+    api.call("POST", "providers/", body)
+    return []
+
+
+def _change_provider(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    _refuse_change(document, live, ("kind",))
+    body = _changed(document.spec, live, _PROVIDER)
+    if _sends_secret(document, live, options):
+        body |= _provider_secret(document, options)
+        if "credential" in document.spec:
+            body["credential"] = document.spec["credential"]
+    if body:
+        api.call("PATCH", f"providers/{document.name}/", body)
+    return []
+
+
+# Projects
+
+_PROJECT = ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")
+
+
+def _project_spec(row: dict[str, Any]) -> dict[str, Any]:
+    spec = {name: row[name] for name in _PROJECT}
+    return {**spec, "monthly_budget_usd": exact(row["monthly_budget_usd"]), "enabled": row["is_enabled"]}
+
+
+def _create_project(api: Api, document: Document, options: Options) -> list[str]:
+    api.call("POST", "projects/", {"slug": document.name, **_only(document.spec, _PROJECT)})
+    if document.spec.get("enabled") is False:
+        _switch_project(api, document.name, enabled=False)
+    return []
+
+
+def _change_project(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    body = _changed(document.spec, live, _PROJECT)
+    if body:
+        api.call("PATCH", f"projects/{document.name}/", body)
+    if "enabled" in document.spec and document.spec["enabled"] != live.spec["enabled"]:
+        _switch_project(api, document.name, enabled=document.spec["enabled"])
+    return []
+
+
+def _switch_project(api: Api, name: str, *, enabled: bool) -> None:
+    api.call("POST", f"projects/{name}/switch/", {"enabled": enabled, "reason": "by manifest"})
+
+
+# Models
+
+_MODEL = ("name", "description", "capabilities", "context_window", "max_output_tokens", "feature_class", "data_sensitivity", "environment")
+_SHARE = ("weight", "priority", "requests_per_minute", "tokens_per_minute", "is_enabled")
+ROADS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("draft", "approved"): ("check", "approve"),
+    ("draft", "deprecated"): ("check", "approve", "deprecate"),
+    ("submitted", "approved"): ("check", "approve"),
+    ("submitted", "draft"): ("redraft",),
+    ("approved", "deprecated"): ("deprecate",),
+    ("approved", "retired"): ("retire",),
+    ("deprecated", "approved"): ("approve",),
+    ("deprecated", "retired"): ("retire",),
+    ("retired", "draft"): ("redraft",),
+    ("retired", "approved"): ("redraft", "check", "approve"),
+}
+"""Acts that lead from one status to another. What is not here, such as a served model becoming a draft, is refused."""
+
+
+def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
+    price = row["price"]
+    return {
+        **{name: row[name] for name in _MODEL},
+        "status": row["status"],
+        "price": {name: exact(value) for name, value in price.items()} if price else None,
+        "cache": {"ttl_s": row["cache_ttl_s"], "scope": row["cache_scope"]},
+        "deployments": [
+            {"provider": one["provider"], "upstream_model": one["upstream_model"], **{name: one[name] for name in _SHARE}}
+            for one in row["deployments"]
+        ],
+    }
+
+
+def _model_path(name: str) -> str:
+    return f"models/{quote(name, safe='')}/"
+
+
+def _upstream(deployment: Mapping[str, Any]) -> tuple[str, str]:
+    return deployment["provider"], deployment["upstream_model"]
+
+
+def _create_model(api: Api, document: Document, options: Options) -> list[str]:
+    first = document.spec["deployments"][0]
+    body = {"slug": document.name, "provider": first["provider"], "upstream_model": first["upstream_model"], **_only(document.spec, _MODEL)}
+    return _change_model(api, document, Live(document.name, _model_spec(row := api.call("POST", "models/", body)), row), options)
+
+
+def _change_model(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    spec, path = document.spec, _model_path(document.name)
+    acts = _road(document, live)
+    body = _changed(spec, live, _MODEL)
+    if body:
+        api.call("PATCH", path, body)
+    _change_deployments(api, document, live, options)
+    if "price" in spec and not _is_price(spec["price"], live.spec["price"]):
+        row = api.call("GET", path)
+        first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
+        api.call("PUT", f"{path}prices/{first['provider']}/", wire(spec["price"]))
+    if "cache" in spec and spec["cache"] != live.spec["cache"]:
+        api.call("PUT", f"{path}cache/", spec["cache"])
+    for act in acts:
+        api.call("POST", f"{path}{act}/", None if act == "check" else {"comment": "by manifest"})
+    return []
+
+
+def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:
+    return present is not None and all(same(value, present[name]) for name, value in wanted.items())
+
+
+def _road(document: Document, live: Live) -> tuple[str, ...]:
+    present, wanted = live.spec["status"], document.spec.get("status", live.spec["status"])
+    if present == wanted:
+        return ()
+    if (present, wanted) not in ROADS:
+        raise CliError(f"{document.where}: {document}: a model that is {present} does not become {wanted}.")
+    return ROADS[present, wanted]
+
+
+def _change_deployments(api: Api, document: Document, live: Live, options: Options) -> None:
+    path = f"{_model_path(document.name)}deployments/"
+    present = {_upstream(row): row for row in live.row["deployments"]}
+    for wanted in document.spec["deployments"]:
+        row = present.pop(_upstream(wanted), None)
+        share = _only(wanted, _SHARE)
+        if row is None:
+            enabled = share.pop("is_enabled", True)
+            row = api.call("POST", path, {"provider": wanted["provider"], "upstream_model": wanted["upstream_model"], **share})
+            share = {"is_enabled": enabled}
+        changed = {name: value for name, value in share.items() if row[name] != value}
+        if changed:
+            api.call("PATCH", f"{path}{row['id']}/", changed)
+    if options.prune:
+        for row in present.values():
+            api.call("DELETE", f"{path}{row['id']}/")
+
+
+def _remove_model(api: Api, live: Live) -> None:
+    path = _model_path(live.name)
+    if live.spec["status"] == "draft":
+        api.call("DELETE", path)
+    else:
+        api.call("POST", f"{path}retire/", {"comment": "by manifest"})
+
+
+# Limits
+
+_LIMIT = ("scope", "ref", "resource", "window", "amount", "fail_open", "is_enabled", "note")
+
+
+def _limit_identity(name: str, spec: Mapping[str, Any]) -> str:
+    ref = "" if spec["scope"] == "tenant" else spec.get("ref", "")
+    window = "" if spec["resource"] == "concurrent" else spec.get("window", "")
+    return "/".join((spec["scope"], ref, spec["resource"], window))
+
+
+def _limit_name(row: dict[str, Any]) -> str:
+    return "-".join(part for part in (row["scope"], row["ref"], row["resource"], row["window"]) if part)
+
+
+def _create_limit(api: Api, document: Document, options: Options) -> list[str]:
+    row = api.call("POST", "limits/", {name: value for name, value in document.spec.items() if name != "is_enabled"})
+    if document.spec.get("is_enabled") is False:
+        _put_limit(api, row, {"is_enabled": False})
+    return []
+
+
+def _put_limit(api: Api, row: dict[str, Any], spec: Mapping[str, Any]) -> None:
+    names = ("amount", "fail_open", "is_enabled", "note")
+    api.call("PUT", f"limits/{row['id']}/", {name: spec.get(name, row[name]) for name in names})
+
+
+def _change_limit(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    _put_limit(api, live.row, document.spec)
+    return []
+
+
+# Guardrails
+
+_GUARDRAIL = (
+    "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold", "max_characters",
+)  # fmt: skip
+
+
+def _create_guardrail(api: Api, document: Document, options: Options) -> list[str]:
+    api.call("POST", "guardrails/", {"name": document.name, **wire(document.spec)})
+    return []
+
+
+def _change_guardrail(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    _refuse_change(document, live, ("kind",))
+    api.call("PUT", f"guardrails/{live.row['id']}/", {"name": document.name, **live.spec, **wire(document.spec)})
+    return []
+
+
+# Policies
+
+_VERSION = ("when", "require", "reason")
+
+
+def _policy_spec(row: dict[str, Any]) -> dict[str, Any]:
+    return {"description": row["description"], "is_critical": row["is_critical"], "mode": row["mode"]}
+
+
+def _policies(api: Api) -> dict[str, Live]:
+    """With the newest version's text, which only a policy's own address shows."""
+    found = {}
+    for listed in api.rows("policies/"):
+        row = api.call("GET", f"policies/{listed['id']}/")
+        newest = max(row["versions"], key=lambda version: version["number"])
+        name = f"{row['namespace']}.{row['name']}"
+        found[name] = Live(name, {**{one: newest[one] for one in _VERSION}, **_policy_spec(row)}, {**row, "newest": newest})
+    return found
+
+
+def _create_policy(api: Api, document: Document, options: Options) -> list[str]:
+    namespace, _, name = document.name.partition(".")
+    body = {one: value for one, value in document.spec.items() if one != "mode"}
+    row = api.call("POST", "policies/", {"namespace": namespace, "name": name, **body})
+    return _set_mode(api, document, row["id"], "off", replayed=False)
+
+
+def _change_policy(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    _refuse_change(document, live, ("description", "is_critical"))
+    spec, row = document.spec, live.row
+    version: dict[str, Any] = row["newest"]
+    if _changed(spec, live, _VERSION):
+        texts = {**{one: version[one] for one in _VERSION}, **_only(spec, (*_VERSION, "note"))}
+        version = api.call("POST", f"policies/{row['id']}/versions/", texts)
+    in_force = row["active_version"] == version["number"]
+    present = row["mode"] if in_force or row["mode"] == "off" else ""
+    return _set_mode(api, document, row["id"], present, replayed=version["replayed_at"] is not None)
+
+
+def _set_mode(api: Api, document: Document, policy: int, present: str, *, replayed: bool) -> list[str]:
+    wanted = document.spec.get("mode")
+    if wanted is None or wanted == present:
+        return []
+    if wanted == "enforce" and not replayed:
+        api.call("POST", f"policies/{policy}/replay/", {})
+    try:
+        api.call("POST", f"policies/{policy}/mode/", {"mode": wanted, "reason": "by manifest"})
+    except RefusedError as refused:
+        if wanted != "enforce" or refused.code != "policy_state":
+            raise
+        return [f"{document} is written and replayed, not in force: {refused.detail}"]
+    return []
+
+
+class _Policies(Kind):
+    def live(self, api: Api) -> dict[str, Live]:
+        return _policies(api)
+
+
+def _delete(path: str) -> Callable[[Api, Live], None]:
+    def remove(api: Api, live: Live) -> None:
+        api.call("DELETE", f"{path}{live.row['id']}/")
+
+    return remove
+
+
+def _picked(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda row: {name: row[name] for name in names}
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "Provider",
+            "providers/",
+            _picked(*_PROVIDER),
+            _create_provider,
+            _change_provider,
+            hidden=_hidden_secret,
+            not_compared=("secretFrom", "credentialsFrom", "project"),
+        ),
+        Kind(
+            "Project",
+            "projects/",
+            _project_spec,
+            _create_project,
+            _change_project,
+            lambda api, live: _switch_project(api, live.name, enabled=False),
+            removal="switch off",
+            is_gone=lambda row: not row["is_enabled"],
+        ),
+        Kind(
+            "Model",
+            "models/",
+            _model_spec,
+            _create_model,
+            _change_model,
+            _remove_model,
+            removal="retire",
+            is_gone=lambda row: row["status"] == "retired",
+        ),
+        Kind(
+            "Limit",
+            "limits/",
+            _picked(*_LIMIT),
+            _create_limit,
+            _change_limit,
+            _delete("limits/"),
+            name_of=_limit_name,
+            identity=_limit_identity,
+        ),
+        Kind(
+            "Guardrail",
+            "guardrails/",
+            _picked(*_GUARDRAIL),
+            _create_guardrail,
+            _change_guardrail,
+            _delete("guardrails/"),
+            name_of=lambda row: str(row["name"]),
+        ),
+        _Policies("Policy", "policies/", _policy_spec, _create_policy, _change_policy, _delete("policies/"), not_compared=("note",)),
+    )
+}
+"""In the order in which they are made, because the later ones name the earlier; removed the other way round."""

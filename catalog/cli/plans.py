@@ -1,0 +1,135 @@
+"""From manifests and what is live to a plan that people can read, and from a plan to acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from catalog.cli.client import Api
+from catalog.cli.kinds import KINDS, Kind, Live, Options, same
+from catalog.cli.manifests import Document
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as wanted."""
+
+    sign: str
+    """`+` made, `~` changed, `-` removed."""
+    title: str
+    lines: list[str]
+    act: Callable[[], list[str]] | None
+    """Returns what waits for somebody else; None can't be done."""
+
+
+@dataclass
+class Plan:
+    changes: list[Change] = field(default_factory=list)
+    unchanged: int = 0
+
+    def text(self) -> Iterator[str]:
+        for change in self.changes:
+            yield f"{change.sign} {change.title}"
+            yield from (f"    {line}" for line in change.lines)
+        signs = [change.sign for change in self.changes]
+        yield f"{signs.count('+')} to make, {signs.count('~')} to change, {signs.count('-')} to remove, {self.unchanged} as wanted."
+
+
+def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields by path; deployments by what they call, so that their order means nothing."""
+    found: dict[str, Any] = {}
+    for name, value in spec.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{path}.")
+        elif name == "deployments":
+            for one in value:
+                rest = {field: part for field, part in one.items() if field not in ("provider", "upstream_model")}
+                at = f"{path}[{one['provider']}/{one['upstream_model']}]"
+                found[at] = "there"
+                found |= flat(rest, f"{at}.")
+        else:
+            found[path] = value
+    return found
+
+
+def differences(wanted: Mapping[str, Any], present: Mapping[str, Any], not_compared: Sequence[str] = ()) -> list[str]:
+    """One line for each field that the manifest names and that is another now."""
+    before = flat(present)
+    lines = []
+    for path, value in flat({name: one for name, one in wanted.items() if name not in not_compared}).items():
+        if path not in before:
+            lines.append(f"+ {path}: {shown(value)}" if value not in (None, "", []) else "")
+        elif not same(value, before[path]):
+            lines.append(f"~ {path}: {shown(before[path])} → {shown(value)}")
+    return [line for line in lines if line]
+
+
+def shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return repr(value) if value == "" or value != value.strip() or "\n" in value else value
+    return "yes" if value is True else "no" if value is False else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def make(api: Api, documents: Iterable[Document], options: Options) -> Plan:
+    """Compare. Only kinds that stand in the manifests are read, and with `prune` only their strangers removed."""
+    plan, removals = Plan(), []
+    by_kind: dict[str, list[Document]] = {}
+    for document in documents:
+        by_kind.setdefault(document.kind, []).append(document)
+    for kind in (kind for name, kind in KINDS.items() if name in by_kind):
+        live = kind.live(api)
+        for document in by_kind[kind.name]:
+            present = live.pop(kind.identity(document.name, document.spec), None)
+            change = _change(api, kind, document, present, options)
+            if change is None:
+                plan.unchanged += 1
+            else:
+                plan.changes.append(change)
+        if options.prune:
+            removals.append([_removal(api, kind, one) for one in live.values() if not kind.is_gone(one.row)])
+    plan.changes += [change for group in reversed(removals) for change in group]
+    return plan
+
+
+def _change(api: Api, kind: Kind, document: Document, live: Live | None, options: Options) -> Change | None:
+    hidden = [f"+ {line}" for line in kind.hidden(document, live, options)]
+    if live is None:
+        lines = differences(document.spec, {}, kind.not_compared)
+        return Change("+", str(document), [*lines, *hidden], lambda: kind.create(api, document, options))
+    lines = differences(document.spec, live.spec, kind.not_compared) + hidden
+    if options.prune and "deployments" in document.spec:
+        wanted = flat({"deployments": document.spec["deployments"]})
+        lines += [f"- {path}" for path, value in flat(live.spec).items() if value == "there" and path not in wanted]
+    if not lines:
+        return None
+    return Change("~", str(document), lines, lambda: kind.change(api, document, live, options))
+
+
+def _removal(api: Api, kind: Kind, live: Live) -> Change:
+    if kind.remove is None:
+        return Change("-", f"{kind.name} {live.name}", ["stays: the server keeps these for ever"], None)
+    remove = kind.remove
+
+    def act() -> list[str]:
+        remove(api, live)
+        return []
+
+    return Change("-", f"{kind.name} {live.name}", [kind.removal], act)
+
+
+def export(api: Api, kinds: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Kind, name and spec of everything that is live. Secrets never leave the server: a reference stands where one is."""
+    for name in kinds:
+        for live in KINDS[name].live(api).values():
+            if KINDS[name].is_gone(live.row):
+                continue
+            spec = {field: value for field, value in live.spec.items() if value not in (None, "", [])}
+            if "deployments" in spec:
+                spec["deployments"] = [{field: value for field, value in one.items() if value is not None} for one in spec["deployments"]]
+            if live.row.get("has_secret") and live.row.get("credential") == "key":
+                spec["secretFrom"] = {"env": f"GATEHOUSE_SECRET_{live.name.upper().replace('-', '_')}"}
+            yield name, live.name, spec

@@ -1,0 +1,263 @@
+"""The command line against the real API: in this process, and once as a program over HTTP."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import httpx2
+import pytest
+import yaml
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, connection
+
+from catalog.cli.main import main
+from catalog.models import Deployment, Model, Project, Provider, UsageLimit, VirtualKey
+from governance.models import Guardrail, Policy, Tenant, User
+from governance.schema import enter_tenant
+from governance.services import tokens
+from tests import bootstrap
+from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
+
+Run = Callable[..., tuple[int, str]]
+
+MANIFEST = """\
+apiVersion: gatehouse/v1
+kind: Policy
+metadata: {name: security.residency}
+spec: {require: "true", reason: Keep it here., mode: enforce}
+---
+apiVersion: gatehouse/v1
+kind: Provider
+metadata: {name: local}
+spec:
+  name: Local
+  base_url: http://127.0.0.1:9/v1
+  secretFrom: {env: LOCAL_SECRET}
+---
+apiVersion: gatehouse/v1
+kind: Project
+metadata: {name: checkout}
+spec: {cost_centre: CC-7, monthly_budget_usd: 250.50}
+---
+apiVersion: gatehouse/v1
+kind: Model
+metadata: {name: helper}
+spec:
+  capabilities: [chat, json]
+  price: {input_per_million: 0.15, output_per_million: 0.60}
+  cache: {ttl_s: 60, scope: project}
+  deployments:
+    - {provider: local, upstream_model: small}
+    - {provider: local, upstream_model: large, weight: 3, is_enabled: false}
+---
+apiVersion: gatehouse/v1
+kind: Limit
+metadata: {name: checkout-requests}
+spec: {scope: project, ref: checkout, resource: requests, window: minute, amount: 600}
+---
+apiVersion: gatehouse/v1
+kind: Guardrail
+metadata: {name: personal-data}
+spec: {kind: pii, action: redact, mode: enforce}
+"""
+
+
+def portal(environ: dict[str, Any], start_response: Any) -> Any:
+    """The whole application; the test's own schema is restored after each request, as the middleware leaves `public`."""
+    tenant = connection.tenant  # type: ignore[attr-defined]
+    try:
+        return get_wsgi_application()(environ, start_response)
+    finally:
+        enter_tenant(tenant)
+
+
+@pytest.fixture(autouse=True)
+def _one_connection() -> Iterator[None]:
+    """Requests are made over the test's own connection, as by Django's test client: what it made is not committed."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def run_as(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> Callable[[User], Run]:
+    def sign_in(user: User) -> Run:
+        _, token = tokens.create_token(user=user, tenant=acme, name="cli", actor=user)
+
+        def run(*arguments: str) -> tuple[int, str]:
+            monkeypatch.setenv("GATEHOUSE_URL", "http://portal.example.com")
+            monkeypatch.setenv("GATEHOUSE_TOKEN", token)
+            out = io.StringIO()
+            return main(arguments, transport=httpx2.WSGITransport(app=portal), out=out), out.getvalue()
+
+        return run
+
+    return sign_in
+
+
+def test_manifests_are_planned_applied_and_applied_again(
+    acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_SECRET", "not-in-any-answer")
+    file = tmp_path / "all.yaml"
+    file.write_text(MANIFEST)
+    run = run_as(alice)
+
+    code, plan = run("apply", "-f", str(file), "--dry-run")
+    assert code == 0
+    assert "6 to make, 0 to change" in plan
+    assert not Provider.objects.exists()
+
+    code, done = run("apply", "-f", str(file))
+    assert code == 3  # a policy is put in force by somebody who did not write it
+    assert "waits: Policy security.residency is written and replayed, not in force: Somebody else" in done
+    assert "not-in-any-answer" not in plan + done
+    assert Provider.objects.get().open_secret() == "not-in-any-answer"
+    model = Model.objects.get()
+    assert (model.status, model.capabilities, model.cache_ttl_s, model.cache_scope) == ("draft", ["chat", "json"], 60, "project")
+    assert list(model.deployments.values_list("upstream_model", "weight", "is_enabled")) == [("small", 1, True), ("large", 3, False)]
+    assert str(Project.objects.get().monthly_budget_usd) == "250.50"
+    assert (UsageLimit.objects.get().amount, Guardrail.objects.get().action, Policy.objects.get().mode) == (600, "redact", "off")
+
+    code, again = run("diff", "-f", str(file))
+    assert code == 1
+    assert "~ mode: off → enforce" in again
+    assert "0 to make, 1 to change, 0 to remove, 5 as wanted" in again
+    code, _ = run_as(adam)("apply", "-f", str(file))
+    assert (code, Policy.objects.get().mode) == (0, "enforce")
+    assert run_as(adam)("apply", "-f", str(file))[1] == "0 to make, 0 to change, 0 to remove, 6 as wanted.\n"
+
+
+def test_changes_are_made_one_by_one_and_only_prune_removes(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_SECRET", "one")
+    provider = make_provider(slug="local")
+    model = make_model(owner=alice, slug="helper", provider=provider, upstream_model="small", price=("9", "9"))
+    Deployment.objects.create(model=model, provider=provider, upstream_model="old")
+    other, stranger = make_model(owner=alice, slug="stranger"), make_project(owner=alice, slug="stranger")
+    file, run = tmp_path / "all.yaml", run_as(alice)
+    file.write_text(MANIFEST.partition("---\n")[2].replace("deployments:", "status: deprecated\n  deployments:"))
+
+    code, done = run("apply", "-f", str(file))
+
+    assert code == 0, done
+    for line in (
+        "+ secret: (from env LOCAL_SECRET)",
+        "~ price.input_per_million: 9 → 0.15",
+        "~ status: approved → deprecated",
+    ):
+        assert line in done
+    model.refresh_from_db()
+    assert (model.status, model.deployments.count()) == ("deprecated", 3)
+    code, pruned = run("apply", "-f", str(file), "--prune")
+    assert code == 0, pruned
+    other.refresh_from_db()
+    stranger.refresh_from_db()
+    assert (other.status, stranger.is_enabled, model.deployments.count()) == ("retired", False, 2)
+    assert "stays: the server keeps these for ever" in pruned  # the stranger's provider
+    code, _ = run("apply", "-f", str(_edited(file, "status: deprecated", "status: draft")))
+    assert code == 1
+    model.refresh_from_db()
+    assert model.status == "deprecated"
+
+
+def _edited(file: Path, old: str, new: str) -> Path:
+    file.write_text(file.read_text().replace(old, new))
+    return file
+
+
+def test_what_is_exported_is_as_wanted_when_applied(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_SECRET", "sealed")
+    run, file = run_as(alice), tmp_path / "all.yaml"
+    file.write_text(MANIFEST)
+    run("apply", "-f", str(file))
+
+    code, text = run("export")
+
+    assert code == 0
+    assert "sealed" not in text
+    assert "GATEHOUSE_SECRET_LOCAL" in text
+    file.write_text(text)
+    assert run("diff", "-f", str(file)) == (0, "0 to make, 0 to change, 0 to remove, 6 as wanted.\n")
+    assert [one["kind"] for one in yaml.safe_load_all(run("export", "Limit", "Model")[1])] == ["Model", "Limit"]
+
+
+def test_lists_and_acts_of_every_resource(
+    acme: Tenant, alice: User, bob: User, run_as: Callable[[User], Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model(owner=alice, slug="small", price=("0.15", "0.60"))
+    make_project(owner=alice, slug="checkout", name="Check\tout")
+    make_tool(server=make_tool_server(owner=alice, namespace="handbook"), name="search")
+    key, _ = make_key(owner=bob, name="old")
+    run = run_as(bob)
+
+    assert "SLUG   STATUS    INPUT PER MILLION" in run("models", "list", "--q", "sma")[1]
+    assert yaml.safe_load(run("models", "show", "small", "-o", "yaml")[1])["price"]["input_per_million"] == "0.15000000"
+    assert "Check out" in run("projects", "list")[1]
+    assert "full_name: handbook__search" in run("tools", "show", "handbook/search")[1]
+    code, secret = run("keys", "create", "mine", "--set", "project=checkout", "--set", "models=[small]", "--secret-only")
+    made = VirtualKey.objects.get(name="mine")
+    assert (code, secret.strip().startswith(f"ghk_{acme.public_id}_{made.public_id}_"), made.models) == (0, True, ["small"])
+    assert run("keys", "revoke", key.public_id)[0] == 0
+    assert made.name in run("keys", "list", "--state", "active", "-o", "json", "--limit", "1")[1]
+    assert run("models", "list", "--q", "nothing")[1] == "None.\n"
+    assert "email: bob" in run("whoami")[1]
+
+    assert run("providers", "list")[0] == 1
+    assert run("keys", "create", "x", "--set", "project=nowhere")[0] == 1
+    assert run("keys", "create", "x", "--set", "project")[0] == 2
+    assert run("export", "Nothing")[0] == 2
+    said = capsys.readouterr().err
+    assert "This token may not do that." in said
+    assert "There is no project nowhere." in said
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def served(acme: Tenant) -> Iterator[Any]:
+    with make_server("127.0.0.1", 0, portal, handler_class=_Quiet) as server:
+        server.timeout = 0.05
+        yield server
+
+
+def test_the_program_signs_in_and_lists_over_http(acme: Tenant, alice: User, served: Any, tmp_path: Path) -> None:
+    make_project(owner=alice, slug="checkout")
+    _, token = tokens.create_token(user=alice, tenant=acme, name="cli", actor=alice)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(bootstrap.ROOT)}
+
+    def program(*arguments: str, given: str = "") -> tuple[int, str]:
+        command = [sys.executable, "-m", "catalog.cli", *arguments]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=-1, stdout=-1, stderr=subprocess.STDOUT, text=True)
+        assert process.stdin is not None
+        process.stdin.write(given)
+        process.stdin.close()
+        while process.poll() is None:
+            served.handle_request()  # in this thread, which has the connection
+        assert process.stdout is not None
+        with process.stdout:
+            return process.returncode, process.stdout.read()
+
+    signed_in = program("login", f"http://127.0.0.1:{served.server_port}", given=f"{token}\n")
+    listed = program("projects", "list", "-o", "json")
+
+    assert signed_in[0] == 0, signed_in[1]
+    assert "Signed in as alice" in signed_in[1]
+    assert listed[0] == 0, listed[1]
+    assert '"slug": "checkout"' in listed[1]
