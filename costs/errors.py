@@ -4,6 +4,7 @@ DomainError
 ├── PriceValueError          not a price
 ├── PriceExistsError         an entry of the series begins at that very time
 ├── PriceSheetError          rows of a sheet that are no prices; says which
+├── PriceFeedError           the list prices could not be read
 ├── PriceProposalStateError  decided before, by its own author, or another price came into force meanwhile
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
@@ -36,6 +37,11 @@ class PriceExistsError(DomainError):
 class PriceSheetError(DomainError):
     code = "invalid_price_sheet"
     status = 400
+
+
+class PriceFeedError(DomainError):
+    code = "price_feed_unreadable"
+    status = 503
 
 
 class PriceProposalStateError(DomainError):

@@ -28,6 +28,7 @@ from costs.models import (
     LatencyHour,
     PriceEntry,
     PriceProposal,
+    PriceSheet,
     Reconciliation,
     Revision,
     ServiceTier,
@@ -154,6 +155,24 @@ def price_proposals(status: str = "") -> QuerySet[PriceProposal]:
     """Newest first; with `status` only those."""
     found = PriceProposal.objects.select_related("sheet__proposed_by", "decided_by").order_by("-pk")
     return found.filter(status=status) if status else found
+
+
+@dataclass(frozen=True)
+class FeedReading:
+    """What came of one reading of a price feed."""
+
+    sheet: PriceSheet
+    new: int
+    """Prices that the book did not have."""
+    changed: int
+
+
+def last_feed_reading() -> FeedReading | None:
+    sheet = PriceSheet.objects.filter(kind=PriceSheet.Kind.FEED).select_related("proposed_by").order_by("-proposed_at", "-pk").first()
+    if sheet is None:
+        return None
+    counts = sheet.proposals.aggregate(new=Count("pk", filter=Q(before=None)), changed=Count("pk", filter=Q(before__isnull=False)))
+    return FeedReading(sheet, **counts)
 
 
 def price_proposal_counts() -> dict[str, int]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import NothingToReconcileError
-from costs.services import anomalies, budgets, prices, reconciliation, rollups, showback
+from costs.services import anomalies, budgets, price_feed, prices, reconciliation, rollups, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -49,6 +49,20 @@ def price_unpriced(provider: str, model: str) -> None:
 def finish_corrections() -> None:
     """Price calls anew whose price was corrected."""
     prices.finish_corrections()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_price_feed() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        read_price_feed.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def read_price_feed() -> None:
+    """Propose what list prices say otherwise than the book, a week after they were read last."""
+    if price_feed.is_due(timezone.now()):
+        price_feed.propose_listed()
 
 
 @shared_task(base=PlatformTask)

@@ -52,6 +52,7 @@ urlpatterns = [
     path("operate/costs/price-book/proposals/", price_proposals.proposals, name="price-proposals"),
     path("operate/costs/price-book/proposals/upload/", price_proposals.upload, name="price-sheet-upload"),
     path("operate/costs/price-book/proposals/discount/", price_proposals.discount, name="price-discount"),
+    path("operate/costs/price-book/proposals/feed/", price_proposals.read_feed, name="price-feed"),
     path("operate/costs/price-book/proposals/decide/", price_proposals.decide, name="price-proposal-decide"),
     path("operate/costs/reconciliation/", reconciliation.reconciliation_list, name="reconciliation-list"),
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),

@@ -17,7 +17,7 @@ from costs import price_sheets, selectors
 from costs.api.serializers import ExactField
 from costs.errors import PriceSheetError
 from costs.models import SERIES, PriceProposal, ServiceTier, TokenClass
-from costs.services import price_proposals
+from costs.services import price_feed, price_proposals
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
@@ -29,7 +29,9 @@ class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
     price = ExactField()
     before = ExactField(allow_null=True, help_text="In force at `valid_from` when it was proposed; null when nothing was.")
     sheet = drf.CharField(source="sheet.name")
-    proposed_by = drf.CharField(source="sheet.proposed_by.email")
+    proposed_by = drf.CharField(
+        source="sheet.proposed_by.email", allow_null=True, default=None, help_text="Null: the schedule, from a price feed."
+    )
     proposed_at = drf.DateTimeField(source="sheet.proposed_at")
     decided_by = drf.CharField(source="decided_by.email", allow_null=True, default=None)
     repriced_by_usd = ExactField(
@@ -127,6 +129,40 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
         sheet = price_proposals.propose(offers=offers, name=asked["name"], note=asked["note"], actor=request.user, at=now)
         found = selectors.price_proposals().filter(sheet=sheet)
         return Response(PriceSheetOutput({"name": sheet.name, "unchanged": sheet.unchanged, "proposals": found}).data, status=201)
+
+
+class UnlistedOutput(drf.Serializer[Any]):
+    provider = drf.CharField()
+    model = drf.CharField()
+    upstream_model = drf.CharField()
+    reason = drf.CharField()
+
+
+class PriceFeedOutput(drf.Serializer[Any]):
+    feed = drf.CharField(source="sheet.name", help_text="Package and version.")
+    read_at = drf.DateTimeField(source="sheet.proposed_at")
+    new = drf.IntegerField(help_text="Prices that the book did not have.")
+    changed = drf.IntegerField(help_text="Prices that the book had otherwise.")
+    unchanged = drf.IntegerField(source="sheet.unchanged")
+    unknown = UnlistedOutput(source="sheet.unknown", many=True, help_text="Deployments without a price in the feed, and why.")
+
+
+class PriceFeed(APIView):
+    """The last reading of list prices. Posting reads them again and proposes what differs from the book."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(responses={200: PriceFeedOutput, **_ERRORS, 404: ErrorSerializer})
+    def get(self, request: ApiRequest) -> Response:
+        reading = selectors.last_feed_reading()
+        if reading is None:
+            raise NotFound
+        return Response(PriceFeedOutput(reading).data)
+
+    @extend_schema(request=None, responses={201: PriceFeedOutput, **_ERRORS, 503: ErrorSerializer})
+    def post(self, request: ApiRequest) -> Response:
+        price_feed.propose_listed(actor=request.user)
+        return Response(PriceFeedOutput(selectors.last_feed_reading()).data, status=201)
 
 
 class _Decision(APIView):

@@ -17,6 +17,7 @@ urlpatterns = [
     path("prices/proposals/", price_proposal_views.PriceProposals.as_view(), name="api-price-proposals"),
     path("prices/proposals/<int:pk>/approve/", price_proposal_views.PriceProposalApprove.as_view(), name="api-price-proposal-approve"),
     path("prices/proposals/<int:pk>/reject/", price_proposal_views.PriceProposalReject.as_view(), name="api-price-proposal-reject"),
+    path("prices/feed/", price_proposal_views.PriceFeed.as_view(), name="api-price-feed"),
     path("prices/unpriced/", views.Unpriced.as_view(), name="api-unpriced"),
     path("showback/", showback_views.Showback.as_view(), name="api-showback"),
     path("showback/<slug:slug>/", showback_views.ProjectShowback.as_view(), name="api-project-showback"),

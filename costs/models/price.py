@@ -129,6 +129,7 @@ class PriceSheet(models.Model):
     class Kind(models.TextChoices):
         SHEET = "sheet", "Price sheet"
         DISCOUNT = "discount", "Discount"
+        FEED = "feed", "Price feed"
 
     kind = models.CharField(max_length=8, choices=Kind)
     name = models.CharField(max_length=200)
@@ -136,7 +137,10 @@ class PriceSheet(models.Model):
     """Where the prices stand: a contract, a page."""
     unchanged = models.IntegerField()
     """Rows that were left out because they are in force already."""
-    proposed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    unknown = models.JSONField(default=list)
+    """Of a feed: our deployments that it has no price for, as {provider, model, upstream_model, reason}."""
+    proposed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    """None: the schedule, from a feed."""
     proposed_at = models.DateTimeField()
 
     class Meta:
@@ -187,7 +191,8 @@ class PriceProposal(PriceSeries):
             models.CheckConstraint(condition=Q(price__gte=0), name="price_proposal_not_negative"),
             models.CheckConstraint(
                 condition=Q(status="waiting", decided_by=None, decided_at=None)
-                | (~Q(status="waiting") & Q(decided_by__isnull=False, decided_at__isnull=False)),
+                | (~Q(status="waiting") & Q(decided_by__isnull=False, decided_at__isnull=False))
+                | Q(status="withdrawn", decided_at__isnull=False),  # by a later reading of the feed
                 name="price_proposal_decided_by_somebody",
             ),
             models.CheckConstraint(condition=Q(entry=None) | Q(status="approved"), name="price_proposal_entry"),

@@ -31,22 +31,31 @@ def propose(
     *,
     offers: Sequence[price_sheets.Offer],
     name: str,
-    actor: User,
+    actor: User | None,
     note: str = "",
     kind: str = PriceSheet.Kind.SHEET,
+    unknown: Sequence[dict[str, str]] = (),
     at: datetime | None = None,
 ) -> PriceSheet:
     """Propose prices together. Rows that are in force already are counted and left out. Tells those who may decide.
 
-    Raises PriceSheetError (nothing would change, or one of them waits already).
+    A reading of a feed is kept also when it changes nothing. Raises PriceSheetError (nothing would change, or one of them waits already).
     """
     at = at or timezone.now()
     changing = [(offer, before) for offer, before in zip(offers, _prices_before(offers), strict=True) if before != offer.price]
-    if not changing:
+    if not changing and kind != PriceSheet.Kind.FEED:
         raise PriceSheetError("Every price of it is in force already.")
     sheet = PriceSheet.objects.create(
-        kind=kind, name=name[:200], note=note[:400], unchanged=len(offers) - len(changing), proposed_by=actor, proposed_at=at
+        kind=kind,
+        name=name[:200],
+        note=note[:400],
+        unchanged=len(offers) - len(changing),
+        unknown=list(unknown),
+        proposed_by=actor,
+        proposed_at=at,
     )
+    if not changing:
+        return sheet
     try:
         with transaction.atomic():
             PriceProposal.objects.bulk_create(
@@ -75,7 +84,7 @@ def propose(
         topic="price.proposed",
         severity=Severity.INFO,
         title=f"{len(changing)} price{'s' * (len(changing) != 1)} wait for a decision",
-        text=f"{sheet.name}, by {actor}. Somebody else puts them into force.",
+        text=f"{sheet.name}, by {actor or 'the schedule'}. Somebody else puts them into force.",
         path=PATH,
         permission=Permission.MANAGE_COSTS,
         key=f"price-sheet:{sheet.pk}",
@@ -157,6 +166,14 @@ def reject(*, proposal: PriceProposal, actor: User, reason: str = "", at: dateti
     return _decided(proposal, status, actor, at or timezone.now())
 
 
+@transaction.atomic
+def withdraw_outdated(*, proposal: PriceProposal, reason: str, at: datetime) -> PriceProposal:
+    """Take back what a feed proposed and does not say any more. Raises PriceProposalStateError."""
+    proposal = _waiting(proposal)
+    proposal.reason = reason
+    return _decided(proposal, PriceProposal.Status.WITHDRAWN, None, at)
+
+
 def _waiting(proposal: PriceProposal) -> PriceProposal:
     found = PriceProposal.objects.select_for_update(of=("self",)).select_related("sheet__proposed_by").get(pk=proposal.pk)
     if found.status != PriceProposal.Status.WAITING:
@@ -164,7 +181,7 @@ def _waiting(proposal: PriceProposal) -> PriceProposal:
     return found
 
 
-def _decided(proposal: PriceProposal, status: str, actor: User, at: datetime) -> PriceProposal:
+def _decided(proposal: PriceProposal, status: str, actor: User | None, at: datetime) -> PriceProposal:
     proposal.status, proposal.decided_by, proposal.decided_at = status, actor, at
     proposal.save(update_fields=["status", "decided_by", "decided_at", "reason", "entry"])
     audit.record(
@@ -174,7 +191,7 @@ def _decided(proposal: PriceProposal, status: str, actor: User, at: datetime) ->
         at=at,
         price=f"{proposal.price.normalize():f}",
         before=None if proposal.before is None else f"{proposal.before.normalize():f}",
-        proposed_by=str(proposal.sheet.proposed_by),
+        proposed_by=str(proposal.sheet.proposed_by or "the schedule"),
         corrects=proposal.corrects,
         reason=proposal.reason,
     )

@@ -13,7 +13,7 @@ from django.utils import timezone
 from costs import csvs, price_sheets, selectors
 from costs.forms import DiscountForm, PriceSheetForm
 from costs.models import SERIES, PriceEntry, PriceProposal
-from costs.services import price_proposals
+from costs.services import price_feed, price_proposals
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service
@@ -42,6 +42,7 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
         "discount_form": discount,
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
         "columns": price_sheets.COLUMNS,
+        "feed": selectors.last_feed_reading(),
     }
     return render_page(request, "costs/price_proposals.html", partial="proposals", status=status, context=context)
 
@@ -77,6 +78,20 @@ def discount(request: MemberRequest) -> HttpResponse:
         messages.success(request, f"{sheet}: {sheet.proposals.count():,} prices are proposed. Somebody else decides.")
         return redirect(reverse("price-proposals"))
     return _page(request, PriceSheetForm(), form, status=422)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def read_feed(request: MemberRequest) -> HttpResponse:
+    """Propose what list prices say otherwise than the book."""
+    try:
+        sheet = price_feed.propose_listed(actor=request.user)
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        count = sheet.proposals.count()
+        said = f"{count:,} prices are proposed. Somebody else decides." if count else "The book has no other prices."
+        messages.success(request, f"{sheet.name}: {said}")
+    return redirect(reverse("price-proposals"))
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
