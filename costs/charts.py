@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from costs.forecast import Coming
 from governance.templatetags.gatehouse import money_text
 
 HEIGHT = 290
@@ -24,6 +25,19 @@ class Series:
     colour: str
     values: list[Decimal | None]
     """One per day; None where nothing happened."""
+    value: str = ""
+    """In a URL; empty for what is no value of its own."""
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Where a click on a bar leads: `url` with the day as `from` and `to`, and the bar's value as `parameter`."""
+
+    url: str
+    """With its filter as query string; may be without one."""
+    parameter: str
+    values: list[str]
+    """One per series; empty for one that has no value of its own."""
 
 
 def top_series(days: Sequence[date], lines: Sequence[tuple[str, str]], by_day: Mapping[Any, dict[str, Decimal]]) -> list[Series]:
@@ -32,7 +46,7 @@ def top_series(days: Sequence[date], lines: Sequence[tuple[str, str]], by_day: M
     if len(rest) == 1:  # "Other" of one is worse than its name; the last colour is then the neutral one
         shown, rest = lines, []
     series = [
-        Series(label, (*COLOURS, "other")[index], [by_day.get(day, {}).get(value) for day in days])
+        Series(label, (*COLOURS, "other")[index], [by_day.get(day, {}).get(value) for day in days], value)
         for index, (value, label) in enumerate(shown)
     ]
     if rest:
@@ -48,9 +62,21 @@ def _sum(values: Any) -> Decimal | None:
 
 
 def stacked_bars(
-    days: Sequence[date], series: Sequence[Series], today: date, *, is_money: bool = True, is_by_hour: bool = False
+    days: Sequence[date],
+    series: Sequence[Series],
+    today: date,
+    *,
+    is_money: bool = True,
+    is_by_hour: bool = False,
+    earlier: Sequence[Decimal | None] = (),
+    coming: Sequence[Coming] = (),
+    drill: Drill | None = None,
 ) -> dict[str, Any]:
-    """Stacked bars by day or hour; the unfinished one, `today`, is pale and says "so far"."""
+    """Stacked bars by day or hour; the unfinished one, `today`, is pale and says "so far".
+
+    `earlier` is the money of the compared days, drawn as a line; `coming` are days of a forecast with their band. With `drill` a click
+    on a bar opens its calls.
+    """
     x = [day.strftime("%Y-%m-%dT%H:%M") if is_by_hour else day.strftime("%Y-%m-%d") for day in days]
     hover = ("$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}") if is_money else "%{y:,}"
     traces = [
@@ -83,8 +109,13 @@ def stacked_bars(
                     "font": {"size": 11, "color": "$text-3"},
                 }
             )
-    step = max(1, len(days) // 7)
+    if earlier:
+        traces.append(_earlier(x, earlier, hover))
+    traces += _coming(coming)
+    x += [one.day.strftime("%Y-%m-%d") for one in coming]
+    step = max(1, len(x) // 7)
     return {
+        **({"drill": {"url": drill.url, "parameter": drill.parameter, "values": drill.values}} if drill else {}),
         "data": traces,
         "layout": {
             "barmode": "stack",
@@ -95,6 +126,45 @@ def stacked_bars(
             "annotations": annotations,
         },
     }
+
+
+def _earlier(x: Sequence[str], values: Sequence[Decimal | None], hover: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Earlier",
+        "x": list(x[: len(values)]),
+        "y": [float(value or 0) for value in values[: len(x)]],
+        "line": {"width": 1.5, "dash": "dot", "color": "$text-2"},
+        "hovertemplate": hover,
+    }
+
+
+def _coming(days: Sequence[Coming]) -> list[dict[str, Any]]:
+    """The band of the days to come, each by itself, and what is expected of them."""
+    if not days:
+        return []
+    plain = {"type": "scatter", "mode": "lines", "x": [one.day.isoformat() for one in days], "hoverinfo": "skip"}
+    return [
+        {**plain, "y": [float(one.low) for one in days], "line": {"width": 0.8, "color": "$c-other"}},
+        {
+            **plain,
+            "y": [float(one.high) for one in days],
+            "line": {"width": 0.8, "color": "$c-other"},
+            "fill": "tonexty",
+            "fillcolor": "$veil",
+        },
+        {
+            **plain,
+            "name": "Expected",
+            "mode": "lines+markers",
+            "y": [float(one.expected) for one in days],
+            "hoverinfo": "all",
+            "hovertemplate": "$%{y:,.2f}",
+            "line": {"width": 1.5, "dash": "dash", "color": "$c1"},
+            "marker": {"size": 4, "color": "$c1"},
+        },
+    ]
 
 
 def _largest(series: Sequence[Series]) -> Decimal:

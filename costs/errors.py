@@ -17,7 +17,9 @@ DomainError
 ├── BudgetNameTakenError     another budget has the name
 ├── BudgetStateError         the act does not fit what the budget is doing
 ├── AnomalyValueError        a field of feedback or of the settings does not make sense
-└── AnomalyStateError        the act does not fit the anomaly
+├── AnomalyStateError        the act does not fit the anomaly
+├── SavedViewError           a view without a name, or one too many
+└── SavedViewNameTakenError  another view of the person has the name
 """
 
 from __future__ import annotations
@@ -100,3 +102,12 @@ class AnomalyValueError(DomainError):
 
 class AnomalyStateError(DomainError):
     code = "anomaly_state"
+
+
+class SavedViewError(DomainError):
+    code = "invalid_saved_view"
+    status = 400
+
+
+class SavedViewNameTakenError(DomainError):
+    code = "saved_view_name_taken"

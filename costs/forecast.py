@@ -29,6 +29,16 @@ Z = 1.2816
 
 
 @dataclass(frozen=True)
+class Coming:
+    """A day to come, USD: expected, and the 80% interval of this day alone."""
+
+    day: date
+    low: Decimal
+    expected: Decimal
+    high: Decimal
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Spend of the whole period in USD: expected, and the 80% interval."""
 
@@ -39,6 +49,8 @@ class Forecast:
     """Whole days of history behind it."""
     runs_out_on: date | None
     """Day on which expected spend reaches the amount; None when it does not within the period."""
+    coming: tuple[Coming, ...] = ()
+    """The days after today."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +85,14 @@ def forecast(
     coming += [(day, level * factors[day.weekday()]) for day in _days_between(today, last_day)]
     expected = sum(cost for _, cost in coming)
     half = Z * _deviation(history, level, factors, len(coming) - 1 + rest_of_today)
-    so_far = float(spent)
+    so_far, one_day = float(spent), Z * _deviation(history, level, factors, 1)
     return Forecast(
         expected=_cents(so_far + expected),
         low=_cents(so_far + max(0.0, expected - half)),
         high=_cents(so_far + expected + half),
         days=len(history),
         runs_out_on=None if amount is None else _runs_out(so_far, coming, float(amount)),
+        coming=tuple(Coming(day, _cents(max(0.0, cost - one_day)), _cents(cost), _cents(cost + one_day)) for day, cost in coming[1:]),
     )
 
 

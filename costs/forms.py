@@ -9,7 +9,7 @@ from django import forms
 from django.utils import timezone
 
 from costs import budget_selectors, budgeting, price_sheets, selectors
-from costs.models import Anomaly, AnomalySettings, Budget, ServiceTier, TokenClass
+from costs.models import Anomaly, AnomalySettings, Budget, SavedView, ServiceTier, TokenClass
 
 
 class PriceForm(forms.Form):
@@ -237,3 +237,14 @@ class MissedForm(forms.Form):
         cleaned = dict(super().clean() or {})
         dimension, _, ref = str(cleaned.pop("target", "")).partition(":")
         return cleaned | {"dimension": dimension, "ref": ref}
+
+
+class SavedViewForm(forms.Form):
+    name = forms.CharField(max_length=60)
+    is_shared = forms.BooleanField(required=False, label="Share it with everybody who may see this page")
+    is_default = forms.BooleanField(required=False, label="Open this page with it")
+
+    @classmethod
+    def of(cls, view: SavedView) -> SavedViewForm:
+        """Filled with what the view is."""
+        return cls(initial={name: getattr(view, name) for name in ("name", "is_shared", "is_default")}, auto_id=f"view-{view.pk}-%s")

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, reconciliation_selectors, selectors
+from costs import periods, reconciliation_selectors, selectors, spend_selectors
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -54,7 +54,7 @@ search.register(search.Source("Requests", Permission.VIEW, find_requests))
 def spend_panel(membership: Membership) -> dict[str, Any] | None:
     """Spend of this month and what is doubtful about it."""
     today = timezone.now().astimezone(UTC).date()
-    found = selectors.spend(periods.this_month(today), "project", {})
+    found = spend_selectors.spend(periods.this_month(today), "project", {})
     matched = selectors.latest_matched()
     if found.is_empty and matched is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -39,13 +40,34 @@ class Period:
         year = "" if self.first.year == self.last.year else f", {self.first.year}"
         return f"{self.first:%b} {self.first.day}{year} – {self.last:%b} {self.last.day}, {self.last.year}"
 
-    def previous(self) -> Period:
-        """As many days just before; for a part of one month, the same days of the month before."""
-        if self.first.day == 1 and (self.first.year, self.first.month) == (self.last.year, self.last.month):
-            end_of_previous = self.first - timedelta(days=1)
-            return Period(end_of_previous.replace(day=1), end_of_previous.replace(day=min(self.last.day, end_of_previous.day)))
+    @property
+    def is_from_month_start(self) -> bool:
+        """Within one month, from its first day on."""
+        return self.first.day == 1 and (self.first.year, self.first.month) == (self.last.year, self.last.month)
+
+    @property
+    def month_end(self) -> date:
+        """Last day of the month in which it ends."""
+        return _months_back(self.last.replace(day=1), -1) - timedelta(days=1)
+
+    def before(self) -> Period:
+        """As many days just before."""
         length = self.last - self.first
         return Period(self.first - timedelta(days=1) - length, self.first - timedelta(days=1))
+
+    def months_before(self, months: int) -> Period:
+        """The same days so many months before; where a month is shorter, up to its end."""
+        return Period(_months_back(self.first, months), _months_back(self.last, months))
+
+    def previous(self) -> Period:
+        """The same days of the month before for a part of one month from its first day on, else as many days just before."""
+        return self.months_before(1) if self.is_from_month_start else self.before()
+
+
+def _months_back(day: date, months: int) -> date:
+    index = day.year * 12 + day.month - 1 - months
+    year, month = divmod(index, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 def parse_day(text: str) -> date | None:
@@ -71,6 +93,49 @@ def from_query(query: Mapping[str, str], today: date) -> Period:
     if first > last or last - first > LONGEST:
         return month
     return Period(first, last)
+
+
+SHORTCUTS = {
+    "this-month": "This month",
+    "last-month": "Last month",
+    "7d": "Last 7 days",
+    "30d": "Last 30 days",
+    "90d": "Last 90 days",
+    "custom": "From and to",
+}
+"""Periods that move with the day, so that a saved page stays true."""
+
+
+def shortcut(name: str, today: date) -> Period | None:
+    """The period that a key of SHORTCUTS means today; None for `custom` and unknown names."""
+    if name == "this-month":
+        return this_month(today)
+    if name == "last-month":
+        last = today.replace(day=1) - timedelta(days=1)
+        return Period(last.replace(day=1), last)
+    days = {"7d": 7, "30d": 30, "90d": 90}.get(name)
+    return Period(today - timedelta(days=days - 1), today) if days else None
+
+
+def named_from_query(query: Mapping[str, str], today: date) -> tuple[str, Period]:
+    """A key of SHORTCUTS and its period: as `period` says; `from` or `to` without it are a custom one; else the present month."""
+    name = query.get("period", "")
+    if name not in SHORTCUTS:
+        name = "custom" if query.get("from") or query.get("to") else "this-month"
+    return name, shortcut(name, today) or from_query(query, today)
+
+
+COMPARISONS = {"": "what fits", "before": "the days just before", "month": "same days a month before", "year": "same days a year before"}
+
+
+def compared(period: Period, how: str) -> Period | None:
+    """What a period is compared with, by a key of COMPARISONS; anything else is nothing."""
+    return {
+        "": period.previous,
+        "before": period.before,
+        "month": lambda: period.months_before(1),
+        "year": lambda: period.months_before(12),
+    }.get(how, lambda: None)()
 
 
 SPANS = {"24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days", "custom": "From and to"}

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import TruncDay
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage
@@ -34,6 +33,7 @@ from costs.models import (
     ServiceTier,
     SupersededPrice,
     TokenClass,
+    UsageDay,
     UsageHour,
     Valuation,
 )
@@ -44,7 +44,6 @@ from governance.schema import current_schema
 
 USAGE_DAYS = 30
 GROUPS = {"project": "Project", "model": "Model", "agent": "Agent", "key": "Key", "provider": "Provider", "cost_centre": "Cost centre"}
-_COLUMN = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
 FILTERS = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
 UNKNOWN = {
     "project": "No project",
@@ -56,8 +55,6 @@ UNKNOWN = {
 }
 NONE = "(none)"
 """In a URL: the calls for which the dimension is not known."""
-
-_TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
 
 
 # Prices
@@ -260,173 +257,7 @@ def only(hours: QuerySet[Any], chosen: Mapping[str, str]) -> QuerySet[Any]:
     return hours
 
 
-@dataclass(frozen=True)
-class Line:
-    """One value of the grouping, or the total."""
-
-    value: str
-    """In the URL; `(none)` where the dimension is not known."""
-    label: str
-    cost: Decimal
-    calls: int
-    tokens: int
-    unpriced_calls: int
-    refused: int
-    errors: int
-    share: Decimal | None = None
-    """Percent of the money."""
-    before: Decimal | None = None
-    """Spend of the period before."""
-
-    @property
-    def per_thousand(self) -> Decimal | None:
-        """USD per 1,000 served calls that have a price."""
-        served = self.calls - self.refused - self.unpriced_calls
-        return self.cost / served * 1000 if served > 0 else None
-
-    @property
-    def change(self) -> Decimal | None:
-        """Percent against the period before; None when it had no spend."""
-        return (self.cost - self.before) / self.before * 100 if self.before else None
-
-    @property
-    def drop(self) -> Decimal | None:
-        """The change without its sign."""
-        return None if self.change is None else abs(self.change)
-
-    @property
-    def is_unpriced(self) -> bool:
-        """No money is known, although calls should have cost some."""
-        return self.cost == 0 and self.unpriced_calls > 0
-
-    @property
-    def is_unknown(self) -> bool:
-        return self.value == NONE
-
-
-@dataclass(frozen=True)
-class Spend:
-    """Everything that the spend page shows of one period, filter and grouping."""
-
-    period: Period
-    group: str
-    total: Line
-    lines: list[Line]
-    by_day: dict[date, dict[str, Decimal]]
-    """Day to line value to money; days without calls are missing."""
-    untagged_calls: int
-    untagged_cost: Decimal
-    served_calls: int
-    estimated_calls: int
-    complete_through: datetime
-
-    @property
-    def coverage_calls(self) -> Decimal | None:
-        """Percent of served calls with project, key, model and agent."""
-        return Decimal(self.served_calls - self.untagged_calls) / self.served_calls * 100 if self.served_calls else None
-
-    @property
-    def coverage_cost(self) -> Decimal | None:
-        """The same by money."""
-        return (self.total.cost - self.untagged_cost) / self.total.cost * 100 if self.total.cost else None
-
-    @property
-    def is_empty(self) -> bool:
-        return self.total.calls == 0
-
-
-def spend(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None) -> Spend:
-    """Spend of the period by `group` (a key of GROUPS), narrowed by `chosen`; `keys` limits it to these key ids.
-
-    Three queries over the hourly rollup, one over the inbox.
-    """
-    column = _COLUMN[group]
-    everything = only(UsageHour.objects.all(), chosen)
-    if keys is not None:
-        everything = everything.filter(key_id__in=list(keys))
-    hours = everything.filter(hour__gte=period.start, hour__lt=period.end)
-    by_day: dict[date, dict[str, Decimal]] = defaultdict(dict)
-    figures: dict[str, dict[str, Any]] = {}
-    totals: dict[str, Any] = defaultdict(int)
-    names = ("calls", "cost", "unpriced_calls", "refused", "errors", "tokens", "untagged", "untagged_cost", "estimated")
-    rows = hours.values(column, day=TruncDay("hour", tzinfo=UTC)).annotate(
-        n_calls=Sum("calls"),
-        n_cost=Sum("cost"),
-        n_unpriced_calls=Sum("unpriced_calls"),
-        n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
-        n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
-        n_tokens=Sum(_TOKENS),
-        n_untagged=Sum("untagged_calls", filter=~Q(outcome="refused"), default=0),
-        n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()),
-        n_estimated=Sum("estimated_calls"),
-    )
-    for row in rows:
-        value = row[column]
-        by_day[row["day"].date()][value or NONE] = row["n_cost"]
-        own = figures.setdefault(value, defaultdict(int))
-        for name in names:
-            own[name] += row[f"n_{name}"]
-            totals[name] += row[f"n_{name}"]
-    earlier = period.previous()
-    before = dict(everything.filter(hour__gte=earlier.start, hour__lt=earlier.end).values_list(column).annotate(money=Sum("cost")))
-    labels = _labels(group, figures)
-    total = _line("", "Total", totals, Decimal(totals["cost"]), sum(before.values(), Decimal()) if before else None)
-    lines = [
-        _line(value or NONE, labels.get(value, value) or UNKNOWN[group], own, total.cost, before.get(value))
-        for value, own in figures.items()
-    ]
-    lines.sort(key=lambda line: (-line.cost, -line.calls, line.label))
-    return Spend(
-        period=period,
-        group=group,
-        total=total,
-        lines=lines,
-        by_day=dict(by_day),
-        untagged_calls=totals["untagged"],
-        untagged_cost=Decimal(totals["untagged_cost"]),
-        served_calls=totals["calls"] - totals["refused"],
-        estimated_calls=totals["estimated"],
-        complete_through=complete_through(),
-    )
-
-
-def spend_by_day(period: Period, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None) -> list[tuple[Any, ...]]:
-    """The page's figures by day and group, for a table or a CSV: day, name, calls, refused, failed, unpriced, tokens, USD."""
-    column = _COLUMN[group]
-    hours = only(UsageHour.objects.filter(hour__gte=period.start, hour__lt=period.end), chosen)
-    if keys is not None:
-        hours = hours.filter(key_id__in=list(keys))
-    rows = hours.values_list(TruncDay("hour", tzinfo=UTC), column).annotate(
-        n_calls=Sum("calls"),
-        n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
-        n_errors=Sum("calls", filter=Q(outcome="error"), default=0),
-        n_unpriced=Sum("unpriced_calls"),
-        n_tokens=Sum(_TOKENS),
-        n_cost=Sum("cost"),
-    )
-    labels = _labels(group, {row[1] for row in rows})
-    return [
-        (row[0].date(), labels.get(row[1], row[1]) or UNKNOWN[group], *row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))
-    ]
-
-
-def _line(value: str, label: str, figures: Mapping[str, Any], whole: Decimal, before: Decimal | None) -> Line:
-    cost = Decimal(figures["cost"])
-    return Line(
-        value=value,
-        label=label,
-        cost=cost,
-        calls=figures["calls"],
-        tokens=figures["tokens"],
-        unpriced_calls=figures["unpriced_calls"],
-        refused=figures["refused"],
-        errors=figures["errors"],
-        share=cost / whole * 100 if whole else None,
-        before=before,
-    )
-
-
-def _labels(group: str, values: Iterable[str]) -> dict[str, str]:
+def labels(group: str, values: Iterable[str]) -> dict[str, str]:
     """Names of keys; everything else is called by its slug."""
     if group != "key":
         return {}
@@ -488,10 +319,13 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
 
 
 def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:
-    """Values of a dimension over the last 90 days, for a filter."""
-    hours = UsageHour.objects.filter(hour__gte=timezone.now() - timedelta(days=90)).exclude(**{column: ""})
-    if keys is not None:
-        hours = hours.filter(key_id__in=list(keys))
+    """Values of a dimension, named by its column, over the last 90 days, for a filter."""
+    since = timezone.now() - timedelta(days=90)
+    if keys is None:
+        dimension = next(name for name, its in FILTERS.items() if its == column)
+        days = UsageDay.objects.filter(dimension=dimension, day__gte=since.astimezone(UTC).date()).exclude(value="")
+        return list(days.order_by("value").values_list("value", flat=True).distinct()[:200])
+    hours = UsageHour.objects.filter(hour__gte=since, key_id__in=list(keys)).exclude(**{column: ""})
     return list(hours.order_by(column).values_list(column, flat=True).distinct()[:200])
 
 

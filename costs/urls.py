@@ -13,6 +13,7 @@ from costs.views import (
     reconciliation,
     reconciliation_lines,
     requests,
+    saved_views,
     showback,
     spend,
 )
@@ -22,6 +23,9 @@ _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month
 urlpatterns = [
     path("operate/costs/", spend.spend, name="costs-spend"),
     path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
+    path("operate/costs/views/new/", saved_views.spend_view_new, name="spend-view-new"),
+    path("operate/costs/views/<int:pk>/edit/", saved_views.spend_view_edit, name="spend-view-edit"),
+    path("operate/costs/views/<int:pk>/delete/", saved_views.spend_view_delete, name="spend-view-delete"),
     path("operate/costs/export/", exports.export, name="costs-export"),
     path("operate/costs/export/<slug:dataset>.<slug:file>", exports.export_file, name="costs-export-file"),
     path("operate/costs/showback/", showback.showback, name="costs-showback"),
@@ -70,6 +74,9 @@ urlpatterns = [
     path(f"{_ONE}changes/csv/", reconciliation_lines.changes_csv, name="reconciliation-changes-csv"),
     path("build/usage/", spend.usage, name="usage"),
     path("build/usage/csv/", spend.usage_csv, name="usage-csv"),
+    path("build/usage/views/new/", saved_views.usage_view_new, name="usage-view-new"),
+    path("build/usage/views/<int:pk>/edit/", saved_views.usage_view_edit, name="usage-view-edit"),
+    path("build/usage/views/<int:pk>/delete/", saved_views.usage_view_delete, name="usage-view-delete"),
     path("build/requests/", requests.own_requests, name="requests"),
     path("requests/<uuid:event_id>/", requests.request_detail, name="request-detail"),
     path("models/<str:slug>/usage/", model_usage.model_usage, name="model-usage"),

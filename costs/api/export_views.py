@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers as drf
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound
 from rest_framework.views import APIView
 
-from costs import export_schema, export_selectors, periods, selectors
+from costs import export_schema, export_selectors, selectors
+from costs.api import asked as asked_of
 from costs.services import exports
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer, StrictSerializer
@@ -38,12 +37,7 @@ class ExportQuery(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """With the period."""
-        today = timezone.now().astimezone(UTC).date()
-        last = attrs.get("to") or today
-        first = attrs.get("from") or last.replace(day=1)
-        if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
-            raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
-        return {**attrs, "period": periods.Period(first, last)}
+        return {**attrs, "period": asked_of.period(attrs)}
 
 
 class Export(APIView):

@@ -41,6 +41,11 @@ class SpendQuery(StrictSerializer):
 
     to = serializers.DateField(required=False)
     group = serializers.ChoiceField(choices=list(selectors.GROUPS.items()), default="model")
+    compare = serializers.ChoiceField(
+        choices=["", "before", "month", "year", "none"],
+        default="",
+        help_text="With as many days just before, or the same days a month or year before; empty: a month before for a part of one month from its first day on, else just before.",
+    )
     project = serializers.CharField(
         required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others."
     )
@@ -58,6 +63,7 @@ class SpendLine(serializers.Serializer[Any]):
     value = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]  # a field of this name
     cost_usd = ExactField(source="cost")
+    earlier_cost_usd = ExactField(source="before", allow_null=True, help_text="Of the period that it is compared with; null without any.")
     calls = serializers.IntegerField()
     refused = serializers.IntegerField()
     failed = serializers.IntegerField(source="errors")
@@ -71,9 +77,22 @@ class SpendDay(serializers.Serializer[Any]):
     cost_usd = ExactField()
 
 
+class SpendForecast(serializers.Serializer[Any]):
+    """Of the whole month, with the same filter: expected, and the 80% interval."""
+
+    expected_usd = ExactField(source="expected")
+    low_usd = ExactField(source="low")
+    high_usd = ExactField(source="high")
+    history_days = serializers.IntegerField(source="days")
+
+
 class SpendOutput(serializers.Serializer[Any]):
     first_day = serializers.DateField()
     last_day = serializers.DateField()
+    earlier_first_day = serializers.DateField(allow_null=True)
+    earlier_last_day = serializers.DateField(allow_null=True)
+    forecast = SpendForecast(allow_null=True, help_text="Only of the present month up to today, and with 14 days of history.")
+    no_forecast = serializers.CharField(allow_blank=True, help_text="Why there is none although it was asked about the present month.")
     currency = serializers.CharField()
     complete_through = serializers.DateTimeField()
     total = SpendLine()

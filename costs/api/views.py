@@ -14,8 +14,10 @@ from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import periods, reconciliation_selectors, selectors
+from costs import periods, reconciliation_selectors, selectors, spend_selectors
+from costs.api import asked as asked_of
 from costs.api import serializers
+from costs.forecast import Forecast, TooLittle
 from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation, ReconciliationLine, Revision
 from costs.services import bills, prices, reconciliation, signoff
 from governance.access import Permission, permissions_of
@@ -55,17 +57,21 @@ def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
     query = serializers.SpendQuery(data=request.query_params.dict())
     query.is_valid(raise_exception=True)
     asked = query.validated_data
-    today = timezone.now().astimezone(UTC).date()
-    first, last = asked.get("from"), asked.get("to") or today
-    first = first or last.replace(day=1)
-    if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
-        raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
+    period = asked_of.period(asked)
     chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
-    found = selectors.spend(periods.Period(first, last), asked["group"], chosen, keys=keys)
+    earlier = periods.compared(period, asked["compare"])
+    found = spend_selectors.spend(period, asked["group"], chosen, keys=keys, earlier=earlier)
+    outlook = None
+    if period == periods.this_month(timezone.now().astimezone(UTC).date()):
+        outlook = spend_selectors.outlook(period, chosen, keys=keys)
     return serializers.SpendOutput(
         {
-            "first_day": first,
-            "last_day": last,
+            "first_day": period.first,
+            "last_day": period.last,
+            "earlier_first_day": earlier.first if earlier else None,
+            "earlier_last_day": earlier.last if earlier else None,
+            "forecast": outlook if isinstance(outlook, Forecast) else None,
+            "no_forecast": f"{outlook.days} of {outlook.needed} whole days of history." if isinstance(outlook, TooLittle) else "",
             "currency": "USD",
             "complete_through": found.complete_through,
             "total": found.total,

@@ -6,6 +6,7 @@ from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
+from costs.models.saved_view import SavedView
 from costs.models.valuation import Valuation
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "RejectedInbox",
     "Revision",
     "RevisionSignature",
+    "SavedView",
     "ServiceTier",
     "SupersededPrice",
     "TokenClass",

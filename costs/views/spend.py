@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, date, timedelta
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import budget_selectors, charts, csvs, periods, selectors
-from costs.forecast import Forecast
+from costs import charts, csvs, periods, saved_views, selectors, spend_selectors
+from costs.forecast import Forecast, TooLittle
+from costs.forms import SavedViewForm
+from costs.models import SavedView
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
@@ -21,112 +27,195 @@ CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_call
 @requires(Permission.VIEW_COSTS)
 def spend(request: MemberRequest) -> HttpResponse:
     """The organisation's spend."""
-    group, period, chosen = _asked(request, "model")
-    may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
-    found = selectors.spend(period, group, chosen)
-    is_whole_month = period == periods.this_month(timezone.now().astimezone(UTC).date()) and not chosen
-    outlook = budget_selectors.month_outlook() if is_whole_month and not found.is_empty else None
-    return render_page(
-        request,
-        "costs/spend.html",
-        partial="spend",
-        context=_page(request, found, chosen)
-        | {
-            "unpriced": selectors.unpriced(period)[:5],
-            "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
-            "matched": selectors.latest_matched(),
-            "outlook": outlook if isinstance(outlook, Forecast) else None,
-            "may_manage": may_manage,
-            "choices": [(name, label, selectors.choices(name)) for name, label in (("project", "Project"), ("model", "Model"))],
-            "url": reverse("costs-spend"),
-            "csv_url": reverse("costs-spend-csv"),
-            "requests_url": reverse("costs-requests"),
-            "is_own": False,
-        },
-    )
+    page = _Page(request, SavedView.Page.SPEND)
+    if view := page.default_view():
+        return redirect(f"{page.url}?{saved_views.query(view)}")
+    found = page.found
+    context = {
+        "unpriced": selectors.unpriced(found.period)[:5] if found.total.unpriced_calls else [],
+        "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
+        "matched": selectors.latest_matched(),
+        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "csv_url": reverse("costs-spend-csv"),
+    }
+    return render_page(request, "costs/spend.html", partial="spend", context=page.context() | context)
 
 
 @requires(Permission.USE_GATEWAY)
 def usage(request: MemberRequest) -> HttpResponse:
     """What went through the person's own keys."""
-    keys = selectors.own_keys(request.user)
-    group, period, chosen = _asked(request, "model")
-    found = selectors.spend(period, group, chosen, keys=keys)
-    return render_page(
-        request,
-        "costs/spend.html",
-        partial="spend",
-        context=_page(request, found, chosen)
-        | {
-            "has_keys": bool(keys),
-            "choices": [(name, label, selectors.choices(name, keys=keys)) for name, label in (("project", "Project"), ("model", "Model"))],
-            "url": reverse("usage"),
-            "csv_url": reverse("usage-csv"),
-            "requests_url": reverse("requests"),
-            "is_own": True,
-        },
-    )
+    page = _Page(request, SavedView.Page.USAGE)
+    if view := page.default_view():
+        return redirect(f"{page.url}?{saved_views.query(view)}")
+    context = {
+        "has_keys": bool(page.keys),
+        "hints": spend_selectors.cheaper_hints(page.period, page.keys or []),
+        "csv_url": reverse("usage-csv"),
+    }
+    return render_page(request, "costs/spend.html", partial="spend", context=page.context() | context)
 
 
 @requires(Permission.VIEW_COSTS)
 def spend_csv(request: MemberRequest) -> HttpResponseBase:
-    group, period, chosen = _asked(request, "model")
-    return _csv(request, period, group, selectors.spend_by_day(period, group, chosen))
+    return _csv(request, None)
 
 
 @requires(Permission.USE_GATEWAY)
 def usage_csv(request: MemberRequest) -> HttpResponseBase:
-    group, period, chosen = _asked(request, "model")
-    return _csv(request, period, group, selectors.spend_by_day(period, group, chosen, keys=selectors.own_keys(request.user)))
+    return _csv(request, selectors.own_keys(request.user))
 
 
-def _csv(request: MemberRequest, period: periods.Period, group: str, rows: list[tuple[Any, ...]]) -> HttpResponseBase:
+def _csv(request: MemberRequest, keys: list[str] | None) -> HttpResponseBase:
+    group, (_, period), chosen = _asked(request)
+    rows = spend_selectors.spend_by_day(period, group, chosen, keys=keys)
     name = f"spend-{period.first}-{period.last}-by-{group.replace('_', '-')}.csv"
     return csvs.response(request, name, [title.format(group=group) for title in CSV_HEADER], rows)
 
 
-def _asked(request: MemberRequest, default_group: str) -> tuple[str, periods.Period, dict[str, str]]:
-    group = request.GET.get("group", default_group)
-    chosen = {name: request.GET[name] for name in selectors.FILTERS if request.GET.get(name)}
-    return (
-        group if group in selectors.GROUPS else default_group,
-        periods.from_query(request.GET, timezone.now().astimezone(UTC).date()),
-        chosen,
-    )
+def _today() -> date:
+    return timezone.now().astimezone(UTC).date()
 
 
-def _page(request: MemberRequest, found: selectors.Spend, chosen: dict[str, str]) -> dict[str, Any]:
-    days = found.period.days
-    series = charts.top_series(days, [(line.value, line.label) for line in found.lines if line.cost or len(found.lines) == 1], found.by_day)
-    today = timezone.now().astimezone(UTC).date()
-    as_table = request.GET.get("view") == "table"
-    context: dict[str, Any] = {
-        "spend": found,
-        "period": found.period,
-        "group": found.group,
-        "group_label": selectors.GROUPS[found.group],
-        "groups": selectors.GROUPS,
-        "series": series,
-        "as_table": as_table,
-        "earlier": found.period.previous(),
-        "chosen": chosen,
-        "chips": [
-            (name, selectors.GROUPS[name], selectors.UNKNOWN[name] if value == selectors.NONE else value) for name, value in chosen.items()
-        ],
-        "is_this_month": found.period.last >= today,
-        "unknown": selectors.UNKNOWN[found.group],
-        "query": request.GET.urlencode(),
-    }
-    if as_table:
-        context["day_rows"] = [
-            (day, [one.values[index] for one in series], sum(value for one in series if (value := one.values[index]) is not None))
-            for index, day in reversed(list(enumerate(days)))
-            if day in found.by_day
-        ]
-    else:
-        context["figure"] = charts.stacked_bars(days, series, today)
-        context["figure_label"] = f"Daily spend by {selectors.GROUPS[found.group].lower()}, {found.period.label}, in US dollars"
-    return context
+def _asked(request: MemberRequest) -> tuple[str, tuple[str, periods.Period], dict[str, str]]:
+    group = request.GET.get("group", "model")
+    chosen = {name: value for name in selectors.FILTERS if (value := request.GET.get(name, "").replace("\0", ""))}
+    return (group if group in selectors.GROUPS else "model", periods.named_from_query(request.GET, _today()), chosen)
+
+
+class _Page:
+    """What both pages share: one asks about the organisation, the other about the person's keys."""
+
+    def __init__(self, request: MemberRequest, page: str) -> None:
+        self.request, self.page = request, page
+        self.is_own = page == SavedView.Page.USAGE
+        self.keys = selectors.own_keys(request.user) if self.is_own else None
+        self.url = reverse("usage" if self.is_own else "costs-spend")
+        self.group, (self.shortcut, self.period), self.chosen = _asked(request)
+        self.compare = request.GET.get("compare", "")
+
+    def default_view(self) -> SavedView | None:
+        """Only for the page's plain address: whatever has parameters means just them."""
+        return None if self.request.GET else saved_views.default_of(self.request.user, self.page)
+
+    @cached_property
+    def found(self) -> spend_selectors.Spend:
+        earlier = periods.compared(self.period, self.compare)
+        return spend_selectors.spend(self.period, self.group, self.chosen, keys=self.keys, earlier=earlier)
+
+    def context(self) -> dict[str, Any]:
+        found, requests_url = self.found, reverse("requests" if self.is_own else "costs-requests")
+        outlook = None
+        if self.period == periods.this_month(_today()) and not found.is_empty:
+            outlook = spend_selectors.outlook(self.period, self.chosen, keys=self.keys)
+        return {
+            "spend": found,
+            "period": found.period,
+            "shortcut": self.shortcut,
+            "shortcuts": periods.SHORTCUTS,
+            "compare": self.compare if self.compare in {*periods.COMPARISONS, "none"} else "none",
+            "comparisons": {**periods.COMPARISONS, "none": "nothing"},
+            "group": found.group,
+            "group_label": selectors.GROUPS[found.group],
+            "groups": selectors.GROUPS,
+            "earlier": found.earlier,
+            "is_filtered": bool(self.chosen),
+            "is_this_month": found.period.last >= _today(),
+            "outlook": outlook if isinstance(outlook, Forecast) else None,
+            "no_outlook": outlook if isinstance(outlook, TooLittle) else None,
+            "query": self.request.GET.urlencode(),
+            "url": self.url,
+            "plain_url": f"{self.url}?period=this-month",
+            "drill": urlencode({name: value for name, value in self.chosen.items() if name != found.group}),
+            "requests_url": requests_url,
+            "requests_query": urlencode({**self.chosen, "from": found.period.first, "to": found.period.last}),
+            "is_own": self.is_own,
+            **self._filters(),
+            **self._views(),
+            **self._chart(outlook if isinstance(outlook, Forecast) else None, requests_url),
+        }
+
+    def _filters(self) -> dict[str, Any]:
+        """Two dimensions as selects; whatever else is chosen as chips that can be taken away."""
+        selects, chips = [], []
+        for name in ("project", "model"):
+            values = selectors.choices(name, keys=self.keys)
+            if values:
+                selects.append((name, selectors.GROUPS[name], {"": "all", **{value: value for value in values}}, self.chosen.get(name, "")))
+        for name, value in self.chosen.items():
+            if not any(name == select and value in values for select, _, values, _ in selects):
+                query = self.request.GET.copy()
+                del query[name]
+                text = selectors.UNKNOWN[name] if value == selectors.NONE else value
+                chips.append((name, selectors.GROUPS[name], text, value, f"{self.url}?{query.urlencode() or 'period=this-month'}"))
+        return {"selects": selects, "chips": chips}
+
+    def _views(self) -> dict[str, Any]:
+        """Saved views: the tabs, and the forms of the person's own ones."""
+        present = saved_views.cleaned(self.request.GET.dict())
+        views = list(saved_views.visible_to(self.request.user, self.page)[:60])
+        mine = [view for view in views if view.owner_id == self.request.user.pk]
+        prefix = "usage" if self.is_own else "spend"
+        return {
+            "tabs": [(view, f"{self.url}?{saved_views.query(view)}", view.parameters == present) for view in views],
+            "is_plain": not present or present == {"period": "this-month"},
+            "view_new_url": reverse(f"{prefix}-view-new"),
+            "own_views": [
+                (
+                    view,
+                    SavedViewForm.of(view),
+                    reverse(f"{prefix}-view-edit", args=[view.pk]),
+                    reverse(f"{prefix}-view-delete", args=[view.pk]),
+                )
+                for view in mine
+            ],
+            "view_form": SavedViewForm(auto_id="new-view-%s"),
+            "view_parameters": urlencode(present),
+        }
+
+    def _chart(self, outlook: Forecast | None, requests_url: str) -> dict[str, Any]:
+        found, today = self.found, _today()
+        days = found.period.days
+        lines = [(line.value, line.label) for line in found.lines if line.cost or len(found.lines) == 1]
+        series = charts.top_series(days, lines, found.by_day)
+        context: dict[str, Any] = {"series": series, "as_table": self.request.GET.get("view") == "table"}
+        if context["as_table"]:
+            context["day_rows"] = [
+                (
+                    day,
+                    [one.values[index] for one in series],
+                    sum(value for one in series if (value := one.values[index]) is not None),
+                    self._on_earlier(index),
+                )
+                for index, day in reversed(list(enumerate(days)))
+                if day in found.by_day
+            ]
+            return context
+        filters = urlencode({name: value for name, value in self.chosen.items() if name != found.group})
+        context["figure"] = charts.stacked_bars(
+            days,
+            series,
+            today,
+            earlier=[self._on_earlier(index) for index in range(len(days))] if found.earlier_days else (),
+            coming=outlook.coming if outlook else (),
+            drill=charts.Drill(
+                f"{requests_url}?{filters}" if filters else requests_url,
+                found.group,
+                [one.value or self.chosen.get(found.group, "") for one in series],
+            ),
+        )
+        context["figure_label"] = (
+            f"Daily spend by {selectors.GROUPS[found.group].lower()}, {found.period.label}, in US dollars"
+            + (f", and {found.earlier.label} as a line" if found.earlier and found.earlier_days else "")
+            + (", and what is expected up to the end of the month" if outlook else "")
+        )
+        return context
+
+    def _on_earlier(self, index: int) -> Decimal | None:
+        """Money of the day in the compared period that stands where day `index` stands in this one; None beyond its end."""
+        earlier = self.found.earlier
+        if earlier is None or index >= len(earlier.days):
+            return None
+        return self.found.earlier_days.get(earlier.days[index], Decimal())
 
 
 def _months_back(today: date, months: int) -> date:

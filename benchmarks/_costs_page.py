@@ -1,0 +1,75 @@
+"""The measured half of `benchmarks.costs_page`, in a process of its own with the settings of the throw-away server."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import django
+
+CALLS, DAYS, HISTORY_DAYS = 10_000_000, 30, 86
+KEYS, ROWS_PER_KEY, PROJECTS, AGENTS, MODELS = 250, 2, 40, 100, 20
+ROUNDS = 20
+
+_FILL = """
+INSERT INTO usage_hour (
+    hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, calls, uncached_input_tokens, cached_input_tokens, cache_write_tokens,
+    output_tokens, cost, unpriced_calls, untagged_calls, estimated_calls, duration_us, last_event_at
+)
+SELECT %(first)s + h * interval '1 hour', 'project-' || k %% %(projects)s, 'CC-' || k %% %(projects)s / 4, 'agent-' || (k * 2 + n) %% %(agents)s,
+    'model-' || (k + n * 7 + h %% 2) %% %(models)s, 'provider-' || (k + n * 7 + h %% 2) %% %(models)s %% 3, 'key' || k, 'chat',
+    CASE WHEN (k + h) %% 17 = 0 THEN 'error' ELSE 'ok' END, %(calls)s, %(calls)s * 900, %(calls)s * 100, 0, %(calls)s * 200,
+    %(calls)s * (0.0009 + k %% 13 * 0.0001), 0, 0, 0, %(calls)s * 800000, %(first)s + h * interval '1 hour'
+FROM generate_series(0, %(hours)s - 1) h, generate_series(1, %(keys)s) k, generate_series(0, %(per_key)s - 1) n
+"""
+
+
+def main() -> None:
+    django.setup()
+    from django.conf import settings
+    from django.db import connection
+    from django.test import Client
+
+    from costs.services import rollups
+    from governance.models import User
+    from governance.schema import enter_tenant
+    from governance.services import tenants
+
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+    owner = User.objects.create_user("bench@example.com", None, name="Bench")
+    tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
+    enter_tenant(tenant)
+    now = datetime.now(UTC)
+    first = (now - timedelta(days=HISTORY_DAYS)).replace(minute=0, second=0, microsecond=0)
+    hours = HISTORY_DAYS * 24
+    calls = CALLS // (DAYS * 24 * KEYS * ROWS_PER_KEY)
+    counts = {"hours": hours, "keys": KEYS, "per_key": ROWS_PER_KEY, "projects": PROJECTS, "agents": AGENTS, "models": MODELS}
+    with connection.cursor() as cursor:
+        cursor.execute(_FILL, {"first": first, "calls": calls + 1, **counts})
+        rollups.count_days_again(first.date(), now.date())
+        cursor.execute("VACUUM ANALYZE usage_hour")
+        cursor.execute("VACUUM ANALYZE usage_day")
+    client = Client()
+    client.force_login(owner)
+    month = f"from={now - timedelta(days=DAYS):%Y-%m-%d}&to={now:%Y-%m-%d}"
+    views = {"plain": "", "month": f"?{month}", "by_key": f"?{month}&group=key", "filtered": f"?{month}&group=agent&project=project-7"}
+    figures = {}
+    for name, query in views.items():
+        url, took = f"/o/bench/operate/costs/{query}", []
+        for _ in range(ROUNDS + 1):
+            began = time.perf_counter()
+            answer = client.get(url)
+            took.append(1000 * (time.perf_counter() - began))
+            if answer.status_code != 200 or "gh-kpis" not in answer.content.decode():
+                raise RuntimeError(f"{url} answered {answer.status_code}")
+        figures[name] = statistics.quantiles(took[1:], n=20)[-1]
+        print(name, [round(one) for one in took], file=sys.stderr)
+    print(json.dumps({"page_10m_ms": round(max(figures.values()))}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""The period that a query names, checked once for all endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+
+from costs import periods
+
+
+def period(asked: Mapping[str, Any]) -> periods.Period:
+    """Whole UTC days from `from` to `to`, by default the month up to now. Raises ValidationError for one that ends before it begins, or too long."""
+    last = asked.get("to") or timezone.now().astimezone(UTC).date()
+    first = asked.get("from") or last.replace(day=1)
+    if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
+        raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
+    return periods.Period(first, last)
