@@ -301,3 +301,18 @@ def register_experiments(read: ReadExperiments) -> None:
 def experiments_on(model: str) -> ModelExperiments | None:
     """None while no rollouts are installed."""
     return _experiments[0](model) if _experiments else None
+
+
+ApprovalCheck = Callable[[str, str], None]
+_approval_checks: list[ApprovalCheck] = []
+
+
+def register_approval_check(check: ApprovalCheck) -> None:
+    """`check(model slug, feature class)` in the current tenant raises a DomainError when the model may not be approved. Called once, from `rollouts`."""
+    _approval_checks[:] = [check]
+
+
+def check_approval(model: str, feature_class: str) -> None:
+    """Raises what the floor above raises; nothing is asked while no rollouts are installed."""
+    for check in _approval_checks:
+        check(model, feature_class)

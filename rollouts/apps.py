@@ -5,8 +5,9 @@ class RolloutsConfig(AppConfig):
     name = "rollouts"
 
     def ready(self) -> None:
-        from rollouts import cohort_panels, panels, rollback_panels
+        from rollouts import cohort_panels, metrics, panels, rollback_panels
 
+        metrics.register_all()
         panels.register()
         rollback_panels.register()
         cohort_panels.register()

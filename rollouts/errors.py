@@ -43,7 +43,10 @@ RolloutError
 ├── CohortInvalidError       criteria or places of a cohort that can't be used
 ├── CohortStateError         a cohort or its member is not where this can be done
 ├── CohortFullError          every place is taken
-└── StageTooEarlyError       the stage before has not held long enough
+├── StageTooEarlyError       the stage before has not held long enough
+├── EvaluationInvalidError   a result of a harness, or a threshold, that can't be used
+├── EvaluationConflictError  another run was told under this key
+└── EvaluationMissingError   the model has not scored what its class asks for
 """
 
 from __future__ import annotations
@@ -234,3 +237,16 @@ class CohortFullError(RolloutError):
 
 class StageTooEarlyError(RolloutError):
     code = "stage_too_early"
+
+
+class EvaluationInvalidError(RolloutError):
+    code = "evaluation_invalid"
+    status = 400
+
+
+class EvaluationConflictError(RolloutError):
+    code = "evaluation_conflict"
+
+
+class EvaluationMissingError(RolloutError):
+    code = "evaluation_missing"

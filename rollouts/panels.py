@@ -13,8 +13,9 @@ from catalog import hooks
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
-from rollouts import experiment_selectors, flag_selectors, selectors, shift_selectors
+from rollouts import evaluation_selectors, experiment_selectors, flag_selectors, selectors, shift_selectors
 from rollouts import exposure as rules
+from rollouts.services import evaluation_runs
 
 SHOWN = 8
 MODEL_EXPERIMENTS = 10
@@ -52,7 +53,18 @@ def register() -> None:
             due=shift_selectors.due_count,
         ),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
+        navigation.Item(
+            "release",
+            "Prove",
+            "Evaluations",
+            "evaluation-run-list",
+            icon="clipboard-check",
+            permission=Permission.VIEW,
+            order=20,
+            due=evaluation_selectors.due_count,
+        ),
     )
+    hooks.register_approval_check(evaluation_runs.check_model)
     hooks.register_experiments(_experiments_on)
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))

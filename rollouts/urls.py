@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rollouts.views import cohorts, experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
+from rollouts.views import cohorts, evaluations, experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
@@ -74,6 +74,12 @@ urlpatterns = [
     path(f"{_SHIFT}end/", shifts.shift_end, name="shift-end"),
     path("release/cohorts/", cohorts.own_list, name="own-cohorts"),
     path("release/cohorts/<slug:slug>/answer/", cohorts.own_answer, name="own-cohort-answer"),
+    path("release/evaluations/", evaluations.evaluation_run_list, name="evaluation-run-list"),
+    path("release/evaluations/<int:pk>/", evaluations.evaluation_run_detail, name="evaluation-run-detail"),
+    path("release/evaluations/thresholds/", evaluations.threshold_set, name="evaluation-threshold-set"),
+    path("release/evaluations/thresholds/<int:pk>/remove/", evaluations.threshold_remove, name="evaluation-threshold-remove"),
+    path("release/evaluations/thresholds/<int:pk>/waive/", evaluations.threshold_waive, name="evaluation-threshold-waive"),
+    path("release/evaluations/waivers/<int:pk>/decide/", evaluations.evaluation_waiver_decide, name="evaluation-waiver-decide"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

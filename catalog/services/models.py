@@ -17,7 +17,7 @@ from catalog.errors import (
     NotCheckedError,
     WrongStatusError,
 )
-from catalog.hooks import Price, cost_figures
+from catalog.hooks import Price, check_approval, cost_figures
 from catalog.models import Deployment, Model, Provider
 from governance import config
 from governance.models import FeatureClass, User
@@ -126,6 +126,8 @@ def _move(model: Model, act: str, event: str, actor: User, comment: str) -> Mode
     before, model.status = model.status, lifecycle.next_status(model.status, act)
     if act == "approve" and not model.deployments.filter(is_enabled=True, check_ok=True).exists():
         raise NotCheckedError("No deployment of this model has passed its live check. Run the check first.")
+    if act == "approve":
+        check_approval(model.slug, model.feature_class)
     model.save(update_fields=["status"])
     audit.record(event, actor=actor, target=model, before=before, after=model.status, comment=comment)
     config.changed()
@@ -133,7 +135,8 @@ def _move(model: Model, act: str, event: str, actor: User, comment: str) -> Mode
 
 
 def approve_model(*, model: Model, actor: User, comment: str = "") -> Model:
-    """Serve the model. Raises WrongStatusError, or NotCheckedError unless a deployment passed its last live check."""
+    """Serve the model. Raises WrongStatusError, NotCheckedError unless a deployment passed its last live check, or what the floor above asks for:
+    evaluations that pass the thresholds of its class."""
     return _move(model, "approve", "model.approved", actor, comment)
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from rollouts.api import cohort_views, experiment_views, flag_views, rollback_views, shift_views, views
+from rollouts.api import cohort_views, evaluation_views, experiment_views, flag_views, rollback_views, shift_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
@@ -68,5 +68,12 @@ urlpatterns = [
     path(f"{_COHORT}wind-down/", cohort_views.PlatformCohortWindDown.as_view(), name="api-platform-cohort-wind-down"),
     path(f"{_COHORT}changes/<int:number>/decide/", cohort_views.PlatformCohortDecide.as_view(), name="api-platform-cohort-decide"),
     path(f"{_COHORT}changes/<int:number>/review/", cohort_views.PlatformCohortReview.as_view(), name="api-platform-cohort-review"),
+    path("evaluations/", evaluation_views.EvaluationRuns.as_view(), name="api-evaluation-runs"),
+    path("evaluations/<int:pk>/", evaluation_views.EvaluationRunDetail.as_view(), name="api-evaluation-run"),
+    path("evaluations/<int:pk>/compare/", evaluation_views.EvaluationRunCompare.as_view(), name="api-evaluation-run-compare"),
+    path("evaluations/thresholds/", evaluation_views.EvaluationThresholds.as_view(), name="api-evaluation-thresholds"),
+    path("evaluations/thresholds/<int:pk>/", evaluation_views.EvaluationThresholdDetail.as_view(), name="api-evaluation-threshold"),
+    path("evaluations/thresholds/<int:pk>/waivers/", evaluation_views.EvaluationWaivers.as_view(), name="api-evaluation-waivers"),
+    path("evaluations/waivers/<int:pk>/decide/", evaluation_views.EvaluationWaiverDecide.as_view(), name="api-evaluation-waiver-decide"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

@@ -1,4 +1,5 @@
 from rollouts.models.cohort import Cohort, CohortMember
+from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
 from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
@@ -13,6 +14,10 @@ __all__ = [
     "CohortMember",
     "Criterion",
     "Evaluation",
+    "EvaluationRun",
+    "EvaluationScore",
+    "EvaluationThreshold",
+    "EvaluationWaiver",
     "Experiment",
     "ExperimentReading",
     "Flag",

@@ -1,0 +1,103 @@
+"""Shapes of evaluations by harnesses in the API."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from governance.api.serializers import StrictSerializer
+from governance.models import FeatureClass
+from rollouts.evaluation_selectors import Compared
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+
+
+class EvaluationScoreInput(StrictSerializer):
+    metric = serializers.CharField(max_length=60, help_text="Lower-case, for example `faithfulness`.")
+    value = serializers.FloatField(required=False, help_text="Mean, 0 to 1. Not needed with items.")
+    n = serializers.IntegerField(required=False, help_text="Items behind the value.")
+    low = serializers.FloatField(required=False, help_text="95% interval; without it, the one of the items or the widest possible.")
+    high = serializers.FloatField(required=False)
+    items = serializers.DictField(child=serializers.FloatField(), required=False, help_text="Score by item id, at most 20,000.")
+    better = serializers.ChoiceField(choices=EvaluationScore.Better.choices, required=False, help_text="Of metrics not known by name.")
+    is_safety = serializers.BooleanField(required=False, help_text="Of metrics not known by name.")
+
+
+class EvaluationRunInput(StrictSerializer):
+    key = serializers.CharField(max_length=120, help_text="Yours, one per run: told again with the same content, nothing happens.")
+    harness = serializers.CharField(max_length=60)
+    dataset = serializers.CharField(max_length=120, help_text="With its version.")
+    model = serializers.CharField(max_length=80, required=False, help_text="Slug in the catalog.")
+    deployment = serializers.CharField(max_length=200, required=False)
+    prompt_version = serializers.CharField(max_length=120, required=False)
+    commit = serializers.CharField(max_length=64, required=False)
+    url = serializers.URLField(max_length=500, required=False)
+    at = serializers.DateTimeField(required=False, help_text="When it was evaluated; now by default.")
+    scores = EvaluationScoreInput(many=True)
+
+
+class EvaluationScoreOutput(serializers.ModelSerializer[EvaluationScore]):
+    class Meta:
+        model = EvaluationScore
+        fields = ["metric", "value", "n", "low", "high", "better", "is_safety"]
+
+
+class EvaluationRunOutput(serializers.ModelSerializer[EvaluationRun]):
+    id = serializers.IntegerField(source="pk")
+    by = serializers.EmailField(source="by.email")
+    scores = EvaluationScoreOutput(many=True)
+
+    class Meta:
+        model = EvaluationRun
+        fields = [
+            "id", "key", "harness", "dataset", "model", "deployment", "prompt_version", "commit", "url", "at", "received_at", "by", "scores",
+        ]  # fmt: skip
+
+
+class EvaluationDifferenceOutput(serializers.Serializer[Compared]):
+    metric = serializers.CharField()
+    is_safety = serializers.BooleanField()
+    first = serializers.FloatField(source="first.value")
+    second = serializers.FloatField(source="second.value")
+    change = serializers.FloatField(source="difference.change")
+    low = serializers.FloatField(source="difference.low", help_text="95% interval of the change.")
+    high = serializers.FloatField(source="difference.high")
+    verdict = serializers.CharField(source="difference.verdict", help_text="better, worse or unclear.")
+    paired = serializers.IntegerField(source="difference.paired", help_text="Items compared one by one; 0 for two independent means.")
+
+
+class EvaluationThresholdInput(StrictSerializer):
+    feature_class = serializers.ChoiceField(choices=FeatureClass.choices)
+    metric = serializers.CharField(max_length=60)
+    value = serializers.FloatField(help_text="0 to 1. At least, or at most where lower is better.")
+    minimum = serializers.IntegerField(required=False, default=100, help_text="Items of the run, at least.")
+    max_age_days = serializers.IntegerField(required=False, default=30)
+
+
+class EvaluationThresholdOutput(serializers.ModelSerializer[EvaluationThreshold]):
+    id = serializers.IntegerField(source="pk")
+    set_by = serializers.EmailField(source="set_by.email")
+    feature_class = serializers.CharField()
+    operator = serializers.CharField(help_text=">= or <=")
+
+    class Meta:
+        model = EvaluationThreshold
+        fields = ["id", "feature_class", "metric", "operator", "value", "minimum", "max_age_days", "is_safety", "set_by", "set_at"]
+
+
+class EvaluationWaiverInput(StrictSerializer):
+    model = serializers.CharField(max_length=80)
+    reason = serializers.CharField(max_length=500)
+    until = serializers.DateTimeField()
+
+
+class EvaluationWaiverDecideInput(StrictSerializer):
+    approve = serializers.BooleanField()
+
+
+class EvaluationWaiverOutput(serializers.ModelSerializer[EvaluationWaiver]):
+    id = serializers.IntegerField(source="pk")
+    requested_by = serializers.EmailField(source="requested_by.email")
+    decided_by = serializers.EmailField(source="decided_by.email", default=None)
+
+    class Meta:
+        model = EvaluationWaiver
+        fields = ["id", "threshold", "model", "reason", "until", "requested_by", "requested_at", "decided_by", "decided_at", "approved"]

@@ -1,0 +1,137 @@
+"""Endpoints of evaluations by harnesses: the same services and selectors as the pages."""
+
+from __future__ import annotations
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer
+from governance.requests import ApiRequest
+from rollouts import evaluation_selectors as selectors
+from rollouts.api import evaluation_serializers as serializers
+from rollouts.api.views import ERRORS, person_of
+from rollouts.models import EvaluationRun, EvaluationThreshold, EvaluationWaiver
+from rollouts.services import evaluation_runs as services
+
+
+def the_run(pk: int) -> EvaluationRun:
+    run = selectors.find_run(pk)
+    if run is None:
+        raise NotFound
+    return run
+
+
+def the_threshold(pk: int) -> EvaluationThreshold:
+    threshold = selectors.thresholds().filter(pk=pk).first()
+    if threshold is None:
+        raise NotFound
+    return threshold
+
+
+class EvaluationRuns(generics.ListAPIView[EvaluationRun]):
+    """What harnesses found, newest first, by `q`, `model`, `dataset` and `metric`; POST tells one run."""
+
+    access = {"GET": Permission.VIEW, "POST": Permission.MANAGE_ROLLOUTS}
+    serializer_class = serializers.EvaluationRunOutput
+    ordering = ("-at", "-pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        asked = self.request.query_params
+        return selectors.runs(
+            query=asked.get("q", ""), model=asked.get("model", ""), dataset=asked.get("dataset", ""), metric=asked.get("metric", "")
+        )
+
+    @extend_schema(
+        request=serializers.EvaluationRunInput,
+        responses={200: serializers.EvaluationRunOutput, 201: serializers.EvaluationRunOutput, **ERRORS},
+    )
+    def post(self, request: ApiRequest) -> Response:
+        """201 for a new run; 200 when it was told before, with the same content."""
+        body = serializers.EvaluationRunInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        data = dict(body.validated_data)
+        scores = [services.ScoreInput(**one) for one in data.pop("scores")]
+        run, is_new = services.record_run(scores=scores, actor=request.user, **data)
+        return Response(serializers.EvaluationRunOutput(the_run(run.pk)).data, status=201 if is_new else 200)
+
+
+class EvaluationRunDetail(APIView):
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(responses={200: serializers.EvaluationRunOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        return Response(serializers.EvaluationRunOutput(the_run(pk)).data)
+
+
+class EvaluationRunCompare(APIView):
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(
+        parameters=[OpenApiParameter("to", OpenApiTypes.INT, required=True, description="The run that it is compared with.")],
+        responses={200: serializers.EvaluationDifferenceOutput(many=True), 404: ErrorSerializer},
+    )
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        """By metric that both have: this run against the one in `to`, with a 95% interval."""
+        other = request.query_params.get("to", "")
+        if not other.isdecimal() or len(other) > 18:
+            raise NotFound
+        found = selectors.compare(the_run(int(other)), the_run(pk))
+        return Response([serializers.EvaluationDifferenceOutput(each).data for each in found])
+
+
+class EvaluationThresholds(APIView):
+    access = {"GET": Permission.VIEW, "POST": Permission.MANAGE_ROLLOUTS}
+
+    @extend_schema(responses={200: serializers.EvaluationThresholdOutput(many=True)})
+    def get(self, request: ApiRequest) -> Response:
+        """What models of each feature class must have scored before they are approved. At most one per class and metric."""
+        return Response(serializers.EvaluationThresholdOutput(selectors.thresholds(), many=True).data)
+
+    @extend_schema(request=serializers.EvaluationThresholdInput, responses={200: serializers.EvaluationThresholdOutput, **ERRORS})
+    def post(self, request: ApiRequest) -> Response:
+        """Sets the threshold, or replaces the one on the same metric."""
+        body = serializers.EvaluationThresholdInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        threshold = services.set_threshold(actor=request.user, **body.validated_data)
+        return Response(serializers.EvaluationThresholdOutput(threshold).data)
+
+
+class EvaluationThresholdDetail(APIView):
+    access = {"DELETE": Permission.MANAGE_ROLLOUTS}
+
+    @extend_schema(responses={204: None, 404: ErrorSerializer})
+    def delete(self, request: ApiRequest, pk: int) -> Response:
+        services.remove_threshold(threshold=the_threshold(pk), actor=request.user)
+        return Response(status=204)
+
+
+class EvaluationWaivers(APIView):
+    access = {"POST": Permission.MANAGE_ROLLOUTS}
+
+    @extend_schema(request=serializers.EvaluationWaiverInput, responses={201: serializers.EvaluationWaiverOutput, **ERRORS})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Ask that a model may pass over the threshold for a while. Counts once somebody else agrees."""
+        body = serializers.EvaluationWaiverInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        waiver = services.request_waiver(threshold=the_threshold(pk), actor=request.user, **body.validated_data)
+        return Response(serializers.EvaluationWaiverOutput(waiver).data, status=201)
+
+
+class EvaluationWaiverDecide(APIView):
+    access = {"POST": Permission.VIEW}
+
+    @extend_schema(request=serializers.EvaluationWaiverDecideInput, responses={200: serializers.EvaluationWaiverOutput, **ERRORS})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Agree or decline, with a role that signs gates; whoever asked may take it back."""
+        body = serializers.EvaluationWaiverDecideInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        waiver = EvaluationWaiver.objects.filter(pk=pk).first()
+        if waiver is None:
+            raise NotFound
+        decided = services.decide_waiver(waiver=waiver, person=person_of(request), **body.validated_data)
+        return Response(serializers.EvaluationWaiverOutput(decided).data)

@@ -1,0 +1,220 @@
+"""Results of evaluation harnesses: taking them in, and what models must have scored before they are approved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from governance.models import FeatureClass, Membership, User
+from governance.roles import Permission, permissions_of
+from governance.services import audit
+from rollouts import evaluation_rules, evaluation_selectors, rules
+from rollouts.errors import (
+    EvaluationConflictError,
+    EvaluationInvalidError,
+    EvaluationMissingError,
+    EvidenceMissingError,
+    NotWaivableError,
+    RoleNotHeldError,
+    SelfApprovalError,
+    WaiverDecidedError,
+)
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+
+METRIC = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
+MOST_SCORES = 50
+MOST_ITEMS = 20_000
+"""Of one score: a few hundred kilobytes."""
+LONGEST_WAIVER = timedelta(days=90)
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class ScoreInput:
+    metric: str
+    value: float | None = None
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    items: Mapping[str, float] = field(default_factory=dict)
+    better: str = ""
+    """Only of a metric that is not known by name."""
+    is_safety: bool = False
+
+
+@transaction.atomic
+def record_run(
+    *,
+    key: str,
+    harness: str,
+    dataset: str,
+    scores: Sequence[ScoreInput],
+    actor: User,
+    model: str = "",
+    deployment: str = "",
+    prompt_version: str = "",
+    commit: str = "",
+    url: str = "",
+    at: datetime | None = None,
+    now: datetime | None = None,
+) -> tuple[EvaluationRun, bool]:
+    """Keep what a harness found; returns whether it is new. Told again under the same key with the same content, it is the run that there is.
+
+    `at`: when it was evaluated; now by default. Raises EvaluationInvalidError, EvaluationConflictError (same key, other content).
+    """
+    now = now or timezone.now()
+    if not model and not prompt_version:
+        raise EvaluationInvalidError("Say what was evaluated: a model or a prompt version.", field="model")
+    if at is not None and at > now + CLOCK_SKEW:
+        raise EvaluationInvalidError("The evaluation lies in the future.", field="at")
+    if not 0 < len(scores) <= MOST_SCORES:
+        raise EvaluationInvalidError(f"A run has 1 to {MOST_SCORES} scores.", field="scores")
+    if len({one.metric for one in scores}) < len(scores):
+        raise EvaluationInvalidError("Each metric stands once in a run.", field="scores")
+    told = {
+        "harness": harness, "dataset": dataset, "model": model, "deployment": deployment, "prompt_version": prompt_version, "commit": commit, "url": url,
+    }  # fmt: skip
+    complete = [_score(one) for one in scores]
+    fingerprint = rules.sha256(rules.canonical({**told, "at": at.isoformat() if at else None, "scores": [asdict(one) for one in scores]}))
+    run = EvaluationRun(key=key, **told, at=at or now, received_at=now, by=actor, fingerprint=fingerprint)
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        before = EvaluationRun.objects.filter(key=key).first()
+        if before is None:
+            raise
+        if before.fingerprint != fingerprint:
+            raise EvaluationConflictError(
+                f"Another run was told under the key {key}. Runs are never changed: use a new key.", field="key"
+            ) from None
+        return before, False
+    for one in complete:
+        one.run = run
+    EvaluationScore.objects.bulk_create(complete)
+    said = {one.metric: round(one.value, 6) for one in complete}
+    audit.record("evaluation_run.recorded", actor=actor, target=run, at=now, subject=run.subject, dataset=dataset, scores=said)
+    return run, True
+
+
+def _score(told: ScoreInput) -> EvaluationScore:
+    if not METRIC.match(told.metric):
+        raise EvaluationInvalidError(
+            f"{told.metric!r} is no name for a metric: lower-case letters, digits and underscores.", field="scores"
+        )
+    if len(told.items) > MOST_ITEMS:
+        raise EvaluationInvalidError(f"{told.metric}: at most {MOST_ITEMS:,} items; tell value, n and interval instead.", field="scores")
+    known = evaluation_rules.MEASURES.get(told.metric)
+    better = known.better if known else told.better
+    if not better:
+        raise EvaluationInvalidError(f"{told.metric} is not known by name: say whether higher or lower is better.", field="scores")
+    if known and told.better not in ("", known.better):
+        raise EvaluationInvalidError(f"{told.metric}: {known.better} is better.", field="scores")
+    try:
+        scored = evaluation_rules.score(value=told.value, n=told.n, low=told.low, high=told.high, items=told.items)
+    except evaluation_rules.ScoreError as error:
+        raise EvaluationInvalidError(f"{told.metric}: {error}", field="scores") from error
+    return EvaluationScore(
+        metric=told.metric, better=better, is_safety=known.is_safety if known else told.is_safety,
+        value=scored.value, n=scored.n, low=scored.low, high=scored.high, items=dict(scored.items),
+    )  # fmt: skip
+
+
+@transaction.atomic
+def set_threshold(
+    *, feature_class: str, metric: str, value: float, minimum: int, max_age_days: int, actor: User, at: datetime | None = None
+) -> EvaluationThreshold:
+    """Ask it of every model of the class from its next approval on; models that are served stay. Replaces the threshold on the same metric, and
+    ends what was waived of it. Raises EvaluationInvalidError."""
+    at = at or timezone.now()
+    known = evaluation_rules.MEASURES.get(metric)
+    if known is None:
+        raise EvaluationInvalidError(f"{metric} is not known by name. There are: {', '.join(evaluation_rules.MEASURES)}.", field="metric")
+    if feature_class not in FeatureClass.values:
+        raise EvaluationInvalidError("There is no such feature class.", field="feature_class")
+    if not 0 <= value <= 1:
+        raise EvaluationInvalidError("A score is between 0 and 1.", field="value")
+    if minimum < 1:
+        raise EvaluationInvalidError("At least one item has to be scored.", field="minimum")
+    if not 1 <= max_age_days <= 365:
+        raise EvaluationInvalidError("An evaluation counts for 1 to 365 days.", field="max_age_days")
+    before = EvaluationThreshold.objects.select_for_update().filter(feature_class=feature_class, metric=metric).first()
+    terms = {"value": value, "minimum": minimum, "max_age_days": max_age_days}
+    operator = EvaluationThreshold.Operator.AT_LEAST if known.better == "higher" else EvaluationThreshold.Operator.AT_MOST
+    threshold = before or EvaluationThreshold(feature_class=feature_class, metric=metric)
+    old = {name: getattr(threshold, name) for name in terms} if before else None
+    threshold.operator, threshold.set_by, threshold.set_at = operator, actor, at
+    for name, term in terms.items():
+        setattr(threshold, name, term)
+    threshold.save()
+    if before is not None:
+        EvaluationWaiver.objects.filter(threshold=threshold, approved=True, until__gt=at).update(until=at)
+    audit.record("evaluation_threshold.set", actor=actor, target=threshold, at=at, before=old, after=terms)
+    return threshold
+
+
+@transaction.atomic
+def remove_threshold(*, threshold: EvaluationThreshold, actor: User) -> None:
+    """Ask it of no model any more; its waivers go with it."""
+    audit.record("evaluation_threshold.removed", actor=actor, target=threshold, value=threshold.value, minimum=threshold.minimum)
+    threshold.delete()
+
+
+@transaction.atomic
+def request_waiver(
+    *, threshold: EvaluationThreshold, model: str, reason: str, until: datetime, actor: User, at: datetime | None = None
+) -> EvaluationWaiver:
+    """Ask that a model may pass over a threshold until a time. It counts once somebody else agrees.
+
+    Raises NotWaivableError (safety), EvidenceMissingError, WaiverDecidedError (one waits already).
+    """
+    at = at or timezone.now()
+    if threshold.is_safety:
+        raise NotWaivableError("A threshold on safety can't be waived.")
+    if not reason.strip():
+        raise EvidenceMissingError("Say why the risk is acceptable.", field="reason")
+    if not at < until <= at + LONGEST_WAIVER:
+        raise EvidenceMissingError(f"A waiver ends within {LONGEST_WAIVER.days} days from now.", field="until")
+    try:
+        with transaction.atomic():
+            waiver = EvaluationWaiver.objects.create(
+                threshold=threshold, model=model, reason=reason.strip(), until=until, requested_by=actor, requested_at=at
+            )
+    except IntegrityError as error:
+        raise WaiverDecidedError("A waiver of this threshold for this model waits for approval already.") from error
+    audit.record("evaluation_waiver.requested", actor=actor, target=waiver, at=at, until=until.isoformat(), reason=waiver.reason)
+    return waiver
+
+
+@transaction.atomic
+def decide_waiver(*, waiver: EvaluationWaiver, approve: bool, person: Membership, at: datetime | None = None) -> EvaluationWaiver:
+    """Agree to it or decline; whoever asked may take it back. Raises RoleNotHeldError, SelfApprovalError, WaiverDecidedError."""
+    at = at or timezone.now()
+    waiver = EvaluationWaiver.objects.select_for_update(of=("self",)).select_related("threshold", "requested_by").get(pk=waiver.pk)
+    own = waiver.requested_by_id == person.user_id
+    if waiver.decided_at is not None:
+        raise WaiverDecidedError("This waiver was decided before.")
+    if own and approve:
+        raise SelfApprovalError("Nobody approves their own waiver: ask somebody else.")
+    if not own and Permission.SIGN_GATES not in permissions_of(person.roles):
+        raise RoleNotHeldError("Deciding a waiver takes a role that signs gates.")
+    if approve and waiver.until <= at:
+        raise WaiverDecidedError("The waiver has ended before it was approved. Ask for a new one.")
+    waiver.approved, waiver.decided_by, waiver.decided_at = approve, person.user, at
+    waiver.save(update_fields=["approved", "decided_by", "decided_at"])
+    event = "evaluation_waiver.approved" if approve else "evaluation_waiver.declined"
+    audit.record(event, actor=person.user, target=waiver, at=at, requested_by=str(waiver.requested_by))
+    return waiver
+
+
+def check_model(slug: str, feature_class: str, *, at: datetime | None = None) -> None:
+    """Raises EvaluationMissingError unless the model has scored what is asked of its class; what is waived does not count against it."""
+    missing = [standing for standing in evaluation_selectors.standings(slug, feature_class, at=at or timezone.now()) if not standing.opens]
+    if missing:
+        said = "; ".join(f"{one.threshold.metric} {one.threshold.operator} {one.threshold.value:g}: {one.reason}" for one in missing)
+        raise EvaluationMissingError(f"{slug} can't be approved: {said}. Evaluate it, or ask for a waiver.")
