@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('costs', '0012_price_dimensions'),
+        ('costs', '0013_price_feed'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
