@@ -125,7 +125,7 @@ def named_from_query(query: Mapping[str, str], today: date) -> tuple[str, Period
     return name, shortcut(name, today) or from_query(query, today)
 
 
-COMPARISONS = {"": "what fits", "before": "the days just before", "month": "same days a month before", "year": "same days a year before"}
+COMPARISONS = {"": "automatic", "before": "the days just before", "month": "same days a month before", "year": "same days a year before"}
 
 
 def compared(period: Period, how: str) -> Period | None:
