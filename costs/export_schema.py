@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
-from costs import csvs
+from costs import csvs, parquet
 
 FOCUS_VERSION = "1.2"
 MILLION = Decimal(1_000_000)
@@ -127,7 +127,8 @@ USAGE = Dataset(
     ),
 )
 DATASETS = {dataset.name: dataset for dataset in (FOCUS, USAGE)}
-FILES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+FILES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
+FILE_LABELS = {"csv": "CSV", "jsonl": "JSON lines", "parquet": "Parquet"}
 
 _METERS = {
     "input": ("Input Tokens", "Input", "Uncached"),
@@ -246,13 +247,15 @@ def _midnight(day: date) -> datetime:
 
 
 def to_bytes(dataset: Dataset, file: str, rows: Iterable[Row]) -> Iterator[bytes]:
-    """The rows as a file, line by line; the keys of a row are the columns of the dataset."""
+    """The rows as a file, line by line (Parquet as a whole, on disk); the keys of a row are the columns of the dataset."""
     names = [column.name for column in dataset.columns]
     if file == "csv":
         writer = csv.writer(csvs.Echo())
         yield writer.writerow(names).encode()
         for row in rows:
             yield writer.writerow([csvs.cell(_plain(row[name])) for name in names]).encode()
+    elif file == "parquet":
+        yield from parquet.write(dataset.columns, rows)
     else:
         keys = [json.dumps(name) for name in names]
         for row in rows:

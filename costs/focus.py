@@ -120,8 +120,6 @@ class Reader:
         file.seek(0)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise BillFormatError("The file is UTF-16. FOCUS files are UTF-8: save it as CSV UTF-8.", field="file")
-        if start[:4] == b"PAR1":
-            raise BillFormatError("Parquet files are not read yet. Export the bill as CSV.", field="file")
         if start[:2] in (b"PK", b"\x1f\x8b"):
             raise BillFormatError("The file is compressed. Unpack it first.", field="file")
         # Undecodable bytes become lone surrogates, which reject their own row instead of the file.
@@ -159,21 +157,27 @@ class Reader:
         raise BillFormatError(f"The file lacks columns that every FOCUS version has: {', '.join(missing)}.", field="file")
 
     def __iter__(self) -> Iterator[Row | Rejected]:
+        for line, cells in self._lines():
+            if isinstance(cells, str):
+                yield Rejected(line, "", cells, "", None)
+                continue
+            try:
+                yield self._row(line, cells)
+            except RowError as error:
+                yield Rejected(line, error.column, error.message, _safe(",".join(cells))[:500], self._cost(cells))
+
+    def _lines(self) -> Iterator[tuple[int, list[str] | str]]:
+        """The number of each line with its cells, or why it cannot be read."""
         while True:
             try:
                 cells = next(self._csv)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Rejected(self._csv.line_num, "", f"The line cannot be read: {error}.", "", None)
+                yield self._csv.line_num, f"The line cannot be read: {error}."
                 continue
-            if not cells:
-                continue
-            line = self._csv.line_num
-            try:
-                yield self._row(line, cells)
-            except RowError as error:
-                yield Rejected(line, error.column, error.message, _safe(",".join(cells))[:500], self._cost(cells))
+            if cells:
+                yield self._csv.line_num, cells
 
     def _row(self, line: int, cells: list[str]) -> Row:
         if len(cells) != len(self.columns):

@@ -94,8 +94,8 @@ class DiscountForm(forms.Form):
 class BillForm(forms.Form):
     file = forms.FileField(
         label="FOCUS file",
-        help_text="CSV, versions 1.0 to 1.4 and the columns of the 1.5 draft. The same file twice changes nothing.",
-        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+        help_text="CSV or Parquet, versions 1.0 to 1.4 and the columns of the 1.5 draft. The same file twice changes nothing.",
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv,.parquet"}),
     )
     provider = forms.ChoiceField(
         required=False,

@@ -23,7 +23,7 @@ from governance.requests import ApiRequest
 class ExportQuery(StrictSerializer):
     """Whole UTC days, default the present month; the filters are those of spend."""
 
-    file = drf.ChoiceField(choices=[("csv", "CSV"), ("jsonl", "JSON lines")], default="csv")
+    file = drf.ChoiceField(choices=list(export_schema.FILE_LABELS.items()), default="csv")
     to = drf.DateField(required=False)
     project = drf.CharField(required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others.")
     model = drf.CharField(required=False)
@@ -50,6 +50,7 @@ class Export(APIView):
         responses={
             (200, "text/csv"): OpenApiTypes.BINARY,
             (200, "application/jsonl"): OpenApiTypes.BINARY,
+            (200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY,
             400: ErrorSerializer,
             403: ErrorSerializer,
             404: ErrorSerializer,

@@ -216,7 +216,7 @@ class UnpricedOutput(serializers.Serializer[Any]):
 
 
 class BillInput(serializers.Serializer[Any]):
-    file = serializers.FileField(help_text="FOCUS CSV, 1.0 to 1.4 and the columns of the 1.5 draft.")
+    file = serializers.FileField(help_text="FOCUS CSV or Parquet, 1.0 to 1.4 and the columns of the 1.5 draft.")
     provider = serializers.SlugField(
         max_length=48,
         required=False,

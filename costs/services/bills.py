@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from catalog.models import Deployment, Provider
-from costs import focus, tasks
+from costs import focus, parquet, tasks
 from costs.errors import BillFormatError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 from governance.models import User
@@ -87,7 +87,7 @@ class Names:
 
 
 def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", at: datetime | None = None) -> Imported:
-    """Take over one FOCUS CSV file; afterwards the months that it touches are reconciled.
+    """Take over one FOCUS file, CSV or Parquet; afterwards the months that it touches are reconciled.
 
     `provider` is the slug that all rows belong to; without it each row's provider name decides by the stored assignments. Choosing
     one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, or rejected with its
@@ -104,7 +104,9 @@ def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", a
     if provider and not Provider.objects.filter(slug=provider).exists():
         raise BillFormatError("This provider does not exist.", field="provider")
     buffered = _detachable(file)
-    reader = focus.Reader(buffered)
+    is_parquet = buffered.read(len(parquet.MAGIC)) == parquet.MAGIC
+    buffered.seek(0)
+    reader = parquet.BillReader(buffered) if is_parquet else focus.Reader(buffered)
     try:
         return _take_over(file, reader, digest, size, name, actor, provider, at or timezone.now())
     finally:
@@ -121,7 +123,7 @@ def _take_over(
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
-    path = f"{current_schema()}/bills/{at:%Y-%m}/{digest}.csv"
+    path = f"{current_schema()}/bills/{at:%Y-%m}/{digest}.{'parquet' if isinstance(reader, parquet.BillReader) else 'csv'}"
     bill = BillFile.objects.create(
         sha256=digest,
         name=name[:200] or "bill.csv",

@@ -13,7 +13,7 @@ from governance.services import audit
 
 
 def export(*, dataset: str, file: str, period: Period, chosen: Mapping[str, str], actor: User) -> Iterator[bytes]:
-    """The dataset (`focus` or `usage`) of whole UTC days as the bytes of a file (`csv` or `jsonl`), made while it is read.
+    """The dataset (`focus` or `usage`) of whole UTC days as the bytes of a file (`csv`, `jsonl` or `parquet`), made while it is read.
 
     `chosen` narrows by the dimensions of `selectors.FILTERS`. Each day is read in one statement. Writes one audit entry.
     """

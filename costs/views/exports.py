@@ -28,7 +28,7 @@ def export(request: MemberRequest) -> HttpResponse:
             "chosen": chosen,
             "preview": export_selectors.preview(period, chosen),
             "datasets": list(export_schema.DATASETS.values()),
-            "files": list(export_schema.FILES),
+            "files": list(export_schema.FILE_LABELS.items()),
             "choices": [
                 (name, selectors.GROUPS[name], selectors.choices(name)) for name in ("project", "model", "provider", "cost_centre")
             ],

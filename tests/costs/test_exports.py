@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import tempfile
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from costs import export_schema, export_selectors, focus
+from costs import export_schema, export_selectors, focus, parquet
 from costs.models import Revision, UsageHour
 from costs.periods import Period
 from costs.services import bills, exports, reconciliation
@@ -130,6 +132,34 @@ def test_usage_tells_free_from_unknown(recorded: None, fay: User) -> None:
     assert [row["cost_usd"] for row in rows if row["outcome"] == "refused"] == [0]
     assert [row["agent"] for row in rows if row["project"] is None] == [None]
     assert {row["hour"] for row in rows} == {"2026-10-07T10:00:00Z", "2026-10-08T10:00:00Z"}
+
+
+def test_parquet_has_the_same_rows_exact_and_typed_and_is_read_back(recorded: None, acme: Tenant, fay: User) -> None:
+    content = b"".join(exports.export(dataset="focus", file="parquet", period=OCTOBER, chosen={}, actor=fay))
+    lines = rows_of("focus", fay, "jsonl")
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, closing(parquet.connect()) as duck:
+        file.write(content)
+        file.flush()
+        source = f"FROM read_parquet('{file.name}')"
+        sums = 'sum("BilledCost"), min("ChargePeriodStart")::TIMESTAMP, sum("ConsumedQuantity")'
+        [(money, first, tokens)] = duck.execute(f"SELECT {sums} {source}").fetchall()
+        types = {row[0]: row[1] for row in duck.execute(f"DESCRIBE SELECT * {source}").fetchall()}
+
+    assert money == sum(hour.cost for hour in UsageHour.objects.all())
+    assert (first, tokens) == (datetime(2026, 10, 7), sum(row["ConsumedQuantity"] for row in lines))  # noqa: DTZ001  # DuckDB's in UTC
+    assert (types["BilledCost"], types["x_Calls"], types["ChargePeriodStart"], types["Tags"]) == (
+        "DECIMAL(38,14)", "BIGINT", "TIMESTAMP WITH TIME ZONE", "VARCHAR",
+    )  # fmt: skip
+    done = bills.import_bill(file=io.BytesIO(content), name="export.parquet", actor=fay).file
+    again = bills.import_bill(
+        file=io.BytesIO(b"".join(exports.export(dataset="focus", file="csv", period=OCTOBER, chosen={}, actor=fay))),
+        name="export.csv",
+        actor=fay,
+    )
+    assert (done.rows_in, done.rows_rejected, done.billed_accepted) == (len(lines), 0, money)
+    assert done.path.endswith(".parquet")
+    # Rows that say the same are the same in both, but for the agent whose name a spreadsheet would run.
+    assert (again.file.rows_accepted, again.file.rows_duplicate) == (2, len(lines) - 2)
 
 
 def test_json_lines_carry_exact_numbers_and_csv_no_formulas(recorded: None, fay: User) -> None:

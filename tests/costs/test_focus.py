@@ -120,7 +120,6 @@ def test_bytes_that_are_no_text_reject_their_row_only() -> None:
         ("name,age\nx,1", "not a FOCUS file"),
         (HEADER.replace("BilledCost,", "") + "\n", "lacks columns"),
         (b"\xff\xfeB\x00", "UTF-16"),
-        (b"PAR1....", "Parquet"),
         (b"PK\x03\x04", "compressed"),
         (HEADER + ",BilledCost\n", "stands twice"),
         ("\n\n", "not a FOCUS file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from django.core.files.storage import default_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costs import generator, selectors, showback_selectors
+from costs import generator, parquet, selectors, showback_selectors
 from costs.errors import BillFormatError, NothingToReconcileError, RevisionReplacedError
 from costs.models import BillAlias, BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, ingest, prices, reconciliation, signoff
@@ -113,6 +114,42 @@ def test_file_that_is_no_bill_stores_nothing(acme: Tenant, fay: User) -> None:
     for content in (b"", b"name;age\n1;2", b"\x00\x01\x02"):
         with pytest.raises(BillFormatError):
             bills.import_bill(file=io.BytesIO(content), name="x.csv", actor=fay)
+
+    assert not BillFile.objects.exists()
+
+
+def test_parquet_becomes_the_same_rows_as_csv(acme: Tenant, offers: object, fay: User) -> None:
+    rows = made(acme).rows[:40]
+    typed = {
+        **dict.fromkeys(("BilledCost", "EffectiveCost"), "DOUBLE"),
+        **dict.fromkeys(("ChargePeriodStart", "ChargePeriodEnd"), "TIMESTAMPTZ"),
+        **dict.fromkeys(("BillingPeriodStart", "BillingPeriodEnd"), "TIMESTAMP"),
+        **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), "DECIMAL(38, 10)"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        lines, file = Path(folder) / "bill.csv", Path(folder) / "bill.parquet"
+        lines.write_bytes(generator.to_csv(rows).split(b"\n", 1)[1])
+        parquet.convert(lines, file, {name: typed.get(name, "VARCHAR") for name in rows[0]})
+        content = file.read_bytes()
+
+    bill = bills.import_bill(file=io.BytesIO(content), name="bill.parquet", actor=fay, provider="openai").file
+    from_parquet = list(
+        bill.rows.order_by("line").values("day", "model", "token_class", "tokens", "billed_cost", "listed_cost", "month", "kind")
+    )
+    BillRow.objects.all().delete()
+    upload(fay, rows)
+
+    assert (bill.rows_in, bill.rows_accepted, bill.focus_version) == (40, 40, BillFile.objects.order_by("pk").last().focus_version)  # type: ignore[union-attr]  # it exists
+    from_csv = BillRow.objects.order_by("line").values(
+        "day", "model", "token_class", "tokens", "billed_cost", "listed_cost", "month", "kind"
+    )
+    assert from_parquet == list(from_csv)
+
+
+@pytest.mark.parametrize("content", [b"PAR1", b"PAR1" + bytes(64) + b"PAR1"])
+def test_damaged_parquet_stores_nothing(acme: Tenant, fay: User, content: bytes) -> None:
+    with pytest.raises(BillFormatError, match="damaged"):
+        bills.import_bill(file=io.BytesIO(content), name="bill.parquet", actor=fay)
 
     assert not BillFile.objects.exists()
 
