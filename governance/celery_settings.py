@@ -56,5 +56,10 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "watch-the-watcher": {"task": "rollouts.tasks.watch_the_watcher", "schedule": 60.0, "options": {"expires": 60}},
     "screen-cohorts": {"task": "rollouts.tasks.dispatch_screening", "schedule": 3600.0, "options": {"expires": 3000}},
     "end-cohorts": {"task": "rollouts.tasks.end_cohorts", "schedule": 300.0, "options": {"expires": 300}},
+    "drill-cohorts": {
+        "task": "rollouts.tasks.drill_cohorts",
+        "schedule": crontab(hour=5, minute=45, day_of_week="mon"),
+        "options": {"expires": 3600},
+    },
     "evaluate-gates": {"task": "rollouts.tasks.dispatch_evaluation", "schedule": 30.0, "options": {"expires": 30}},
 }

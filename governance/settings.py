@@ -236,6 +236,8 @@ SPECTACULAR_SETTINGS = {
         "ShiftStatus": "rollouts.models.Shift.Status",
         "CohortMemberState": "rollouts.models.CohortMember.State",
         "CohortMemberVerdict": "rollouts.models.CohortMember.Verdict",
+        "EffectVerdict": "rollouts.programme_rules.DRILL_VERDICTS",
+        "SurveyKind": "rollouts.models.SurveyKind",
         "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",
     },
 }

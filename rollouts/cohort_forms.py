@@ -97,6 +97,11 @@ class AnswerForm(forms.Form):
     reason = forms.CharField(max_length=300, required=False)
 
 
+class SurveyForm(forms.Form):
+    score = forms.IntegerField(min_value=0, max_value=10)
+    comment = forms.CharField(max_length=1000, required=False)
+
+
 def errors_of(form: forms.Form) -> str:
     """One line for a message."""
     return " ".join(str(error) for errors in form.errors.values() for error in errors)

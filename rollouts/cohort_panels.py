@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.urls import reverse
+from django.utils import timezone
 
-from governance import banners, erasure, navigation
+from governance import banners, erasure, home, navigation
 from governance.access import Permission
 from governance.models import Membership, Tenant
-from rollouts import cohort_selectors
-from rollouts.models import CohortMember
+from rollouts import cohort_selectors, programme_selectors
+from rollouts.models import CohortMember, SurveyAnswer, SurveyOptOut
 
 
 def register() -> None:
@@ -26,6 +27,8 @@ def register() -> None:
         )
     )
     banners.register(_banner)
+    for area in ("operate", "build", "release"):
+        home.register(home.Panel(area, "rollouts/partials/home_survey.html", Permission.VIEW, _question, order=90))
     erasure.register_eraser(_forget)
 
 
@@ -38,5 +41,10 @@ def _banner(membership: Membership) -> banners.Banner | None:
     )
 
 
+def _question(membership: Membership) -> programme_selectors.Question | None:
+    return programme_selectors.question_for(membership.tenant, membership.user, at=timezone.now())
+
+
 def _forget(tenant: Tenant) -> None:
-    CohortMember.objects.filter(tenant=tenant).delete()
+    for model in (CohortMember, SurveyAnswer, SurveyOptOut):
+        model.objects.filter(tenant=tenant).delete()

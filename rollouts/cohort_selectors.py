@@ -130,6 +130,12 @@ def is_anything_to_screen() -> bool:
     return Cohort.objects.filter(closed_at=None).exists() or CohortMember.objects.filter(state__in=CohortMember.IN_IT).exists()
 
 
+def cohorts_in_use() -> QuerySet[Cohort]:
+    """With somebody who is exposed."""
+    exposed = CohortMember.objects.filter(state__in=(State.ACTIVE, State.WINDING_DOWN), tenant__deleted_at=None)
+    return Cohort.objects.filter(pk__in=exposed.values("cohort")).order_by("pk")
+
+
 def waiting_count() -> int:
     """Changes of the operator's flags that wait for another operator."""
     return Flag.objects.filter(flag_selectors.waits()).distinct().count()

@@ -46,7 +46,9 @@ RolloutError
 ├── StageTooEarlyError       the stage before has not held long enough
 ├── EvaluationInvalidError   a result of a harness, or a threshold, that can't be used
 ├── EvaluationConflictError  another run was told under this key
-└── EvaluationMissingError   the model has not scored what its class asks for
+├── EvaluationMissingError   the model has not scored what its class asks for
+├── SurveyNotDueError        nothing is asked of the person now
+└── SurveyScoreError         a number that is not on the scale
 """
 
 from __future__ import annotations
@@ -250,3 +252,12 @@ class EvaluationConflictError(RolloutError):
 
 class EvaluationMissingError(RolloutError):
     code = "evaluation_missing"
+
+
+class SurveyNotDueError(RolloutError):
+    code = "survey_not_due"
+
+
+class SurveyScoreError(RolloutError):
+    code = "survey_score"
+    status = 400

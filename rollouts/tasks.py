@@ -161,3 +161,10 @@ def screen_tenant() -> None:
 def end_cohorts() -> None:
     """Let go whose notice is over, and take back invitations that nobody answered. Harmless when it runs twice."""
     cohorts.end_due()
+
+
+@shared_task(base=PlatformTask)
+def drill_cohorts() -> None:
+    """Once a week: rehearse taking each cohort back. Cohorts without anybody active have nothing to rehearse."""
+    for cohort in cohort_selectors.cohorts_in_use():
+        cohorts.run_drill(cohort=cohort, actor=None)

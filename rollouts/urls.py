@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rollouts.views import cohorts, evaluations, experiments, flags, gates, incidents, plans, rollback_rules, rollouts, shifts
+from rollouts.views import cohorts, evaluations, experiments, flags, gates, incidents, plans, programme, rollback_rules, rollouts, shifts
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
@@ -80,6 +80,8 @@ urlpatterns = [
     path("release/evaluations/thresholds/<int:pk>/remove/", evaluations.threshold_remove, name="evaluation-threshold-remove"),
     path("release/evaluations/thresholds/<int:pk>/waive/", evaluations.threshold_waive, name="evaluation-threshold-waive"),
     path("release/evaluations/waivers/<int:pk>/decide/", evaluations.evaluation_waiver_decide, name="evaluation-waiver-decide"),
+    path("surveys/answer/", programme.survey_answer, name="survey-answer"),
+    path("release/cohorts/surveys/", programme.survey_settings, name="survey-settings"),
     path("release/plans/", plans.plan_list, name="plan-list"),
     path("release/plans/<slug:key>/", plans.plan_detail, name="plan-detail"),
     path("release/metrics/", plans.metric_list, name="metric-list"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from rollouts.views import cohorts
+from rollouts.views import cohorts, programme
 
 _COHORT = "cohorts/<slug:slug>/"
 _CHANGE = f"{_COHORT}changes/<int:number>/"
@@ -11,6 +11,8 @@ urlpatterns = [
     path("cohorts/", cohorts.cohort_list, name="cohort-list"),
     path("cohorts/new/", cohorts.cohort_new, name="cohort-new"),
     path(_COHORT, cohorts.cohort_detail, name="cohort-detail"),
+    path(f"{_COHORT}programme/", programme.programme, name="cohort-programme"),
+    path(f"{_COHORT}drill/", programme.drill, name="cohort-drill"),
     path(f"{_COHORT}screen/", cohorts.cohort_screen, name="cohort-screen"),
     path(f"{_COHORT}invite/", cohorts.cohort_invite, name="cohort-invite"),
     path(f"{_COHORT}invite-one/", cohorts.cohort_invite_one, name="cohort-invite-one"),

@@ -39,7 +39,7 @@ def _measure_soon() -> None:
 
 
 @transaction.atomic
-def run_drill(*, actor: User | None, at: datetime | None = None) -> Effect:
+def run_drill(*, actor: User | None, at: datetime | None = None, what: str = "Drill") -> Effect:
     """Publish a version that differs in nothing but the drill's number, and time it. Writes one audit entry."""
     is_public = current_schema() == get_public_schema_name()
     scope = Effect.Scope.GLOBAL if is_public else Effect.Scope.TENANT
@@ -47,7 +47,7 @@ def run_drill(*, actor: User | None, at: datetime | None = None) -> Effect:
         config.platform_changed()
     else:
         config.changed()
-    effect = watch("Drill", scope=scope, actor=actor, at=at, is_drill=True)
+    effect = watch(what, scope=scope, actor=actor, at=at, is_drill=True)
     audit.record("drill.run", actor=actor, target=effect, scope=str(scope))
     return effect
 

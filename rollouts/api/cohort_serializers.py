@@ -11,9 +11,10 @@ from governance.models import FeatureClass
 from rollouts import cohort_rules as rules
 from rollouts.api.flag_serializers import FlagDetailOutput
 from rollouts.cohort_selectors import Rung
-from rollouts.models import Cohort, CohortMember
+from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind
 from rollouts.models.flag import key_validator
 from rollouts.models.rollout import slug_validator
+from rollouts.programme_rules import DRILL_VERDICTS
 
 
 class CohortInput(StrictSerializer):
@@ -133,3 +134,79 @@ class CohortStandingOutput(serializers.Serializer[Any]):
     answer_by = serializers.DateTimeField(source="member.answer_by", allow_null=True)
     leaves_at = serializers.DateTimeField(source="member.leaves_at", allow_null=True)
     reason = serializers.CharField(source="member.reason")
+
+
+class ProgrammeStepOutput(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    count = serializers.IntegerField(help_text="Organisations.")
+    of = serializers.IntegerField(help_text="Who could have come here by now.")
+    share = serializers.FloatField(allow_null=True, help_text="Percent; null when nobody could have.")
+
+
+class ProgrammeWeekOutput(serializers.Serializer[Any]):
+    monday = serializers.DateField()
+    size = serializers.IntegerField()
+    shares = serializers.ListField(
+        child=serializers.FloatField(allow_null=True), help_text="Percent with calls in week 0, 1, …; null while the week is not over."
+    )
+
+
+class ProgrammeTimesOutput(serializers.Serializer[Any]):
+    n = serializers.IntegerField()
+    waiting = serializers.IntegerField()
+    median = serializers.FloatField(allow_null=True, help_text="Seconds from enrolment.")
+    p90 = serializers.FloatField(allow_null=True)
+
+
+class ProgrammeScoreOutput(serializers.Serializer[Any]):
+    n = serializers.IntegerField()
+    value = serializers.FloatField(allow_null=True, help_text="Null below five answers.")
+    low = serializers.FloatField(allow_null=True, help_text="Of the 95% interval.")
+    high = serializers.FloatField(allow_null=True)
+
+
+class ProgrammeDrillOutput(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    by = serializers.CharField()
+    organisations = serializers.IntegerField()
+    slowest_s = serializers.FloatField(allow_null=True)
+    rto_s = serializers.FloatField()
+    verdict = serializers.ChoiceField(choices=DRILL_VERDICTS)
+
+
+class ProgrammeOutput(serializers.Serializer[Any]):
+    stages = CohortStageOutput(many=True)
+    funnel = ProgrammeStepOutput(many=True)
+    retention = ProgrammeWeekOutput(many=True)
+    first_call = ProgrammeTimesOutput()
+    csat = ProgrammeScoreOutput()
+    nps = ProgrammeScoreOutput()
+    drills = ProgrammeDrillOutput(many=True)
+
+
+class ProgrammeCommentOutput(serializers.ModelSerializer[SurveyAnswer]):
+    tenant = serializers.CharField(source="tenant.slug")
+
+    class Meta:
+        model = SurveyAnswer
+        fields = ["on", "tenant", "kind", "score", "comment"]
+
+
+class SurveyAnswerInput(StrictSerializer):
+    score = serializers.IntegerField(min_value=0, max_value=10)
+    comment = serializers.CharField(max_length=1000, required=False, default="", allow_blank=True)
+
+
+class SurveyQuestionOutput(serializers.Serializer[Any]):
+    cohort = serializers.CharField(source="cohort.slug")
+    kind = serializers.ChoiceField(choices=SurveyKind.choices)
+    text = serializers.CharField()
+
+
+class SurveyOutput(serializers.Serializer[Any]):
+    question = SurveyQuestionOutput(allow_null=True, help_text="What is due to the token's person; null nearly always.")
+    is_allowed = serializers.BooleanField(help_text="May people of the organisation be asked?")
+
+
+class SurveySettingsInput(StrictSerializer):
+    is_allowed = serializers.BooleanField()

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from rollouts.api import cohort_views, evaluation_views, experiment_views, flag_views, rollback_views, shift_views, views
+from rollouts.api import cohort_views, evaluation_views, experiment_views, flag_views, programme_views, rollback_views, shift_views, views
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
@@ -59,6 +59,9 @@ urlpatterns = [
     path("cohorts/<slug:slug>/answer/", cohort_views.CohortAnswer.as_view(), name="api-cohort-answer"),
     path("platform/cohorts/", cohort_views.PlatformCohorts.as_view(), name="api-platform-cohorts"),
     path(_COHORT, cohort_views.PlatformCohortDetail.as_view(), name="api-platform-cohort"),
+    path("survey/", programme_views.Survey.as_view(), name="api-survey"),
+    path(f"{_COHORT}programme/", programme_views.PlatformProgramme.as_view(), name="api-platform-programme"),
+    path(f"{_COHORT}comments/", programme_views.PlatformProgrammeComments.as_view(), name="api-platform-programme-comments"),
     path(f"{_COHORT}members/", cohort_views.PlatformCohortMembers.as_view(), name="api-platform-cohort-members"),
     path(f"{_COHORT}screen/", cohort_views.PlatformCohortScreen.as_view(), name="api-platform-cohort-screen"),
     path(f"{_COHORT}invite/", cohort_views.PlatformCohortInvite.as_view(), name="api-platform-cohort-invite"),

@@ -7,6 +7,7 @@ from rollouts.models.incident import Incident
 from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 from rollouts.models.shift import Shift, ShiftWindow
+from rollouts.models.survey import SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
 
 __all__ = [
     "Attestation",
@@ -35,5 +36,9 @@ __all__ = [
     "Shift",
     "ShiftWindow",
     "SignOff",
+    "SurveyAnswer",
+    "SurveyKind",
+    "SurveyOptOut",
+    "SurveyPrompt",
     "Waiver",
 ]

@@ -26,6 +26,7 @@ from rollouts.cohort_rules import CriterionError, Figure
 from rollouts.cohort_selectors import Usage
 from rollouts.errors import CohortFullError, CohortInvalidError, CohortStateError, EvidenceMissingError, SlugTakenError, StageTooEarlyError
 from rollouts.models import Cohort, CohortMember, Flag, FlagChange
+from rollouts.programme_selectors import drill_name
 from rollouts.services import flags
 
 State = CohortMember.State
@@ -393,6 +394,24 @@ def _left(member: CohortMember, *, actor: User | None, at: datetime) -> CohortMe
     if is_in:
         _time(member, f"Left: {member.cohort.name}", actor=actor, at=at)
     return member
+
+
+# Drills
+
+
+@transaction.atomic
+def run_drill(*, cohort: Cohort, actor: User | None, at: datetime | None = None) -> int:
+    """Rehearse taking the phase back: a version that changes nothing goes the way of a switch-off to every process of the gateway, timed
+    for each active organisation; how many. Raises CohortStateError when nobody is active.
+    """
+    at, active = at or timezone.now(), list(selectors.members_of(cohort).filter(state__in=(State.ACTIVE, State.WINDING_DOWN)))
+    if not active:
+        raise CohortStateError("Nobody is active: there is nothing to take back.")
+    for member in active:
+        with schema_context(member.tenant.schema_name):
+            effects.run_drill(actor=actor, at=at, what=drill_name(cohort))
+    audit.record("cohort.drilled", actor=actor, target=cohort, at=at, organisations=len(active))
+    return len(active)
 
 
 # Keeping the programme's figures

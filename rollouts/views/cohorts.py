@@ -15,7 +15,7 @@ from django_tenants.utils import get_public_schema_name, schema_context
 from governance.access import Permission, operator_only, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import AppRequest, MemberRequest
-from rollouts import cohort_forms, cohort_rules
+from rollouts import cohort_forms, cohort_rules, programme_selectors
 from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.models import Cohort, FlagChange
@@ -195,7 +195,10 @@ def _act(request: AppRequest, slug: str, form: forms.Form, act: Callable[[dict[s
 
 @requires(Permission.VIEW)
 def own_list(request: MemberRequest) -> HttpResponse:
-    context = {"standings": selectors.standings(request.tenant), "chips": cohort_forms.STATE_CHIPS, "may_answer": may_manage(request)}
+    context = {
+        "standings": selectors.standings(request.tenant), "chips": cohort_forms.STATE_CHIPS, "may_answer": may_manage(request),
+        "has_surveys": programme_selectors.has_surveys(request.tenant),
+    }  # fmt: skip
     return render_page(request, "rollouts/own_cohorts.html", context=context)
 
 

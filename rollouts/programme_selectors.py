@@ -1,0 +1,148 @@
+"""What the programme shows of a cohort, and what people of its organisations are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+
+from governance.models import Effect, Tenant, User
+from rollouts import cohort_selectors
+from rollouts import programme_rules as rules
+from rollouts.cohort_selectors import Rung
+from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
+
+PAUSE = timedelta(days=60)
+"""Between two questions to one person, over all organisations, answered or put away."""
+SETTLED = timedelta(days=7)
+"""An organisation is asked about what it has had for a week."""
+MEMBERS_AT_MOST = 10_000
+DRILLS_SHOWN = 20
+QUESTIONS = {
+    SurveyKind.CSAT: "How satisfied are you with {name}?",
+    SurveyKind.NPS: "How likely are you to recommend {name} to a colleague?",
+}
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One rehearsal of taking the phase back, over all organisations that were active."""
+
+    at: datetime
+    by: str
+    organisations: int
+    slowest_s: float | None
+    verdict: str
+    rto_s: float
+
+
+@dataclass(frozen=True)
+class Programme:
+    cohort: Cohort
+    stages: list[Rung]
+    funnel: list[rules.Step]
+    retention: list[rules.Row]
+    first_call: rules.Times
+    csat: rules.Score
+    nps: rules.Score
+    drills: list[Drill]
+
+
+def programme_of(cohort: Cohort, *, at: datetime) -> Programme:
+    journeys = [_journey(member) for member in _asked(cohort)]
+    return Programme(
+        cohort, cohort_selectors.ladder(cohort.flag, at=at), rules.funnel(journeys, today=at.date()),
+        rules.retention(journeys, today=at.date()), rules.times_to_first_call(journeys),
+        rules.csat(_scores(cohort, SurveyKind.CSAT)), rules.nps(_scores(cohort, SurveyKind.NPS)), drills_of(cohort),
+    )  # fmt: skip
+
+
+def _asked(cohort: Cohort) -> QuerySet[CohortMember]:
+    return cohort_selectors.members_of(cohort).exclude(state=CohortMember.State.CANDIDATE).order_by("pk")[:MEMBERS_AT_MOST]
+
+
+def _journey(member: CohortMember) -> rules.Journey:
+    enrolled = member.answered_at if member.state in CohortMember.IN_IT or member.activated_at or member.left_at else None
+    is_in = member.state in CohortMember.IN_IT
+    return rules.Journey(
+        member.invited_at, enrolled, member.activated_at, member.first_call_at, tuple(member.days_with_calls), is_in
+    )  # fmt: skip
+
+
+def _scores(cohort: Cohort, kind: SurveyKind) -> list[int]:
+    return list(SurveyAnswer.objects.filter(cohort=cohort, kind=kind).values_list("score", flat=True))
+
+
+def comments_of(cohort: Cohort) -> QuerySet[SurveyAnswer]:
+    """For the programme only, newest first."""
+    return SurveyAnswer.objects.select_related("tenant").filter(cohort=cohort).exclude(comment="").order_by("-on", "-pk")
+
+
+def drill_name(cohort: Cohort) -> str:
+    return f"Rollback drill: {cohort.slug}"
+
+
+def drills_of(cohort: Cohort) -> list[Drill]:
+    """The newest ones first. The organisations of one drill have its moment in common."""
+    found = Effect.objects.select_related("actor").filter(is_drill=True, what=drill_name(cohort), tenant__isnull=False)
+    moments = list(found.order_by("-decided_at").values_list("decided_at", flat=True).distinct()[:DRILLS_SHOWN])
+    by_moment: dict[datetime, list[Effect]] = {}
+    for effect in found.filter(decided_at__in=moments):
+        by_moment.setdefault(effect.decided_at, []).append(effect)
+    return [_drill(moment, by_moment[moment]) for moment in moments]
+
+
+def _drill(moment: datetime, effects: Sequence[Effect]) -> Drill:
+    seconds = [effect.seconds for effect in effects]
+    measured = [effect.seconds for effect in effects if effect.seconds is not None and effect.planes]
+    verdict = rules.drill_verdict(
+        seconds,
+        given_up=sum(effect.given_up for effect in effects),
+        without_planes=sum(effect.planes == 0 for effect in effects),
+    )
+    rto = rules.RTO_ONE if len(effects) == 1 else rules.RTO_ALL
+    by = str(effects[0].actor) if effects[0].actor else "the schedule"
+    return Drill(moment, by, len(effects), max(measured, default=None), verdict, rto.total_seconds())
+
+
+# What somebody is asked
+
+
+@dataclass(frozen=True)
+class Question:
+    cohort: Cohort
+    kind: SurveyKind
+    text: str
+
+    @property
+    def choices(self) -> range:
+        return range(1, 6) if self.kind == SurveyKind.CSAT else range(11)
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the lowest and the highest number mean."""
+        return ("not at all", "very") if self.kind == SurveyKind.CSAT else ("not likely", "very likely")
+
+
+def question_for(tenant: Tenant, person: User, *, at: datetime) -> Question | None:
+    """What may be asked of a person of an organisation now; None nearly always.
+
+    Works in the organisation's schema as in the public one: it reads shared tables alone.
+    """
+    settled = CohortMember.objects.select_related("cohort").filter(
+        tenant=tenant, state=CohortMember.State.ACTIVE, activated_at__lte=at - SETTLED
+    )
+    member = settled.order_by("-activated_at", "-pk").first()
+    if member is None or SurveyOptOut.objects.filter(tenant=tenant).exists():
+        return None
+    last = SurveyPrompt.objects.filter(person=person).order_by("-at").first()
+    if last is not None and last.at > at - PAUSE:
+        return None
+    kind = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT
+    return Question(member.cohort, kind, QUESTIONS[kind].format(name=member.cohort.name))
+
+
+def has_surveys(tenant: Tenant) -> bool:
+    return not SurveyOptOut.objects.filter(tenant=tenant).exists()
