@@ -56,7 +56,8 @@ def database_url(name: str) -> str:
 def clone(name: str) -> str:
     """A new database from the template; returns its URL."""
     with psycopg.connect(database_url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")  # half the time of copying through the log
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
     return database_url(name)
 
 
@@ -68,7 +69,15 @@ def drop(name: str) -> None:
 def _start_server(data: Path) -> str:
     from governance.embedded import EmbeddedPostgres
 
-    fast = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "300"}
+    fast = {
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+        "autovacuum": "off",
+        "max_connections": "300",
+    }
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         os.environ["GATEHOUSE_TEST_SERVER"] = given

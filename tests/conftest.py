@@ -10,17 +10,19 @@ import django  # noqa: E402
 
 django.setup()
 
+import functools  # noqa: E402
 import gc  # noqa: E402
 import uuid  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
+import httpcore2  # noqa: E402
 import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.db import connection, connections  # noqa: E402
-from django.test import Client  # noqa: E402
+from django.test import Client, override_settings  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
 from xdist.scheduler.loadscope import LoadScopeScheduling  # noqa: E402
 
@@ -30,6 +32,8 @@ from governance.services import audit, tokens  # noqa: E402
 from tests import cast  # noqa: E402
 
 BACKEND = settings.AUTHENTICATION_BACKENDS[0]
+# Each HTTP client reads the web's authorities, which takes 40 ms of the processor; the hundreds of clients here share what was read.
+httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
@@ -78,15 +82,18 @@ def fresh_database() -> Iterator[str]:
     bootstrap.drop(name)
 
 
-@pytest.fixture(autouse=True)
-def _plain_settings(settings: Any) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _plain_settings() -> Iterator[None]:
     """Static files straight from their sources, files into the run's own folder."""
-    settings.STORAGES = {
-        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": settings.DATA_DIR / "files"}},
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
-    settings.WHITENOISE_AUTOREFRESH = True
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(
+        STORAGES={
+            "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": settings.DATA_DIR / "files"}},
+            "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+        },
+        WHITENOISE_AUTOREFRESH=True,
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    ):
+        yield
 
 
 @pytest.fixture

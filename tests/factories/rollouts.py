@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,10 +96,13 @@ def readings() -> Iterator[Board]:
         registry.update(before)
 
 
+_parsed = functools.cache(plans.parse)
+
+
 @contextmanager
 def shipped_plan(text: str = PLAN_YAML) -> Iterator[plans.Plan]:
     """A further plan in the library."""
-    plan = plans.parse(text)
+    plan = _parsed(text)
     library = plans._library()
     library[plan.key] = plan
     try:

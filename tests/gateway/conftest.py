@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = 
         if answer:
             return answer
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
-        time.sleep(0.02)
+        time.sleep(0.03)
 
 
 @dataclass
@@ -247,6 +247,13 @@ class Org:
     def change(self, **fields: Any) -> None:
         """Publish the snapshot with other fields."""
         self.snapshot = self.plane.publish(msgspec.structs.replace(self.snapshot, **fields))
+
+    def change_now(self, **fields: Any) -> None:
+        """The same, and wait until the plane serves it; for an organisation that has called before."""
+        self.change(**fields)
+        query = f"select max(version) from {names.TAKEN_TABLE} where tenant = %s"
+        with psycopg.connect(self.plane.database_url, autocommit=True) as connection:
+            wait_until(lambda: (connection.execute(query, [self.id]).fetchone() or (0,))[0] >= self.snapshot.version, what="the change")
 
     def change_key(self, **fields: Any) -> None:
         key = msgspec.structs.replace(self.snapshot.keys[self.key_id], **fields)
