@@ -132,13 +132,14 @@ class PayloadRuleForm(forms.Form):
 
 class EraseForm(forms.Form):
     project = forms.ChoiceField(required=False, help_text="Only of this project.")
-    user = forms.CharField(label="End user", max_length=200, required=False, help_text="As callers name them in `user`; it is not kept.")
+    user = forms.CharField(label="End user", max_length=200, required=False, help_text="As callers name them in the field user; the name is not kept.")
     until = forms.DateTimeField(
         label="Called before",
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
         help_text="UTC. Empty: until now.",
     )
+    everything = forms.BooleanField(label="Everything", required=False, help_text="Needed when nothing above is given.")
     reason = forms.CharField(max_length=300, help_text="Stands in the audit log.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

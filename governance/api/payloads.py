@@ -67,12 +67,13 @@ class OpenedOutput(serializers.Serializer[Any]):
 
 
 class EraseInput(StrictSerializer):
-    """Those that fit all that is given; with a reason alone, everything."""
+    """Those that fit all that is given."""
 
     event_id = serializers.UUIDField(required=False)
     project = serializers.CharField(max_length=48, required=False)
     user = serializers.CharField(max_length=200, required=False, help_text="The end user, as callers name them in `user`.")
     until = serializers.DateTimeField(required=False, help_text="Calls that began before.")
+    everything = serializers.BooleanField(default=False, help_text="Needed when nothing else is given.")
     reason = serializers.CharField(max_length=300)
 
 

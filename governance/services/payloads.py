@@ -166,15 +166,24 @@ def open_payload(*, event_id: UUID, actor: User, reason: str, at: datetime | Non
 
 @transaction.atomic
 def erase(
-    *, actor: User, reason: str, event_id: UUID | None = None, project: str = "", user: str = "", until: datetime | None = None
+    *,
+    actor: User,
+    reason: str,
+    event_id: UUID | None = None,
+    project: str = "",
+    user: str = "",
+    until: datetime | None = None,
+    everything: bool = False,
 ) -> int:
     """Delete what is kept of one call, of a project, of an end user, of calls that began before `until`: of those that fit all that is given.
 
-    With nothing given it is everything. Returns how many. Writes one audit entry without the end user's name. What a gateway process has
-    not delivered yet is not found: calls of the last seconds may need a second erasure. Raises NotConfirmedError.
+    Returns how many. Writes one audit entry without the end user's name. What a gateway process has not delivered yet is not found: calls of
+    the last seconds may need a second erasure. Raises NotConfirmedError (no reason, or nothing given and not `everything`).
     """
     if not reason.strip():
         raise NotConfirmedError("Say why it is erased: it stands in the audit log.", field="reason")
+    if not (event_id or project or user or until or everything):
+        raise NotConfirmedError("Say what is erased, or that it is everything.", field="everything")
     tenant = _tenant()
     wanted: dict[str, Any] = {}
     if event_id is not None:

@@ -78,7 +78,7 @@ def test_payload_is_opened_with_a_reason_and_erased(
     assert client_for(adam).get(path).status_code == 403
     assert client_for(adam).post(f"{HOME}erase/", {"reason": ""}).status_code == 422
     assert client_for(adam).post(f"{HOME}erase/", {"project": "shop", "reason": WHY}).status_code == 422  # no such project
-    client_for(adam).post(f"{HOME}erase/", {"reason": WHY})
+    client_for(adam).post(f"{HOME}erase/", {"reason": WHY, "everything": "on"})
     assert reader.get(path).status_code == 404
     assert "Nothing is kept" in reader.get(f"{HOME}kept/").content.decode()
 

@@ -139,8 +139,10 @@ def test_erasing_finds_what_fits_also_what_only_just_arrived(acme: Tenant, adam:
     assert payloads.erase(actor=sam, reason=WHY, user="u1") == 1
     assert payloads.erase(actor=sam, reason=WHY, until=timezone.now() - timedelta(hours=1)) == 0
     with pytest.raises(NotConfirmedError):
-        payloads.erase(actor=sam, reason="")
-    assert payloads.erase(actor=sam, reason=WHY) == 2
+        payloads.erase(actor=sam, reason="", everything=True)
+    with pytest.raises(NotConfirmedError, match="or that it is everything"):
+        payloads.erase(actor=sam, reason=WHY)
+    assert payloads.erase(actor=sam, reason=WHY, everything=True) == 2
     assert ArrivedPayload.objects.count() == 1
     assert "u1" not in str(list(AuditEntry.objects.filter(event="payload.erased").values_list("details", "target_name")))
 
