@@ -286,6 +286,34 @@ def days_against(days: Sequence[tuple[date, Decimal]], amount: Decimal) -> dict[
     }
 
 
+def unit_costs(weeks: Sequence[tuple[date, Decimal | None]], before: Decimal | None) -> dict[str, Any]:
+    """What 1,000 calls cost by week, and at the baseline as a line."""
+    shapes = []
+    if before is not None:
+        line = {"color": "$text-2", "width": 1.5, "dash": "dot"}
+        shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": float(before), "y1": float(before), "line": line})
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "Per 1,000 calls",
+                "x": [day.isoformat() for day, _ in weeks],
+                "y": [None if cost is None else float(cost) for _, cost in weeks],
+                "line": {"width": 2.5, "color": "$c1"},
+                "marker": {"size": 4, "color": "$c1"},
+                "hovertemplate": "$%{y:,.4~g}",
+            }
+        ],
+        "layout": {
+            "margin": {"l": 60, "r": 14, "t": 22, "b": 28},
+            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+            "xaxis": {"type": "date", "tickformat": "%b %-d"},
+            "shapes": shapes,
+        },
+    }
+
+
 def band(rows: Sequence[Sequence[Any]], told: Collection[str]) -> dict[str, Any]:
     """Spend by day over the band of what was expected. `rows` are (ISO day, low, expected, high, actual), `told` the days that were told."""
     days = [row[0] for row in rows]

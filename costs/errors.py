@@ -18,6 +18,8 @@ DomainError
 ├── BudgetStateError         the act does not fit what the budget is doing
 ├── AnomalyValueError        a field of feedback or of the settings does not make sense
 ├── AnomalyStateError        the act does not fit the anomaly
+├── BaselineError            a field of a baseline does not make sense
+├── BaselineStateError       signed before, by its own author, or not what was frozen
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -111,3 +113,12 @@ class SavedViewError(DomainError):
 
 class SavedViewNameTakenError(DomainError):
     code = "saved_view_name_taken"
+
+
+class BaselineError(DomainError):
+    code = "invalid_baseline"
+    status = 400
+
+
+class BaselineStateError(DomainError):
+    code = "baseline_state"

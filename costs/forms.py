@@ -248,3 +248,17 @@ class SavedViewForm(forms.Form):
     def of(cls, view: SavedView) -> SavedViewForm:
         """Filled with what the view is."""
         return cls(initial={name: getattr(view, name) for name in ("name", "is_shared", "is_default")}, auto_id=f"view-{view.pk}-%s")
+
+
+class BaselineForm(forms.Form):
+    name = forms.CharField(max_length=60, help_text="For example: before caching.")
+    first = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
+    last = forms.DateField(label="Up to and including", widget=forms.DateInput(attrs={"type": "date"}), help_text="UTC days that are over.")
+    projected_percent = forms.DecimalField(
+        label="Projected saving, percent",
+        min_value=Decimal(0),
+        max_value=Decimal("99.99"),
+        max_digits=5,
+        decimal_places=2,
+        help_text="By how much a call is meant to cost less. It is frozen with the figures.",
+    )

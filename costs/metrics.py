@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db.models import Count, F, Q, Sum
 
-from costs import budget_selectors, model_routing, sketch
+from costs import budget_selectors, model_routing, savings, savings_selectors, sketch
 from costs.models import (
     Anomaly,
     AnomalyPeriod,
@@ -21,6 +21,7 @@ from costs.models import (
     UsageHour,
     VerdictHour,
 )
+from costs.periods import Period
 from gateway.contract.guardrails import PII
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
 from governance.models import Policy
@@ -358,5 +359,46 @@ register(
     Metric(
         "guardrails.unredacted_pii", "Personal data let through", "count", "lower", 100, unredacted_pii,
         "Findings of personal data that a guardrail counted and did not replace or refuse.",
+    )
+)  # fmt: skip
+
+
+def _saved(window: Window) -> savings.Savings | None:
+    """Against the baseline in force, over the whole UTC days that the window touches."""
+    baseline = savings_selectors.in_force()
+    days = Period(window.start.date(), (window.end - timedelta(microseconds=1)).date())
+    return savings_selectors.savings_against(baseline, days) if baseline else None
+
+
+def saved_percent(window: Window) -> Reading:
+    found = _saved(window)
+    if found is None:
+        return NO_DATA
+    statistics: dict[str, float | int | str] = {
+        "expected_usd": str(found.expected),
+        "cost_usd": str(found.now.cost),
+        "calls": found.now.calls,
+    }
+    return Reading(float(found.raw_percent), found.now.calls, statistics=statistics)
+
+
+def saved_adjusted_percent(window: Window) -> Reading:
+    found = _saved(window)
+    if found is None or found.adjusted_percent is None:
+        return NO_DATA
+    known = sum(one.now.calls for one in found.models if one.saved is not None)
+    return Reading(float(found.adjusted_percent), known, statistics={"adjusted_usd": str(found.adjusted), "calls": known})
+
+
+register(
+    Metric(
+        "costs.saved_percent", "Saved per call", "%", "higher", 100, saved_percent,
+        "By how much calls cost less than at the signed baseline, whatever the reason.",
+    )
+)  # fmt: skip
+register(
+    Metric(
+        "costs.saved_adjusted_percent", "Saved per call at today's mix", "%", "higher", 100, saved_adjusted_percent,
+        "By how much calls to the same models cost less than at the signed baseline.",
     )
 )  # fmt: skip

@@ -26,6 +26,7 @@ navigation.register(
     ),
     navigation.Item("operate", "Costs", "Price book", "price-book", icon="tags", permission=Permission.VIEW_COSTS, order=40),
     navigation.Item("operate", "Costs", "Showback", "costs-showback", icon="report-money", permission=Permission.VIEW_COSTS, order=25),
+    navigation.Item("operate", "Costs", "Savings", "costs-savings", icon="pig-money", permission=Permission.VIEW_COSTS, order=27),
     navigation.Item("operate", "Costs", "Export", "costs-export", icon="download", permission=Permission.VIEW_COSTS, order=50),
     navigation.Item("build", "Use", "Requests", "requests", icon="list-details", permission=Permission.USE_GATEWAY, order=50),
     navigation.Item("build", "Use", "My usage", "usage", icon="chart-histogram", permission=Permission.USE_GATEWAY, order=60),

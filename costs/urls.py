@@ -14,6 +14,7 @@ from costs.views import (
     reconciliation_lines,
     requests,
     saved_views,
+    savings,
     showback,
     spend,
 )
@@ -23,6 +24,9 @@ _ONE = "operate/costs/reconciliation/<slug:provider>/<path:account>/<month:month
 urlpatterns = [
     path("operate/costs/", spend.spend, name="costs-spend"),
     path("operate/costs/csv/", spend.spend_csv, name="costs-spend-csv"),
+    path("operate/costs/savings/", savings.savings_page, name="costs-savings"),
+    path("operate/costs/savings/new/", savings.baseline_new, name="baseline-new"),
+    path("operate/costs/savings/<int:pk>/sign/", savings.baseline_sign, name="baseline-sign"),
     path("operate/costs/views/new/", saved_views.spend_view_new, name="spend-view-new"),
     path("operate/costs/views/<int:pk>/edit/", saved_views.spend_view_edit, name="spend-view-edit"),
     path("operate/costs/views/<int:pk>/delete/", saved_views.spend_view_delete, name="spend-view-delete"),

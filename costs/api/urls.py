@@ -3,7 +3,17 @@
 from django.urls import path
 
 from costs import converters  # noqa: F401  # registers <month:…>
-from costs.api import anomaly_views, budget_views, export_views, model_usage, price_proposal_views, saved_view_views, showback_views, views
+from costs.api import (
+    anomaly_views,
+    budget_views,
+    export_views,
+    model_usage,
+    price_proposal_views,
+    saved_view_views,
+    savings_views,
+    showback_views,
+    views,
+)
 
 _ONE = "reconciliations/<slug:provider>/<path:account>/<month:month>/"
 
@@ -11,6 +21,9 @@ urlpatterns = [
     path("spend/", views.Spend.as_view(), name="api-spend"),
     path("spend/views/", saved_view_views.SpendViews.as_view(), name="api-spend-views"),
     path("spend/views/<int:pk>/", saved_view_views.SpendViewDetail.as_view(), name="api-spend-view"),
+    path("savings/", savings_views.Savings.as_view(), name="api-savings"),
+    path("savings/baselines/", savings_views.Baselines.as_view(), name="api-baselines"),
+    path("savings/baselines/<int:pk>/sign/", savings_views.BaselineSigning.as_view(), name="api-baseline-sign"),
     path("usage/views/", saved_view_views.UsageViews.as_view(), name="api-usage-views"),
     path("usage/views/<int:pk>/", saved_view_views.UsageViewDetail.as_view(), name="api-usage-view"),
     path("usage/", views.Usage.as_view(), name="api-usage"),

@@ -7,6 +7,7 @@ from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, Se
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.saved_view import SavedView
+from costs.models.savings import Baseline
 from costs.models.valuation import Valuation
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "AnomalyPeriod",
     "AnomalyRun",
     "AnomalySettings",
+    "Baseline",
     "BillAlias",
     "BillError",
     "BillFile",
