@@ -8,6 +8,8 @@ DomainError
 ├── PriceProposalStateError  decided before, by its own author, or another price came into force meanwhile
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
+├── BillSourceError          a cost API cannot be set up so
+├── CostApiError             a cost API did not answer as documented
 ├── NothingToReconcileError  no bill for the period
 ├── RevisionReplacedError    the figures are not those that the person saw, or not the latest
 ├── RevisionSignedError      signed before, by this person or by all that it takes
@@ -60,6 +62,16 @@ class BillFormatError(DomainError):
 class BillTooLargeError(DomainError):
     code = "bill_too_large"
     status = 413
+
+
+class BillSourceError(DomainError):
+    code = "invalid_bill_source"
+    status = 400
+
+
+class CostApiError(DomainError):
+    code = "cost_api_failed"
+    status = 502
 
 
 class NothingToReconcileError(DomainError):

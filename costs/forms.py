@@ -9,7 +9,7 @@ from django import forms
 from django.utils import timezone
 
 from costs import budget_selectors, budgeting, price_sheets, selectors
-from costs.models import Anomaly, AnomalySettings, Budget, SavedView, ServiceTier, TokenClass
+from costs.models import Anomaly, AnomalySettings, BillSource, Budget, SavedView, ServiceTier, TokenClass
 
 
 class PriceForm(forms.Form):
@@ -106,6 +106,33 @@ class BillForm(forms.Form):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = [("", "As the file says"), *selectors.provider_choices().items()]  # type: ignore[attr-defined]
+
+
+class BillSourceForm(forms.Form):
+    """A cost API to fetch a provider's bills from."""
+
+    provider = forms.ChoiceField(help_text="Which of our providers its rows belong to.")
+    kind = forms.ChoiceField(label="Cost API", choices=BillSource.Kind.choices)
+    key = forms.CharField(
+        label="Admin key",
+        required=False,
+        max_length=1000,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Of the organisation at the provider; it is sealed and never shown again. Empty keeps the one that is there.",
+    )
+    base_url = forms.URLField(
+        label="Address", required=False, max_length=300, assume_scheme="https", help_text="Empty means the provider's own."
+    )
+    begins_on = forms.DateField(
+        label="From, UTC day",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="Empty means the first of this month.",
+    )
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
 
 
 class AliasForm(forms.Form):

@@ -22,6 +22,7 @@ from costs.models import (
     BillAlias,
     BillFile,
     BillRow,
+    BillSource,
     Event,
     Inbox,
     LatencyHour,
@@ -425,6 +426,10 @@ def advice(error_code: str) -> str:
 
 def bills() -> QuerySet[BillFile]:
     return BillFile.objects.select_related("uploaded_by").order_by("-uploaded_at", "-pk")
+
+
+def bill_sources() -> QuerySet[BillSource]:
+    return BillSource.objects.select_related("set_by").order_by("provider")
 
 
 def reconciliations() -> QuerySet[Reconciliation]:

@@ -9,8 +9,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
-from costs.errors import NothingToReconcileError
-from costs.services import anomalies, budgets, price_feed, prices, reconciliation, rollups, showback
+from costs.errors import CostApiError, NothingToReconcileError
+from costs.services import anomalies, bill_sources, budgets, price_feed, prices, reconciliation, rollups, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -49,6 +49,23 @@ def price_unpriced(provider: str, model: str) -> None:
 def finish_corrections() -> None:
     """Price calls anew whose price was corrected."""
     prices.finish_corrections()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_bill_sources() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        fetch_bills.apply_async(kwargs={"schema_name": schema_name}, expires=1800)
+
+
+@shared_task(base=TenantTask)
+def fetch_bills() -> None:
+    """Ask the cost APIs whose turn it is; one that fails stands in nobody's way, and says so on its page."""
+    for source in bill_sources.due(timezone.now()):
+        try:
+            bill_sources.fetch(source=source)
+        except CostApiError as error:
+            logger.warning("bill_source.failed", extra={"provider": source.provider, "error": error.message})
 
 
 @shared_task(base=PlatformTask)

@@ -5,6 +5,7 @@ from django.urls import path
 from costs import converters  # noqa: F401  # registers <month:…>
 from costs.views import (
     anomalies,
+    bill_sources,
     budgets,
     exports,
     model_usage,
@@ -66,6 +67,10 @@ urlpatterns = [
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),
     path("operate/costs/reconciliation/bills/<int:pk>/", reconciliation.bill_detail, name="bill-detail"),
     path("operate/costs/reconciliation/bills/<int:pk>/errors/", reconciliation.bill_errors, name="bill-errors"),
+    path("operate/costs/reconciliation/sources/", bill_sources.source_list, name="bill-sources"),
+    path("operate/costs/reconciliation/sources/set/", bill_sources.set_source, name="bill-source-set"),
+    path("operate/costs/reconciliation/sources/<int:pk>/fetch/", bill_sources.fetch, name="bill-source-fetch"),
+    path("operate/costs/reconciliation/sources/<int:pk>/remove/", bill_sources.remove, name="bill-source-remove"),
     path(_ONE, reconciliation.reconciliation_detail, name="reconciliation-detail"),
     path(f"{_ONE}csv/", reconciliation.reconciliation_csv, name="reconciliation-csv"),
     path(f"{_ONE}run/", reconciliation.run, name="reconciliation-run"),

@@ -204,6 +204,7 @@ SPECTACULAR_SETTINGS = {
         "PayloadMode": "governance.models.PayloadMode",
         "PayloadRequestStatus": "governance.models.PayloadRequest.Status",
         "GuardrailScope": "governance.models.Guardrail.Scope",
+        "BillSourceKind": "costs.models.BillSource.Kind",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",
         "AnomalyStatus": "costs.models.Anomaly.Status",

@@ -5,6 +5,7 @@ from django.urls import path
 from costs import converters  # noqa: F401  # registers <month:…>
 from costs.api import (
     anomaly_views,
+    bill_source_views,
     budget_views,
     export_views,
     model_usage,
@@ -55,6 +56,9 @@ urlpatterns = [
     path("anomalies/<int:pk>/acknowledge/", anomaly_views.AnomalyAcknowledge.as_view(), name="api-anomaly-acknowledge"),
     path("anomalies/<int:pk>/close/", anomaly_views.AnomalyClose.as_view(), name="api-anomaly-close"),
     path("bills/", views.Bills.as_view(), name="api-bills"),
+    path("bills/sources/", bill_source_views.BillSources.as_view(), name="api-bill-sources"),
+    path("bills/sources/<int:pk>/", bill_source_views.BillSourceDetail.as_view(), name="api-bill-source"),
+    path("bills/sources/<int:pk>/fetch/", bill_source_views.BillSourceFetch.as_view(), name="api-bill-source-fetch"),
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),

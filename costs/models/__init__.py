@@ -1,5 +1,5 @@
 from costs.models.anomaly import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
-from costs.models.bill import BillAlias, BillError, BillFile, BillRow
+from costs.models.bill import BillAlias, BillError, BillFile, BillRow, BillSource
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
@@ -22,6 +22,7 @@ __all__ = [
     "BillError",
     "BillFile",
     "BillRow",
+    "BillSource",
     "Budget",
     "BudgetIncident",
     "BudgetNotice",

@@ -126,6 +126,41 @@ class BillError(models.Model):
         return f"line {self.line}: {self.message}"
 
 
+class BillSource(models.Model):
+    """A provider whose bills are fetched from its cost API."""
+
+    placement = "tenant"
+    never_exported = ("sealed_key",)
+
+    class Kind(models.TextChoices):
+        OPENAI = "openai", "OpenAI costs"
+        ANTHROPIC = "anthropic", "Anthropic cost report"
+
+    provider = models.CharField(max_length=48, unique=True)
+    """Slug; rows belong to it."""
+    kind = models.CharField(max_length=16, choices=Kind)
+    base_url = models.URLField(max_length=300)
+    sealed_key = models.TextField(editable=False)
+    """An admin key of the organisation at the provider; goes in sealed and leaves only towards it."""
+    key_set_at = models.DateTimeField()
+    begins_on = models.DateField()
+    """First UTC day that is fetched."""
+    set_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    fetched_through = models.DateField(null=True)
+    """Last UTC day that was read whole."""
+    fetched_at = models.DateTimeField(null=True)
+    tried_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=300, blank=True)
+    """Of the last try; empty when it was well."""
+
+    class Meta:
+        db_table = "bill_source"
+        ordering = ["provider"]
+
+    def __str__(self) -> str:
+        return f"{self.provider} ({self.get_kind_display()})"
+
+
 class BillAlias(models.Model):
     """What a bill calls one of our providers or models."""
 
