@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('costs', '0014_saved_view'),
+        ('costs', '0015_savings_baseline'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
