@@ -23,6 +23,7 @@ class CatalogConfig(AppConfig):
             Item("build", "Discover", "Models", "build-models", icon="box", permission=Permission.USE_GATEWAY, order=10),
             Item("build", "Discover", "Tools", "build-tools", icon="tool", permission=Permission.USE_GATEWAY, order=20),
             Item("build", "Try", "Playground", "playground", icon="terminal-2", permission=Permission.USE_GATEWAY, order=10),
+            Item("build", "Use", "Prompts", "prompts", icon="message", permission=Permission.VIEW, order=20),
             Item("build", "Use", "Virtual keys", "build-keys", icon="key", permission=Permission.USE_GATEWAY, order=10),
             Item("build", "Learn", "First call", "first-call", icon="rocket", permission=Permission.USE_GATEWAY, order=10),
         )
@@ -33,4 +34,5 @@ class CatalogConfig(AppConfig):
         search.register(search.Source("Models", Permission.VIEW, sources.models))
         search.register(search.Source("Tools", Permission.VIEW, sources.tools))
         search.register(search.Source("Projects", Permission.VIEW, sources.projects))
+        search.register(search.Source("Prompts", Permission.VIEW, sources.prompts))
         search.register(search.Source("Keys", Permission.VIEW, sources.keys))

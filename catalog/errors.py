@@ -12,6 +12,7 @@ DomainError
     ├── DuplicateDeploymentError  the model has this upstream already
     ├── KeyEndedError             the key is revoked or expired
     ├── ProjectOffError           the project is switched off
+    ├── SelfApprovalError         nobody approves what they wrote
     └── NothingPendingError       no changed definition waits for approval
 """
 
@@ -69,3 +70,7 @@ class ProjectOffError(CatalogError):
 
 class NothingPendingError(CatalogError):
     code = "nothing_pending"
+
+
+class SelfApprovalError(CatalogError):
+    code = "self_approval"

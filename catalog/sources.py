@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.urls import reverse
 
-from catalog import selectors
+from catalog import prompt_selectors, selectors
 from catalog.filters import KeyFilter, ModelFilter
 from governance.models import Membership
 from governance.search import Hit
@@ -44,3 +44,8 @@ def keys(query: str, membership: Membership, limit: int) -> Iterator[Hit]:
     """By name, or by the id that stands in a key's prefix."""
     for key in KeyFilter({"q": query}, queryset=selectors.keys_visible_to(membership)).qs[:limit]:
         yield Hit(key.name, f"{key.public_id} · {key.project.slug} · {key.state}", reverse("key-detail", args=[key.public_id]), icon="key")
+
+
+def prompts(query: str, membership: Membership, limit: int) -> Iterator[Hit]:
+    for prompt in prompt_selectors.prompts(query)[:limit]:
+        yield Hit(prompt.name, prompt.slug, reverse("prompt-detail", args=[prompt.slug]), icon="message")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.views import keys, limits, models, playground, projects, providers, routing, tools
+from catalog.views import keys, limits, models, playground, projects, prompts, providers, routing, tools
 
 urlpatterns = [
     path("operate/providers/", providers.provider_list, name="provider-list"),
@@ -32,6 +32,16 @@ urlpatterns = [
     path("build/playground/runs/<str:request_id>/", playground.playground_run, name="playground-run"),
     path("build/keys/", keys.build_keys, name="build-keys"),
     path("build/keys/new/", keys.key_new, name="key-new"),
+    path("build/prompts/", prompts.prompt_list, name="prompts"),
+    path("build/prompts/new/", prompts.prompt_new, name="prompt-new"),
+    path("prompts/<str:slug>/", prompts.prompt_detail, name="prompt-detail"),
+    path("prompts/<str:slug>/new-version/", prompts.prompt_version_new, name="prompt-version-new"),
+    path("prompts/<str:slug>/diff/", prompts.prompt_diff, name="prompt-diff"),
+    path("prompts/<str:slug>/versions/<int:number>/submit/", prompts.prompt_submit, name="prompt-submit"),
+    path("prompts/<str:slug>/versions/<int:number>/decide/", prompts.prompt_decide, name="prompt-decide"),
+    path("prompts/<str:slug>/labels/", prompts.prompt_label, name="prompt-label"),
+    path("prompts/<str:slug>/labels/<slug:name>/remove/", prompts.prompt_label_remove, name="prompt-label-remove"),
+    path("prompts/<str:slug>/archive/", prompts.prompt_archive, name="prompt-archive"),
     path("build/tools/", tools.build_tools, name="build-tools"),
     path("build/first-call/", keys.first_call, name="first-call"),
     path("models/<str:slug>/", models.model_detail, name="model-detail"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from catalog.api import limits, routing, views
+from catalog.api import limits, prompts, routing, views
 
 urlpatterns = [
     path("providers/", views.Providers.as_view(), name="api-providers"),
@@ -24,6 +24,17 @@ urlpatterns = [
     path("projects/", views.Projects.as_view(), name="api-projects"),
     path("projects/<slug:slug>/", views.ProjectDetail.as_view(), name="api-project"),
     path("projects/<slug:slug>/switch/", views.ProjectSwitch.as_view(), name="api-project-switch"),
+    path("prompts/", prompts.Prompts.as_view(), name="api-prompts"),
+    path("prompts/<str:slug>/", prompts.PromptDetail.as_view(), name="api-prompt"),
+    path("prompts/<str:slug>/versions/", prompts.PromptVersions.as_view(), name="api-prompt-versions"),
+    path("prompts/<str:slug>/versions/<int:number>/", prompts.PromptVersionDetail.as_view(), name="api-prompt-version"),
+    path("prompts/<str:slug>/versions/<int:number>/diff/<int:other>/", prompts.PromptVersionDiff.as_view(), name="api-prompt-diff"),
+    path("prompts/<str:slug>/versions/<int:number>/submit/", prompts.PromptVersionSubmit.as_view(), name="api-prompt-submit"),
+    path("prompts/<str:slug>/versions/<int:number>/approve/", prompts.PromptVersionApprove.as_view(), name="api-prompt-approve"),
+    path("prompts/<str:slug>/versions/<int:number>/reject/", prompts.PromptVersionReject.as_view(), name="api-prompt-reject"),
+    path("prompts/<str:slug>/labels/<slug:name>/", prompts.PromptLabelDetail.as_view(), name="api-prompt-label"),
+    path("prompts/<str:slug>/archive/", prompts.PromptArchive.as_view(), name="api-prompt-archive"),
+    path("prompts/<str:slug>/restore/", prompts.PromptArchive.as_view(restore=True), name="api-prompt-restore"),
     path("limits/", limits.Limits.as_view(), name="api-limits"),
     path("limits/<int:pk>/", limits.LimitDetail.as_view(), name="api-limit"),
     path("keys/", views.Keys.as_view(), name="api-keys"),

@@ -76,6 +76,15 @@ def wire(value: Any) -> Any:
     return [wire(one) for one in value] if isinstance(value, list) else value
 
 
+def plain(value: Any) -> Any:
+    """Numbers of free JSON, such as a temperature, travel as numbers."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and "." not in str(value) else float(value)
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
 def exact(text: str | None) -> Decimal | None:
     """A number of the API without the zeros that its column adds."""
     return None if text is None else Decimal(format(Decimal(text).normalize(), "f"))
@@ -93,8 +102,12 @@ def same(wanted: Any, present: Any) -> bool:
     """Numbers by value, whether they came as number or text; empty and missing are the same."""
     if isinstance(wanted, bool) or isinstance(present, bool):
         return wanted is present
-    if wanted in (None, "", []) and present in (None, "", []):
+    if wanted in (None, "", [], {}) and present in (None, "", [], {}):
         return True
+    if isinstance(wanted, Mapping) and isinstance(present, Mapping):
+        return wanted.keys() == present.keys() and all(same(value, present[name]) for name, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(present, list):
+        return len(wanted) == len(present) and all(map(same, wanted, present))
     if isinstance(present, Decimal) and isinstance(wanted, int | str | Decimal):
         return Decimal(wanted) == present
     if isinstance(wanted, Decimal) and isinstance(present, int | float):
@@ -400,6 +413,72 @@ def _set_mode(api: Api, document: Document, policy: int, present: str, *, replay
     return []
 
 
+# Prompts
+
+_CONTENT = ("messages", "flow", "model", "parameters")
+
+
+def _prompts(api: Api) -> dict[str, Live]:
+    """With the newest version's content, which only the versions' own address shows."""
+    found = {}
+    for row in api.rows("prompts/"):
+        newest = api.call("GET", f"prompts/{row['slug']}/versions/{row['newest_version']}/")
+        spec = {**{name: row[name] for name in ("name", "description", "kind")}, **{name: newest[name] for name in _CONTENT}}
+        spec["labels"] = sorted(name for name, number in row["labels"].items() if number == row["newest_version"])
+        found[row["slug"]] = Live(row["slug"], spec, {**row, "newest": newest})
+    return found
+
+
+def _create_prompt(api: Api, document: Document, options: Options) -> list[str]:
+    if "flow" in document.spec and document.spec.get("kind") != "flow":
+        raise CliError(f"{document.where}: {document}: only kind: flow has a flow.")
+    said = {name: document.spec[name] for name in ("name", "description", "kind", "note", *_CONTENT) if name in document.spec}
+    api.call("POST", "prompts/", {"slug": document.name, **plain(said)})
+    return _promote(api, document, api.call("GET", f"prompts/{document.name}/versions/1/"), [])
+
+
+def _change_prompt(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    _refuse_change(document, live, ("kind",))
+    said, path = _changed(document.spec, live, ("name", "description")), f"prompts/{document.name}/"
+    if said:
+        api.call("PATCH", path, said)
+    version: dict[str, Any] = live.row["newest"]
+    if _changed(document.spec, live, _CONTENT):
+        kept = {name: version[name] for name in _CONTENT if version[name] not in (None, "", {})}
+        version = api.call(
+            "POST",
+            f"{path}versions/",
+            {**kept, **plain({name: document.spec[name] for name in (*_CONTENT, "note") if name in document.spec})},
+        )
+    return _promote(api, document, version, live.spec["labels"] if version["number"] == live.row["newest_version"] else [])
+
+
+def _promote(api: Api, document: Document, version: dict[str, Any], labels: list[str]) -> list[str]:
+    """Submit the version, approve it where that is somebody else's text, and move the labels that it is to have."""
+    wanted = [name for name in document.spec.get("labels", []) if name not in labels]
+    path = f"prompts/{document.name}/"
+    if not wanted:
+        return []
+    status = version["status"]
+    if status == "draft":
+        status = api.call("POST", f"{path}versions/{version['number']}/submit/")["status"]
+    try:
+        if status == "submitted":
+            api.call("POST", f"{path}versions/{version['number']}/approve/")
+        for name in wanted:
+            api.call("PUT", f"{path}labels/{name}/", {"version": version["number"]})
+    except RefusedError as refused:
+        if refused.code not in ("self_approval", "permission_denied"):
+            raise
+        return [f"{document} version {version['number']} is submitted, not {' or '.join(wanted)} yet: {refused.detail}"]
+    return []
+
+
+class _Prompts(Kind):
+    def live(self, api: Api) -> dict[str, Live]:
+        return _prompts(api)
+
+
 class _Policies(Kind):
     def live(self, api: Api) -> dict[str, Live]:
         return _policies(api)
@@ -466,6 +545,16 @@ KINDS: dict[str, Kind] = {
             _change_guardrail,
             _delete("guardrails/"),
             name_of=lambda row: str(row["name"]),
+        ),
+        _Prompts(
+            "Prompt",
+            "prompts/",
+            _picked(),
+            _create_prompt,
+            _change_prompt,
+            lambda api, live: api.call("POST", f"prompts/{live.name}/archive/"),
+            removal="archive",
+            not_compared=("note",),
         ),
         _Policies("Policy", "policies/", _policy_spec, _create_policy, _change_policy, _delete("policies/"), not_compared=("note",)),
     )

@@ -54,6 +54,12 @@ RESOURCES = {
         key="name",
     ),
     "tools": Resource("tools/", ("namespace", "name", "status", "description"), is_made=False),
+    "prompts": Resource(
+        "prompts/",
+        ("slug", "name", "kind", "newest_version", "labels", "owner"),
+        ("q", "archived"),
+        ("archive", "restore"),
+    ),
     "limits": Resource("limits/", ("id", "scope", "ref", "resource", "window", "amount", "is_enabled"), ("q",), key=""),
     "guardrails": Resource("guardrails/", ("id", "name", "kind", "mode", "action", "scope", "ref"), key="name"),
     "policies": Resource("policies/", ("id", "namespace", "name", "mode", "active_version", "newest_version"), key="name"),

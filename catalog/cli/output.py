@@ -46,6 +46,8 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        value = [f"{name}={one}" for name, one in value.items()]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     text = " ".join(text.split())  # a line break would break the table, and a terminal's control codes would act
     return "".join(letter for letter in text if letter.isprintable())[:60]

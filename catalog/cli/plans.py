@@ -36,12 +36,16 @@ class Plan:
         yield f"{signs.count('+')} to make, {signs.count('~')} to change, {signs.count('-')} to remove, {self.unchanged} as wanted."
 
 
+WHOLE = ("parameters", "flow")
+"""Free JSON: compared as one, because a field that is left out is not there."""
+
+
 def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Fields by path; deployments by what they call, so that their order means nothing."""
     found: dict[str, Any] = {}
     for name, value in spec.items():
         path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name not in WHOLE:
             found |= flat(value, f"{path}.")
         elif name == "deployments":
             for one in value:
@@ -61,14 +65,20 @@ def differences(wanted: Mapping[str, Any], present: Mapping[str, Any], not_compa
     for path, value in flat({name: one for name, one in wanted.items() if name not in not_compared}).items():
         if path not in before:
             lines.append(f"+ {path}: {shown(value)}" if value not in (None, "", []) else "")
+        elif path == "labels" and set(value) <= set(before[path]):
+            continue  # others may stand for it, too
         elif not same(value, before[path]):
             lines.append(f"~ {path}: {shown(before[path])} → {shown(value)}")
     return [line for line in lines if line]
 
 
 def shown(value: Any) -> str:
-    if value is None:
+    if value in (None, [], {}):
         return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {shown(one)}" for name, one in value.items())
+    if isinstance(value, list) and isinstance(value[0], Mapping):
+        return " | ".join(shown(one) for one in value)
     if isinstance(value, str):
         return repr(value) if value == "" or value != value.strip() or "\n" in value else value
     return "yes" if value is True else "no" if value is False else ", ".join(map(str, value)) if isinstance(value, list) else str(value)

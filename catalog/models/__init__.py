@@ -2,8 +2,22 @@ from catalog.models.key import VirtualKey
 from catalog.models.limit import UsageLimit
 from catalog.models.model import Deployment, Model
 from catalog.models.project import Project
+from catalog.models.prompt import Prompt, PromptLabel, PromptVersion
 from catalog.models.provider import Provider
 from catalog.models.routing import RoutingObjectives
 from catalog.models.tool import Tool, ToolServer
 
-__all__ = ["Deployment", "Model", "Project", "Provider", "RoutingObjectives", "Tool", "ToolServer", "UsageLimit", "VirtualKey"]
+__all__ = [
+    "Deployment",
+    "Model",
+    "Project",
+    "Prompt",
+    "PromptLabel",
+    "PromptVersion",
+    "Provider",
+    "RoutingObjectives",
+    "Tool",
+    "ToolServer",
+    "UsageLimit",
+    "VirtualKey",
+]

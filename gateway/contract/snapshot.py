@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.flags import Flag
+from gateway.contract.prompts import Prompt
 from gateway.contract.routing import Objectives
 
 MAGIC = b"GHS2"
@@ -247,6 +248,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of the newest drill. Nobody reads it: it makes another version, whose way to every plane is timed."""
     policies: tuple[Policy, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    prompts: dict[str, Prompt] = {}
+    """By slug; those with an approved version."""
     payloads: dict[str, PayloadRule] = {}
     """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""
 

@@ -23,6 +23,7 @@ CODES: dict[str, tuple[int, str]] = {
     "consent_withdrawn": (403, "permission_error"),
     "model_not_found": (404, "invalid_request_error"),
     "model_not_allowed": (403, "permission_error"),
+    "prompt_not_found": (404, "invalid_request_error"),
     "tool_not_found": (404, "invalid_request_error"),
     "tool_not_allowed": (403, "permission_error"),
     "invalid_arguments": (400, "invalid_request_error"),

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from catalog import prompt_selectors
 from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
@@ -146,6 +147,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
             contract_guardrail(guardrail, enforce=guardrail.mode == Guardrail.Mode.ENFORCE)
             for guardrail in Guardrail.objects.exclude(mode=Guardrail.Mode.OFF)
         ),
+        prompts=prompt_selectors.served_prompts(),
         flags={flag.key: flag for flag in flag_selectors.served_flags()},
         facts=flag_selectors.facts_of(tenant),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),

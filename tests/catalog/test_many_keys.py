@@ -65,7 +65,7 @@ def test_page_sorts_by_its_heads_and_asks_as_much_for_many_as_for_few(
 ) -> None:
     client = client_for(sam)
 
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(18):
         dearest = client.get("/o/acme/operate/keys/?sort=spend", headers=HTMX).content.decode()
     cheapest = client.get("/o/acme/operate/keys/?sort=-spend", headers=HTMX).content.decode()
     odd = client.get("/o/acme/operate/keys/?sort=secret&cursor=nonsense", headers=HTMX).content.decode()

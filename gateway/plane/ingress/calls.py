@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from gateway.contract.events import Kind
 from gateway.plane.call import Call, Surface
 from gateway.plane.errors import Refusal
 from gateway.plane.http import Headers, Receive, Send, parse_object, read_body, send_refusal
 from gateway.plane.pipeline import walk
 from gateway.plane.plane import Plane
+from gateway.plane.prompts import resolve_prompt
 from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
 
@@ -34,6 +37,7 @@ async def _prepare(call: Call) -> None:
     assert call.served is not None
     raw = await read_body(call.receive, call.headers)
     body = parse_object(raw)
+    is_longer = "prompt" in body and resolve_prompt(call, body)
     name = body.get("model")
     if not isinstance(name, str) or not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise Refusal("invalid_request", "The request must name a model.", param="model")
@@ -42,7 +46,7 @@ async def _prepare(call: Call) -> None:
     call.body = body
     if call.surface == "count_tokens":  # nothing is generated, and no provider charges for it
         return
-    call.input_estimate = estimate_input(raw, model.context_window if model else None)
+    call.input_estimate = estimate_input(orjson.dumps(body) if is_longer else raw, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(body, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True

@@ -19,7 +19,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, connection
 
 from catalog.cli.main import main
-from catalog.models import Deployment, Model, Project, Provider, UsageLimit, VirtualKey
+from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
 from governance.models import Guardrail, Policy, Tenant, User
 from governance.schema import enter_tenant
 from governance.services import tokens
@@ -33,6 +33,15 @@ apiVersion: gatehouse/v1
 kind: Policy
 metadata: {name: security.residency}
 spec: {require: "true", reason: Keep it here., mode: enforce}
+---
+apiVersion: gatehouse/v1
+kind: Prompt
+metadata: {name: greeting}
+spec:
+  messages: [{role: system, content: "Greet {{name}}."}]
+  model: helper
+  parameters: {temperature: 0.2}
+  labels: [production]
 ---
 apiVersion: gatehouse/v1
 kind: Provider
@@ -115,11 +124,12 @@ def test_manifests_are_planned_applied_and_applied_again(
 
     code, plan = run("apply", "-f", str(file), "--dry-run")
     assert code == 0
-    assert "6 to make, 0 to change" in plan
+    assert "7 to make, 0 to change" in plan
     assert not Provider.objects.exists()
 
     code, done = run("apply", "-f", str(file))
     assert code == 3  # a policy is put in force by somebody who did not write it
+    assert "waits: Prompt greeting version 1 is submitted, not production yet: Somebody else" in done
     assert "waits: Policy security.residency is written and replayed, not in force: Somebody else" in done
     assert "not-in-any-answer" not in plan + done
     assert Provider.objects.get().open_secret() == "not-in-any-answer"
@@ -132,10 +142,12 @@ def test_manifests_are_planned_applied_and_applied_again(
     code, again = run("diff", "-f", str(file))
     assert code == 1
     assert "~ mode: off → enforce" in again
-    assert "0 to make, 1 to change, 0 to remove, 5 as wanted" in again
+    assert "0 to make, 2 to change, 0 to remove, 5 as wanted" in again
     code, _ = run_as(adam)("apply", "-f", str(file))
     assert (code, Policy.objects.get().mode) == (0, "enforce")
-    assert run_as(adam)("apply", "-f", str(file))[1] == "0 to make, 0 to change, 0 to remove, 6 as wanted.\n"
+    label = PromptLabel.objects.get()
+    assert (label.name, label.version.number, label.version.parameters) == ("production", 1, {"temperature": 0.2})
+    assert run_as(adam)("apply", "-f", str(file))[1] == "0 to make, 0 to change, 0 to remove, 7 as wanted.\n"
 
 
 def test_changes_are_made_one_by_one_and_only_prune_removes(
@@ -147,7 +159,9 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     Deployment.objects.create(model=model, provider=provider, upstream_model="old")
     other, stranger = make_model(owner=alice, slug="stranger"), make_project(owner=alice, slug="stranger")
     file, run = tmp_path / "all.yaml", run_as(alice)
-    file.write_text(MANIFEST.partition("---\n")[2].replace("deployments:", "status: deprecated\n  deployments:"))
+    file.write_text(
+        MANIFEST.partition("---\n")[2].replace("deployments:", "status: deprecated\n  deployments:").replace("  labels: [production]\n", "")
+    )
 
     code, done = run("apply", "-f", str(file))
 
@@ -191,7 +205,7 @@ def test_what_is_exported_is_as_wanted_when_applied(
     assert "sealed" not in text
     assert "GATEHOUSE_SECRET_LOCAL" in text
     file.write_text(text)
-    assert run("diff", "-f", str(file)) == (0, "0 to make, 0 to change, 0 to remove, 6 as wanted.\n")
+    assert run("diff", "-f", str(file)) == (0, "0 to make, 0 to change, 0 to remove, 7 as wanted.\n")
     assert [one["kind"] for one in yaml.safe_load_all(run("export", "Limit", "Model")[1])] == ["Model", "Limit"]
 
 

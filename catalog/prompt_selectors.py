@@ -1,0 +1,84 @@
+"""What may be seen of prompts, and what of them the gateway serves."""
+
+from __future__ import annotations
+
+import json
+
+from django.db.models import F, Max, Prefetch, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+
+from catalog.errors import InvalidValueError
+from catalog.models import Prompt, PromptLabel, PromptVersion
+from gateway.contract import prompts as contract
+
+MOST_SERVED = 50
+"""Of one prompt: its newest approved versions; those with a label are served whatever their age."""
+
+
+def all_prompts() -> QuerySet[Prompt]:
+    """Archived ones, too; with the number of the newest version and the labels."""
+    labels = Prefetch("labels", PromptLabel.objects.select_related("version").order_by("name"))
+    return Prompt.objects.annotate(newest=Max("versions__number")).select_related("owner").prefetch_related(labels).order_by("slug", "pk")
+
+
+def prompts(query: str = "", *, archived: bool = False) -> QuerySet[Prompt]:
+    """Those in use, or those in the archive; `query` is looked for in slug, name and description."""
+    found = all_prompts().filter(archived_at__isnull=not archived)
+    if query:
+        found = found.filter(Q(slug__icontains=query) | Q(name__icontains=query) | Q(description__icontains=query))
+    return found
+
+
+def versions_of(prompt: Prompt) -> QuerySet[PromptVersion]:
+    """Newest first, with their labels."""
+    return prompt.versions.select_related("author", "decided_by").prefetch_related("labels").order_by("-number")
+
+
+def submitted_versions() -> QuerySet[PromptVersion]:
+    """What waits for somebody's approval, oldest first."""
+    waiting = PromptVersion.objects.filter(status=PromptVersion.Status.SUBMITTED, prompt__archived_at=None)
+    return waiting.select_related("prompt", "author").order_by("created_at", "pk")
+
+
+def version_named(reference: str) -> PromptVersion:
+    """The approved version that `greeting@3` names: what an experiment has as an arm, and events as their tag `prompt`.
+
+    Raises InvalidValueError when it names none that the gateway would serve.
+    """
+    try:
+        slug, number = contract.parse_reference(reference)
+    except contract.PromptError as error:
+        raise InvalidValueError(str(error), field="prompt") from error
+    version = _served().filter(prompt__slug=slug, number=number).first()
+    if version is None:
+        raise InvalidValueError(f"There is no approved version {reference}.", field="prompt")
+    return version
+
+
+def _served() -> QuerySet[PromptVersion]:
+    return PromptVersion.objects.filter(
+        status=PromptVersion.Status.APPROVED, prompt__archived_at=None, prompt__kind=Prompt.Kind.CHAT
+    ).select_related("prompt")
+
+
+def served_prompts() -> dict[str, contract.Prompt]:
+    """Prompts with an approved version, as the gateway has them."""
+    ranked = _served().annotate(rank=Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc()))
+    labels: dict[str, dict[str, int]] = {}
+    for label in PromptLabel.objects.filter(prompt__archived_at=None).select_related("prompt", "version").order_by("prompt__slug", "name"):
+        labels.setdefault(label.prompt.slug, {})[label.name] = label.version.number
+    versions: dict[str, dict[int, contract.Version]] = {}
+    for version in ranked.order_by("prompt__slug", "number"):
+        slug = version.prompt.slug
+        if version.rank <= MOST_SERVED or version.number in labels.get(slug, {}).values():
+            versions.setdefault(slug, {})[version.number] = _contract(version)
+    return {slug: contract.Prompt(labels=labels.get(slug, {}), versions=found) for slug, found in versions.items()}
+
+
+def _contract(version: PromptVersion) -> contract.Version:
+    return contract.Version(
+        number=version.number,
+        messages=tuple(contract.Message(message["role"], message["content"]) for message in version.content["messages"]),
+        model=version.model,
+        parameters=json.dumps(version.parameters),
+    )

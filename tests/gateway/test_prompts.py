@@ -1,0 +1,84 @@
+"""Calls that name a prompt: filled in before anything else is read of them, on a real plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.contract import prompts as contract
+from tests.gateway.conftest import Org
+
+GREETING = contract.Prompt(
+    labels={"production": 3},
+    versions={
+        2: contract.Version(number=2, messages=(contract.Message("user", "Hi"),), model="chat"),
+        3: contract.Version(
+            number=3,
+            messages=(contract.Message("system", "Greet {{name}}."),),
+            model="chat",
+            parameters='{"temperature": 0.2, "max_tokens": 3}',
+        ),
+    },
+)
+
+
+def test_prompt_is_filled_in_and_recorded(org: Org) -> None:
+    """The sandbox gives the same answer to the same request."""
+    org.change(prompts={"greeting": GREETING})
+    own = [{"role": "user", "content": "Go on."}]
+    prompt = {"id": "greeting", "variables": {"name": "{{name}} Ada"}}
+    tags = {"x-gatehouse-tags": "prompt=forged,team=blue"}
+
+    asked = org.post(json={"prompt": prompt, "messages": own}, headers=tags).json()
+    longer = org.post(json={"model": "chat", "prompt": prompt, "messages": own, "max_tokens": 40}).json()
+    bare = org.post(json={"prompt": {"id": "greeting", "version": "2"}}).json()
+    plain = org.post(
+        json={"model": "chat", "max_tokens": 3, "messages": [{"role": "system", "content": "Greet {{name}} Ada."}, *own]}
+    ).json()
+    hi = org.post(json={"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}).json()
+
+    assert (asked["choices"], asked["usage"]) == (plain["choices"], plain["usage"])
+    assert (bare["choices"], bare["usage"]) == (hi["choices"], hi["usage"])
+    assert asked["choices"][0]["finish_reason"] == "length"
+    assert longer["usage"]["completion_tokens"] > asked["usage"]["completion_tokens"]  # what a call sets itself holds
+    first, _, third, *_ = org.plane.wait_for_events(org.id, 5)
+    assert (first["tags"], third["tags"]) == ({"prompt": "greeting@3", "team": "blue"}, {"prompt": "greeting@2"})
+    assert (first["model"], first["input_tokens"]) == ("chat", plain["usage"]["prompt_tokens"])
+    assert ["prompt", "pass", "greeting@3"] in [[step[0], step[1], step[3]] for step in first["steps"]]
+
+
+def test_prompt_is_the_beginning_of_a_response(org: Org) -> None:
+    org.change(prompts={"greeting": GREETING})
+
+    ours = org.post("/v1/responses", json={"prompt": {"id": "greeting", "variables": {"name": "Ada"}}, "input": "Go on."}).json()
+    given = [{"role": "system", "content": "Greet Ada."}, {"role": "user", "content": "Go on."}]
+    plain = org.post("/v1/responses", json={"model": "chat", "input": given}).json()
+    hosted = org.post("/v1/responses", json={"model": "chat", "prompt": {"id": "pmpt_123", "version": "2"}, "input": "Go on."})
+
+    assert ours["usage"]["input_tokens"] == plain["usage"]["input_tokens"]
+    assert ours["output"][0]["content"] == plain["output"][0]["content"]
+    assert hosted.status_code == 200, hosted.text  # kept by the provider, and gone on to it
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "param"),
+    [
+        ({"id": "nothing"}, 404, "prompt_not_found", "prompt.id"),
+        ({"id": "greeting", "version": "staging"}, 404, "prompt_not_found", "prompt.version"),
+        ({"id": "greeting", "version": 1}, 404, "prompt_not_found", "prompt.version"),
+        ({"id": "greeting"}, 400, "invalid_request", "prompt.variables"),
+        ({"id": "greeting", "variables": {"name": "Ada", "age": 1}}, 400, "invalid_request", "prompt.variables"),
+        ({"id": "greeting", "variables": ["Ada"]}, 400, "invalid_request", "prompt.variables"),
+        ({"id": "greeting", "versoin": "3"}, 400, "invalid_request", "prompt"),
+        ({"version": "3"}, 400, "invalid_request", "prompt"),
+        ({"id": "greeting", "version": [3]}, 400, "invalid_request", "prompt.version"),
+    ],
+)
+def test_prompt_that_cannot_be_had_is_refused(org: Org, asked: dict[str, Any], status: int, code: str, param: str) -> None:
+    org.change(prompts={"greeting": GREETING})
+
+    refused = org.post(json={"model": "chat", "prompt": asked})
+
+    assert refused.status_code == status, refused.text
+    assert (refused.json()["error"]["code"], refused.json()["error"]["param"]) == (code, param)
