@@ -52,6 +52,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
     "note-key-figures": {"task": "catalog.tasks.dispatch_key_figures", "schedule": 300.0, "options": {"expires": 300}},
     "read-experiments": {"task": "rollouts.tasks.dispatch_experiments", "schedule": 300.0, "options": {"expires": 300}},
+    "look-at-shadows": {"task": "rollouts.tasks.dispatch_shadows", "schedule": 60.0, "options": {"expires": 60}},
     "look-at-shifts": {"task": "rollouts.tasks.dispatch_shifts", "schedule": 60.0, "options": {"expires": 60}},
     "watch-rollbacks": {"task": "rollouts.tasks.dispatch_rollbacks", "schedule": 10.0, "options": {"expires": 10}},
     "watch-the-watcher": {"task": "rollouts.tasks.watch_the_watcher", "schedule": 60.0, "options": {"expires": 60}},

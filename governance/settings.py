@@ -191,8 +191,6 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ModelStatus": "catalog.models.Model.Status",
         "ToolStatus": "catalog.models.Tool.Status",
-        "PromptKind": "catalog.models.Prompt.Kind",
-        "PromptVersionStatus": "catalog.models.PromptVersion.Status",
         "ProviderKind": "catalog.models.Provider.Kind",
         "ProviderDialect": "catalog.models.Provider.Dialect",
         "ProviderCredential": "catalog.models.Provider.Credential",
@@ -236,6 +234,8 @@ SPECTACULAR_SETTINGS = {
         "ExperimentBetter": "rollouts.models.Experiment.Better",
         "ExperimentDecision": "rollouts.models.Experiment.Decision",
         "ExperimentStanding": "rollouts.advice.Standing",
+        "ShadowStatus": "rollouts.models.Shadow.Status",
+        "ShadowPairVerdict": "rollouts.models.ShadowPair.Verdict",
         "ShiftStatus": "rollouts.models.Shift.Status",
         "CohortMemberState": "rollouts.models.CohortMember.State",
         "CohortMemberVerdict": "rollouts.models.CohortMember.Verdict",

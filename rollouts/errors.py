@@ -37,6 +37,9 @@ RolloutError
 ├── IncidentStateError       the incident was acknowledged or resolved before
 ├── IncidentOpenError        an incident of the flag is not resolved
 ├── WatcherAwayError         rollback rules guard the flag, and nobody looks
+├── ShadowInvalidError       terms of a shadow that can't be used
+├── ShadowRunningError       another shadow of the model is under way
+├── ShadowStateError         a draft, paused or done shadow does not do this
 ├── ShiftInvalidError        terms of a traffic shift that can't be used
 ├── ShiftRunningError        another shift of the flag is under way
 ├── ShiftStateError          a paused, finished or ended shift does not do this
@@ -252,6 +255,19 @@ class EvaluationConflictError(RolloutError):
 
 class EvaluationMissingError(RolloutError):
     code = "evaluation_missing"
+
+
+class ShadowInvalidError(RolloutError):
+    code = "shadow_invalid"
+    status = 400
+
+
+class ShadowRunningError(RolloutError):
+    code = "shadow_running"
+
+
+class ShadowStateError(RolloutError):
+    code = "shadow_state"
 
 
 class SurveyNotDueError(RolloutError):

@@ -13,7 +13,7 @@ from catalog import hooks
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
-from rollouts import evaluation_selectors, experiment_selectors, flag_selectors, selectors, shift_selectors
+from rollouts import evaluation_selectors, experiment_selectors, flag_selectors, selectors, shadow_selectors, shift_selectors
 from rollouts import exposure as rules
 from rollouts.services import evaluation_runs
 
@@ -41,6 +41,9 @@ def register() -> None:
             permission=Permission.VIEW,
             order=20,
             due=experiment_selectors.due_count,
+        ),
+        navigation.Item(
+            "release", "Steer", "Shadows", "shadow-list", icon="copy", permission=Permission.VIEW, order=25, due=shadow_selectors.due_count
         ),
         navigation.Item(
             "release",

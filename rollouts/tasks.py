@@ -11,10 +11,10 @@ from django_tenants.utils import get_public_schema_name, schema_context
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 from governance.schema import current_schema
-from rollouts import cohort_selectors, experiment_selectors, rollback_selectors, selectors, shift_selectors
+from rollouts import cohort_selectors, experiment_selectors, rollback_selectors, selectors, shadow_selectors, shift_selectors
 from rollouts.errors import NotUnderWayError
-from rollouts.models import Experiment, Gate, Rollout, Shift
-from rollouts.services import cohorts, experiments, flags, gates, rollback, rollouts, shifts
+from rollouts.models import Experiment, Gate, Rollout, Shadow, Shift
+from rollouts.services import cohorts, experiments, flags, gates, rollback, rollouts, shadow_judging, shadows, shifts
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,29 @@ def look_at_shift(shift_id: int) -> None:
         logger.info("shift.missing", extra={"shift": shift_id})
         return
     shifts.look_when_due(shift=shift)
+
+
+@shared_task(base=PlatformTask)
+def dispatch_shadows() -> None:
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        look_at_shadows.delay(schema_name=schema_name)
+
+
+@shared_task(base=TenantTask)
+def look_at_shadows() -> None:
+    for shadow_id in shadow_selectors.to_collect(timezone.now()):
+        look_at_shadow.delay(shadow_id, schema_name=current_schema())
+
+
+@shared_task(base=TenantTask)
+def look_at_shadow(shadow_id: int) -> None:
+    """Harmless when it runs twice: a pair is kept once and judged once."""
+    shadow = Shadow.objects.filter(pk=shadow_id).first()
+    if shadow is None:
+        logger.info("shadow.missing", extra={"shadow": shadow_id})
+        return
+    shadows.collect_pairs(shadow=shadow)
+    shadow_judging.judge_pairs(shadow=shadow)
 
 
 @shared_task(base=PlatformTask)

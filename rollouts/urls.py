@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from rollouts.views import cohorts, evaluations, experiments, flags, gates, incidents, plans, programme, rollback_rules, rollouts, shifts
+from rollouts.views import (
+    cohorts,
+    evaluations,
+    experiments,
+    flags,
+    gates,
+    incidents,
+    plans,
+    programme,
+    rollback_rules,
+    rollouts,
+    shadows,
+    shifts,
+)
 
 _ROLLOUT = "release/rollouts/<slug:slug>/"
 _GATE = f"{_ROLLOUT}gates/<int:number>/"
@@ -11,6 +24,7 @@ _CHANGE = f"{_FLAG}changes/<int:number>/"
 _RULE = f"{_FLAG}rules/<int:pk>/"
 _INCIDENT = "operate/incidents/<int:number>/"
 _EXPERIMENT = "release/experiments/<slug:slug>/"
+_SHADOW = "release/shadows/<slug:slug>/"
 _SHIFT = "release/shifts/<slug:slug>/"
 _CRITERION = f"{_GATE}criteria/<slug:key>/"
 
@@ -66,6 +80,13 @@ urlpatterns = [
     path(_INCIDENT, incidents.incident_detail, name="incident-detail"),
     path(f"{_INCIDENT}acknowledge/", incidents.incident_acknowledge, name="incident-acknowledge"),
     path(f"{_INCIDENT}resolve/", incidents.incident_resolve, name="incident-resolve"),
+    path("release/shadows/", shadows.shadow_list, name="shadow-list"),
+    path("release/shadows/new/", shadows.shadow_new, name="shadow-new"),
+    path(_SHADOW, shadows.shadow_detail, name="shadow-detail"),
+    path(f"{_SHADOW}start/", shadows.shadow_start, name="shadow-start"),
+    path(f"{_SHADOW}pause/", shadows.shadow_pause, name="shadow-pause"),
+    path(f"{_SHADOW}resume/", shadows.shadow_resume, name="shadow-resume"),
+    path(f"{_SHADOW}end/", shadows.shadow_end, name="shadow-end"),
     path("release/shifts/", shifts.shift_list, name="shift-list"),
     path("release/shifts/new/", shifts.shift_new, name="shift-new"),
     path(_SHIFT, shifts.shift_detail, name="shift-detail"),

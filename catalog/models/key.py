@@ -22,11 +22,12 @@ class VirtualKey(db.Model):
     class Purpose(db.TextChoices):
         STANDARD = "standard", "Program"
         PLAYGROUND = "playground", "Playground"
+        SHADOW = "shadow", "Shadow"
 
     public_id = db.CharField(max_length=16, unique=True, default=new_id, editable=False)
     name = db.CharField(max_length=60)
     purpose = db.CharField(max_length=16, choices=Purpose, default=Purpose.STANDARD)
-    """A playground key has no secret that anyone knows; the portal signs short-lived session tokens from it."""
+    """Keys of the playground and of shadows have no secret that anyone knows; the portal signs short-lived session tokens from them."""
     project = db.ForeignKey(Project, on_delete=db.PROTECT, related_name="keys")
     owner = db.ForeignKey(User, on_delete=db.PROTECT, related_name="+")
     digest = db.CharField(max_length=64)

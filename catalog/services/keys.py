@@ -267,9 +267,28 @@ def _make_playground_key(project: Project, person: User, at: datetime) -> Virtua
         owner=person, project=project, purpose=VirtualKey.Purpose.PLAYGROUND, revoked_at=None
     ):
         revoke_key(key=old, actor=person, at=at)  # it is about to expire
+    return _make_without_secret(f"Playground of {person}", VirtualKey.Purpose.PLAYGROUND, project, person, at)
+
+
+@transaction.atomic
+def make_shadow_key(*, name: str, project: Project, actor: User, at: datetime) -> VirtualKey:
+    """A key that pays for a shadow: no program can show it. Raises ProjectOffError."""
+    project = Project.objects.select_for_update().get(pk=project.pk)
+    if not project.is_enabled:
+        raise ProjectOffError(f"The project {project.slug} is switched off.", field="project")
+    return _make_without_secret(name, VirtualKey.Purpose.SHADOW, project, actor, at)
+
+
+def shadow_token(key_id: str, at: datetime) -> str:
+    """For calls by the portal itself, good for an hour."""
+    expires_at = int((at + SESSION_LIFETIME).timestamp())
+    return keys.session_token(selectors.current_tenant().public_id, key_id, expires_at, settings.KEY_PEPPER)
+
+
+def _make_without_secret(name: str, purpose: VirtualKey.Purpose, project: Project, person: User, at: datetime) -> VirtualKey:
     key = VirtualKey(
-        name=f"Playground of {person}"[:60],
-        purpose=VirtualKey.Purpose.PLAYGROUND,
+        name=name[:60],
+        purpose=purpose,
         project=project,
         owner=person,
         expires_at=at + timedelta(days=MAX_LIFETIME_DAYS),

@@ -16,7 +16,6 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.flags import Flag
-from gateway.contract.prompts import Prompt
 from gateway.contract.routing import Objectives
 
 MAGIC = b"GHS2"
@@ -221,6 +220,18 @@ class PayloadRule(msgspec.Struct, frozen=True, kw_only=True):
     """How long, of the modes that keep something."""
 
 
+class Shadow(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of a model's answered calls is repeated to another model; see `gateway.plane.shadow`."""
+
+    slug: str
+    model: str
+    """Slug of the one that is tried."""
+    share: float
+    """Of the calls, 0 to 1."""
+    key: str
+    """Id of the key that pays; its limits hold the amount of money a day."""
+
+
 class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     """The tenant's public id, the one inside its keys."""
@@ -248,8 +259,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of the newest drill. Nobody reads it: it makes another version, whose way to every plane is timed."""
     policies: tuple[Policy, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
-    prompts: dict[str, Prompt] = {}
-    """By slug; those with an approved version."""
+    shadows: dict[str, Shadow] = {}
+    """By slug of the model whose calls are repeated."""
     payloads: dict[str, PayloadRule] = {}
     """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""
 

@@ -37,10 +37,12 @@ DAY_S = 24 * 3600
 class Watch:
     """What is noted of one call under a rule that is not `metadata`."""
 
-    __slots__ = ("_send", "is_too_long", "parts", "rule", "size")
+    __slots__ = ("_send", "is_too_long", "parts", "project", "rule", "size")
 
-    def __init__(self, rule: PayloadRule, send: Send) -> None:
+    def __init__(self, rule: PayloadRule, project: str, send: Send) -> None:
         self.rule = rule
+        self.project = project
+        """Whose words they are: a shadow is paid by another one."""
         self.parts: list[bytes] = []
         self.size = 0
         self.is_too_long = False
@@ -64,7 +66,7 @@ def watch_payload(call: Call) -> None:
     rule = call.served.snapshot.payloads.get(call.key.project)
     if rule is None:
         return
-    call.payload = watch = Watch(rule, call.send)
+    call.payload = watch = Watch(rule, call.key.project, call.send)
     if rule.mode in KEEPING and call.kind != "tool":
         call.send = watch.send
 
@@ -172,7 +174,7 @@ def _waiting(call: Call, watch: Watch, subject: str, size: int) -> _Waiting:
         tenant=served.tenant,
         at=call.started_at,
         expires_at=call.started_at + watch.rule.days * DAY_S,
-        project=key.project,
+        project=watch.project,
         key_id=key.id,
         model=call.name or "",
         mode=watch.rule.mode,

@@ -29,6 +29,7 @@ from gateway.plane.proofs import Proofs
 from gateway.plane.reports import Reports
 from gateway.plane.served import Served
 from gateway.plane.settings import PlaneSettings
+from gateway.plane.shadow import Shadows
 from gateway.plane.shipper import Shipper
 from gateway.plane.slots import PostgresSlots, Slots
 from gateway.plane.snapshots import SnapshotStore
@@ -61,6 +62,7 @@ class Plane:
         self.reports = Reports(Link(settings.database_url, "reports"), self._facts, lambda: self.snapshots.versions)
         self.health = Health()
         self.answers = AnswerCache()
+        self.shadows = Shadows(self)
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self.tokens = Tokens(lambda: self.client, settings.outbound_allow)
@@ -75,6 +77,7 @@ class Plane:
         self.shipper.start()
         self.snapshots.start()
         self.reports.start()
+        self.shadows.start()
         self._sweeper = asyncio.create_task(self._sweep_always())
         self.is_started = True
 
@@ -84,6 +87,7 @@ class Plane:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self.shadows.close()
         await self.snapshots.close()
         await self.reports.close()
         await self.tools.close()
@@ -177,6 +181,8 @@ class Plane:
             "open_streams": sum(map(len, self._open_streams.values())),
             "tool_sessions": self.tools.count,
             "open_circuits": self.health.open_circuits,
+            "shadows_dropped": self.shadows.dropped,
+            "shadows_not_allowed": self.shadows.not_allowed,
         }
 
 

@@ -27,7 +27,7 @@ from governance import selectors as governance_selectors
 from governance.models import Effect, Guardrail, Policy, Switch, Tenant
 from governance.services.guardrails import contract_guardrail
 from governance.services.policies import contract_policy
-from rollouts import flag_selectors
+from rollouts import flag_selectors, shadow_selectors
 
 _GATEWAY_CAPABILITIES = frozenset({"chat", "embeddings"})
 _PICO_PER_TOKEN = Decimal(10**6)
@@ -120,6 +120,7 @@ def _store(tenant: str, version: int, body: bytes) -> None:
 def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     """What the current schema holds, as the plane serves it. The same content always gives the same bytes."""
     prices = cost_figures().current_prices()
+    caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     return contract.TenantSnapshot(
         tenant=tenant.public_id,
@@ -131,7 +132,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         consents={consent.feature_class: consent for consent in _consents(tenant)},
         projects=projects,
         payloads=payload_selectors.published_rules(projects),
-        keys={key.public_id: _key(key) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
+        keys={key.public_id: _key(key, caps) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
         models={model.slug: _model(model, prices) for model in catalog_selectors.served_models()},
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
@@ -152,6 +153,10 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         facts=flag_selectors.facts_of(tenant),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
         drill=_newest_drill(tenant),
+        shadows={
+            shadow.source: contract.Shadow(slug=shadow.slug, model=shadow.candidate, share=shadow.share_percent / 100, key=shadow.key_id)
+            for shadow in shadow_selectors.served_shadows()
+        },
     )
 
 
@@ -215,7 +220,7 @@ def _project(project: Project) -> contract.Project:
     )
 
 
-def _key(key: VirtualKey) -> contract.Key:
+def _key(key: VirtualKey, caps: Mapping[str, tuple[str, Decimal]]) -> contract.Key:
     return contract.Key(
         id=key.public_id,
         digest=key.digest,
@@ -228,8 +233,20 @@ def _key(key: VirtualKey) -> contract.Key:
         tools=None if key.tools is None else tuple(key.tools),
         disabled=key.revoked_at is not None,
         expires_at=key.expires_at.timestamp(),
-        limits=_limits("key", key.public_id, key.requests_per_minute, key.monthly_budget_usd),
+        limits=_limits("key", key.public_id, key.requests_per_minute, key.monthly_budget_usd) + _cap(key, caps),
     )
+
+
+def _cap(key: VirtualKey, caps: Mapping[str, tuple[str, Decimal]]) -> tuple[contract.Limit, ...]:
+    """What a shadow may spend a day, which its key pays."""
+    if key.public_id not in caps:
+        return ()
+    counter, usd = caps[key.public_id]
+    return (
+        contract.Limit(
+            id=counter, scope="key", scope_name=key.public_id, resource="money", window="day", amount=int(usd * contract.PICO_USD),
+        ),
+    )  # fmt: skip
 
 
 def _limits(scope: Any, name: str, requests_per_minute: int | None, monthly_budget_usd: Decimal | None) -> tuple[contract.Limit, ...]:

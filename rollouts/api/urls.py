@@ -1,6 +1,16 @@
 from django.urls import path
 
-from rollouts.api import cohort_views, evaluation_views, experiment_views, flag_views, programme_views, rollback_views, shift_views, views
+from rollouts.api import (
+    cohort_views,
+    evaluation_views,
+    experiment_views,
+    flag_views,
+    programme_views,
+    rollback_views,
+    shadow_views,
+    shift_views,
+    views,
+)
 
 _FLAG = "flags/<str:key>/"
 _CHANGE = f"{_FLAG}changes/<int:number>/"
@@ -50,6 +60,13 @@ urlpatterns = [
     path("incidents/<int:number>/", rollback_views.IncidentDetail.as_view(), name="api-incident"),
     path("incidents/<int:number>/acknowledge/", rollback_views.IncidentAcknowledge.as_view(), name="api-incident-acknowledge"),
     path("incidents/<int:number>/resolve/", rollback_views.IncidentResolve.as_view(), name="api-incident-resolve"),
+    path("shadows/", shadow_views.Shadows.as_view(), name="api-shadows"),
+    path("shadows/<slug:slug>/", shadow_views.ShadowDetail.as_view(), name="api-shadow"),
+    path("shadows/<slug:slug>/pairs/", shadow_views.ShadowPairs.as_view(), name="api-shadow-pairs"),
+    path("shadows/<slug:slug>/start/", shadow_views.ShadowStart.as_view(), name="api-shadow-start"),
+    path("shadows/<slug:slug>/pause/", shadow_views.ShadowPause.as_view(), name="api-shadow-pause"),
+    path("shadows/<slug:slug>/resume/", shadow_views.ShadowResume.as_view(), name="api-shadow-resume"),
+    path("shadows/<slug:slug>/end/", shadow_views.ShadowEnd.as_view(), name="api-shadow-end"),
     path("shifts/", shift_views.Shifts.as_view(), name="api-shifts"),
     path("shifts/<slug:slug>/", shift_views.ShiftDetail.as_view(), name="api-shift"),
     path("shifts/<slug:slug>/look/", shift_views.ShiftLook.as_view(), name="api-shift-look"),

@@ -6,6 +6,7 @@ from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignO
 from rollouts.models.incident import Incident
 from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
+from rollouts.models.shadow import Shadow, ShadowPair
 from rollouts.models.shift import Shift, ShiftWindow
 from rollouts.models.survey import SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
 
@@ -33,6 +34,8 @@ __all__ = [
     "RollbackRule",
     "RollbackWatch",
     "Rollout",
+    "Shadow",
+    "ShadowPair",
     "Shift",
     "ShiftWindow",
     "SignOff",

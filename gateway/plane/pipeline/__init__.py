@@ -83,8 +83,15 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
         raise
     finally:
         if call.key is not None:
-            for step in AFTER:
-                await take(step, call)
+            await finish(call)
+            if call.served is not None and call.served.snapshot.shadows:
+                call.plane.shadows.offer(call)
+
+
+async def finish(call: Call) -> None:
+    """What is done in any case, however the call went."""
+    for step in AFTER:
+        await take(step, call)
 
 
 async def take(step: StepFunction, call: Call) -> None:

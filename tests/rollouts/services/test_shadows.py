@@ -1,0 +1,204 @@
+"""A shadow's way from a proposal to judged pairs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from catalog.models import Model, VirtualKey
+from gateway.contract.snapshot import PICO_USD
+from gateway.publish.publisher import compile_snapshot
+from governance.models import AuditEntry, PayloadSetting, Tenant, User
+from governance.services.payloads import store_payload
+from rollouts import shadow_selectors
+from rollouts.errors import EvidenceMissingError, SelfApprovalError, ShadowInvalidError, ShadowRunningError, ShadowStateError
+from rollouts.models import Shadow
+from rollouts.services import shadow_judging, shadows
+from tests.factories import costs as make
+from tests.factories.catalog import make_model, make_project
+
+
+@pytest.fixture
+def models(acme: Tenant, adam: User) -> dict[str, Model]:
+    make_project(owner=adam, slug="lab")
+    return {slug: make_model(owner=adam, slug=slug, price=("1", "4")) for slug in ("present", "next", "referee")}
+
+
+def _propose(actor: User, slug: str = "try-next", **terms: Any) -> Shadow:
+    given = {"source": "present", "candidate": "next", "judge": "referee", "project": "lab", "share_percent": 10.0, "cap_usd": Decimal(5)}
+    return shadows.propose_shadow(slug=slug, name="Try next", actor=actor, **{**given, **terms})
+
+
+def test_second_person_starts_it_and_planes_are_told(models: dict[str, Model], acme: Tenant, rita: User, adam: User) -> None:
+    shadow = _propose(rita)
+    with pytest.raises(SelfApprovalError):
+        shadows.start_shadow(shadow=shadow, actor=rita)
+    assert compile_snapshot(acme, 1).shadows == {}
+
+    shadow = shadows.start_shadow(shadow=shadow, actor=adam)
+
+    told = compile_snapshot(acme, 1)
+    assert (told.shadows["present"].model, told.shadows["present"].share, told.shadows["present"].key) == ("next", 0.1, shadow.key_id)
+    key = told.keys[shadow.key_id]
+    assert key.project == "lab"
+    assert [(limit.resource, limit.window, limit.amount, limit.fail_open) for limit in key.limits] == [
+        ("money", "day", 5 * PICO_USD, False)
+    ]
+    with pytest.raises(ShadowRunningError):
+        shadows.start_shadow(shadow=_propose(rita, "another"), actor=adam)
+    models["next"].data_sensitivity = "public"
+    models["next"].save()
+    assert compile_snapshot(acme, 1).shadows == {}  # the candidate may not be told any more what callers send
+    with pytest.raises(EvidenceMissingError):
+        shadows.pause_shadow(shadow=shadow, actor=rita, reason=" ")
+    shadows.pause_shadow(shadow=shadow, actor=rita, reason="Provider is down")
+    with pytest.raises(ShadowInvalidError, match="sensitive"):
+        shadows.resume_shadow(shadow=shadow, actor=rita)
+    shadows.end_shadow(shadow=shadow, actor=rita, reason="Enough")
+    with pytest.raises(ShadowStateError):
+        shadows.resume_shadow(shadow=shadow, actor=rita)
+    assert VirtualKey.objects.get(public_id=shadow.key_id).revoked_at is not None
+    events = AuditEntry.objects.filter(event__startswith="shadow.").order_by("pk").values_list("event", flat=True)
+    assert list(events) == ["shadow.proposed", "shadow.started", "shadow.proposed", "shadow.paused", "shadow.ended"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"candidate": "present"}, "candidate"),
+        ({"candidate": "nowhere"}, "candidate"),
+        ({"judge": "nowhere"}, "judge"),
+        ({"project": "nowhere"}, "project"),
+        ({"share_percent": 0.0}, "share_percent"),
+        ({"cap_usd": Decimal(0)}, "cap_usd"),
+        ({"length_tolerance": -1.0}, "length_tolerance"),
+        ({"slug": "New Shadow"}, "slug"),
+        ({"candidate": "unpriced"}, "candidate"),
+    ],
+)
+def test_terms_that_cannot_be_used_are_refused(terms: dict[str, Any], field: str, models: dict[str, Model], rita: User, adam: User) -> None:
+    make_model(owner=adam, slug="unpriced")
+
+    with pytest.raises(ShadowInvalidError) as caught:
+        _propose(rita, **terms)
+
+    assert caught.value.field == field
+
+
+def _answered(acme: Tenant, shadow: Shadow) -> tuple[Any, Any]:
+    """A call and its repetition, counted; their ids."""
+    at = timezone.now()
+    first = make.call(acme, model="present", provider="x", started_at=at, duration_us=800_000, output_tokens=100)
+    second = make.call(
+        acme, model="next", provider="x", key_id=shadow.key_id, project="lab", started_at=at + timedelta(seconds=1), duration_us=500_000,
+        output_tokens=120, tags={"shadow": shadow.slug, "shadow_of": str(first["event_id"])},
+    )  # fmt: skip
+    judging = make.call(acme, model="referee", provider="x", key_id=shadow.key_id, project="lab", started_at=at + timedelta(seconds=2))
+    make.record(acme, first, second, judging)
+    return first["event_id"], second["event_id"]
+
+
+@pytest.fixture
+def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
+    """Stands where the gateway does, and prefers the answer that says better; what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    class Door(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append({**body, "token": self.headers["authorization"]})
+            said = body["messages"][1]["content"]
+            letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
+            answer = json.dumps({"choices": [{"message": {"content": letter}}]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    settings.GATEWAY_URL = f"http://127.0.0.1:{server.server_port}"
+    yield asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _keep(acme: Tenant, adam: User, event_id: Any, said: str) -> None:
+    PayloadSetting.objects.update_or_create(ref="", defaults={"mode": "full", "days": 7, "set_by": adam, "set_at": timezone.now()})
+    request = {"messages": [{"role": "user", "content": "Write to ada@example.com"}]}
+    store_payload(
+        event_id=event_id, project="lab", key_id="k", model="m", request=request, reply={"choices": [{"message": {"content": said}}]}
+    )  # fmt: skip
+
+
+def test_answers_are_paired_once_and_judged_blind_in_both_orders(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, referee: list[dict[str, Any]]
+) -> None:
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    call, answer = _answered(acme, shadow)
+    _keep(acme, adam, call, "good")
+    _keep(acme, adam, answer, "better, ask bob@example.com")
+
+    assert [shadows.collect_pairs(shadow=shadow) for _ in range(2)] == [1, 0]
+    assert [shadow_judging.judge_pairs(shadow=shadow) for _ in range(2)] == [1, 0]
+
+    pair = shadow.pairs.get()
+    assert (pair.call, pair.answer, pair.call_ms, pair.answer_ms, pair.call_tokens, pair.answer_tokens) == (
+        call,
+        answer,
+        800,
+        500,
+        100,
+        120,
+    )
+    assert pair.verdict == "preferred"
+    first, second = (each["messages"][1]["content"] for each in referee)
+    assert first.index("good") < first.index("better")
+    assert second.index("better") < second.index("good")
+    assert "example.com" not in first + second
+    assert all(each["model"] == "referee" and each["token"].startswith(f"Bearer ghp_{acme.public_id}_{shadow.key_id}") for each in referee)
+    figures = shadow_selectors.figures_of(shadow)
+    assert (figures["pairs"], figures["wins"], figures["waiting"]) == (1, 1, 0)
+
+
+def test_pair_without_payloads_waits_a_while_and_is_not_judged_then(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, referee: list[dict[str, Any]]
+) -> None:
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    _answered(acme, shadow)
+    shadows.collect_pairs(shadow=shadow)
+
+    shadow_judging.judge_pairs(shadow=shadow)
+    soon = shadow.pairs.get().verdict
+    shadow_judging.judge_pairs(shadow=shadow, at=timezone.now() + timedelta(hours=1))
+
+    assert (soon, shadow.pairs.get().verdict) == ("", "not_kept")
+    assert referee == []
+
+
+def test_judge_that_is_away_is_noted_and_the_pair_waits(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, settings: Any
+) -> None:
+    settings.GATEWAY_URL = "http://127.0.0.1:9"
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    for event_id in _answered(acme, shadow):
+        _keep(acme, adam, event_id, "good")
+    shadows.collect_pairs(shadow=shadow)
+
+    assert shadow_judging.judge_pairs(shadow=shadow) == 0
+
+    shadow.refresh_from_db()
+    assert (shadow.judge_note, shadow.pairs.get().verdict) == ("The judge could not be asked: ConnectError.", "")
