@@ -191,6 +191,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ModelStatus": "catalog.models.Model.Status",
         "ToolStatus": "catalog.models.Tool.Status",
+        "PromptKind": "catalog.models.Prompt.Kind",
+        "PromptVersionStatus": "catalog.models.PromptVersion.Status",
         "ProviderKind": "catalog.models.Provider.Kind",
         "ProviderDialect": "catalog.models.Provider.Dialect",
         "ProviderCredential": "catalog.models.Provider.Credential",

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.flags import Flag
+from gateway.contract.prompts import Prompt
 from gateway.contract.routing import Objectives
 
 MAGIC = b"GHS2"
@@ -261,6 +262,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: tuple[Guardrail, ...] = ()
     shadows: dict[str, Shadow] = {}
     """By slug of the model whose calls are repeated."""
+    prompts: dict[str, Prompt] = {}
+    """By slug; those with an approved version."""
     payloads: dict[str, PayloadRule] = {}
     """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""
 
