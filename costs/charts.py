@@ -306,6 +306,7 @@ def unit_costs(weeks: Sequence[tuple[date, Decimal | None]], before: Decimal | N
             }
         ],
         "layout": {
+            "height": 220,
             "margin": {"l": 60, "r": 14, "t": 22, "b": 28},
             "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
             "xaxis": {"type": "date", "tickformat": "%b %-d"},

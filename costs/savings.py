@@ -34,6 +34,11 @@ class Unit:
     def per_call(self) -> Decimal | None:
         return self.cost / self.calls if self.calls else None
 
+    @property
+    def per_thousand(self) -> Decimal | None:
+        """USD per 1,000 calls, as pages say it."""
+        return None if self.per_call is None else self.per_call * 1000
+
 
 @dataclass(frozen=True)
 class ModelSaving:

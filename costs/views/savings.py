@@ -81,9 +81,7 @@ def _page(request: MemberRequest, form: BaselineForm, status: int = 200) -> Http
         "page": page,
         "rows": [(row, savings.total(savings.restored(row.figures)), row.created_by_id == request.user.pk) for row in page.rows],
         "form": form,
-        "figure": charts.unit_costs(
-            [(week.monday, week.per_thousand) for week in weeks], found.before.cost / found.before.calls * 1000 if found else None
-        )
+        "figure": charts.unit_costs([(week.monday, week.per_thousand) for week in weeks], found.before.per_thousand if found else None)
         if len(weeks) > 1
         else None,
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
