@@ -26,6 +26,7 @@ def parse_messages(text: str) -> list[dict[str, str]]:
 
     Raises InvalidValueError.
     """
+    text = text.replace("\r\n", "\n")  # as browsers send it
     heads = list(_HEAD.finditer(text))
     first = text[: heads[0].start()] if heads else text
     messages = [{"role": "user", "content": first.strip()}] if first.strip() else []

@@ -132,7 +132,9 @@ class PayloadRuleForm(forms.Form):
 
 class EraseForm(forms.Form):
     project = forms.ChoiceField(required=False, help_text="Only of this project.")
-    user = forms.CharField(label="End user", max_length=200, required=False, help_text="As callers name them in the field user; the name is not kept.")
+    user = forms.CharField(
+        label="End user", max_length=200, required=False, help_text="As callers name them in the field user; the name is not kept."
+    )
     until = forms.DateTimeField(
         label="Called before",
         required=False,

@@ -38,6 +38,7 @@ def test_text_of_messages_is_read_and_written_back() -> None:
 
     assert [message["role"] for message in messages] == ["user", "system", "user"]
     assert prompt_texts.parse_messages(prompt_texts.format_messages(messages)) == messages
+    assert prompt_texts.parse_messages(text.replace("\n", "\r\n")) == messages
     for wrong in ("", "[system]\n\n[user]\nx", "[user]\nHello {{ 1st }}", "x" * (prompt_texts.MOST_CHARACTERS + 1)):
         with pytest.raises(InvalidValueError):
             prompt_texts.parse_messages(wrong)
