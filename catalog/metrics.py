@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from catalog.models import Model, Tool, VirtualKey
+from catalog.models import Model, Tool, ToolServer, VirtualKey
 from governance import metrics
-from governance.metrics import Metric, Reading, Window
+from governance.metrics import NO_DATA, Metric, Reading, Window
+from governance.models import Membership
+from governance.schema import current_schema
 
 
 def models_served(window: Window) -> Reading:
@@ -28,6 +30,27 @@ def tools_registered(window: Window) -> Reading:
     )
 
 
+def people_with_keys(window: Window) -> Reading:
+    """Of the members, those who own a key for programs that was live at the end of the window. Everybody counts, so it is exact."""
+    members = set(Membership.objects.filter(tenant__schema_name=current_schema(), user__is_active=True).values_list("user", flat=True))
+    if not members:
+        return NO_DATA
+    keys = VirtualKey.objects.filter(purpose=VirtualKey.Purpose.STANDARD, created_at__lt=window.end, expires_at__gt=window.end)
+    owners = members & set(keys.exclude(revoked_at__lte=window.end).values_list("owner", flat=True))
+    return Reading(100 * len(owners) / len(members), len(members), statistics={"owners": len(owners), "members": len(members)})
+
+
+def server_implementations(window: Window) -> Reading:
+    """By the name that a tool server gave itself, without its version, at a discovery that went well."""
+    told = (
+        ToolServer.objects.filter(discovery_error="", discovered_at__isnull=False)
+        .exclude(server_info="")
+        .values_list("server_info", flat=True)
+    )
+    names = {info.rsplit(" ", 1)[0] for info in told}
+    return Reading(float(len(names)), len(told), statistics={"implementations": len(names), "servers": len(told)}) if told else NO_DATA
+
+
 def register_all() -> None:
     """Called once, from `catalog.apps`."""
     for metric in (
@@ -40,6 +63,24 @@ def register_all() -> None:
             0,
             virtual_keys_live,
             "Keys for programs, neither revoked nor expired at the end of the window.",
+        ),
+        Metric(
+            "keys.people_share",
+            "People with a key",
+            "%",
+            "higher",
+            1,
+            people_with_keys,
+            "Of the members, those who own a live key for programs.",
+        ),
+        Metric(
+            "tools.server_implementations",
+            "Kinds of tool servers",
+            "count",
+            "higher",
+            1,
+            server_implementations,
+            "By the name that a server gives itself, of those whose discovery went well.",
         ),
         Metric(
             "tools.registered",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 
+from catalog.models import Model, Project, ToolServer, VirtualKey
 from costs import budget_selectors, model_routing, savings, savings_selectors, sketch
 from costs.models import (
     Anomaly,
@@ -24,7 +25,7 @@ from costs.models import (
 from costs.periods import Period
 from gateway.contract.guardrails import PII
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
-from governance.models import Policy
+from governance.models import Consent, Policy
 
 
 def _hours(window: Window) -> Q:
@@ -297,6 +298,13 @@ def policies_enforced(window: Window) -> Reading:
     return Reading(100 * enforced / len(modes), len(modes), statistics={"enforced": enforced, "all": len(modes)})
 
 
+def policies_defined(window: Window) -> Reading:
+    """Now; one that is off is a draft."""
+    modes = list(Policy.objects.values_list("mode", flat=True))
+    defined = sum(1 for mode in modes if mode != Policy.Mode.OFF)
+    return Reading(float(defined), defined, statistics={"defined": defined, "all": len(modes)})
+
+
 def unredacted_pii(window: Window) -> Reading:
     """Findings of guardrails that only monitor: they went on as they were. No scan is no data, not zero."""
     scans = VerdictHour.objects.filter(_hours(window), step__startswith="guardrail:").aggregate(
@@ -402,3 +410,157 @@ register(
         "By how much calls to the same models cost less than at the signed baseline.",
     )
 )  # fmt: skip
+
+
+LATE_S = 300
+"""Attribution later than this is a gap in the data."""
+
+
+def _attribution_hours(window: Window) -> tuple[int, int]:
+    """Hours of the window with attributed calls, and those of them in which a call waited longer than `LATE_S`."""
+    told = LatencyHour.objects.filter(_hours(window), measure=LatencyHour.Measure.ATTRIBUTION, count__gt=0)
+    hours = told.values("hour").distinct().count()
+    late = told.filter(bucket__gt=sketch.bucket(LATE_S * 1_000_000)).values("hour").distinct().count()
+    return hours, late
+
+
+def late_hours(window: Window) -> Reading:
+    hours, late = _attribution_hours(window)
+    return Reading(float(late), hours, statistics={"late": late, "hours": hours}) if hours else NO_DATA
+
+
+def attribution_uptime(window: Window) -> Reading:
+    """A census of the hours with calls, so it has no interval."""
+    hours, late = _attribution_hours(window)
+    return Reading(100 * (hours - late) / hours, hours, statistics={"late": late, "hours": hours}) if hours else NO_DATA
+
+
+def availability(window: Window) -> Reading:
+    """The complement of the failed calls: what a promise of uptime is measured by, per call."""
+    figures = (
+        UsageHour.objects.filter(_hours(window))
+        .exclude(outcome="refused")
+        .aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
+    )
+    return _share(figures["n"] - figures["failed"], figures["n"], ("answered", "all"))
+
+
+def latency_p95(window: Window) -> Reading:
+    return _percentile(window, LatencyHour.Measure.DURATION, 0.95, 1e3)
+
+
+PAST_THE_GATEWAY = ("missing_calls", "bill_only")
+"""Causes of `costs.bridge` that are billed usage which the gateway did not see."""
+
+
+def routed_share(window: Window) -> Reading:
+    """Of the money on the bills, over the same months as the variance: what is not usage that went past the gateway."""
+    first = (window.start - timedelta(seconds=1)).date().replace(day=1)
+    series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
+    revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
+    bill = sum((revision.bill for revision in revisions), Decimal())
+    past = sum(
+        (Decimal(cause["amount"]) for revision in revisions for cause in revision.causes if cause["cause"] in PAST_THE_GATEWAY), Decimal()
+    )
+    if bill <= 0:
+        return NO_DATA
+    rows = sum(revision.bill_rows for revision in revisions)
+    return Reading(float(100 * (bill - past) / bill), rows, statistics={"past_usd": str(past), "bill_usd": str(bill)})
+
+
+def _served(window: Window) -> QuerySet[UsageHour]:
+    return UsageHour.objects.filter(_hours(window)).exclude(outcome="refused")
+
+
+def active_people(window: Window) -> Reading:
+    return _people(_served(window))
+
+
+def tool_people(window: Window) -> Reading:
+    return _people(_served(window).filter(kind="tool"))
+
+
+def _people(served: QuerySet[UsageHour]) -> Reading:
+    """Owners of the keys with which calls were made."""
+    keys = list(served.values_list("key_id", flat=True).distinct())
+    if not keys:
+        return NO_DATA
+    people = VirtualKey.objects.filter(public_id__in=keys).values("owner").distinct().count()
+    return Reading(float(people), len(keys), statistics={"people": people, "keys": len(keys)})
+
+
+def active_agents(window: Window) -> Reading:
+    served = _served(window)
+    calls = served.aggregate(n=Sum("calls", default=0))["n"]
+    count = served.exclude(agent="").values("agent").distinct().count()
+    return Reading(float(count), calls, statistics={"agents": count, "calls": calls}) if calls else NO_DATA
+
+
+def project_share(window: Window) -> Reading:
+    """Every project counts, so it is exact."""
+    projects = set(Project.objects.filter(is_enabled=True).values_list("slug", flat=True))
+    if not projects:
+        return NO_DATA
+    active = projects & set(_served(window).values_list("project", flat=True).distinct())
+    return Reading(100 * len(active) / len(projects), len(projects), statistics={"active": len(active), "projects": len(projects)})
+
+
+def fewest_models(window: Window) -> Reading:
+    found = _served(window).exclude(project="").exclude(kind="tool").values("project").annotate(n=Count("model", distinct=True))
+    counts = list(found.order_by().values_list("n", flat=True))
+    return Reading(float(min(counts)), len(counts), statistics={"projects": len(counts), "fewest": min(counts)}) if counts else NO_DATA
+
+
+def budget_adoption(window: Window) -> Reading:
+    """Of the projects with calls in the window, those with a budget of their own in force now."""
+    active = set(_served(window).exclude(project="").values_list("project", flat=True).distinct())
+    if not active:
+        return NO_DATA
+    budgets = Budget.objects.filter(scope=Budget.Scope.PROJECT, state=Budget.State.ENFORCED, ref__in=active)
+    covered = budgets.values("ref").distinct().count()
+    return Reading(100 * covered / len(active), len(active), statistics={"covered": covered, "projects": len(active)})
+
+
+def calls_after_withdrawal(window: Window) -> Reading:
+    """Served calls to models of a class that is switched off, in whole hours since it was. No data while nothing is switched off: that proves nothing."""
+    off = dict(Consent.objects.filter(state=Consent.State.WITHDRAWN, set_at__lt=window.end).values_list("feature_class", "set_at"))
+    if not off:
+        return NO_DATA
+    served = refused = 0
+    for feature_class, since in off.items():
+        first = max(window.start, since).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        models = Model.objects.filter(feature_class=feature_class).values("slug")
+        found = UsageHour.objects.filter(hour__gte=first, hour__lt=window.end, model__in=models).aggregate(
+            served=Sum("calls", filter=~Q(outcome="refused"), default=0), refused=Sum("calls", filter=Q(outcome="refused"), default=0)
+        )
+        served, refused = served + found["served"], refused + found["refused"]
+    return Reading(float(served), served + refused, statistics={"served": served, "refused": refused, "classes": len(off)})
+
+
+def consent_decided(window: Window) -> Reading:
+    """Of the classes whose models or tools are offered, those about which somebody has decided; the others go by the default."""
+    classes = set(Model.objects.filter(status__in=Model.SERVED).values_list("feature_class", flat=True))
+    classes |= set(ToolServer.objects.filter(is_enabled=True).values_list("feature_class", flat=True))
+    if not classes:
+        return NO_DATA
+    decided = Consent.objects.filter(feature_class__in=classes).count()
+    return Reading(100 * decided / len(classes), len(classes), statistics={"decided": decided, "classes": len(classes)})
+
+
+for _metric in (
+    Metric("attribution.late_hours", "Gaps in the data", "count", "lower", 24, late_hours, "Hours in which a call waited more than five minutes for its attribution."),
+    Metric("attribution.uptime", "Attribution uptime", "%", "higher", 24, attribution_uptime, "Of the hours with calls, those in which none waited more than five minutes for its attribution."),
+    Metric("budgets.project_share", "Projects with a budget", "%", "higher", 1, budget_adoption, "Of the projects with calls, those with a budget of their own in force."),
+    Metric("consent.calls_after_withdrawal", "Calls in spite of an opt-out", "count", "lower", 1, calls_after_withdrawal, "Served calls to models of a feature class that is switched off."),
+    Metric("consent.decided_share", "Consent decided", "%", "higher", 1, consent_decided, "Of the feature classes that are offered, those somebody decided about."),
+    Metric("gateway.availability", "Availability", "%", "higher", 1000, availability, "Of the calls that were not refused, those that were answered."),
+    Metric("gateway.latency_p95", "Latency, P95", "ms", "lower", 200, latency_p95, "Of the whole calls, as callers see it."),
+    Metric("policy.defined", "Policies defined", "count", "higher", 0, policies_defined, "Policies in dry run or in force, now."),
+    Metric("reconciliation.routed_share", "Spend through the gateway", "%", "higher", 1, routed_share, "Of the money on the bills, all but usage that went past the gateway."),
+    Metric("tools.active_people", "People who use tools", "count", "higher", 1, tool_people, "Owners of keys with which tools were called."),
+    Metric("usage.active_agents", "Active agents", "count", "higher", 1, active_agents, "Agents that named themselves in a served call."),
+    Metric("usage.active_people", "Active developers", "count", "higher", 1, active_people, "Owners of keys with served calls."),
+    Metric("usage.models_per_project", "Models of each project", "count", "higher", 1, fewest_models, "The fewest models that an active project called."),
+    Metric("usage.project_share", "Active projects of all", "%", "higher", 1, project_share, "Of the projects that are switched on, those with served calls."),
+):  # fmt: skip
+    register(_metric)

@@ -51,7 +51,9 @@ RolloutError
 ├── EvaluationConflictError  another run was told under this key
 ├── EvaluationMissingError   the model has not scored what its class asks for
 ├── SurveyNotDueError        nothing is asked of the person now
-└── SurveyScoreError         a number that is not on the scale
+├── SurveyScoreError         a number that is not on the scale
+├── FigureInvalidError       a reported figure that can't be
+└── FigureConflictError      another figure was reported under this reference
 """
 
 from __future__ import annotations
@@ -277,3 +279,12 @@ class SurveyNotDueError(RolloutError):
 class SurveyScoreError(RolloutError):
     code = "survey_score"
     status = 400
+
+
+class FigureInvalidError(RolloutError):
+    code = "figure_invalid"
+    status = 400
+
+
+class FigureConflictError(RolloutError):
+    code = "figure_conflict"

@@ -38,6 +38,7 @@ MEASURES = {
         Measure("answer_relevance", "Answer relevance", "higher", "how far answers answer what was asked"),
         Measure("context_precision", "Context precision", "higher", "retrieved passages that were of use"),
         Measure("correctness", "Correctness", "higher", "answers that agree with the reference"),
+        Measure("abstain_rate", "Abstentions", "lower", "questions that were not answered"),
         Measure("task_success", "Task success", "higher", "tasks that were carried out to the end"),
         Measure("hallucination_rate", "Hallucination rate", "lower", "answers with a claim that nothing supports"),
         Measure("toxicity", "Toxicity", "lower", "answers that are toxic", is_safety=True),

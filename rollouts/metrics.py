@@ -1,13 +1,151 @@
-"""What rollouts offer to gates and rollback rules as figures."""
+"""What rollouts offer to gates and rollback rules as figures: experiments, shifts, rollbacks, approvals, evaluations, and what other systems report."""
 
 from __future__ import annotations
 
-from governance.metrics import register
-from rollouts import evaluation_selectors
+from datetime import timedelta
+
+from django.db.models import F, Q
+
+from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
+from rollouts import advice, evaluation_selectors, figure_selectors
 from rollouts.evaluation_rules import MEASURES
+from rollouts.models import Experiment, Flag, FlagChange, Incident, ShiftWindow, Waiver
+from rollouts.reported_figures import FIGURES
+
+DAY = timedelta(hours=24)
+
+
+def _experiments(window: Window) -> list[Experiment]:
+    """Those that ran in the window, with their newest reading."""
+    ran = Experiment.objects.filter(started_at__lt=window.end).filter(Q(ended_at=None) | Q(ended_at__gte=window.start))
+    return list(ran.select_related("latest", "flag"))
+
+
+def _read(window: Window) -> list[Experiment]:
+    """Of these, those that were read up to the end of the window."""
+    return [one for one in _experiments(window) if one.latest is not None and one.latest.at <= window.end]
+
+
+def guarded_share(window: Window) -> Reading:
+    """Every experiment counts, so it is exact."""
+    found = _experiments(window)
+    guarded = sum(1 for one in found if one.guardrails)
+    return Reading(100 * guarded / len(found), len(found), statistics={"guarded": guarded, "all": len(found)}) if found else NO_DATA
+
+
+def fewest_calls(window: Window) -> Reading:
+    """An arm that no call has reached yet has none."""
+    found = _read(window)
+    calls = [arm.calls for one in found for arm in _arms(one)]
+    return Reading(float(min(calls)), len(calls), statistics={"arms": len(calls), "experiments": len(found)}) if calls else NO_DATA
+
+
+def promotable_share(window: Window) -> Reading:
+    """Those whose newest reading advises to promote: better on the primary metric by the whole interval, every guardrail kept."""
+    found = _read(window)
+    promotable = sum(1 for one in found if one.latest is not None and one.latest.report.advice == "promote")
+    return (
+        Reading(100 * promotable / len(found), len(found), statistics={"promotable": promotable, "all": len(found)}) if found else NO_DATA
+    )
+
+
+def dearest_treatment(window: Window) -> Reading:
+    """Mean over the calls that have a price; an experiment without such calls makes it unknown."""
+    dearest: tuple[float, int] | None = None
+    for one in _read(window):
+        assert one.latest is not None
+        for name, arm in advice.arms_of(one.latest.record).items():
+            if name == one.champion:
+                continue
+            mean = advice.mean_of(arm, "cost")
+            if mean is None:
+                return NO_DATA
+            dearest = max(dearest or (mean, arm.calls), (mean, arm.calls))
+    return NO_DATA if dearest is None else Reading(dearest[0], dearest[1], statistics={"calls": dearest[1]})
+
+
+def _arms(experiment: Experiment) -> list[advice.Arm]:
+    assert experiment.latest is not None
+    arms = advice.arms_of(experiment.latest.record)
+    return [arms.get(name, advice.Arm(0, 0, {})) for name in experiment.shares]
+
+
+def _worst_window(window: Window, measure: str) -> Reading:
+    """Over the newest judged window of each shift: the change that is worst, with the interval it was judged by. One that can't be told makes it unknown."""
+    judged = ShiftWindow.objects.filter(at__gte=window.start, at__lt=window.end).order_by("shift_id", "-sequence").distinct("shift_id")
+    worst: Reading | None = None
+    for one in judged:
+        judgement = one.judgement
+        effect = next((guard for guard in judgement.guards if guard.metric == measure), None)
+        if effect is None or effect.value is None:
+            return NO_DATA
+        reading = Reading(effect.value, judgement.calls, effect.low, effect.high, {"window": one.evidence_hash})
+        if worst is None or worst.value is None or effect.value > worst.value:
+            worst = reading
+    return worst or NO_DATA
+
+
+def shift_latency(window: Window) -> Reading:
+    return _worst_window(window, "latency")
+
+
+def shift_errors(window: Window) -> Reading:
+    return _worst_window(window, "error_rate")
+
+
+def shift_saving(window: Window) -> Reading:
+    """Less cost per call; the change of the cost with its sign turned."""
+    cost = _worst_window(window, "cost")
+    if cost.value is None or cost.low is None or cost.high is None:
+        return NO_DATA
+    return Reading(-cost.value, cost.sample, -cost.high, -cost.low, cost.statistics)
+
+
+def slowest_rollback(window: Window) -> Reading:
+    """From the end of the first bad step until the rule had lowered the flag."""
+    found = Incident.objects.filter(opened_at__gte=window.start, opened_at__lt=window.end).values_list("began_at", "opened_at")
+    took = [(opened - began).total_seconds() for began, opened in found]
+    return Reading(max(0.0, *took), len(took), statistics={"rollbacks": len(took)}) if took else NO_DATA
+
+
+def decided_in_a_day(window: Window) -> Reading:
+    """Changes of flags and waivers that were asked for in the window. What waits for less than a day is not judged yet."""
+    in_time = late = 0
+    changes = FlagChange.objects.filter(needs_approval=True, proposed_at__gte=window.start, proposed_at__lt=window.end)
+    waivers = Waiver.objects.filter(requested_at__gte=window.start, requested_at__lt=window.end)
+    for asked, asked_at in ((changes, "proposed_at"), (waivers, "requested_at")):
+        soon = asked.filter(decided_at__lte=F(asked_at) + DAY).count()
+        due = asked.filter(Q(decided_at__isnull=False) | Q(**{f"{asked_at}__lte": window.end - DAY})).count()
+        in_time, late = in_time + soon, late + due - soon
+    if not in_time + late:
+        return NO_DATA
+    low, high = wilson(in_time, in_time + late)
+    return Reading(100 * in_time / (in_time + late), in_time + late, low, high, {"in_time": in_time, "late": late})
+
+
+def model_pairs(window: Window) -> Reading:
+    """At the end of the window: flags that lead calls of a model to one of several."""
+    flags = Flag.objects.exclude(model="").filter(archived_at=None)
+    pairs = sum(1 for variants in flags.values_list("variants", flat=True) if len(set(variants.values())) > 1)
+    return Reading(float(pairs), pairs, statistics={"pairs": pairs})
 
 
 def register_all() -> None:
     """Called once, from `rollouts.apps`."""
+    for metric in (
+        Metric("approvals.within_a_day", "Decided within a day", "%", "higher", 20, decided_in_a_day, "Of the changes of flags and waivers that were asked for, those decided within 24 hours."),
+        Metric("experiments.calls_per_arm", "Calls of the smallest arm", "count", "higher", 2, fewest_calls, "Over the arms of all experiments that ran."),
+        Metric("experiments.cost_per_call", "Dearest treatment", "USD", "lower", 200, dearest_treatment, "Mean cost of a call, of the dearest treatment that ran."),
+        Metric("experiments.guarded_share", "Experiments with a guardrail", "%", "higher", 1, guarded_share, "Of the experiments that ran, those with at least one guardrail beside their primary metric."),
+        Metric("experiments.promotable_share", "Experiments to promote", "%", "higher", 1, promotable_share, "Of the experiments that ran, those surely better with every guardrail kept."),
+        Metric("flags.model_pairs", "Champion and challenger", "count", "higher", 0, model_pairs, "Flags that lead calls of a model to one of several, now."),
+        Metric("rollbacks.time_to_act", "Slowest automatic rollback", "s", "lower", 1, slowest_rollback, "From the end of the first bad step until the flag was lowered, drills included."),
+        Metric("shifts.error_change", "Errors against the control", "pp", "lower", 100, shift_errors, "Of the challenger, in the newest window of the worst shift."),
+        Metric("shifts.latency_change", "Latency against the control", "%", "lower", 100, shift_latency, "Of the challenger's mean, in the newest window of the worst shift."),
+        Metric("shifts.saving", "Saving against the control", "%", "higher", 100, shift_saving, "Of the challenger's cost per call, in the newest window of the worst shift."),
+    ):  # fmt: skip
+        register(metric)
     for measure in MEASURES.values():
         register(evaluation_selectors.metric_of(measure))
+    for figure in FIGURES.values():
+        register(figure_selectors.metric_of(figure))

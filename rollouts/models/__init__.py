@@ -4,6 +4,7 @@ from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.models.incident import Incident
+from rollouts.models.reported_figure import ReportedFigure
 from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 from rollouts.models.shadow import Shadow, ShadowPair
@@ -29,6 +30,7 @@ __all__ = [
     "Incident",
     "Phase",
     "ReleaseLogEntry",
+    "ReportedFigure",
     "Rollback",
     "RollbackMinute",
     "RollbackRule",

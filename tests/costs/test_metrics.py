@@ -9,10 +9,12 @@ from decimal import Decimal
 import pytest
 
 from costs import sketch
-from costs.models import Reconciliation, Revision, UsageHour
+from costs.models import Budget, Reconciliation, Revision, UsageHour
 from governance import metrics
 from governance.metrics import NO_DATA, Window
 from governance.models import Policy, Tenant, User
+from governance.services import consent
+from tests.factories import catalog
 from tests.factories import costs as make
 
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)
@@ -28,12 +30,25 @@ KEYS = [
     "reconciliation.variance",
     "usage.active_projects",
     "usage.calls",
+    "attribution.late_hours",
+    "attribution.uptime",
+    "budgets.project_share",
+    "consent.calls_after_withdrawal",
+    "consent.decided_share",
+    "costs.saved_percent",
+    "gateway.availability",
+    "gateway.latency_p95",
+    "reconciliation.routed_share",
+    "tools.active_people",
+    "usage.active_agents",
+    "usage.active_people",
+    "usage.models_per_project",
+    "usage.project_share",
 ]
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_no_data_is_no_value(key: str, acme: Tenant) -> None:
-    assert metrics.get(key).read(WINDOW) == NO_DATA
+def test_no_data_is_no_value(acme: Tenant) -> None:
+    assert {key: metrics.get(key).read(WINDOW) for key in KEYS} == dict.fromkeys(KEYS, NO_DATA)
 
 
 def test_coverage_counts_served_calls_of_the_window(acme: Tenant) -> None:
@@ -158,3 +173,56 @@ def test_policies_and_guardrails_are_measured(acme: Tenant, alice: User) -> None
         "policy.enforced_share": (50.0, 2),
         "guardrails.unredacted_pii": (2, 2),
     }
+
+
+def test_use_of_the_gateway_is_counted_by_people_agents_projects_and_models(acme: Tenant, alice: User, bob: User) -> None:
+    first, second = make.key(alice, project="checkout"), make.key(bob, project="search")
+    catalog.make_project(owner=alice, slug="idle")
+    catalog.make_project(owner=alice, slug="off", is_enabled=False)
+    Budget.objects.create(name="B", scope="project", ref="search", amount=5, state="enforced", action="block", created_by=alice)
+    at = {"started_at": START}
+    make.record(
+        acme,
+        make.call(acme, **at, key_id=first.public_id, project="checkout", agent="a"),
+        make.call(acme, **at, key_id=first.public_id, project="checkout", agent="b", model="other"),
+        make.call(acme, **at, key_id=second.public_id, project="search", agent=None, status="upstream_error"),
+        make.call(acme, **at, key_id=second.public_id, project="search", agent=None, kind="tool", model="crm__find"),
+        make.call(acme, **at, key_id=second.public_id, project="idle", agent="c", **make.REFUSED),
+    )
+
+    said = {key: metrics.get(key).read(WINDOW).value for key in KEYS}
+
+    assert {key: said[key] for key in (
+        "usage.active_people", "usage.active_agents", "tools.active_people", "usage.models_per_project", "budgets.project_share", "gateway.availability",
+        "attribution.uptime", "attribution.late_hours",
+    )} == {
+        "usage.active_people": 2, "usage.active_agents": 2, "tools.active_people": 1, "usage.models_per_project": 1, "budgets.project_share": 50,
+        "gateway.availability": 75, "attribution.uptime": 0, "attribution.late_hours": 1,
+    }  # fmt: skip
+    assert said["usage.project_share"] == pytest.approx(200 / 3)
+    assert (said["gateway.latency_p95"] or 0) > 0
+
+
+def test_calls_in_spite_of_an_opt_out_are_found_and_nothing_is_proved_without_one(acme: Tenant, alice: User) -> None:
+    catalog.make_model(owner=alice, slug="chat")
+    metric = metrics.get("consent.calls_after_withdrawal")
+    make.record(acme, *(make.call(acme, started_at=START + timedelta(minutes=70), model="chat") for _ in range(3)))
+    consent.set_consent(feature_class="assistants", state="granted", actor=alice, at=START)
+    granted, decided = metric.read(WINDOW), metrics.get("consent.decided_share").read(WINDOW)
+    consent.set_consent(feature_class="assistants", state="withdrawn", actor=alice, at=START + timedelta(minutes=5))
+
+    assert (granted, decided.value) == (NO_DATA, 100)
+    assert metric.read(WINDOW).value == 3
+    assert metric.read(Window(START, START + timedelta(minutes=30))).sample == 0
+
+
+def test_billed_usage_that_went_past_the_gateway_counts_against_the_routed_share(acme: Tenant) -> None:
+    series = Reconciliation.objects.create(provider="openai", account="a", month=date(2026, 5, 1))
+    causes = [{"cause": "missing_calls", "amount": "15"}, {"cause": "bill_only", "amount": "10"}, {"cause": "price", "amount": "5"}]
+    series.latest = Revision.objects.create(
+        reconciliation=series, number=1, run_key="r", created_at=START, bill=Decimal(100), telemetry=Decimal(70), bill_rows=10, calls=1,
+        causes=causes, excluded=[],
+    )  # fmt: skip
+    series.save()
+
+    assert metrics.get("reconciliation.routed_share").read(WINDOW).value == 75
