@@ -89,7 +89,8 @@ def read_feed(request: MemberRequest) -> HttpResponse:
         messages.error(request, error.message)
     else:
         count = sheet.proposals.count()
-        said = f"{count:,} prices are proposed. Somebody else decides." if count else "The book has no other prices."
+        proposed = f"{count:,} prices are proposed, somebody else decides" if count else "nothing new is proposed"
+        said = f"{proposed}; {sheet.unchanged:,} are as in the book, {len(sheet.unknown):,} deployment{'s' * (len(sheet.unknown) != 1)} without a list price."
         messages.success(request, f"{sheet.name}: {said}")
     return redirect(reverse("price-proposals"))
 

@@ -142,6 +142,7 @@ def test_page_and_api_read_it_now(says: list[feed.Listed], client_for: ClientFor
     assert "genai-prices 9.9" in page
     assert "The model is not in the data." in page
     assert "4 new, 0 changed" in page
+    assert "4 prices are proposed, somebody else decides; 0 are as in the book, 1 deployment without a list price." in page
     assert body == api_for(audra).get(API).json()
     assert (body["new"], body["changed"], body["unchanged"], body["unknown"][0]["upstream_model"]) == (0, 0, 0, "ours-7b")
     assert api_for(audra).post(API).status_code == 403
