@@ -9,7 +9,7 @@ from typing import Any
 
 from django import forms
 
-from catalog import prompt_texts
+from catalog import prompt_texts, selectors
 from catalog.errors import InvalidValueError
 from catalog.lifecycle import CAPABILITIES
 from catalog.models import Model, Project, Prompt, Provider, ToolServer, UsageLimit
@@ -19,6 +19,8 @@ from catalog.models.tool import namespace_validator
 from catalog.platforms import OFFERS
 from governance.models import FeatureClass
 
+DEFAULT_THRESHOLD, DEFAULT_SAMPLE = 0.95, 5
+"""Of the semantic cache: the least similarity, and the share of hits in percent that is looked at."""
 MAX_INTEGER = 2**31 - 1
 """What a database integer holds."""
 ENVIRONMENTS = [("development", "Development"), ("staging", "Staging"), ("production", "Production")]
@@ -507,6 +509,30 @@ class CacheForm(forms.Form):
     scope = forms.ChoiceField(
         label="Shared among", choices=Model.CacheScope.choices, help_text="Whose same request may get the answer that another call got."
     )
+    embedding = forms.ChoiceField(
+        label="Also for the same meaning, by",
+        required=False,
+        help_text="An embedding model compares the last question. Each lookup is a call to it, with a cost of its own; answers are kept sealed in the database.",
+    )
+    threshold = forms.FloatField(
+        label="From similarity", required=False, min_value=0.8, max_value=1, initial=0.95, widget=forms.NumberInput(attrs={"step": "0.005"}),
+        help_text="0.8 to 1. The lower, the more hits, and the more wrong ones.",
+    )  # fmt: skip
+    sample_percent = forms.IntegerField(
+        label="Check, % of such hits", required=False, min_value=0, max_value=100, initial=5,
+        help_text="So often the model is asked as well, after the reply, to see whether it agrees.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["embedding"].choices = [("", "No: only the same request"), *((slug, slug) for slug in selectors.embedding_models())]  # type: ignore[attr-defined]
+
+    def clean_threshold(self) -> float:
+        return self.cleaned_data["threshold"] or DEFAULT_THRESHOLD
+
+    def clean_sample_percent(self) -> int:
+        given: int | None = self.cleaned_data["sample_percent"]
+        return DEFAULT_SAMPLE if given is None else given
 
 
 _TEXT = {"rows": "16", "class": "gh-mono", "spellcheck": "false"}

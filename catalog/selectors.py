@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from django.db import connection
 from django.db.models import Count, Prefetch, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -270,6 +272,9 @@ def limit_rows(limits: Iterable[UsageLimit]) -> list[tuple[UsageLimit, int | Non
     return rows
 
 
+CACHE_VERDICTS = ("hit", "semantic", "miss", "agree", "disagree")
+
+
 @dataclass(frozen=True)
 class CacheFigures:
     """Of the last seven days, from the calls to a model that has a cache."""
@@ -278,6 +283,17 @@ class CacheFigures:
     misses: int
     saved_usd: Decimal
     """What the answers that were given again had cost when they were made."""
+    semantic: int = 0
+    """Of the hits: to a question that only meant the same."""
+    agreed: int = 0
+    disagreed: int = 0
+    """Of the semantic hits that were looked at: whether the model, asked too, said the same."""
+
+    @property
+    def quality_percent(self) -> float | None:
+        """Of the semantic hits that were looked at; None when none was."""
+        checked = self.agreed + self.disagreed
+        return 100 * self.agreed / checked if checked else None
 
     @property
     def percent(self) -> float | None:
@@ -288,6 +304,19 @@ class CacheFigures:
 
 def cache_figures(model: Model) -> CacheFigures:
     rows = [row for row in call_figures().verdicts(timezone.now() - timedelta(days=7)) if row.step == f"cache:{model.slug}"]
-    calls = {verdict: sum(row.calls for row in rows if row.verdict == verdict and not row.found) for verdict in ("hit", "miss")}
+    calls = Counter({verdict: sum(row.calls for row in rows if row.verdict == verdict and not row.found) for verdict in CACHE_VERDICTS})
     saved = sum(row.hits for row in rows if row.found == "saved_microusd")
-    return CacheFigures(calls["hit"], calls["miss"], Decimal(saved) / 10**6)
+    hits = calls["hit"] + calls["semantic"]
+    return CacheFigures(hits, calls["miss"], Decimal(saved) / 10**6, calls["semantic"], calls["agree"], calls["disagree"])
+
+
+def embedding_models() -> list[str]:
+    """Slugs of the served models that make embeddings."""
+    return [model.slug for model in served_models() if "embeddings" in model.capabilities]
+
+
+def can_compare_vectors() -> bool:
+    """Whether the database has pgvector."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')")
+        return bool(cursor.fetchone()[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from catalog.services import keys
+from catalog.services import keys, models
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 
@@ -20,3 +20,16 @@ def dispatch_key_figures() -> None:
 def note_key_figures() -> None:
     """Note what the keys spent and when they were used, for lists sorted by it."""
     keys.note_figures()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_answer_purge() -> None:
+    """Queue one task for each organisation."""
+    for schema_name in Tenant.objects.values_list("schema_name", flat=True):
+        purge_answers.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def purge_answers() -> None:
+    """Delete answers of the semantic cache whose time is over."""
+    models.purge_answers()

@@ -315,6 +315,25 @@ def unredacted_pii(window: Window) -> Reading:
     return Reading(scans["passed"], scans["n"], statistics={"passed": scans["passed"], "scans": scans["n"]})
 
 
+def cache_quality(window: Window) -> Reading:
+    """Of the semantic hits that were looked at; what was not looked at says nothing."""
+    looked = VerdictHour.objects.filter(_hours(window), step__startswith="cache:", found="").aggregate(
+        agreed=Sum("calls", filter=Q(verdict="agree"), default=0), n=Sum("calls", filter=Q(verdict__in=("agree", "disagree")), default=0)
+    )
+    return _share(looked["agreed"], looked["n"], ("agreed", "checked"))
+
+
+register(
+    Metric(
+        "cache.hit_quality",
+        "Quality of semantic hits",
+        "%",
+        "higher",
+        100,
+        cache_quality,
+        "Of the hits of semantic caches after which the model was asked too, those where it said the same.",
+    )
+)
 register(
     Metric(
         "policy.coverage",

@@ -274,6 +274,16 @@ class ModelCheckOutput(serializers.Serializer[Any]):
 class CacheInput(StrictSerializer):
     ttl_s = serializers.IntegerField(min_value=0, max_value=604_800, help_text="0 keeps no answer.")
     scope = serializers.ChoiceField(choices=Model.CacheScope.choices, default=Model.CacheScope.TENANT)
+    embedding = serializers.CharField(
+        max_length=100,
+        default="",
+        allow_blank=True,
+        help_text="Embedding model that finds questions of the same meaning; empty: only the same.",
+    )
+    threshold = serializers.FloatField(min_value=0.8, max_value=1, default=0.95, help_text="The least cosine similarity of two questions.")
+    sample_percent = serializers.IntegerField(
+        min_value=0, max_value=100, default=5, help_text="Of such hits: how often the model is asked too, to see whether it agrees."
+    )
 
 
 class CacheOutput(serializers.Serializer[Any]):
@@ -281,9 +291,15 @@ class CacheOutput(serializers.Serializer[Any]):
 
     ttl_s = serializers.IntegerField()
     scope = serializers.ChoiceField(choices=Model.CacheScope.choices)
+    embedding = serializers.CharField(allow_blank=True)
+    threshold = serializers.FloatField()
+    sample_percent = serializers.IntegerField()
     hits = serializers.IntegerField()
+    semantic_hits = serializers.IntegerField(help_text="Of the hits: to questions that only meant the same.")
     misses = serializers.IntegerField()
     saved_usd = serializers.DecimalField(max_digits=20, decimal_places=6)
+    checked = serializers.IntegerField(help_text="Semantic hits after which the model was asked too.")
+    agreed = serializers.IntegerField(help_text="Of these: it said the same.")
 
 
 class DeploymentHealthOutput(serializers.Serializer[Any]):

@@ -269,8 +269,16 @@ class ModelCache(APIView):
 
 def _cache_body(model: Model) -> dict[str, Any]:
     figures = selectors.cache_figures(model)
-    settings = {"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}
-    return dict(shapes.CacheOutput({**settings, "hits": figures.hits, "misses": figures.misses, "saved_usd": figures.saved_usd}).data)
+    settings = {name: getattr(model, f"cache_{name}") for name in ("ttl_s", "scope", "embedding", "threshold", "sample_percent")}
+    brought = {
+        "hits": figures.hits,
+        "semantic_hits": figures.semantic,
+        "misses": figures.misses,
+        "saved_usd": figures.saved_usd,
+        "checked": figures.agreed + figures.disagreed,
+        "agreed": figures.agreed,
+    }
+    return dict(shapes.CacheOutput({**settings, **brought}).data)
 
 
 class ModelHealth(APIView):

@@ -5,6 +5,7 @@ from catalog.models.project import Project
 from catalog.models.prompt import Prompt, PromptLabel, PromptVersion
 from catalog.models.provider import Provider
 from catalog.models.routing import RoutingObjectives
+from catalog.models.semantic import SemanticAnswer
 from catalog.models.tool import Tool, ToolServer
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PromptVersion",
     "Provider",
     "RoutingObjectives",
+    "SemanticAnswer",
     "Tool",
     "ToolServer",
     "UsageLimit",

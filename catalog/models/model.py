@@ -57,6 +57,12 @@ class Model(models.Model):
     """How long the gateway may give an answer again to the same request; 0 never."""
     cache_scope = models.CharField(max_length=8, choices=CacheScope, default=CacheScope.TENANT)
     """Among whose calls."""
+    cache_embedding = models.CharField(max_length=100, blank=True)
+    """Slug of the model that tells whether a question means the same as one before; empty: only the same request gets the same answer."""
+    cache_threshold = models.FloatField(default=0.95)
+    """The least cosine similarity of two questions."""
+    cache_sample_percent = models.PositiveSmallIntegerField(default=5)
+    """Of semantic hits: how often the model is asked too, to see whether it agrees."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -109,7 +109,9 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities],
         "deployment_form": DeploymentForm(),
         "form": ModelChangeForm(initial=vars_of(model)),
-        "cache_form": CacheForm(initial={"ttl_s": model.cache_ttl_s, "scope": model.cache_scope}),
+        "cache_form": CacheForm(
+            initial={name: getattr(model, f"cache_{name}") for name in ("ttl_s", "scope", "embedding", "threshold", "sample_percent")}
+        ),
         "cache": selectors.cache_figures(model) if tab == "cache" else None,
         "sees_health": sees_health,
         "health": health_selectors.model_health(model) if tab == "health" else None,

@@ -238,7 +238,7 @@ WITH batch AS (
     ON CONFLICT ON CONSTRAINT latency_hour_once DO UPDATE SET count = l.count + excluded.count
 ), counted AS (
     SELECT f.hour, f.model, f.project, f.agent, f.provider, f.deployment, f.key_id, f.status, v.column_name, v.name, count(*) AS n,
-        count(*) FILTER (WHERE v.cache = 'hit') AS hits, count(*) FILTER (WHERE v.cache = 'miss') AS misses
+        count(*) FILTER (WHERE v.cache IN ('hit', 'semantic')) AS hits, count(*) FILTER (WHERE v.cache = 'miss') AS misses
     FROM fresh f CROSS JOIN LATERAL (VALUES
         (CASE WHEN f.outcome = 'ok' THEN 'durations' ELSE 'error_codes' END,
             CASE WHEN f.outcome = 'ok' THEN f.duration_bucket::text ELSE left(f.error_code, 60) END,

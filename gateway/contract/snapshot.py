@@ -120,6 +120,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The registered score, 0 to 100; None while there is none."""
 
 
+class Semantic(msgspec.Struct, frozen=True, kw_only=True):
+    """When an answer may be given again to a request that only means the same."""
+
+    embedding: str
+    """Slug of the model that says what is near what."""
+    threshold: float
+    """The least cosine similarity of the two questions."""
+    sample: float
+    """Share of such hits, 0 to 1, after which the model is asked all the same, to see whether it would have said so too."""
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     capabilities: tuple[str, ...]
@@ -140,6 +151,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """How long an answer may be given again to the same request; 0 never."""
     cache_scope: Literal["tenant", "project", "key"] = "tenant"
     """Among whose calls."""
+    semantic: Semantic | None = None
+    """None: only the same request is the same."""
     objectives: Objectives | None = None
     """What deployments of one priority are chosen by; None: at random by weight."""
 

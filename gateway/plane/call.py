@@ -21,6 +21,7 @@ from gateway.plane.usage import Usage
 if TYPE_CHECKING:
     from gateway.plane.payloads import Watch
     from gateway.plane.plane import Plane
+    from gateway.plane.semantic import Asked
 
 
 Surface = Literal["chat", "embeddings", "messages", "count_tokens", "responses"]
@@ -88,6 +89,7 @@ class Call:
         "reservation",
         "response_headers",
         "result",
+        "semantic",
         "send",
         "served",
         "slots",
@@ -153,6 +155,8 @@ class Call:
         self.is_answered = False
         """The answer is sent already, from what was kept: no upstream is asked."""
         self.cache_key: bytes | None = None
+        self.semantic: Asked | None = None
+        """The question as the semantic cache compares it, when it was looked up and not found."""
         self.kept: list[bytes] | None = None
         """What is sent to the caller, while the answer is to be kept."""
         self.kept_bytes = 0

@@ -61,12 +61,13 @@ class Watch:
 
 def watch_payload(call: Call) -> None:
     """From now on what the caller is sent is noted, if the rule of the call's project wants it. For calls whose key is known."""
-    assert call.served is not None
-    assert call.key is not None
-    rule = call.served.snapshot.payloads.get(call.key.project)
-    if rule is None:
+    served, key = call.served, call.key
+    assert served is not None
+    assert key is not None
+    rules = served.snapshot.payloads
+    if not rules or (rule := rules.get(key.project)) is None:
         return
-    call.payload = watch = Watch(rule, call.key.project, call.send)
+    call.payload = watch = Watch(rule, key.project, call.send)
     if rule.mode in KEEPING and call.kind != "tool":
         call.send = watch.send
 

@@ -27,6 +27,7 @@ from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.proofs import Proofs
 from gateway.plane.reports import Reports
+from gateway.plane.semantic import SemanticCache, SemanticStore
 from gateway.plane.served import Served
 from gateway.plane.settings import PlaneSettings
 from gateway.plane.shadow import Shadows
@@ -63,6 +64,7 @@ class Plane:
         self.health = Health()
         self.answers = AnswerCache()
         self.shadows = Shadows(self)
+        self.semantic = SemanticCache(SemanticStore(Link(settings.database_url, "semantic"), sealer))
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self.tokens = Tokens(lambda: self.client, settings.outbound_allow)
@@ -90,6 +92,7 @@ class Plane:
         await self.shadows.close()
         await self.snapshots.close()
         await self.reports.close()
+        await self.semantic.close()
         await self.tools.close()
         await self.tokens.close()
         await self.client.close()

@@ -23,13 +23,13 @@ OnText = Callable[[Hashable, str], str]
 def whole(surface: str, body: bytes, on_text: OnText) -> bytes:
     """An answer that is one JSON document, with its texts passed through."""
     answer = orjson.loads(body)
-    for number, (place, name) in enumerate(_texts(surface, answer)):
+    for number, (place, name) in enumerate(texts(surface, answer)):
         place.pop("logprobs", None)  # they spell the text out
         place[name] = on_text(number, place[name]) + on_text(number, "")
     return orjson.dumps(answer)
 
 
-def _texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Where texts are: the object and the name of the field."""
     if surface == "chat":
         for choice in answer.get("choices") or ():

@@ -307,9 +307,16 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         sensitivity=model.data_sensitivity,
         environment=model.environment,
         cache_ttl_s=model.cache_ttl_s,
+        semantic=_semantic(model),
         cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
         objectives=objectives_of(model),
     )
+
+
+def _semantic(model: Model) -> contract.Semantic | None:
+    if not model.cache_embedding:
+        return None
+    return contract.Semantic(embedding=model.cache_embedding, threshold=model.cache_threshold, sample=model.cache_sample_percent / 100)
 
 
 def _quota(deployment: Deployment) -> tuple[contract.Limit, ...]:

@@ -22,6 +22,7 @@ WINDOW = Window(START, START + timedelta(hours=2))
 KEYS = [
     "attribution.coverage",
     "attribution.latency_p95",
+    "cache.hit_quality",
     "gateway.error_rate",
     "gateway.overhead_p99",
     "guardrails.unredacted_pii",

@@ -12,8 +12,10 @@ from gateway.plane.cache import AnswerCache
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment, make_org
 
 
-def cached(org: Org, **settings: Any) -> Org:
-    org.change(models={"chat": msgspec.structs.replace(org.snapshot.models["chat"], cache_ttl_s=60, **settings)})
+def cached(org: Org, *, now: bool = False, **settings: Any) -> Org:
+    (org.change_now if now else org.change)(
+        models={"chat": msgspec.structs.replace(org.snapshot.models["chat"], cache_ttl_s=60, **settings)}
+    )
     return org
 
 
@@ -84,10 +86,10 @@ def test_tenants_keys_and_guardrails_are_kept_apart(org: Org, sandbox_upstream: 
     org.post(json=ask)
 
     assert "x-gatehouse-cache" not in stranger.post(json=ask).headers
-    org.change(guardrails=(Guardrail(name="out", kind="pii", enforce=True, action="redact", on_input=False, on_output=True),))
+    org.change_now(guardrails=(Guardrail(name="out", kind="pii", enforce=True, action="redact", on_input=False, on_output=True),))
     assert "x-gatehouse-cache" not in org.post(json=ask).headers
     assert org.post(json=ask).headers["x-gatehouse-cache"] == "hit"
-    cached(org, cache_scope="key")
+    cached(org, now=True, cache_scope="key")
     assert "x-gatehouse-cache" not in org.post(json=ask).headers
     assert org.post(json=ask).headers["x-gatehouse-cache"] == "hit"
 
@@ -107,7 +109,8 @@ def test_revoked_key_gets_nothing_from_the_cache(org: Org) -> None:
     cached(org)
     ask = {"model": "chat", "messages": SAY_HELLO}
     org.post(json=ask)
-    org.change_key(disabled=True)
+    key = msgspec.structs.replace(org.snapshot.keys[org.key_id], disabled=True)
+    org.change_now(keys={key.id: key})
 
     assert org.post(json=ask).status_code == 401
 

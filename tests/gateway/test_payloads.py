@@ -155,9 +155,9 @@ def test_texts_are_kept_as_the_rule_of_the_project_says(org: Org) -> None:
     org.change(payloads={"demo": PayloadRule(mode="redacted", days=2)})
     plain, streamed = org.post(json=ask), org.post(json={**ask, "stream": True})
     org.post(json={**ask, "model": "nowhere"})
-    org.change(payloads={"demo": PayloadRule(mode="full", days=2)})
+    org.change_now(payloads={"demo": PayloadRule(mode="full", days=2)})
     full = org.post(json=ask)
-    org.change(payloads={})
+    org.change_now(payloads={})
     org.post(json=ask)
 
     first, second, refused, last = kept_of(org, 4)
@@ -186,7 +186,7 @@ def test_none_keeps_what_was_counted_out_of_the_record_too(org: Org) -> None:
     ask = {"model": "chat", "messages": [{"role": "user", "content": "jo@acme.example"}]}
     org.change(guardrails=(watch,), payloads={"other": PayloadRule(mode="none", days=1)})
     org.post(json=ask)
-    org.change(payloads={"demo": PayloadRule(mode="none", days=1)})
+    org.change_now(payloads={"demo": PayloadRule(mode="none", days=1)})
     org.post(json=ask)
 
     events = org.plane.wait_for_events(org.id, 2)

@@ -46,6 +46,9 @@ ROAD: tuple[StepFunction, ...] = (
     guard_output,  # what is found in what a tool gave back? (a model's answer was looked at on its way)
 )
 
+INNER_ROAD: tuple[StepFunction, ...] = (consent, policy, reserve, guard_input, route, call_upstream, guard_output)
+"""Of a call that the gateway makes itself on behalf of another one, see `gateway.plane.inner`."""
+
 AFTER: tuple[StepFunction, ...] = (
     settle,  # what was reserved becomes what was used
     record,  # one event into the spool
@@ -60,8 +63,7 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
     """
     try:
         await take(WHO, call)
-        if call.served is not None and call.served.snapshot.payloads:
-            watch_payload(call)
+        watch_payload(call)
         await prepare(call)
         for step in ROAD:
             await take(step, call)

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 import msgspec
 import orjson
 
 from gateway.contract.events import Step
-from gateway.contract.names import CACHE_HEADER
+from gateway.contract.names import CACHE_HEADER, SIMILARITY_HEADER
 from gateway.contract.snapshot import PICO_USD
+from gateway.plane.cache import Kept
 from gateway.plane.call import Call
-from gateway.plane.http import standard_headers
+from gateway.plane.http import HeaderList, standard_headers
 from gateway.plane.pipeline.reserve import cost_of
 
 _HEADER = CACHE_HEADER.encode()
+_SIMILARITY = SIMILARITY_HEADER.encode()
 _NOT_ASKED = frozenset(("user", "metadata", "store", "safety_identifier", "prompt_cache_key"))
 """Fields of a request that do not change what is answered."""
 
@@ -23,28 +26,43 @@ async def cache(call: Call) -> str:
 
     The same is: tenant, model, everything that is asked (system prompt and parameters included), the surface, the guardrails that the
     answer passes, and by the model's setting the project or the key. Whether the caller may call at all was decided before.
+    Where the model's settings say so, a question that means the same is looked for too, see `gateway.plane.semantic`.
     """
-    model, served = call.model, call.served
+    model = call.model
     if model is None or not model.cache_ttl_s or call.headers.get(_HEADER) == b"off":
         return ""
-    assert served is not None
-    call.cache_key = _key(call)
+    asked = {name: value for name, value in call.body.items() if name not in _NOT_ASKED}
+    call.cache_key = _key(call, asked)
     found = call.plane.answers.get(call.cache_key)
-    if found is None:
-        call.steps.append(Step(f"cache:{model.slug}", "miss", 0))
-        call.kept = []
-        return "miss"
+    if found is not None:
+        return await _give(call, found, "hit", [(_HEADER, b"hit")])
+    if model.semantic is not None and call.kind == "chat":
+        near = await call.plane.semantic.find(call, model.semantic, asked, lambda rest: _key(call, rest))
+        if near is not None:
+            similarity = b"%.4f" % near.similarity
+            detail = await _give(call, near.answer, "semantic", [(_HEADER, b"semantic"), (_SIMILARITY, similarity)], near.similarity)
+            call.plane.semantic.sample(call, model.semantic, near.answer)
+            return detail
+    call.steps.append(Step(f"cache:{model.slug}", "miss", 0))
+    call.kept = []
+    return "miss"
+
+
+async def _give(call: Call, found: Kept, verdict: str, told: HeaderList, similarity: float | None = None) -> str:
+    """Send an answer that was given before."""
+    assert call.model is not None
     age = int(time.time() - found.kept_at)
     call.is_answered, call.usage_source = True, "cache"
-    headers = [*found.headers, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
-    headers += [(_HEADER, b"hit"), (b"age", b"%d" % age)]
+    headers = [*found.headers, *standard_headers(call.request_id, call.overhead_us), *call.response_headers, *told, (b"age", b"%d" % age)]
     call.client_started = True
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
     await call.send({"type": "http.response.start", "status": 200, "headers": headers})
     await call.send({"type": "http.response.body", "body": found.body})
     saved = cost_of(call, found.usage.prompt_tokens or 0, found.usage.completion_tokens or 0) if found.usage else None
-    call.steps.append(Step(f"cache:{model.slug}", "hit", 0, f"saved_microusd={saved * 10**6 // PICO_USD}" if saved is not None else ""))
-    return f"hit, {age} s old"
+    said = [f"saved_microusd={saved * 10**6 // PICO_USD}"] if saved is not None else []
+    said += [f"similarity_ppm={round(similarity * 10**6)}"] if similarity is not None else []
+    call.steps.append(Step(f"cache:{call.model.slug}", verdict, 0, " ".join(said)))
+    return f"{verdict}, {age} s old"
 
 
 def keep_answer(call: Call) -> None:
@@ -52,17 +70,18 @@ def keep_answer(call: Call) -> None:
     model = call.model
     if call.kept is None or model is None or call.cache_key is None or call.status != "ok" or call.http_status != 200:
         return
+    if call.semantic is not None:
+        call.plane.semantic.keep(call, call.semantic)
     call.plane.answers.keep(call.cache_key, headers=call.kept_headers, body=b"".join(call.kept), usage=call.usage, ttl_s=model.cache_ttl_s)
 
 
-def _key(call: Call) -> bytes:
+def _key(call: Call, asked: dict[str, Any]) -> bytes:
     model, key, served = call.model, call.key, call.served
     assert model is not None
     assert key is not None
     assert served is not None
     scope = {"tenant": "", "project": key.project, "key": key.id}[model.cache_scope]
     guards = [guard.guardrail for guard in call.output_guards]
-    asked = {name: value for name, value in call.body.items() if name not in _NOT_ASKED}
     digest = hashlib.sha256()
     for part in (
         served.tenant.encode(),

@@ -1,0 +1,76 @@
+"""Calls that the gateway makes itself on behalf of another call: by the same rules, with an event and a cost of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from gateway.contract.events import Kind, Step
+from gateway.contract.snapshot import Model
+from gateway.plane.call import Call, Surface
+from gateway.plane.http import Message
+from gateway.plane.upstream.exchange import exchange
+from gateway.plane.usage import asked_output, estimate_input
+
+CAUSE_TAG = "gatehouse.cause"
+"""Which part of the gateway made a call."""
+
+
+async def ask(
+    outer: Call,
+    *,
+    kind: Kind,
+    surface: Surface,
+    model: Model,
+    body: dict[str, Any],
+    cause: str,
+    judge: Callable[[Call, bytes], Awaitable[None]] | None = None,
+) -> bytes:
+    """The answer to a request that is made for the key and project of `outer`; the event carries the tag CAUSE_TAG with `cause`.
+
+    Consent, policies, limits and guardrails hold as for any call. What a key may call is not asked: the organisation chose the model, not
+    the caller. `judge` may add to the steps before they are recorded. Raises Refusal, or whatever the exchange raises.
+    """
+    from gateway.plane.pipeline import AFTER, INNER_ROAD, take  # a step of the pipeline makes such calls
+
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Message:  # nobody hangs up
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    call = Call(outer.plane, kind, {}, receive, send)
+    call.surface, call.exchange, call.request_id = surface, exchange, outer.request_id
+    call.served, call.key, call.project, call.agent = outer.served, outer.key, outer.project, outer.agent
+    call.tags = {**dict(list(outer.tags.items())[:15]), CAUSE_TAG: cause}
+    call.name, call.model, call.body = model.slug, model, body
+    call.input_estimate = estimate_input(orjson.dumps(body), model.context_window)
+    if kind == "chat":
+        call.output_estimate = asked_output(body, model.max_output_tokens)
+    began = time.perf_counter_ns()
+    try:
+        for step in INNER_ROAD:
+            await take(step, call)
+        answer = b"".join(sent)
+        if judge is not None and call.status == "ok" and call.http_status == 200:
+            await judge(call, answer)
+    except BaseException as error:
+        if call.status == "ok":
+            is_late = isinstance(error, asyncio.CancelledError)
+            call.status, call.http_status = ("client_gone", 499) if is_late else ("error", 500)
+            code, status = getattr(error, "code", None), getattr(error, "status", None)
+            if isinstance(code, str) and isinstance(status, int):
+                call.status, call.error_code, call.http_status = "refused", code, status
+        raise
+    finally:
+        call.steps.append(Step("inner", "pass", (time.perf_counter_ns() - began) // 1000, cause))
+        for step in AFTER:
+            await take(step, call)
+    return answer
