@@ -83,17 +83,20 @@ def tick(*, at: datetime | None = None) -> Ticked:
     if minutely:
         oldest = min((rule.step_end or rule.armed_at or at for rule, _ in due), default=at)
         count_minutes(minutely, since=first_minute(oldest - LATE, 0, oldest=at - KEEP_MINUTES), until=at)
-    if due:
-        found = _judge(due, at, failed)
-    failures = [error for _, error in failed]
-    fired = [one for one in found if one.fires]
+    failures: list[Exception] = []
     tripped = 0
-    for one in fired:
-        try:
-            tripped += fire(one.rule, one.parsed, one.verdict, one.inputs, variant=one.variant, memory=one.memory, end=one.end, at=at)
-        except Exception as error:  # the next flag must not pay for it
-            logger.exception("rollback.failed", extra={"rule": one.rule.pk, "flag": one.rule.flag.key})
-            failures.append(error)
+    reads_metrics = [any(each.is_metric for each in parsed.comparisons) for _, parsed in due]
+    for wanted in (False, True):  # a metric may take long: rules that need none do not wait for it
+        some = [one for one, reads in zip(due, reads_metrics, strict=True) if reads is wanted]
+        judged = _judge(some, at, failed) if some else []
+        found += judged
+        for one in (each for each in judged if each.fires):
+            try:
+                tripped += fire(one.rule, one.parsed, one.verdict, one.inputs, variant=one.variant, memory=one.memory, end=one.end, at=at)
+            except Exception as error:  # the next flag must not pay for it
+                logger.exception("rollback.failed", extra={"rule": one.rule.pk, "flag": one.rule.flag.key})
+                failures.append(error)
+    failures += [error for _, error in failed]
     frozen = _keep([one for one in found if not one.fires], at) + sum(_keep_failed(rule, error, at) for rule, error in failed)
     took_ms = round((time.monotonic() - began) * 1000)
     RollbackWatch.objects.update_or_create(pk=1, defaults={"ticked_at": at, "took_ms": took_ms, "rules": len(watched)})

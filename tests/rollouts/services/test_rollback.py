@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from governance.metrics import Reading
+from governance.metrics import Reading, Window
 from governance.models import AuditEntry, Notice, Severity, Tenant, User
 from governance.services import alerts
 from rollouts import rollback_evidence
@@ -310,6 +310,24 @@ def test_registered_metrics_roll_back_and_one_that_breaks_is_unknown(acme: Tenan
         rollback.tick(at=NOW + timedelta(minutes=1))
 
     assert Incident.objects.get().failure_class == "quality"
+
+
+def test_rules_of_calls_act_before_any_metric_is_read(acme: Tenant, flag: Flag, rita: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def read(_key: str, _window: Window) -> Reading:
+        seen.append(Incident.objects.count())
+        return Reading(99.0, sample=500)
+
+    calls(acme, flag, new=10)
+    with make.readings() as board:
+        make_rule(flag, rita)
+        make_rule(flag, rita, "test.coverage_1h < 90%")
+        monkeypatch.setattr(board, "read", read)
+
+        rollback.tick(at=NOW)
+
+    assert seen == [1]
 
 
 def test_a_rule_whose_metric_is_gone_fails_loudly_and_keeps_no_other_from_acting(acme: Tenant, flag: Flag, rita: User) -> None:
