@@ -241,6 +241,7 @@ SPECTACULAR_SETTINGS = {
         "ShiftStatus": "rollouts.models.Shift.Status",
         "CohortMemberState": "rollouts.models.CohortMember.State",
         "CohortMemberVerdict": "rollouts.models.CohortMember.Verdict",
+        "EscalationKind": "rollouts.models.Escalation.Kind",
         "EffectVerdict": "rollouts.programme_rules.DRILL_VERDICTS",
         "SurveyKind": "rollouts.models.SurveyKind",
         "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",

@@ -102,6 +102,14 @@ class SurveyForm(forms.Form):
     comment = forms.CharField(max_length=1000, required=False)
 
 
+class NoteForm(forms.Form):
+    text = forms.CharField(max_length=1000)
+
+
+class CloseForm(forms.Form):
+    resolution = forms.CharField(max_length=1000)
+
+
 def errors_of(form: forms.Form) -> str:
     """One line for a message."""
     return " ".join(str(error) for errors in form.errors.values() for error in errors)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from django.urls import reverse
 from django.utils import timezone
 
+from costs import hooks
 from governance import banners, erasure, home, navigation
 from governance.access import Permission
 from governance.models import Membership, Tenant
 from rollouts import cohort_selectors, programme_selectors
-from rollouts.models import CohortMember, SurveyAnswer, SurveyOptOut
+from rollouts.models import CohortMember, Escalation, FalseAlertCount, SurveyAnswer, SurveyOptOut
+from rollouts.services import escalations
 
 
 def register() -> None:
@@ -30,6 +32,7 @@ def register() -> None:
     for area in ("operate", "build", "release"):
         home.register(home.Panel(area, "rollouts/partials/home_survey.html", Permission.VIEW, _question, order=90))
     erasure.register_eraser(_forget)
+    hooks.register_false_throttle(escalations.open_war_room)
 
 
 def _banner(membership: Membership) -> banners.Banner | None:
@@ -46,5 +49,8 @@ def _question(membership: Membership) -> programme_selectors.Question | None:
 
 
 def _forget(tenant: Tenant) -> None:
-    for model in (CohortMember, SurveyAnswer, SurveyOptOut):
+    for model in (CohortMember, FalseAlertCount, SurveyAnswer, SurveyOptOut):
         model.objects.filter(tenant=tenant).delete()
+    Escalation.objects.filter(tenant=tenant).update(
+        tenant=None, title="A deleted organisation: a budget held up calls", reason="The organisation is deleted.", evidence={}
+    )

@@ -11,7 +11,7 @@ from django.db.models.functions import TruncDate
 from django_tenants.utils import get_public_schema_name, schema_context
 
 from catalog import selectors as catalog_selectors
-from costs.models import Event, UsageHour
+from costs.models import Anomaly, Event, UsageHour
 from gateway.contract.flags import Decision, decide
 from governance import selectors as governance_selectors
 from governance.access import Permission, permissions_of
@@ -19,7 +19,7 @@ from governance.models import FeatureClass, Membership, Tenant
 from rollouts import cohort_rules as rules
 from rollouts import flag_selectors
 from rollouts.cohort_rules import Figure, Stage
-from rollouts.models import Cohort, CohortMember, Flag, FlagChange, FlagVersion, Incident
+from rollouts.models import Cohort, CohortMember, Escalation, Flag, FlagChange, FlagVersion, Incident
 
 State = CohortMember.State
 TAB_STATES: dict[str, tuple[str, ...]] = {
@@ -125,15 +125,25 @@ def _rung(stage: Stage, flag: Flag, versions: list[FlagVersion], at: datetime) -
     return Rung(stage, since is not None, since, until, until is not None and until <= at)
 
 
-def is_anything_to_screen() -> bool:
-    """Is a cohort open, or an organisation in one whose usage is kept?"""
-    return Cohort.objects.filter(closed_at=None).exists() or CohortMember.objects.filter(state__in=CohortMember.IN_IT).exists()
-
-
 def cohorts_in_use() -> QuerySet[Cohort]:
     """With somebody who is exposed."""
     exposed = CohortMember.objects.filter(state__in=(State.ACTIVE, State.WINDING_DOWN), tenant__deleted_at=None)
     return Cohort.objects.filter(pk__in=exposed.values("cohort")).order_by("pk")
+
+
+def escalations(*, tab: str = "") -> QuerySet[Escalation]:
+    """Newest first; `open` and `closed`, empty for all."""
+    found = Escalation.objects.select_related("tenant", "closed_by").order_by("-opened_at", "-pk")
+    return found.filter(closed_at__isnull=tab == "open") if tab else found
+
+
+def find_escalation(pk: int) -> Escalation | None:
+    return escalations().prefetch_related("notes__by").filter(pk=pk).first()
+
+
+def war_room() -> Escalation | None:
+    """What activations are paused for."""
+    return escalations(tab="open").filter(kind=Escalation.Kind.FALSE_THROTTLE).last()
 
 
 def waiting_count() -> int:
@@ -166,6 +176,11 @@ def figures_now(tenant: Tenant, *, at: datetime) -> dict[str, Figure]:
         "models": float(catalog_selectors.served_models().count()),
         "open_incidents": float(Incident.objects.exclude(status=Incident.Status.RESOLVED).count()),
     }
+
+
+def false_alerts_of_week(*, at: datetime) -> int:
+    """Alerts made in the last seven days that somebody judged false."""
+    return Anomaly.objects.filter(created_at__gt=at - timedelta(days=7), feedback=Anomaly.Feedback.FALSE).count()
 
 
 def consents_now() -> dict[str, str]:

@@ -53,7 +53,9 @@ RolloutError
 ├── SurveyNotDueError        nothing is asked of the person now
 ├── SurveyScoreError         a number that is not on the scale
 ├── FigureInvalidError       a reported figure that can't be
-└── FigureConflictError      another figure was reported under this reference
+├── FigureConflictError      another figure was reported under this reference
+├── ActivationsPausedError   a war room is open: nobody new is exposed
+└── EscalationClosedError    the record was closed before
 """
 
 from __future__ import annotations
@@ -288,3 +290,11 @@ class FigureInvalidError(RolloutError):
 
 class FigureConflictError(RolloutError):
     code = "figure_conflict"
+
+
+class ActivationsPausedError(RolloutError):
+    code = "activations_paused"
+
+
+class EscalationClosedError(RolloutError):
+    code = "escalation_closed"

@@ -14,7 +14,7 @@ from governance.schema import current_schema
 from rollouts import cohort_selectors, experiment_selectors, rollback_selectors, selectors, shadow_selectors, shift_selectors
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Experiment, Gate, Rollout, Shadow, Shift
-from rollouts.services import cohorts, experiments, flags, gates, rollback, rollouts, shadow_judging, shadows, shifts
+from rollouts.services import cohorts, escalations, experiments, flags, gates, rollback, rollouts, shadow_judging, shadows, shifts
 
 logger = logging.getLogger(__name__)
 
@@ -162,20 +162,20 @@ def watch_the_watcher() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_screening() -> None:
-    """Queue one look at each organisation that is not suspended, while there is a cohort to judge for or somebody in one."""
-    if not cohort_selectors.is_anything_to_screen():
-        return
+    """Queue one look at each organisation that is not suspended, and judge what the last looks counted together."""
+    escalations.judge_false_alerts()
     for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
         screen_tenant.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
 
 
 @shared_task(base=TenantTask)
 def screen_tenant() -> None:
-    """Judge one organisation by all open cohorts, and keep how it uses those that it is in. Harmless when it runs twice."""
+    """Judge one organisation by all open cohorts, keep how it uses those that it is in, and count its false alerts. Harmless when it runs twice."""
     now, tenant = timezone.now(), Tenant.objects.get(schema_name=current_schema())
     figures, consents = cohort_selectors.figures_now(tenant, at=now), cohort_selectors.consents_now()
-    usage = cohort_selectors.usage_since_enrolment(tenant)
+    usage, false_alerts = cohort_selectors.usage_since_enrolment(tenant), cohort_selectors.false_alerts_of_week(at=now)
     with schema_context(get_public_schema_name()):
+        escalations.keep_false_alerts(tenant=tenant, alerts_judged_false=false_alerts, at=now)
         cohorts.screen(tenant=tenant, figures=figures, consents=consents, at=now)
         cohorts.keep_usage(usage=usage)
 

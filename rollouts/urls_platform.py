@@ -2,12 +2,16 @@
 
 from django.urls import path
 
-from rollouts.views import cohorts, programme
+from rollouts.views import cohorts, escalations, programme
 
 _COHORT = "cohorts/<slug:slug>/"
 _CHANGE = f"{_COHORT}changes/<int:number>/"
 
 urlpatterns = [
+    path("escalations/", escalations.escalation_list, name="escalation-list"),
+    path("escalations/<int:pk>/", escalations.escalation_detail, name="escalation-detail"),
+    path("escalations/<int:pk>/note/", escalations.escalation_note, name="escalation-note"),
+    path("escalations/<int:pk>/close/", escalations.escalation_close, name="escalation-close"),
     path("cohorts/", cohorts.cohort_list, name="cohort-list"),
     path("cohorts/new/", cohorts.cohort_new, name="cohort-new"),
     path(_COHORT, cohorts.cohort_detail, name="cohort-detail"),

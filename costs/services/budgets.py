@@ -10,7 +10,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from costs import budget_selectors
+from costs import budget_selectors, hooks
 from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.simulation import Outcome
@@ -224,6 +224,7 @@ def report_false_throttle(*, budget: Budget, actor: User, reason: str = "", at: 
         data={"budget": budget.name, "action_before": incident.action_before},
         at=incident.opened_at,
     )
+    hooks.tell_false_throttle(incident)
     config.changed()
     return incident
 

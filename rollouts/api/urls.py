@@ -2,6 +2,7 @@ from django.urls import path
 
 from rollouts.api import (
     cohort_views,
+    escalation_views,
     evaluation_views,
     experiment_views,
     figure_views,
@@ -77,6 +78,10 @@ urlpatterns = [
     path("cohorts/<slug:slug>/answer/", cohort_views.CohortAnswer.as_view(), name="api-cohort-answer"),
     path("platform/cohorts/", cohort_views.PlatformCohorts.as_view(), name="api-platform-cohorts"),
     path(_COHORT, cohort_views.PlatformCohortDetail.as_view(), name="api-platform-cohort"),
+    path("platform/escalations/", escalation_views.PlatformEscalations.as_view(), name="api-platform-escalations"),
+    path("platform/escalations/<int:pk>/", escalation_views.PlatformEscalationDetail.as_view(), name="api-platform-escalation"),
+    path("platform/escalations/<int:pk>/notes/", escalation_views.PlatformEscalationNote.as_view(), name="api-platform-escalation-note"),
+    path("platform/escalations/<int:pk>/close/", escalation_views.PlatformEscalationClose.as_view(), name="api-platform-escalation-close"),
     path("survey/", programme_views.Survey.as_view(), name="api-survey"),
     path(f"{_COHORT}programme/", programme_views.PlatformProgramme.as_view(), name="api-platform-programme"),
     path(f"{_COHORT}comments/", programme_views.PlatformProgrammeComments.as_view(), name="api-platform-programme-comments"),

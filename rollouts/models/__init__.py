@@ -1,4 +1,5 @@
 from rollouts.models.cohort import Cohort, CohortMember
+from rollouts.models.escalation import Escalation, EscalationNote, FalseAlertCount
 from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
 from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
@@ -16,6 +17,8 @@ __all__ = [
     "Cohort",
     "CohortMember",
     "Criterion",
+    "Escalation",
+    "EscalationNote",
     "Evaluation",
     "EvaluationRun",
     "EvaluationScore",
@@ -23,6 +26,7 @@ __all__ = [
     "EvaluationWaiver",
     "Experiment",
     "ExperimentReading",
+    "FalseAlertCount",
     "Flag",
     "FlagChange",
     "FlagVersion",

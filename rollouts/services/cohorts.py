@@ -27,7 +27,7 @@ from rollouts.cohort_selectors import Usage
 from rollouts.errors import CohortFullError, CohortInvalidError, CohortStateError, EvidenceMissingError, SlugTakenError, StageTooEarlyError
 from rollouts.models import Cohort, CohortMember, Flag, FlagChange
 from rollouts.programme_selectors import drill_name
-from rollouts.services import flags
+from rollouts.services import escalations, flags
 
 State = CohortMember.State
 RESERVED_SLUGS = frozenset({"new", *rules.BY_KEY})
@@ -212,6 +212,7 @@ def propose_activation(*, cohort: Cohort, reason: str, actor: User, at: datetime
     Raises CohortStateError (closed, nobody waits, or everybody is exposed already), and what proposing a change raises.
     """
     _check_open(cohort)
+    escalations.check_not_paused()
     flag = selectors.flag_of(cohort)
     # Whoever winds down keeps it until the day that was announced.
     slugs = {member.tenant.slug for member in selectors.members_of(cohort).filter(state__in=CohortMember.IN_IT)}
@@ -233,6 +234,7 @@ def open_stage(*, flag: Flag, stage: str, reason: str, actor: User, at: datetime
     at, wanted = at or timezone.now(), rules.BY_KEY.get(stage)
     if wanted is None or wanted.attribute == "tenant":
         raise CohortStateError("That stage is not opened here: a canary opens when its cohort is activated.", field="stage")
+    escalations.check_not_paused()
     flag = selectors.fresh_flag(flag)
     rungs = selectors.ladder(flag, at=at)
     place = rules.STAGES.index(wanted)
@@ -260,10 +262,14 @@ def _exposing(present: Exposure, lines: Iterable[Any]) -> Exposure:
 
 @transaction.atomic
 def decide(*, change: FlagChange, approve: bool, actor: User, comment: str = "", at: datetime | None = None) -> FlagChange:
-    """Approve or decline a change of an operator's flag, or take back one's own; then members stand where the flag has them."""
+    """Approve or decline a change of an operator's flag, or take back one's own; then members stand where the flag has them.
+
+    Raises ActivationsPausedError (a war room is open), and what approving and declining raise.
+    """
     at = at or timezone.now()
     if not approve:
         return flags.reject_change(change=change, actor=actor, comment=comment, at=at)
+    escalations.check_not_paused()
     change = flags.approve_change(change=change, actor=actor, comment=comment, at=at)
     _settle(change.flag, actor=actor, reason=change.reason, at=at)
     return change

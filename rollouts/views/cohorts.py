@@ -50,7 +50,7 @@ def cohort_list(request: AppRequest) -> HttpResponse:
     counts = selectors.cohort_counts()
     context = {
         "page": page, "tab": tab, "query": query, "tabs": [(key, label, counts[key]) for key, label in TABS.items()],
-        "waiting": selectors.waiting_count(),
+        "waiting": selectors.waiting_count(), "war_room": selectors.war_room(),
     }  # fmt: skip
     return render_page(request, "rollouts/cohort_list.html", partial="cohort-table", context=context)
 
@@ -97,6 +97,7 @@ def cohort_detail(request: AppRequest, slug: str) -> HttpResponse:
             "chips": cohort_forms.STATE_CHIPS,
             "taken": cohort.asked + cohort.enrolled + cohort.active,  # type: ignore[attr-defined]  # counted by the selector
             "user_id": request.user.pk,
+            "war_room": selectors.war_room(),
         },
     )
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ROLLOUTS = (ROOT / "docs" / "rollouts.md").read_text()
 COHORTS = (ROOT / "docs" / "cohorts.md").read_text()
 NOUNS = (
-    "cohort|survey|rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shadow|shift|incident|rollback_rule|rollback_watcher"
+    "cohort|survey|escalation|rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shadow|shift|incident|rollback_rule|rollback_watcher"
     "|evaluation_run|evaluation_threshold|evaluation_waiver|figure"
 )
 EVENT = rf"(?:{NOUNS})\.[a-z_]+"

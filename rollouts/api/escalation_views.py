@@ -1,0 +1,99 @@
+"""Endpoints of war rooms and recalibrations, for the operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from governance.api.permissions import OPERATOR
+from governance.api.serializers import StrictSerializer
+from governance.requests import ApiRequest
+from rollouts import cohort_selectors as selectors
+from rollouts.api.cohort_views import read
+from rollouts.api.views import ERRORS
+from rollouts.models import Escalation, EscalationNote
+from rollouts.services import escalations
+
+
+class EscalationOutput(serializers.ModelSerializer[Escalation]):
+    tenant = serializers.CharField(source="tenant.slug", default=None)
+    closed_by = serializers.EmailField(source="closed_by.email", default=None)
+
+    class Meta:
+        model = Escalation
+        fields = ["id", "kind", "tenant", "title", "reason", "evidence", "opened_at", "due_at", "closed_at", "closed_by", "resolution"]
+
+
+class EscalationNoteOutput(serializers.ModelSerializer[EscalationNote]):
+    by = serializers.EmailField(source="by.email")
+
+    class Meta:
+        model = EscalationNote
+        fields = ["at", "by", "text"]
+
+
+class EscalationDetailOutput(EscalationOutput):
+    notes = EscalationNoteOutput(many=True)
+
+    class Meta(EscalationOutput.Meta):
+        fields = [*EscalationOutput.Meta.fields, "notes"]
+
+
+class EscalationNoteInput(StrictSerializer):
+    text = serializers.CharField(max_length=1000)
+
+
+class EscalationCloseInput(StrictSerializer):
+    resolution = serializers.CharField(max_length=1000)
+
+
+def the_escalation(pk: int) -> Escalation:
+    found = selectors.find_escalation(pk)
+    if found is None:
+        raise NotFound
+    return found
+
+
+class PlatformEscalations(generics.ListAPIView[Escalation]):
+    """Newest first, by `tab` (open, closed)."""
+
+    access = {"GET": OPERATOR}
+    serializer_class = EscalationOutput
+    ordering = ("-opened_at", "-pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        tab = self.request.query_params.get("tab", "")
+        return selectors.escalations(tab=tab if tab in ("open", "closed") else "")
+
+
+class PlatformEscalationDetail(APIView):
+    access: dict[str, Any] = {"GET": OPERATOR}
+
+    @extend_schema(responses={200: EscalationDetailOutput, **ERRORS})
+    def get(self, request: ApiRequest, pk: int) -> Response:
+        return Response(EscalationDetailOutput(the_escalation(pk)).data)
+
+
+class PlatformEscalationNote(APIView):
+    access: dict[str, Any] = {"POST": OPERATOR}
+
+    @extend_schema(request=EscalationNoteInput, responses={201: EscalationDetailOutput, **ERRORS})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Add a line to the record."""
+        escalations.add_note(escalation=the_escalation(pk), actor=request.user, **read(request, EscalationNoteInput))
+        return Response(EscalationDetailOutput(the_escalation(pk)).data, status=201)
+
+
+class PlatformEscalationClose(APIView):
+    access: dict[str, Any] = {"POST": OPERATOR}
+
+    @extend_schema(request=EscalationCloseInput, responses={200: EscalationDetailOutput, **ERRORS})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Close it with what was wrong and done; activations go on once no war room is open."""
+        escalations.close(escalation=the_escalation(pk), actor=request.user, **read(request, EscalationCloseInput))
+        return Response(EscalationDetailOutput(the_escalation(pk)).data)

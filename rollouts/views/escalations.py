@@ -1,0 +1,63 @@
+"""War rooms and recalibrations, for the operator: what happened, what was found and done, and how it was closed."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from governance.access import operator_only
+from governance.pages import keyset_page, render_page, try_act
+from governance.requests import AppRequest
+from rollouts import cohort_forms
+from rollouts import cohort_selectors as selectors
+from rollouts.models import Escalation
+from rollouts.services import escalations as services
+
+TABS = {"open": "Open", "closed": "Closed"}
+
+
+def the_escalation(pk: int) -> Escalation:
+    escalation = selectors.find_escalation(pk)
+    if escalation is None:
+        raise Http404
+    return escalation
+
+
+@operator_only()
+def escalation_list(request: AppRequest) -> HttpResponse:
+    tab = request.GET.get("tab", "open")
+    tab = tab if tab in TABS else "open"
+    context = {
+        "page": keyset_page(selectors.escalations(tab=tab), order=["-opened_at", "-pk"], cursor=request.GET.get("cursor", "")),
+        "tab": tab, "tabs": TABS.items(),
+    }  # fmt: skip
+    return render_page(request, "rollouts/escalation_list.html", partial="escalation-table", context=context)
+
+
+@operator_only()
+def escalation_detail(request: AppRequest, pk: int) -> HttpResponse:
+    escalation = the_escalation(pk)
+    context = {"escalation": escalation, "notes": escalation.notes.all(), "is_overdue": escalation.is_overdue(timezone.now())}
+    return render_page(request, "rollouts/escalation_detail.html", context=context)
+
+
+@operator_only("POST")
+def escalation_note(request: AppRequest, pk: int) -> HttpResponse:
+    escalation, form = the_escalation(pk), cohort_forms.NoteForm(request.POST)
+    if form.is_valid():
+        try_act(request, lambda: services.add_note(escalation=escalation, actor=request.user, **form.cleaned_data), "Noted.")
+    else:
+        messages.error(request, cohort_forms.errors_of(form))
+    return redirect("escalation-detail", pk=pk)
+
+
+@operator_only("POST")
+def escalation_close(request: AppRequest, pk: int) -> HttpResponse:
+    escalation, form = the_escalation(pk), cohort_forms.CloseForm(request.POST)
+    if form.is_valid():
+        try_act(request, lambda: services.close(escalation=escalation, actor=request.user, **form.cleaned_data), "Closed.")
+    else:
+        messages.error(request, cohort_forms.errors_of(form))
+    return redirect("escalation-detail", pk=pk)
