@@ -53,7 +53,7 @@ ATTRIBUTES: dict[str, dict[str, tuple[Any, str]]] = {
         "weekday": (3, "1 for Monday to 7 for Sunday"),
     },
 }
-"""Every attribute with an example and what it is. `tags` is beside them: a map of the tags that the caller sent."""
+"""Every attribute with an example and what it is. `tags` is beside them: a map of the tags that the caller sent, and of those that the gateway sets itself."""
 
 _PATH = re.compile(r"\b(" + "|".join(ATTRIBUTES) + r")\s*\.\s*([A-Za-z_]\w*)")
 _TAG = re.compile(r"""\btags(?:\s*\.\s*([A-Za-z_]\w*)|\s*\[\s*["']([^"']+)["']\s*\])""")

@@ -10,14 +10,12 @@ from typing import Any
 import orjson
 
 from gateway.contract.events import Kind, Step
+from gateway.contract.names import CAUSE_TAG
 from gateway.contract.snapshot import Model
 from gateway.plane.call import Call, Surface
 from gateway.plane.http import Message
 from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
-
-CAUSE_TAG = "gatehouse.cause"
-"""Which part of the gateway made a call."""
 
 
 async def ask(

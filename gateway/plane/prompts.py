@@ -9,10 +9,10 @@ import orjson
 
 from gateway.contract import prompts as contract
 from gateway.contract.events import Step
+from gateway.contract.names import PROMPT_TAG
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 
-TAG = "prompt"
 SURFACES = ("chat", "responses")
 _HOSTED = "pmpt_"
 """Prompts that OpenAI keeps go on to OpenAI as they are."""
@@ -46,8 +46,8 @@ def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
         body.setdefault("model", version.model)
     _place(call, body, messages)
     named = contract.reference(slug, version.number)
-    call.tags = {**call.tags, TAG: named}  # whatever the caller calls so: this one is known
-    call.steps.append(Step(TAG, "pass", (time.perf_counter_ns() - began) // 1000, named))
+    call.tags = {**call.tags, PROMPT_TAG: named}
+    call.steps.append(Step("prompt", "pass", (time.perf_counter_ns() - began) // 1000, named))
     return True
 
 

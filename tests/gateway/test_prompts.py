@@ -34,7 +34,8 @@ def test_prompt_is_filled_in_and_recorded(org: Org) -> None:
     longer = org.post(json={"model": "chat", "prompt": prompt, "messages": own, "max_tokens": 40}).json()
     bare = org.post(json={"prompt": {"id": "greeting", "version": "2"}}).json()
     plain = org.post(
-        json={"model": "chat", "max_tokens": 3, "messages": [{"role": "system", "content": "Greet {{name}} Ada."}, *own]}
+        json={"model": "chat", "max_tokens": 3, "messages": [{"role": "system", "content": "Greet {{name}} Ada."}, *own]},
+        headers={"x-gatehouse-tags": "prompt=greeting@3, shadow_of =x,gatehouse.cause=me,team=red"},
     ).json()
     hi = org.post(json={"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}).json()
 
@@ -42,8 +43,9 @@ def test_prompt_is_filled_in_and_recorded(org: Org) -> None:
     assert (bare["choices"], bare["usage"]) == (hi["choices"], hi["usage"])
     assert asked["choices"][0]["finish_reason"] == "length"
     assert longer["usage"]["completion_tokens"] > asked["usage"]["completion_tokens"]  # what a call sets itself holds
-    first, _, third, *_ = org.plane.wait_for_events(org.id, 5)
+    first, _, third, plain_event, _ = org.plane.wait_for_events(org.id, 5)
     assert (first["tags"], third["tags"]) == ({"prompt": "greeting@3", "team": "blue"}, {"prompt": "greeting@2"})
+    assert plain_event["tags"] == {"team": "red"}  # no caller can say that a call is a prompt's
     assert (first["model"], first["input_tokens"]) == ("chat", plain["usage"]["prompt_tokens"])
     assert ["prompt", "pass", "greeting@3"] in [[step[0], step[1], step[3]] for step in first["steps"]]
 

@@ -4,7 +4,7 @@ import time
 from hmac import compare_digest
 
 from gateway.contract.keys import MalformedKeyError
-from gateway.contract.names import AGENT_HEADER, TAGS_HEADER
+from gateway.contract.names import AGENT_HEADER, OWN_TAGS, TAGS_HEADER
 from gateway.contract.snapshot import Key, SnapshotError
 from gateway.plane.call import Call
 from gateway.plane.errors import DatabaseAwayError, Refusal
@@ -107,6 +107,7 @@ def _agent(headers: Headers) -> str | None:
 
 
 def _tags(headers: Headers) -> dict[str, str]:
+    """The caller's tags, without names that only the gateway sets."""
     given = headers.get(_TAGS)
     if not given:
         return {}
@@ -118,4 +119,4 @@ def _tags(headers: Headers) -> dict[str, str]:
         tags[name.strip()] = value.strip()
     if len(tags) > MAX_TAGS:
         raise Refusal("invalid_request", f"The header {TAGS_HEADER} may hold up to {MAX_TAGS} pairs.")
-    return tags
+    return {name: value for name, value in tags.items() if name not in OWN_TAGS}
