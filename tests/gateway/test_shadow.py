@@ -90,8 +90,8 @@ def test_call_is_repeated_after_its_answer_and_another_project_pays(plane: Plane
 
 @pytest.mark.parametrize("kept", ["consent", "key", "money", "price"])
 def test_what_is_not_allowed_is_not_repeated_and_not_recorded(kept: str, plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    changed: dict[str, Any] = {"consent": {"feature_class": "agents"}, "price": {"input_price": None}}.get(kept, {})
-    org = _org(plane, sandbox_upstream, cap=1 if kept == "money" else 10**12, **changed)
+    changed: dict[str, dict[str, Any]] = {"consent": {"feature_class": "agents"}, "price": {"input_price": None}}
+    org = _org(plane, sandbox_upstream, cap=1 if kept == "money" else 10**12, **changed.get(kept, {}))
     if kept == "key":
         org.change_key(models=("chat",))
     before = _counted(org, "not_allowed")
