@@ -208,6 +208,7 @@ def _switch_project(api: Api, name: str, *, enabled: bool) -> None:
 # Models
 
 _MODEL = ("name", "description", "capabilities", "context_window", "max_output_tokens", "feature_class", "data_sensitivity", "environment")
+_CACHE = ("ttl_s", "scope", "embedding", "threshold", "sample_percent")
 _SHARE = ("weight", "priority", "requests_per_minute", "tokens_per_minute", "is_enabled")
 ROADS: dict[tuple[str, str], tuple[str, ...]] = {
     ("draft", "approved"): ("check", "approve"),
@@ -230,7 +231,7 @@ def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in _MODEL},
         "status": row["status"],
         "price": {name: exact(value) for name, value in price.items()} if price else None,
-        "cache": {"ttl_s": row["cache_ttl_s"], "scope": row["cache_scope"]},
+        "cache": {name: row[f"cache_{name}"] for name in _CACHE},
         "deployments": [
             {"provider": one["provider"], "upstream_model": one["upstream_model"], **{name: one[name] for name in _SHARE}}
             for one in row["deployments"]
@@ -263,8 +264,9 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
         row = api.call("GET", path)
         first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
         api.call("PUT", f"{path}prices/{first['provider']}/", wire(spec["price"]))
-    if "cache" in spec and spec["cache"] != live.spec["cache"]:
-        api.call("PUT", f"{path}cache/", spec["cache"])
+    cache = {**live.spec["cache"], **spec.get("cache", {})}
+    if not same(cache, live.spec["cache"]):
+        api.call("PUT", f"{path}cache/", wire(cache))
     for act in acts:
         api.call("POST", f"{path}{act}/", None if act == "check" else {"comment": "by manifest"})
     return []

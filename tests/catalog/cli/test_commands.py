@@ -20,6 +20,7 @@ from django.db import close_old_connections, connection
 
 from catalog.cli.main import main
 from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
+from catalog.services import models
 from governance.models import Guardrail, Policy, Tenant, User
 from governance.schema import enter_tenant
 from governance.services import tokens
@@ -156,6 +157,8 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     monkeypatch.setenv("LOCAL_SECRET", "one")
     provider = make_provider(slug="local")
     model = make_model(owner=alice, slug="helper", provider=provider, upstream_model="small", price=("9", "9"))
+    make_model(owner=alice, slug="ada", provider=provider, capabilities=["embeddings"])
+    models.set_cache(model=model, actor=alice, ttl_s=9, scope="project", embedding="ada", threshold=0.9, sample_percent=20)
     Deployment.objects.create(model=model, provider=provider, upstream_model="old")
     other, stranger = make_model(owner=alice, slug="stranger"), make_project(owner=alice, slug="stranger")
     file, run = tmp_path / "all.yaml", run_as(alice)
@@ -169,11 +172,17 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     for line in (
         "+ secret: (from env LOCAL_SECRET)",
         "~ price.input_per_million: 9 → 0.15",
+        "~ cache.ttl_s: 9 → 60",
         "~ status: approved → deprecated",
     ):
         assert line in done
     model.refresh_from_db()
     assert (model.status, model.deployments.count()) == ("deprecated", 3)
+    assert (model.cache_ttl_s, model.cache_embedding, model.cache_threshold, model.cache_sample_percent) == (60, "ada", 0.9, 20)
+    assert "  cache:\n    ttl_s: 60\n    scope: project\n    embedding: ada\n    threshold: 0.9\n" in run("export", "Model")[1]
+    code, done = run("apply", "-f", str(_edited(file, "60, scope: project", "60, scope: project, threshold: 0.85")))
+    model.refresh_from_db()
+    assert (code, model.cache_embedding, model.cache_threshold) == (0, "ada", 0.85), done
     code, pruned = run("apply", "-f", str(file), "--prune")
     assert code == 0, pruned
     other.refresh_from_db()
