@@ -111,11 +111,19 @@ PII: dict[str, _Detector] = {
         _ip,
     ),
 }
+_KEY_NAME = r"(?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"
+_KEY_CHARACTER = r"(?!-----(?:BEGIN|END) )[A-Za-z0-9+/=\s\\:,-]"
+MOST_KEY = 8000
+"""Characters between the first and the last line of a private key."""
 # With what follows the first line: the key itself, to its last line or as far as it looks like one; line ends may be written as \n.
+# It runs into no other first line and never goes back, so that many first lines without a last one take no longer than other text.
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"
-    r"(?:[A-Za-z0-9+/=\s\\:,-]{0,8000}?-----END (?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----|[A-Za-z0-9+/=\s\\]{0,8000})"
+    rf"-----BEGIN {_KEY_NAME}"
+    rf"(?:(?:{_KEY_CHARACTER}){{0,{MOST_KEY}}}+-----END {_KEY_NAME}|[A-Za-z0-9+/=\s\\]{{0,{MOST_KEY}}})"
 )
+_KEY_BEGIN = re.compile(rf"-----BEGIN {_KEY_NAME}")
+_KEY_RUN = re.compile(rf"(?:{_KEY_CHARACTER})*+")
+_KEY_END_BEGUN = re.compile(r"-----END [A-Z ]{0,40}-{0,4}")
 SECRETS: dict[str, _Detector] = {
     "gatehouse_key": ("gh", re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
     "openai_key": ("sk-", re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
@@ -166,6 +174,8 @@ _INJECTION: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
 class Guard:
     """One guardrail made ready to scan."""
 
+    MOST_OPEN = MOST_KEY + 100
+    """Characters of a private key with its first line and all but the end of its last."""
     __slots__ = ("_detectors", "_terms", "guardrail")
 
     def __init__(self, guardrail: Guardrail) -> None:
@@ -190,6 +200,18 @@ class Guard:
         if self.guardrail.kind == "injection":
             found += self._suspicion(text)
         return _without_overlaps(found)
+
+    def open_from(self, text: str) -> int:
+        """Where a private key begins whose last line may still follow the text; the text's length without one."""
+        if not any(name == "private_key" for name, *_ in self._detectors) or "-----BEGIN " not in text:
+            return len(text)
+        for begin in _KEY_BEGIN.finditer(text, max(0, len(text) - self.MOST_OPEN)):
+            run = _KEY_RUN.match(text, begin.end())
+            assert run is not None  # of no characters, if of none else
+            is_open = run.end() == len(text) or _KEY_END_BEGUN.fullmatch(text, run.end()) is not None
+            if is_open and run.end() - run.start() <= MOST_KEY:
+                return begin.start()
+        return len(text)
 
     def _suspicion(self, text: str) -> list[Hit]:
         marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in _INJECTION if (match := each.search(text))]
@@ -343,15 +365,15 @@ class StreamScan:
     """The same over a stream: what could still become part of a finding is held back until it is decided.
 
     A text is let go up to the last line or sentence end, or up to a white space that MARGIN characters follow; never inside of
-    a finding. Without a guardrail that changes or stops anything nothing is held back.
+    a finding; a private key is held back to its last line. Without a guardrail that changes or stops anything nothing is held back.
     """
 
     HOLD = 256
     """Characters that wait for a sentence to end."""
     MARGIN = 64
-    """No finding that holds white space is longer."""
+    """No finding that holds white space is longer, but a private key."""
     MOST = 8192
-    """Of one text without any white space."""
+    """Of one text without any white space, or that may be one private key."""
     __slots__ = ("_held", "_holds", "_scan")
 
     def __init__(self, scan: Scan) -> None:
@@ -386,8 +408,11 @@ class StreamScan:
         if not cut and len(held) > self.HOLD:
             cut = 1 + held.rfind(" ", 0, len(held) - self.MARGIN)
             if not cut and len(held) > self.MOST:
-                return len(held) - self.MARGIN
+                cut = len(held) - self.MARGIN
+        cut = min([cut, *(guard.open_from(held) for guard in self._scan.guards)])
         if cut:
-            spanning = [hit.start for guard in self._scan.guards for hit in guard.hits(held) if hit.start < cut < hit.end]
-            cut = min([cut, *spanning])
+            spanning = [hit for guard in self._scan.guards for hit in guard.hits(held) if hit.start < cut < hit.end]
+            cut = min([cut, *(hit.start for hit in spanning)])
+            if not cut and len(held) > self.MOST:  # as long as a finding gets: it is let go, or it would be held for ever
+                cut = max(hit.end for hit in spanning)
         return cut

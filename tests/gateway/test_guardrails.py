@@ -160,6 +160,38 @@ def test_stream_is_redacted_like_the_whole_however_it_is_cut(lengths: list[int])
     assert "".join(parts) == CLEAN
 
 
+def _pem(lines: int, head: str = "") -> str:
+    return f"-----BEGIN RSA PRIVATE KEY-----\n{head}{('MIIEvQ+/' * 8 + chr(10)) * lines}-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("size", [1, 7, 65, 500])
+@pytest.mark.parametrize("line_end", ["\n", "\\n"])
+def test_private_key_in_a_stream_is_held_to_its_last_line(size: int, line_end: str) -> None:
+    """Plain and encrypted ones, and one that is broken off."""
+    stream = StreamScan(Scan([make_guard("secrets")]))
+    encrypted = _pem(10, "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0A1B\n\n")
+    text = f"It is: {_pem(30)}.\nAnd {encrypted}\nThat is all. See.\n{_pem(5)[:-31]}".replace("\n", line_end)
+
+    sent = [stream.feed(0, text[at : at + size]) for at in range(0, len(text), size)]
+
+    assert "MII" not in "".join(sent)
+    whole = "It is: [PRIVATE_KEY].\nAnd [PRIVATE_KEY]\nThat is all. See.\n[PRIVATE_KEY]"
+    assert "".join([*sent, stream.finish(0)]) == whole.replace("\n", line_end)
+
+
+def test_what_only_begins_like_private_keys_neither_blocks_nor_stays() -> None:
+    guard, headers = make_guard("secrets"), "-----BEGIN PRIVATE KEY-----, " * 2200
+    began = time.process_time()
+    stream = StreamScan(Scan([guard]))
+
+    assert len(guard.hits(headers)) == 2200
+    assert stream.feed(0, headers) + stream.finish(0) == "[PRIVATE_KEY], " * 2200
+    assert time.process_time() - began < allowed(0.2)
+    endless = [stream.feed(0, part) for part in ["-----BEGIN PRIVATE KEY-----", *["A" * 1000] * 20]]
+    assert endless[0] == ""
+    assert "".join(endless).startswith("[PRIVATE_KEY]A")
+
+
 def test_stream_under_observation_only_is_not_held_back() -> None:
     scan = Scan([make_guard(enforce=False)])
     stream = StreamScan(scan)
