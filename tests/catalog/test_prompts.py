@@ -53,6 +53,17 @@ def test_differences_are_told_by_line_and_word() -> None:
     assert (rows[3].before, rows[3].after) == (None, [("new", True)])
 
 
+def test_texts_that_repeat_themselves_are_compared_as_far_as_the_work_goes() -> None:
+    words = prompt_texts.side_by_side(*("same\nfirst " + " ".join(f"{name}{n}" for n in range(4_000)) + " last" for name in "ab"))
+    lines = prompt_texts.side_by_side(*(f"same\n{name}" + "\n" * 20_000 + f"{name}\nlast" for name in "ab"))
+
+    assert [row.is_same for row in words] == [True, False]
+    assert words[1].after is not None
+    assert (words[1].after[0], words[1].after[-1]) == (("first ", False), (" last", False))
+    assert "".join(text for text, _ in words[1].after).endswith(" b3999 last")
+    assert (lines[0].is_same, lines[1].after, lines[-2].after, lines[-1].is_same) == (True, [("b", True)], [("b", True)], True)
+
+
 def test_places_are_filled_once_and_every_one() -> None:
     version = contract.Version(number=3, messages=(contract.Message("user", "{{a}} {{ b }} {{a}}"),))
 
