@@ -32,9 +32,9 @@ class Link:
         self.is_away = False
 
     @asynccontextmanager
-    async def use(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[psycopg.AsyncConnection]:
-        """The open connection, alone. DatabaseAwayError when it cannot be had or breaks while in use."""
-        async with self._lock:
+    async def use(self, timeout_s: float = STATEMENT_TIMEOUT_S, *, turn_s: float | None = None) -> AsyncIterator[psycopg.AsyncConnection]:
+        """The open connection, alone. DatabaseAwayError when it cannot be had, breaks while in use, or others use it longer than `turn_s`."""
+        async with self._turn(turn_s):
             connection = await self._open()
             finished = False
             try:
@@ -47,6 +47,18 @@ class Link:
             finally:
                 if not finished:  # whatever happened in between, the connection's state is no longer known
                     await self.close()
+
+    @asynccontextmanager
+    async def _turn(self, turn_s: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(turn_s):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise DatabaseAwayError("the connection is busy", certain=True) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     async def _open(self) -> psycopg.AsyncConnection:
         if self._connection is not None and not self._connection.closed:

@@ -64,7 +64,9 @@ class Plane:
         self.health = Health()
         self.answers = AnswerCache()
         self.shadows = Shadows(self)
-        self.semantic = SemanticCache(SemanticStore(Link(settings.database_url, "semantic"), sealer))
+        self.semantic = SemanticCache(
+            SemanticStore(Link(settings.database_url, "semantic"), Link(settings.database_url, "semantic-keep"), sealer)
+        )
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self.tokens = Tokens(lambda: self.client, settings.outbound_allow)

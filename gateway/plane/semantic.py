@@ -36,6 +36,7 @@ from gateway.plane.call import Call
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.inner import ask
+from gateway.plane.served import Served
 from gateway.plane.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 EMBEDDING_S = 1.0
 """How long the embedding of a question may take."""
 LOOKUP_S = 0.2
+"""With the wait for the connection, and for its opening."""
+TURN_S = 0.1
+"""Of it, for calls that look up at the same time; who waits longer has no time left for a statement."""
 KEEP_S = 2.0
 SAMPLE_S = 120.0
 MOST_CHARACTERS = 8000
@@ -85,10 +89,12 @@ class _Stored(msgspec.Struct):
 
 
 class SemanticStore:
-    """The table of each tenant. DatabaseAwayError when it cannot be asked in time, or has no pgvector."""
+    """The table of each tenant. DatabaseAwayError or TimeoutError when it cannot be asked in time, or has no pgvector."""
 
-    def __init__(self, link: Link, sealer: Sealer) -> None:
+    def __init__(self, link: Link, keeping: Link, sealer: Sealer) -> None:
         self._link = link
+        self._keeping = keeping
+        """Nobody waits for it: answers are put down here, so that no look-up waits for one."""
         self._sealer = sealer
 
     async def nearest(self, schema: str, tenant: str, asked: Asked, threshold: float) -> Near | None:
@@ -106,7 +112,7 @@ class SemanticStore:
             "threshold": threshold,
         }
         try:
-            async with self._link.use(LOOKUP_S) as connection:
+            async with asyncio.timeout(LOOKUP_S), self._link.use(LOOKUP_S * 0.95, turn_s=TURN_S) as connection:
                 row = await (await connection.execute(query, values)).fetchone()
         except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable) as error:
             raise DatabaseAwayError("the database cannot compare vectors", certain=True) from error
@@ -125,11 +131,17 @@ class SemanticStore:
             "insert into {table} (partition, model, project, embedding, sealed, kept_at, until)"
             " values (%s, %s, %s, %s, %s, to_timestamp(%s), to_timestamp(%s))"
         ).format(table=sql.Identifier(schema, SEMANTIC_TABLE))
-        async with self._link.use(KEEP_S) as connection:
+        async with self._keeping.use(KEEP_S) as connection:
             await connection.execute(query, [asked.partition, model, project, asked.vector, sealed, answer.kept_at, answer.until])
+
+    async def connect(self) -> None:
+        """Open the connection, however long it takes."""
+        async with self._link.use():
+            pass
 
     async def close(self) -> None:
         await self._link.close()
+        await self._keeping.close()
 
 
 class SemanticCache:
@@ -154,13 +166,20 @@ class SemanticCache:
             looked = Asked(
                 key({**rest, "embedding": [embedding.slug, *[each.upstream_model for each in embedding.deployments]]}).hex(), vector
             )
-            near = await self._store.nearest(served.snapshot.schema, served.tenant, looked, settings.threshold)
+            near = await self._nearest(served, looked, settings.threshold)
         except (TimeoutError, Refusal, DatabaseAwayError, UnsealError, zlib.error, msgspec.DecodeError, ValueError) as error:
             call.steps.append(Step("semantic", "skipped", 0, type(error).__name__))
             return None
         if near is None:
             call.semantic = looked
         return near
+
+    async def _nearest(self, served: Served, looked: Asked, threshold: float) -> Near | None:
+        try:
+            return await self._store.nearest(served.snapshot.schema, served.tenant, looked, threshold)
+        except TimeoutError:
+            self._do(self._store.connect())  # where opening takes longer than a look-up may, it is done behind the call
+            raise
 
     def keep(self, call: Call, asked: Asked) -> None:
         """Keep the answer that was just sent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -10,9 +12,14 @@ import pytest
 from psycopg import sql
 
 from gateway.contract.names import SEMANTIC_TABLE
+from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import PayloadRule, Project, Semantic
-from gateway.plane.semantic import answer_text, last_question
-from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment, make_org, wait_until
+from gateway.plane.database import Link
+from gateway.plane.errors import DatabaseAwayError
+from gateway.plane.semantic import LOOKUP_S, Asked, SemanticStore, answer_text, last_question
+from tests import bootstrap
+from tests.clock import allowed
+from tests.gateway.conftest import Org, Plane, SandboxUpstream, chat_model, deployment, make_org, wait_until
 
 QUESTION = "How does a bill become an explanation for the finance people of a company?"
 NEAR = "How does a bill become an explanation for finance people of a company?"
@@ -138,6 +145,32 @@ def test_call_goes_on_when_it_cannot_be_looked_up(org: Org, sandbox_upstream: Sa
         skipped.append([step[3] for event in events for step in event["steps"] if step[0] == "semantic"])
 
     assert skipped == [["DatabaseAwayError"], ["TimeoutError"], []]
+
+
+async def test_lookup_waits_for_nobody(plane: Plane) -> None:
+    """Neither for other look-ups, nor for an answer that is put down, nor for a database that accepts and says nothing."""
+    link, keeping = Link(plane.database_url, "test"), Link(plane.database_url, "test keep")
+    store = SemanticStore(link, keeping, Sealer([bootstrap.SECRETS["SEALING_KEYS"]]))
+    asked = Asked("p", [1.0])
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with keeping.use(), link.use():
+        began = time.monotonic()
+        with pytest.raises(DatabaseAwayError, match="busy"):
+            await store.nearest("t_acme", "acme", asked, 0.9)
+        assert time.monotonic() - began < allowed(LOOKUP_S)
+    async with keeping.use():
+        assert await store.nearest("t_acme", "acme", asked, 0.9) is None
+    await store.close()
+    async with await asyncio.start_server(mute, "127.0.0.1") as server:
+        silent = Link(f"postgresql://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", "silent")
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await SemanticStore(silent, keeping, store._sealer).nearest("t_acme", "acme", asked, 0.9)
+        assert time.monotonic() - began < allowed(2 * LOOKUP_S)
 
 
 @pytest.mark.parametrize(
