@@ -163,9 +163,19 @@ def set_label(*, prompt: Prompt, name: str, version: PromptVersion, actor: User,
 
 @transaction.atomic
 def remove_label(*, label: PromptLabel, actor: User) -> None:
-    """Calls that ask for it are refused within seconds. Audited; tells the gateway."""
-    audit.record("prompt.label_removed", actor=actor, target=label.prompt, label=label.name, before=label.version.number)
-    label.delete()
+    """Calls that ask for it are refused within seconds. Idempotent. Audited; tells the gateway.
+
+    Raises WrongStatusError (archived, or the label has been moved since it was read as `label`).
+    """
+    prompt = _locked(label.prompt)
+    _check_live(prompt)
+    present = prompt.labels.select_related("version").filter(name=label.name).first()
+    if present is None:
+        return
+    if present.version_id != label.version_id:
+        raise WrongStatusError(f"{label.name} has been moved to version {present.version.number}. Look again before you remove it.")
+    present.delete()
+    audit.record("prompt.label_removed", actor=actor, target=prompt, label=label.name, before=present.version.number)
     config.changed()
 
 

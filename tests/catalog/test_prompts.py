@@ -109,6 +109,26 @@ def test_a_version_never_changes_and_is_approved_by_somebody_else(acme: Tenant, 
         PromptVersion.objects.create(prompt=prompt, number=1, content={}, digest="", author=bob)
 
 
+def test_a_label_is_removed_once_and_only_where_it_was_seen(acme: Tenant, bob: User, adam: User) -> None:
+    prompt = make_prompt(bob)
+    first = approve(prompt.versions.get(), bob, adam)
+    second = approve(prompts.write_version(prompt=prompt, actor=bob, messages=[*HELLO, *HELLO]), bob, adam)
+    seen = prompts.set_label(prompt=prompt, name="production", version=first, actor=adam)
+    moved = prompts.set_label(prompt=prompt, name="production", version=second, actor=adam)
+
+    with pytest.raises(WrongStatusError, match="moved to version 2"):
+        prompts.remove_label(label=seen, actor=adam)
+    prompts.archive_prompt(prompt=prompt, actor=adam)
+    with pytest.raises(WrongStatusError, match="archived"):
+        prompts.remove_label(label=moved, actor=adam)
+    prompts.restore_prompt(prompt=prompt, actor=adam)
+    for _ in range(2):
+        prompts.remove_label(label=moved, actor=adam)
+
+    assert not prompt.labels.exists()
+    assert AuditEntry.objects.get(event="prompt.label_removed").details["before"] == 2
+
+
 def test_what_is_wrong_is_refused_with_its_field(acme: Tenant, bob: User) -> None:
     prompt = make_prompt(bob)
 
