@@ -192,14 +192,15 @@ def erase(
         wanted["project"] = project
     if user:
         wanted["subject"] = _subject(tenant, user)
-    erased: int = CallPayload.objects.filter(**wanted, **({"at__lt": until} if until else {})).delete()[0]
     where = [("tenant", "=", tenant), *((name, "=", value) for name, value in wanted.items())]
     if until:
         where.append(("at", "<", until))
-    with connection.cursor() as cursor:  # what has arrived and waits to be given to the organisation
+    # First what has arrived: what is being given to the organisation just now is found there afterwards.
+    with connection.cursor() as cursor:
         condition = " AND ".join(f"{name} {operator} %s" for name, operator, _ in where)
         cursor.execute(f"DELETE FROM {PAYLOAD_TABLE} WHERE {condition}", [value for _, _, value in where])  # noqa: S608  # our own names
-        erased += cursor.rowcount
+        erased: int = cursor.rowcount
+    erased += CallPayload.objects.filter(**wanted, **({"at__lt": until} if until else {})).delete()[0]
     audit.record(
         "payload.erased",
         actor=actor,
