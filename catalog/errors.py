@@ -13,6 +13,7 @@ DomainError
     ├── KeyEndedError             the key is revoked or expired
     ├── ProjectOffError           the project is switched off
     ├── SelfApprovalError         nobody approves what they wrote
+    ├── TooMuchServedError        prompts are part of every snapshot, which has its limits
     └── NothingPendingError       no changed definition waits for approval
 """
 
@@ -74,3 +75,7 @@ class NothingPendingError(CatalogError):
 
 class SelfApprovalError(CatalogError):
     code = "self_approval"
+
+
+class TooMuchServedError(CatalogError):
+    code = "too_much_served"

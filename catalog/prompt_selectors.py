@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 
-from django.db.models import F, Max, Prefetch, Q, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models import F, Max, Prefetch, Q, QuerySet, TextField, Window
+from django.db.models.functions import Cast, Length, RowNumber
 
 from catalog.errors import InvalidValueError
 from catalog.models import Prompt, PromptLabel, PromptVersion
 from gateway.contract import prompts as contract
 
-MOST_SERVED = 50
+MOST_SERVED = 10
 """Of one prompt: its newest approved versions; those with a label are served whatever their age."""
+MOST_SERVED_CHARACTERS = 10_000_000
+"""Of all that the gateway serves to an organisation: it is part of each snapshot, which is made and sent anew at every change."""
 
 
 def all_prompts() -> QuerySet[Prompt]:
@@ -49,13 +51,34 @@ def version_named(reference: str) -> PromptVersion:
         slug, number = contract.parse_reference(reference)
     except contract.PromptError as error:
         raise InvalidValueError(str(error), field="prompt") from error
-    version = _served().filter(prompt__slug=slug, number=number).first()
+    version = _approved().filter(prompt__slug=slug, number=number).first()
     if version is None:
         raise InvalidValueError(f"There is no approved version {reference}.", field="prompt")
+    if not is_served(version):
+        raise InvalidValueError(f"{reference} is not served any more: only newer versions and those with a label are.", field="prompt")
     return version
 
 
+def is_served(version: PromptVersion) -> bool:
+    """Whether the gateway has an approved version of a prompt that is in use."""
+    newer = _approved().filter(prompt=version.prompt, number__gt=version.number)
+    return newer.count() < MOST_SERVED or version.labels.exists()
+
+
+def served_characters() -> int:
+    """How long all is that the gateway serves, as JSON."""
+    text = Length(Cast("content", TextField())) + Length(Cast("parameters", TextField()))
+    return sum(_served().annotate(characters=text).values_list("characters", flat=True))
+
+
 def _served() -> QuerySet[PromptVersion]:
+    rank = Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc())
+    labelled = set(PromptLabel.objects.values_list("version", flat=True))
+    newest = _approved().annotate(rank=rank).values_list("pk", "rank")
+    return _approved().filter(pk__in=[pk for pk, rank in newest if rank <= MOST_SERVED or pk in labelled])
+
+
+def _approved() -> QuerySet[PromptVersion]:
     return PromptVersion.objects.filter(
         status=PromptVersion.Status.APPROVED, prompt__archived_at=None, prompt__kind=Prompt.Kind.CHAT
     ).select_related("prompt")
@@ -63,15 +86,12 @@ def _served() -> QuerySet[PromptVersion]:
 
 def served_prompts() -> dict[str, contract.Prompt]:
     """Prompts with an approved version, as the gateway has them."""
-    ranked = _served().annotate(rank=Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc()))
     labels: dict[str, dict[str, int]] = {}
     for label in PromptLabel.objects.filter(prompt__archived_at=None).select_related("prompt", "version").order_by("prompt__slug", "name"):
         labels.setdefault(label.prompt.slug, {})[label.name] = label.version.number
     versions: dict[str, dict[int, contract.Version]] = {}
-    for version in ranked.order_by("prompt__slug", "number"):
-        slug = version.prompt.slug
-        if version.rank <= MOST_SERVED or version.number in labels.get(slug, {}).values():
-            versions.setdefault(slug, {})[version.number] = _contract(version)
+    for version in _served().order_by("prompt__slug", "number"):
+        versions.setdefault(version.prompt.slug, {})[version.number] = _contract(version)
     return {slug: contract.Prompt(labels=labels.get(slug, {}), versions=found) for slug, found in versions.items()}
 
 

@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from catalog import prompt_texts
-from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, WrongStatusError
+from catalog import prompt_selectors, prompt_texts
+from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, TooMuchServedError, WrongStatusError
 from catalog.models import Model, Prompt, PromptLabel, PromptVersion
 from catalog.models.prompt import label_validator
 from governance import config
@@ -120,13 +120,14 @@ def reject_version(*, version: PromptVersion, actor: User, reason: str = "") -> 
 def approve_version(*, version: PromptVersion, actor: User, at: datetime | None = None) -> PromptVersion:
     """From now on it may be asked for and labelled; that never ends while the prompt is not archived. Audited; tells the gateway.
 
-    Raises SelfApprovalError (the actor wrote it) or WrongStatusError unless it is submitted.
+    Raises SelfApprovalError (the actor wrote it), WrongStatusError unless it is submitted, or TooMuchServedError.
     """
     if version.author_id == actor.pk:
         raise SelfApprovalError("Somebody else approves what you wrote.")
     moved = _move(version, (Status.SUBMITTED,), Status.APPROVED, "prompt.version_approved", actor)
     moved.decided_by, moved.decided_at = actor, at or timezone.now()
     moved.save(update_fields=["decided_by", "decided_at"])
+    _check_size()
     config.changed()
     return moved
 
@@ -138,7 +139,8 @@ ACTS = {"submit": submit_version, "approve": approve_version, "reject": reject_v
 def set_label(*, prompt: Prompt, name: str, version: PromptVersion, actor: User, at: datetime | None = None) -> PromptLabel:
     """Point a label at an approved version; calls get it within seconds. Idempotent. Audited with where it was; tells the gateway.
 
-    Raises WrongStatusError (not approved, archived) or InvalidValueError (the name can't be a label).
+    Raises WrongStatusError (not approved, archived), InvalidValueError (the name can't be a label) or TooMuchServedError (an old version that
+    would be served again).
     """
     prompt = _locked(prompt)
     _check_live(prompt)
@@ -152,10 +154,12 @@ def set_label(*, prompt: Prompt, name: str, version: PromptVersion, actor: User,
     label = prompt.labels.select_related("version").filter(name=name).first()
     if label is not None and label.version == version:
         return label
-    before = label.version.number if label else None
+    before, was_served = label.version.number if label else None, prompt_selectors.is_served(version)
     label = label or PromptLabel(prompt=prompt, name=name)
     label.version, label.moved_by, label.moved_at = version, actor, at or timezone.now()
     label.save()
+    if not was_served:
+        _check_size()
     audit.record("prompt.label_moved", actor=actor, target=prompt, label=name, before=before, after=version.number)
     config.changed()
     return label
@@ -193,11 +197,12 @@ def archive_prompt(*, prompt: Prompt, actor: User, at: datetime | None = None) -
 
 @transaction.atomic
 def restore_prompt(*, prompt: Prompt, actor: User) -> Prompt:
-    """Take it out of the archive: what was approved is served again. Idempotent. Audited; tells the gateway."""
+    """Take it out of the archive: what was approved is served again. Idempotent. Audited; tells the gateway. Raises TooMuchServedError."""
     prompt = _locked(prompt)
     if prompt.archived_at is not None:
         prompt.archived_at = None
         prompt.save(update_fields=["archived_at"])
+        _check_size()
         audit.record("prompt.restored", actor=actor, target=prompt)
         config.changed()
     return prompt
@@ -212,6 +217,14 @@ def _move(version: PromptVersion, sources: tuple[Status, ...], target: Status, e
     version.save(update_fields=["status"])
     audit.record(event, actor=actor, target=version.prompt, version=version.number, digest=version.digest, reason=reason)
     return version
+
+
+def _check_size() -> None:
+    size, most = prompt_selectors.served_characters(), prompt_selectors.MOST_SERVED_CHARACTERS
+    if size > most:
+        raise TooMuchServedError(
+            f"The gateway would serve {size:,} characters of prompts; {most:,} is the most. Archive prompts that nobody uses."
+        )
 
 
 def _locked(prompt: Prompt) -> Prompt:

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from catalog import prompt_selectors, prompt_texts
-from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, WrongStatusError
+from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, TooMuchServedError, WrongStatusError
 from catalog.models import Prompt, PromptVersion
 from catalog.services import prompts
 from gateway.contract import prompts as contract
@@ -127,6 +127,35 @@ def test_a_label_is_removed_once_and_only_where_it_was_seen(acme: Tenant, bob: U
 
     assert not prompt.labels.exists()
     assert AuditEntry.objects.get(event="prompt.label_removed").details["before"] == 2
+
+
+def test_what_the_gateway_serves_is_bounded(acme: Tenant, bob: User, adam: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_selectors, "MOST_SERVED", 2)
+    prompt = make_prompt(bob)
+    for number in (1, 2, 3):
+        text = "x" * 1000 * number
+        approve(prompts.write_version(prompt=prompt, actor=bob, messages=[{"role": "user", "content": text}]), bob, adam)
+    first, *_ = versions = list(prompt.versions.filter(status="approved").order_by("number"))
+    prompts.set_label(prompt=prompt, name="old", version=first, actor=adam)
+    assert list(prompt_selectors.served_prompts()["greeting"].versions) == [version.number for version in versions]
+    assert 6000 < prompt_selectors.served_characters() < 6300
+    prompts.remove_label(label=prompt.labels.get(), actor=adam)
+    assert prompt_selectors.served_characters() < 5300
+    with pytest.raises(InvalidValueError, match="not served any more"):
+        prompt_selectors.version_named(f"greeting@{first.number}")
+
+    monkeypatch.setattr(prompt_selectors, "MOST_SERVED_CHARACTERS", 5300)
+    other = make_prompt(bob, "other", messages=[{"role": "user", "content": "y" * 1000}])
+    waiting = prompts.submit_version(version=other.versions.get(), actor=bob)
+    with pytest.raises(TooMuchServedError, match="5,300 is the most"):
+        prompts.approve_version(version=waiting, actor=adam)
+    with pytest.raises(TooMuchServedError):
+        prompts.set_label(prompt=prompt, name="old", version=first, actor=adam)
+    prompts.set_label(prompt=prompt, name="production", version=versions[1], actor=adam)  # is served anyway
+    prompts.archive_prompt(prompt=prompt, actor=adam)
+    prompts.approve_version(version=waiting, actor=adam)
+    with pytest.raises(TooMuchServedError):
+        prompts.restore_prompt(prompt=prompt, actor=adam)
 
 
 def test_what_is_wrong_is_refused_with_its_field(acme: Tenant, bob: User) -> None:
