@@ -77,6 +77,8 @@ class Shadows:
         shadow = call.served.snapshot.shadows.get(call.model.slug) if call.model else None
         if shadow is None or call.status != "ok" or call.is_answered or call.surface not in SURFACES or call.headers.get(_HEADER) == b"off":
             return
+        if call.key is None or call.key.id == shadow.key:  # what its own key pays is the judge, not a caller
+            return
         if random.random() >= shadow.share or self._is_closed(call, shadow):  # noqa: S311  # no secret
             return
         if len(self._waiting) >= MOST_WAITING:

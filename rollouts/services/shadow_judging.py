@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from catalog.services import keys
 from gateway.contract.guardrails import Guard, Scan
+from gateway.contract.names import SHADOW_HEADER
 from gateway.contract.payloads import clean
 from gateway.contract.snapshot import Guardrail
 from governance.errors import PayloadUnreadableError
@@ -97,7 +98,8 @@ def _ask(client: httpx2.Client, token: str, model: str, asked: str, first: str, 
         "temperature": 0,
         "max_tokens": 4,
     }
-    headers = {"authorization": f"Bearer {token}", "x-gatehouse-agent": "shadow-judge"}
+    # The judge may be a model that is shadowed itself: what it is asked is no call of a caller, and never repeated.
+    headers = {"authorization": f"Bearer {token}", "x-gatehouse-agent": "shadow-judge", SHADOW_HEADER: "off"}
     try:
         response = client.post(f"{settings.GATEWAY_URL}/v1/chat/completions", json=body, headers=headers)
         answer = response.json()

@@ -79,6 +79,8 @@ def _check_terms(shadow: Shadow) -> None:
         raise ShadowInvalidError("Give it a name.", field="name")
     if shadow.source == shadow.candidate:
         raise ShadowInvalidError("The candidate is another model than the one whose calls are repeated.", field="candidate")
+    if shadow.judge == shadow.candidate:
+        raise ShadowInvalidError("The candidate does not judge its own answers.", field="judge")
     if not 0 < shadow.share_percent <= 100:
         raise ShadowInvalidError("Above 0 and at most 100.", field="share_percent")
     if not 0 < shadow.cap_usd <= HIGHEST_CAP_USD:

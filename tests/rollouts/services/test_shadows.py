@@ -76,6 +76,7 @@ def test_second_person_starts_it_and_planes_are_told(models: dict[str, Model], a
         ({"candidate": "present"}, "candidate"),
         ({"candidate": "nowhere"}, "candidate"),
         ({"judge": "nowhere"}, "judge"),
+        ({"judge": "next"}, "judge"),
         ({"project": "nowhere"}, "project"),
         ({"share_percent": 0.0}, "share_percent"),
         ({"cap_usd": Decimal(0)}, "cap_usd"),
@@ -114,7 +115,7 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
     class Door(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            asked.append({**body, "token": self.headers["authorization"]})
+            asked.append({**body, "token": self.headers["authorization"], "shadow": self.headers["x-gatehouse-shadow"]})
             said = body["messages"][1]["content"]
             letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
             answer = json.dumps({"choices": [{"message": {"content": letter}}]}).encode()
@@ -170,6 +171,7 @@ def test_answers_are_paired_once_and_judged_blind_in_both_orders(
     assert second.index("better") < second.index("good")
     assert "example.com" not in first + second
     assert all(each["model"] == "referee" and each["token"].startswith(f"Bearer ghp_{acme.public_id}_{shadow.key_id}") for each in referee)
+    assert {each["shadow"] for each in referee} == {"off"}  # a judge that is shadowed itself makes no pairs
     figures = shadow_selectors.figures_of(shadow)
     assert (figures["pairs"], figures["wins"], figures["waiting"]) == (1, 1, 0)
 
