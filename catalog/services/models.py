@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -221,6 +221,19 @@ def purge_answers(*, at: datetime | None = None) -> int:
     rules = payload_selectors.published_rules(selectors.project_names())
     closed = [project for project, rule in rules.items() if rule.mode == "none"]
     gone: int = SemanticAnswer.objects.filter(Q(until__lte=at or timezone.now()) | Q(project__in=closed)).delete()[0]
+    return gone
+
+
+LONGEST_CALL = timedelta(hours=1)
+
+
+def erase_answers(project: str, until: datetime | None) -> int:
+    """Delete answers to questions of the same meaning: of a project unless empty, of calls that began before `until` if given. An answer is
+    kept when its call ends, so some of the hour after go too. In the caller's transaction. Returns how many."""
+    wanted: dict[str, Any] = {"project": project} if project else {}
+    if until:
+        wanted["kept_at__lt"] = until + LONGEST_CALL
+    gone: int = SemanticAnswer.objects.filter(**wanted).delete()[0]
     return gone
 
 

@@ -16,7 +16,7 @@ from gateway.contract.keys import digest
 from gateway.contract.names import PAYLOAD_TABLE
 from gateway.contract.sealing import Sealer, UnsealError
 from gateway.contract.snapshot import PayloadRule
-from governance import config, tasks
+from governance import cached_answers, config, tasks
 from governance import payload_selectors as selectors
 from governance.errors import NotConfirmedError, PayloadRuleError, PayloadUnreadableError
 from governance.models import CallPayload, PayloadMode, PayloadRequest, PayloadSetting, Severity, Tenant, User
@@ -176,8 +176,9 @@ def erase(
     everything: bool = False,
 ) -> int:
     """Delete what is kept of one call, of a project, of an end user, of calls that began before `until`: of those that fit all that is given.
+    Answers in semantic caches too, unless a call or an end user is given: they say of neither.
 
-    Returns how many. Writes one audit entry without the end user's name. What a gateway process has not delivered yet is not found: calls of
+    Returns how many, with such answers. Writes one audit entry without the end user's name. What a gateway process has not delivered yet is not found: calls of
     the last seconds may need a second erasure. Raises NotConfirmedError (no reason, or nothing given and not `everything`).
     """
     if not reason.strip():
@@ -201,17 +202,19 @@ def erase(
         cursor.execute(f"DELETE FROM {PAYLOAD_TABLE} WHERE {condition}", [value for _, _, value in where])  # noqa: S608  # our own names
         erased: int = cursor.rowcount
     erased += CallPayload.objects.filter(**wanted, **({"at__lt": until} if until else {})).delete()[0]
+    answers = 0 if event_id or user else cached_answers.erase_answers(project, until)
     audit.record(
         "payload.erased",
         actor=actor,
         target_name=str(event_id or project or ("one end user" if user else "everything")),
         payloads=erased,
+        answers=answers,
         project=project,
         by_user=bool(user),
         until=until,
         reason=reason.strip(),
     )
-    return erased
+    return erased + answers
 
 
 def purge(*, at: datetime | None = None) -> int:

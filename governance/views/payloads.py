@@ -23,8 +23,9 @@ from governance.services import payloads
 SHOWN = 20
 ABOUT = {
     PayloadMode.NONE: "No texts. The record of a call also leaves out what guardrails counted in them.",
-    PayloadMode.METADATA: "No texts: who called what, when, tokens, cost and decisions.",
-    PayloadMode.REDACTED: "Texts, with personal data and secrets replaced. Patterns find what has a form, such as cards and keys, not names.",
+    PayloadMode.METADATA: "No texts: who called what, when, tokens, cost and decisions. A semantic cache that is switched on keeps its answers all the same.",
+    PayloadMode.REDACTED: "Texts, with personal data and secrets replaced. Patterns find what has a form, such as cards and keys, not names. "
+    "A semantic cache keeps its answers as they are.",
     PayloadMode.FULL: "Texts as they went by, with everything that people write into them.",
 }
 
@@ -66,7 +67,9 @@ def erase(request: MemberRequest) -> HttpResponse:
     if form.is_valid():
         erased = try_service(form, lambda: payloads.erase(actor=request.user, **form.cleaned_data))
         if erased is not None:
-            messages.success(request, f"{erased:,} payload{'s' if erased != 1 else ''} erased.")
+            messages.success(
+                request, "1 payload or cached answer erased." if erased == 1 else f"{erased:,} payloads and cached answers erased."
+            )
             return redirect(reverse("payloads"))
     return _rules(request, erase_form=form, status=422)
 

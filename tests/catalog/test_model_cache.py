@@ -99,6 +99,22 @@ def test_semantic_settings_are_checked_published_and_undone(acme: Tenant, adam: 
     assert compile_snapshot(acme, 1).models[model.slug].semantic is None
 
 
+def test_erasure_reaches_answers_by_project_and_time(acme: Tenant, adam: User, sam: User) -> None:
+    now = timezone.now()
+    for project, age in (("shop", 1), ("shop", 30), ("lab", 30), ("lab", 1)):
+        SemanticAnswer.objects.create(
+            partition="p", model="m", project=project, embedding=[0.5], sealed="x", kept_at=now - timedelta(hours=age), until=now
+        )
+
+    assert payloads.erase(actor=sam, reason="Asked", user="u1", project="shop") == 0  # an answer does not say whose it is
+    assert payloads.erase(actor=sam, reason="Asked", project="shop", until=now - timedelta(hours=20)) == 1
+    assert payloads.erase(actor=sam, reason="Asked", project="shop") == 1
+    assert set(SemanticAnswer.objects.values_list("project", flat=True)) == {"lab"}
+    assert payloads.erase(actor=sam, reason="Asked", everything=True) == 2
+    details = AuditEntry.objects.filter(event="payload.erased").order_by("sequence").values_list("details", flat=True)
+    assert [(one["payloads"], one["answers"]) for one in details] == [(0, 0), (0, 1), (0, 1), (0, 2)]
+
+
 def test_hits_by_meaning_and_their_quality_are_shown(acme: Tenant, client_for: ClientFor, api_for: ClientFor, adam: User) -> None:
     model, hit = (
         make_model(owner=adam, status="approved"),
