@@ -157,7 +157,7 @@ def test_page_of_lines_costs_few_queries(
 ) -> None:
     client = client_for(fay)
 
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         client.get(f"{PAGE}lines/")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import openai
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.road.api import Api
 from tests.road.browser import enter, open_browser, quiet
 from tests.road.product import Product
 
@@ -192,6 +194,21 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
         engineer.locator("[name=note]").fill("See the minutes of Monday.")
         engineer.get_by_role("button", name="Attest", exact=True).click()
         engineer.goto(gate)
+    token = Api(base_url, "").post("tokens/", {"email": "adam@hooli.example", "password": PASSWORD, "tenant": SLUG})["token"]
+    monitoring = Api(base_url, token)
+    for figure, value in (("portal_uptime", 99.9), ("blocking_bugs", 0)):
+        monitoring.post("figures/", {"key": figure, "reference": "first week", "value": value})
+    page.goto(gate)
+    page.get_by_role("button", name="Evaluate now").click()
+    page.get_by_role("link", name="Anomaly detection uptime", exact=True).click()  # which has not looked a day long yet
+    page.locator("#waive [name=reason]").fill("Detection began today.")
+    page.locator("#waive [name=until]").fill((datetime.now(UTC) + timedelta(days=7)).date().isoformat())
+    criterion = page.url
+    page.get_by_role("button", name="Ask for the waiver").click()
+    expect(page.locator("#main")).to_contain_text("waiver asked for")
+    engineer.goto(criterion)
+    engineer.get_by_role("button", name="Approve the waiver").click()
+    expect(engineer.locator("#main")).to_contain_text("approved by")
     page.goto(gate)
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#main")).to_contain_text("Ready", timeout=15_000)
