@@ -304,15 +304,24 @@ def experiments_on(model: str) -> ModelExperiments | None:
 
 
 ApprovalCheck = Callable[[str, str], None]
+PromptApprovalCheck = Callable[[str, str, str], None]
 _approval_checks: list[ApprovalCheck] = []
+_prompt_approval_checks: list[PromptApprovalCheck] = []
 
 
-def register_approval_check(check: ApprovalCheck) -> None:
-    """`check(model slug, feature class)` in the current tenant raises a DomainError when the model may not be approved. Called once, from `rollouts`."""
-    _approval_checks[:] = [check]
+def register_approval_check(check: ApprovalCheck, check_prompt: PromptApprovalCheck) -> None:
+    """`check(model slug, feature class)` and `check_prompt(version as greeting@3, its model's slug, the model's feature class)` in the current
+    tenant raise a DomainError when the model or the prompt version may not be approved. Called once, from `rollouts`."""
+    _approval_checks[:], _prompt_approval_checks[:] = [check], [check_prompt]
 
 
 def check_approval(model: str, feature_class: str) -> None:
     """Raises what the floor above raises; nothing is asked while no rollouts are installed."""
     for check in _approval_checks:
         check(model, feature_class)
+
+
+def check_prompt_approval(version: str, model: str, feature_class: str) -> None:
+    """The same of a prompt version, as `greeting@3`, with the model that it is written for."""
+    for check in _prompt_approval_checks:
+        check(version, model, feature_class)

@@ -19,6 +19,6 @@ class ThresholdForm(forms.Form):
 
 
 class WaiverForm(forms.Form):
-    model = forms.CharField(label="Model", max_length=80)
+    model = forms.CharField(label="Model", max_length=80, help_text="Or a prompt version, such as greeting@3.")
     reason = forms.CharField(label="Why the risk is acceptable", max_length=500)
     days = forms.IntegerField(label="Days", min_value=1, max_value=90, initial=14)

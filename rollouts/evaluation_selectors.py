@@ -103,16 +103,22 @@ class Standing:
         return self.verdict in rules.OPENS
 
 
-def standings(model: str, feature_class: str, *, at: datetime) -> list[Standing]:
-    """Against every threshold of the class, each judged by the model's newest score of that metric. Three queries."""
+def standings(model: str, feature_class: str, *, at: datetime, prompt_version: str = "") -> list[Standing]:
+    """Against every threshold of the class, each judged by the model's newest score of that metric. Three queries.
+
+    With `prompt_version` (`greeting@3`) by the newest one of that version, with this model or without word of any; waivers are its own, too.
+    """
     asked = list(EvaluationThreshold.objects.filter(feature_class=feature_class))
     if not asked:
         return []
     newest: dict[str, EvaluationScore] = {}
-    scored = EvaluationScore.objects.filter(run__model=model, run__at__lte=at, metric__in=[one.metric for one in asked])
+    scored = EvaluationScore.objects.filter(run__at__lte=at, metric__in=[one.metric for one in asked])
+    scored = (
+        scored.filter(run__prompt_version=prompt_version, run__model__in=["", model]) if prompt_version else scored.filter(run__model=model)
+    )
     for score in scored.select_related("run").defer("items").order_by("metric", "-run__at", "-pk").distinct("metric"):
         newest[score.metric] = score
-    waived = EvaluationWaiver.objects.filter(threshold__in=asked, model=model, approved=True, until__gt=at)
+    waived = EvaluationWaiver.objects.filter(threshold__in=asked, model=prompt_version or model, approved=True, until__gt=at)
     waivers = {one.threshold_id: one for one in waived.order_by("decided_at")}
     return [_standing(one, newest.get(one.metric), waivers.get(one.pk), at) for one in asked]
 

@@ -67,7 +67,7 @@ def register() -> None:
             due=evaluation_selectors.due_count,
         ),
     )
-    hooks.register_approval_check(evaluation_runs.check_model)
+    hooks.register_approval_check(evaluation_runs.check_model, evaluation_runs.check_prompt)
     hooks.register_experiments(_experiments_on)
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from catalog import prompt_selectors, prompt_texts
 from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, TooMuchServedError, WrongStatusError
+from catalog.hooks import check_prompt_approval
 from catalog.models import Model, Prompt, PromptLabel, PromptVersion
 from catalog.models.prompt import label_validator
 from governance import config
@@ -120,7 +121,8 @@ def reject_version(*, version: PromptVersion, actor: User, reason: str = "") -> 
 def approve_version(*, version: PromptVersion, actor: User, at: datetime | None = None) -> PromptVersion:
     """From now on it may be asked for and labelled; that never ends while the prompt is not archived. Audited; tells the gateway.
 
-    Raises SelfApprovalError (the actor wrote it), WrongStatusError unless it is submitted, or TooMuchServedError.
+    Raises SelfApprovalError (the actor wrote it), WrongStatusError unless it is submitted, TooMuchServedError, or what the floor above asks
+    for: evaluations that pass the thresholds of the class of the model that it names.
     """
     if version.author_id == actor.pk:
         raise SelfApprovalError("Somebody else approves what you wrote.")
@@ -128,6 +130,9 @@ def approve_version(*, version: PromptVersion, actor: User, at: datetime | None 
     moved.decided_by, moved.decided_at = actor, at or timezone.now()
     moved.save(update_fields=["decided_by", "decided_at"])
     _check_size()
+    model = Model.objects.filter(slug=moved.model).first()
+    if model is not None:
+        check_prompt_approval(str(moved), model.slug, model.feature_class)
     config.changed()
     return moved
 

@@ -129,7 +129,7 @@ def _score(told: ScoreInput) -> EvaluationScore:
 def set_threshold(
     *, feature_class: str, metric: str, value: float, minimum: int, max_age_days: int, actor: User, at: datetime | None = None
 ) -> EvaluationThreshold:
-    """Ask it of every model of the class from its next approval on; models that are served stay. Replaces the threshold on the same metric, and
+    """Ask it of every model of the class, and of every prompt version for one, from the next approval on; what is served stays. Replaces the threshold on the same metric, and
     ends what was waived of it. Raises EvaluationInvalidError."""
     at = at or timezone.now()
     known = evaluation_rules.MEASURES.get(metric)
@@ -214,7 +214,16 @@ def decide_waiver(*, waiver: EvaluationWaiver, approve: bool, person: Membership
 
 def check_model(slug: str, feature_class: str, *, at: datetime | None = None) -> None:
     """Raises EvaluationMissingError unless the model has scored what is asked of its class; what is waived does not count against it."""
-    missing = [standing for standing in evaluation_selectors.standings(slug, feature_class, at=at or timezone.now()) if not standing.opens]
+    _check(slug, evaluation_selectors.standings(slug, feature_class, at=at or timezone.now()))
+
+
+def check_prompt(version: str, model: str, feature_class: str, *, at: datetime | None = None) -> None:
+    """The same of a prompt version (`greeting@3`) that is written for a model of that class."""
+    _check(version, evaluation_selectors.standings(model, feature_class, at=at or timezone.now(), prompt_version=version))
+
+
+def _check(subject: str, standings: Sequence[evaluation_selectors.Standing]) -> None:
+    missing = [standing for standing in standings if not standing.opens]
     if missing:
         said = "; ".join(f"{one.threshold.metric} {one.threshold.operator} {one.threshold.value:g}: {one.reason}" for one in missing)
-        raise EvaluationMissingError(f"{slug} can't be approved: {said}. Evaluate it, or ask for a waiver.")
+        raise EvaluationMissingError(f"{subject} can't be approved: {said}. Evaluate it, or ask for a waiver.")

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Model
-from catalog.services import models
+from catalog.services import models, prompts
 from governance import metrics
 from governance.metrics import Window
 from governance.models import AuditEntry, Tenant, User
@@ -126,6 +126,27 @@ def test_model_is_approved_only_with_the_scores_of_its_class(acme: Tenant, rita:
     tell(rita, ScoreInput("faithfulness", 0.95, 2000), key="good", at=now - timedelta(days=1))
 
     assert models.approve_model(model=model, actor=adam).status == "approved"
+
+
+def test_prompt_version_is_approved_only_with_the_scores_of_its_models_class(acme: Tenant, rita: User, adam: User) -> None:
+    catalog.make_model(owner=adam, slug="chat")
+    need(rita)
+    prompt = prompts.create_prompt(slug="faq", name="FAQ", actor=rita, messages=[{"role": "user", "content": "Answer."}], model="chat")
+    version = prompts.submit_version(version=prompt.versions.get(), actor=rita)
+    good = ScoreInput("faithfulness", 0.97, 5000)
+    for key, told in (("model", {}), ("next", {"prompt_version": "faq@2"}), ("else", {"model": "big", "prompt_version": "faq@1"})):
+        tell(rita, good, key=key, **told)
+
+    with pytest.raises(EvaluationMissingError, match=r"faq@1 can't be approved: faithfulness >= 0\.9: no evaluation"):
+        prompts.approve_version(version=version, actor=adam)
+    version.refresh_from_db()
+    assert version.status == "submitted"
+    tell(rita, good, key="good", prompt_version="faq@1")
+    assert prompts.approve_version(version=version, actor=adam).status == "approved"
+    free = prompts.write_version(
+        prompt=prompt, actor=rita, messages=[{"role": "user", "content": "Answer."}]
+    )  # for no model, so of no class
+    assert prompts.approve_version(version=prompts.submit_version(version=free, actor=rita), actor=adam).status == "approved"
 
 
 def test_waiver_of_a_threshold_takes_two_people_and_ends(acme: Tenant, rita: User, adam: User, bob: User) -> None:
