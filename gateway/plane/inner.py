@@ -13,9 +13,13 @@ from gateway.contract.events import Kind, Step
 from gateway.contract.names import CAUSE_TAG
 from gateway.contract.snapshot import Model
 from gateway.plane.call import Call, Surface
+from gateway.plane.errors import Refusal
 from gateway.plane.http import Message
 from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
+
+Judge = Callable[[Call, bytes], Awaitable[None]]
+"""Asked about a call that was answered, with the answer."""
 
 
 async def ask(
@@ -26,12 +30,13 @@ async def ask(
     model: Model,
     body: dict[str, Any],
     cause: str,
-    judge: Callable[[Call, bytes], Awaitable[None]] | None = None,
+    judge: Judge | None = None,
 ) -> bytes:
     """The answer to a request that is made for the key and project of `outer`; the event carries the tag CAUSE_TAG with `cause`.
 
     Consent, policies, limits and guardrails hold as for any call. What a key may call is not asked: the organisation chose the model, not
-    the caller. `judge` may add to the steps before they are recorded. Raises Refusal, or whatever the exchange raises.
+    the caller. `judge` may add to the steps before they are recorded, and changes nothing else of the call when it fails.
+    Raises Refusal, or whatever the exchange raises.
     """
     from gateway.plane.pipeline import AFTER, INNER_ROAD, take  # a step of the pipeline makes such calls
 
@@ -56,9 +61,6 @@ async def ask(
     try:
         for step in INNER_ROAD:
             await take(step, call)
-        answer = b"".join(sent)
-        if judge is not None and call.status == "ok" and call.http_status == 200:
-            await judge(call, answer)
     except BaseException as error:
         if call.status == "ok":
             is_late = isinstance(error, asyncio.CancelledError)
@@ -67,8 +69,23 @@ async def ask(
             if isinstance(code, str) and isinstance(status, int):
                 call.status, call.error_code, call.http_status = "refused", code, status
         raise
+    else:
+        answer = b"".join(sent)
+        if judge is not None and call.status == "ok" and call.http_status == 200:
+            await _judge(judge, call, answer)
+        return answer
     finally:
         call.steps.append(Step("inner", "pass", (time.perf_counter_ns() - began) // 1000, cause))
         for step in AFTER:
             await take(step, call)
-    return answer
+
+
+async def _judge(judge: Judge, call: Call, answer: bytes) -> None:
+    """What comes of an opinion is no part of the call, which was answered: without one, its record says why there is none."""
+    try:
+        await judge(call, answer)
+    except (Refusal, ValueError) as error:  # what it asked has an event of its own
+        call.steps.append(Step("judge", "failed", 0, type(error).__name__))
+    except BaseException as error:  # also when it takes too long or the plane stops
+        call.steps.append(Step("judge", "failed", 0, type(error).__name__))
+        raise

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from gateway.contract.names import SEMANTIC_TABLE
 from gateway.contract.sealing import Sealer
-from gateway.contract.snapshot import PayloadRule, Project, Semantic
+from gateway.contract.snapshot import Guardrail, PayloadRule, Project, Semantic
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.semantic import LOOKUP_S, Asked, SemanticStore, answer_text, last_question
@@ -129,6 +129,26 @@ def test_hit_is_sampled_behind_the_reply(semantic: Org, sandbox_upstream: Sandbo
     sampled = [event for event in semantic.plane.events(semantic.id) if event["tags"].get("gatehouse.cause") == "semantic_cache_sample"]
     assert {event["kind"] for event in sampled} == {"chat", "embeddings"}
     assert len(sandbox_upstream.journal()) >= before + 2
+
+
+def test_opinion_that_cannot_be_had_is_no_error_of_the_call(semantic: Org) -> None:
+    """Questions are short enough for the embedding model's guardrail, two answers are not."""
+    short = Guardrail(name="short", kind="size", scope="model", scope_name="embed", enforce=True, max_characters=100)
+    semantic.change(guardrails=(short,))
+    configure(semantic, sample=1.0)
+    semantic.post(json=ask())
+    kept(semantic, 1)
+
+    assert semantic.post(json=ask(NEAR)).headers["x-gatehouse-cache"] == "semantic"
+
+    def sampled() -> dict[str, dict[str, Any]]:
+        events = [event for event in semantic.plane.events(semantic.id) if event["tags"].get("gatehouse.cause") == "semantic_cache_sample"]
+        return {event["kind"]: event for event in events} if len(events) == 2 else {}
+
+    events = wait_until(sampled, 10, "the sampled call")
+    assert events["embeddings"]["error_code"] == "guardrail_blocked"
+    assert (events["chat"]["status"], events["chat"]["http_status"], events["chat"]["error_code"]) == ("ok", 200, None)
+    assert ["judge", "failed", "Refusal"] in [[step[0], step[1], step[3]] for step in events["chat"]["steps"]]
 
 
 def test_call_goes_on_when_it_cannot_be_looked_up(org: Org, sandbox_upstream: SandboxUpstream) -> None:
