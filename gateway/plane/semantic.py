@@ -223,8 +223,14 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> None:
 
 def last_question(surface: str, asked: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """The last thing the user says, and the request without it; None for requests that are not compared."""
-    wants_variety = (asked.get("temperature") or 0) > 0 or (asked.get("n") or 1) != 1
-    if wants_variety or any(asked.get(name) for name in ("tools", "functions", "tool_choice", "previous_response_id", "conversation")):
+    temperature = asked.get("temperature") or 0
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)  # what is none is for the provider to refuse
+    if (
+        not is_number
+        or temperature > 0
+        or (asked.get("n") or 1) != 1
+        or any(asked.get(name) for name in ("tools", "functions", "tool_choice", "previous_response_id", "conversation"))
+    ):
         return None
     name = "input" if surface == "responses" else "messages"
     said = asked.get(name)
