@@ -178,6 +178,9 @@ def test_arrivals_are_given_to_their_organisation_once(acme: Tenant, globex: Ten
 
     assert dict(CallPayload.objects.values_list("pk", "sealed")) == {ids[0]: "first", ids[1]: "x"}
     assert list(ArrivedPayload.objects.values_list("tenant", flat=True)) == [globex.public_id]
+    ArrivedPayload.objects.create(event_id=uuid.uuid4(), tenant="gone", sealed="x", **fields)
+    arrivals.drop_expired(at=now)
+    assert list(ArrivedPayload.objects.values_list("tenant", flat=True)) == [globex.public_id]
     arrivals.drop_expired(at=now + timedelta(days=2))
     assert not ArrivedPayload.objects.exists()
     assert connection.schema_name == acme.schema_name  # type: ignore[attr-defined]  # added by django-tenants
