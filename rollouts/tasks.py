@@ -110,18 +110,18 @@ def look_at_shift(shift_id: int) -> None:
 @shared_task(base=PlatformTask)
 def dispatch_shadows() -> None:
     for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        look_at_shadows.delay(schema_name=schema_name)
+        look_at_shadows.apply_async(kwargs={"schema_name": schema_name}, expires=60)
 
 
 @shared_task(base=TenantTask)
 def look_at_shadows() -> None:
     for shadow_id in shadow_selectors.to_collect(timezone.now()):
-        look_at_shadow.delay(shadow_id, schema_name=current_schema())
+        look_at_shadow.apply_async(args=(shadow_id,), kwargs={"schema_name": current_schema()}, expires=60)
 
 
 @shared_task(base=TenantTask)
 def look_at_shadow(shadow_id: int) -> None:
-    """Harmless when it runs twice: a pair is kept once and judged once."""
+    """Harmless when it runs twice: a pair is kept once, and claimed before the judge is asked about it."""
     shadow = Shadow.objects.filter(pk=shadow_id).first()
     if shadow is None:
         logger.info("shadow.missing", extra={"shadow": shadow_id})

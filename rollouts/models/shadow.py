@@ -95,6 +95,7 @@ class ShadowPair(models.Model):
     answer_usd = models.DecimalField(max_digits=34, decimal_places=14, null=True)
     verdict = models.CharField(max_length=16, choices=Verdict, blank=True)
     judged_at = models.DateTimeField(null=True)
+    """Without a verdict: when it was last tried."""
 
     class Meta:
         ordering = ["-at", "-pk"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from catalog.services import keys
@@ -21,6 +23,12 @@ from rollouts.models import Shadow, ShadowPair
 
 JUDGED_AT_ONCE = 20
 TIMEOUT_S = 60.0
+LONGEST_LOOK_S = 50.0
+"""No pair is begun later than that: the next look comes a minute after this one."""
+TRY_AGAIN = timedelta(days=1)
+"""After a try that came to nothing because of the pair, or was cut off."""
+_OF_THE_PAIR = frozenset((400, 413, 422))
+"""Statuses that refuse what is asked (a guardrail, a filter of the provider, the context's length), not whoever asks."""
 PAYLOAD_GRACE = timedelta(minutes=15)
 """What was said arrives later than what was counted."""
 MOST_CHARACTERS = 12_000
@@ -35,30 +43,47 @@ Verdict = ShadowPair.Verdict
 
 
 class JudgeAwayError(Exception):
-    """The judge gave no usable answer; the pair waits."""
+    """The judge can't be asked now, about whatever pair."""
+
+
+class NoVerdictError(Exception):
+    """The judge answers, but not about this pair."""
 
 
 def judge_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
-    """Judge the oldest pairs that wait. Returns how many were decided. Stops at the first failure of the judge and notes it for the page.
+    """Judge the oldest pairs that wait. Returns how many were decided. Stops when the judge is away; a pair without a verdict is tried again
+    a day later, while what was said is kept. Why pairs wait is noted for the page.
 
-    Calls are made outside any transaction, with the shadow's own key: its amount of money a day holds for them, too.
+    Calls are made outside any transaction, with the shadow's own key: its amount of money a day holds for them, too. A pair is claimed before
+    the judge is asked, so that looks that overlap pay for it once.
     """
     at, note, done = at or timezone.now(), "", 0
     if not shadow.judge or shadow.status != Shadow.Status.RUNNING:
         return 0
-    waiting = shadow.pairs.filter(verdict="", is_ok=True).order_by("at", "pk")[:JUDGED_AT_ONCE]
+    until, free = time.monotonic() + LONGEST_LOOK_S, Q(judged_at=None) | Q(judged_at__lt=at - TRY_AGAIN)
+    waiting = shadow.pairs.filter(free, verdict="", is_ok=True).order_by("at", "pk")[:JUDGED_AT_ONCE]
     with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
         for pair in waiting:
+            if time.monotonic() >= until:
+                break
+            row = ShadowPair.objects.filter(pk=pair.pk, verdict="")
+            if not row.filter(free).update(judged_at=at):  # another look has it
+                continue
             try:
                 verdict = _judge(shadow, pair, client, at)
-            except (JudgeAwayError, PayloadUnreadableError) as error:
+            except (NoVerdictError, PayloadUnreadableError) as error:
                 note = str(error)[:300]
+            except JudgeAwayError as error:
+                note = str(error)[:300]
+                row.update(judged_at=None)
                 break
-            if verdict is None:
-                continue
-            # A second task may have been quicker: the first verdict stays.
-            done += ShadowPair.objects.filter(pk=pair.pk, verdict="").update(verdict=verdict, judged_at=at)
-    Shadow.objects.filter(pk=shadow.pk).update(judge_note=note)
+            else:
+                if verdict is None:
+                    row.update(judged_at=None)
+                else:
+                    done += row.update(verdict=verdict)
+    if note or done:  # a look that tried nothing knows nothing new
+        Shadow.objects.filter(pk=shadow.pk).update(judge_note=note)
     return done
 
 
@@ -105,11 +130,13 @@ def _ask(client: httpx2.Client, token: str, model: str, asked: str, first: str, 
         answer = response.json()
     except (httpx2.HTTPError, json.JSONDecodeError) as error:
         raise JudgeAwayError(f"The judge could not be asked: {type(error).__name__}.") from error
+    if response.status_code in _OF_THE_PAIR:
+        raise NoVerdictError(f"The judge may not be asked about a pair: {_message(answer)}")
     if response.status_code != 200:
         raise JudgeAwayError(f"The judge was refused: {_message(answer)}")
     letter = _said(answer).strip()[:1].upper()
     if letter not in ("A", "B", "T"):
-        raise JudgeAwayError(f"{model} does not answer with A, B or T.")
+        raise NoVerdictError(f"{model} does not answer with A, B or T.")
     return letter
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from catalog.models import Model, VirtualKey
 from gateway.contract.snapshot import PICO_USD
 from gateway.publish.publisher import compile_snapshot
-from governance.models import AuditEntry, PayloadSetting, Tenant, User
+from governance.models import AuditEntry, CallPayload, PayloadSetting, Tenant, User
 from governance.services.payloads import store_payload
 from rollouts import shadow_selectors
 from rollouts.errors import EvidenceMissingError, SelfApprovalError, ShadowInvalidError, ShadowRunningError, ShadowStateError
@@ -117,9 +117,14 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             asked.append({**body, "token": self.headers["authorization"], "shadow": self.headers["x-gatehouse-shadow"]})
             said = body["messages"][1]["content"]
+            if "unspeakable" in said:
+                return self._answer(400, {"error": {"message": "A guardrail."}})
             letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
-            answer = json.dumps({"choices": [{"message": {"content": letter}}]}).encode()
-            self.send_response(200)
+            self._answer(200, {"choices": [{"message": {"content": letter}}]})
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            answer = json.dumps(body).encode()
+            self.send_response(status)
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
@@ -191,6 +196,50 @@ def test_pair_without_payloads_waits_a_while_and_is_not_judged_then(
     assert referee == []
 
 
+def test_pair_that_cannot_be_judged_holds_up_no_other(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, referee: list[dict[str, Any]]
+) -> None:
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    refused, unreadable, fine = [_answered(acme, shadow) for _ in range(3)]
+    for call, answer in (refused, unreadable, fine):
+        _keep(acme, adam, call, "unspeakable" if call == refused[0] else "good")
+        _keep(acme, adam, answer, "better")
+    CallPayload.objects.filter(event_id=unreadable[0]).update(sealed="of another key")
+    shadows.collect_pairs(shadow=shadow)
+
+    assert [shadow_judging.judge_pairs(shadow=shadow) for _ in range(2)] == [1, 0]
+
+    assert {pair.call: pair.verdict for pair in shadow.pairs.all()} == {refused[0]: "", unreadable[0]: "", fine[0]: "preferred"}
+    assert len(referee) == 3  # the one that is refused was not asked about again
+    shadow.refresh_from_db()
+    assert shadow.judge_note
+    shadow_judging.judge_pairs(shadow=shadow, at=timezone.now() + timedelta(hours=25))
+    assert len(referee) == 4
+
+
+def test_overlapping_looks_pay_for_a_pair_once_and_end_in_time(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, referee: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    for event_id in _answered(acme, shadow):
+        _keep(acme, adam, event_id, "good")
+    shadows.collect_pairs(shadow=shadow)
+    read = shadow_judging.read_payload
+
+    def read_while_another_looks(**given: Any) -> Any:
+        monkeypatch.setattr(shadow_judging, "read_payload", read)
+        assert shadow_judging.judge_pairs(shadow=shadow) == 0
+        return read(**given)
+
+    with monkeypatch.context() as short:
+        short.setattr(shadow_judging, "LONGEST_LOOK_S", 0.0)
+        assert shadow_judging.judge_pairs(shadow=shadow) == 0
+    monkeypatch.setattr(shadow_judging, "read_payload", read_while_another_looks)
+
+    assert shadow_judging.judge_pairs(shadow=shadow) == 1
+    assert len(referee) == 2
+
+
 def test_judge_that_is_away_is_noted_and_the_pair_waits(
     models: dict[str, Model], acme: Tenant, rita: User, adam: User, settings: Any
 ) -> None:
@@ -203,4 +252,5 @@ def test_judge_that_is_away_is_noted_and_the_pair_waits(
     assert shadow_judging.judge_pairs(shadow=shadow) == 0
 
     shadow.refresh_from_db()
-    assert (shadow.judge_note, shadow.pairs.get().verdict) == ("The judge could not be asked: ConnectError.", "")
+    pair = shadow.pairs.get()
+    assert (shadow.judge_note, pair.verdict, pair.judged_at) == ("The judge could not be asked: ConnectError.", "", None)
