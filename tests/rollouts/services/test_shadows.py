@@ -17,7 +17,7 @@ from catalog.models import Model, VirtualKey
 from gateway.contract.snapshot import PICO_USD
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, CallPayload, PayloadSetting, Tenant, User
-from governance.services.payloads import store_payload
+from governance.services.payloads import read_payload, store_payload
 from rollouts import shadow_selectors
 from rollouts.errors import EvidenceMissingError, SelfApprovalError, ShadowInvalidError, ShadowRunningError, ShadowStateError
 from rollouts.models import Shadow
@@ -118,7 +118,8 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
             asked.append({**body, "token": self.headers["authorization"], "shadow": self.headers["x-gatehouse-shadow"]})
             said = body["messages"][1]["content"]
             if "unspeakable" in said:
-                return self._answer(400, {"error": {"message": "A guardrail."}})
+                self._answer(400, {"error": {"message": "A guardrail."}})
+                return
             letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
             self._answer(200, {"choices": [{"message": {"content": letter}}]})
 
@@ -224,12 +225,11 @@ def test_overlapping_looks_pay_for_a_pair_once_and_end_in_time(
     for event_id in _answered(acme, shadow):
         _keep(acme, adam, event_id, "good")
     shadows.collect_pairs(shadow=shadow)
-    read = shadow_judging.read_payload
 
     def read_while_another_looks(**given: Any) -> Any:
-        monkeypatch.setattr(shadow_judging, "read_payload", read)
+        monkeypatch.setattr(shadow_judging, "read_payload", read_payload)
         assert shadow_judging.judge_pairs(shadow=shadow) == 0
-        return read(**given)
+        return read_payload(**given)
 
     with monkeypatch.context() as short:
         short.setattr(shadow_judging, "LONGEST_LOOK_S", 0.0)
