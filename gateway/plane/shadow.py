@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 32
+REST_S = 60.0
+"""After a limit that refused. What is left may still cover smaller calls, and limits are raised: it is never until the window ends."""
 WORKERS = 2
 SURFACES = frozenset(("chat", "messages"))
 _HEADER = SHADOW_HEADER.encode()
@@ -55,7 +57,7 @@ class Shadows:
         self._news = asyncio.Semaphore(0)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed_until: dict[tuple[str, str], float] = {}
-        """Shadows whose money is used up, until seconds since the epoch."""
+        """Shadows that a limit refused, until seconds since the epoch."""
         self.dropped = 0
         """Since the start, because too many waited."""
         self.not_allowed = 0
@@ -102,8 +104,7 @@ class Shadows:
             except Refusal as refusal:
                 self.not_allowed += 1
                 assert primary.served is not None
-                if refusal.code in ("budget_exceeded", "rate_limit_exceeded") and refusal.resets_at is not None:
-                    self._closed_until[primary.served.tenant, shadow.slug] = refusal.resets_at
+                self._closed_until[primary.served.tenant, shadow.slug] = rests_until(refusal, time.time())
             except Exception:  # of one shadow; those behind it must not wait for ever
                 logger.exception("shadow.failed", extra={"shadow": shadow.slug})
 
@@ -153,9 +154,16 @@ class Shadows:
         call.served, call.key, call.project, call.agent = served, caller, primary.project, primary.agent
         call.name, call.model = shadow.model, served.snapshot.models.get(shadow.model)
         call.tags = {**primary.tags, SHADOW_TAG: shadow.slug, SHADOW_OF_TAG: primary.event_id}
-        call.body = {**primary.body, "model": shadow.model}
+        call.body, call.body_bytes = {**primary.body, "model": shadow.model}, primary.body_bytes
         call.input_estimate, call.output_estimate = primary.input_estimate, primary.output_estimate
         return call, payer
+
+
+def rests_until(refusal: Refusal, now: float) -> float:
+    """When the next call is repeated after one that was refused: at once, unless a limit did it. Seconds since the epoch."""
+    if refusal.code not in ("budget_exceeded", "rate_limit_exceeded") or refusal.resets_at is None:
+        return now
+    return min(refusal.resets_at, now + REST_S)
 
 
 async def _nobody_leaves() -> Message:

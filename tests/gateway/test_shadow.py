@@ -12,6 +12,8 @@ import pytest
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.names import PAYLOAD_TABLE
+from gateway.plane.errors import Refusal
+from gateway.plane.shadow import rests_until
 from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, chat_model, deployment, make_org, wait_until
 
 pytestmark = pytest.mark.process
@@ -100,5 +102,18 @@ def test_what_is_not_allowed_is_not_repeated_and_not_recorded(kept: str, plane: 
         _say(org)
         wait_until(lambda: _counted(org, "not_allowed") > before, what="the refusal")
 
-    assert _counted(org, "not_allowed") - before <= (1 if kept == "money" else 2)  # used up, it is not tried again until tomorrow
+    assert _counted(org, "not_allowed") - before <= (1 if kept == "money" else 2)  # used up, it is not tried again for a while
     assert [event["model"] for event in plane.wait_for_events(org.id, 2)] == ["chat", "chat"]
+
+
+@pytest.mark.parametrize(
+    ("code", "resets_at", "until"),
+    [
+        ("budget_exceeded", 87_400.0, 1060.0),
+        ("rate_limit_exceeded", 1010.0, 1010.0),
+        ("rate_limit_exceeded", None, 1000.0),
+        ("policy_denied", None, 1000.0),
+    ],
+)
+def test_one_call_that_is_too_big_does_not_rest_the_shadow_for_the_day(code: str, resets_at: float | None, until: float) -> None:
+    assert rests_until(Refusal(code, "No.", resets_at=resets_at), 1000.0) == until
