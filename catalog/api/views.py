@@ -413,16 +413,29 @@ class Keys(RowsView):
 
     access = {"GET": Permission.VIEW, "POST": Permission.USE_GATEWAY}
     serializer_class = shapes.KeyOutput
-    ordering = ("-created_at", "-pk")
     make_rows = staticmethod(selectors.key_rows)
+
+    @property
+    def ordering(self) -> list[str]:
+        sort = self.request.query_params.get("sort", "newest")
+        if sort.removeprefix("-") not in selectors.KEY_ORDERS:
+            raise InvalidValueError(
+                f"Keys are sorted by {', '.join(selectors.KEY_ORDERS)}; with - before it the other way round.", field="sort"
+            )
+        return selectors.key_order(sort)
 
     def get_queryset(self) -> QuerySet[VirtualKey]:
         found: QuerySet[VirtualKey] = KeyFilter(self.request.query_params, queryset=selectors.keys_visible_to(acting(self.request))).qs
-        return found
+        return selectors.ranked_keys(found)
 
     @extend_schema(
         operation_id="keys_list",
-        parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in KeyFilter.base_filters],
+        parameters=[
+            *(OpenApiParameter(name, OpenApiTypes.STR) for name in KeyFilter.base_filters),
+            OpenApiParameter(
+                "sort", OpenApiTypes.STR, description="newest, owner, spend, expiry or used; with - before it the other way round."
+            ),
+        ],
         responses=shapes.KeyOutput(many=True),
     )
     def get(self, request: ApiRequest) -> Response:

@@ -17,6 +17,8 @@ class KeysetPagination(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 200
     ordering = "-pk"
+    offset_cutoff = 1_000_000
+    """Among rows of the same value pages go on by their number, and more than DRF's 1,000 may share one: keys that nobody has used yet."""
 
     def decode_cursor(self, request: Request) -> Any:
         cursor = super().decode_cursor(request)

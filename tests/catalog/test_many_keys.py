@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 from decimal import Decimal
 
@@ -156,6 +157,32 @@ def test_page_rotates_what_was_ticked_and_shows_the_secrets_once(acme: Tenant, b
     assert not own.has_two_secrets  # they leaked
     assert foreign.rotated_at is None
     assert "No live key is chosen" in client_for(bob).get("/o/acme/keys/bulk/?act=revoke").content.decode()
+
+
+def test_lists_by_api_are_sorted_and_paged(acme: Tenant, alice: User, bob: User, sam: User, api_for: ClientFor) -> None:
+    keys = [make_key(owner=owner)[0] for owner in (sam, alice, bob, alice)]
+    for key, spend in zip(keys, (3, 1, 2, 1), strict=True):
+        VirtualKey.objects.filter(pk=key.pk).update(spend_30d_usd=spend, last_used_at=timezone.now() if spend == 2 else None)
+    api = api_for(sam)
+
+    def all_pages(sort: str) -> list[str]:
+        answer, found = api.get(f"/api/v1/keys/?limit=1&sort={sort}").json(), []
+        while True:
+            found += [row["id"] for row in answer["results"]]
+            if answer["next"] is None:
+                return found
+            answer = api.get(answer["next"]).json()
+
+    first, second, third, fourth = [key.public_id for key in keys]
+    assert all_pages("spend") == [first, third, fourth, second]
+    assert all_pages("-spend") == [second, fourth, third, first]
+    assert all_pages("owner")[:2] == [second, fourth]
+    assert all_pages("used") == [third, fourth, second, first]
+    assert len(all_pages("expiry")) == len(all_pages("newest")) == 4
+    odd = api.get("/api/v1/keys/?sort=secret")
+    assert (odd.status_code, list(odd.json()["fields"])) == (422, ["sort"])
+    for sort in ("newest", "spend", "used", "expiry"):  # a cursor of another order
+        assert api.get(f"/api/v1/keys/?sort={sort}&cursor={b64encode(b'p=Alice').decode()}").status_code == 400
 
 
 def test_many_by_api(acme: Tenant, bob: User, sam: User, api_for: ClientFor) -> None:
