@@ -143,9 +143,9 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
     server.server_close()
 
 
-def _keep(acme: Tenant, adam: User, event_id: Any, said: str) -> None:
+def _keep(acme: Tenant, adam: User, event_id: Any, said: str, asked: str = "Write to ada@example.com") -> None:
     PayloadSetting.objects.update_or_create(ref="", defaults={"mode": "full", "days": 7, "set_by": adam, "set_at": timezone.now()})
-    request = {"messages": [{"role": "user", "content": "Write to ada@example.com"}]}
+    request = {"messages": [{"role": "user", "content": asked}]}
     store_payload(
         event_id=event_id, project="lab", key_id="k", model="m", request=request, reply={"choices": [{"message": {"content": said}}]}
     )  # fmt: skip
@@ -216,6 +216,24 @@ def test_pair_that_cannot_be_judged_holds_up_no_other(
     assert shadow.judge_note
     shadow_judging.judge_pairs(shadow=shadow, at=timezone.now() + timedelta(hours=25))
     assert len(referee) == 4
+
+
+def test_judge_of_a_long_request_sees_what_was_asked_at_its_end(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, referee: list[dict[str, Any]]
+) -> None:
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=timezone.now() - timedelta(minutes=5))
+    long, cut = _answered(acme, shadow), _answered(acme, shadow)
+    for (call, answer), words in ((long, 4_000), (cut, 16_000)):
+        _keep(acme, adam, call, "good", f"Context: {'words ' * words} Question: how many?")
+        _keep(acme, adam, answer, "better")
+    shadows.collect_pairs(shadow=shadow)
+
+    shadow_judging.judge_pairs(shadow=shadow, at=timezone.now() + timedelta(hours=1))
+
+    assert {pair.call: pair.verdict for pair in shadow.pairs.all()} == {long[0]: "preferred", cut[0]: "not_kept"}
+    said = referee[0]["messages"][1]["content"]
+    assert len(said) < 13_000
+    assert [said.count(part) for part in ("Context:", shadow_judging.LEFT_OUT, "Question: how many?")] == [1, 1, 1]
 
 
 def test_overlapping_looks_pay_for_a_pair_once_and_end_in_time(
