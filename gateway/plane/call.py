@@ -53,6 +53,7 @@ class Call:
         "arguments",
         "attempt_ns",
         "body",
+        "body_bytes",
         "cache_key",
         "choice",
         "client_gone",
@@ -134,6 +135,8 @@ class Call:
         self.model: Model | None = None
         self.tool: PublishedTool | None = None
         self.body: dict[str, Any] = {}
+        self.body_bytes = 0
+        """Of the request as it was read, with the prompt that it names."""
         self.arguments: dict[str, Any] = {}
         self.stream = False
         self.hide_usage = False

@@ -83,6 +83,8 @@ class _Waiting:
     request: Any
     reply: Any
     """The bytes that were sent, or a tool's result."""
+    is_reply_cut: bool
+    """It was too long to be kept."""
     size: int
 
     def __repr__(self) -> str:
@@ -121,8 +123,7 @@ class Payloads:
         if watch.rule.mode not in KEEPING:
             _be_discreet(call)
             return
-        asked = call.headers.get(b"content-length", b"")
-        size = watch.size + (int(asked) if asked.isdigit() else 0)
+        size = waiting_bytes(call, watch)
         if self._waiting_bytes + size > MOST_WAITING_BYTES or self._spool.share_used > SPOOL_SHARE:
             self.dropped += 1
             call.steps.append(Step("payload", "dropped", 0, "no room"))
@@ -158,6 +159,14 @@ class Payloads:
         self._spool.append(waiting.event)
 
 
+def waiting_bytes(call: Call, watch: Watch) -> int:
+    """What a call holds while its payload waits, about: as it was read and sent, for a tool's arguments and result as they are written."""
+    if call.kind != "tool":
+        return call.body_bytes + (0 if watch.is_too_long else watch.size)
+    result = call.result.model_dump() if call.result is not None else None
+    return len(repr(call.arguments)) + len(repr(result))
+
+
 def end_user(body: dict[str, Any]) -> str:
     """The end user whom a request names, in any dialect; empty when none is."""
     user = body.get("user") or body.get("safety_identifier")
@@ -184,7 +193,7 @@ def _waiting(call: Call, watch: Watch, subject: str, size: int) -> _Waiting:
     )
     is_tool = call.kind == "tool"
     reply = call.result if is_tool else watch.parts
-    return _Waiting(watch.rule, event, call.surface, call.stream, call.arguments if is_tool else call.body, reply, size)
+    return _Waiting(watch.rule, event, call.surface, call.stream, call.arguments if is_tool else call.body, reply, watch.is_too_long, size)
 
 
 def _sealed(waiting: _Waiting, sealer: Sealer) -> str | None:
@@ -193,9 +202,8 @@ def _sealed(waiting: _Waiting, sealer: Sealer) -> str | None:
     reply = _reply(waiting)
     request, request_cut = clean(waiting.request, mode)
     reply, reply_cut = clean(reply, mode) if reply is not None else (None, False)
-    return seal(
-        sealer, Payload(event_id=event.event_id, tenant=event.tenant, request=request, reply=reply, is_cut=request_cut or reply_cut)
-    )
+    is_cut = request_cut or reply_cut or waiting.is_reply_cut
+    return seal(sealer, Payload(event_id=event.event_id, tenant=event.tenant, request=request, reply=reply, is_cut=is_cut))
 
 
 def _reply(waiting: _Waiting) -> Any:

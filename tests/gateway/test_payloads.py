@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 import psycopg
 import pytest
+from mcp_types import CallToolResult, TextContent
 
 from gateway.contract import payloads
+from gateway.contract.events import PayloadEvent
 from gateway.contract.names import PAYLOAD_TABLE
 from gateway.contract.payloads import CUT, MOST_CHARACTERS, Payload, clean, seal, strictest, unseal
 from gateway.contract.sealing import Sealer, UnsealError
 from gateway.contract.snapshot import Guardrail, PayloadMode, PayloadRule
 from gateway.plane.assembly import assembled
+from gateway.plane.call import Call
+from gateway.plane.http import Message
+from gateway.plane.ingress.calls import _prepare
+from gateway.plane.payloads import MOST_REPLY_BYTES, Watch, _sealed, _Waiting, waiting_bytes
 from tests import bootstrap
 from tests.gateway.conftest import Org, wait_until
 
@@ -135,6 +142,36 @@ def _stream(*events: dict[str, Any]) -> bytes:
 )  # fmt: skip
 def test_stream_is_put_together_again(surface: str, events: list[dict[str, Any]], expected: dict[str, Any]) -> None:
     assert assembled(surface, _stream(*events)) == expected
+
+
+async def test_all_that_waits_is_counted_and_a_reply_too_long_is_called_cut() -> None:
+    chunks = [b'{"model": "m", "input": "', b"a" * 5000, b'"}']
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    async def send(message: Message) -> None:
+        pass
+
+    watch = Watch(PayloadRule(mode="full", days=1), "demo", send)
+    nowhere = cast("Any", None)
+    chat, tool = Call(nowhere, "chat", {}, receive, send), Call(nowhere, "tool", {}, receive, send)
+    chat.served = cast("Any", SimpleNamespace(snapshot=SimpleNamespace(models={})))
+    await _prepare(chat)
+    await watch.send({"type": "http.response.body", "body": b"b" * 300})
+    tool.arguments = {"say": "a" * 700}
+    tool.result = CallToolResult(content=[TextContent(type="text", text="b" * 9000)])
+
+    assert waiting_bytes(chat, watch) == 5027 + 300  # sent in chunks, without a declared length
+    assert 9700 < waiting_bytes(tool, watch) < 10_500
+    await watch.send({"type": "http.response.body", "body": b"b" * MOST_REPLY_BYTES})
+    event = PayloadEvent(
+        event_id="e1", tenant="t1", at=0.0, expires_at=1.0, project="demo", key_id="k", model="m", mode="full", subject="", sealed=""
+    )
+    sealed = _sealed(_Waiting(watch.rule, event, "chat", False, {}, watch.parts, watch.is_too_long, 0), SEALER)
+    assert sealed is not None
+    assert unseal(SEALER, sealed, event_id="e1", tenant="t1") == Payload(event_id="e1", tenant="t1", request={}, reply=None, is_cut=True)
+    assert waiting_bytes(chat, watch) == 5027
 
 
 def kept_of(org: Org, count: int) -> list[dict[str, Any]]:

@@ -37,16 +37,17 @@ async def _prepare(call: Call) -> None:
     assert call.served is not None
     raw = await read_body(call.receive, call.headers)
     body = parse_object(raw)
-    is_longer = "prompt" in body and resolve_prompt(call, body)
+    if "prompt" in body and resolve_prompt(call, body):
+        raw = orjson.dumps(body)
     name = body.get("model")
     if not isinstance(name, str) or not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise Refusal("invalid_request", "The request must name a model.", param="model")
     call.name = name
     call.model = model = call.served.snapshot.models.get(name)
-    call.body = body
+    call.body, call.body_bytes = body, len(raw)
     if call.surface == "count_tokens":  # nothing is generated, and no provider charges for it
         return
-    call.input_estimate = estimate_input(orjson.dumps(body) if is_longer else raw, model.context_window if model else None)
+    call.input_estimate = estimate_input(raw, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(body, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True
