@@ -150,6 +150,7 @@ def fetch(*, source: BillSource, at: datetime | None = None) -> Fetched:
     return Fetched(first, last, len(rows))
 
 
+@transaction.atomic
 def _failed(source: BillSource, message: str, at: datetime) -> None:
     is_first = not source.last_error
     BillSource.objects.filter(pk=source.pk).update(tried_at=at, last_error=message[:300])
