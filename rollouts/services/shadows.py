@@ -179,7 +179,7 @@ def collect_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
             return 0
         since = max(shadow.started_at, (shadow.collected_at or shadow.started_at) - shadow_selectors.LATE)
         known = list(shadow.pairs.filter(at__gte=since).values_list("answer", flat=True))
-        found = shadow_events.paired_calls(key_id=shadow.key_id, since=since, known=known, limit=PAIRED_AT_ONCE)
+        found, reached = shadow_events.paired_calls(key_id=shadow.key_id, since=since, known=known, limit=PAIRED_AT_ONCE)
         ShadowPair.objects.bulk_create(
             [
                 ShadowPair(
@@ -191,7 +191,8 @@ def collect_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
             ],
             ignore_conflicts=True,
         )  # fmt: skip
-        shadow.collected_at = found[-1].at if len(found) == PAIRED_AT_ONCE else at
+        # The next look goes back by LATE from here, so it begins where this one ended: what is missing from further back will not come any more.
+        shadow.collected_at = at if reached is None else min(at, reached + shadow_selectors.LATE)
         shadow.save(update_fields=["collected_at"])
     return len(found)
 

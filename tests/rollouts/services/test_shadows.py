@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -94,9 +95,9 @@ def test_terms_that_cannot_be_used_are_refused(terms: dict[str, Any], field: str
     assert caught.value.field == field
 
 
-def _answered(acme: Tenant, shadow: Shadow) -> tuple[Any, Any]:
+def _answered(acme: Tenant, shadow: Shadow, at: datetime | None = None) -> tuple[Any, Any]:
     """A call and its repetition, counted; their ids."""
-    at = timezone.now()
+    at = at or timezone.now()
     first = make.call(acme, model="present", provider="x", started_at=at, duration_us=800_000, output_tokens=100)
     second = make.call(
         acme, model="next", provider="x", key_id=shadow.key_id, project="lab", started_at=at + timedelta(seconds=1), duration_us=500_000,
@@ -180,6 +181,22 @@ def test_answers_are_paired_once_and_judged_blind_in_both_orders(
     assert {each["shadow"] for each in referee} == {"off"}  # a judge that is shadowed itself makes no pairs
     figures = shadow_selectors.figures_of(shadow)
     assert (figures["pairs"], figures["wins"], figures["waiting"]) == (1, 1, 0)
+
+
+def test_no_pair_of_a_backlog_is_lost_behind_one_without_its_first_call(
+    models: dict[str, Model], acme: Tenant, rita: User, adam: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    shadow = shadows.start_shadow(shadow=_propose(rita), actor=adam, at=now - timedelta(hours=2))
+    moments = [now - timedelta(minutes=minutes) for minutes in (90, 60, 40, 20)]
+    firsts = {_answered(acme, shadow, at)[0] for at in moments[1:]}
+    alone = make.call(acme, model="next", key_id=shadow.key_id, started_at=moments[0], tags={"shadow_of": str(uuid4())})
+    make.record(acme, alone)
+    monkeypatch.setattr(shadows, "PAIRED_AT_ONCE", 2)
+
+    assert [shadows.collect_pairs(shadow=shadow, at=now) for _ in range(3)] == [1, 2, 0]
+
+    assert set(shadow.pairs.values_list("call", flat=True)) == firsts
 
 
 def test_pair_without_payloads_waits_a_while_and_is_not_judged_then(
