@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import httpx2
@@ -23,6 +23,8 @@ MOST_PAGES = 500
 """More than a year of days, one by one: what goes on beyond that goes in circles."""
 DAYS_A_PAGE = 31
 LONGEST_KEY = 200
+FINEST = Decimal(1).scaleb(-focus.MOST_DECIMALS)
+"""Amounts are rounded to it, half even: the shortest text of a small floating-point number may have more decimals."""
 CENT = Decimal("0.01")
 OPENAI_CLASSES = {"input": ("Input", "Uncached"), "cached input": ("Input", "Read"), "output": ("Output", "")}
 ANTHROPIC_CLASSES = {
@@ -122,6 +124,10 @@ def _key(*parts: object) -> str:
     return "/".join(str(part or "") for part in parts)[:LONGEST_KEY]
 
 
+def _amount(said: Decimal) -> Decimal:
+    return said.quantize(FINEST, ROUND_HALF_EVEN, context=focus.EXACT)
+
+
 def _openai_query(first: date, end: date) -> list[tuple[str, str]]:
     start, stop = (str(int(_midnight(day).timestamp())) for day in (first, end))
     groups = [("group_by", "project_id"), ("group_by", "line_item")]
@@ -134,7 +140,7 @@ def _openai_lines(bucket: dict[str, Any]) -> Iterator[Line]:
         item, project = found.get("line_item") or "", found.get("project_id") or ""
         model, _, what = item.rpartition(", ")
         direction, cache = OPENAI_CLASSES.get(what.strip().lower(), ("", ""))
-        amount = focus.EXACT.create_decimal(found["amount"]["value"])
+        amount = _amount(focus.EXACT.create_decimal(found["amount"]["value"]))
         currency = str(found["amount"]["currency"]).upper()
         yield Line(day, _key(project, item), project, item or "All usage", model if direction else item, direction, cache, amount, currency)
 
@@ -151,7 +157,7 @@ def _anthropic_lines(bucket: dict[str, Any]) -> Iterator[Line]:
         workspace, text = found.get("workspace_id") or "", found.get("description") or found.get("cost_type") or ""
         direction, cache = ANTHROPIC_CLASSES.get(found.get("token_type") or "", ("", ""))
         key = _key(workspace, text, found.get("token_type"), found.get("service_tier"), found.get("context_window"))
-        amount = focus.EXACT.multiply(focus.EXACT.create_decimal(found["amount"]), CENT)
+        amount = _amount(focus.EXACT.multiply(focus.EXACT.create_decimal(found["amount"]), CENT))
         model = (found.get("model") or "") if direction else text
         yield Line(day, key, workspace, text or "All usage", model, direction, cache, amount, str(found["currency"]).upper())
 

@@ -129,25 +129,37 @@ def fetch(*, source: BillSource, at: datetime | None = None) -> Fetched:
         message = str(error) if isinstance(error, cost_apis.CostApiFailure) else "The key cannot be unsealed: enter it again."
         _failed(source, message, at)
         raise CostApiError(message) from error
-    with transaction.atomic():
-        with connection.cursor() as cursor:  # two readings at once would both take over the same
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('bill-source:' || current_schema() || ':' || %s, 0))", [source.provider]
-            )
-        rows = list(_new_rows(source, lines, first, last, at))
-        if rows:
-            bills.import_bill(
-                file=io.BytesIO(_to_csv(rows)),
-                name=f"{cost_apis.APIS[source.kind].title} cost API, {first} to {last}",
-                actor=source.set_by,
-                provider=source.provider,
-                at=at,
-            )
-        BillSource.objects.filter(pk=source.pk).update(fetched_through=last, fetched_at=at, tried_at=at, last_error="")
-        audit.record(
-            "bill_source.fetched", actor=None, target=source, at=at, first_day=first.isoformat(), last_day=last.isoformat(), rows=len(rows)
+    try:
+        rows = _take_over(source, lines, first, last, at)
+    except CostApiError as error:
+        _failed(source, error.message, at)
+        raise
+    return Fetched(first, last, rows)
+
+
+@transaction.atomic
+def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date, last: date, at: datetime) -> int:
+    """Number of new rows. Raises CostApiError when one of them cannot be taken; then none is."""
+    with connection.cursor() as cursor:  # two readings at once would both take over the same
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('bill-source:' || current_schema() || ':' || %s, 0))", [source.provider]
         )
-    return Fetched(first, last, len(rows))
+    rows = list(_new_rows(source, lines, first, last, at))
+    if rows:
+        file = bills.import_bill(
+            file=io.BytesIO(_to_csv(rows)),
+            name=f"{cost_apis.APIS[source.kind].title} cost API, {first} to {last}",
+            actor=source.set_by,
+            provider=source.provider,
+            at=at,
+        ).file
+        if wrong := file.errors.first():
+            raise CostApiError(f"{file.rows_rejected} of its amounts cannot be taken. The first: {wrong.column} {wrong.message}")
+    BillSource.objects.filter(pk=source.pk).update(fetched_through=last, fetched_at=at, tried_at=at, last_error="")
+    audit.record(
+        "bill_source.fetched", actor=None, target=source, at=at, first_day=first.isoformat(), last_day=last.isoformat(), rows=len(rows)
+    )
+    return len(rows)
 
 
 @transaction.atomic

@@ -108,16 +108,16 @@ def money() -> dict[tuple[date | None, str], Decimal]:
 
 
 def test_openai_costs_come_page_by_page_exact_and_once(acme: Tenant, provider: Provider, fay: User) -> None:
-    amount = "0.060000000000000012345"
+    amount = "0.060000000000000012345"  # one decimal more than a bill may have
     provider.amounts = {
-        day: [openai("gpt-small, input", amount[:20]), openai("gpt-small, cached input", "0.01"), openai("Images", "2")] for day in DAYS
+        day: [openai("gpt-small, input", amount), openai("gpt-small, cached input", "0.01"), openai("Images", "2")] for day in DAYS
     }
 
     first = bill_sources.fetch(source=source(provider, fay), at=AT)
     again = bill_sources.fetch(source=BillSource.objects.get(), at=AT + timedelta(hours=12))
 
     assert (first.first, first.last, first.rows, again.rows) == (FIRST, date(2026, 11, 19), 12, 0)
-    assert money()[FIRST, "input"] == Decimal(amount[:20])
+    assert money()[FIRST, "input"] == Decimal("0.06000000000000001234")
     assert set(BillRow.objects.values_list("model", "token_class", "kind")) == {
         ("small-chat", "input", "usage"),
         ("small-chat", "cached_input", "usage"),
@@ -186,6 +186,7 @@ def test_reading_that_is_not_whole_takes_nothing_and_is_told_once(
     [
         ([{"amount": {"value": "a lot", "currency": "usd"}}], 200, "another form"),
         ([{"amount": None}], 200, "another form"),
+        ([{"amount": {"value": "1", "currency": "us-dollar"}}], 200, "1 of its amounts cannot be taken. The first: BillingCurrency"),
         ([], 401, "admin key"),
     ],
 )
@@ -198,6 +199,8 @@ def test_answer_that_is_not_as_documented(
         bill_sources.fetch(source=source(provider, fay), at=AT)
 
     assert KEY not in failed.value.message
+    assert BillSource.objects.get().last_error == failed.value.message
+    assert not BillFile.objects.exists()
 
 
 def test_key_is_sealed_and_goes_nowhere_else(acme: Tenant, provider: Provider, fay: User) -> None:
