@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import time
 from typing import Any
 
@@ -173,10 +173,6 @@ async def test_lookup_waits_for_nobody(plane: Plane) -> None:
     store = SemanticStore(link, keeping, Sealer([bootstrap.SECRETS["SEALING_KEYS"]]))
     asked = Asked("p", [1.0])
 
-    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     async with keeping.use(), link.use():
         began = time.monotonic()
         with pytest.raises(DatabaseAwayError, match="busy"):
@@ -185,8 +181,8 @@ async def test_lookup_waits_for_nobody(plane: Plane) -> None:
     async with keeping.use():
         assert await store.nearest("t_acme", "acme", asked, 0.9) is None
     await store.close()
-    async with await asyncio.start_server(mute, "127.0.0.1") as server:
-        silent = Link(f"postgresql://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", "silent")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = Link(f"postgresql://127.0.0.1:{server.getsockname()[1]}/x", "silent")
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             await SemanticStore(silent, keeping, store._sealer).nearest("t_acme", "acme", asked, 0.9)
