@@ -79,6 +79,12 @@ def served_shadows() -> list[Shadow]:
     ]
 
 
+def may_judge(shadow: Shadow) -> bool:
+    """Whether the judge is still served, and still may be told what the source is."""
+    models = {model.slug: model for model in Model.objects.filter(slug__in=[shadow.source, shadow.judge], status__in=Model.SERVED)}
+    return shadow.source in models and shadow.judge in models and may_be_told(models[shadow.source], models[shadow.judge])
+
+
 def caps_by_key() -> Mapping[str, tuple[str, Decimal]]:
     """Key id to the id of its counter and the USD a day; of shadows that are not done: their judge may still be at work."""
     found = Shadow.objects.filter(status__in=[Shadow.Status.RUNNING, Shadow.Status.PAUSED])

@@ -19,6 +19,7 @@ from gateway.contract.payloads import clean
 from gateway.contract.snapshot import Guardrail
 from governance.errors import PayloadUnreadableError
 from governance.services.payloads import read_payload
+from rollouts import shadow_selectors
 from rollouts.models import Shadow, ShadowPair
 
 JUDGED_AT_ONCE = 20
@@ -62,6 +63,9 @@ def judge_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
     at, note, done = at or timezone.now(), "", 0
     if not shadow.judge or shadow.status != Shadow.Status.RUNNING:
         return 0
+    if not shadow_selectors.may_judge(shadow):
+        _note(shadow, f"{shadow.judge} may not be told any more what {shadow.source} is, or one of them is not served.")
+        return 0
     until, free = time.monotonic() + LONGEST_LOOK_S, Q(judged_at=None) | Q(judged_at__lt=at - TRY_AGAIN)
     waiting = shadow.pairs.filter(free, verdict="", is_ok=True).order_by("at", "pk")[:JUDGED_AT_ONCE]
     with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
@@ -74,9 +78,9 @@ def judge_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
             try:
                 verdict = _judge(shadow, pair, client, at)
             except (NoVerdictError, PayloadUnreadableError) as error:
-                note = str(error)[:300]
+                note = str(error)
             except JudgeAwayError as error:
-                note = str(error)[:300]
+                note = str(error)
                 row.update(judged_at=None)
                 break
             else:
@@ -85,8 +89,12 @@ def judge_pairs(*, shadow: Shadow, at: datetime | None = None) -> int:
                 else:
                     done += row.update(verdict=verdict)
     if note or done:  # a look that tried nothing knows nothing new
-        Shadow.objects.filter(pk=shadow.pk).update(judge_note=note)
+        _note(shadow, note)
     return done
+
+
+def _note(shadow: Shadow, note: str) -> None:
+    Shadow.objects.filter(pk=shadow.pk).update(judge_note=note[:300])
 
 
 def _judge(shadow: Shadow, pair: ShadowPair, client: httpx2.Client, at: datetime) -> str | None:

@@ -266,6 +266,11 @@ def test_overlapping_looks_pay_for_a_pair_once_and_end_in_time(
         assert shadow_judging.judge_pairs(shadow=shadow) == 0
         return read_payload(**given)
 
+    Model.objects.filter(slug="referee").update(data_sensitivity="public")
+    assert shadow_judging.judge_pairs(shadow=shadow) == 0  # the judge may not be told any more what callers send
+    Model.objects.filter(slug="referee").update(data_sensitivity=models["referee"].data_sensitivity)
+    shadow.refresh_from_db()
+    assert "may not be told" in shadow.judge_note
     with monkeypatch.context() as short:
         short.setattr(shadow_judging, "LONGEST_LOOK_S", 0.0)
         assert shadow_judging.judge_pairs(shadow=shadow) == 0
