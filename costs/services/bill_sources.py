@@ -40,6 +40,10 @@ FARTHEST = timedelta(days=400)
 PATH = "operate/costs/reconciliation/"
 
 
+class SourceChangedError(CostApiError):
+    """Not the provider's failure: somebody was faster."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     first: date
@@ -77,6 +81,8 @@ def set_source(
         raise BillSourceError("A key is not sent to another address than it was given for: enter it again.", field="key")
     is_new = source is None
     source = source or BillSource(provider=provider)
+    if not is_new and (begins_on < source.begins_on or (source.kind, source.base_url) != (kind, base_url)):
+        source.fetched_through = None  # days were not read, or not there: what is known of them is not taken again
     source.kind, source.base_url, source.begins_on, source.set_by = kind, base_url, begins_on, actor
     if key:
         source.sealed_key, source.key_set_at = Sealer(settings.SEALING_KEYS).seal(key), at
@@ -98,9 +104,12 @@ def set_source(
 
 @transaction.atomic
 def remove_source(*, source: BillSource, actor: User) -> None:
-    """Fetch no more from it; its key goes with it, its rows stay."""
-    audit.record("bill_source.removed", actor=actor, target=source, kind=source.kind)
-    source.delete()
+    """Fetch no more from it; its key goes with it, its rows stay. One that is gone is left alone."""
+    found = BillSource.objects.select_for_update().filter(pk=source.pk).first()
+    if found is None:
+        return
+    audit.record("bill_source.removed", actor=actor, target=found, kind=found.kind)
+    found.delete()
 
 
 def due(at: datetime) -> list[BillSource]:
@@ -131,6 +140,8 @@ def fetch(*, source: BillSource, at: datetime | None = None) -> Fetched:
         raise CostApiError(message) from error
     try:
         rows = _take_over(source, lines, first, last, at)
+    except SourceChangedError:
+        raise
     except CostApiError as error:
         _failed(source, error.message, at)
         raise
@@ -144,6 +155,11 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('bill-source:' || current_schema() || ':' || %s, 0))", [source.provider]
         )
+    now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
+    if now is None or _said(now) != _said(source):
+        raise SourceChangedError("The source was changed or removed while it was read; nothing was taken.")
+    if now.fetched_at != source.fetched_at:
+        return 0  # another reading was faster, and says what is newer
     rows = list(_new_rows(source, lines, first, last, at))
     if rows:
         file = bills.import_bill(
@@ -162,9 +178,16 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
     return len(rows)
 
 
+def _said(source: BillSource) -> tuple[str, str, date]:
+    return source.kind, source.base_url, source.begins_on
+
+
 @transaction.atomic
 def _failed(source: BillSource, message: str, at: datetime) -> None:
-    is_first = not source.last_error
+    now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
+    if now is None or (_said(now), now.fetched_at) != (_said(source), source.fetched_at):
+        return  # what it is now has not failed
+    is_first = not now.last_error
     BillSource.objects.filter(pk=source.pk).update(tried_at=at, last_error=message[:300])
     audit.record("bill_source.failed", actor=None, target=source, at=at, error=message)
     if is_first:

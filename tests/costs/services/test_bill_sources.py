@@ -159,6 +159,44 @@ def test_restated_days_become_corrections_however_often(acme: Tenant, provider: 
     assert not BillFile.objects.exclude(rows_duplicate=0).exists()
 
 
+def test_source_that_begins_earlier_is_read_from_there(acme: Tenant, provider: Provider, fay: User) -> None:
+    early = FIRST - timedelta(days=60)
+    provider.amounts = {early: [openai("gpt-small, input", "7")], FIRST: [openai("gpt-small, input", "1")]}
+    values = {"provider": "openai", "kind": "openai", "key": "", "actor": fay, "base_url": provider.url, "at": AT}
+    bill_sources.fetch(source=source(provider, fay), at=AT)
+
+    same = bill_sources.set_source(**values, begins_on=FIRST)  # type: ignore[arg-type]  # a mapping of several
+    kept = same.fetched_through
+    done = bill_sources.fetch(source=bill_sources.set_source(**values, begins_on=early), at=AT + timedelta(hours=1))  # type: ignore[arg-type]
+
+    assert kept == date(2026, 11, 19)
+    assert (done.first, done.rows) == (early, 1)
+    assert money() == {(early, "input"): 7, (FIRST, "input"): 1}
+
+
+def test_older_reading_gives_way_to_what_came_meanwhile(acme: Tenant, provider: Provider, fay: User) -> None:
+    provider.amounts = {FIRST: [openai("gpt-small, input", "12")]}
+    before = source(provider, fay)
+    bill_sources.fetch(source=BillSource.objects.get(), at=AT)
+    provider.amounts = {FIRST: [openai("gpt-small, input", "10")]}  # what the first one was told
+
+    late = bill_sources.fetch(source=before, at=AT - timedelta(seconds=1))
+    before.refresh_from_db()
+    bill_sources.set_source(provider="openai", kind="anthropic", key=KEY, actor=fay, base_url=provider.url, begins_on=FIRST, at=AT)
+    with pytest.raises(CostApiError, match="changed or removed"):
+        bill_sources.fetch(source=before, at=AT + timedelta(hours=1))
+    provider.status = 503
+    bill_sources.remove_source(source=before, actor=fay)
+    bill_sources.remove_source(source=before, actor=fay)
+    with pytest.raises(CostApiError, match="answered 503"):
+        bill_sources.fetch(source=before, at=AT + timedelta(hours=1))
+
+    assert late.rows == 0
+    assert money() == {(FIRST, "input"): 12}
+    events = AuditEntry.objects.filter(event__startswith="bill_source.").order_by("sequence").values_list("event", flat=True)
+    assert list(events) == ["bill_source.set", "bill_source.fetched", "bill_source.set", "bill_source.removed"]
+
+
 def test_reading_that_is_not_whole_takes_nothing_and_is_told_once(
     acme: Tenant, provider: Provider, fay: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
