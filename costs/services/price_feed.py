@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from catalog.models import Deployment
 from costs import price_feed, selectors
-from costs.errors import PriceFeedError
+from costs.errors import PriceFeedError, PriceProposalStateError
 from costs.models import SERIES, PriceEntry, PriceProposal, PriceSheet
 from costs.price_sheets import Offer
 from costs.services import price_proposals
@@ -41,11 +42,15 @@ def propose_listed(*, actor: User | None = None, at: datetime | None = None) -> 
         _withdraw_outdated(offers, at)
         waiting, rejected = _decided()
         fresh = [offer for offer in offers if (offer.series, offer.price) not in waiting and (offer.series, offer.price) not in rejected]
+        beginning = {(_series(one), one.valid_from) for one in PriceProposal.objects.filter(status=PriceProposal.Status.WAITING)}
+        blocked = sum((offer.series, offer.valid_from) in beginning for offer in fresh)
+        fresh = [offer for offer in fresh if (offer.series, offer.valid_from) not in beginning]
+        left_out = f" Left out, because another price waits from the same time on: {blocked}." if blocked else ""
         sheet = price_proposals.propose(
             offers=fresh,
             name=found.source,
             actor=actor,
-            note="List prices, indicative: check them against the provider's page and your contract.",
+            note="List prices, indicative: check them against the provider's page and your contract." + left_out,
             kind=PriceSheet.Kind.FEED,
             unknown=[asdict(one) for one in found.unknown],
             at=at,
@@ -101,4 +106,5 @@ def _withdraw_outdated(offers: list[Offer], at: datetime) -> None:
     listed = {offer.series: offer.price for offer in offers}
     for one in PriceProposal.objects.filter(sheet__kind=PriceSheet.Kind.FEED, status=PriceProposal.Status.WAITING).order_by("pk"):
         if listed.get(_series(one)) != one.price:
-            price_proposals.withdraw_outdated(proposal=one, reason="The feed says something else by now.", at=at)
+            with suppress(PriceProposalStateError):  # somebody decided meanwhile
+                price_proposals.withdraw_outdated(proposal=one, reason="The feed says something else by now.", at=at)

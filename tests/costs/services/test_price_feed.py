@@ -11,6 +11,7 @@ from catalog.models import Provider
 from costs import price_feed as feed
 from costs import selectors, tasks
 from costs.models import PriceEntry, PriceProposal, PriceSheet
+from costs.price_sheets import Offer
 from costs.services import price_feed, price_proposals, prices
 from governance.models import AuditEntry, Notice, Tenant, User
 from governance.schema import enter_tenant
@@ -117,6 +118,17 @@ def test_new_price_covers_calls_that_wait_and_begins_with_the_listing(
         "output": datetime(2026, 11, 2, 10, tzinfo=UTC),
     }
     assert prices.price_unpriced(provider="openai", model="small-chat") == 1  # the other is older than the listing
+
+
+def test_waiting_price_of_the_same_time_stops_no_other(says: list[feed.Listed], acme: Tenant, fay: User) -> None:
+    make.record(acme, make.call(acme, started_at=datetime(2026, 11, 3, 10, 30, tzinfo=UTC)))
+    contract = Offer("openai", "small-chat", "input", Decimal("0.8"), datetime(2026, 11, 3, 10, tzinfo=UTC))
+    price_proposals.propose(offers=[contract], name="Contract", actor=fay, at=NOW)
+
+    sheet = price_feed.propose_listed(at=NOW)
+
+    assert sheet.note.endswith("Left out, because another price waits from the same time on: 1.")
+    assert waiting() == {"Input": Decimal("0.8"), "Output": 5, "Input, over 200,000 tokens": 2, "Input, batch": Decimal("0.5")}
 
 
 def test_schedule_reads_once_a_week_and_leaves_the_decision_to_one_person(says: list[feed.Listed], acme: Tenant, alice: User) -> None:
