@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 
 from costs import periods, selectors
 from costs.models import SavedView
@@ -33,9 +33,14 @@ def query(view: SavedView) -> str:
 
 
 def visible_to(user: User, page: str) -> QuerySet[SavedView]:
-    """One's own first, then what colleagues share."""
+    """One's own and what colleagues share."""
     views = SavedView.objects.filter(Q(owner=user) | Q(is_shared=True), page=page).select_related("owner")
     return views.order_by("name", "pk")
+
+
+def own_first(user: User, page: str) -> QuerySet[SavedView]:
+    """The same, one's own before those of colleagues: whatever a page leaves out, it is none of these."""
+    return visible_to(user, page).order_by(Case(When(owner=user, then=0), default=1), "name", "pk")
 
 
 def own(user: User, page: str, pk: int) -> SavedView | None:

@@ -60,9 +60,12 @@ def change_view(*, view: SavedView, name: str, is_shared: bool, is_default: bool
 
 @transaction.atomic
 def delete_view(*, view: SavedView) -> None:
-    """Forget it, for everybody who used it. Writes one audit entry."""
-    audit.record("saved_view.deleted", actor=view.owner, target=view, **_facts(view))
-    view.delete()
+    """Forget it, for everybody who used it. Writes one audit entry; one that is gone is left alone."""
+    found = SavedView.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=view.pk).first()
+    if found is None:
+        return
+    audit.record("saved_view.deleted", actor=found.owner, target=found, **_facts(found))
+    found.delete()
 
 
 def _name(text: str) -> str:

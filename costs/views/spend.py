@@ -22,6 +22,8 @@ from governance.pages import render_page
 from governance.requests import MemberRequest
 
 CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_calls", "tokens", "cost_usd")
+MOST_VIEWS = 60
+"""Tabs of saved views; more than a person may have of their own."""
 
 
 @requires(Permission.VIEW_COSTS)
@@ -152,7 +154,7 @@ class _Page:
     def _views(self) -> dict[str, Any]:
         """Saved views: the tabs, and the forms of the person's own ones."""
         present = saved_views.cleaned(self.request.GET.dict())
-        views = list(saved_views.visible_to(self.request.user, self.page)[:60])
+        views = list(saved_views.own_first(self.request.user, self.page)[:MOST_VIEWS])
         mine = [view for view in views if view.owner_id == self.request.user.pk]
         prefix = "usage" if self.is_own else "spend"
         return {

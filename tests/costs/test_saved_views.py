@@ -59,6 +59,17 @@ def test_only_its_owner_changes_or_deletes_a_view(acme: Tenant, client_for: Clie
     ]
 
 
+def test_own_views_come_first_and_are_deleted_once(acme: Tenant, fay: User, alice: User) -> None:
+    services.save_view(page="spend", name="Agents", parameters={}, owner=alice, is_shared=True)
+    mine = services.save_view(page="spend", name="My team", parameters={}, owner=fay)
+
+    assert [view.name for view in saved_views.own_first(fay, "spend")] == ["My team", "Agents"]
+    services.delete_view(view=SavedView.objects.get(pk=mine.pk))
+    services.delete_view(view=mine)
+
+    assert AuditEntry.objects.filter(event="saved_view.deleted").count() == 1
+
+
 def test_bad_views_are_refused_and_say_why(acme: Tenant, client_for: ClientFor, fay: User, monkeypatch: pytest.MonkeyPatch) -> None:
     services.save_view(page="spend", name="Mine", parameters={"group": "key"}, owner=fay)
     browser = client_for(fay)
