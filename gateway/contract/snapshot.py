@@ -244,6 +244,8 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     """Of the calls, 0 to 1."""
     key: str
     """Id of the key that pays; its limits hold the amount of money a day."""
+    judge: str = ""
+    """Slug of the model that is told both answers; empty: none is."""
 
 
 class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):

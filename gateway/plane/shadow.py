@@ -45,6 +45,8 @@ _HEADER = SHADOW_HEADER.encode()
 AGENT = "shadow"
 _MAY: tuple[StepFunction, ...] = (consent, authorize, policy, guard_input)
 """Asked as the caller, whose words these are."""
+_MAY_BE_TOLD: tuple[StepFunction, ...] = (consent, policy)
+"""Likewise of the judge, which is asked later, by the key that pays."""
 _ROAD: tuple[StepFunction, ...] = (route, call_upstream)
 
 
@@ -110,9 +112,15 @@ class Shadows:
 
     async def _repeat(self, primary: Call, shadow: Shadow) -> None:
         """Refusal when it may not be made, or the shadow's money is used up; then nothing is recorded."""
-        call, payer = self._call(primary, shadow)
+        call, payer = self._call(primary, shadow, shadow.model)
         for step in _MAY:
             await take(step, call)
+        if shadow.judge:
+            judging, _ = self._call(primary, shadow, shadow.judge)
+            for step in _MAY_BE_TOLD:
+                await take(step, judging)
+            if judging.forbidden:  # which of its deployments will be asked is not known now
+                raise Refusal("policy_denied", "A policy forbids a deployment of the judge.")
         assert call.served is not None
         if call.served.snapshot.payloads:
             watch_payload(call)  # by the rule of the caller's project, whose words these are
@@ -135,8 +143,8 @@ class Shadows:
         finally:
             await finish(call)
 
-    def _call(self, primary: Call, shadow: Shadow) -> tuple[Call, Key]:
-        """The same request to the other model, under the newest snapshot, and the key that pays. Refusal when one of the keys is no more."""
+    def _call(self, primary: Call, shadow: Shadow, model: str) -> tuple[Call, Key]:
+        """The same request to another model, under the newest snapshot, and the key that pays. Refusal when one of the keys is no more."""
         assert primary.served is not None
         assert primary.key is not None
         served = self._plane.snapshots.current(primary.served.tenant) or primary.served
@@ -152,9 +160,9 @@ class Shadows:
         call.request_id = call.event_id
         call.surface, call.stream, call.exchange = primary.surface, primary.stream, primary.exchange
         call.served, call.key, call.project, call.agent = served, caller, primary.project, primary.agent
-        call.name, call.model = shadow.model, served.snapshot.models.get(shadow.model)
+        call.name, call.model = model, served.snapshot.models.get(model)
         call.tags = {**primary.tags, SHADOW_TAG: shadow.slug, SHADOW_OF_TAG: primary.event_id}
-        call.body, call.body_bytes = {**primary.body, "model": shadow.model}, primary.body_bytes
+        call.body, call.body_bytes = {**primary.body, "model": model}, primary.body_bytes
         call.input_estimate, call.output_estimate = primary.input_estimate, primary.output_estimate
         return call, payer
 

@@ -154,7 +154,9 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
         drill=_newest_drill(tenant),
         shadows={
-            shadow.source: contract.Shadow(slug=shadow.slug, model=shadow.candidate, share=shadow.share_percent / 100, key=shadow.key_id)
+            shadow.source: contract.Shadow(
+                slug=shadow.slug, model=shadow.candidate, share=shadow.share_percent / 100, key=shadow.key_id, judge=shadow.judge
+            )
             for shadow in shadow_selectors.served_shadows()
         },
     )

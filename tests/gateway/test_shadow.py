@@ -90,10 +90,15 @@ def test_call_is_repeated_after_its_answer_and_another_project_pays(plane: Plane
     assert _kept(org) == {str(event["event_id"]): "demo" for event in events}  # by the rule of those whose words they are
 
 
-@pytest.mark.parametrize("kept", ["consent", "key", "money", "price"])
+@pytest.mark.parametrize("kept", ["consent", "judge", "key", "money", "price"])
 def test_what_is_not_allowed_is_not_repeated_and_not_recorded(kept: str, plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
     changed: dict[str, dict[str, Any]] = {"consent": {"feature_class": "agents"}, "price": {"input_price": None}}
     org = _org(plane, sandbox_upstream, cap=1 if kept == "money" else 10**12, **changed.get(kept, {}))
+    if kept == "judge":  # the organisation has not agreed to what it would be told
+        judge = chat_model(deployment(sandbox_upstream.base_url(), id="judge"), slug="judge", feature_class="agents")
+        shadow = msgspec.structs.replace(org.snapshot.shadows["chat"], judge="judge")
+        org.change(models={**org.snapshot.models, "judge": judge}, shadows={"chat": shadow})
+        wait_until(lambda: any(model.id == "judge" for model in org.client().models.list()), what="the snapshot")
     if kept == "key":
         org.change_key(models=("chat",))
     before = _counted(org, "not_allowed")

@@ -48,6 +48,7 @@ def test_second_person_starts_it_and_planes_are_told(models: dict[str, Model], a
 
     told = compile_snapshot(acme, 1)
     assert (told.shadows["present"].model, told.shadows["present"].share, told.shadows["present"].key) == ("next", 0.1, shadow.key_id)
+    assert told.shadows["present"].judge == "referee"
     key = told.keys[shadow.key_id]
     assert key.project == "lab"
     assert [(limit.resource, limit.window, limit.amount, limit.fail_open) for limit in key.limits] == [
