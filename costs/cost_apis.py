@@ -7,6 +7,7 @@ cost of its priority tier. Neither says how many tokens an amount is for.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ MOST_PAGES = 500
 """More than a year of days, one by one: what goes on beyond that goes in circles."""
 DAYS_A_PAGE = 31
 LONGEST_KEY = 200
+DIGITS = 32
 FINEST = Decimal(1).scaleb(-focus.MOST_DECIMALS)
 """Amounts are rounded to it, half even: the shortest text of a small floating-point number may have more decimals."""
 CENT = Decimal("0.01")
@@ -121,7 +123,12 @@ def _midnight(day: date) -> datetime:
 
 
 def _key(*parts: object) -> str:
-    return "/".join(str(part or "") for part in parts)[:LONGEST_KEY]
+    """As it comes back from a bill's row: without blanks at the ends. One that is too long ends with a digest of the whole."""
+    key = "/".join(str(part or "").strip() for part in parts)
+    if len(key) <= LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()[:DIGITS]
+    return f"{key[: LONGEST_KEY - DIGITS - 1]}#{digest}"
 
 
 def _amount(said: Decimal) -> Decimal:

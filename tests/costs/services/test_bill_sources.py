@@ -144,6 +144,17 @@ def test_anthropic_cents_become_dollars_by_token_class(acme: Tenant, provider: P
     assert (headers["x-api-key"], headers["anthropic-version"]) == (KEY, "2023-06-01")
 
 
+def test_long_keys_and_blanks_tell_lines_apart_and_come_once(acme: Tenant, provider: Provider, fay: User) -> None:
+    kinds, text = ("uncached_input_tokens", "output_tokens"), "Claude usage " * 30
+    provider.amounts = {FIRST: [*(anthropic(kind, "100", text) for kind in kinds), {**anthropic(None, "100", ""), "context_window": "x "}]}
+
+    first = bill_sources.fetch(source=source(provider, fay, "anthropic"), at=AT)
+    again = bill_sources.fetch(source=BillSource.objects.get(), at=AT + timedelta(hours=12))
+
+    assert (first.rows, again.rows) == (3, 0)
+    assert money() == {(FIRST, "input"): 1, (FIRST, "output"): 1, (FIRST, ""): 1}
+
+
 def test_restated_days_become_corrections_however_often(acme: Tenant, provider: Provider, fay: User) -> None:
     made = source(provider, fay)
     for hours, amount in enumerate(("1", "1.50", "1", "1.50")):
