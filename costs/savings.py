@@ -25,7 +25,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Unit:
-    """Calls of one model that used tokens and have a price, and what they cost together, USD."""
+    """Calls of one model that were let through and do not wait for a price, failed ones included, and what they cost together, USD."""
 
     calls: int
     cost: Decimal

@@ -17,7 +17,10 @@ TREND_WEEKS = 26
 
 
 def units(period: Period) -> dict[str, savings.Unit]:
-    """By model: calls that used tokens and have a price. Tools use none; calls without a price are in neither figure."""
+    """By model: calls that were let through and do not wait for a price, on days with tokens of the model; tools use none.
+
+    Calls that failed and answers of our own cache are among them, mostly at 0: the rollup does not tell them apart by price.
+    """
     rows = _days(period).values_list("value").annotate(n=_CALLS, money=Sum("cost"))
     return {model: savings.Unit(calls, cost) for model, calls, cost in rows}
 
