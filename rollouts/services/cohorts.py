@@ -24,7 +24,15 @@ from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.cohort_rules import CriterionError, Figure
 from rollouts.cohort_selectors import Usage
-from rollouts.errors import CohortFullError, CohortInvalidError, CohortStateError, EvidenceMissingError, SlugTakenError, StageTooEarlyError
+from rollouts.errors import (
+    ChangeStaleError,
+    CohortFullError,
+    CohortInvalidError,
+    CohortStateError,
+    EvidenceMissingError,
+    SlugTakenError,
+    StageTooEarlyError,
+)
 from rollouts.models import Cohort, CohortMember, Flag, FlagChange
 from rollouts.programme_selectors import drill_name
 from rollouts.services import escalations, flags
@@ -174,6 +182,8 @@ def _invite(member: CohortMember, *, actor: User, at: datetime) -> CohortMember:
     cohort = member.cohort
     member.state, member.invited_at, member.answer_by, member.reason = State.INVITED, at, at + rules.NOTICE, ""
     member.answered_at = member.answered_by = member.left_at = member.leaves_at = member.winding_down_at = None
+    # Of an earlier membership, whose times would be measured from the new one.
+    member.activated_at, member.first_call_at, member.days_with_calls = None, None, []
     member.save()
     _record("cohort.invited", member, actor=actor, verdict=member.verdict, override=member.override_reason)
     _tell(
@@ -264,12 +274,15 @@ def _exposing(present: Exposure, lines: Iterable[Any]) -> Exposure:
 def decide(*, change: FlagChange, approve: bool, actor: User, comment: str = "", at: datetime | None = None) -> FlagChange:
     """Approve or decline a change of an operator's flag, or take back one's own; then members stand where the flag has them.
 
-    Raises ActivationsPausedError (a war room is open), and what approving and declining raise.
+    Raises ActivationsPausedError (a war room is open), ChangeStaleError (it would expose somebody who left), and what approving and
+    declining raise.
     """
     at = at or timezone.now()
     if not approve:
         return flags.reject_change(change=change, actor=actor, comment=comment, at=at)
     escalations.check_not_paused()
+    _lock_cohorts(change.flag)
+    _check_all_in(change)
     change = flags.approve_change(change=change, actor=actor, comment=comment, at=at)
     _settle(change.flag, actor=actor, reason=change.reason, at=at)
     return change
@@ -279,10 +292,23 @@ def decide(*, change: FlagChange, approve: bool, actor: User, comment: str = "",
 def switch_off(*, flag: Flag, reason: str, actor: User, at: datetime | None = None) -> FlagChange:
     """Expose nobody any more, at once and alone; another operator reviews it. Members stay enrolled."""
     at = at or timezone.now()
+    _lock_cohorts(flag)
     flag = selectors.fresh_flag(flag)
     change = flags.lower_in_emergency(flag=flag, exposure=exposures.changed(flag.exposure, on=False), reason=reason, actor=actor, at=at)
     _settle(flag, actor=actor, reason=reason, at=at)
     return change
+
+
+def _check_all_in(change: FlagChange) -> None:
+    """Whoever was enrolled at the proposal may have left since: that made no version of the flag, so the change is not overtaken by it."""
+    present = selectors.fresh_flag(change.flag).exposure
+    for cohort in Cohort.objects.filter(flag=change.flag):
+        before = rules.members(cohort.slug, present.cohorts) if present.on else frozenset()
+        added = rules.members(cohort.slug, change.exposed.cohorts) - before
+        inside = cohort.members.filter(state__in=CohortMember.IN_IT, tenant__slug__in=added).values_list("tenant__slug", flat=True)
+        gone = sorted(added - set(inside))
+        if gone:
+            raise ChangeStaleError(f"No longer in {cohort.name}: {', '.join(gone)}. Take the change back and propose it anew.")
 
 
 def _settle(flag: Flag, *, actor: User | None, reason: str, at: datetime) -> None:
@@ -290,7 +316,8 @@ def _settle(flag: Flag, *, actor: User | None, reason: str, at: datetime) -> Non
     for member in CohortMember.objects.select_related("cohort", "tenant").filter(
         cohort__flag=flag, state__in=(State.ENROLLED, State.ACTIVE)
     ):
-        exposed = flag.exposure.on and member.tenant.slug in rules.members(member.cohort.slug, flag.exposure.cohorts)
+        lines = flag.exposure.cohorts  # none mean everybody
+        exposed = flag.exposure.on and (not lines or member.tenant.slug in rules.members(member.cohort.slug, lines))
         if exposed and member.state == State.ENROLLED:
             member.state, member.activated_at = State.ACTIVE, member.activated_at or at
             event, severity, title = "cohort.activated", Severity.INFO, f"Active: {member.cohort.name}"
@@ -443,6 +470,11 @@ def keep_usage(*, usage: Mapping[int, Usage]) -> int:
 
 def _lock(cohort: Cohort) -> Cohort:
     return Cohort.objects.select_for_update(of=("self",)).select_related("flag").get(pk=cohort.pk)
+
+
+def _lock_cohorts(flag: Flag) -> None:
+    """Before the flag, as everybody does who leaves: nobody comes or goes until the members stand where the flag has them."""
+    list(Cohort.objects.select_for_update().filter(flag=flag).order_by("pk").values_list("pk"))
 
 
 def _lock_member(member: CohortMember) -> CohortMember:

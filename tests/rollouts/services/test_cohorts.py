@@ -171,6 +171,25 @@ def test_organisation_leaves_at_once_and_the_others_stay(
     assert (newest.status, newest.is_emergency, newest.review_due_at, newest.proposed_by) == ("applied", False, None, rita)
 
 
+def test_change_that_waits_exposes_nobody_who_left_meanwhile(
+    acme: Tenant, globex: Tenant, cohort: Cohort, olga: User, otto: User, rita: User, charlie: User
+) -> None:
+    for tenant, person in ((acme, rita), (globex, charlie)):
+        make.enrol(cohort, tenant, operator=olga, person=person)
+    change = cohorts.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
+    cohorts.leave(member=member_of(cohort, acme), actor=rita)
+
+    with pytest.raises(errors.ChangeStaleError, match="acme"):
+        cohorts.decide(change=change, approve=True, actor=otto)
+
+    assert [served(acme, cohort), served(globex, cohort)] == ["off", "off"]
+    cohorts.decide(change=change, approve=False, actor=otto, comment="Acme left")
+    make.activate(cohort, operator=olga, other=otto)
+    make.enrol(cohort, acme, operator=olga, person=rita)
+    member = member_of(cohort, acme)
+    assert (member.state, member.activated_at, member.first_call_at, member.days_with_calls) == (State.ENROLLED, None, None, [])
+
+
 def test_switching_off_takes_everybody_back_and_they_stay_enrolled(
     acme: Tenant, cohort: Cohort, olga: User, otto: User, rita: User
 ) -> None:
@@ -210,6 +229,11 @@ def test_ramp_opens_tier_by_tier_after_a_week_each(
     open_at("tier-starter", 14)
     held = {rung.stage.key: rung.has_held for rung in selectors.ladder(selectors.fresh_flag(cohort.flag), at=timezone.now())}
     assert (held["canary"], held["tier-free"], held["tier-starter"], held["general"]) == (True, True, False, False)
+    for weeks, tier in enumerate(("pro", "business", "enterprise"), start=3):
+        open_at(f"tier-{tier}", 7 * weeks)
+    open_at("general", 42)
+    assert [served(acme, cohort), served(globex, cohort)] == ["on", "on"]
+    assert member_of(cohort, acme).state == State.ACTIVE  # who is exposed with everybody is not taken back
 
 
 def test_first_governed_call_after_enrolment_and_days_with_calls_are_kept(acme: Tenant, cohort: Cohort, olga: User, rita: User) -> None:
