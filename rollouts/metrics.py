@@ -9,21 +9,24 @@ from django.db.models import F, Q
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
 from rollouts import advice, evaluation_selectors, figure_selectors
 from rollouts.evaluation_rules import MEASURES
-from rollouts.models import Experiment, Flag, FlagChange, Incident, ShiftWindow, Waiver
+from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange, Incident, ShiftWindow, Waiver
 from rollouts.reported_figures import FIGURES
 
 DAY = timedelta(hours=24)
 
 
 def _experiments(window: Window) -> list[Experiment]:
-    """Those that ran in the window, with their newest reading."""
+    """Those that ran in the window."""
     ran = Experiment.objects.filter(started_at__lt=window.end).filter(Q(ended_at=None) | Q(ended_at__gte=window.start))
-    return list(ran.select_related("latest", "flag"))
+    return list(ran.select_related("flag"))
 
 
-def _read(window: Window) -> list[Experiment]:
-    """Of these, those that were read up to the end of the window."""
-    return [one for one in _experiments(window) if one.latest is not None and one.latest.at <= window.end]
+def _read(window: Window) -> list[ExperimentReading]:
+    """The newest reading of each of these up to the end of the window. None at all when one of them has none: it could be the one that fails."""
+    ran = _experiments(window)
+    newest = ExperimentReading.objects.filter(experiment__in=ran, at__lte=window.end).order_by("experiment_id", "-sequence")
+    found = list(newest.distinct("experiment_id").select_related("experiment__flag"))
+    return found if len(found) == len(ran) else []
 
 
 def guarded_share(window: Window) -> Reading:
@@ -43,7 +46,7 @@ def fewest_calls(window: Window) -> Reading:
 def promotable_share(window: Window) -> Reading:
     """Those whose newest reading advises to promote: better on the primary metric by the whole interval, every guardrail kept."""
     found = _read(window)
-    promotable = sum(1 for one in found if one.latest is not None and one.latest.report.advice == "promote")
+    promotable = sum(1 for one in found if one.report.advice == "promote")
     return (
         Reading(100 * promotable / len(found), len(found), statistics={"promotable": promotable, "all": len(found)}) if found else NO_DATA
     )
@@ -53,9 +56,8 @@ def dearest_treatment(window: Window) -> Reading:
     """Mean over the calls that have a price; an experiment without such calls makes it unknown."""
     dearest: tuple[float, int] | None = None
     for one in _read(window):
-        assert one.latest is not None
-        for name, arm in advice.arms_of(one.latest.record).items():
-            if name == one.champion:
+        for name, arm in advice.arms_of(one.record).items():
+            if name == one.experiment.champion:
                 continue
             mean = advice.mean_of(arm, "cost")
             if mean is None:
@@ -64,10 +66,9 @@ def dearest_treatment(window: Window) -> Reading:
     return NO_DATA if dearest is None else Reading(dearest[0], dearest[1], statistics={"calls": dearest[1]})
 
 
-def _arms(experiment: Experiment) -> list[advice.Arm]:
-    assert experiment.latest is not None
-    arms = advice.arms_of(experiment.latest.record)
-    return [arms.get(name, advice.Arm(0, 0, {})) for name in experiment.shares]
+def _arms(reading: ExperimentReading) -> list[advice.Arm]:
+    arms = advice.arms_of(reading.record)
+    return [arms.get(name, advice.Arm(0, 0, {})) for name in reading.experiment.shares]
 
 
 def _worst_window(window: Window, measure: str) -> Reading:

@@ -13,7 +13,7 @@ from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold,
 class EvaluationScoreInput(StrictSerializer):
     metric = serializers.CharField(max_length=60, help_text="Lower-case, for example `faithfulness`.")
     value = serializers.FloatField(required=False, help_text="Mean, 0 to 1. Not needed with items.")
-    n = serializers.IntegerField(required=False, help_text="Items behind the value.")
+    n = serializers.IntegerField(required=False, min_value=1, max_value=2**31 - 1, help_text="Items behind the value.")
     low = serializers.FloatField(required=False, help_text="95% interval; without it, the one of the items or the widest possible.")
     high = serializers.FloatField(required=False)
     items = serializers.DictField(child=serializers.FloatField(), required=False, help_text="Score by item id, at most 20,000.")

@@ -15,6 +15,7 @@ from rollouts.models import ReportedFigure
 from rollouts.reported_figures import FIGURES
 
 CLOCK_SKEW = timedelta(minutes=5)
+MOST_OBSERVATIONS = 2**31 - 1
 
 
 @transaction.atomic
@@ -42,10 +43,10 @@ def report_figure(
     if not math.isfinite(value) or not figure.low <= value <= figure.high:
         upper = f" to {figure.high:g}" if math.isfinite(figure.high) else " or more"
         raise FigureInvalidError(f"{figure.title} is {figure.low:g}{upper}.", field="value")
-    if sample < 1:
-        raise FigureInvalidError("A figure without a single observation is no figure.", field="sample")
-    if (low is None) != (high is None) or (low is not None and high is not None and not low <= value <= high):
-        raise FigureInvalidError("Give both ends of an interval that holds the value, or none.", field="low")
+    if not 1 <= sample <= MOST_OBSERVATIONS:
+        raise FigureInvalidError(f"A figure has 1 to {MOST_OBSERVATIONS:,} observations.", field="sample")
+    if (low is None) != (high is None) or (low is not None and high is not None and not _holds(low, value, high)):
+        raise FigureInvalidError("Give both ends of an interval that holds the value, finite, or none.", field="low")
     if at is not None and at > now + CLOCK_SKEW:
         raise FigureInvalidError("The figure lies in the future.", field="at")
     told = {"value": value, "sample": sample, "low": low, "high": high}
@@ -64,3 +65,7 @@ def report_figure(
         return before, False
     audit.record("figure.reported", actor=actor, target=made, at=now, value=value, sample=sample, reference=reference)
     return made, True
+
+
+def _holds(low: float, value: float, high: float) -> bool:
+    return math.isfinite(low) and math.isfinite(high) and low <= value <= high

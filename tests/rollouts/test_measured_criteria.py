@@ -68,6 +68,8 @@ def test_experiments_shifts_and_approvals_are_read_from_what_was_kept(acme: Tena
     assert (fewest.sample, 50 < (fewest.value or 0) < 150) == (2, True)
     assert said["experiments.cost_per_call"] == NO_DATA  # nothing was priced
     assert (said["flags.model_pairs"].value, said["flags.model_pairs"].sample) == (1, 1)
+    unread = Window(window.start, start + timedelta(minutes=1))
+    assert metrics.get("experiments.promotable_share").read(unread) == NO_DATA  # what was not read by then is no pass, then or later
     decided = said["approvals.within_a_day"]
     assert (decided.value, decided.sample) == (100, FlagChange.objects.filter(needs_approval=True).count())
     FlagChange.objects.update(proposed_at=window.start + timedelta(minutes=1), decided_at=window.end)
@@ -137,6 +139,8 @@ def test_reported_figure_is_read_until_it_is_old(acme: Tenant, rita: User) -> No
         {"sample": 0},
         {"low": None},
         {"low": 4.5},
+        {"low": float("-inf"), "high": float("inf")},
+        {"sample": 2**31},
         {"at": now + timedelta(hours=1)},
     ):
         with pytest.raises(FigureInvalidError):
