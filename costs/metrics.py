@@ -50,12 +50,14 @@ def coverage(window: Window) -> Reading:
     return _share(figures["n"] - figures["untagged"], figures["n"], ("attributed", "all"))
 
 
+def _served(window: Window) -> QuerySet[UsageHour]:
+    """What callers were answered, well or not. The repeats and judges of shadows are nobody's calls: a candidate that fails harms no one."""
+    shadows = VirtualKey.objects.filter(purpose=VirtualKey.Purpose.SHADOW).values("public_id")
+    return UsageHour.objects.filter(_hours(window)).exclude(outcome="refused").exclude(key_id__in=shadows)
+
+
 def error_rate(window: Window) -> Reading:
-    figures = (
-        UsageHour.objects.filter(_hours(window))
-        .exclude(outcome="refused")
-        .aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
-    )
+    figures = _served(window).aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
     return _share(figures["failed"], figures["n"], ("failed", "all"))
 
 
@@ -456,11 +458,7 @@ def attribution_uptime(window: Window) -> Reading:
 
 def availability(window: Window) -> Reading:
     """The complement of the failed calls: what a promise of uptime is measured by, per call."""
-    figures = (
-        UsageHour.objects.filter(_hours(window))
-        .exclude(outcome="refused")
-        .aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
-    )
+    figures = _served(window).aggregate(n=Sum("calls", default=0), failed=Sum("calls", filter=Q(outcome="error"), default=0))
     return _share(figures["n"] - figures["failed"], figures["n"], ("answered", "all"))
 
 
@@ -485,10 +483,6 @@ def routed_share(window: Window) -> Reading:
         return NO_DATA
     rows = sum(revision.bill_rows for revision in revisions)
     return Reading(float(100 * (bill - past) / bill), rows, statistics={"past_usd": str(past), "bill_usd": str(bill)})
-
-
-def _served(window: Window) -> QuerySet[UsageHour]:
-    return UsageHour.objects.filter(_hours(window)).exclude(outcome="refused")
 
 
 def active_people(window: Window) -> Reading:
