@@ -28,7 +28,7 @@ class SurveyAnswer(models.Model):
     score = models.PositiveSmallIntegerField()
     comment = models.CharField(max_length=1000, blank=True)
     on = models.DateField()
-    """UTC. A day, not a moment: nobody can be found by it."""
+    """UTC. A day, not a moment. In a small cohort it can still be told from `SurveyPrompt` whose answer it is: only the pages keep them apart."""
 
     class Meta:
         ordering = ["-on", "-pk"]

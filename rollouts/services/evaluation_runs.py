@@ -130,7 +130,7 @@ def set_threshold(
     *, feature_class: str, metric: str, value: float, minimum: int, max_age_days: int, actor: User, at: datetime | None = None
 ) -> EvaluationThreshold:
     """Ask it of every model of the class, and of every prompt version for one, from the next approval on; what is served stays. Replaces the threshold on the same metric, and
-    ends what was waived of it. Raises EvaluationInvalidError."""
+    ends what was waived or asked to be waived of it. Raises EvaluationInvalidError."""
     at = at or timezone.now()
     known = evaluation_rules.MEASURES.get(metric)
     if known is None:
@@ -154,6 +154,8 @@ def set_threshold(
     threshold.save()
     if before is not None:
         EvaluationWaiver.objects.filter(threshold=threshold, approved=True, until__gt=at).update(until=at)
+        asked = EvaluationWaiver.objects.filter(threshold=threshold, decided_at=None)  # of other terms than these
+        asked.update(approved=False, decided_at=at, decided_by=actor)
     audit.record("evaluation_threshold.set", actor=actor, target=threshold, at=at, before=old, after=terms)
     return threshold
 

@@ -169,9 +169,12 @@ def test_waiver_of_a_threshold_takes_two_people_and_ends(acme: Tenant, rita: Use
     for slug, at in (("other", now), ("chat", until)):
         with pytest.raises(EvaluationMissingError):
             services.check_model(slug, "assistants", at=at)
+    asked = services.request_waiver(threshold=threshold, model="other", reason="Judge is down.", until=until, actor=rita)
     need(rita, value=0.95)  # another threshold is another risk
     with pytest.raises(EvaluationMissingError):
         services.check_model("chat", "assistants")
+    asked.refresh_from_db()
+    assert asked.approved is False
 
 
 def test_gates_and_rollback_rules_read_pooled_scores_by_name(acme: Tenant, rita: User) -> None:
