@@ -16,8 +16,7 @@ from catalog.forms import PromptForm, PromptLabelForm, PromptVersionForm
 from catalog.models import Prompt, PromptVersion
 from catalog.services import prompts as services
 from governance.access import Permission, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 SHOWN_VERSIONS = 50
@@ -154,12 +153,7 @@ def prompt_diff(request: MemberRequest, slug: str) -> HttpResponse:
 
 def _act(request: MemberRequest, slug: str, act: Callable[[], Any], done: str) -> HttpResponse:
     """Do it, say what came of it, and show the prompt again."""
-    try:
-        act()
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, done)
+    try_act(request, act, done)
     return redirect(reverse("prompt-detail", args=[slug]))
 
 

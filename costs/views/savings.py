@@ -15,8 +15,7 @@ from costs import charts, periods, savings, savings_selectors
 from costs.forms import BaselineForm
 from costs.services import savings as services
 from governance.access import Permission, permissions_of, requires
-from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 
@@ -51,12 +50,10 @@ def baseline_sign(request: MemberRequest, pk: int) -> HttpResponse:
     found = savings_selectors.baseline(pk)
     if found is None:
         raise Http404
-    try:
-        services.sign_baseline(baseline=found, sha256=request.POST.get("sha256", ""), actor=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
-        messages.success(request, f"{found.name} is signed and in force.")
+    sha256 = request.POST.get("sha256", "")
+    try_act(
+        request, lambda: services.sign_baseline(baseline=found, sha256=sha256, actor=request.user), f"{found.name} is signed and in force."
+    )
     return redirect(f"{reverse('costs-savings')}?baseline={found.pk}")
 
 
