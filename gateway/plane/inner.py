@@ -84,8 +84,7 @@ async def _judge(judge: Judge, call: Call, answer: bytes) -> None:
     """What comes of an opinion is no part of the call, which was answered: without one, its record says why there is none."""
     try:
         await judge(call, answer)
-    except (Refusal, ValueError) as error:  # what it asked has an event of its own
+    except BaseException as error:
         call.steps.append(Step("judge", "failed", 0, type(error).__name__))
-    except BaseException as error:  # also when it takes too long or the plane stops
-        call.steps.append(Step("judge", "failed", 0, type(error).__name__))
-        raise
+        if not isinstance(error, Refusal | ValueError):  # of those two, what it asked has an event of its own
+            raise
