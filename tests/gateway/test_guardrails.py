@@ -250,10 +250,13 @@ def test_prompt_of_ten_megabytes_does_not_hold_others_up() -> None:
     guard, text = make_guard(), "The quick brown fox jumps over the lazy dog 12345 times. " * 1150  # 64 KiB, the slice of the plane
     guard.hits(text)
 
-    began = time.perf_counter()
-    guard.hits(text)
+    took_s = []
+    for _ in range(3):  # the processor's time of this thread, the best of three: neither another worker nor a collected heap is the guard's
+        began = time.thread_time()
+        guard.hits(text)
+        took_s.append(time.thread_time() - began)
 
-    assert time.perf_counter() - began < allowed(0.05)
+    assert min(took_s) < allowed(0.05)
 
 
 ANSWER: list[Any] = [{"role": "user", "content": f"Charge {CARD} now"}]  # the sandbox repeats it

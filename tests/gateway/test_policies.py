@@ -131,7 +131,7 @@ def test_only_the_ways_out_that_a_policy_allows_are_taken(plane: Plane, sandbox_
 
     for model in ("chat", "open"):
         org.client().chat.completions.create(model=model, messages=SAY_HELLO)
-    org.change(models={"chat": chat_model(abroad, sensitivity="confidential")})
+    org.change_now(models={"chat": chat_model(abroad, sensitivity="confidential")})
     with pytest.raises(openai.PermissionDeniedError) as refused:
         org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
 

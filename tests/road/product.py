@@ -16,6 +16,8 @@ from typing import Any
 from tests.bootstrap import ROOT
 
 READY_TIMEOUT_S = 150.0
+LAST_WORDS = "Ctrl-C stops everything"
+"""What the launcher prints when it has said all that one needs to begin."""
 INHERITED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -65,7 +67,7 @@ class Product:
                 text=True,
                 start_new_session=True,
             )
-        while "ready in" not in self.log.read_text():
+        while LAST_WORDS not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() - began < READY_TIMEOUT_S, self.log.read_text()
             time.sleep(0.1)
