@@ -8,9 +8,11 @@ class GovernanceConfig(AppConfig):
     def ready(self) -> None:
         from governance import effect_metrics, home, navigation, search, selectors  # noqa: F401 - registers itself
         from governance.access import Permission
+        from governance.migration_state import render_only_what_is_new
         from governance.navigation import Item
         from governance.views.search_sources import find_guardrails, find_people, find_policies
 
+        render_only_what_is_new()
         navigation.register(
             Item("operate", "Control", "Policies", "policies", icon="shield-check", permission=Permission.VIEW_OPERATE, order=50),
             Item("operate", "Control", "Guardrails", "guardrails", icon="shield", permission=Permission.VIEW_OPERATE, order=55),

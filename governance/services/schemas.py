@@ -1,6 +1,6 @@
 """Making the schema of an organisation.
 
-Django's migrations render every model after every operation, which takes seconds and grows with the square of the models, while the statements
+Django's migrations keep the state of every model after every operation, which takes seconds (`governance.migration_state`), while the statements
 take half a second. So the first organisation is migrated and its statements are written down; the next ones are made from them. They name no
 schema, since a connection is inside the one that it works in.
 """
