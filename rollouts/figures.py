@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,52 @@ def bar(record: Mapping[str, Any]) -> Bar | None:
     shown = wording.interval(reading, rule["unit"]) or wording.shown_value(record)
     label = f"{shown}, rule {wording.rule(rule['operator'], threshold, rule['unit'])}"
     return _draw(low, high, threshold, first, last, lower_is_good=rule["operator"] in ("<", "<="), label=label)
+
+
+COURSE_HEIGHT = 16.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """A value over time: stretches without a gap as points of an SVG line over WIDTH by COURSE_HEIGHT."""
+
+    lines: list[str]
+    threshold: float | None
+    """Its height in the drawing; None when it lies too far from every value to be drawn with them."""
+    label: str
+
+
+def course(values: Sequence[float | None], *, threshold: float, unit: str, since: str) -> Course | None:
+    """The drawing of one criterion's values, oldest first, None where nothing was measured. None with fewer than two values."""
+    measured = [value for value in values if value is not None]
+    if len(measured) < 2:
+        return None
+    low, high = min(measured), max(measured)
+    is_near = low - 2 * (high - low) <= threshold <= high + 2 * (high - low)
+    bottom, top = (min(low, threshold), max(high, threshold)) if is_near else (low, high)
+    step = WIDTH / (len(values) - 1)
+
+    def height(value: float) -> float:
+        return round(COURSE_HEIGHT / 2 if top == bottom else 1 + (COURSE_HEIGHT - 2) * (top - value) / (top - bottom), 1)
+
+    lines: list[list[str]] = [[]]
+    for index, value in enumerate(values):
+        if value is None:
+            lines.append([])
+        else:
+            lines[-1].append(f"{index * step:.1f},{height(value)}")
+    label = (
+        f"{len(measured)} of {len(values)} readings since {since}: lowest {wording.figure(low, unit)}, highest {wording.figure(high, unit)}"
+    )
+    return Course([" ".join(_seen(line)) for line in lines if line], height(threshold) if is_near else None, label)
+
+
+def _seen(line: list[str]) -> list[str]:
+    """A single reading between two gaps is drawn as a dash, or nobody would see it."""
+    if len(line) > 1:
+        return line
+    x, y = line[0].split(",")
+    return [f"{max(float(x) - 1, 0):.1f},{y}", f"{min(float(x) + 1, WIDTH):.1f},{y}"]
 
 
 def change_bar(low: float, high: float, threshold: float, *, lower_is_good: bool, label: str) -> Bar:

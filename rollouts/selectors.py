@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, DateTimeField, F, Func, Prefetch, Q, QuerySet, Value
 
+from gateway.contract.flags import BUCKETS, percent_text
 from governance import metrics
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
-from rollouts import plans, rules, signing, wording
-from rollouts.models import Attestation, Criterion, Evaluation, Gate, Phase, ReleaseLogEntry, Rollback, Rollout, SignOff, Waiver
+from rollouts import exposure, plans, rules, signing, wording
+from rollouts.models import Attestation, Criterion, Evaluation, Flag, Gate, Phase, ReleaseLogEntry, Rollback, Rollout, SignOff, Waiver
 from rollouts.services.evidence import read_metric
 from rollouts.services.gates import EVALUATE_EVERY
 
@@ -261,6 +262,41 @@ def evaluations_of(gate: Gate) -> QuerySet[Evaluation]:
     return Evaluation.objects.filter(gate=gate).defer("evidence").order_by("-sequence")
 
 
+COURSE_SPAN = timedelta(days=14)
+COURSE_POINTS = 24
+COURSE_EVALUATIONS = 5_000
+"""At most so many of the newest are looked through: 14 days of the schedule, and as many again by hand."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the measured criteria of a gate read, since it opened or for 14 days."""
+
+    since: datetime
+    values: dict[str, list[float | None]]
+    """By criterion, oldest first; None: nothing measured."""
+
+
+def course_of(gate: Gate) -> Course | None:
+    """One query. The span is cut into equal parts, and the newest evaluation of each part speaks for it. None before the first evaluation."""
+    latest = gate.latest if gate.latest_id else None
+    if latest is None or gate.opened_at is None:
+        return None
+    start = max(gate.opened_at, latest.at - COURSE_SPAN)
+    part = max((latest.at - start) / COURSE_POINTS, timedelta(seconds=1))
+    found = Evaluation.objects.filter(gate=gate, sequence__gt=latest.sequence - COURSE_EVALUATIONS, at__gte=start, at__lte=latest.at)
+    # Bins end with the newest evaluation, so that it is the last one of a full part.
+    end = Value(latest.at + timedelta(microseconds=1))
+    binned = found.annotate(part=Func(Value(part), F("at"), end, function="date_bin", output_field=DateTimeField()))
+    newest = binned.order_by("part", "-sequence").distinct("part")
+    read: dict[str, list[float | None]] = {}
+    for evaluation in newest:
+        for record in evaluation.records:
+            if record["kind"] == "metric":
+                read.setdefault(record["key"], []).append(record["reading"]["value"])
+    return Course(start, read)
+
+
 def replay(evaluation: Evaluation) -> rules.Replay:
     return rules.replay(
         evaluation.evidence,
@@ -379,6 +415,18 @@ class LaneCell:
 
 
 @dataclass(frozen=True)
+class Exposed:
+    """Whom a rollout's flags reach: the largest share of any of them, since one flag is enough to be exposed."""
+
+    share: float
+    """Percent."""
+    short: str
+    """`8%`"""
+    text: str
+    """`ai.search.rerank-1: 8% in eu`, a line for each flag."""
+
+
+@dataclass(frozen=True)
 class BoardRow:
     rollout: Rollout
     current: Phase | None
@@ -389,6 +437,8 @@ class BoardRow:
     blocker_verdict: str
     asks: str
     is_late: bool
+    exposure: Exposed | None = None
+    """None: no flag belongs to the rollout, so nothing here knows who is exposed."""
 
 
 def board(found: Sequence[Rollout], *, membership: Membership | None, now: datetime) -> list[BoardRow]:
@@ -399,11 +449,22 @@ def board(found: Sequence[Rollout], *, membership: Membership | None, now: datet
     )
     for phase in queryset:
         phases[phase.rollout_id].append(phase)
+    flags: dict[int, list[Flag]] = {}
+    for flag in Flag.objects.filter(rollout__in=phases, archived_at=None, current__isnull=False).select_related("current").order_by("key"):
+        flags.setdefault(flag.rollout_id or 0, []).append(flag)
     asks = {waiting.gate.pk: waiting for waiting in (open_gates(membership) if found else [])}
-    return [_row(rollout, phases[rollout.pk], asks, now) for rollout in found]
+    return [_row(rollout, phases[rollout.pk], flags.get(rollout.pk, []), asks, now) for rollout in found]
 
 
-def _row(rollout: Rollout, phases: list[Phase], asks: dict[int, Waiting], now: datetime) -> BoardRow:
+def _exposed(flags: list[Flag]) -> Exposed | None:
+    if not flags:
+        return None
+    share = max(flag.exposure.percentage if flag.exposure.on else 0 for flag in flags)
+    text = "; ".join(f"{flag.key}: {exposure.sentence(flag.exposure)}" for flag in flags)
+    return Exposed(100 * share / BUCKETS, percent_text(share), text)
+
+
+def _row(rollout: Rollout, phases: list[Phase], flags: list[Flag], asks: dict[int, Waiting], now: datetime) -> BoardRow:
     current = next((phase for phase in phases if phase.status == Phase.Status.CURRENT), None)
     gate = current.gate if current else None
     records = wording.worst_first(gate.latest.records) if gate and gate.latest else []
@@ -434,6 +495,7 @@ def _row(rollout: Rollout, phases: list[Phase], asks: dict[int, Waiting], now: d
         blocker_verdict=tone,
         asks=waiting.asks if waiting else "",
         is_late=bool(current and current.is_late(now)),
+        exposure=_exposed(flags),
     )
 
 

@@ -178,6 +178,11 @@ class GateOutput(serializers.Serializer[GateView]):
     missing_roles = serializers.ListField(child=serializers.CharField())
 
 
+class GateRecordOutput(serializers.Serializer[Any]):
+    record = serializers.JSONField()
+    record_hash = serializers.CharField(help_text="sha256 over the canonical JSON of `record`: sorted keys, no blanks, UTF-8.")
+
+
 class SignInput(StrictSerializer):
     role = serializers.CharField(max_length=16)
     decision = serializers.ChoiceField(choices=SignOff.Decision.choices)

@@ -35,6 +35,7 @@ urlpatterns = [
     path(f"{_GATE}reopen/", views.GateReopen.as_view(), name="api-gate-reopen"),
     path(f"{_GATE}attest/", views.GateAttest.as_view(), name="api-gate-attest"),
     path(f"{_GATE}waive/", views.GateWaive.as_view(), name="api-gate-waive"),
+    path(f"{_GATE}record/", views.GateRecord.as_view(), name="api-gate-record"),
     path(f"{_GATE}evidence/<slug:digest>/", views.GateEvidence.as_view(), name="api-gate-evidence"),
     path("flags/", flag_views.Flags.as_view(), name="api-flags"),
     path(_FLAG, flag_views.FlagDetail.as_view(), name="api-flag"),

@@ -17,7 +17,7 @@ from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
 from governance.models import Membership
 from governance.requests import ApiRequest
-from rollouts import plans, selectors
+from rollouts import gate_record, plans, selectors
 from rollouts.api import serializers
 from rollouts.errors import EvidenceMissingError, NotWaivableError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout
@@ -249,6 +249,16 @@ class GateWaive(APIView):
         else:
             waivers.request_waiver(criterion=criterion, reason=data["reason"], until=data["until"], actor=request.user)
         return gate_answer(slug, number, status=201)
+
+
+class GateRecord(APIView):
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(responses={200: serializers.GateRecordOutput, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, slug: str, number: int) -> Response:
+        """Everything that the decision rests on in one document, with its hash: criteria and evidence, signatures, waivers, attestations, log."""
+        record = gate_record.gate_record(the_gate(slug, number))
+        return Response(serializers.GateRecordOutput({"record": record, "record_hash": gate_record.hash_of(record)}).data)
 
 
 class GateEvidence(APIView):

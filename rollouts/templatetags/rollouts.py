@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django import template
 
 from rollouts import plans, signing, wording
@@ -36,6 +38,12 @@ def verdict_word(verdict: str) -> str:
 @register.filter
 def short(digest: str) -> str:
     return wording.short(digest)
+
+
+@register.filter
+def moment(text: str) -> datetime:
+    """Of a record's ISO time."""
+    return wording.moment(text)
 
 
 @register.filter

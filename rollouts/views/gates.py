@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import content_disposition_header
@@ -15,7 +16,7 @@ from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
-from rollouts import figures, rules, selectors, signing, wording
+from rollouts import figures, gate_record, rules, selectors, signing, wording
 from rollouts.forms import AttestForm, ReasonForm, SignForm, WaiverForm
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.services import attestations, gates, signatures, waivers
@@ -67,7 +68,8 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
     role = selectors.signable_role(gate, request.membership, view.signatures)
     signature = next((signature for signature in view.signatures if signature.role == role), None)
     held = signing.held_by(request.membership.roles)
-    rows = [_row(state, gate) for state in view.criteria]
+    course = selectors.course_of(gate)
+    rows = [_row(state, course) for state in view.criteria]
     records = [state.record for state in view.criteria if state.record]
     return render_page(
         request,
@@ -97,7 +99,7 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
     )
 
 
-def _row(state: selectors.CriterionState, gate: Gate) -> dict[str, Any]:
+def _row(state: selectors.CriterionState, course: selectors.Course | None) -> dict[str, Any]:
     """One line of the criteria table."""
     criterion, record = state.criterion, state.record
     row: dict[str, Any] = {"state": state, "criterion": criterion, "record": record, "bar": None, "note": "", "interval": "", "value": "—"}
@@ -117,11 +119,19 @@ def _row(state: selectors.CriterionState, gate: Gate) -> dict[str, Any]:
         if record["kind"] == "metric":
             row["interval"] = wording.interval(record["reading"], record["rule"]["unit"])
             row["bar"] = figures.bar(record)
+            row["course"] = _course(criterion, course)
             if row["bar"] is None:
                 row["note"] = record["reason"]
         if record["verdict"] == rules.Verdict.WAIVED and state.waiver:
             row["note"] = f"waived to {state.waiver.until:%b} {state.waiver.until.day}"
     return row
+
+
+def _course(criterion: Criterion, course: selectors.Course | None) -> figures.Course | None:
+    if course is None or criterion.threshold is None:
+        return None
+    values = course.values.get(criterion.key, [])
+    return figures.course(values, threshold=criterion.threshold, unit=criterion.unit, since=f"{course.since:%b} {course.since.day}")
 
 
 @requires(Permission.SIGN_GATES, "POST")
@@ -191,23 +201,6 @@ def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> Htt
     if evaluation is None:
         raise Http404
     evaluation.gate = gate
-    records = [
-        {
-            "record": record,
-            "value": wording.shown_value(record),
-            "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record["kind"] == "metric" else "",
-            "rule": wording.rule(record["rule"]["operator"], record["rule"]["threshold"], record["rule"]["unit"])
-            if record["kind"] == "metric"
-            else "met",
-            "statistics": json.dumps(record["reading"]["statistics"], ensure_ascii=False)
-            if record["kind"] == "metric" and record["reading"]["statistics"]
-            else "",
-            "start": wording.moment(record["window"]["start"]) if record["window"] else None,
-            "end": wording.moment(record["window"]["end"]) if record["window"] else None,
-            "role": signing.label(record["role"]),
-        }
-        for record in wording.worst_first(evaluation.records)
-    ]
     return render_page(
         request,
         "rollouts/evidence.html",
@@ -215,12 +208,61 @@ def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> Htt
             "rollout": gate.rollout,
             "gate": gate,
             "evaluation": evaluation,
-            "records": records,
+            "records": _evidence_rows(wording.worst_first(evaluation.records)),
             "replay": selectors.replay(evaluation),
             "sentence": wording.gate_sentence(evaluation.records, is_ready=evaluation.is_ready),
             "signoffs": SignOff.objects.filter(gate=gate, digest=evaluation.digest).select_related("person"),
         },
     )
+
+
+def _evidence_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line of evidence for each criterion."""
+    return [_evidence_row(record) for record in records]
+
+
+def _evidence_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"record": record, "value": wording.shown_value(record), "role": signing.label(record["role"]), "rule": "met"}
+    if record["kind"] == "metric":
+        rule, reading, window = record["rule"], record["reading"], record["window"]
+        row |= {
+            "interval": wording.interval(reading, rule["unit"]),
+            "rule": wording.rule(rule["operator"], rule["threshold"], rule["unit"]),
+            "statistics": json.dumps(reading["statistics"], ensure_ascii=False) if reading["statistics"] else "",
+            "start": wording.moment(window["start"]),
+            "end": wording.moment(window["end"]),
+        }
+    return row
+
+
+# The record of the gate
+
+
+@requires(Permission.VIEW)
+def gate_record_page(request: MemberRequest, slug: str, number: int) -> HttpResponse:
+    gate = the_gate(slug, number)
+    record = gate_record.gate_record(gate)
+    context = {
+        "rollout": gate.rollout,
+        "gate": gate,
+        "record": record,
+        "record_hash": gate_record.hash_of(record),
+        "records": _evidence_rows(record["criteria"]) if record["evaluation"] else [],
+        "at": timezone.now(),
+    }
+    return render_page(request, "rollouts/gate_record.html", context=context)
+
+
+@requires(Permission.VIEW)
+def gate_record_file(request: MemberRequest, slug: str, number: int, form: str) -> HttpResponse:
+    """The record as Markdown (`md`) or JSON (`json`)."""
+    record = gate_record.gate_record(the_gate(slug, number))
+    if form == "md":
+        response = HttpResponse(gate_record.markdown(record), content_type="text/markdown; charset=utf-8")
+    else:
+        response = JsonResponse({"record": record, "record_hash": gate_record.hash_of(record)}, json_dumps_params={"ensure_ascii": False})
+    response["Content-Disposition"] = f'attachment; filename="{slug}-gate-{number}.{form}"'
+    return response
 
 
 # One criterion
