@@ -20,9 +20,8 @@ def post(client: TenantClient, path: str, **body: Any) -> Any:
     return client.post(path, body, content_type="application/json")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_every_member_reads(ready_gate: Gate, api_for: ClientFor, bob: User) -> None:
+    paths = (
         "plans/",
         "plans/ai-gateway-governance/",
         "rollouts/",
@@ -30,11 +29,10 @@ def post(client: TenantClient, path: str, **body: Any) -> Any:
         "rollouts/small/log/",
         "rollouts/small/gates/1/",
         "metrics/",
-    ],
-)
-def test_every_member_reads_and_nobody_else(path: str, ready_gate: Gate, api_for: ClientFor, bob: User) -> None:
-    assert api_for(bob).get(BASE + path).status_code == 200
-    assert api_for(None).get(BASE + path).status_code == 401
+    )
+    client = api_for(bob)
+
+    assert {path: client.get(BASE + path).status_code for path in paths} == dict.fromkeys(paths, 200)
 
 
 def test_token_of_another_organisation_finds_nothing(ready_gate: Gate, charlie: User, globex: Tenant) -> None:
