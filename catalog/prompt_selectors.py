@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from django.db.models import F, Max, Prefetch, Q, QuerySet, TextField, Window
 from django.db.models.functions import Cast, Length, RowNumber
@@ -71,11 +72,21 @@ def served_characters() -> int:
     return sum(_served().annotate(characters=text).values_list("characters", flat=True))
 
 
-def _served() -> QuerySet[PromptVersion]:
+def served_references() -> list[str]:
+    """All that the gateway serves, as `greeting@3`; by prompt, the newest first."""
+    return [str(version) for version in _served().order_by("prompt__slug", "-number")]
+
+
+def _served(named: Collection[str] = ()) -> QuerySet[PromptVersion]:
     rank = Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc())
     labelled = set(PromptLabel.objects.values_list("version", flat=True))
-    newest = _approved().annotate(rank=rank).values_list("pk", "rank")
-    return _approved().filter(pk__in=[pk for pk, rank in newest if rank <= MOST_SERVED or pk in labelled])
+    newest = _approved().annotate(rank=rank).values_list("pk", "prompt__slug", "number", "rank")
+    wanted = [
+        pk
+        for pk, slug, number, rank in newest
+        if rank <= MOST_SERVED or pk in labelled or (named and contract.reference(slug, number) in named)
+    ]
+    return _approved().filter(pk__in=wanted)
 
 
 def _approved() -> QuerySet[PromptVersion]:
@@ -84,13 +95,13 @@ def _approved() -> QuerySet[PromptVersion]:
     ).select_related("prompt")
 
 
-def served_prompts() -> dict[str, contract.Prompt]:
-    """Prompts with an approved version, as the gateway has them."""
+def served_prompts(named: Collection[str] = ()) -> dict[str, contract.Prompt]:
+    """Prompts with an approved version, as the gateway has them. `named`: versions as `greeting@3` that are served whatever their age."""
     labels: dict[str, dict[str, int]] = {}
     for label in PromptLabel.objects.filter(prompt__archived_at=None).select_related("prompt", "version").order_by("prompt__slug", "name"):
         labels.setdefault(label.prompt.slug, {})[label.name] = label.version.number
     versions: dict[str, dict[int, contract.Version]] = {}
-    for version in _served().order_by("prompt__slug", "number"):
+    for version in _served(named).order_by("prompt__slug", "number"):
         versions.setdefault(version.prompt.slug, {})[version.number] = _contract(version)
     return {slug: contract.Prompt(labels=labels.get(slug, {}), versions=found) for slug, found in versions.items()}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from catalog.models.prompt import label_validator
 from rollouts import experiment_selectors
 from rollouts.advice import MEASURES
 from rollouts.models import Experiment, Flag
@@ -44,7 +45,7 @@ class ExperimentForm(forms.Form):
     )
     flag = forms.ModelChoiceField(
         label="Flag", queryset=Flag.objects.none(), to_field_name="key", empty_label=None,
-        help_text="It decides which model serves a call. Before the start it has to split: a share below 100%, or several treatments.",
+        help_text="It decides what serves a call: model, version of its prompt, parameters. Before the start it has to split: a share below 100%, or several treatments.",
     )  # fmt: skip
     champion = forms.CharField(
         label="Champion", max_length=60, required=False, help_text="The variant that the others are measured against. Empty: the flag's control.",
@@ -66,6 +67,10 @@ class ExperimentForm(forms.Form):
     auto_promote = forms.BooleanField(
         label="Propose the winner by itself above 95% confidence", required=False,
         help_text="In the name of whoever starts it, with every guardrail kept. Who approves changes of the flag still has to agree.",
+    )  # fmt: skip
+    label = forms.CharField(
+        label="Promotion moves the prompt's label", max_length=40, required=False, validators=[label_validator],
+        help_text="Such as production. Only where the flag's variants are versions of a prompt; empty: none is moved.",
     )  # fmt: skip
     expected_latency_delta = forms.FloatField(
         label="Expected change of latency, %", required=False, min_value=-100, max_value=1000, help_text="Of the challenger; shown beside what is measured.",

@@ -108,8 +108,8 @@ def experiments_about(model: str) -> QuerySet[Experiment]:
 
 
 def _flags_serving(model: str) -> list[int]:
-    flags = Flag.objects.exclude(model="").values_list("pk", "variants")
-    return [pk for pk, variants in flags if model in variants.values()]
+    flags = Flag.objects.exclude(model="").only("pk", "variants")
+    return [flag.pk for flag in flags if any(model == each.model for each in flag.comparison.treatments.values())]
 
 
 # The split

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gateway.contract import treatments
+from gateway.contract.treatments import Treatment
 from rollouts import advice, wording
 from rollouts.advice import MEASURES, Arm, Effect, Report, Standing, Terms
 from rollouts.figures import Bar, change_bar
+from rollouts.models import Experiment, Flag
 
 GLYPHS = {
     Standing.BETTER: "pass",
@@ -48,6 +51,40 @@ def interval(effect: Effect) -> str:
 def advised(report: Report) -> str:
     """`promote new`, `hold`, `roll back`"""
     return {"promote": f"promote {report.winner}", "hold": "hold", "rollback": "roll back"}[report.advice]
+
+
+@dataclass(frozen=True)
+class ArmTreatment:
+    """What a variant does to a call, and how that differs from what it is compared with."""
+
+    name: str
+    treatment: Treatment
+    is_base: bool
+    differences: list[tuple[str, str, str]]
+    """(what, of the base, of this one); what is left to the call is empty."""
+
+    @property
+    def differing(self) -> list[str]:
+        return [name for name, _, _ in self.differences]
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """Beside the model."""
+        return [(name, value) for name, value in treatments.facts(self.treatment).items() if name != "model"]
+
+
+def arm_treatments(flag: Flag, base: str, names: Iterable[str]) -> list[ArmTreatment]:
+    """The base first, then by name."""
+    found = flag.comparison.treatments
+    return [
+        ArmTreatment(name, found[name], name == base, treatments.differences(found[base], found[name]))
+        for name in sorted(names, key=lambda each: (each != base, each))
+    ]
+
+
+def arms_of(experiment: Experiment) -> list[ArmTreatment]:
+    """Those that were started with, else all of the flag's."""
+    return arm_treatments(experiment.flag, experiment.champion, experiment.shares or experiment.flag.variants)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class FlagForm(forms.Form):
     policy = forms.ChoiceField(label="Two people for", choices=Flag.Policy.choices, initial=Flag.Policy.RAISING)
     model = forms.CharField(
         label="Binds the model", max_length=80, required=False,
-        help_text="Calls to this model are served by the model that the variant names; the values are then models of the catalog.",
+        help_text="Calls to this model are served by the model that the variant names; the values are then models of the catalog, or treatments.",
     )  # fmt: skip
     rollout = forms.ModelChoiceField(
         label="Rollout",

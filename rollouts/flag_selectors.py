@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from django_tenants.utils import get_public_schema_name, schema_context
 from gateway.contract.flags import ORDER, Decision, Exposure, decide
 from gateway.contract.flags import Flag as ContractFlag
 from gateway.contract.flags import Kind as ContractKind
+from gateway.contract.treatments import comparison_of
 from governance import selectors as governance_selectors
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant
@@ -121,6 +122,12 @@ def served_flags() -> list[ContractFlag]:
     with schema_context(get_public_schema_name()):
         operators = {flag.key: compiled(flag) for flag in flags(tab="live")}
     return [flag for _, flag in sorted({**own, **operators}.items())]
+
+
+def prompts_of(flags: Iterable[ContractFlag]) -> set[str]:
+    """The versions of prompts that calls may get by these flags, as `greeting@3`: as long as a flag names one, it stays what it is."""
+    treatments = (each for flag in flags if flag.model for each in comparison_of(flag.variants).treatments.values())
+    return {each.prompt for each in treatments if each.prompt}
 
 
 def facts_of(tenant: Tenant) -> dict[str, str]:

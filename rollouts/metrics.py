@@ -127,7 +127,7 @@ def decided_in_a_day(window: Window) -> Reading:
 def model_pairs(window: Window) -> Reading:
     """At the end of the window: flags that lead calls of a model to one of several."""
     flags = Flag.objects.exclude(model="").filter(archived_at=None)
-    pairs = sum(1 for variants in flags.values_list("variants", flat=True) if len(set(variants.values())) > 1)
+    pairs = sum(1 for flag in flags.only("variants") if len({each.model for each in flag.comparison.treatments.values()}) > 1)
     return Reading(float(pairs), pairs, statistics={"pairs": pairs})
 
 

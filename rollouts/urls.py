@@ -58,6 +58,7 @@ urlpatterns = [
     path("release/gates/", gates.gate_list, name="gate-list"),
     path("release/flags/", flags.flag_list, name="flag-list"),
     path("release/flags/new/", flags.flag_new, name="flag-new"),
+    path("release/flags/new/treatments/", flags.flag_compare, name="flag-compare"),
     path(_FLAG, flags.flag_detail, name="flag-detail"),
     path(f"{_FLAG}change/", flags.flag_change, name="flag-change"),
     path(f"{_FLAG}lower/", flags.flag_lower, name="flag-lower"),

@@ -74,8 +74,8 @@ def variables_in(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for text in texts for name in PLACE.findall(text)))
 
 
-def render(version: Version, given: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The messages with every place filled, once: what a value holds is never taken for a place. PromptError when one is missing or unknown."""
+def check_variables(version: Version, given: Mapping[str, Any]) -> None:
+    """PromptError when one is missing or unknown, or no text or number."""
     wanted = variables_in(message.content for message in version.messages)
     missing = [name for name in wanted if name not in given]
     if missing:
@@ -83,6 +83,13 @@ def render(version: Version, given: Mapping[str, Any]) -> list[dict[str, str]]:
     unknown = sorted(set(given) - set(wanted))
     if unknown:
         raise PromptError(f"The prompt has no variable {', '.join(unknown)}.", "variables")
+    for name, value in given.items():
+        _text(name, value)
+
+
+def render(version: Version, given: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The messages with every place filled, once: what a value holds is never taken for a place. PromptError when one is missing or unknown."""
+    check_variables(version, given)
     values = {name: _text(name, value) for name, value in given.items()}
     return [
         {"role": message.role, "content": PLACE.sub(lambda place: values[place.group(1)], message.content)} for message in version.messages

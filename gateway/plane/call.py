@@ -21,6 +21,7 @@ from gateway.plane.usage import Usage
 if TYPE_CHECKING:
     from gateway.plane.payloads import Watch
     from gateway.plane.plane import Plane
+    from gateway.plane.prompts import AskedPrompt
     from gateway.plane.semantic import Asked
 
 
@@ -85,6 +86,7 @@ class Call:
         "payload",
         "plane",
         "project",
+        "prompt",
         "receive",
         "request_id",
         "reservation",
@@ -138,6 +140,8 @@ class Call:
         self.body_bytes = 0
         """Of the request as it was read, with the prompt that it names."""
         self.arguments: dict[str, Any] = {}
+        self.prompt: AskedPrompt | None = None
+        """That the body begins with, when the call named one."""
         self.stream = False
         self.hide_usage = False
         self.input_estimate = 0

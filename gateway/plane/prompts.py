@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +17,20 @@ from gateway.plane.errors import Refusal
 SURFACES = ("chat", "responses")
 _HOSTED = "pmpt_"
 """Prompts that OpenAI keeps go on to OpenAI as they are."""
+
+
+@dataclass(slots=True)
+class AskedPrompt:
+    """The prompt that stands at the beginning of a call's body, so that a flag can put another version in its place."""
+
+    slug: str
+    is_pinned: bool
+    """The call names a number, not a label: no flag changes that."""
+    variables: dict[str, Any]
+    messages: int
+    """How many of the body's messages are the prompt's."""
+    added: frozenset[str]
+    """Fields of the body that the version's parameters gave."""
 
 
 def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
@@ -34,17 +49,19 @@ def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
         raise Refusal("invalid_request", "The version of a prompt is a label or a number.", param="prompt.version")
     if variables is not None and not isinstance(variables, dict):
         raise Refusal("invalid_request", "The variables of a prompt are an object.", param="prompt.variables")
-    version = _find(call, slug, contract.DEFAULT_LABEL if wanted is None else str(wanted))
+    label = contract.DEFAULT_LABEL if wanted is None else str(wanted)
+    version = _find(call, slug, label)
     try:
         messages = contract.render(version, variables or {})
     except contract.PromptError as error:
         raise Refusal("invalid_request", str(error), param=f"prompt.{error.field}") from error
     del body["prompt"]
-    for name, value in orjson.loads(version.parameters).items():
-        body.setdefault(name, value)
+    added = _fill(body, version)
     if version.model:
         body.setdefault("model", version.model)
     _place(call, body, messages)
+    is_pinned = label not in call.served.snapshot.prompts[slug].labels if call.served else True
+    call.prompt = AskedPrompt(slug, is_pinned, variables or {}, len(messages), added)
     named = contract.reference(slug, version.number)
     call.tags = {**call.tags, PROMPT_TAG: named}
     call.steps.append(Step("prompt", "pass", (time.perf_counter_ns() - began) // 1000, named))
@@ -63,6 +80,43 @@ def _find(call: Call, slug: str, wanted: str) -> contract.Version:
             "prompt_not_found", f"The prompt {slug} has no approved version {wanted[:80]}. There are: {known}.", param="prompt.version"
         )
     return version
+
+
+def _fill(body: dict[str, Any], version: contract.Version) -> frozenset[str]:
+    """Names of the version's parameters that the call does not give itself, now in the body."""
+    given = {name: value for name, value in orjson.loads(version.parameters).items() if name not in body}
+    body.update(given)
+    return frozenset(given)
+
+
+def other_version(call: Call, wanted: str) -> tuple[contract.Version | None, str]:
+    """The version that `greeting@3` names, for a call that asks for a label of that prompt; or why it can't have it."""
+    assert call.served is not None
+    assert call.prompt is not None
+    slug, number = contract.parse_reference(wanted)
+    prompt = call.served.snapshot.prompts.get(slug)
+    version = prompt.versions.get(number) if prompt is not None else None
+    if version is None:
+        return None, f"{wanted} is not served"
+    try:
+        contract.check_variables(version, call.prompt.variables)
+    except contract.PromptError as error:
+        return None, f"{wanted}: {error}"
+    return version, ""
+
+
+def place_version(call: Call, version: contract.Version) -> None:
+    """Put another version's messages and parameters where those of the label's were; the call's model stays."""
+    asked, body = call.prompt, call.body
+    assert asked is not None
+    messages = contract.render(version, asked.variables)
+    for name in asked.added:
+        body.pop(name, None)
+    asked.added = _fill(body, version)
+    name = "messages" if call.surface == "chat" else "input"
+    body[name] = [*messages, *body[name][asked.messages :]]
+    asked.messages = len(messages)
+    call.tags = {**call.tags, PROMPT_TAG: contract.reference(asked.slug, version.number)}
 
 
 def _place(call: Call, body: dict[str, Any], messages: list[dict[str, str]]) -> None:

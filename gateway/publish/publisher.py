@@ -122,6 +122,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     prices = cost_figures().current_prices()
     caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
+    flags = flag_selectors.served_flags()
     return contract.TenantSnapshot(
         tenant=tenant.public_id,
         slug=tenant.slug,
@@ -148,8 +149,8 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
             contract_guardrail(guardrail, enforce=guardrail.mode == Guardrail.Mode.ENFORCE)
             for guardrail in Guardrail.objects.exclude(mode=Guardrail.Mode.OFF)
         ),
-        prompts=prompt_selectors.served_prompts(),
-        flags={flag.key: flag for flag in flag_selectors.served_flags()},
+        prompts=prompt_selectors.served_prompts(flag_selectors.prompts_of(flags)),
+        flags={flag.key: flag for flag in flags},
         facts=flag_selectors.facts_of(tenant),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
         drill=_newest_drill(tenant),

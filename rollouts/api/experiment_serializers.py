@@ -10,6 +10,7 @@ from rest_framework import serializers
 from governance.api.serializers import StrictSerializer
 from rollouts.advice import Contender, Effect, Report, Standing
 from rollouts.experiment_selectors import Needed
+from rollouts.experiment_wording import ArmTreatment, arms_of
 from rollouts.models import Experiment, ExperimentReading
 from rollouts.models.rollout import slug_validator
 
@@ -35,6 +36,12 @@ class ExperimentInput(StrictSerializer):
     max_days = serializers.IntegerField()
     method = serializers.ChoiceField(choices=Experiment.Method.choices, required=False)
     auto_promote = serializers.BooleanField(required=False)
+    label = serializers.CharField(  # type: ignore[assignment]  # a field, not DRF's property
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        help_text="Of the prompt whose versions are compared; a promotion moves it to the winner's.",
+    )
     expected_latency_delta = serializers.FloatField(required=False, allow_null=True, help_text="Of the challenger, in percent.")
     expected_quality_gain = serializers.FloatField(required=False, allow_null=True, help_text="Of the challenger, in points.")
 
@@ -115,11 +122,24 @@ class ExperimentReadingOutput(serializers.ModelSerializer[ExperimentReading]):
         return {name: {"units": arm["units"], "calls": arm["calls"]} for name, arm in reading.record["arms"].items()}
 
 
+class ExperimentArmOutput(serializers.Serializer[ArmTreatment]):
+    """A variant, and what it does to a call otherwise than the champion."""
+
+    variant = serializers.CharField(source="name")
+    model = serializers.CharField(source="treatment.model")
+    prompt = serializers.CharField(
+        source="treatment.prompt", help_text="A version, such as greeting@3; empty leaves what the call's label names."
+    )
+    parameters = serializers.DictField(child=serializers.JSONField(), source="treatment.parameters")
+    differs = serializers.ListField(child=serializers.CharField(), source="differing", help_text="Names of what is not the champion's.")
+
+
 class ExperimentOutput(serializers.ModelSerializer[Experiment]):
     flag = serializers.CharField(source="flag.key")
     owner = serializers.EmailField(source="owner.email")
     guardrails = ExperimentGuardrailShape(many=True)
     shares = serializers.DictField(child=serializers.FloatField(), help_text="Intended share of the units by variant, together 1.")
+    arms = serializers.SerializerMethodField()
     change = serializers.IntegerField(source="change.number", default=None, help_text="Of the flag, by the decision.")
     latest = ExperimentReadingOutput(allow_null=True)
 
@@ -127,9 +147,13 @@ class ExperimentOutput(serializers.ModelSerializer[Experiment]):
         model = Experiment
         fields = [
             "slug", "name", "hypothesis", "flag", "champion", "metric", "better", "effect", "guardrails", "minimum_units", "max_days", "method",
-            "auto_promote", "expected_latency_delta", "expected_quality_gain", "status", "owner", "created_at", "shares", "started_at",
+            "auto_promote", "label", "expected_latency_delta", "expected_quality_gain", "status", "owner", "created_at", "shares", "arms", "started_at",
             "ended_at", "end_reason", "decision", "winner", "note", "decided_at", "change", "latest",
         ]  # fmt: skip
+
+    @extend_schema_field(ExperimentArmOutput(many=True))
+    def get_arms(self, experiment: Experiment) -> Any:
+        return [ExperimentArmOutput(arm).data for arm in arms_of(experiment)]
 
 
 class ExperimentStopInput(StrictSerializer):

@@ -87,7 +87,12 @@ class FlagInput(StrictSerializer):
         max_length=60, help_text="The attribute that is hashed, for example user (the targeting key) or project."
     )
     policy = serializers.ChoiceField(choices=Flag.Policy.choices, required=False)
-    model = serializers.CharField(max_length=80, required=False, allow_blank=True, help_text="The model whose calls it leads elsewhere.")
+    model = serializers.CharField(
+        max_length=80,
+        required=False,
+        allow_blank=True,
+        help_text="The model whose calls it leads elsewhere; the variants are then models or treatments.",
+    )
     rollout = serializers.SlugField(max_length=60, required=False)
 
 
@@ -125,7 +130,7 @@ class ChangeOutput(serializers.ModelSerializer[FlagChange]):
     class Meta:
         model = FlagChange
         fields = [
-            "number", "status", "reason", "raises", "needs_approval", "is_emergency", "phase", "exposure", "version", "proposed_by",
+            "number", "status", "reason", "raises", "needs_approval", "is_emergency", "phase", "exposure", "prompt", "label", "version", "proposed_by",
             "proposed_at", "decided_by", "decided_at", "comment", "review_due_at", "reviewed_by", "reviewed_at", "review_comment",
         ]  # fmt: skip
 

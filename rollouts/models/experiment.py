@@ -68,6 +68,8 @@ class Experiment(models.Model):
     method = models.CharField(max_length=16, choices=Method)
     auto_promote = models.BooleanField(default=False)
     """May it propose the winner itself? The change still needs whom the flag's policy names."""
+    label = models.CharField(max_length=60, blank=True)
+    """Of the prompt whose versions are compared: it moves to the winner's with the promotion. Empty: none does."""
     status = models.CharField(max_length=16, choices=Status, default=Status.DRAFT)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from gateway.contract.flags import Exposure
+from gateway.contract.treatments import Comparison, comparison_of
 from governance.models import FeatureClass, User
 from rollouts.exposure import KEY_PATTERN
 from rollouts.models.rollout import Phase, Rollout
@@ -53,7 +54,7 @@ class Flag(models.Model):
     policy = models.CharField(max_length=16, choices=Policy, default=Policy.RAISING)
     """What a second person must approve."""
     model = models.CharField(max_length=80, blank=True)
-    """The slug that calls name; the variants' values are the slugs that serve them. Empty: it binds no model."""
+    """The slug that calls name; the variants' values are the slugs that serve them, or treatments. Empty: it binds no model."""
     rollout = models.ForeignKey(Rollout, null=True, blank=True, on_delete=models.PROTECT, related_name="flags")
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
@@ -78,6 +79,11 @@ class Flag(models.Model):
     def exposure(self) -> Exposure:
         assert self.current is not None
         return self.current.exposed
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """What the variants do to a call. Only of a flag that binds a model."""
+        return comparison_of(self.variants)
 
     @cached_property
     def waiting_change(self) -> FlagChange | None:
@@ -126,6 +132,9 @@ class FlagChange(models.Model):
     is_emergency = models.BooleanField(default=False)
     phase = models.ForeignKey(Phase, null=True, on_delete=models.PROTECT, related_name="+")
     """The stage that it belongs to: it can't be applied before that phase is entered."""
+    prompt = models.CharField(max_length=120, blank=True)
+    """A version, as `greeting@3`, to which `label` moves when the change is applied: what an experiment promotes. Empty: none."""
+    label = models.CharField(max_length=60, blank=True)
     reason = models.CharField(max_length=500)
     status = models.CharField(max_length=16, choices=Status)
     proposed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from catalog.models.prompt import label_validator
 from gateway.contract.flags import BUCKETS
 from governance.access import permissions_of
 from governance.errors import DomainError
@@ -60,11 +62,12 @@ def create_experiment(
     guardrails: Sequence[Mapping[str, Any]] = (),
     champion: str = "",
     auto_promote: bool = False,
+    label: str = "",
     expected_latency_delta: float | None = None,
     expected_quality_gain: float | None = None,
     at: datetime | None = None,
 ) -> Experiment:
-    """Fix the terms as a draft. `champion`: the flag's control unless another variant is named. Expectations: see the model.
+    """Fix the terms as a draft. `champion`: the flag's control unless another variant is named. Expectations and `label`: see the model.
     `minimum_units` None: as worked out from the flag's calls of late.
 
     Raises ExperimentInvalidError, SlugTakenError, NoSplitError (the flag binds no model, so that no call tells its variant).
@@ -78,13 +81,14 @@ def create_experiment(
         raise ExperimentInvalidError(f"{slug} is the address of another page.", field="slug")
     if not flag.model:
         raise NoSplitError(f"{flag.key} binds no model: experiments read governed calls, and none of them tells its variant.", field="flag")
+    _check_label(flag, label)
     with transaction.atomic():
         try:
             with transaction.atomic():
                 experiment = Experiment.objects.create(
                     slug=slug, name=name.strip(), hypothesis=hypothesis.strip(), flag=flag, champion=champion, metric=metric, better=better,
                     effect=effect, guardrails=[dict(each) for each in guardrails], minimum_units=minimum_units, max_days=max_days,
-                    method=method, auto_promote=auto_promote, expected_latency_delta=expected_latency_delta,
+                    method=method, auto_promote=auto_promote, label=label, expected_latency_delta=expected_latency_delta,
                     expected_quality_gain=expected_quality_gain, owner=actor, created_at=at,
                 )  # fmt: skip
         except IntegrityError as error:
@@ -94,9 +98,20 @@ def create_experiment(
         audit.record(
             "experiment.created", actor=actor, target=experiment, at=at, flag=flag.key, champion=champion, metric=metric, better=better,
             effect=effect, guardrails=experiment.guardrails, minimum_units=minimum_units, max_days=max_days, method=method,
-            auto_promote=auto_promote, expected_latency_delta=expected_latency_delta, expected_quality_gain=expected_quality_gain,
+            auto_promote=auto_promote, label=label, treatments=flag.variants, expected_latency_delta=expected_latency_delta,
+            expected_quality_gain=expected_quality_gain,
         )  # fmt: skip
     return experiment
+
+
+def _check_label(flag: Flag, label: str) -> None:
+    if label and not flag.comparison.prompt:
+        raise ExperimentInvalidError(f"{flag.key} compares no versions of a prompt, so that no label can move.", field="label")
+    if label:
+        try:
+            label_validator(label)
+        except ValidationError as error:
+            raise ExperimentInvalidError(str(error.message), field="label") from error
 
 
 def _check_expected(latency_delta: float | None, quality_gain: float | None) -> None:
@@ -284,7 +299,7 @@ def decide(
     """End an experiment: promote a treatment, hold (nothing changes), or roll back to the champion.
 
     Promoting proposes that everybody whom the flag's other rules let through gets the winner; that raises exposure, so a second person agrees
-    as the flag's policy says. Rolling back switches the flag off at once, reviewed later; where the champion is itself a treatment it is
+    as the flag's policy says. The experiment's label of the prompt moves with it. Rolling back switches the flag off at once, reviewed later; where the champion is itself a treatment it is
     proposed like a promotion. `seen`: the number of the reading that the person looked at.
 
     Raises ExperimentStateError, ExperimentInvalidError, EvidenceMissingError, UnsoundError, VerdictChangedError, and what the flag's services raise.
@@ -339,7 +354,10 @@ def _propose_winner(experiment: Experiment, winner: str, note: str, proposer: Us
     if winner == flag.control:
         raise ExperimentInvalidError(f"{winner} is the flag's control: lower the flag instead.", field="winner")
     exposure = exposure_rules.changed(flag.exposure, on=True, percentage=BUCKETS, weights={winner: BUCKETS})
-    return flags.propose_change(flag=flag, exposure=exposure, reason=_reason(experiment, note), actor=proposer, at=at)
+    prompt = flag.comparison.treatments[winner].prompt if experiment.label else ""
+    return flags.propose_change(
+        flag=flag, exposure=exposure, reason=_reason(experiment, note), actor=proposer, prompt=prompt, label=experiment.label, at=at
+    )
 
 
 def _roll_back(experiment: Experiment, note: str, proposer: User, at: datetime) -> FlagChange | None:

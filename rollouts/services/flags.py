@@ -12,8 +12,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 
+from catalog import prompt_selectors
 from catalog import selectors as catalog_selectors
+from catalog.errors import CatalogError
+from catalog.services import prompts
 from gateway.contract.flags import BUCKETS, Exposure, Kind
+from gateway.contract.treatments import TreatmentError, comparison_of
 from governance import config
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -63,7 +67,8 @@ def create_flag(
 ) -> Flag:
     """Make a flag. It begins off, so nobody is exposed and nobody needs to approve; its treatments begin with equal shares.
 
-    `model`: the slug whose calls it leads elsewhere; the variants are then the slugs of registered models.
+    `model`: the slug whose calls it leads elsewhere; the variants are then the slugs of registered models, or treatments: objects with a model,
+    a version of a prompt and parameters (`gateway.contract.treatments`). A treatment without a model is served by the one that is bound.
     Raises FlagKeyTakenError, ExposureInvalidError.
     """
     if not re.fullmatch(rules.KEY_PATTERN, key):
@@ -76,7 +81,7 @@ def create_flag(
     except ExposureError as error:
         raise ExposureInvalidError(str(error), field=error.field) from error
     if model:
-        _check_models(kind, values)
+        values = _checked_treatments(kind, values, model)
     if current_schema() != get_public_schema_name() and _is_the_operators(key):
         raise FlagKeyTakenError(f"{key} is a flag of the platform's operator, which the gateway serves here too.", field="key")
     try:
@@ -102,13 +107,32 @@ def _equal_shares(names: list[str]) -> dict[str, int]:
     return {name: share + (BUCKETS - share * len(names) if place == 0 else 0) for place, name in enumerate(names)}
 
 
-def _check_models(kind: str, values: Mapping[str, Any]) -> None:
-    if kind != Flag.Kind.STRING:
-        raise ExposureInvalidError("A flag that binds a model has variants of type string: the addresses of models.", field="kind")
-    known = set(catalog_selectors.all_models().values_list("slug", flat=True))
-    unknown = [value for value in values.values() if value not in known]
-    if unknown:
-        raise ExposureInvalidError(f"There is no model {unknown[0]} in the catalog.", field="variants")
+def _checked_treatments(kind: str, values: Mapping[str, Any], bound: str) -> dict[str, Any]:
+    """The values with every model named. Raises ExposureInvalidError."""
+    if kind not in (Flag.Kind.STRING, Flag.Kind.OBJECT):
+        raise ExposureInvalidError(
+            "A flag that binds a model has variants of type string, the addresses of models, or of type object, treatments.", field="kind"
+        )
+    try:
+        compared = comparison_of(values)
+    except TreatmentError as error:
+        raise ExposureInvalidError(str(error), field="variants") from error
+    known = {model.slug: model for model in catalog_selectors.all_models()}
+    checked: dict[str, Any] = {}
+    for name, given in compared.treatments.items():
+        treatment = msgspec.structs.replace(given, model=given.model or bound)
+        model = known.get(treatment.model)
+        if model is None:
+            raise ExposureInvalidError(f"There is no model {treatment.model} in the catalog.", field="variants")
+        if treatment.parameters.get("max_tokens", 0) > model.max_output_tokens:
+            raise ExposureInvalidError(f"{name}: {model.slug} writes {model.max_output_tokens:,} tokens at most.", field="variants")
+        if treatment.prompt:
+            try:
+                prompt_selectors.version_named(treatment.prompt)
+            except CatalogError as error:
+                raise ExposureInvalidError(f"{name}: {error.message}", field="variants") from error
+        checked[name] = treatment.model if kind == Flag.Kind.STRING else msgspec.to_builtins(treatment)
+    return checked
 
 
 @transaction.atomic
@@ -133,11 +157,14 @@ def propose_change(
     actor: User,
     phase: Phase | None = None,
     seen_version: int | None = None,
+    prompt: str = "",
+    label: str = "",
     at: datetime | None = None,
 ) -> FlagChange:
     """Propose another exposure. What surely lowers it is applied at once, unless the flag's policy wants two people for every change.
 
-    `seen_version`: the version that the exposure was worked out from, so that nobody's change is undone unseen.
+    `seen_version`: the version that the exposure was worked out from, so that nobody's change is undone unseen. `prompt` and `label`: the version
+    of a prompt, as `greeting@3`, to which that label of the prompt moves with the change, which then needs a second person in any case.
     Raises FlagArchivedError, ChangeStaleError, ExposureInvalidError, NothingChangesError, ChangePendingError, EvidenceMissingError.
     """
     flag, at = _lock(flag), at or timezone.now()
@@ -148,11 +175,12 @@ def propose_change(
     if phase is not None and phase.rollout_id != flag.rollout_id:
         raise ExposureInvalidError(f"{phase.title} is no phase of this flag's rollout.", field="phase")
     change = _new_change(flag, exposure, reason=reason, actor=actor, phase=phase, at=at)
-    change.needs_approval = bool(change.raises) or flag.policy == Flag.Policy.EVERY
+    change.prompt, change.label = prompt, label
+    change.needs_approval = bool(change.raises or label) or flag.policy == Flag.Policy.EVERY
     change.save()
     audit.record(
         "flag.change_proposed", actor=actor, target=flag, at=at, change=change.number, raises=change.raises, reason=change.reason,
-        changes=_told(flag.exposure, change.exposed), phase=phase.title if phase else None,
+        changes=_told(flag.exposure, change.exposed), phase=phase.title if phase else None, prompt=prompt, label=label,
     )  # fmt: skip
     if not change.needs_approval:
         return _apply(flag, change, actor=None, at=at)
@@ -169,7 +197,7 @@ def approve_change(*, change: FlagChange, actor: User, comment: str = "", at: da
     """Agree to a change; it is in force with the commit.
 
     Raises ChangeDecidedError, SelfApprovalError, ChangeStaleError, PhaseNotReachedError, NotUnderWayError, RollbackUnderWayError,
-    IncidentOpenError, WatcherAwayError.
+    IncidentOpenError, WatcherAwayError, and what moving a prompt's label raises where the change does that.
     """
     flag, change, at = _lock_change(change, at)
     if change.proposed_by_id == actor.pk:
@@ -375,6 +403,8 @@ def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) 
     version = FlagVersion.objects.create(flag=flag, number=flag.current.number + 1, exposure=change.exposure, at=at)
     flag.current = version
     flag.save(update_fields=["current"])
+    if change.label and actor is not None:
+        _move_label(change, actor, at)
     change.status, change.version, change.decided_by, change.decided_at = FlagChange.Status.APPLIED, version, actor, at
     change.save()
     audit.record(
@@ -383,6 +413,12 @@ def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) 
     )  # fmt: skip
     config.changed()
     return change
+
+
+def _move_label(change: FlagChange, actor: User, at: datetime) -> None:
+    """In the change's transaction, by whoever approved it. Raises what the catalog raises, such as of a prompt in the archive."""
+    version = prompt_selectors.version_named(change.prompt)
+    prompts.set_label(prompt=version.prompt, name=change.label, version=version, actor=actor, at=at)
 
 
 def _check_guards(flag: Flag, at: datetime) -> None:

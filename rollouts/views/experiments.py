@@ -135,7 +135,7 @@ def _detail(request: MemberRequest, experiment: Experiment) -> dict[str, Any]:
     return {
         "experiment": experiment,
         "flag": flag,
-        "values": [(name, flag.variants[name]) for name in (experiment.shares or flag.variants)],
+        "treatments": words.arms_of(experiment),
         "split": [(name, 100 * share) for name, share in split.items()],
         "may_start": len(split) > 1 and experiment.champion in split and not flag.is_archived,
         "guardrails": [

@@ -16,6 +16,8 @@ from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
 from rollouts import flag_selectors, rollback_selectors
+from rollouts.comparison_forms import ComparisonForm
+from rollouts.experiment_wording import arm_treatments
 from rollouts.flag_forms import ChangeForm, CommentForm, FlagForm, LowerForm, WhoForm
 from rollouts.models import Flag, FlagChange
 from rollouts.services import flags as services
@@ -81,6 +83,20 @@ def flag_new(request: MemberRequest) -> HttpResponse:
     return render_page(request, "rollouts/flag_new.html", context={"form": form})
 
 
+@requires(Permission.MANAGE_ROLLOUTS, "GET", "POST")
+def flag_compare(request: MemberRequest) -> HttpResponse:
+    """A flag whose variants are treatments: what an experiment compares."""
+    form = ComparisonForm(request.POST or None, initial={"model": request.GET.get("model", "")})
+    status = 200
+    if request.method == "POST":
+        flag = try_service(form, lambda: services.create_flag(actor=request.user, **form.flag())) if form.is_valid() else None
+        if flag is not None:
+            messages.success(request, f"{flag.key} is made. It is off: expose a share, then start an experiment on it.")
+            return redirect("flag-detail", key=flag.key)
+        status = 422
+    return render_page(request, "rollouts/flag_compare.html", context={"form": form}, status=status)
+
+
 @requires(Permission.VIEW)
 def flag_detail(request: MemberRequest, key: str) -> HttpResponse:
     flag = the_flag(key)
@@ -107,6 +123,7 @@ def _detail(request: MemberRequest, flag: Flag) -> dict[str, Any]:
             ),
             key=lambda row: (not row["is_control"], row["name"]),
         ),
+        "treatments": arm_treatments(flag, flag.control, flag.variants) if flag.model else [],
         "feature_class": FeatureClass(flag.feature_class).label,
         "has_consent": flag_selectors.has_consent(flag.feature_class),
         "waiting": waiting,

@@ -74,7 +74,7 @@ def _calls_url(request: MemberRequest, incident: Incident) -> str:
     if Permission.VIEW_COSTS not in permissions_of(request.membership.roles) or not incident.variant:
         return ""
     asked = {
-        "model": incident.flag.variants[incident.variant],
+        "model": incident.flag.comparison.treatments[incident.variant].model,
         "from": f"{incident.began_at:%Y-%m-%d}",
         "to": f"{incident.opened_at:%Y-%m-%d}",
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from catalog.services import prompts
 from gateway.contract.flags import decide
 from governance import metrics
 from governance.metrics import Metric, Reading, Window
@@ -168,6 +169,21 @@ def make_split_flag(
     return flag
 
 
+def make_treatment_flag(owner: User, other: User, *, percentage: int = 50_000, **treatments: dict[str, Any]) -> Flag:
+    """A flag on calls to `chat` whose variants are treatments, half of everybody exposed: `old`, the control, and what is given, with versions 1
+    and 2 of the prompt `greeting`."""
+    catalog.make_model(owner=owner, slug="chat", max_output_tokens=4096)
+    messages = [[{"role": "system", "content": text}] for text in ("Greet.", "Greet warmly.")]
+    prompt = prompts.create_prompt(slug="greeting", name="Greeting", messages=messages[0], actor=owner)
+    for version in (prompt.versions.get(), prompts.write_version(prompt=prompt, messages=messages[1], actor=owner)):
+        prompts.approve_version(version=prompts.submit_version(version=version, actor=owner), actor=other)
+    variants = {"old": {"prompt": "greeting@1"}, **treatments}
+    flag = make_flag(owner, key="ai.chat.tone", kind="object", variants=variants, control="old", model="chat")
+    Flag.objects.filter(pk=flag.pk).update(rollout_salt="rollout", variant_salt="variant")
+    change_exposure(flag, owner, other, on=True, percentage=percentage)
+    return flag
+
+
 def change_exposure(flag: Flag, one: User, other: User, **parts: Any) -> None:
     flag.refresh_from_db()
     change = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, **parts), reason="Next step", actor=one)
@@ -191,8 +207,9 @@ def flagged_call(tenant: Tenant, flag: Flag, user: str, **fields: Any) -> dict[s
     decision = decide(flag_selectors.compiled(flag), {"user": user}, consent=True)
     assert flag.current is not None
     detail = f"{flag.key} {flag.current.number}: {decision.variant} by {decision.rule}. {decision.detail}"
+    model = flag.comparison.treatments[decision.variant].model
     told = {name: value(decision.variant) if callable(value) else value for name, value in fields.items()}
     return costs.call(
-        tenant, model=decision.value, tags={f"flag.{flag.key}": decision.variant}, steps=[["identify", "pass", 4, ""], ["flags", "pass", 9, detail]],
+        tenant, model=model, tags={f"flag.{flag.key}": decision.variant}, steps=[["identify", "pass", 4, ""], ["flags", "pass", 9, detail]],
         **told,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from openfeature.flag_evaluation import Reason
 
 from gateway.contract import snapshot as contract
 from gateway.contract.flags import BUCKETS, Cohort, Exposure, Flag, Override, Range, bucket
+from gateway.contract.prompts import Message, Prompt, Version
 from gateway.plane.ingress.ofrep import Pace
 from tests.gateway.conftest import GRANTED, SAY_HELLO, Org, Plane, SandboxUpstream, chat_model, deployment, make_org, wait_until
 
@@ -341,3 +342,78 @@ def test_name_that_only_a_flag_knows_is_served(bound: Org) -> None:
 
     event = bound.plane.wait_for_events(bound.id, 2)[-1]
     assert (event["model"], event["tags"]) == ("chat-next", {"flag.ai.chat.next-model": "new"})
+
+
+# Treatments of more than a model
+
+
+TREATMENTS = msgspec.structs.replace(
+    BINDING, kind="object", variants={
+        "old": {"model": "chat", "prompt": "greeting@2", "parameters": {"temperature": 0.2}},
+        "new": {"model": "chat-next", "prompt": "greeting@3", "parameters": {"temperature": 0.9, "max_tokens": 8}},
+    },
+)  # fmt: skip
+GREETING = Prompt(
+    labels={"production": 2},
+    versions={
+        2: Version(number=2, messages=(Message("system", "Greet {{name}}."),), model="chat", parameters='{"max_tokens": 40}'),
+        3: Version(number=3, messages=(Message("system", "Greet {{name}} as warmly as you can, in one line."),), model="chat"),
+    },
+)
+BY_LABEL = {"id": "greeting", "variables": {"name": "Ada"}}
+
+
+def ask_by_prompt(org: Org, path: str = "/v1/chat/completions", **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answer and the event of a call that names a prompt and its own question."""
+    known = len(org.plane.events(org.id))
+    answer = send(org, path, json={"messages": SAY_HELLO, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json(), org.plane.wait_for_events(org.id, known + 1)[-1]
+
+
+def test_treatment_is_another_version_of_the_prompt_a_model_and_parameters(bound: Org) -> None:
+    bound.change(flags={TREATMENTS.key: TREATMENTS}, prompts={"greeting": GREETING})
+
+    answer, event = ask_by_prompt(bound, prompt=BY_LABEL)
+    same = [{"role": "system", "content": "Greet Ada as warmly as you can, in one line."}, *SAY_HELLO]
+    plain, _ = ask_by_prompt(bound, model="chat-next", messages=same, temperature=0.9, max_completion_tokens=8)
+    own_more, _ = ask_by_prompt(bound, prompt=BY_LABEL, max_tokens=40)
+    own_less, _ = ask_by_prompt(bound, prompt=BY_LABEL, max_tokens=3)
+    least, _ = ask_by_prompt(bound, model="chat-next", messages=same, temperature=0.9, max_tokens=3)
+
+    assert (event["model"], event["tags"]) == ("chat-next", {"flag.ai.chat.next-model": "new", "prompt": "greeting@3"})
+    assert (answer["choices"], answer["usage"]) == (plain["choices"], plain["usage"])
+    assert answer["usage"]["completion_tokens"] <= 8  # not the 40 of the label's version
+    assert own_more["usage"]["completion_tokens"] <= 8  # the treatment's is the most, and never lets a call say more than it asked for
+    assert own_less["usage"]["completion_tokens"] == least["usage"]["completion_tokens"]
+    assert own_less["choices"][0]["finish_reason"] == "length"
+
+
+def test_call_that_the_variants_cannot_be_compared_on_takes_no_part(bound: Org) -> None:
+    bound.change(flags={TREATMENTS.key: TREATMENTS}, prompts={"greeting": GREETING})
+
+    events = [
+        ask_by_prompt(bound, **fields)[1]
+        for fields in (
+            {"model": "chat"}, {"prompt": {**BY_LABEL, "version": 2}}, {"prompt": BY_LABEL, "temperature": 0},
+        )
+    ]  # fmt: skip
+
+    assert [(event["model"], "flag.ai.chat.next-model" in event["tags"]) for event in events] == [("chat", False)] * 3
+    assert [detail(event).partition("takes no part, ")[2] for event in events] == [
+        "the call asks for no label of the prompt greeting.",
+        "the call asks for no label of the prompt greeting.",
+        "the call sets temperature itself.",
+    ]
+
+
+def test_version_that_the_call_cannot_have_leads_back_to_the_champions(bound: Org) -> None:
+    other = msgspec.structs.replace(GREETING.versions[3], messages=(Message("system", "Greet {{name}} in {{language}}."),))
+    for versions, why in (({2: GREETING.versions[2]}, "is not served"), ({**GREETING.versions, 3: other}, "needs a value for language")):
+        change = bound.change_now if bound.plane.events(bound.id) else bound.change
+        change(flags={TREATMENTS.key: TREATMENTS}, prompts={"greeting": msgspec.structs.replace(GREETING, versions=versions)})
+
+        event = ask_by_prompt(bound, prompt=BY_LABEL)[1]
+
+        assert (event["model"], event["tags"]["prompt"], event["tags"]["flag.ai.chat.next-model"]) == ("chat", "greeting@2", "old")
+        assert why in detail(event)

@@ -6,34 +6,61 @@ import orjson
 
 from gateway.contract.flags import decide
 from gateway.contract.snapshot import Model
+from gateway.contract.treatments import Treatment
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.pipeline.consent import check_consent
 from gateway.plane.pipeline.identify import MAX_TAGS
 from gateway.plane.served import Served
+from gateway.plane.treatments import apply_treatment, why_not_applied, why_outside
 from gateway.plane.usage import asked_output, estimate_input
 
 LONGEST_SUBJECT = 200
 
 
 async def flags(call: Call) -> str:
-    """A flag that binds the model which the call names says which model serves it, before anything is looked up about that model."""
+    """A flag that binds the model which the call names says what is done to it, before anything is looked up about that model: which model
+    serves it, with which version of its prompt, and with which parameters."""
     served = call.served
     assert served is not None
-    flag = served.bound_flags.get(call.name or "") if served.bound_flags and call.kind != "tool" else None
-    if flag is None:
+    found = served.bound_flags.get(call.name or "") if served.bound_flags and call.kind != "tool" else None
+    if found is None:
         return ""
+    flag, compared = found
+    outside = why_outside(call, compared)
+    if outside:
+        _bind(call, served, _model_of(call, compared.treatments[flag.control]))
+        return f"{flag.key} {flag.version}: takes no part, {outside}."
     decision = decide(flag, _context(call, served), has_consent(served, flag.feature_class))
     variant, detail = decision.variant, decision.detail
-    problem = _why_not(call, served, flag.variants[variant])
-    if problem and variant != flag.control:
-        # A flag never takes a working call away from somebody, nor gives a key more than it may do.
+    problem = _treat(call, served, compared.treatments[variant], is_forced=variant == flag.control)
+    if problem:
         detail = f"{variant} is not served: {problem}"
-        variant = flag.control
-    _bind(call, served, flag.variants[variant])
+        if variant != flag.control:
+            # A flag never takes a working call away from somebody, nor gives a key more than it may do.
+            variant = flag.control
+            _treat(call, served, compared.treatments[variant], is_forced=True)
     if len(call.tags) < MAX_TAGS:
         call.tags = {**call.tags, f"flag.{flag.key}": variant}
     return f"{flag.key} {flag.version}: {variant} by {decision.rule}. {detail}"
+
+
+def _model_of(call: Call, treatment: Treatment) -> str:
+    return treatment.model or call.name or ""
+
+
+def _treat(call: Call, served: Served, treatment: Treatment, *, is_forced: bool) -> str:
+    """Do what the treatment says. Why it can't be, and then nothing is done; `is_forced`: its model is bound in any case."""
+    slug = _model_of(call, treatment)
+    if not is_forced and (problem := _why_not(call, served, slug)):
+        return problem
+    problem = why_not_applied(call, treatment)
+    if problem and not is_forced:
+        return problem
+    _bind(call, served, slug)
+    if not problem:
+        apply_treatment(call, treatment)
+    return problem
 
 
 def has_consent(served: Served, feature_class: str) -> bool:

@@ -1,0 +1,108 @@
+"""What a variant does to a call: another version of the prompt that it asks for, and parameters within what the call and the model allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from gateway.contract.snapshot import Model
+from gateway.contract.treatments import Comparison, Treatment
+from gateway.plane.call import Call, Surface
+from gateway.plane.prompts import other_version, place_version
+from gateway.plane.usage import asked_output, estimate_input
+
+_SAME = {"temperature": "temperature", "top_p": "top_p"}
+FIELDS: dict[Surface, dict[str, str]] = {
+    "chat": {
+        **_SAME,
+        "max_tokens": "max_completion_tokens",
+        "frequency_penalty": "frequency_penalty",
+        "presence_penalty": "presence_penalty",
+        "reasoning_effort": "reasoning_effort",
+    },
+    "responses": {**_SAME, "max_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"},
+    "messages": {**_SAME, "max_tokens": "max_tokens", "reasoning_effort": "output_config.effort"},
+}
+"""Where a surface has each parameter; a dot stands between an object and its field."""
+_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_MESSAGES_EFFORTS = ("low", "medium", "high", "xhigh")
+_MESSAGES_TEMPERATURE = 1
+
+
+def why_outside(call: Call, compared: Comparison) -> str:
+    """Why the variants can't be compared on this call, whichever of them it would get; empty when they can.
+
+    The same for all variants, so that a call is either in every arm's count or in none: else the arms would not be alike.
+    """
+    if compared.prompt:
+        asked = call.prompt
+        if asked is None or asked.slug != compared.prompt or asked.is_pinned:
+            return f"the call asks for no label of the prompt {compared.prompt}"
+    if not compared.parameters:
+        return ""
+    fields = FIELDS.get(call.surface)
+    if fields is None:
+        return f"{call.surface} has no such parameters"
+    for name in sorted(compared.parameters):
+        if name not in fields or (call.surface == "messages" and not _messages_know(name, compared)):
+            return f"{call.surface} has no such {name}"
+        if name != "max_tokens" and _is_own(call, fields[name]):
+            return f"the call sets {name} itself"
+    return ""
+
+
+def _messages_know(name: str, compared: Comparison) -> bool:
+    given = [each.parameters[name] for each in compared.treatments.values() if name in each.parameters]
+    if name == "reasoning_effort":
+        return all(value in _MESSAGES_EFFORTS for value in given)
+    return name != "temperature" or all(value <= _MESSAGES_TEMPERATURE for value in given)
+
+
+def _is_own(call: Call, field: str) -> bool:
+    """Does the caller say it, rather than the prompt?"""
+    head, _, rest = field.partition(".")
+    if head not in call.body or (call.prompt is not None and head in call.prompt.added):
+        return False
+    value = call.body[head]
+    return not rest or not isinstance(value, dict) or rest in value
+
+
+def why_not_applied(call: Call, treatment: Treatment) -> str:
+    """Why the call can't have the treatment's version of its prompt; empty when it can."""
+    return other_version(call, treatment.prompt)[1] if treatment.prompt else ""
+
+
+def apply_treatment(call: Call, treatment: Treatment) -> None:
+    """Do to the call what the treatment says beside its model, to which the call is bound by now."""
+    if not treatment.prompt and not treatment.parameters:
+        return
+    model = call.model
+    if treatment.prompt:
+        version, _ = other_version(call, treatment.prompt)
+        assert version is not None
+        place_version(call, version)
+    for name, value in treatment.parameters.items():
+        _set(call, name, value, model)
+    raw = orjson.dumps(call.body)
+    call.body_bytes = len(raw)
+    call.input_estimate = estimate_input(raw, model.context_window if model else None)
+    call.output_estimate = asked_output(call.body, model.max_output_tokens if model else 0)
+
+
+def _set(call: Call, name: str, value: Any, model: Model | None) -> None:
+    body, field = call.body, FIELDS[call.surface][name]
+    if name == "max_tokens":
+        most = min(value, model.max_output_tokens) if model else value
+        for own in [each for each in _MOST if each in body] or [field]:
+            before, is_own = body.get(own), own in body and not (call.prompt is not None and own in call.prompt.added)
+            if not is_own:
+                body[own] = most
+            elif isinstance(before, int):  # anything else is the upstream's to refuse
+                body[own] = min(most, before)
+        return
+    head, _, rest = field.partition(".")
+    if rest:
+        body[head] = {**(body.get(head) or {}), rest: value}
+    else:
+        body[head] = value
