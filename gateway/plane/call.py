@@ -195,7 +195,7 @@ class Call:
         self.client_started = False
         self.client_gone = False
         self.cut: Exception | None = None
-        """Why an open stream was ended by us: a refusal by a newer snapshot."""
+        """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot."""
         self.ttft_us: int | None = None
         self.status: Status = "ok"
         self.http_status = 200

@@ -10,21 +10,17 @@ import time
 import aiohttp
 
 from gateway.contract.events import CircuitEvent
-from gateway.contract.names import PLATFORM
 from gateway.contract.sealing import Sealer
-from gateway.contract.snapshot import SnapshotError
 from gateway.plane.cache import AnswerCache
 from gateway.plane.call import Call, uuid7
 from gateway.plane.client import open_client
 from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
-from gateway.plane.errors import DatabaseAwayError, Refusal
+from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.health import Change, Health
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.payloads import Payloads
-from gateway.plane.pipeline.consent import check_consent, check_switches
-from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.proofs import Proofs
 from gateway.plane.reports import Reports
 from gateway.plane.semantic import SemanticCache, SemanticStore
@@ -35,6 +31,7 @@ from gateway.plane.shipper import Shipper
 from gateway.plane.slots import PostgresSlots, Slots
 from gateway.plane.snapshots import SnapshotStore
 from gateway.plane.spool import Spool
+from gateway.plane.under_way import UnderWay
 from gateway.plane.upstream.tokens import Tokens
 from gateway.plane.upstream.tools import ToolSessions
 
@@ -52,6 +49,7 @@ class Plane:
         sealer = Sealer(settings.sealing_keys)
         home = settings.data_dir / "plane"
         self.snapshots = SnapshotStore(settings.database_url, home / "snapshots", sealer, settings.outbound_allow, self._swapped)
+        self.under_way = UnderWay(self.snapshots)
         self._lease_link = Link(settings.database_url, "leases")
         self._counters = PostgresCounters(self._lease_link)
         self.ledger = Ledger(self._counters)
@@ -70,7 +68,6 @@ class Plane:
         self.tools = ToolSessions(settings.outbound_allow)
         self.client: aiohttp.ClientSession
         self.tokens = Tokens(lambda: self.client, settings.outbound_allow)
-        self._open_streams: dict[str, set[Call]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self.is_started = False
 
@@ -107,18 +104,6 @@ class Plane:
         await self.shipper.close()
         self.spool.release()
 
-    def watch_stream(self, call: Call) -> None:
-        """From now on the call's upstream is closed as soon as a newer snapshot forbids the call."""
-        assert call.served is not None
-        self._open_streams.setdefault(call.served.tenant, set()).add(call)
-
-    def unwatch_stream(self, call: Call) -> None:
-        assert call.served is not None
-        calls = self._open_streams.get(call.served.tenant, set())
-        calls.discard(call)
-        if not calls:
-            self._open_streams.pop(call.served.tenant, None)
-
     def circuit_changed(self, call: Call, change: Change, reason: str) -> None:
         """Record that this process thinks otherwise of the call's deployment than before."""
         assert call.served is not None
@@ -141,19 +126,11 @@ class Plane:
         logger.warning("circuit.changed", extra={"tenant": event.tenant, "deployment": event.deployment, "state": event.circuit})
 
     def _facts(self) -> tuple[bool, int, int]:
-        return self.snapshots.listening, sum(map(len, self._open_streams.values())), self.spool.bytes_on_disk
+        return self.snapshots.listening, self.under_way.open_streams, self.spool.bytes_on_disk
 
     def _swapped(self, served: Served) -> None:
+        self.under_way.swapped(served)  # first: what is reported as taken holds for what is under way, too
         self.reports.note(served.tenant, served.version)
-        platform = self.snapshots.current(PLATFORM)
-        tenants = list(self._open_streams) if served.tenant == PLATFORM else [served.tenant]
-        for call in [call for tenant in tenants for call in self._open_streams.get(tenant, ())]:
-            assert call.served is not None
-            newest = self.snapshots.current(call.served.tenant)
-            refusal = refusal_under(platform, newest or call.served, call)
-            if refusal is not None:
-                call.cut = refusal
-                call.upstream.close()
 
     async def _sweep_always(self) -> None:
         loop = asyncio.get_running_loop()
@@ -183,33 +160,9 @@ class Plane:
             "events_shipped": self.shipper.shipped,
             "snapshots_served": len(self.snapshots.versions),
             "snapshots_listening": int(self.snapshots.listening),
-            "open_streams": sum(map(len, self._open_streams.values())),
+            "open_streams": self.under_way.open_streams,
             "tool_sessions": self.tools.count,
             "open_circuits": self.health.open_circuits,
             "shadows_dropped": self.shadows.dropped,
             "shadows_not_allowed": self.shadows.not_allowed,
         }
-
-
-def refusal_under(platform: Served | None, served: Served, call: Call) -> Refusal | None:
-    """Why a call that is under way would be refused by a newer snapshot; None when it would not."""
-    assert call.key is not None
-    assert call.model is not None
-    try:
-        key = served.snapshot.keys.get(call.key.id)
-    except SnapshotError:  # whether it still may is not known, and that is no permission
-        return unreadable_keys()
-    if key is None:
-        return Refusal("key_revoked", f"The key {call.key.id} ({call.key.name}) has been revoked.", scope="key")
-    model = served.snapshot.models.get(call.model.slug)
-    try:
-        check_holder(served, key)
-        check_switches(platform, served, call.kind)
-        if model is None:
-            raise Refusal("model_not_found", f"The model {call.model.slug} has been withdrawn.", param="model")
-        check_consent(served, model.feature_class)
-        if key.models is not None and model.slug not in key.models:
-            raise Refusal("model_not_allowed", f"The key {key.id} may no longer call {model.slug}.", param="model", scope="key")
-    except Refusal as refusal:
-        return refusal
-    return None

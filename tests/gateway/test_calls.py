@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx2
+import msgspec
 import openai
 import orjson
 import pytest
@@ -32,6 +34,8 @@ from tests.gateway.conftest import (
 )
 
 pytestmark = pytest.mark.process
+
+FAULTY = {"drips": "drip", "hangs": "hang"}
 
 
 def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream: SandboxUpstream) -> None:
@@ -461,6 +465,37 @@ def test_open_stream_of_a_revoked_key_is_ended(plane: Plane, sandbox_upstream: S
     assert time.monotonic() - began < allowed(5)
     [event] = plane.wait_for_events(org.id, 1)
     assert (event["status"], event["error_code"]) == ("refused", "key_revoked")
+
+
+def test_withdrawn_consent_ends_streams_and_waiting_calls_and_answers_from_the_cache(
+    plane: Plane, sandbox_upstream: SandboxUpstream
+) -> None:
+    org = make_org(plane, sandbox_upstream)
+    kept = msgspec.structs.replace(org.snapshot.models["chat"], slug="kept", cache_ttl_s=60)
+    slow = {slug: chat_model(deployment(sandbox_upstream.base_url("faults", fault), id=fault), slug=slug) for slug, fault in FAULTY.items()}
+    org.change(models={**slow, "kept": kept})
+    ask_kept = {"model": "kept", "messages": SAY_HELLO}
+    withdrawn = contract.Consent(feature_class="assistants", granted=False, reason="A leak.")
+
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(org.post, json={"model": "hangs", "messages": SAY_HELLO, "stream": stream}) for stream in (False, True)]
+        org.post(json=ask_kept)
+        assert org.post(json=ask_kept).headers["x-gatehouse-cache"] == "hit"
+        stream = iter(org.client().chat.completions.create(model="drips", messages=SAY_HELLO, stream=True))
+        next(stream)
+        org.change(consents={"assistants": withdrawn})
+        began = time.monotonic()
+        with pytest.raises(openai.APIError) as ended:
+            list(stream)
+        refused = [each.result() for each in waiting]
+        took = time.monotonic() - began
+    cached = org.post(json=ask_kept)
+
+    assert took < allowed(5)
+    assert ended.value.code == "consent_withdrawn"
+    assert [(each.status_code, each.json()["error"]["message"]) for each in [*refused, cached]] == [(403, "A leak.")] * 3
+    cut = [event for event in plane.wait_for_events(org.id, 6) if event["error_code"] == "consent_withdrawn" and event["model"] != "kept"]
+    assert [(event["status"], "call_upstream" in [step[0] for step in event["steps"]]) for event in cut] == [("refused", True)] * 3
 
 
 def test_upstream_secret_is_sent_and_never_shown(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from gateway.contract import snapshot as contract
 from tests import bootstrap
+from tests.clock import allowed
 from tests.gateway.conftest import GRANTED, Org, Plane, SandboxUpstream, free_port, make_org, wait_until
 
 pytestmark = pytest.mark.process
@@ -247,6 +250,23 @@ async def test_server_that_nobody_here_wrote(plane: Plane, sandbox_upstream: San
     assert "42" in str(summed.content)
     assert structured.structured_content
     assert [event["status"] for event in plane.wait_for_events(org.id, 3)] == ["ok"] * 3
+
+
+async def test_withdrawn_consent_ends_a_tool_that_runs(plane: Plane, sandbox_upstream: SandboxUpstream, everything: Everything) -> None:
+    long = contract.Tool(name="trigger-long-running-operation", title="", description="", input_schema='{"type":"object"}')
+    org = make_org(plane, sandbox_upstream, tool_servers={"every": tool_server(everything.url, long, namespace="every", timeout_s=60.0)})
+    withdrawn = contract.Consent(feature_class="assistants", granted=False, reason="A leak.")
+
+    async with mcp_client(org) as client:
+        await client.list_tools()
+        asyncio.get_running_loop().call_later(0.3, lambda: org.change(consents={"assistants": withdrawn}))
+        began = time.monotonic()
+        with pytest.raises(MCPError, match=r"A leak\."):
+            await client.call_tool("every__trigger-long-running-operation", {"duration": 30, "steps": 2})
+
+    assert time.monotonic() - began < allowed(5)
+    [event] = plane.wait_for_events(org.id, 1)
+    assert (event["status"], event["error_code"], event["steps"][-3][0]) == ("refused", "consent_withdrawn", "call_upstream")
 
 
 async def test_restarted_server_is_called_again(plane: Plane, sandbox_upstream: SandboxUpstream, everything: Everything) -> None:

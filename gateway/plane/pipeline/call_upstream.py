@@ -6,9 +6,8 @@ from gateway.plane.pipeline.cache import keep_answer
 
 async def call_upstream(call: Call) -> str:
     """The exchange of the call's kind, see `gateway.plane.upstream`."""
-    assert call.exchange is not None
     try:
-        detail = await call.exchange(call)
+        detail = await call.plane.under_way.exchange(call)
     finally:
         if call.choice is not None:
             call.choice.learn(call)

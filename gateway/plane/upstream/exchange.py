@@ -226,7 +226,7 @@ def _note(call: Call, change: Change | None, reason: str = "") -> None:
 
 async def _pass_on(call: Call, answer: _Answer) -> None:
     """An upstream's own refusal to the caller."""
-    call.status, call.error_code, call.http_status = "upstream_error", "upstream_error", answer.status
+    call.status, call.error_code, call.http_status, call.client_started = "upstream_error", "upstream_error", answer.status, True
     headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
     if answer.retry_after is not None:
         headers.append((b"retry-after", answer.retry_after))
@@ -256,6 +256,9 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.
             url = target.cloud.url(pair.path, stream=call.stream)
             headers |= await target.cloud.proof(call.plane.tokens, url, body)
         response = await call.plane.client.post(url, data=body, headers=headers, timeout=target.timeout, allow_redirects=False)
+    except asyncio.CancelledError:  # what the upstream has done by now nobody knows
+        call.may_have_spent = True
+        raise
     except aiohttp.ConnectionTimeoutError as error:
         raise Refusal("upstream_timeout", f"The provider {target.deployment.provider} could not be reached in time.") from error
     except TimeoutError as error:
@@ -387,7 +390,6 @@ async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> N
         assert call.deployment is not None
         tap = BedrockTap(tap, call.deployment.provider)
     call.upstream = response
-    call.plane.watch_stream(call)
     watcher = asyncio.create_task(_watch_caller(call, response))
     failure: Refusal | None = None
     try:
@@ -410,7 +412,6 @@ async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> N
             await call.send({"type": "http.response.body", "body": tail})
     finally:
         watcher.cancel()
-        call.plane.unwatch_stream(call)
         _take_usage(call, tap.usage, tap.text_bytes)
     if failure is not None and not call.client_gone:
         call.status = "upstream_error" if failure.code in _OF_UPSTREAM else "refused"
