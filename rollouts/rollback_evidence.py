@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rollouts import rollback_language as language
 from rollouts import rollback_rules as rules
-from rollouts.rollback_rules import Inputs, Judged, Measure, Memory, Outcome, Reading, Rule, Series, StepVerdict, Sums
+from rollouts.rollback_language import Measure, Rule
+from rollouts.rollback_rules import Inputs, Judged, Memory, Outcome, Reading, Series, StepVerdict, Sums
 from rollouts.rules import canonical, sha256
 
 
@@ -80,7 +82,7 @@ def recompute(evidence: str, *, stored_sha256: str) -> Recomputed:
     """Judge the step again from the evidence alone."""
     facts = json.loads(evidence)
     metrics = {key: Measure(key, title, unit, hint) for key, (title, unit, hint) in facts["metrics"].items()}
-    rule = rules.parse(facts["rule"], metrics)
+    rule = language.parse(facts["rule"], metrics)
     inputs = Inputs(
         _series(facts["treatment"]), _series(facts["control"]), facts["baselines"],
         {name: Reading(*reading) for name, reading in facts["readings"].items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import forms
 
-from rollouts.rollback_rules import MAX_LENGTH
+from rollouts.rollback_language import MAX_LENGTH
 
 
 class RuleForm(forms.Form):

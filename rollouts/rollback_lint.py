@@ -15,7 +15,8 @@ from typing import Literal
 from scipy import special  # not `stats`, which takes a second to import
 
 from costs import sketch
-from rollouts.rollback_rules import DISTINCT, FINE_BELOW_S, MINUTE_S, Comparison, FailureClass, Node, Rule, Sums, window_text
+from rollouts.rollback_language import FINE_BELOW_S, MINUTE_S, Comparison, FailureClass, Node, Rule, window_text
+from rollouts.rollback_rules import DISTINCT, Sums
 
 ACT_WITHIN_S = 600
 """The promise: a breach is acted on within ten minutes."""

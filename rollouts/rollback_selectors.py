@@ -18,11 +18,13 @@ from gateway.contract.flags import Exposure
 from governance import metrics
 from governance.access import Permission, permissions_of
 from governance.models import Membership
+from rollouts import rollback_language as language
 from rollouts import rollback_lint as linting
 from rollouts import rollback_rules as rules
 from rollouts.models import Flag, FlagChange, FlagVersion, Incident, RollbackRule, RollbackWatch
 from rollouts.rollback_evidence import sums_of
-from rollouts.rollback_rules import MINUTE_S, SLICE_S, Comparison, Inputs, Measure, Reading, RuleError, Series, Sums
+from rollouts.rollback_language import MINUTE_S, SLICE_S, Comparison, Measure, RuleError
+from rollouts.rollback_rules import Inputs, Reading, Series, Sums
 from rollouts.services.evidence import read_metric
 
 HISTORY_DAYS = 7
@@ -121,9 +123,9 @@ def registered_measures() -> dict[str, Measure]:
     return {metric.key: Measure(metric.key, metric.title, metric.unit, "quality") for metric in metrics.all_metrics()}
 
 
-def parsed(text: str) -> rules.Rule:
+def parsed(text: str) -> language.Rule:
     """Raises RuleError."""
-    return rules.parse(text, registered_measures())
+    return language.parse(text, registered_measures())
 
 
 # What the calls were like
@@ -211,7 +213,7 @@ def exposed_again(flags: Iterable[Flag], *, since: datetime) -> dict[int, dateti
 
 
 def inputs_of(
-    rule: RollbackRule, parsed_rule: rules.Rule, by_size: Mapping[int, Mapping[Key, Series]], readings: Mapping[str, Reading]
+    rule: RollbackRule, parsed_rule: language.Rule, by_size: Mapping[int, Mapping[Key, Series]], readings: Mapping[str, Reading]
 ) -> dict[str, Inputs]:
     """By treatment. A rule that reads only metrics has one, unnamed."""
     flag = rule.flag
@@ -238,7 +240,7 @@ def read_metrics(comparisons: Iterable[Comparison], *, at: datetime) -> dict[str
 # Before a rule is armed
 
 
-def baselines_of(flag: Flag, rule: rules.Rule, *, at: datetime) -> dict[str, dict[str, float]]:
+def baselines_of(flag: Flag, rule: language.Rule, *, at: datetime) -> dict[str, dict[str, float]]:
     """Of the control over the last seven days, by measure: the median of the days that have enough calls. A measure without one is left out.
 
     A rate of 0 would make 0 × 3 = 0 a limit that one failure breaks: 3 / calls stands for it, the upper end of its 95% interval (rule of three,
@@ -263,7 +265,7 @@ def baselines_of(flag: Flag, rule: rules.Rule, *, at: datetime) -> dict[str, dic
     return found
 
 
-def traffic_of(flag: Flag, rule: rules.Rule, *, at: datetime) -> linting.Traffic:
+def traffic_of(flag: Flag, rule: language.Rule, *, at: datetime) -> linting.Traffic:
     """Of the last day; per minute in which there were calls of the flag at all."""
     whole, treated, control = Sums(), 0, 0
     active: set[int] = set()
@@ -284,7 +286,7 @@ def traffic_of(flag: Flag, rule: rules.Rule, *, at: datetime) -> linting.Traffic
 class Checked:
     """A text as the linter sees it."""
 
-    rule: rules.Rule | None
+    rule: language.Rule | None
     lint: linting.Lint | None
     error: RuleError | None = None
 
@@ -365,7 +367,7 @@ def dry_run(flag: Flag, text: str, *, at: datetime, clear_percent: int = 10, coo
     return DryRun(since, until, seen, stride)
 
 
-def slices_since(at: datetime, rule: rules.Rule) -> datetime:
+def slices_since(at: datetime, rule: language.Rule) -> datetime:
     """From when on a rule with short windows needs slices: its longest short window, and the steps that it may catch up with."""
     reach = max((one.window_s for one in rule.comparisons if one.bucket_s == SLICE_S), default=0)
     return at - timedelta(seconds=reach + rule.of * SLICE_S)

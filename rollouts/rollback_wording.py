@@ -9,7 +9,8 @@ from governance.templatetags.gatehouse import duration
 from rollouts import wording
 from rollouts.models import RollbackRule
 from rollouts.rollback_evidence import sums_of
-from rollouts.rollback_rules import FINE_BELOW_S, MEASURES, MINUTE_S, SLICE_S, Judged, StepVerdict, window_text
+from rollouts.rollback_language import FINE_BELOW_S, MEASURES, MINUTE_S, SLICE_S, window_text
+from rollouts.rollback_rules import Judged, StepVerdict
 
 OUTCOMES = {"bad": "beyond the limit", "fine": "fine", "hold": "not clear yet", "unknown": "unknown"}
 

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from governance.api.serializers import StrictSerializer
 from rollouts.models import Incident, RollbackRule
-from rollouts.rollback_rules import MAX_LENGTH
+from rollouts.rollback_language import MAX_LENGTH
 
 
 class RuleTextInput(StrictSerializer):

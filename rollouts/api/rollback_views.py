@@ -20,7 +20,7 @@ from rollouts.api import rollback_serializers as serializers
 from rollouts.api.views import ERRORS
 from rollouts.errors import RuleInvalidError
 from rollouts.models import Flag, Incident, RollbackRule
-from rollouts.rollback_rules import RuleError
+from rollouts.rollback_language import RuleError
 from rollouts.services import incidents, rollback_rules
 
 

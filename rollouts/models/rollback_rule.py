@@ -11,7 +11,7 @@ from django.db import models
 
 from governance.models import User
 from rollouts.models.flag import Flag
-from rollouts.rollback_rules import MAX_LENGTH
+from rollouts.rollback_language import MAX_LENGTH
 
 
 class RollbackRule(models.Model):

@@ -21,10 +21,12 @@ from governance.models import Severity
 from governance.roles import Permission
 from governance.services import alerts, audit
 from rollouts import rollback_evidence, rollback_wording, wording
+from rollouts import rollback_language as language
 from rollouts import rollback_rules as rules
 from rollouts import rollback_selectors as selectors
 from rollouts.models import Flag, ReleaseLogEntry, RollbackMinute, RollbackRule, RollbackWatch
-from rollouts.rollback_rules import MINUTE_S, SLICE_S, Inputs, Memory, Outcome, Rule, StepVerdict
+from rollouts.rollback_language import MINUTE_S, SLICE_S, Rule
+from rollouts.rollback_rules import Inputs, Memory, Outcome, StepVerdict
 from rollouts.services import flags, incidents
 from rollouts.services.locking import lock_rollout
 from rollouts.services.release_log import note
@@ -136,8 +138,8 @@ def _read(found: Iterable[RollbackRule], failed: list[_Failed]) -> list[tuple[Ro
     watched = []
     for rule in found:
         try:
-            parsed = read[rule.text] if rule.text in read else read.setdefault(rule.text, rules.parse(rule.text, measures))
-        except rules.RuleError as error:
+            parsed = read[rule.text] if rule.text in read else read.setdefault(rule.text, language.parse(rule.text, measures))
+        except language.RuleError as error:
             logger.error("rollback.unreadable", extra={"rule": rule.pk, "flag": rule.flag.key})
             failed.append((rule, error))
         else:
@@ -377,7 +379,9 @@ def _keep_failed(rule: RollbackRule, error: Exception, at: datetime) -> bool:
     fresh.unknown_since, fresh.outcome, fresh.reading = since, str(Outcome.UNKNOWN), []
     if fresh.state == RollbackRule.State.ARMED and at - since >= BLIND_AFTER:
         fresh.state, fresh.state_at = RollbackRule.State.FROZEN, at
-        said = str(error) if isinstance(error, rules.RuleError) else f"judging it fails with {type(error).__name__}, see the worker's log"
+        said = (
+            str(error) if isinstance(error, language.RuleError) else f"judging it fails with {type(error).__name__}, see the worker's log"
+        )
         _tell_blind(rule, said, since, at)
     fresh.save(update_fields=["unknown_since", "outcome", "reading", "state", "state_at"])
     return fresh.state == RollbackRule.State.FROZEN

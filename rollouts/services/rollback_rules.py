@@ -12,7 +12,7 @@ from governance.services import audit
 from rollouts import rollback_selectors as selectors
 from rollouts.errors import EvidenceMissingError, FlagArchivedError, NoBaselineError, RuleInvalidError, RuleStateError
 from rollouts.models import Flag, Incident, RollbackRule
-from rollouts.rollback_rules import Rule, RuleError
+from rollouts.rollback_language import Rule, RuleError
 from rollouts.services import rollback
 
 MAX_RULES = 20

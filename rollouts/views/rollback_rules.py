@@ -19,7 +19,7 @@ from rollouts import rollback_selectors as selectors
 from rollouts import rollback_wording as wording
 from rollouts.models import Flag, RollbackRule, RollbackWatch
 from rollouts.rollback_forms import PauseForm, RuleForm
-from rollouts.rollback_rules import MEASURES, RuleError
+from rollouts.rollback_language import MEASURES, RuleError
 from rollouts.services import rollback_rules as services
 from rollouts.views.flags import the_flag
 from rollouts.views.rollouts import may_manage

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from costs import sketch
+from rollouts import rollback_language as language
 from rollouts import rollback_lint as linting
 from rollouts import rollback_rules as rules
-from rollouts.rollback_rules import EMPTY, Comparison, Inputs, Node, Outcome, Reading, RuleError, Series, Sums
+from rollouts.rollback_language import Comparison, Node, RuleError
+from rollouts.rollback_rules import EMPTY, Inputs, Outcome, Reading, Series, Sums
 
 END = 1_800_000_000
-COVERAGE = {"attribution.coverage": rules.Measure("attribution.coverage", "Coverage", "%", "quality")}
+COVERAGE = {"attribution.coverage": language.Measure("attribution.coverage", "Coverage", "%", "quality")}
 
 
 def minutes(*buckets: Sums, size: int = 60) -> Series:
@@ -32,17 +34,19 @@ def inputs(treatment: Series, control: Series = EMPTY, size: int = 60, **more: A
 
 
 def judged(text: str, given: Inputs, **options: Any) -> Outcome:
-    return rules.judge(rules.parse(text, COVERAGE), given, end=END, **options).outcome
+    return rules.judge(language.parse(text, COVERAGE), given, end=END, **options).outcome
 
 
 def test_a_rule_is_read_with_its_parts() -> None:
-    rule = rules.parse("(latency_p95_5m > baseline*1.3 or cost_per_call_1h > $0.02) and error_rate_1m >= control + 2pp for 3 of 5 min 50")
+    rule = language.parse(
+        "(latency_p95_5m > baseline*1.3 or cost_per_call_1h > $0.02) and error_rate_1m >= control + 2pp for 3 of 5 min 50"
+    )
 
     latency, cost, failed = rule.comparisons
     assert (rule.needed, rule.of, rule.minimum, rule.step_s, rule.reach_s) == (3, 5, 50, 10, 3600)
-    assert (latency.limit, latency.bucket_s) == (rules.Limit("baseline", 1.3), 60)
-    assert (cost.limit, cost.text) == (rules.Limit("number", offset=0.02), "cost_per_call_1h > $0.02")
-    assert (failed.limit, failed.bucket_s) == (rules.Limit("control", offset=2.0), 10)
+    assert (latency.limit, latency.bucket_s) == (language.Limit("baseline", 1.3), 60)
+    assert (cost.limit, cost.text) == (language.Limit("number", offset=0.02), "cost_per_call_1h > $0.02")
+    assert (failed.limit, failed.bucket_s) == (language.Limit("control", offset=2.0), 10)
     assert isinstance(rule.condition, Node)
     assert rule.condition.word == "and"
 
@@ -75,7 +79,7 @@ def test_a_rule_is_read_with_its_parts() -> None:
 )
 def test_what_is_wrong_with_a_rule_is_said_with_its_place(text: str, position: int, told: str) -> None:
     with pytest.raises(RuleError, match=re.escape(told)) as caught:
-        rules.parse(text, COVERAGE)
+        language.parse(text, COVERAGE)
 
     assert caught.value.position == position
 
@@ -130,7 +134,7 @@ def test_registered_metrics_are_read_and_missing_ones_are_unknown() -> None:
 
 
 def test_unknown_is_never_fine_in_any_fold() -> None:
-    one, other = rules.parse("error_rate_5m > 5% and latency_p95_5m > 2s").comparisons
+    one, other = language.parse("error_rate_5m > 5% and latency_p95_5m > 2s").comparisons
     folds: dict[Literal["and", "or"], dict[tuple[Outcome, Outcome], Outcome]] = {"and": {}, "or": {}}
     for word, first, second in itertools.product(folds, Outcome, Outcome):
         judgements = {id(part): rules.Judged(part, outcome, None, None, 0, 0, "") for part, outcome in ((one, first), (other, second))}
@@ -145,7 +149,7 @@ def test_unknown_is_never_fine_in_any_fold() -> None:
 
 def fire(text: str, outcomes: str) -> list[int]:
     """Places at which it fires; b, f, h, u for the outcomes of its steps."""
-    rule, fired = rules.parse(text), []
+    rule, fired = language.parse(text), []
     memory: rules.Memory = ()
     names = {"b": Outcome.BAD, "f": Outcome.FINE, "h": Outcome.HOLD, "u": Outcome.UNKNOWN}
     for place, letter in enumerate(outcomes):
@@ -181,7 +185,7 @@ def test_a_step_counts_once_however_often_it_is_judged() -> None:
 
 
 def test_replay_tells_every_time_it_would_have_fired() -> None:
-    rule = rules.parse("error_rate_5m > 5% for 2 of 3")
+    rule = language.parse("error_rate_5m > 5% for 2 of 3")
     failed = [0] * 30 + [50] * 10 + [0] * 30 + [50] * 10 + [0] * 20
     arms = {"new": inputs(errors(*failed))}
 
@@ -215,7 +219,7 @@ BASELINES = {"error_rate": 0.5, "cost_per_call": 0.002}
 
 
 def lint(text: str, traffic: linting.Traffic = LIKE_NOW, **more: Any) -> linting.Lint:
-    return linting.lint(rules.parse(text, COVERAGE), traffic, baselines=BASELINES, **more)
+    return linting.lint(language.parse(text, COVERAGE), traffic, baselines=BASELINES, **more)
 
 
 def test_earliest_trigger_of_the_briefs_examples() -> None:
@@ -275,7 +279,7 @@ def test_how_often_in_words(per_week: float, told: str) -> None:
 
 
 def test_a_comparison_is_hashable_by_itself() -> None:
-    [one] = rules.parse("error_rate_5m > 5%").comparisons
+    [one] = language.parse("error_rate_5m > 5%").comparisons
 
     assert isinstance(one, Comparison)
-    assert (one.name, rules.window_text(90), rules.window_text(172_800)) == ("error_rate_5m", "90s", "2d")
+    assert (one.name, language.window_text(90), language.window_text(172_800)) == ("error_rate_5m", "90s", "2d")
