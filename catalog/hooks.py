@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -18,6 +18,8 @@ class Price:
 
     input_per_million: Decimal
     output_per_million: Decimal
+    units: Mapping[str, Decimal] = field(default_factory=dict)
+    """Of other token classes that have a price, per million; see `gateway.contract.events.CallEvent.units`."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ OPENAI_CLASSES = {"input": ("Input", "Uncached"), "cached input": ("Input", "Rea
 ANTHROPIC_CLASSES = {
     "uncached_input_tokens": ("Input", "Uncached"),
     "cache_read_input_tokens": ("Input", "Read"),
-    "cache_creation.ephemeral_1h_input_tokens": ("Input", "Write"),
+    "cache_creation.ephemeral_1h_input_tokens": ("Input", "Write 1h"),
     "cache_creation.ephemeral_5m_input_tokens": ("Input", "Write"),
     "output_tokens": ("Output", ""),
 }

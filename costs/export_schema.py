@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
-from costs import csvs, parquet
+from costs import csvs, focus, parquet, price_sheets
 
 FOCUS_VERSION = "1.2"
 MILLION = Decimal(1_000_000)
@@ -59,18 +59,18 @@ FOCUS = Dataset(
         Column("ChargeFrequency", "text", "`Usage-Based`"),
         Column("ChargePeriodEnd", "time", "End of the day, exclusive"),
         Column("ChargePeriodStart", "time", "Begin of the day"),
-        Column("ConsumedQuantity", "decimal", "Tokens"),
-        Column("ConsumedUnit", "text", "`Tokens`"),
+        Column("ConsumedQuantity", "decimal", "Tokens, or searches"),
+        Column("ConsumedUnit", "text", "`Tokens`; `Requests` of searches"),
         Column("ContractedCost", "decimal", "As BilledCost"),
-        Column("ContractedUnitPrice", "decimal", "USD per million tokens"),
+        Column("ContractedUnitPrice", "decimal", "USD per million tokens, or searches"),
         Column("EffectiveCost", "decimal", "As BilledCost"),
         Column("InvoiceId", "text", "Always null: no invoice is behind it", nullable=True),
         Column("InvoiceIssuerName", "text", "Name of the provider"),
         Column("ListCost", "decimal", "As BilledCost"),
-        Column("ListUnitPrice", "decimal", "USD per million tokens"),
+        Column("ListUnitPrice", "decimal", "USD per million tokens, or searches"),
         Column("PricingCategory", "text", "`Standard`"),
-        Column("PricingQuantity", "decimal", "Millions of tokens"),
-        Column("PricingUnit", "text", "`1000000 Tokens`"),
+        Column("PricingQuantity", "decimal", "Millions of them"),
+        Column("PricingUnit", "text", "`1000000 Tokens`; `1000000 Requests` of searches"),
         Column("ProviderName", "text", "Name of the provider"),
         Column("PublisherName", "text", "Name of the provider"),
         Column("RegionId", "text", "Region of the deployment", nullable=True),
@@ -82,11 +82,15 @@ FOCUS = Dataset(
         Column("ServiceName", "text", "Provider and `models`"),
         Column("ServiceSubcategory", "text", "`Generative AI`"),
         Column("SkuId", "text", "Provider, model and token class"),
-        Column("SkuMeter", "text", "`Input Tokens`, `Cached Input Tokens`, `Cache Write Input Tokens`, `Output Tokens`"),
+        Column(
+            "SkuMeter",
+            "text",
+            "What `x_TokenClass` is called: `Input Tokens`, `Cached Input Tokens`, `Audio Output Tokens`, `Web Searches`, …",
+        ),
         Column(
             "SkuPriceDetails",
             "json",
-            "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`, `x_ServiceTier`, `x_ContextOver`",
+            "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`, `x_ServiceTier`, `x_ContextOver`, `x_TokenClass`",
         ),
         Column("SkuPriceId", "text", "Id of the entry in the price book"),
         Column("SubAccountId", "text", "Slug of the project", nullable=True),
@@ -97,7 +101,7 @@ FOCUS = Dataset(
         Column("x_Calls", "integer", "Calls that used the class; a call counts once in each class"),
         Column("x_CostCentre", "text", "Of the project when the call was attributed", nullable=True),
         Column("x_Model", "text", "Slug of the model"),
-        Column("x_TokenClass", "text", "`input`, `cached_input`, `cache_write`, `output`: disjoint"),
+        Column("x_TokenClass", "text", ", ".join(f"`{name}`" for name in price_sheets.TOKEN_CLASSES) + ": disjoint"),
     ),
 )
 USAGE = Dataset(
@@ -115,7 +119,7 @@ USAGE = Dataset(
         Column("kind", "text", "`chat`, `embeddings`, `tool`, …"),
         Column("outcome", "text", "`ok`, `refused`, `error`"),
         Column("calls", "integer", "Calls"),
-        Column("uncached_input_tokens", "integer", "The four classes are disjoint"),
+        Column("uncached_input_tokens", "integer", "The four are disjoint; audio and images are in them"),
         Column("cached_input_tokens", "integer", "Tokens"),
         Column("cache_write_tokens", "integer", "Tokens"),
         Column("output_tokens", "integer", "Tokens"),
@@ -135,6 +139,13 @@ _METERS = {
     "cached_input": ("Cached Input Tokens", "Input", "Read"),
     "cache_write": ("Cache Write Input Tokens", "Input", "Write"),
     "output": ("Output Tokens", "Output", None),
+    "audio_input": ("Audio Input Tokens", "Input", "Uncached"),
+    "image_input": ("Image Input Tokens", "Input", "Uncached"),
+    "cache_write_1h": ("Cache Write 1h Input Tokens", "Input", "Write"),
+    "audio_output": ("Audio Output Tokens", "Output", None),
+    "image_output": ("Image Output Tokens", "Output", None),
+    "web_search": ("Web Searches", None, None),
+    "file_search": ("File Searches", None, None),
 }
 
 
@@ -179,6 +190,7 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
     provider = names.providers.get(charge.provider, charge.provider)
     project, environment = names.projects.get(charge.project, (charge.project, ""))
     meter, direction, action = _METERS[charge.token_class]
+    unit = "Requests" if charge.token_class in focus.COUNTED_CLASSES else "Tokens"
     millions = _EXACT.divide(Decimal(charge.tokens), MILLION)
     cost = _EXACT.multiply(millions, charge.price)
     month = charge.day.replace(day=1)
@@ -188,6 +200,7 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "x_TokenCacheAction": action,
         "x_ServiceTier": charge.service_tier,
         "x_ContextOver": charge.context_over or None,
+        "x_TokenClass": charge.token_class,
     }
     tags = {"agent": charge.agent, "cost_centre": charge.cost_centre, "environment": environment}
     return {
@@ -205,7 +218,7 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "ChargePeriodEnd": _midnight(charge.day + timedelta(days=1)),
         "ChargePeriodStart": _midnight(charge.day),
         "ConsumedQuantity": Decimal(charge.tokens),
-        "ConsumedUnit": "Tokens",
+        "ConsumedUnit": unit,
         "ContractedCost": cost,
         "ContractedUnitPrice": charge.price,
         "EffectiveCost": cost,
@@ -215,7 +228,7 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "ListUnitPrice": charge.price,
         "PricingCategory": "Standard",
         "PricingQuantity": millions,
-        "PricingUnit": "1000000 Tokens",
+        "PricingUnit": f"1000000 {unit}",
         "ProviderName": provider,
         "PublisherName": provider,
         "RegionId": charge.region or None,

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import orjson
 
+from costs import price_sheets
 from costs.errors import BillFormatError
 
 EXACT = Context(prec=60)
@@ -44,6 +45,11 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 """NUL, and the surrogates that stand for bytes which are not UTF-8."""
 _UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:[a-z]+\s+)?tokens?", re.IGNORECASE)
+_COUNTED_UNIT = re.compile(
+    r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:requests?|searches|search|calls?|queries|query)", re.IGNORECASE
+)
+COUNTED_CLASSES = ("web_search", "file_search")
+"""Rows of these count calls of tools that the provider ran; `tokens` is how many."""
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 
 
@@ -248,6 +254,8 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
     texts = tuple(values.get(name, "") for name in ("SkuMeter", "SkuId", "SkuPriceId", "ChargeDescription"))
     tokens, block = quantity(values)
     token_class = classify(details, texts, tokens is not None)
+    if token_class in COUNTED_CLASSES:
+        tokens, block = quantity(values, _COUNTED_UNIT)
     return Row(
         line=line,
         values=values,
@@ -309,20 +317,21 @@ def _moment(text: str) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-def quantity(values: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None]:
-    """Tokens of a row and how many tokens its pricing unit has; None for what is not counted in tokens."""
-    block = _block(values.get("PricingUnit", ""))
-    consumed = number(values, "ConsumedQuantity") if _block(values.get("ConsumedUnit", "")) is not None else None
+def quantity(values: Mapping[str, str], counted: re.Pattern[str] = _UNIT) -> tuple[Decimal | None, Decimal | None]:
+    """Tokens of a row and how many tokens its pricing unit has; None for what is not counted in tokens, or in the units of `counted`."""
+    block = _block(values.get("PricingUnit", ""), counted)
+    one = _block(values.get("ConsumedUnit", ""), counted)
+    consumed = number(values, "ConsumedQuantity") if one is not None else None
     if consumed is not None:
-        return EXACT.multiply(consumed, _block(values["ConsumedUnit"]) or Decimal(1)), block
+        return EXACT.multiply(consumed, one or Decimal(1)), block
     priced = number(values, "PricingQuantity")
     return (EXACT.multiply(priced, block) if priced is not None and block is not None else None), block
 
 
 @lru_cache(maxsize=1024)
-def _block(unit: str) -> Decimal | None:
+def _block(unit: str, counted: re.Pattern[str]) -> Decimal | None:
     """Tokens in a unit: 1 for `Tokens`, 1,000,000 for `1000000 Tokens` or `1M Tokens`; None for other units."""
-    found = _UNIT.fullmatch(unit.strip())
+    found = counted.fullmatch(unit.strip())
     if not found or "hour" in unit.lower():
         return None
     count = (found["count"] or "1").replace(",", "").replace("_", "")
@@ -356,24 +365,41 @@ def _details(text: str | None) -> dict[str, object]:
 
 def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_tokens: bool) -> str:
     """The token class of a row, from the AI keys of the price details or from the words of meter, SKU and description."""
+    ours = str(details.get("x_TokenClass", ""))
+    if ours in price_sheets.TOKEN_CLASSES:
+        return ours
     direction, action = str(details.get("TokenDirection", "")).lower(), str(details.get("TokenCacheAction", "")).lower()
-    if direction == "output":
-        return "output"
-    if direction == "input":
-        return {"read": "cached_input", "write": "cache_write"}.get(action, "input")
-    for text in texts:
-        words = re.sub(r"[^a-z0-9]+", " ", text.lower())
+    said = [re.sub(r"[^a-z0-9]+", " ", text.lower()) for text in texts]
+    if direction in ("input", "output"):
+        plain = (
+            {"read": "cached_input", "write": "cache_write", "write 1h": "cache_write_1h"}.get(action, "input")
+            if direction == "input"
+            else "output"
+        )
+        return next((found for words in said if (found := _narrowed(plain, words)) != plain), plain)
+    for words in said:
+        if re.search(r"\bweb search(es)?\b", words):
+            return "web_search"
+        if re.search(r"\bfile search(es)?\b", words):
+            return "file_search"
         if not counts_tokens and "token" not in words:
             continue
         if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(write|writes|creation|written)\b", words):
-            return "cache_write"
+            return _narrowed("cache_write", words)
         if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(read|reads|hit|input|inp|cached)\b", words):
             return "cached_input"
         if re.search(r"\b(output|outp|outputs|completion|completions|generated)\b", words):
-            return "output"
+            return _narrowed("output", words)
         if re.search(r"\b(input|inp|inputs|prompt|prompts|embedding|embeddings)\b", words):
-            return "input"
+            return _narrowed("input", words)
     return ""
+
+
+def _narrowed(plain: str, words: str) -> str:
+    """The class within a usual one that the words of a meter name: sound, images, or what is kept for an hour."""
+    if plain in ("input", "output") and (kind := re.search(r"\b(audio|image)\b", words)):
+        return f"{kind[1]}_{plain}"
+    return "cache_write_1h" if plain == "cache_write" and re.search(r"\b(1h|1 hour|one hour)\b", words) else plain
 
 
 def normal(name: str) -> str:

@@ -18,7 +18,7 @@ class PriceForm(forms.Form):
     token_class = forms.ChoiceField(
         label="Token class",
         choices=TokenClass.choices,
-        help_text="Cached input and cache writes without a price of their own are charged as input.",
+        help_text="Cached input and cache writes without a price of their own are charged as input; nothing else is charged as another class.",
     )
     service_tier = forms.ChoiceField(
         label="Service tier", choices=ServiceTier.choices, required=False, help_text="As the provider's answer says how it served the call."
@@ -31,7 +31,13 @@ class PriceForm(forms.Form):
         max_value=price_sheets.MOST_CONTEXT,
         help_text="Where long prompts have a price of their own, for example 200000. Empty for all.",
     )
-    price = forms.DecimalField(label="Price per 1M tokens, USD", min_value=Decimal(0), max_digits=18, decimal_places=8)
+    price = forms.DecimalField(
+        label="Price per 1M, USD",
+        help_text="Tokens; of searches: a price per thousand, times a thousand.",
+        min_value=Decimal(0),
+        max_digits=18,
+        decimal_places=8,
+    )
     valid_from = forms.DateTimeField(
         label="In force from, UTC",
         required=False,

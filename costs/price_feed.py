@@ -24,7 +24,21 @@ PACKAGE = "genai-prices"
 READ_TIMEOUT_S = 60
 PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "azure_openai": "azure", "vertex_ai": "google", "bedrock": "aws"}
 """Kind of our provider to its id in the data; other kinds are told by their address."""
-CLASSES = {"input_mtok": "input", "cache_read_mtok": "cached_input", "cache_write_mtok": "cache_write", "output_mtok": "output"}
+CLASSES = {
+    "input_mtok": "input",
+    "cache_read_mtok": "cached_input",
+    "cache_write_mtok": "cache_write",
+    "output_mtok": "output",
+    "input_audio_mtok": "audio_input",
+    "input_image_mtok": "image_input",
+    "cache_write_1h_mtok": "cache_write_1h",
+    "output_audio_mtok": "audio_output",
+    "output_image_mtok": "image_output",
+    "web_searches_kcount": "web_search",
+    "storage_searches_kcount": "file_search",
+}
+PER_THOUSAND = "_kcount"
+"""Ends the names of prices per thousand; our book's are per million."""
 TIERS = {
     "batch": {"processing": "batch"},
     "flex": {"service_tier": "flex"},
@@ -171,8 +185,9 @@ def _of_tier(asked: Asked, tier: str, prices: ModelPrice, since: str | None) -> 
         if value is None:
             continue
         bands = [(0, value.base), *((band.start, band.price) for band in value.tiers)] if isinstance(value, TieredPrices) else [(0, value)]
+        scale = 1000 if key.endswith(PER_THOUSAND) else 1
         for start, price in bands:
-            yield Listed(asked.provider, asked.model, token_class, tier, start, f"{price:f}", since)
+            yield Listed(asked.provider, asked.model, token_class, tier, start, f"{price * scale:f}", since)
 
 
 def main() -> None:

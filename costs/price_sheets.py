@@ -30,7 +30,19 @@ LARGEST_FILE = 2 * 1024 * 1024
 HIGHEST_PRICE = Decimal(1_000_000)
 SERVICE_TIERS = ("standard", "batch", "flex", "priority", "fast")
 MOST_CONTEXT = 100_000_000
-TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
+TOKEN_CLASSES = (
+    "input",
+    "cached_input",
+    "cache_write",
+    "output",
+    "audio_input",
+    "image_input",
+    "cache_write_1h",
+    "audio_output",
+    "image_output",
+    "web_search",
+    "file_search",
+)
 MOST_ERRORS = 10
 
 

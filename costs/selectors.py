@@ -62,17 +62,23 @@ NONE = "(none)"
 
 
 def current_prices(at: datetime | None = None) -> dict[tuple[str, str], Price]:
-    """(provider slug, model slug) to its input and output price in force; pairs that lack one of them are missing."""
+    """(provider slug, model slug) to its prices in force; pairs that lack one for input or output are missing."""
     at = at or timezone.now()
     found: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(dict)
     in_force = (
         PriceEntry.objects.usual()
-        .filter(valid_from__lte=at, token_class__in=[TokenClass.INPUT, TokenClass.OUTPUT])
+        .filter(valid_from__lte=at)
+        .exclude(token_class__in=[TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE])
         .filter(Q(valid_to=None) | Q(valid_to__gt=at))
     )
     for provider, model, token_class, price in in_force.values_list("provider", "model", "token_class", "price"):
         found[provider, model][token_class] = price
-    return {pair: Price(prices["input"], prices["output"]) for pair, prices in found.items() if len(prices) == 2}
+    usual = {TokenClass.INPUT.value, TokenClass.OUTPUT.value}
+    return {
+        pair: Price(prices["input"], prices["output"], {name: price for name, price in prices.items() if name not in usual})
+        for pair, prices in found.items()
+        if usual <= set(prices)
+    }
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ class Unpriced:
     last: datetime
     tiers: list[str]
     """Service tiers of the newest of them: a tier may lack what the usual one has. Empty where the tokens are unknown."""
+    units: list[str]
+    """Labels of the token classes beside the usual ones that the newest of them used: each needs a price of its own."""
 
 
 def unpriced(period: Period | None = None) -> list[Unpriced]:
@@ -126,27 +134,33 @@ def unpriced(period: Period | None = None) -> list[Unpriced]:
         .order_by("-calls", "model")
     )
     found = list(rows)
-    tiers = _tiers_of([(row["provider"], row["model"]) for row in found])
-    return [Unpriced(**row, tiers=tiers.get((row["provider"], row["model"]), [])) for row in found]
+    waiting = _waiting_for([(row["provider"], row["model"]) for row in found])
+    return [
+        Unpriced(**row, tiers=tiers, units=units)
+        for row in found
+        for tiers, units in [waiting.get((row["provider"], row["model"]), ([], []))]
+    ]
 
 
-_TIERS = """
-SELECT m.provider, m.model, array_agg(DISTINCT n.service_tier)
+_WAITING = """
+SELECT m.provider, m.model, array_agg(DISTINCT n.service_tier), array_agg(DISTINCT u.name) FILTER (WHERE u.name IS NOT NULL)
 FROM unnest(%(providers)s::text[], %(models)s::text[]) m(provider, model) CROSS JOIN LATERAL (
-    SELECT service_tier FROM event e
+    SELECT service_tier, units FROM event e
     WHERE pricing = 'unpriced' AND e.provider = m.provider AND e.model = m.model AND NOT (uncached_input_tokens IS NULL AND output_tokens IS NULL)
     ORDER BY started_at DESC LIMIT 500
-) n GROUP BY 1, 2
+) n LEFT JOIN LATERAL jsonb_object_keys(n.units) u(name) ON true GROUP BY 1, 2
 """
 
 
-def _tiers_of(models: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """A glance at the newest unpriced calls of each provider and model, by their index; the rollup does not know tiers."""
+def _waiting_for(models: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
+    """A glance at the newest unpriced calls of each provider and model, by their index; the rollup does not know tiers and units."""
     if not models:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_TIERS, {"providers": [provider for provider, _ in models], "models": [model for _, model in models]})
-        return {(provider, model): tiers for provider, model, tiers in cursor.fetchall()}
+        cursor.execute(_WAITING, {"providers": [provider for provider, _ in models], "models": [model for _, model in models]})
+        found = cursor.fetchall()
+    labels = dict(TokenClass.choices)
+    return {(provider, model): (tiers, [str(labels.get(name, name)) for name in units or ()]) for provider, model, tiers, units in found}
 
 
 def price_proposals(status: str = "") -> QuerySet[PriceProposal]:
@@ -340,10 +354,11 @@ def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | Supersed
     ids = [entry_id for entry_id in event.price_ids if entry_id is not None]
     # A corrected price is superseded some time before the last call has its new value.
     entries: dict[int, PriceEntry | SupersededPrice] = {**SupersededPrice.objects.in_bulk(ids), **PriceEntry.objects.in_bulk(ids)}
-    tokens = (event.uncached_input_tokens, event.cached_input_tokens, event.cache_write_tokens, event.output_tokens)
+    used_by = event.tokens_by_class
     rows: list[tuple[str, int | None, PriceEntry | SupersededPrice | None, Decimal | None]] = []
-    for index, (token_class, used) in enumerate(zip(TokenClass, tokens, strict=True)):
-        if used is None or (used == 0 and token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE)):
+    for index, token_class in enumerate(TokenClass):
+        used = used_by.get(token_class)
+        if used is None or (used == 0 and token_class not in (TokenClass.INPUT, TokenClass.OUTPUT)):
             continue
         entry = entries.get(event.price_ids[index] or 0) if index < len(event.price_ids) else None
         rows.append((token_class.label, used, entry, entry.price * used * Decimal("0.000001") if entry else None))

@@ -117,6 +117,11 @@ class EventOutput(serializers.ModelSerializer[Event]):
 
     cost_usd = ExactField(source="cost")
     input_tokens = serializers.IntegerField(allow_null=True)
+    units = serializers.DictField(
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text="Token class to count of what has a price of its own; its tokens are in the figures above.",
+    )
 
     class Meta:
         model = Event
@@ -150,6 +155,7 @@ class EventOutput(serializers.ModelSerializer[Event]):
             "reasoning_tokens",
             "usage_source",
             "service_tier",
+            "units",
             "pricing",
             "cost_usd",
             "tags",
@@ -213,6 +219,10 @@ class UnpricedOutput(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
     last = serializers.DateTimeField()
     tiers = serializers.ListField(child=serializers.CharField(), help_text="Service tiers of the newest ones.")
+    units = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Token classes beside input, cached input, cache write and output that the newest ones used.",
+    )
 
 
 class BillInput(serializers.Serializer[Any]):

@@ -9,6 +9,9 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from costs.models.price import TokenClass
+from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+
 
 class Event(models.Model):
     placement = "tenant"
@@ -44,12 +47,14 @@ class Event(models.Model):
     error_code = models.TextField()
     stream = models.BooleanField()
     uncached_input_tokens = models.BigIntegerField(null=True)
-    """The four classes are disjoint; None when the usage is not known."""
+    """The four are disjoint; None when the usage is not known."""
     cached_input_tokens = models.BigIntegerField(null=True)
     cache_write_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
     reasoning_tokens = models.BigIntegerField(null=True)
     """Part of output_tokens."""
+    units = models.JSONField(null=True)
+    """Class to count of what has a price of its own, see `gateway.contract.events.CallEvent.units`: tokens in it are part of the four above."""
     usage_source = models.TextField()
     service_tier = models.TextField()
     """One of `ServiceTier`, or what the provider called one that we do not know and have no price for."""
@@ -75,6 +80,22 @@ class Event(models.Model):
         """As the provider counts: cached ones included."""
         parts = (self.uncached_input_tokens, self.cached_input_tokens, self.cache_write_tokens)
         return None if all(part is None for part in parts) else sum(part or 0 for part in parts)
+
+    @property
+    def tokens_by_class(self) -> dict[str, int | None]:
+        """Token class to tokens (or calls of a tool), disjoint; the four usual ones are None when the usage is not known."""
+        units: dict[str, int] = self.units or {}
+
+        def apart(whole: int | None, names: tuple[str, ...]) -> int | None:
+            return None if whole is None else whole - sum(units.get(name, 0) for name in names)
+
+        return {
+            TokenClass.INPUT: apart(self.uncached_input_tokens, INPUT_UNITS),
+            TokenClass.CACHED_INPUT: self.cached_input_tokens,
+            TokenClass.CACHE_WRITE: apart(self.cache_write_tokens, WRITE_UNITS),
+            TokenClass.OUTPUT: apart(self.output_tokens, OUTPUT_UNITS),
+            **units,
+        }
 
     @property
     def duration_ms(self) -> float:

@@ -40,6 +40,7 @@ class CallColumns(models.Model):
     reasoning_tokens = models.BigIntegerField(null=True)
     usage_source = models.TextField()
     service_tier = models.TextField(null=True)
+    units = models.JSONField(null=True)
     snapshot_version = models.BigIntegerField()
     tags = models.JSONField()
     steps = models.JSONField()

@@ -13,12 +13,24 @@ from governance.models import User
 
 
 class TokenClass(models.TextChoices):
-    """Disjoint: a token of a call is in exactly one. The order is that of `Event.price_ids`."""
+    """Disjoint: a token of a call is in exactly one. The order is that of `Event.price_ids`, so new ones come last."""
 
     INPUT = "input", "Input"
     CACHED_INPUT = "cached_input", "Cached input"
     CACHE_WRITE = "cache_write", "Cache write"
     OUTPUT = "output", "Output"
+    AUDIO_INPUT = "audio_input", "Audio input"
+    IMAGE_INPUT = "image_input", "Image input"
+    CACHE_WRITE_1H = "cache_write_1h", "Cache write, 1 hour"
+    AUDIO_OUTPUT = "audio_output", "Audio output"
+    IMAGE_OUTPUT = "image_output", "Image output"
+    WEB_SEARCH = "web_search", "Web searches"
+    FILE_SEARCH = "file_search", "File searches"
+
+    @property
+    def counts_calls(self) -> bool:
+        """Of a tool, not tokens."""
+        return self in (TokenClass.WEB_SEARCH, TokenClass.FILE_SEARCH)
 
 
 class ServiceTier(models.TextChoices):
@@ -90,7 +102,7 @@ class PriceEntry(PriceSeries):
     placement = "tenant"
 
     price = models.DecimalField(max_digits=18, decimal_places=8)
-    """Per million tokens."""
+    """Per million tokens, or calls of a tool."""
     currency = models.CharField(max_length=3, default="USD")
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True)

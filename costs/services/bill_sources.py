@@ -270,6 +270,7 @@ def _directions(token_class: str) -> tuple[str, str]:
         "input": ("Input", "Uncached"),
         "cached_input": ("Input", "Read"),
         "cache_write": ("Input", "Write"),
+        "cache_write_1h": ("Input", "Write 1h"),
         "output": ("Output", ""),
     }.get(token_class, ("", ""))
 

@@ -6,7 +6,7 @@ rollups. A worker that dies, a second worker, a replay or a late event changes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,8 @@ from django.db import connection, transaction
 
 from catalog.models import Project
 from costs import sketch, usage_days
-from gateway.contract.events import INBOX_COLUMNS, CallEvent
+from costs.models import TokenClass
+from gateway.contract.events import COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
 
 BATCH_SIZE = 10_000
@@ -27,7 +28,19 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_TOKENS = 10**12
 """More in one call is a defect of the sender."""
 
-TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
+TOKEN_CLASSES = tuple(TokenClass.values)
+"""In the order of `Event.price_ids`."""
+USUAL_CLASSES = TOKEN_CLASSES[:4]
+"""Every call may use them, and each has a column. The others stand in `units`, which few calls have: their SQL is guarded by that."""
+UNIT_CLASSES = TOKEN_CLASSES[4:]
+
+
+def _count(name: str) -> str:
+    return f"coalesce((units ->> '{name}')::bigint, 0)"
+
+
+def _counts(names: Iterable[str]) -> str:
+    return " + ".join(_count(name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,20 @@ _POSSIBLE_COUNT = " AND ".join(
     f"coalesce({column}, 0) BETWEEN 0 AND {MOST_TOKENS}"
     for column in ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "duration_us")
 )
+_CACHED = "coalesce(cached_input_tokens, 0) + coalesce(cache_write_tokens, 0)"
+# Cases keep their order, so nothing is cast that is not a number. Units inside a figure never exceed it: a token would be charged twice.
+_POSSIBLE_UNITS = f"""CASE WHEN units IS NULL THEN true WHEN jsonb_typeof(units) <> 'object' THEN false
+    WHEN jsonb_path_exists(units, '$.* ? (@.type() <> "number" || @ < 0 || @ > {MOST_TOKENS} || @.floor() <> @)') THEN false
+    ELSE {_counts(INPUT_UNITS)} <= greatest(coalesce(input_tokens, 0) - ({_CACHED}), 0)
+        AND {_counts(WRITE_UNITS)} <= coalesce(cache_write_tokens, 0) AND {_counts(OUTPUT_UNITS)} <= coalesce(output_tokens, 0) END"""
+_POSSIBLE = f"{_POSSIBLE_TIME} AND {_POSSIBLE_COUNT} AND {_POSSIBLE_UNITS}"
 
 _USUAL_JOINS = "\n".join(
     f"""    LEFT JOIN price_entry price_{token_class} ON price_{token_class}.provider = c.provider AND price_{token_class}.model = c.model
         AND price_{token_class}.token_class = '{token_class}' AND price_{token_class}.service_tier = c.service_tier
         AND price_{token_class}.region = '' AND price_{token_class}.context_over = 0 AND price_{token_class}.valid_from <= c.started_at
         AND (price_{token_class}.valid_to IS NULL OR price_{token_class}.valid_to > c.started_at)"""
-    for token_class in TOKEN_CLASSES
+    for token_class in USUAL_CLASSES
 )
 """One entry per class at most, because entries of a series never overlap."""
 _BEST = "(array_agg(p.{0} ORDER BY p.region DESC, p.context_over DESC) FILTER (WHERE p.token_class = '{1}'))[1] AS {1}_{2}"
@@ -66,19 +86,19 @@ INPUT_TOKENS = "coalesce(c.uncached_input_tokens, 0) + coalesce(c.cached_input_t
 
 
 def price_joins(source: str) -> str:
-    """What a call `c` of `source` is priced by. Regions and bands are looked at for models that have such prices; all others need no choice."""
+    """What a call `c` of `source` is priced by. A choice is needed for models with prices by region or band, and for calls with `units`."""
     return f"""{_USUAL_JOINS}
     LEFT JOIN (
         SELECT c.event_id, {_BEST_OF_CLASSES}
         FROM {source} JOIN price_entry p ON p.provider = c.provider AND p.model = c.model AND p.service_tier = c.service_tier
             AND p.valid_from <= c.started_at AND (p.valid_to IS NULL OR p.valid_to > c.started_at)
             AND (p.region = '' OR p.region = c.region) AND (p.context_over = 0 OR p.context_over < {INPUT_TOKENS})
-        WHERE (c.provider, c.model) IN (SELECT provider, model FROM price_entry WHERE region <> '' OR context_over > 0)
+        WHERE c.units IS NOT NULL OR (c.provider, c.model) IN (SELECT provider, model FROM price_entry WHERE region <> '' OR context_over > 0)
         GROUP BY c.event_id
     ) special ON special.event_id = c.event_id"""  # noqa: S608  # names of this module only
 
 
-PRICED_COLUMNS = """
+PRICED_COLUMNS = f"""
     coalesce(special.input_price, price_input.price) AS input_price,
     -- Cached input and cache writes without a price of their own are charged as input: that is what the gateway reserves.
     coalesce(special.cached_input_price, price_cached_input.price, special.input_price, price_input.price) AS cached_input_price,
@@ -87,35 +107,50 @@ PRICED_COLUMNS = """
     coalesce(special.input_price_id, price_input.id) AS input_price_id,
     coalesce(special.cached_input_price_id, price_cached_input.id, special.input_price_id, price_input.id) AS cached_input_price_id,
     coalesce(special.cache_write_price_id, price_cache_write.id, special.input_price_id, price_input.id) AS cache_write_price_id,
-    coalesce(special.output_price_id, price_output.id) AS output_price_id"""
+    coalesce(special.output_price_id, price_output.id) AS output_price_id,
+    -- Sound and images cost many times what text does, and a call of a tool is no token: without a price of its own it is not priced.
+    {", ".join(f"special.{name}_{what} AS {name}_{what}" for name in UNIT_CLASSES for what in ("price", "price_id"))}"""
 
-IS_PRICED = " AND ".join(
-    f"(coalesce({tokens}, 0) = 0 OR {name}_price IS NOT NULL)"
-    for name, tokens in (
-        ("input", "uncached_input_tokens"),
-        ("cached_input", "cached_input_tokens"),
-        ("cache_write", "cache_write_tokens"),
-        ("output", "output_tokens"),
-    )
-)
-# Multiplying by 0.000001 is exact in numeric; dividing by a million would round.
-CLASS_COST = {
-    "input": "coalesce(uncached_input_tokens, 0) * coalesce(input_price, 0) * 0.000001",
-    "cached_input": "coalesce(cached_input_tokens, 0) * coalesce(cached_input_price, 0) * 0.000001",
-    "cache_write": "coalesce(cache_write_tokens, 0) * coalesce(cache_write_price, 0) * 0.000001",
-    "output": "coalesce(output_tokens, 0) * coalesce(output_price, 0) * 0.000001",
-}
 CLASS_TOKENS = {
-    "input": "uncached_input_tokens",
+    "input": f"(uncached_input_tokens - {_counts(INPUT_UNITS).replace(' + ', ' - ')})",
     "cached_input": "cached_input_tokens",
-    "cache_write": "cache_write_tokens",
-    "output": "output_tokens",
+    "cache_write": f"(cache_write_tokens - {_counts(WRITE_UNITS)})",
+    "output": f"(output_tokens - {_counts(OUTPUT_UNITS).replace(' + ', ' - ')})",
+    **{name: f"(units ->> '{name}')::bigint" for name in UNIT_CLASSES},
 }
-PRICE_IDS = (
-    "ARRAY["
-    + ", ".join(f"CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END" for name in TOKEN_CLASSES)
-    + "]::bigint[]"
-)
+"""Disjoint: tokens of the first four and of the units sum to what the provider counts."""
+assert set(UNIT_CLASSES) == {*INPUT_UNITS, *WRITE_UNITS, *OUTPUT_UNITS, *COUNTED_UNITS}
+
+
+def _are_priced(names: Iterable[str]) -> str:
+    return " AND ".join(f"(coalesce({CLASS_TOKENS[name]}, 0) = 0 OR {name}_price IS NOT NULL)" for name in names)
+
+
+# A unit that a newer gateway knows and this code does not is one without a price.
+IS_PRICED = f"""{_are_priced(USUAL_CLASSES)} AND (units IS NULL OR ({_are_priced(UNIT_CLASSES)}
+    AND units - ARRAY[{", ".join(f"'{name}'" for name in UNIT_CLASSES)}] = jsonb_build_object()))"""
+# Multiplying by 0.000001 is exact in numeric; dividing by a million would round.
+CLASS_COST = {name: f"coalesce({tokens}, 0) * coalesce({name}_price, 0) * 0.000001" for name, tokens in CLASS_TOKENS.items()}
+COST = f"""{" + ".join(CLASS_COST[name] for name in USUAL_CLASSES)}
+    + CASE WHEN units IS NULL THEN 0 ELSE {" + ".join(CLASS_COST[name] for name in UNIT_CLASSES)} END"""
+
+
+def _price_ids(names: Iterable[str]) -> str:
+    return f"ARRAY[{', '.join(f'CASE WHEN coalesce({CLASS_TOKENS[name]}, 0) > 0 THEN {name}_price_id END' for name in names)}]::bigint[]"
+
+
+PRICE_IDS = f"{_price_ids(USUAL_CLASSES)} || CASE WHEN units IS NULL THEN ARRAY[]::bigint[] ELSE {_price_ids(UNIT_CLASSES)} END"
+
+
+def by_class(row: Callable[[str], str]) -> str:
+    """A lateral subquery with `row` (a list of expressions) for each class that a call may have used."""
+    usual, units = (", ".join(f"({row(name)})" for name in names) for names in (USUAL_CLASSES, UNIT_CLASSES))
+    return f"(VALUES {usual} UNION ALL SELECT * FROM (VALUES {units}) of_units WHERE units IS NOT NULL)"  # noqa: S608  # expressions of our own
+
+
+def tokens_and_cost(name: str) -> str:
+    return f"'{name}', {CLASS_TOKENS[name]}, {CLASS_COST[name]}"
+
 
 SERVICE_TIER = """CASE WHEN lower(coalesce(b.service_tier, '')) IN ('', 'default', 'auto', 'standard', 'standard_only', 'on_demand') THEN 'standard'
             ELSE left(lower(b.service_tier), 16) END"""
@@ -139,7 +174,7 @@ WITH batch AS (
 ), refused AS (
     INSERT INTO public.inbox_rejected ({_INBOX}, received_at, reason)
     SELECT {_INBOX}, received_at, CASE WHEN {_POSSIBLE_TIME} THEN 'impossible_count' ELSE 'impossible_time' END
-    FROM batch WHERE NOT ({_POSSIBLE_TIME} AND {_POSSIBLE_COUNT})
+    FROM batch WHERE NOT ({_POSSIBLE})
     RETURNING 1
 ), valid AS (
     SELECT DISTINCT ON (b.event_id) b.event_id, b.kind, b.started_at, b.received_at, clock_timestamp() AS attributed_at,
@@ -151,11 +186,11 @@ WITH batch AS (
         -- The provider counts cached tokens inside its input; the classes here are disjoint.
         CASE WHEN b.input_tokens IS NOT NULL  -- greatest() would turn unknown into zero
             THEN greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) END AS uncached_input_tokens,
-        b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.usage_source, b.snapshot_version, b.tags, b.steps,
+        b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.units, b.usage_source, b.snapshot_version, b.tags, b.steps,
         {SERVICE_TIER} AS service_tier,
         (b.input_tokens IS NULL AND b.output_tokens IS NULL) AS usage_unknown
     FROM batch b LEFT JOIN {Project._meta.db_table} p ON p.slug = b.project
-    WHERE {_POSSIBLE_TIME} AND {_POSSIBLE_COUNT}
+    WHERE {_POSSIBLE}
     ORDER BY b.event_id, b.id
 ), with_prices AS (
     SELECT c.*, {PRICED_COLUMNS}
@@ -170,18 +205,18 @@ WITH batch AS (
     FROM with_prices
 ), priced AS (
     SELECT *,
-        CASE WHEN pricing = 'priced' THEN {" + ".join(CLASS_COST.values())} WHEN pricing = 'free' THEN 0 END AS cost,
+        CASE WHEN pricing = 'priced' THEN {COST} WHEN pricing = 'free' THEN 0 END AS cost,
         CASE WHEN pricing = 'priced' THEN {PRICE_IDS} ELSE '{{}}' END AS price_ids
     FROM judged
 ), inserted AS (
     INSERT INTO event (
         event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
         provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
+        cache_write_tokens, output_tokens, reasoning_tokens, units, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
     )
     SELECT event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
         provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
+        cache_write_tokens, output_tokens, reasoning_tokens, units, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids
     FROM priced
     ON CONFLICT (event_id, started_at) DO NOTHING
     RETURNING event_id
@@ -217,7 +252,7 @@ WITH batch AS (
     INSERT INTO token_day AS d (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
     SELECT (f.started_at AT TIME ZONE 'UTC')::date, f.provider, f.model, v.token_class, count(*), sum(v.tokens),
         coalesce(sum(v.tokens) FILTER (WHERE f.pricing = 'unpriced'), 0), coalesce(sum(v.cost) FILTER (WHERE f.pricing = 'priced'), 0)
-    FROM fresh f CROSS JOIN LATERAL (VALUES {", ".join(f"('{name}', {CLASS_TOKENS[name]}, {CLASS_COST[name]})" for name in TOKEN_CLASSES)}) v(token_class, tokens, cost)
+    FROM fresh f CROSS JOIN LATERAL {by_class(tokens_and_cost)} v(token_class, tokens, cost)
     WHERE v.tokens > 0 AND f.provider <> '' AND f.kind <> 'tool'
     GROUP BY 1, 2, 3, 4
     ON CONFLICT ON CONSTRAINT token_day_once DO UPDATE SET
@@ -330,6 +365,7 @@ def deliver(events: Iterable[CallEvent]) -> int:
             values = {name: getattr(event, name) for name in INBOX_COLUMNS}
             values["started_at"] = datetime.fromtimestamp(event.started_at, UTC)
             values["tags"], values["steps"] = msgspec.json.encode(event.tags).decode(), msgspec.json.encode(event.steps).decode()
+            values["units"] = None if event.units is None else msgspec.json.encode(event.units).decode()
             copy.write_row([values[name] for name in INBOX_COLUMNS])
             count += 1
     return count

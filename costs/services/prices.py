@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from costs import tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
-from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, TokenClass, UsageHour
+from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.services import ingest, reconciliation
 from governance import config
 from governance.models import User
@@ -203,7 +203,6 @@ def check_price(price: Decimal) -> None:
         raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
 
 
-_SPLIT = ", ".join(f"('{name}', {ingest.CLASS_TOKENS[name]}, {ingest.CLASS_COST[name]})" for name in TokenClass.values)
 _PRICE = f"""
 WITH waiting AS (
     SELECT event_id, started_at FROM event
@@ -215,7 +214,7 @@ WITH waiting AS (
     FROM event c JOIN waiting USING (event_id, started_at)
 {ingest.price_joins("event c JOIN waiting USING (event_id, started_at)")}
 ), valued AS (
-    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
+    SELECT *, {ingest.COST} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
 ), changed AS (
     UPDATE event e SET cost = v.value, price_ids = v.ids, pricing = 'priced' FROM valued v WHERE e.event_id = v.event_id AND e.started_at = v.started_at
     RETURNING e.event_id
@@ -234,7 +233,7 @@ WITH waiting AS (
     UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
     FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.cost) AS cost, sum(v.tokens) AS tokens
-        FROM valued CROSS JOIN LATERAL (VALUES {_SPLIT}) v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+        FROM valued CROSS JOIN LATERAL {ingest.by_class(ingest.tokens_and_cost)} v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
     ) n
     WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
 )
@@ -276,10 +275,11 @@ _OLD = "\n".join(
     for position, name in enumerate(ingest.TOKEN_CLASSES, 1)
 )
 _OLD_COLUMNS = ", ".join(f"coalesce(old_{name}.price, 0) AS old_{name}_price" for name in ingest.TOKEN_CLASSES)
-_DIFFERENCES = ", ".join(
-    f"('{name}', {tokens}, coalesce({tokens}, 0) * (coalesce({name}_price, 0) - old_{name}_price) * 0.000001)"
-    for name, tokens in ingest.CLASS_TOKENS.items()
-)
+
+
+def _difference(name: str) -> str:
+    tokens = ingest.CLASS_TOKENS[name]
+    return f"'{name}', {tokens}, coalesce({tokens}, 0) * (coalesce({name}_price, 0) - old_{name}_price) * 0.000001"
 
 
 _IS_OF_SERIES = f"""c.service_tier = %(service_tier)s AND %(region)s IN ('', c.region)
@@ -315,7 +315,7 @@ WITH picked AS (
 {_OLD}
     WHERE c.started_at >= %(after)s AND c.started_at < %(until)s
 ), valued AS (
-    SELECT *, {" + ".join(ingest.CLASS_COST.values())} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices
+    SELECT *, {ingest.COST} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices
 ), differing AS (
     SELECT * FROM valued WHERE ids IS DISTINCT FROM price_ids
 ), kept AS (
@@ -340,7 +340,7 @@ WITH picked AS (
     UPDATE token_day t SET cost = t.cost + n.more
     FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.more) AS more
-        FROM differing CROSS JOIN LATERAL (VALUES {_DIFFERENCES}) v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+        FROM differing CROSS JOIN LATERAL {ingest.by_class(_difference)} v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
     ) n
     WHERE (t.day, t.provider, t.model, t.token_class) = (n.day, n.provider, n.model, n.token_class)
 )

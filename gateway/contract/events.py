@@ -65,9 +65,22 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
     usage_source: UsageSource
     service_tier: str | None = None
     """As the provider says that it served the call, in its words; older planes do not tell."""
+    units: dict[str, int] | None = None
+    """What has a price of its own: tokens of `INPUT_UNITS`, `WRITE_UNITS` and `OUTPUT_UNITS`, which are inside the figures above and disjoint, and
+    `COUNTED_UNITS`. None for most calls.
+    """
     snapshot_version: int
     tags: dict[str, str]
     steps: list[Step]
+
+
+INPUT_UNITS = ("audio_input", "image_input")
+"""Part of the input that was neither read from nor written to a cache."""
+WRITE_UNITS = ("cache_write_1h",)
+"""Part of `cache_write_tokens`: kept for an hour instead of five minutes."""
+OUTPUT_UNITS = ("audio_output", "image_output")
+COUNTED_UNITS = ("web_search", "file_search")
+"""Calls of tools that the provider ran itself; no tokens."""
 
 
 class CircuitEvent(msgspec.Struct, kw_only=True, gc=False):

@@ -141,6 +141,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     input_price: int | None = None
     """Pico-dollars per input token; None while unpriced (money limits then refuse the call: missing is not zero)."""
     output_price: int | None = None
+    unit_prices: dict[str, int] = {}
+    """Pico-dollars each of `CallEvent.units`; what lacks one costs nobody knows what."""
     max_output_tokens: int = 4096
     """What is reserved when a request names no maximum."""
     context_window: int | None = None

@@ -251,6 +251,7 @@ class Call:
             reasoning_tokens=completion.reasoning_tokens if completion else None,
             usage_source=self.usage_source,
             service_tier=usage.service_tier if usage else None,
+            units=usage.units if usage else None,
             snapshot_version=served.version,
             tags=self.tags,
             steps=self.steps,

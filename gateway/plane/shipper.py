@@ -23,7 +23,7 @@ ADOPT_S = 30.0
 
 # A spool line goes to PostgreSQL as it is and is taken apart there, which costs this process nothing per event.
 _TYPES = {
-    "event_id": "uuid", "started_at": "double precision", "stream": "boolean", "tags": "jsonb", "steps": "jsonb", "http_status": "integer",
+    "event_id": "uuid", "started_at": "double precision", "stream": "boolean", "tags": "jsonb", "units": "jsonb", "steps": "jsonb", "http_status": "integer",
     **dict.fromkeys(
         ("duration_us", "overhead_us", "ttft_us", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
          "reasoning_tokens", "snapshot_version"), "bigint",

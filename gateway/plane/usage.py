@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import msgspec
+
+from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 CHARACTERS_PER_TOKEN = 4
 _STRING = rb'\s*:\s*"((?:[^"\\]|\\.)*)"'
@@ -18,10 +21,14 @@ TEXT_IN_RESPONSES = re.compile(rb'"delta"' + _STRING)
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class CompletionDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class Usage(msgspec.Struct):
@@ -33,6 +40,24 @@ class Usage(msgspec.Struct):
     completion_tokens_details: CompletionDetails | None = None
     service_tier: str | None = None
     """The protocol says it beside the usage; it is kept with what it prices."""
+    others: dict[str, int] | None = None
+    """Units that the protocol has no field for; see `units`."""
+
+    @property
+    def units(self) -> dict[str, int] | None:
+        """Disjoint units beside plain tokens, None without any; see `CallEvent.units`."""
+        given, made = self.prompt_tokens_details, self.completion_tokens_details
+        if given is None and made is None and self.others is None:
+            return None
+        found = dict(self.others or {})
+        if given is not None:
+            found |= {"audio_input": given.audio_tokens or 0, "image_input": given.image_tokens or 0}
+        if made is not None:
+            found |= {"audio_output": made.audio_tokens or 0, "image_output": made.image_tokens or 0}
+        if not any(found.values()):
+            return None
+        cached, written = (given.cached_tokens or 0, given.cache_write_tokens or 0) if given else (0, 0)
+        return disjoint(found, fresh=(self.prompt_tokens or 0) - cached - written, written=written, output=self.completion_tokens or 0)
 
     def served(self, tier: str | None) -> Usage:
         """With the service tier of the answer that it stands in."""
@@ -41,15 +66,36 @@ class Usage(msgspec.Struct):
         return self
 
 
+def disjoint(units: dict[str, int], *, fresh: int, written: int, output: int) -> dict[str, int] | None:
+    """The units that are in no other class, without zeros; None without any.
+
+    Providers say how many tokens were audio or images and how many came from a cache, but not how many were both: what does not fit
+    into the tokens left was, and stays with the cached ones, which are no dearer. `fresh` is the input without cached and written tokens.
+    """
+    left = dict(units)
+    for names, whole in ((INPUT_UNITS, fresh), (WRITE_UNITS, written), (OUTPUT_UNITS, output)):
+        room = max(0, whole)
+        for name in names:
+            left[name] = min(left.get(name, 0), room)
+            room -= left[name]
+    return {name: count for name, count in left.items() if count > 0} or None
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _ServerTools(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
 class _OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
     """In the Anthropic protocol."""
     reasoning_tokens: int | None = None
     """In OpenAI responses."""
-
-
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class MessagesUsage(msgspec.Struct):
@@ -59,6 +105,9 @@ class MessagesUsage(msgspec.Struct):
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+    """`cache_creation_input_tokens` by how long they are kept."""
+    server_tool_use: _ServerTools | None = None
     output_tokens_details: _OutputDetails | None = None
     service_tier: str | None = None
 
@@ -66,12 +115,18 @@ class MessagesUsage(msgspec.Struct):
         """In the form of the OpenAI protocol, whose prompt tokens include the cached ones."""
         read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
         details, known = self.output_tokens_details, read is not None or written is not None
+        kept, tools = self.cache_creation, self.server_tool_use
+        others = {
+            "cache_write_1h": (kept.ephemeral_1h_input_tokens or 0) if kept else 0,
+            "web_search": (tools.web_search_requests or 0) if tools else 0,
+        }
         return Usage(
             prompt_tokens=None if self.input_tokens is None else self.input_tokens + (read or 0) + (written or 0),
             completion_tokens=self.output_tokens,
             prompt_tokens_details=PromptDetails(cached_tokens=read, cache_write_tokens=written) if known else None,
             completion_tokens_details=CompletionDetails(reasoning_tokens=details.thinking_tokens) if details else None,
             service_tier=self.service_tier,
+            others=others if any(others.values()) else None,
         )
 
     def updated(self, later: MessagesUsage) -> MessagesUsage:
@@ -85,17 +140,35 @@ class ResponsesUsage(msgspec.Struct):
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
+    input_tokens_details: PromptDetails | None = None
     output_tokens_details: _OutputDetails | None = None
 
     def normal(self) -> Usage:
-        given, made = self.input_tokens_details, self.output_tokens_details
+        made = self.output_tokens_details
         return Usage(
             prompt_tokens=self.input_tokens,
             completion_tokens=self.output_tokens,
-            prompt_tokens_details=PromptDetails(cached_tokens=given.cached_tokens) if given else None,
-            completion_tokens_details=CompletionDetails(reasoning_tokens=made.reasoning_tokens) if made else None,
+            prompt_tokens_details=self.input_tokens_details,
+            completion_tokens_details=CompletionDetails(made.reasoning_tokens, made.audio_tokens, made.image_tokens) if made else None,
         )
+
+
+class ResponseItem(msgspec.Struct):
+    """One item of the output of an OpenAI response, as far as it is a call of a tool that the provider ran."""
+
+    type: str = ""
+    action: dict[str, Any] | None = None
+
+    @property
+    def unit(self) -> str | None:
+        """Opening a page that was found is no search and costs nothing. Source: OpenAI, guide "Web search", output and citations."""
+        if self.type == "web_search_call" and (self.action or {}).get("type", "search") == "search":
+            return "web_search"
+        return "file_search" if self.type == "file_search_call" else None
+
+
+def tool_units(output: list[ResponseItem]) -> dict[str, int] | None:
+    return dict(Counter(unit for item in output if (unit := item.unit))) or None
 
 
 class WithUsage(msgspec.Struct):

@@ -305,6 +305,7 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         ),
         input_price=max(_pico(price.input_per_million) for price in known) if is_priced else None,
         output_price=max(_pico(price.output_per_million) for price in known) if is_priced else None,
+        unit_prices=_unit_prices(known) if is_priced else {},
         max_output_tokens=model.max_output_tokens,
         context_window=model.context_window,
         sensitivity=model.data_sensitivity,
@@ -314,6 +315,12 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
         objectives=objectives_of(model),
     )
+
+
+def _unit_prices(known: list[Price]) -> dict[str, int]:
+    """The dearest of each class that every deployment has a price for."""
+    names = set.intersection(*(set(price.units) for price in known))
+    return {name: max(_pico(price.units[name]) for price in known) for name in sorted(names)}
 
 
 def _semantic(model: Model) -> contract.Semantic | None:

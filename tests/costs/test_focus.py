@@ -157,6 +157,11 @@ def test_version_is_recognised_by_columns(columns: list[str], version: str) -> N
         ({}, "Cache Read Input Tokens", "cached_input"),
         ({}, "Output Tokens", "output"),
         ({}, "Load balancer hours", ""),
+        ({"TokenDirection": "Output"}, "gpt-4o-audio Audio Output Tokens", "audio_output"),
+        ({"TokenDirection": "Input", "TokenCacheAction": "Write 1h"}, "", "cache_write_1h"),
+        ({"x_TokenClass": "file_search"}, "", "file_search"),
+        ({}, "Gemini Image Input Tokens", "image_input"),
+        ({}, "Claude Web Search requests", "web_search"),
         ({}, "text-embedding-3-large Tokens embedding", "input"),
     ],
 )

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "reasoning_tokens": None,
     "usage_source": "provider",
     "service_tier": None,
+    "units": None,
     "snapshot_version": 1,
     "tags": {},
     "steps": [["identify", "pass", 4, ""], ["call_upstream", "pass", 798_000, ""]],
@@ -81,7 +82,12 @@ def deliver(*calls: dict[str, Any], times: int = 1) -> None:
     with connection.cursor() as cursor, cursor.copy(f"COPY public.inbox ({', '.join(INBOX_COLUMNS)}) FROM STDIN") as copy:
         for _ in range(times):
             for row in calls:
-                copy.write_row([json.dumps(row[name]) if name in ("tags", "steps") else row[name] for name in INBOX_COLUMNS])
+                copy.write_row(
+                    [
+                        json.dumps(row[name]) if name in ("tags", "steps") or (name == "units" and row[name] is not None) else row[name]
+                        for name in INBOX_COLUMNS
+                    ]
+                )
 
 
 def record(tenant: Tenant, *calls: dict[str, Any]) -> ingest.Ingested:

@@ -31,6 +31,7 @@ from gateway.plane.http import Headers, Receive, Send, read_body, send_refusal, 
 from gateway.plane.ingress.ofrep import Pace
 from gateway.plane.pipeline import WHO
 from gateway.plane.plane import Plane
+from gateway.plane.usage import disjoint
 
 PATH = "/v1/traces"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -88,6 +89,17 @@ REASONING = (
     "gen_ai.usage.details.reasoning_tokens",
     "llm.token_count.completion_details.reasoning",
 )
+UNITS = {
+    "audio_input": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens", "llm.token_count.prompt_details.audio"),
+    "image_input": ("gen_ai.usage.image.input_tokens", "gen_ai.usage.details.input_image_tokens"),
+    "audio_output": (
+        "gen_ai.usage.audio.output_tokens",
+        "gen_ai.usage.details.output_audio_tokens",
+        "llm.token_count.completion_details.audio",
+    ),
+    "image_output": ("gen_ai.usage.image.output_tokens", "gen_ai.usage.details.output_image_tokens"),
+}
+"""No name is in use for how long a cache keeps, or for tools that the provider ran."""
 CLAIMED_COST = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_tokens", "llm.usage.total_cost")
 SERVICE_TIER = ("openai.response.service_tier", "gen_ai.openai.response.service_tier", "openai.request.service_tier")
 STREAM = ("gen_ai.request.stream", "gen_ai.request.is_stream", "llm.is_streaming")
@@ -396,6 +408,7 @@ class Tokens:
     cached: int | None
     written: int | None
     reasoning: int | None
+    units: dict[str, int] | None
     note: str
 
 
@@ -411,7 +424,9 @@ def tokens_of(attributes: Attributes) -> Tokens:
     if output is not None and reasoning is not None and reasoning > output:
         output += reasoning
         notes.append("output was given without its reasoning tokens")
-    return Tokens(given, output, cached, written, reasoning, "; ".join(notes))
+    units = {name: number for name, names in UNITS.items() if (number := count(attributes, names))}
+    apart = disjoint(units, fresh=(given or 0) - parts, written=written or 0, output=output or 0) if units else None
+    return Tokens(given, output, cached, written, reasoning, apart, "; ".join(notes))
 
 
 def match(snapshot: TenantSnapshot, provider: str, names: list[str]) -> tuple[str, Deployment | None]:
@@ -470,6 +485,7 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
         reasoning_tokens=tokens.reasoning,
         usage_source="provider" if is_known else "none",
         service_tier=_text(first(span.attributes, SERVICE_TIER)) or None,
+        units=tokens.units,
         snapshot_version=served.version,
         tags=_tags(call, span),
         steps=[Step("otlp", "pass", 0, "; ".join(filter(None, ("made without the gateway", tokens.note))))],

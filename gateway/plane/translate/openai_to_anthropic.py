@@ -255,9 +255,10 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     if usage.prompt_tokens is not None and usage.completion_tokens is not None:
         out["total_tokens"] = usage.prompt_tokens + usage.completion_tokens
     if usage.prompt_tokens_details is not None:
-        out["prompt_tokens_details"] = msgspec.structs.asdict(usage.prompt_tokens_details)
+        details = usage.prompt_tokens_details
+        out["prompt_tokens_details"] = {"cached_tokens": details.cached_tokens, "cache_write_tokens": details.cache_write_tokens}
     if usage.completion_tokens_details is not None:
-        out["completion_tokens_details"] = msgspec.structs.asdict(usage.completion_tokens_details)
+        out["completion_tokens_details"] = {"reasoning_tokens": usage.completion_tokens_details.reasoning_tokens}
     return out
 
 

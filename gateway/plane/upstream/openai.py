@@ -10,7 +10,7 @@ from gateway.plane.call import Call
 from gateway.plane.served import Target
 from gateway.plane.sse import SseTap, UsageTap
 from gateway.plane.upstream.dialects import TRACE, Pair, same
-from gateway.plane.usage import TEXT_IN_RESPONSES, ResponsesUsage, Usage, usage_of_body
+from gateway.plane.usage import TEXT_IN_RESPONSES, ResponseItem, ResponsesUsage, Usage, tool_units, usage_of_body
 
 FORWARDED = ((b"openai-beta", "openai-beta"), *TRACE)
 
@@ -33,7 +33,16 @@ class _Response(msgspec.Struct):
     type: str = ""
     usage: ResponsesUsage | None = None
     service_tier: str | None = None
+    output: list[ResponseItem] = []
     response: _Response | None = None
+
+    def used(self) -> Usage | None:
+        """Its usage, with the tools that the provider ran; those stand in the output."""
+        if self.usage is None:
+            return None
+        usage = self.usage.normal().served(self.service_tier)
+        usage.others = tool_units(self.output)
+        return usage
 
 
 _response_decoder = msgspec.json.Decoder(_Response)
@@ -55,12 +64,11 @@ class ResponsesTap(UsageTap):
         except msgspec.DecodeError:
             return  # the caller sees what the provider sent, however odd
         if response is not None and response.usage is not None:
-            self.usage = response.usage.normal().served(response.service_tier)
+            self.usage = response.used()
 
 
 def _whole_response(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
-    response = _response_decoder.decode(body)
-    return body, response.usage.normal().served(response.service_tier) if response.usage else None
+    return body, _response_decoder.decode(body).used()
 
 
 def _responses_tap(call: Call) -> ResponsesTap:

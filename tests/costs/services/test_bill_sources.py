@@ -138,7 +138,7 @@ def test_anthropic_cents_become_dollars_by_token_class(acme: Tenant, provider: P
 
     bill_sources.fetch(source=source(provider, fay, "anthropic"), at=AT)
 
-    assert money() == {(FIRST, name): Decimal("1.2345678") for name in ("input", "cached_input", "cache_write", "output", "")}
+    assert money() == {(FIRST, name): Decimal("1.2345678") for name in ("input", "cached_input", "cache_write_1h", "output", "")}
     path, query, headers = provider.asked[0]
     assert (path, query["group_by[]"]) == ("/v1/organizations/cost_report", ["workspace_id", "description"])
     assert (headers["x-api-key"], headers["anthropic-version"]) == (KEY, "2023-06-01")
