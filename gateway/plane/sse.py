@@ -23,6 +23,8 @@ _ERROR = b'data: {"error"'
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this is forwarded in pieces, unread."""
+MOST_UNCOUNTED_BYTES = 32 * 1024
+"""Counting text costs more than all else that is done to a stream, and is for nothing when the upstream tells the usage: it waits until so much has come."""
 
 
 class EventTap(ABC):
@@ -34,47 +36,73 @@ class EventTap(ABC):
 
     def __init__(self) -> None:
         self._held = b""
+        self._uncounted: list[bytes] = []
+        self._uncounted_bytes = self._counted = 0
         self.usage = None
-        self.text_bytes = 0
-        """Bytes of generated text so far; for an estimate when the provider reports nothing."""
         self.is_failed = False
         """The upstream said in its stream that it failed."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of generated text so far; for an estimate when the provider reports nothing."""
+        self._counted += sum([text_bytes(data, self.pattern) for data in self._uncounted])
+        self._uncounted, self._uncounted_bytes = [], 0
+        return self._counted
 
     def feed(self, data: bytes) -> bytes:
         """What may be forwarded now: everything up to the end of the last whole event."""
         if self._held:
             data = self._held + data
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        if end < 4 and not data.endswith((b"\n\n",)):
-            end = 0
+        if data.endswith((b"\n\n", b"\r\n\r\n")):
+            end = len(data)
+        else:
+            end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+            if end < 4:
+                end = 0
         if end == 0 and len(data) <= MAX_HELD_BYTES:
             self._held = data
             return b""
         if end == 0:
             end = len(data)
         self._held = data[end:]
-        whole = data[:end] if end < len(data) else data
-        return self._read(whole)
+        return self._pass(data[:end])
 
     def flush(self) -> bytes:
         """What is left when the upstream has ended."""
         data, self._held = self._held, b""
-        return self._read(data) if data else b""
+        return self._pass(data) if data else b""
+
+    def _pass(self, data: bytes) -> bytes:
+        self._uncounted.append(data)
+        self._uncounted_bytes += len(data)
+        if self._uncounted_bytes > MOST_UNCOUNTED_BYTES:
+            self._counted = self.text_bytes
+        return self._read(data)
 
     @abstractmethod
     def _read(self, data: bytes) -> bytes:
         """Look at whole events that are about to be forwarded; what to forward of them."""
 
 
+def _with_usage(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the events begin and end that hold a usage. Others are not taken apart: there is one in hundreds."""
+    start = 0
+    while found := _USAGE.search(data, start):
+        for blank in (b"\n\n", b"\n\r\n"):
+            before = data.rfind(blank, start, found.start())
+            start = before + len(blank) if before >= 0 else start
+        end = _EVENT_END.search(data, found.end())
+        at = end.end() if end else len(data)
+        yield start, at
+        start = at
+
+
 class UsageTap(EventTap):
     """Forwards everything. Only an event that holds a usage is decoded."""
 
     def _read(self, data: bytes) -> bytes:
-        self.text_bytes += text_bytes(data, self.pattern)
-        if _USAGE.search(data) is not None:
-            for event in _EVENT_END.split(data):
-                if _USAGE.search(event) is not None:
-                    self._take_usage(payload_of(event))
+        for start, end in _with_usage(data):
+            self._take_usage(payload_of(data[start:end]))
         return data
 
     @abstractmethod
@@ -101,23 +129,16 @@ class SseTap(EventTap):
         """The upstream said `[DONE]`."""
 
     def _read(self, data: bytes) -> bytes:
-        self.text_bytes += text_bytes(data)
         if _ERROR in data:
             self.is_failed = True
         if b"[DONE]" in data and b"data: [DONE]" in data:
             self.is_done = True
-        if _USAGE.search(data) is None:
-            return data
-        kept = []
-        start = 0
-        while start < len(data):
-            match = _EVENT_END.search(data, start)
-            end = match.end() if match else len(data)
-            event = data[start:end]
-            start = end
-            if _USAGE.search(event) is None or self._keep(event):
-                kept.append(event)
-        return b"".join(kept)
+        kept, last = [], 0
+        for start, end in _with_usage(data):
+            if not self._keep(data[start:end]):
+                kept.append(data[last:start])
+                last = end
+        return b"".join([*kept, data[last:]]) if last else data
 
     def _keep(self, event: bytes) -> bool:
         """Take the usage from an event; false when the event held nothing else and the caller did not ask for it."""

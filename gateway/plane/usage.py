@@ -11,7 +11,7 @@ import msgspec
 from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 CHARACTERS_PER_TOKEN = 4
-_STRING = rb'\s*:\s*"((?:[^"\\]|\\.)*)"'
+_STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 TEXT_IN_CHAT = re.compile(rb'"(?:content|arguments|reasoning_content)"' + _STRING)
 TEXT_IN_MESSAGES = re.compile(rb'"(?:text|partial_json|thinking)"' + _STRING)
 TEXT_IN_RESPONSES = re.compile(rb'"delta"' + _STRING)

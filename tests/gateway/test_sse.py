@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.plane.sse import MAX_HELD_BYTES, SseTap
+from gateway.plane.sse import MAX_HELD_BYTES, MOST_UNCOUNTED_BYTES, SseTap
 from gateway.plane.upstream.anthropic import MessagesTap
 from gateway.plane.upstream.openai import ResponsesTap
 from gateway.plane.usage import usage_of_body
@@ -93,6 +93,16 @@ def test_without_usage_the_text_is_counted() -> None:
 
     assert tap.usage is None
     assert tap.text_bytes == 16
+
+
+def test_text_of_a_long_stream_is_counted_as_it_goes() -> None:
+    tap = SseTap(hide_usage=False)
+    event = _event(_chunk("a \\ and \"quoted\""))
+
+    for _ in range(MOST_UNCOUNTED_BYTES // len(event) * 2):
+        tap.feed(event)
+
+    assert tap.text_bytes == MOST_UNCOUNTED_BYTES // len(event) * 2 * len(r"a \\ and \"quoted\"")
 
 
 def test_odd_event_is_passed_on() -> None:
