@@ -3,7 +3,7 @@
 Only https to public addresses, unless the operator's allow-list (setting `OUTBOUND_ALLOW`) names the host or network:
 `OUTBOUND_ALLOW=127.0.0.1,10.20.0.0/16,models.internal`. A name is resolved once, every address it has is checked, and the
 connection goes to a checked address, so that a second answer of the resolver cannot lead elsewhere (DNS rebinding).
-Redirects are never followed. `governance.http` (httpx2) and `gateway.plane.client` (aiohttp) apply it when they connect.
+Redirects are never followed. `governance.http` (httpx2) and `gateway.plane.client` (aiohttp, also under `upstream.wire`) apply it when they connect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one HTTP client of a plane process: pooled, explicit in every timeout, and guarded where it connects."""
+"""The HTTP client for what a plane process asks seldom, and the guard where it connects. Models are asked over `upstream.wire`."""
 
 from __future__ import annotations
 

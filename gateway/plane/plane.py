@@ -34,6 +34,7 @@ from gateway.plane.spool import Spool
 from gateway.plane.under_way import UnderWay
 from gateway.plane.upstream.tokens import Tokens
 from gateway.plane.upstream.tools import ToolSessions
+from gateway.plane.upstream.wire import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,15 @@ class Plane:
             SemanticStore(Link(settings.database_url, "semantic"), Link(settings.database_url, "semantic-keep"), sealer)
         )
         self.tools = ToolSessions(settings.outbound_allow)
+        self.wire: Wire
         self.client: aiohttp.ClientSession
+        """For what is seldom asked: tokens of clouds."""
         self.tokens = Tokens(lambda: self.client, settings.outbound_allow)
         self._sweeper: asyncio.Task[None] | None = None
         self.is_started = False
 
     async def start(self) -> None:
+        self.wire = Wire(self.settings.outbound_allow)
         self.client = open_client(self.settings.outbound_allow)
         self.spool.start()
         self.payloads.start()
@@ -94,6 +98,7 @@ class Plane:
         await self.semantic.close()
         await self.tools.close()
         await self.tokens.close()
+        await self.wire.close()
         await self.client.close()
         await self.ledger.close()
         with contextlib.suppress(DatabaseAwayError):  # they are free again when their time is up

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import aiohttp
 import jsonschema_rs
 import orjson
 from yarl import URL
 
+from gateway.contract.credentials import CredentialError
 from gateway.contract.credentials import Key as PlainKey
 from gateway.contract.credentials import read as read_credential
 from gateway.contract.events import Kind
@@ -22,8 +22,7 @@ from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import Deployment, Key, Limit, Resource, TenantSnapshot, Tool, ToolServer
 from gateway.contract.treatments import comparison_of
 from gateway.plane.upstream.clouds import Cloud
-
-CONNECT_TIMEOUT_S = 5.0
+from gateway.plane.upstream.wire import header_lines
 
 # What a call of each kind can use up; a limit on another resource says nothing about it.
 _USED_BY: dict[Kind, frozenset[Resource]] = {
@@ -41,8 +40,9 @@ class Target:
     urls: dict[str, URL]
     """By path below the base URL, made when first used."""
     headers: dict[str, str]
+    head: bytes
+    """The same as they are sent."""
     secrets: tuple[str, ...]
-    timeout: aiohttp.ClientTimeout
     cloud: Cloud | None = None
     """What a platform or a credential that is more than a key adds to the exchange; None for most."""
 
@@ -119,14 +119,19 @@ class Served:
             credential = read_credential(deployment.credential, self._sealer.open(deployment.sealed_secret))
             endpoint = Endpoint(deployment.platform, deployment.dialect, deployment.base_url, deployment.region, deployment.api_version)
             headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "gatehouse"}
+            headers |= endpoint.headers(credential)
+            try:
+                head = header_lines(headers)
+            except ValueError as error:
+                raise CredentialError(str(error)) from error
             is_plain = deployment.platform == "direct" and isinstance(credential, PlainKey)
             holder = (self.tenant, deployment.sealed_secret)
             target = self._targets[deployment.id] = Target(
                 deployment,
                 {},
-                headers | endpoint.headers(credential),
+                headers,
+                head,
                 credential.secrets,
-                aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=deployment.timeout_s),
                 None if is_plain else Cloud(endpoint, credential, deployment.upstream_model, deployment.provider, holder),
             )
         return target

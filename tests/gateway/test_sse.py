@@ -97,7 +97,7 @@ def test_without_usage_the_text_is_counted() -> None:
 
 def test_text_of_a_long_stream_is_counted_as_it_goes() -> None:
     tap = SseTap(hide_usage=False)
-    event = _event(_chunk("a \\ and \"quoted\""))
+    event = _event(_chunk('a \\ and "quoted"'))
 
     for _ in range(MOST_UNCOUNTED_BYTES // len(event) * 2):
         tap.feed(event)

@@ -10,7 +10,6 @@ import math
 import time
 from dataclasses import dataclass
 
-import aiohttp
 import msgspec
 import orjson
 
@@ -30,6 +29,7 @@ from gateway.plane.sse import error_event
 from gateway.plane.upstream.dialects import Pair, Tap
 from gateway.plane.upstream.eventstream import BedrockTap
 from gateway.plane.upstream.pairs import PAIRS
+from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, WireError, header_lines
 from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage
 
 DRAIN_S = 5.0
@@ -242,24 +242,23 @@ def _not_translated(call: Call, deployment: Deployment) -> Refusal:
     )
 
 
-async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.ClientResponse:
+async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> Answer:
     """Send the request; the response's headers are there, its body is not. Refusal when the upstream cannot be reached."""
-    headers = {**target.headers, "x-request-id": call.request_id}
-    for theirs, ours in pair.forwarded:
-        if theirs in call.headers:
-            headers[ours] = call.headers[theirs].decode("latin-1")
+    own = {ours: call.headers[theirs].decode("latin-1") for theirs, ours in pair.forwarded if theirs in call.headers}
     began = time.perf_counter_ns()
     try:
         if target.cloud is None:
             url = target.url(pair.path)
         else:
             url = target.cloud.url(pair.path, stream=call.stream)
-            headers |= await target.cloud.proof(call.plane.tokens, url, body)
-        response = await call.plane.client.post(url, data=body, headers=headers, timeout=target.timeout, allow_redirects=False)
+            own |= await target.cloud.proof(call.plane.tokens, url, body)
+        head = header_lines(target.headers | own) if own else target.head
+        head = b"%bx-request-id: %b\r\n" % (head, call.request_id.encode())
+        response = await call.plane.wire.post(url, head, body, timeout_s=target.deployment.timeout_s)
     except asyncio.CancelledError:  # what the upstream has done by now nobody knows
         call.may_have_spent = True
         raise
-    except aiohttp.ConnectionTimeoutError as error:
+    except ConnectTimeoutError as error:
         raise Refusal("upstream_timeout", f"The provider {target.deployment.provider} could not be reached in time.") from error
     except TimeoutError as error:
         call.may_have_spent = True
@@ -269,7 +268,7 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.
         ) from error
     except OutboundError as error:
         raise Refusal("upstream_error", f"The deployment {target.deployment.id} cannot be called: {error}") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except WireError as error:
         raise Refusal("upstream_error", f"The provider {target.deployment.provider} could not be reached.") from error
     finally:
         call.upstream_ns += time.perf_counter_ns() - began
@@ -279,7 +278,7 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> aiohttp.
     return response
 
 
-async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, target: Target) -> Refusal | _Answer:
+async def _failure(call: Call, pair: Pair, response: Answer, target: Target) -> Refusal | _Answer:
     """An upstream's error status as what the caller may see."""
     provider = target.deployment.provider
     if response.status in (401, 403, 407):
@@ -289,10 +288,8 @@ async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, tar
             target.cloud.refused(call.plane.tokens)
         return Refusal("upstream_error", f"The provider {provider} refused the gateway's credential (HTTP {response.status}).")
     try:
-        body = await response.content.read(MAX_ERROR_BYTES)
-        while not response.content.at_eof() and len(body) < MAX_ERROR_BYTES:
-            body += await response.content.read(MAX_ERROR_BYTES)
-    except (aiohttp.ClientError, OSError, TimeoutError):
+        body = await _read_up_to(response, MAX_ERROR_BYTES) or b""
+    except (WireError, TimeoutError):
         body = b""
     finally:
         response.close()
@@ -317,17 +314,17 @@ async def _failure(call: Call, pair: Pair, response: aiohttp.ClientResponse, tar
     return Refusal("upstream_error", f"The provider {provider} answered with HTTP {response.status}.")
 
 
-async def _whole(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> None:
+async def _whole(call: Call, pair: Pair, response: Answer) -> None:
     """Pass on an answer that is one JSON document."""
     deployment = call.deployment
     assert deployment is not None
     began = time.perf_counter_ns()
     try:
-        body = await _read_whole(response)
+        body = await _read_up_to(response, MAX_RESPONSE_BYTES)
     except TimeoutError as error:
         call.status = "upstream_error"
         raise Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except WireError as error:
         call.status = "upstream_error"
         raise Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.") from error
     finally:
@@ -357,18 +354,17 @@ async def _whole(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> No
     await send_whole(call.send, response.status, headers, body)
 
 
-async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None when it is longer than MAX_RESPONSE_BYTES."""
-    length = response.content_length
-    if length is not None:
-        return await response.read() if length <= MAX_RESPONSE_BYTES else None
-    chunks, size = [], 0
-    while chunk := await response.content.readany():
-        size += len(chunk)
-        if size > MAX_RESPONSE_BYTES:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def _read_up_to(response: Answer, limit: int) -> bytes | None:
+    """The body, or None when it is longer than `limit` bytes."""
+    body = await response.read()
+    if response.is_over and len(body) <= limit:
+        return body
+    chunks, size = [body], len(body)
+    while body and size <= limit:
+        body = await response.read()
+        chunks.append(body)
+        size += len(body)
+    return b"".join(chunks) if size <= limit else None
 
 
 async def _has_left(call: Call) -> bool:
@@ -381,7 +377,7 @@ async def _has_left(call: Call) -> bool:
     return bool(waiting.result()["type"] == "http.disconnect")
 
 
-async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> None:
+async def _stream(call: Call, pair: Pair, response: Answer) -> None:
     """Forward a stream as it comes; afterwards the usage is known as far as anything was said."""
     tap = pair.tap(call)
     if call.on_text is not None:
@@ -422,18 +418,17 @@ async def _stream(call: Call, pair: Pair, response: aiohttp.ClientResponse) -> N
         call.status, call.error_code = "upstream_error", "upstream_error"
 
 
-async def _forward(call: Call, response: aiohttp.ClientResponse, tap: Tap) -> Refusal | None:
+async def _forward(call: Call, response: Answer, tap: Tap) -> Refusal | None:
     """Forward until the upstream's end; the reason when it ended too early."""
-    content = response.content
     deployment = call.deployment
     assert deployment is not None
     while True:
         began = time.perf_counter_ns()
         try:
-            data = await content.readany()
+            data = await response.read()
         except TimeoutError:
             return Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.")
-        except (aiohttp.ClientError, OSError):
+        except WireError:
             if isinstance(call.cut, Refusal):
                 return call.cut
             return Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.")
@@ -452,7 +447,7 @@ async def _forward(call: Call, response: aiohttp.ClientResponse, tap: Tap) -> Re
             await call.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def _watch_caller(call: Call, response: aiohttp.ClientResponse) -> None:
+async def _watch_caller(call: Call, response: Answer) -> None:
     """When the caller hangs up, give the upstream a little time to say the usage, then close it."""
     while (await call.receive())["type"] != "http.disconnect":
         pass

@@ -1,0 +1,193 @@
+"""Connections to upstreams: kept, given up and never mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from yarl import URL
+
+from gateway.contract.outbound import AllowList, OutboundError
+from gateway.plane.upstream import wire as subject
+from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, Wire, WireError, header_lines
+
+OPEN = AllowList.parse(["127.0.0.1", "localhost"])
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Play = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
+class Upstream:
+    """Does with each request what it is told; counts connections and keeps what it was sent."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.gone = asyncio.Event()
+        self.url = URL()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                self.requests.append(head + await reader.readexactly(length))
+                await self.play(writer, self.requests[-1])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone.set()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def upstream(play: Play) -> AsyncIterator[tuple[Upstream, Wire]]:
+    told, wire = Upstream(play), Wire(OPEN)
+    server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
+    told.url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat?x=%20y")
+    try:
+        yield told, wire
+    finally:
+        await wire.close()
+        server.close()
+
+
+async def read(answer: Answer) -> bytes:
+    parts = []
+    while data := await answer.read():
+        parts.append(data)
+    return b"".join(parts)
+
+
+def says(*parts: bytes) -> Play:
+    async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return play
+
+
+async def test_connection_is_used_again_and_requests_are_what_they_should_be() -> None:
+    async with upstream(says(OK)) as (told, wire):
+        for body in (b"{}", b'{"a":1}'):
+            answer = await wire.post(told.url, header_lines({"x-key": "ä"}), body, timeout_s=5)
+            assert (answer.status, await read(answer), answer.is_over) == (200, b"ok", True)
+        both = await asyncio.gather(*(wire.post(told.url, b"", b"{}", timeout_s=5) for _ in range(2)))
+        assert [await read(answer) for answer in both] == [b"ok", b"ok"]
+
+    host = f"host: 127.0.0.1:{told.url.port}".encode()
+    assert told.requests[1] == (
+        b"POST /v1/chat?x=%20y HTTP/1.1\r\n" + host + b"\r\naccept: */*\r\nx-key: \xc3\xa4\r\ncontent-length: 7\r\n\r\n" + b'{"a":1}'
+    )
+    assert told.connections == 2
+
+
+@pytest.mark.parametrize("last", [b"surplus", b"", None], ids=["more than was said", "closed", "unasked"])
+async def test_connection_that_cannot_be_trusted_is_not_used_again(last: bytes | None) -> None:
+    async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(OK + (last or b""))
+        if last is None:
+            await writer.drain()
+            await asyncio.sleep(0.01)
+            writer.write(OK)  # an answer to a question that nobody has asked
+        if last == b"":
+            writer.close()
+
+    async with upstream(play) as (told, wire):
+        assert await read(await wire.post(told.url, b"", b"first", timeout_s=5)) == b"ok"
+        await asyncio.wait_for(told.gone.wait(), 5)
+        assert await read(await wire.post(told.url, b"", b"second", timeout_s=5)) == b"ok"
+
+    assert told.connections == 2
+
+
+async def test_idle_connection_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "KEEPALIVE_S", 0.02)
+    async with upstream(says(OK)) as (told, wire):
+        await read(await wire.post(told.url, b"", b"{}", timeout_s=5))
+        await asyncio.wait_for(told.gone.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ((b"",), TimeoutError),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",), TimeoutError),
+        ((b"SMTP\r\n\r\n",), WireError),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", b"zz\r\n"), WireError),
+    ],
+)
+async def test_upstream_that_is_silent_or_speaks_nonsense_is_given_up(said: tuple[bytes, ...], error: type[Exception]) -> None:
+    async with upstream(says(*said)) as (told, wire):
+        with pytest.raises(error):
+            await read(await wire.post(told.url, b"", b"{}", timeout_s=0.05))
+        await asyncio.wait_for(told.gone.wait(), 5)
+
+
+async def test_answer_that_is_broken_off_gives_what_came_and_then_the_error() -> None:
+    async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        writer.close()
+
+    async with upstream(play) as (told, wire):
+        answer = await wire.post(told.url, b"", b"{}", timeout_s=5)
+        assert await answer.read() == b"half"
+        with pytest.raises(WireError):
+            await answer.read()
+
+
+async def test_closing_ends_a_read_that_waits_and_the_upstream_sees_it() -> None:
+    async with upstream(says(b"HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=x\r\n\r\n")) as (told, wire):
+        answer = await wire.post(told.url, b"", b"{}", timeout_s=5)
+        assert answer.content_type == "text/event-stream"
+        waiting = asyncio.create_task(answer.read())
+        await asyncio.sleep(0)
+        answer.close()
+        with pytest.raises(WireError):
+            await waiting
+        await asyncio.wait_for(told.gone.wait(), 5)
+
+
+async def test_cancelled_request_takes_its_connection_with_it() -> None:
+    async with upstream(says()) as (told, wire):
+        waiting = asyncio.create_task(wire.post(told.url, b"", b"{}", timeout_s=5))
+        while not told.requests:
+            await asyncio.sleep(0.001)
+        waiting.cancel()
+        await asyncio.wait_for(told.gone.wait(), 5)
+
+
+async def test_slow_reader_holds_the_upstream_up_and_not_the_memory() -> None:
+    size = 8 * 2**20
+    async with upstream(says(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, bytes(size))) as (told, wire):
+        answer = await wire.post(told.url, b"", b"{}", timeout_s=0.02)
+        await asyncio.sleep(0.06)  # that it is not the upstream that is silent is known
+        first = await answer.read()
+        assert subject.MOST_UNREAD_BYTES < len(first) < 3 * subject.MOST_UNREAD_BYTES
+        assert len(first) + len(await read(answer)) == size
+
+
+async def test_what_may_not_be_called_or_cannot_be_reached_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = Wire(AllowList.parse([]))
+    with pytest.raises(OutboundError):  # by what the name stands for
+        await guarded.post(URL("http://localhost:9/"), b"", b"{}", timeout_s=5)
+    await guarded.close()
+
+    async with upstream(says(OK)) as (told, wire):
+        with pytest.raises(WireError, match="could not be reached"):  # nobody listens there
+            await wire.post(URL("http://127.0.0.1:9/"), b"", b"{}", timeout_s=5)
+        with pytest.raises(WireError, match="could not be reached"):  # it speaks no TLS
+            await wire.post(told.url.with_scheme("https"), b"", b"{}", timeout_s=5)
+        monkeypatch.setattr(subject, "OPEN_TIMEOUT_S", 0.0)
+        with pytest.raises(ConnectTimeoutError):
+            await wire.post(told.url, b"", b"{}", timeout_s=5)
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: y", "a\nb", "a\0b"])
+def test_header_cannot_add_lines(value: str) -> None:
+    with pytest.raises(ValueError, match="holds a line end"):
+        header_lines({"x": value})
