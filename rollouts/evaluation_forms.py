@@ -17,6 +17,17 @@ class ThresholdForm(forms.Form):
     minimum = forms.IntegerField(label="Items, at least", min_value=1, max_value=1_000_000, initial=100)
     max_age_days = forms.IntegerField(label="Days old, at most", min_value=1, max_value=365, initial=30)
 
+    reason = forms.CharField(
+        label="Why",
+        max_length=500,
+        required=False,
+        help_text="Only where a threshold on safety is to ask for less: it then waits for a second person.",
+    )
+
+
+class RemovalForm(forms.Form):
+    reason = forms.CharField(max_length=500, required=False)
+
 
 class WaiverForm(forms.Form):
     model = forms.CharField(label="Model", max_length=80, help_text="Or a prompt version, such as greeting@3.")

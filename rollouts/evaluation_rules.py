@@ -146,6 +146,26 @@ def compare(first: Score, second: Score, *, better: str) -> Difference:
     return Difference(change, low, high, verdict, paired)
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a threshold asks for."""
+
+    value: float
+    minimum: int
+    """Items."""
+    max_age_days: int
+
+    def words(self, operator: str) -> str:
+        """`<= 0.01 over 100 items, 30 days old at most`"""
+        return f"{operator} {self.value:g} over {self.minimum:,} items, {self.max_age_days} days old at most"
+
+
+def is_lower(before: Terms, after: Terms, *, better: str) -> bool:
+    """May the terms let through what those before did not? In any one part: what is asked for elsewhere does not make up for it."""
+    asks_less = after.value < before.value if better == "higher" else after.value > before.value
+    return asks_less or after.minimum < before.minimum or after.max_age_days > before.max_age_days
+
+
 def judge(scored: Score | None, *, metric: str, operator: str, threshold: float, minimum: int, at: datetime) -> tuple[rules.Verdict, str]:
     """Of a model's newest score against a threshold: the whole interval must be on the right side. Without a score it is no data, which never passes."""
     if scored is None:

@@ -11,7 +11,7 @@ from governance.access import Permission, permissions_of
 from governance.metrics import Metric, Reading, Window
 from governance.models import Membership
 from rollouts import evaluation_rules, rules
-from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 
 SHOWN = 20
 
@@ -72,7 +72,9 @@ def trend(run: EvaluationRun) -> list[EvaluationRun]:
 
 
 def thresholds() -> QuerySet[EvaluationThreshold]:
-    return EvaluationThreshold.objects.select_related("set_by").order_by("feature_class", "metric")
+    """With the changes that wait."""
+    waiting = Prefetch("changes", queryset=waiting_changes())
+    return EvaluationThreshold.objects.select_related("set_by").prefetch_related(waiting).order_by("feature_class", "metric")
 
 
 def open_waivers(*, at: datetime) -> QuerySet[EvaluationWaiver]:
@@ -81,11 +83,18 @@ def open_waivers(*, at: datetime) -> QuerySet[EvaluationWaiver]:
     return found.select_related("threshold", "requested_by", "decided_by").order_by("-requested_at", "-pk")
 
 
+def waiting_changes() -> QuerySet[EvaluationThresholdChange]:
+    """Of thresholds on safety: at most one each."""
+    found = EvaluationThresholdChange.objects.filter(decided_at=None).select_related("threshold", "requested_by")
+    return found.order_by("-requested_at", "-pk")
+
+
 def due_count(membership: Membership) -> int:
-    """Waivers that wait for this person."""
+    """Waivers and changes of thresholds that wait for this person."""
     if Permission.SIGN_GATES not in permissions_of(membership.roles):
         return 0
-    return EvaluationWaiver.objects.filter(decided_at=None).exclude(requested_by=membership.user_id).count()
+    waiting = (EvaluationWaiver.objects.filter(decided_at=None), waiting_changes())
+    return sum(each.exclude(requested_by=membership.user_id).count() for each in waiting)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ urlpatterns = [
     path("release/evaluations/thresholds/", evaluations.threshold_set, name="evaluation-threshold-set"),
     path("release/evaluations/thresholds/<int:pk>/remove/", evaluations.threshold_remove, name="evaluation-threshold-remove"),
     path("release/evaluations/thresholds/<int:pk>/waive/", evaluations.threshold_waive, name="evaluation-threshold-waive"),
+    path("release/evaluations/changes/<int:pk>/decide/", evaluations.threshold_change_decide, name="evaluation-threshold-change-decide"),
     path("release/evaluations/waivers/<int:pk>/decide/", evaluations.evaluation_waiver_decide, name="evaluation-waiver-decide"),
     path("surveys/answer/", programme.survey_answer, name="survey-answer"),
     path("release/cohorts/surveys/", programme.survey_settings, name="survey-settings"),

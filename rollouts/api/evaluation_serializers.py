@@ -7,7 +7,7 @@ from rest_framework import serializers
 from governance.api.serializers import StrictSerializer
 from governance.models import FeatureClass
 from rollouts.evaluation_selectors import Compared
-from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 
 
 class EvaluationScoreInput(StrictSerializer):
@@ -70,6 +70,27 @@ class EvaluationThresholdInput(StrictSerializer):
     value = serializers.FloatField(help_text="0 to 1. At least, or at most where lower is better.")
     minimum = serializers.IntegerField(required=False, default=100, help_text="Items of the run, at least.")
     max_age_days = serializers.IntegerField(required=False, default=30)
+    reason = serializers.CharField(
+        max_length=500, required=False, allow_blank=True, help_text="Needed where a threshold on safety is to ask for less."
+    )
+
+
+class EvaluationThresholdRemoveInput(StrictSerializer):
+    reason = serializers.CharField(max_length=500, required=False, default="", allow_blank=True, help_text="Needed of one on safety.")
+
+
+class EvaluationThresholdChangeOutput(serializers.ModelSerializer[EvaluationThresholdChange]):
+    """Less safety, which a second person agrees to or not."""
+
+    id = serializers.IntegerField(source="pk")
+    requested_by = serializers.EmailField(source="requested_by.email")
+    decided_by = serializers.EmailField(source="decided_by.email", default=None)
+
+    class Meta:
+        model = EvaluationThresholdChange
+        fields = [
+            "id", "removes", "value", "minimum", "max_age_days", "reason", "requested_by", "requested_at", "decided_by", "decided_at", "approved",
+        ]  # fmt: skip
 
 
 class EvaluationThresholdOutput(serializers.ModelSerializer[EvaluationThreshold]):
@@ -77,10 +98,25 @@ class EvaluationThresholdOutput(serializers.ModelSerializer[EvaluationThreshold]
     set_by = serializers.EmailField(source="set_by.email")
     feature_class = serializers.CharField()
     operator = serializers.CharField(help_text=">= or <=")
+    waiting = EvaluationThresholdChangeOutput(
+        source="waiting_change", allow_null=True, help_text="Of one on safety: what waits for a second person."
+    )
 
     class Meta:
         model = EvaluationThreshold
-        fields = ["id", "feature_class", "metric", "operator", "value", "minimum", "max_age_days", "is_safety", "set_by", "set_at"]
+        fields = [
+            "id",
+            "feature_class",
+            "metric",
+            "operator",
+            "value",
+            "minimum",
+            "max_age_days",
+            "is_safety",
+            "set_by",
+            "set_at",
+            "waiting",
+        ]
 
 
 class EvaluationWaiverInput(StrictSerializer):

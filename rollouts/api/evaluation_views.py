@@ -15,7 +15,7 @@ from governance.requests import ApiRequest
 from rollouts import evaluation_selectors as selectors
 from rollouts.api import evaluation_serializers as serializers
 from rollouts.api.views import ERRORS, person_of
-from rollouts.models import EvaluationRun, EvaluationThreshold, EvaluationWaiver
+from rollouts.models import EvaluationRun, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.services import evaluation_runs as services
 
 
@@ -94,20 +94,41 @@ class EvaluationThresholds(APIView):
 
     @extend_schema(request=serializers.EvaluationThresholdInput, responses={200: serializers.EvaluationThresholdOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        """Sets the threshold, or replaces the one on the same metric."""
+        """Sets the threshold, or replaces the one on the same metric. One on safety that would ask for less stays, and the change waits."""
         body = serializers.EvaluationThresholdInput(data=request.data)
         body.is_valid(raise_exception=True)
         threshold = services.set_threshold(actor=request.user, **body.validated_data)
-        return Response(serializers.EvaluationThresholdOutput(threshold).data)
+        return Response(serializers.EvaluationThresholdOutput(the_threshold(threshold.pk)).data)
 
 
 class EvaluationThresholdDetail(APIView):
     access = {"DELETE": Permission.MANAGE_ROLLOUTS}
 
-    @extend_schema(responses={204: None, 404: ErrorSerializer})
+    @extend_schema(
+        request=serializers.EvaluationThresholdRemoveInput,
+        responses={202: serializers.EvaluationThresholdChangeOutput, 204: None, **ERRORS},
+    )
     def delete(self, request: ApiRequest, pk: int) -> Response:
-        services.remove_threshold(threshold=the_threshold(pk), actor=request.user)
-        return Response(status=204)
+        """204 when it is gone; 202 for one on safety, whose removal waits for a second person."""
+        body = serializers.EvaluationThresholdRemoveInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        waits = services.remove_threshold(threshold=the_threshold(pk), actor=request.user, **body.validated_data)
+        return Response(status=204) if waits is None else Response(serializers.EvaluationThresholdChangeOutput(waits).data, status=202)
+
+
+class EvaluationThresholdChangeDecide(APIView):
+    access = {"POST": Permission.VIEW}
+
+    @extend_schema(request=serializers.EvaluationWaiverDecideInput, responses={200: serializers.EvaluationThresholdChangeOutput, **ERRORS})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        """Agree to less safety or decline, with a role that signs gates; whoever asked may take it back."""
+        body = serializers.EvaluationWaiverDecideInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        change = EvaluationThresholdChange.objects.filter(pk=pk).first()
+        if change is None:
+            raise NotFound
+        decided = services.decide_threshold_change(change=change, person=person_of(request), **body.validated_data)
+        return Response(serializers.EvaluationThresholdChangeOutput(decided).data)
 
 
 class EvaluationWaivers(APIView):

@@ -102,6 +102,11 @@ urlpatterns = [
     path("evaluations/thresholds/", evaluation_views.EvaluationThresholds.as_view(), name="api-evaluation-thresholds"),
     path("evaluations/thresholds/<int:pk>/", evaluation_views.EvaluationThresholdDetail.as_view(), name="api-evaluation-threshold"),
     path("evaluations/thresholds/<int:pk>/waivers/", evaluation_views.EvaluationWaivers.as_view(), name="api-evaluation-waivers"),
+    path(
+        "evaluations/changes/<int:pk>/decide/",
+        evaluation_views.EvaluationThresholdChangeDecide.as_view(),
+        name="api-evaluation-threshold-change",
+    ),
     path("evaluations/waivers/<int:pk>/decide/", evaluation_views.EvaluationWaiverDecide.as_view(), name="api-evaluation-waiver-decide"),
     path("metrics/", views.Metrics.as_view(), name="api-metrics"),
 ]

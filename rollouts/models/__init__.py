@@ -1,6 +1,6 @@
 from rollouts.models.cohort import Cohort, CohortMember
 from rollouts.models.escalation import Escalation, EscalationNote, FalseAlertCount
-from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.models.experiment import Experiment, ExperimentReading
 from rollouts.models.flag import Flag, FlagChange, FlagVersion
 from rollouts.models.gate import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationRun",
     "EvaluationScore",
     "EvaluationThreshold",
+    "EvaluationThresholdChange",
     "EvaluationWaiver",
     "Experiment",
     "ExperimentReading",

@@ -115,6 +115,57 @@ class EvaluationThreshold(models.Model):
         known = evaluation_rules.MEASURES.get(self.metric)
         return known is not None and known.is_safety
 
+    @property
+    def terms(self) -> evaluation_rules.Terms:
+        return evaluation_rules.Terms(self.value, self.minimum, self.max_age_days)
+
+    @property
+    def waiting_change(self) -> EvaluationThresholdChange | None:
+        """Less safety, which waits for a second person. Reads all that was asked: prefetch `changes` for a list."""
+        return next((change for change in self.changes.all() if change.decided_at is None), None)
+
+
+class EvaluationThresholdChange(models.Model):
+    """A threshold on safety shall ask for less, or for nothing any more, when a second person agrees. What is proposed is never edited."""
+
+    threshold = models.ForeignKey(EvaluationThreshold, on_delete=models.CASCADE, related_name="changes")
+    removes = models.BooleanField(default=False)
+    value = models.FloatField()
+    minimum = models.PositiveIntegerField()
+    max_age_days = models.PositiveSmallIntegerField()
+    """What it shall be; of a removal, what it is."""
+    reason = models.CharField(max_length=500)
+    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    requested_at = models.DateTimeField()
+    decided_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    approved = models.BooleanField(null=True)
+
+    class Meta:
+        ordering = ["-requested_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(approved=True) | (Q(decided_by__isnull=False) & ~Q(decided_by=F("requested_by"))),
+                name="evaluation_threshold_change_four_eyes",
+            ),
+            models.UniqueConstraint(fields=["threshold"], condition=Q(decided_at=None), name="evaluation_threshold_change_one_asked"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Removal of {self.threshold}" if self.removes else f"{self.threshold}: {self.after}"
+
+    @property
+    def now(self) -> str:
+        return self.threshold.terms.words(self.threshold.operator)
+
+    @property
+    def after(self) -> str:
+        return "removed" if self.removes else self.terms.words(self.threshold.operator)
+
+    @property
+    def terms(self) -> evaluation_rules.Terms:
+        return evaluation_rules.Terms(self.value, self.minimum, self.max_age_days)
+
 
 class EvaluationWaiver(models.Model):
     """A model may pass over a threshold until a date, with a reason, when a second person agrees."""

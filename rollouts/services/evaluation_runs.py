@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from governance.models import FeatureClass, Membership, User
+from governance.models import FeatureClass, Membership, Severity, User
 from governance.roles import Permission, permissions_of
-from governance.services import audit
+from governance.services import alerts, audit
 from rollouts import evaluation_rules, evaluation_selectors, rules
 from rollouts.errors import (
     EvaluationConflictError,
@@ -24,7 +25,7 @@ from rollouts.errors import (
     SelfApprovalError,
     WaiverDecidedError,
 )
-from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 
 METRIC = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
 MOST_SCORES = 50
@@ -127,44 +128,150 @@ def _score(told: ScoreInput) -> EvaluationScore:
 
 @transaction.atomic
 def set_threshold(
-    *, feature_class: str, metric: str, value: float, minimum: int, max_age_days: int, actor: User, at: datetime | None = None
+    *,
+    feature_class: str,
+    metric: str,
+    value: float,
+    minimum: int,
+    max_age_days: int,
+    actor: User,
+    reason: str = "",
+    at: datetime | None = None,
 ) -> EvaluationThreshold:
     """Ask it of every model of the class, and of every prompt version for one, from the next approval on; what is served stays. Replaces the threshold on the same metric, and
-    ends what was waived or asked to be waived of it. Raises EvaluationInvalidError."""
+    ends what was waived or asked to be waived of it.
+
+    A threshold on safety that would ask for less in any part stays as it is: the change waits for a second person, and needs a `reason`.
+    Raises EvaluationInvalidError, EvidenceMissingError (no reason).
+    """
     at = at or timezone.now()
     known = evaluation_rules.MEASURES.get(metric)
     if known is None:
         raise EvaluationInvalidError(f"{metric} is not known by name. There are: {', '.join(evaluation_rules.MEASURES)}.", field="metric")
     if feature_class not in FeatureClass.values:
         raise EvaluationInvalidError("There is no such feature class.", field="feature_class")
-    if not 0 <= value <= 1:
-        raise EvaluationInvalidError("A score is between 0 and 1.", field="value")
-    if minimum < 1:
-        raise EvaluationInvalidError("At least one item has to be scored.", field="minimum")
-    if not 1 <= max_age_days <= 365:
-        raise EvaluationInvalidError("An evaluation counts for 1 to 365 days.", field="max_age_days")
+    terms = evaluation_rules.Terms(value, minimum, max_age_days)
+    _check_terms(terms)
     before = EvaluationThreshold.objects.select_for_update().filter(feature_class=feature_class, metric=metric).first()
-    terms = {"value": value, "minimum": minimum, "max_age_days": max_age_days}
+    if before is not None and before.is_safety and evaluation_rules.is_lower(before.terms, terms, better=known.better):
+        _ask_change(before, terms, removes=False, reason=reason, actor=actor, at=at)
+        return before
     operator = EvaluationThreshold.Operator.AT_LEAST if known.better == "higher" else EvaluationThreshold.Operator.AT_MOST
-    threshold = before or EvaluationThreshold(feature_class=feature_class, metric=metric)
-    old = {name: getattr(threshold, name) for name in terms} if before else None
-    threshold.operator, threshold.set_by, threshold.set_at = operator, actor, at
-    for name, term in terms.items():
-        setattr(threshold, name, term)
-    threshold.save()
+    threshold = before or EvaluationThreshold(feature_class=feature_class, metric=metric, operator=operator)
     if before is not None:
+        _overtake(before, actor, at)
+    return _put(threshold, terms, actor=actor, at=at, old=asdict(before.terms) if before else None)
+
+
+def _check_terms(terms: evaluation_rules.Terms) -> None:
+    if not 0 <= terms.value <= 1:
+        raise EvaluationInvalidError("A score is between 0 and 1.", field="value")
+    if terms.minimum < 1:
+        raise EvaluationInvalidError("At least one item has to be scored.", field="minimum")
+    if not 1 <= terms.max_age_days <= 365:
+        raise EvaluationInvalidError("An evaluation counts for 1 to 365 days.", field="max_age_days")
+
+
+def _put(
+    threshold: EvaluationThreshold,
+    terms: evaluation_rules.Terms,
+    *,
+    actor: User,
+    at: datetime,
+    old: dict[str, float] | None,
+    **details: str,
+) -> EvaluationThreshold:
+    threshold.set_by, threshold.set_at = actor, at
+    threshold.value, threshold.minimum, threshold.max_age_days = terms.value, terms.minimum, terms.max_age_days
+    threshold.save()
+    if old is not None:
         EvaluationWaiver.objects.filter(threshold=threshold, approved=True, until__gt=at).update(until=at)
         asked = EvaluationWaiver.objects.filter(threshold=threshold, decided_at=None)  # of other terms than these
         asked.update(approved=False, decided_at=at, decided_by=actor)
-    audit.record("evaluation_threshold.set", actor=actor, target=threshold, at=at, before=old, after=terms)
+    audit.record("evaluation_threshold.set", actor=actor, target=threshold, at=at, before=old, after=asdict(terms), **details)
     return threshold
 
 
 @transaction.atomic
-def remove_threshold(*, threshold: EvaluationThreshold, actor: User) -> None:
-    """Ask it of no model any more; its waivers go with it."""
-    audit.record("evaluation_threshold.removed", actor=actor, target=threshold, value=threshold.value, minimum=threshold.minimum)
+def remove_threshold(
+    *, threshold: EvaluationThreshold, actor: User, reason: str = "", at: datetime | None = None
+) -> EvaluationThresholdChange | None:
+    """Ask it of no model any more; its waivers go with it. One on safety stays: its removal, which is returned, waits for a second person.
+
+    Raises EvidenceMissingError (on safety, without a reason).
+    """
+    threshold = EvaluationThreshold.objects.select_for_update().get(pk=threshold.pk)
+    if threshold.is_safety:
+        return _ask_change(threshold, threshold.terms, removes=True, reason=reason, actor=actor, at=at or timezone.now())
+    _remove(threshold, actor)
+    return None
+
+
+def _remove(threshold: EvaluationThreshold, actor: User, **details: Any) -> None:
+    audit.record(
+        "evaluation_threshold.removed", actor=actor, target=threshold, value=threshold.value, minimum=threshold.minimum, **details
+    )  # fmt: skip
     threshold.delete()
+
+
+def _ask_change(
+    threshold: EvaluationThreshold, terms: evaluation_rules.Terms, *, removes: bool, reason: str, actor: User, at: datetime
+) -> EvaluationThresholdChange:
+    """In place of what waits, if something does."""
+    if not reason.strip():
+        raise EvidenceMissingError("A threshold on safety asks for less only with a reason and a second person.", field="reason")
+    _overtake(threshold, actor, at)
+    change = EvaluationThresholdChange.objects.create(
+        threshold=threshold, removes=removes, value=terms.value, minimum=terms.minimum, max_age_days=terms.max_age_days, reason=reason.strip(),
+        requested_by=actor, requested_at=at,
+    )  # fmt: skip
+    audit.record(
+        "evaluation_threshold.change_asked", actor=actor, target=threshold, at=at, removes=removes, before=asdict(threshold.terms),
+        after=None if removes else asdict(terms), reason=change.reason,
+    )  # fmt: skip
+    alerts.notify(
+        topic="evaluation_threshold.change_asked", severity=Severity.WARNING, title=f"{actor} asks for less safety: {change}", text=change.reason,
+        path="release/evaluations/#thresholds", permission=Permission.SIGN_GATES, key=f"threshold-change:{change.pk}",
+        data={"metric": threshold.metric, "feature_class": threshold.feature_class}, at=at,
+    )  # fmt: skip
+    return change
+
+
+def _overtake(threshold: EvaluationThreshold, actor: User, at: datetime) -> None:
+    """What waits is of other terms than those that come now."""
+    waiting = EvaluationThresholdChange.objects.filter(threshold=threshold, decided_at=None)
+    waiting.update(approved=False, decided_at=at, decided_by=actor)
+
+
+@transaction.atomic
+def decide_threshold_change(
+    *, change: EvaluationThresholdChange, approve: bool, person: Membership, at: datetime | None = None
+) -> EvaluationThresholdChange:
+    """Agree to less safety, and it holds from then on, or decline; whoever asked may take it back.
+
+    Raises RoleNotHeldError, SelfApprovalError, WaiverDecidedError.
+    """
+    at, terms = at or timezone.now(), change.terms
+    threshold = EvaluationThreshold.objects.select_for_update().filter(pk=change.threshold_id).first()
+    fresh = EvaluationThresholdChange.objects.select_related("requested_by").filter(pk=change.pk, decided_at=None).first()
+    if threshold is None or fresh is None:
+        raise WaiverDecidedError("This change was decided before, or overtaken by another one.")
+    fresh.threshold = threshold
+    own = fresh.requested_by_id == person.user_id
+    if own and approve:
+        raise SelfApprovalError("Nobody approves their own change: ask somebody else.")
+    if not own and Permission.SIGN_GATES not in permissions_of(person.roles):
+        raise RoleNotHeldError("Deciding it takes a role that signs gates.")
+    fresh.approved, fresh.decided_by, fresh.decided_at = approve, person.user, at
+    fresh.save(update_fields=["approved", "decided_by", "decided_at"])
+    asked_by = str(fresh.requested_by)
+    if not approve:
+        audit.record("evaluation_threshold.change_declined", actor=person.user, target=threshold, at=at, requested_by=asked_by, own=own)
+    elif fresh.removes:
+        _remove(threshold, person.user, requested_by=asked_by, reason=fresh.reason)
+    else:
+        _put(threshold, terms, actor=person.user, at=at, old=asdict(threshold.terms), requested_by=asked_by, reason=fresh.reason)
+    return fresh
 
 
 @transaction.atomic

@@ -13,8 +13,8 @@ from governance.access import Permission, permissions_of, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import evaluation_selectors as selectors
-from rollouts.evaluation_forms import ThresholdForm, WaiverForm
-from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationWaiver
+from rollouts.evaluation_forms import RemovalForm, ThresholdForm, WaiverForm
+from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.services import evaluation_runs as services
 from rollouts.views.rollouts import may_manage
 
@@ -53,6 +53,7 @@ def _list(request: MemberRequest, form: ThresholdForm, *, status: int = 200) -> 
             "query": query,
             "thresholds": selectors.thresholds(),
             "form": form,
+            "changes": [(one, one.requested_by_id == request.user.pk) for one in selectors.waiting_changes()],
             "waivers": [(one, one.requested_by_id == request.user.pk) for one in waivers],
             "may_manage": may_manage(request),
             "may_sign": Permission.SIGN_GATES in permissions_of(request.membership.roles),
@@ -98,15 +99,37 @@ def threshold_set(request: MemberRequest) -> HttpResponse:
     if form.is_valid():
         threshold = try_service(form, lambda: services.set_threshold(actor=request.user, **form.cleaned_data))
         if threshold is not None:
-            messages.success(request, f"From its next approval on, a model for {threshold.get_feature_class_display()} needs it.")
+            waits = threshold.changes.filter(decided_at=None).exists()
+            said = (
+                "It stays as it is until somebody else agrees."
+                if waits
+                else f"From its next approval on, a model for {threshold.get_feature_class_display()} needs it."
+            )
+            messages.success(request, said)
             return redirect("evaluation-run-list")
     return _list(request, form, status=422)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def threshold_remove(request: MemberRequest, pk: int) -> HttpResponse:
-    threshold = the_threshold(pk)
-    try_act(request, lambda: services.remove_threshold(threshold=threshold, actor=request.user), "No model needs it any more.")
+    threshold, form = the_threshold(pk), RemovalForm(request.POST)
+    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    done = "It stays until somebody else agrees." if threshold.is_safety else "No model needs it any more."
+    try_act(request, lambda: services.remove_threshold(threshold=threshold, reason=reason, actor=request.user), done)
+    return redirect("evaluation-run-list")
+
+
+@requires(Permission.VIEW, "POST")
+def threshold_change_decide(request: MemberRequest, pk: int) -> HttpResponse:
+    change = EvaluationThresholdChange.objects.filter(pk=pk).first()
+    if change is None:
+        raise Http404
+    approve = request.POST.get("decision") == "approve"
+    try_act(
+        request,
+        lambda: services.decide_threshold_change(change=change, approve=approve, person=request.membership),
+        "Agreed to, and in force." if approve else "Declined. The threshold stays as it is.",
+    )
     return redirect("evaluation-run-list")
 
 

@@ -21,9 +21,11 @@ from rollouts.errors import (
     EvaluationConflictError,
     EvaluationInvalidError,
     EvaluationMissingError,
+    EvidenceMissingError,
     NotWaivableError,
     RoleNotHeldError,
     SelfApprovalError,
+    WaiverDecidedError,
 )
 from rollouts.models import EvaluationRun, EvaluationThreshold
 from rollouts.services import evaluation_runs as services
@@ -175,6 +177,66 @@ def test_waiver_of_a_threshold_takes_two_people_and_ends(acme: Tenant, rita: Use
         services.check_model("chat", "assistants")
     asked.refresh_from_db()
     assert asked.approved is False
+
+
+def test_less_safety_takes_two_people_and_more_takes_one(acme: Tenant, rita: User, adam: User, bob: User) -> None:
+    threshold = need(rita, "toxicity", 0.01)
+
+    with pytest.raises(EvidenceMissingError):
+        need(rita, "toxicity", 0.02)
+    assert need(rita, "toxicity", 0.02, minimum=500, reason="The judge is noisy.").value == 0.01
+    change = threshold.changes.get()
+    for person, wrong in ((rita, SelfApprovalError), (bob, RoleNotHeldError)):
+        with pytest.raises(wrong):
+            services.decide_threshold_change(change=change, approve=True, person=membership(person, acme))
+    assert evaluation_selectors.due_count(membership(adam, acme)) == 1
+    services.decide_threshold_change(change=change, approve=True, person=membership(adam, acme))
+    with pytest.raises(WaiverDecidedError):
+        services.decide_threshold_change(change=change, approve=False, person=membership(adam, acme))
+
+    threshold.refresh_from_db()
+    assert (threshold.terms, threshold.set_by) == (evaluation_rules.Terms(0.02, 500, 30), adam)
+    entry = AuditEntry.objects.filter(event="evaluation_threshold.set").latest("pk")
+    assert (entry.details["requested_by"], entry.details["before"]["value"]) == (str(rita), 0.01)
+    need(rita, "toxicity", 0.02, minimum=400, reason="Fewer.")
+    assert need(rita, "toxicity", 0.005, minimum=500).value == 0.005  # more safety holds at once
+    assert not evaluation_selectors.waiting_changes().exists()  # and overtakes what waited
+    need(rita, "faithfulness", 0.9)
+    assert need(rita, "faithfulness", 0.1).value == 0.1  # quality is the owner's
+
+
+@pytest.mark.parametrize(
+    ("better", "after", "lower"),
+    [
+        ("lower", (0.01, 100, 30), False), ("lower", (0.005, 200, 10), False), ("lower", (0.02, 500, 10), True), ("lower", (0.01, 99, 30), True),
+        ("higher", (0.02, 100, 30), False), ("higher", (0.009, 900, 1), True), ("higher", (0.5, 100, 31), True),
+    ],
+)  # fmt: skip
+def test_any_part_that_asks_for_less_is_less(better: str, after: tuple[float, int, int], lower: bool) -> None:
+    before = evaluation_rules.Terms(0.01, 100, 30)
+
+    assert evaluation_rules.is_lower(before, evaluation_rules.Terms(*after), better=better) is lower
+
+
+def test_removal_of_a_safety_threshold_waits_by_api_and_page(
+    acme: Tenant, rita: User, adam: User, api_for: ClientFor, client_for: ClientFor
+) -> None:
+    threshold, api = need(rita, "toxicity", 0.01), api_for(rita)
+    url = f"{API}thresholds/{threshold.pk}/"
+
+    assert api.delete(url).json()["code"] == "evidence_missing"
+    asked = api.delete(url, {"reason": "Another judge."}, content_type="application/json")
+    page = client_for(adam).get(PAGE).text
+    declined = client_for(adam).post(f"{PAGE}changes/{asked.json()['id']}/decide/", {"decision": "decline"})
+    again = client_for(rita).post(f"{PAGE}thresholds/{threshold.pk}/remove/", {"reason": "Another judge."})
+    waiting = api.get(f"{API}thresholds/").json()[0]["waiting"]
+
+    assert (asked.status_code, asked.json()["removes"], declined.status_code, again.status_code) == (202, True, 302, 302)
+    for said in ("Less safety waits", "Another judge.", "removed", "Agree"):
+        assert said in page
+    assert post(api, f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["code"] == "self_approval"
+    assert post(api_for(adam), f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["approved"] is True
+    assert not EvaluationThreshold.objects.exists()
 
 
 def test_gates_and_rollback_rules_read_pooled_scores_by_name(acme: Tenant, rita: User) -> None:
