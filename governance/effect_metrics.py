@@ -26,6 +26,6 @@ def time_to_effect(window: Window) -> Reading:
 register(
     Metric(
         "switches.time_to_effect", "Time to effect of switches", "s", "lower", 1, time_to_effect,
-        "From a switch or a drill until every process of the gateway has it: the slowest one.",
+        "From a switch, a decision on consent or a drill until every process of the gateway has it: the slowest one.",
     )
 )  # fmt: skip

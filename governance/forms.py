@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from django import forms
 
-from governance.models import AlertChannel, Consent, Severity, Tenant, User
+from governance.models import AlertChannel, Consent, FeatureClass, Severity, Tenant, User
 from governance.roles import Role
 
 
@@ -79,6 +79,22 @@ class RolesForm(forms.Form):
 class ConsentForm(forms.Form):
     state = forms.ChoiceField(choices=Consent.State.choices)
     reason = forms.CharField(max_length=200, required=False, help_text="Callers read it in the refusal.")
+
+
+class ConsentHistoryForm(forms.Form):
+    """Which decisions to show; empty fields leave nothing out."""
+
+    feature_class = forms.ChoiceField(choices=[("", "Any class"), *FeatureClass.choices], required=False)
+    state = forms.ChoiceField(choices=[("", "Any decision"), *Consent.State.choices], required=False)
+    query = forms.CharField(max_length=100, required=False, label="Who or why")
+    first = forms.DateField(required=False, label="From")
+    last = forms.DateField(required=False, label="To")
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or {}
+        if values.get("first") and values.get("last") and values["first"] > values["last"]:
+            self.add_error("last", "The last day is before the first.")
+        return values
 
 
 class ThemeForm(forms.Form):

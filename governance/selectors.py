@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from governance.consent import CLASSES
@@ -97,8 +97,48 @@ def consent_states() -> list[ConsentState]:
     return states
 
 
-def consent_history() -> QuerySet[ConsentChange]:
-    return ConsentChange.objects.select_related("actor").order_by("-set_at", "-id")
+def consent_history(
+    *, feature_class: str = "", state: str = "", query: str = "", first: date | None = None, last: date | None = None
+) -> QuerySet[ConsentChange]:
+    """Decisions, newest first, each with its way to the gateway. `query` looks in reasons and names; days are UTC, both included."""
+    found = ConsentChange.objects.select_related("actor", "effect").order_by("-set_at", "-id")
+    if feature_class:
+        found = found.filter(feature_class=feature_class)
+    if state:
+        found = found.filter(state=state)
+    if query:
+        found = found.filter(Q(reason__icontains=query) | Q(actor__name__icontains=query) | Q(actor__email__icontains=query))
+    if first:
+        found = found.filter(set_at__gte=datetime.combine(first, time.min, UTC))
+    if last:
+        found = found.filter(set_at__lt=datetime.combine(last, time.min, UTC) + timedelta(days=1))
+    return found
+
+
+@dataclass(frozen=True)
+class ConsentEffects:
+    """How fast the decisions of the last days held."""
+
+    timed: int
+    slowest_s: float | None
+    """None: none was measured."""
+    late: int
+    """Beyond the promise, or given up."""
+
+    @property
+    def slowest_ms(self) -> float | None:
+        """For the template filter `duration`."""
+        return None if self.slowest_s is None else 1000 * self.slowest_s
+
+
+EFFECT_DAYS = 90
+
+
+def consent_effects(*, at: datetime) -> ConsentEffects:
+    recent = ConsentChange.objects.filter(set_at__gte=at - timedelta(days=EFFECT_DAYS), effect__isnull=False).select_related("effect")
+    timed = [change for change in recent if change.verdict in ("pass", "fail")]
+    seconds = [change.effect.seconds for change in timed if change.effect and change.effect.seconds is not None]
+    return ConsentEffects(len(timed), max(seconds, default=None), sum(change.verdict == "fail" for change in timed))
 
 
 def alert_channels() -> QuerySet[AlertChannel]:

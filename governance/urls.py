@@ -15,6 +15,7 @@ urlpatterns = [
     path("operate/people/<int:pk>/roles/", people.change_roles, name="people-roles"),
     path("operate/people/<int:pk>/remove/", people.remove, name="people-remove"),
     path("operate/consent/", consent.consent, name="consent"),
+    path("operate/consent/history.csv", consent.consent_history_csv, name="consent-history-csv"),
     path("operate/consent/<slug:feature_class>/set/", consent.set_consent, name="consent-set"),
     path("operate/policies/", policies.policy_list, name="policies"),
     path("operate/policies/new/", policies.new_policy, name="policy-new"),

@@ -182,7 +182,6 @@ def _score(values: Sequence[float], lowest: float, highest: float) -> Score:
 
 # Drills
 
-DRILL_VERDICTS = [("pass", "Pass"), ("fail", "Fail"), ("waiting", "On its way"), ("no_data", "No process")]
 RTO_ONE = timedelta(hours=1)
 RTO_ALL = timedelta(hours=4)
 """Of the founding plan of the gateway: within an hour for a single partner, within four for all of them."""

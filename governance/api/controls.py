@@ -346,7 +346,7 @@ class EffectOutput(serializers.ModelSerializer[Effect]):
         allow_null=True, read_only=True, help_text="Until the last process had it; null while it is waited for."
     )
     goal_s = serializers.IntegerField(read_only=True)
-    verdict = serializers.ChoiceField(choices=["pass", "fail", "waiting", "no_data"], read_only=True)
+    verdict = serializers.ChoiceField(choices=Effect.VERDICTS, read_only=True)
 
     class Meta:
         model = Effect

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from rest_framework import serializers
 
-from governance.models import AuditEntry, Consent, Tenant
+from governance.models import AuditEntry, Consent, ConsentChange, Effect, Tenant
 from governance.roles import Role
 
 
@@ -59,6 +59,20 @@ class ConsentOutput(serializers.Serializer[Any]):
     reason = serializers.CharField()
     actor_name = serializers.CharField()
     set_at = serializers.DateTimeField(allow_null=True)
+
+
+class ConsentChangeOutput(serializers.ModelSerializer[ConsentChange]):
+    actor = serializers.EmailField(source="actor.email")
+    seconds = serializers.FloatField(
+        source="effect.seconds", default=None, read_only=True, allow_null=True,
+        help_text="From the decision until every process of the gateway held to it; null while that is waited for, and where it was not timed.",
+    )  # fmt: skip
+    processes = serializers.IntegerField(source="effect.planes", default=None, read_only=True, allow_null=True)
+    verdict = serializers.ChoiceField(choices=Effect.VERDICTS, read_only=True, help_text="Of the promised 5 s.")
+
+    class Meta:
+        model = ConsentChange
+        fields = ["id", "feature_class", "state", "reason", "actor", "set_at", "seconds", "processes", "verdict"]
 
 
 class ConsentInput(StrictSerializer):

@@ -7,6 +7,7 @@ urlpatterns = [
     path("me/", views.Me.as_view(), name="api-me"),
     path("members/", views.Members.as_view(), name="api-members"),
     path("consents/", views.Consents.as_view(), name="api-consents"),
+    path("consents/history/", views.ConsentHistory.as_view(), name="api-consent-history"),
     path("consents/<slug:feature_class>/", views.ConsentDetail.as_view(), name="api-consent"),
     path("policies/", controls.Policies.as_view(), name="api-policies"),
     path("policies/lint/", controls.PolicyLint.as_view(), name="api-policy-lint"),

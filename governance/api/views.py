@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -15,7 +15,8 @@ from governance.access import Permission
 from governance.api import serializers
 from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
 from governance.downloads import download
-from governance.models import AuditEntry, FeatureClass, Membership, Tenant
+from governance.forms import ConsentHistoryForm
+from governance.models import AuditEntry, Consent, ConsentChange, FeatureClass, Membership, Tenant
 from governance.requests import ApiRequest
 from governance.services import audit, consent, people, sign_in, tenant_data, tenants, tokens
 
@@ -110,6 +111,33 @@ class ConsentDetail(APIView):
         consent.set_consent(feature_class=feature_class, actor=request.user, **body.validated_data)
         state = next(state for state in selectors.consent_states() if state.feature_class == feature_class)
         return Response(serializers.ConsentOutput(state).data)
+
+
+class ConsentHistory(generics.ListAPIView[ConsentChange]):
+    """Decisions on feature classes, newest first, each with the time until every process of the gateway held to it."""
+
+    access = {"GET": Permission.VIEW_OPERATE}
+    serializer_class = serializers.ConsentChangeOutput
+    ordering = ("-set_at", "-id")
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("feature_class", enum=FeatureClass.values),
+            OpenApiParameter("state", enum=Consent.State.values),
+            OpenApiParameter("query", description="In reasons and names of people."),
+            OpenApiParameter("first", OpenApiTypes.DATE, description="First day, UTC."),
+            OpenApiParameter("last", OpenApiTypes.DATE, description="Last day, UTC."),
+        ],
+        responses={200: serializers.ConsentChangeOutput(many=True), 400: serializers.ErrorSerializer},
+    )
+    def get(self, request: ApiRequest) -> Response:  # type: ignore[override]  # our request has more than DRF's
+        return super().get(request)
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]
+        form = ConsentHistoryForm(self.request.query_params)
+        if not form.is_valid():
+            raise ValidationError({name: [str(error) for error in errors] for name, errors in form.errors.items()})
+        return selectors.consent_history(**form.cleaned_data)
 
 
 class AuditLog(generics.ListAPIView[AuditEntry]):

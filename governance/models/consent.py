@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import ClassVar
+
 from django.db import models
 
+from governance.models.effect import Effect
 from governance.models.user import User
 
 
@@ -46,9 +50,19 @@ class ConsentChange(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     actor = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     set_at = models.DateTimeField()
+    effect = models.ForeignKey(Effect, null=True, on_delete=models.SET_NULL, related_name="+")
+    """How long the decision took to hold in every process of the gateway. None: made before that was timed."""
 
     class Meta:
         ordering = ["-set_at", "-id"]
+
+    PROMISE: ClassVar = timedelta(seconds=5)
+    """From a decision until every process of the gateway holds to it."""
+
+    @property
+    def verdict(self) -> str:
+        """For the template tag `verdict`: was the promise kept?"""
+        return "no_data" if self.effect is None else self.effect.verdict_within(self.PROMISE)
 
     def __str__(self) -> str:
         return f"{self.get_feature_class_display()}: {self.get_state_display()} at {self.set_at:%Y-%m-%d %H:%M}"

@@ -8,17 +8,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from governance import config
-from governance.models import Consent, ConsentChange, FeatureClass, Severity, User
+from governance.models import Consent, ConsentChange, Effect, FeatureClass, Severity, User
 from governance.roles import Permission
-from governance.services import alerts, audit
+from governance.services import alerts, audit, effects
 
 
 @transaction.atomic
 def set_consent(*, feature_class: str, state: str, actor: User, reason: str = "", at: datetime | None = None) -> Consent:
     """Allow or switch off a feature class for the current tenant.
 
-    Writes the decision, its history and one audit entry; after the commit the gateway's snapshot is made again. The same
-    decision twice changes nothing.
+    Writes the decision, its history and one audit entry; after the commit the gateway's snapshot is made again, and its way to
+    every process is timed. The same decision twice changes nothing.
     """
     at = at or timezone.now()
     present = Consent.objects.select_for_update().filter(feature_class=feature_class).first()
@@ -27,7 +27,10 @@ def set_consent(*, feature_class: str, state: str, actor: User, reason: str = ""
     consent, _ = Consent.objects.update_or_create(
         feature_class=feature_class, defaults={"state": state, "reason": reason, "actor": actor, "set_at": at}
     )
-    ConsentChange.objects.create(feature_class=feature_class, state=state, reason=reason, actor=actor, set_at=at)
+    config.changed()
+    what = f"{FeatureClass(feature_class).label}: {Consent.State(state).label.lower()}"
+    effect = effects.watch(what, scope=Effect.Scope.TENANT, actor=actor, at=at)
+    ConsentChange.objects.create(feature_class=feature_class, state=state, reason=reason, actor=actor, set_at=at, effect=effect)
     audit.record(f"consent.{state}", actor=actor, target=consent, before=present.state if present else "unset", reason=reason)
     if state == Consent.State.WITHDRAWN:
         label = FeatureClass(feature_class).label
@@ -36,5 +39,4 @@ def set_consent(*, feature_class: str, state: str, actor: User, reason: str = ""
             path="operate/consent/", permission=Permission.VIEW, key=f"consent:{feature_class}:{at.isoformat()}",
             data={"feature_class": feature_class}, at=at,
         )  # fmt: skip
-    config.changed()
     return consent

@@ -7,14 +7,13 @@ from typing import Any
 from rest_framework import serializers
 
 from governance.api.serializers import StrictSerializer
-from governance.models import FeatureClass
+from governance.models import Effect, FeatureClass
 from rollouts import cohort_rules as rules
 from rollouts.api.flag_serializers import FlagDetailOutput
 from rollouts.cohort_selectors import Rung
 from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind
 from rollouts.models.flag import key_validator
 from rollouts.models.rollout import slug_validator
-from rollouts.programme_rules import DRILL_VERDICTS
 
 
 class CohortInput(StrictSerializer):
@@ -171,7 +170,7 @@ class ProgrammeDrillOutput(serializers.Serializer[Any]):
     organisations = serializers.IntegerField()
     slowest_s = serializers.FloatField(allow_null=True)
     rto_s = serializers.FloatField()
-    verdict = serializers.ChoiceField(choices=DRILL_VERDICTS)
+    verdict = serializers.ChoiceField(choices=Effect.VERDICTS)
 
 
 class ProgrammeOutput(serializers.Serializer[Any]):

@@ -165,7 +165,7 @@ def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Pa
     page.get_by_role("button", name="Switch off…").first.click()
     page.locator("dialog[open] [name=reason]").fill("Audit of assistants until Monday")
     page.locator("dialog[open]").get_by_role("button", name="Switch off").click()
-    expect(page.locator("#toasts")).to_contain_text("within about 2 s")
+    expect(page.locator("#toasts")).to_contain_text("timed until every process has it")
     developer = as_person("bob")
     developer.goto(f"/o/{SLUG}/build/playground/?model=helper")
     developer.wait_for_timeout(2000)
