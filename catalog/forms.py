@@ -365,6 +365,28 @@ class ProjectChangeForm(ProjectForm):
     slug = None  # type: ignore[assignment]  # Django's way to drop an inherited field
 
 
+class TagsForm(forms.Form):
+    tags = forms.CharField(
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "gh-mono", "spellcheck": "false"}),
+        help_text="One name=value on each line. They fill in what callers do not send themselves.",
+    )
+
+    def clean_tags(self) -> dict[str, str]:
+        tags = {}
+        for line in filter(None, (line.strip() for line in self.cleaned_data["tags"].splitlines())):
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise forms.ValidationError(f"{line} is not name=value.")
+            tags[name.strip()] = value.strip()
+        return tags
+
+
+def tags_form(data: Any, tags: dict[str, str]) -> TagsForm:
+    return TagsForm(data, initial={"tags": "\n".join(f"{name}={value}" for name, value in tags.items())})
+
+
 class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=200, required=False)
 

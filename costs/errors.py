@@ -22,6 +22,8 @@ DomainError
 ├── AnomalyStateError        the act does not fit the anomaly
 ├── BaselineError            a field of a baseline does not make sense
 ├── BaselineStateError       signed before, by its own author, or not what was frozen
+├── RequiredTagError         a field of a required tag does not make sense
+├── RequiredTagStateError    not previewed yet, or its author would enforce it
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -116,6 +118,15 @@ class AnomalyValueError(DomainError):
 
 class AnomalyStateError(DomainError):
     code = "anomaly_state"
+
+
+class RequiredTagError(DomainError):
+    code = "invalid_required_tag"
+    status = 400
+
+
+class RequiredTagStateError(DomainError):
+    code = "required_tag_state"
 
 
 class SavedViewError(DomainError):

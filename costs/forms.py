@@ -9,7 +9,18 @@ from django import forms
 from django.utils import timezone
 
 from costs import budget_selectors, budgeting, price_sheets, selectors
-from costs.models import Anomaly, AnomalySettings, BillSource, Budget, SavedView, ServiceTier, TokenClass
+from costs.models import (
+    Anomaly,
+    AnomalySettings,
+    BillSource,
+    Budget,
+    RequiredTag,
+    RequiredTagVersion,
+    SavedView,
+    ServiceTier,
+    TokenClass,
+)
+from costs.services.required_tags import Rule
 
 
 class PriceForm(forms.Form):
@@ -295,3 +306,66 @@ class BaselineForm(forms.Form):
         decimal_places=2,
         help_text="By how much a call is meant to cost less. It is frozen with the figures.",
     )
+
+
+class TagRuleForm(forms.Form):
+    """What is required of a tag; `rule` is what the services take."""
+
+    values = forms.CharField(
+        label="It may be",
+        required=False,
+        max_length=12_000,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "gh-mono", "spellcheck": "false"}),
+        help_text="One value on each line; * and ? stand for other characters, [0-9] for a digit. Empty: anything.",
+    )
+    projects = forms.MultipleChoiceField(required=False, help_text="Whose calls must carry it. None chosen: every project.")
+    environments = forms.CharField(
+        required=False, max_length=200, help_text="Of the projects, with commas between, for example production. Empty: all of them."
+    )
+    fact = forms.ChoiceField(
+        label="Where nobody says it, take",
+        choices=RequiredTagVersion.Fact.choices,
+        required=False,
+        help_text="After the caller, the key's tags and the project's.",
+    )
+    note = forms.CharField(label="Why", max_length=300, required=False, help_text="For whoever reads the versions later.")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        names = sorted(selectors.project_names().items(), key=lambda pair: pair[1].lower())
+        self.fields["projects"].choices = names  # type: ignore[attr-defined]  # a MultipleChoiceField
+
+    def clean_values(self) -> list[str]:
+        values: str = self.cleaned_data["values"]
+        return values.splitlines()
+
+    def clean_environments(self) -> list[str]:
+        environments: str = self.cleaned_data["environments"]
+        return environments.split(",")
+
+    @property
+    def rule(self) -> Rule:
+        given = self.cleaned_data
+        return Rule(given["values"], given["projects"], given["environments"], given["fact"])
+
+    @staticmethod
+    def initial_of(version: RequiredTagVersion) -> dict[str, object]:
+        return {
+            "values": "\n".join(version.values),
+            "projects": version.projects,
+            "environments": ", ".join(version.environments),
+            "fact": version.fact,
+        }
+
+
+class RequiredTagForm(TagRuleForm):
+    name = forms.CharField(max_length=40, help_text="As callers send it, for example costCenter. It can't be changed later.")
+    description = forms.CharField(max_length=300, required=False, help_text="What it is for.")
+    field_order = ["name", "description", "values", "projects", "environments", "fact", "note"]
+
+
+class TagModeForm(forms.Form):
+    mode = forms.ChoiceField(choices=RequiredTag.Mode.choices)
+    version = forms.IntegerField(min_value=1, max_value=1_000_000)
+    enforce_on = forms.DateField(required=False)
+    reason = forms.CharField(max_length=300, required=False)

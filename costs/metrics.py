@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from catalog.models import Model, Project, ToolServer, VirtualKey
-from costs import budget_selectors, model_routing, savings, savings_selectors, sketch
+from costs import budget_selectors, model_routing, savings, savings_selectors, sketch, tag_selectors
 from costs.models import (
     Anomaly,
     AnomalyPeriod,
@@ -356,6 +356,27 @@ register(
         1,
         policies_enforced,
         "Of the policies that are not off, those in force.",
+    )
+)
+
+
+def required_tag_coverage(window: Window) -> Reading:
+    """Every call that must carry tags counts, so it is exact. Over the whole UTC days that the window touches."""
+    found = tag_selectors.coverage(Period(window.start.date(), (window.end - timedelta(microseconds=1)).date()))
+    if found.calls_percent is None:
+        return NO_DATA
+    return Reading(found.calls_percent, found.calls, statistics={"tagged": found.tagged, "all": found.calls})
+
+
+register(
+    Metric(
+        "costs.required_tag_coverage",
+        "Required tags",
+        "%",
+        "higher",
+        100,
+        required_tag_coverage,
+        "Of the served calls that must carry tags, those that carry all of them.",
     )
 )
 

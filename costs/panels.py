@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, reconciliation_selectors, selectors, spend_selectors
+from costs import periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -27,6 +27,7 @@ navigation.register(
     navigation.Item("operate", "Costs", "Price book", "price-book", icon="tags", permission=Permission.VIEW_COSTS, order=40),
     navigation.Item("operate", "Costs", "Showback", "costs-showback", icon="report-money", permission=Permission.VIEW_COSTS, order=25),
     navigation.Item("operate", "Costs", "Savings", "costs-savings", icon="pig-money", permission=Permission.VIEW_COSTS, order=27),
+    navigation.Item("operate", "Costs", "Required tags", "required-tags", icon="tag", permission=Permission.VIEW_COSTS, order=28),
     navigation.Item("operate", "Costs", "Export", "costs-export", icon="download", permission=Permission.VIEW_COSTS, order=50),
     navigation.Item("build", "Use", "Requests", "requests", icon="list-details", permission=Permission.USE_GATEWAY, order=50),
     navigation.Item("build", "Use", "My usage", "usage", icon="chart-histogram", permission=Permission.USE_GATEWAY, order=60),
@@ -49,7 +50,13 @@ def find_requests(query: str, membership: Membership, limit: int) -> Iterable[se
         )
 
 
+def find_required_tags(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
+    found = tag_selectors.required_tags().filter(Q(name__icontains=query) | Q(description__icontains=query))[:limit]
+    return [search.Hit(one.name, one.get_mode_display(), reverse("required-tag", args=[one.name]), icon="tag") for one in found]
+
+
 search.register(search.Source("Requests", Permission.VIEW, find_requests))
+search.register(search.Source("Required tags", Permission.VIEW_COSTS, find_required_tags))
 
 
 def spend_panel(membership: Membership) -> dict[str, Any] | None:

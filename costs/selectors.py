@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Subquery, Sum
+from django.db.models import BooleanField, Count, F, Func, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage
@@ -39,6 +41,7 @@ from costs.models import (
     Valuation,
 )
 from costs.periods import Period
+from gateway.contract import tags as contract_tags
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from governance.schema import current_schema
@@ -56,6 +59,8 @@ UNKNOWN = {
 }
 NONE = "(none)"
 """In a URL: the calls for which the dimension is not known."""
+ANY = "(any)"
+"""In a URL, as a tag: the calls that lack any of those that they must carry."""
 
 
 # Prices
@@ -324,6 +329,8 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
         events = events.filter(status=status)
     if chosen.get("code"):
         events = events.filter(error_code=chosen["code"])
+    if chosen.get("tag"):
+        events = _lacking(events, chosen["tag"])
     if chosen.get("pricing") == "unpriced":
         events = events.filter(pricing="unpriced")
     if chosen.get("q"):
@@ -331,6 +338,17 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
     if period is not None:
         events = events.filter(started_at__gte=period.start, started_at__lt=period.end)
     return events
+
+
+def _lacking(events: QuerySet[Event], name: str) -> QuerySet[Event]:
+    """Those in which a required tag was missing or had a value that it may not have; `(any)` is any of them."""
+    if name != ANY and not contract_tags.NAME.fullmatch(name):
+        return events.none()
+    tag = "[A-Za-z0-9_.-]+" if name == ANY else re.escape(name)
+    pattern = json.dumps(f"(^| ){tag}=(missing|not_allowed)( |$)")  # a string in a JSON path is written like one in JSON
+    path = f'strict $[*] ? (@[0] == "{contract_tags.STEP}" && @[3] like_regex {pattern})'
+    lacks = Func(F("steps"), Value(path), template="jsonb_path_exists(%(expressions)s::jsonpath)", output_field=BooleanField())
+    return events.filter(lacks)
 
 
 def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:
@@ -413,6 +431,7 @@ def attribution_seconds(event: Event) -> float:
 
 
 _ADVICE = {
+    "tag_required": "Send the tag in the header x-gatehouse-tags, or set it on the key: its page has a field for it.",
     "consent_withdrawn": "Your organisation switched this kind of AI feature off. An owner can allow it again under Consent.",
     "model_not_found": "No approved model has this name. Look it up in the catalog.",
     "model_not_allowed": "The key is limited to other models. Make a key for this one, or ask its owner.",

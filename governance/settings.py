@@ -206,6 +206,8 @@ SPECTACULAR_SETTINGS = {
         "PayloadMode": "governance.models.PayloadMode",
         "PayloadRequestStatus": "governance.models.PayloadRequest.Status",
         "GuardrailScope": "governance.models.Guardrail.Scope",
+        "RequiredTagMode": "costs.models.RequiredTag.Mode",
+        "RequiredTagFact": "costs.models.RequiredTagVersion.Fact",
         "BillSourceKind": "costs.models.BillSource.Kind",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",

@@ -369,6 +369,10 @@ class ProjectFacts(StrictSerializer):
     monthly_budget_usd = serializers.DecimalField(max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True)
 
 
+class TagsInput(StrictSerializer):
+    tags = serializers.DictField(child=serializers.CharField(max_length=128), help_text="Name to value; takes the place of all.")
+
+
 class ProjectInput(ProjectFacts):
     slug = serializers.SlugField(max_length=48)
 
@@ -380,6 +384,7 @@ class SwitchInput(StrictSerializer):
 
 class ProjectOutput(serializers.ModelSerializer[Project]):
     owner = serializers.CharField(source="owner.email")
+    tags = serializers.DictField(child=serializers.CharField(), help_text="Of its calls, unless the caller or the key says otherwise.")
 
     class Meta:
         model = Project
@@ -393,6 +398,7 @@ class ProjectOutput(serializers.ModelSerializer[Project]):
             "is_enabled",
             "requests_per_minute",
             "monthly_budget_usd",
+            "tags",
             "created_at",
         )
 
@@ -430,6 +436,9 @@ class KeyOutput(serializers.Serializer[Any]):
     tools = serializers.ListField(source="key.tools", child=serializers.CharField(), allow_null=True)
     requests_per_minute = serializers.IntegerField(source="key.requests_per_minute", allow_null=True)
     monthly_budget_usd = serializers.DecimalField(source="key.monthly_budget_usd", max_digits=14, decimal_places=2, allow_null=True)
+    tags = serializers.DictField(
+        source="key.tags", child=serializers.CharField(), help_text="Of its calls, unless the caller says otherwise."
+    )
     created_at = serializers.DateTimeField(source="key.created_at")
     expires_at = serializers.DateTimeField(source="key.expires_at")
     revoked_at = serializers.DateTimeField(source="key.revoked_at", allow_null=True)

@@ -21,6 +21,7 @@ from catalog.errors import InvalidValueError
 from catalog.filters import KeyFilter, ModelFilter
 from catalog.hooks import Price
 from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.services import default_tags
 from catalog.services import keys as key_services
 from catalog.services import models as model_services
 from catalog.services import projects as project_services
@@ -405,6 +406,18 @@ class ProjectSwitch(APIView):
         return Response(shapes.ProjectOutput(project).data)
 
 
+class ProjectTags(APIView):
+    """The tags of the project's calls, where neither the caller nor the key says otherwise."""
+
+    access = {"PUT": Permission.MANAGE_CATALOG}
+
+    @extend_schema(request=shapes.TagsInput, responses={200: shapes.ProjectOutput, **BAD})
+    def put(self, request: ApiRequest, slug: str) -> Response:
+        project = one(selectors.projects(), slug=slug)
+        changed = default_tags.set_project_tags(project=project, actor=request.user, **body_of(request, shapes.TagsInput))
+        return Response(shapes.ProjectOutput(changed).data)
+
+
 # Virtual keys
 
 
@@ -483,6 +496,18 @@ class KeyRotate(APIView):
         response = Response(shapes.NewKeyOutput({"key": selectors.key_rows([key])[0], "secret": text}).data)
         response["Cache-Control"] = "no-store"
         return response
+
+
+class KeyTags(APIView):
+    """The tags of the key's calls, where the caller does not say otherwise: one's own key, or anybody's with the right to manage keys."""
+
+    access = {"PUT": Permission.VIEW}
+
+    @extend_schema(request=shapes.TagsInput, responses={200: shapes.KeyOutput, **BAD})
+    def put(self, request: ApiRequest, public_id: str) -> Response:
+        key = one(selectors.keys_visible_to(acting(request)), public_id=public_id)
+        key = default_tags.set_key_tags(key=key, actor=request.user, **body_of(request, shapes.TagsInput))
+        return Response(shapes.KeyOutput(selectors.key_rows([key])[0]).data)
 
 
 class KeyRevoke(APIView):

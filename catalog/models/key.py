@@ -42,6 +42,8 @@ class VirtualKey(db.Model):
     """Tool namespaces that it may use; None is all."""
     requests_per_minute = db.PositiveIntegerField(null=True, blank=True)
     monthly_budget_usd = db.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
+    tags = db.JSONField(default=dict)
+    """Of its calls, where the caller does not say otherwise: name to value."""
     created_at = db.DateTimeField(auto_now_add=True)
     expires_at = db.DateTimeField()
     revoked_at = db.DateTimeField(null=True)

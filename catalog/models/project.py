@@ -19,6 +19,8 @@ class Project(models.Model):
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     monthly_budget_usd = models.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
     """Ceiling per calendar month in the tenant's time zone; None is no ceiling."""
+    tags = models.JSONField(default=dict)
+    """Of its calls, where neither the caller nor the key says otherwise: name to value."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

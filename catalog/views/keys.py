@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
-from catalog.forms import BulkForm, FirstCallForm, KeyForm, RotateForm
+from catalog.forms import BulkForm, FirstCallForm, KeyForm, RotateForm, TagsForm, tags_form
 from catalog.models import Model, Project, VirtualKey
+from catalog.services import default_tags
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_service
@@ -227,10 +228,32 @@ def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str
 
 @requires(Permission.VIEW)
 def key_detail(request: MemberRequest, public_id: str) -> HttpResponse:
+    return _detail(request, _find(request, public_id))
+
+
+def _detail(request: MemberRequest, key: VirtualKey, *, form: TagsForm | None = None) -> HttpResponse:
+    context = {
+        "key": key,
+        "row": selectors.key_rows([key])[0],
+        "base_url": settings.BASE_URL,
+        "tags": key.tags,
+        "tags_form": form or (tags_form(None, key.tags) if key.state == "active" else None),
+        "tags_url": reverse("key-tags", args=[key.public_id]),
+    }
+    return render_page(request, "catalog/key_detail.html", context=context, status=422 if form else 200)
+
+
+@requires(Permission.VIEW, "POST")
+def key_tags(request: MemberRequest, public_id: str) -> HttpResponse:
+    """One's own key, or anybody's with the right to manage keys."""
     key = _find(request, public_id)
-    return render_page(
-        request, "catalog/key_detail.html", context={"key": key, "row": selectors.key_rows([key])[0], "base_url": settings.BASE_URL}
-    )
+    form = tags_form(request.POST, key.tags)
+    if form.is_valid() and try_service(
+        form, lambda: default_tags.set_key_tags(key=key, tags=form.cleaned_data["tags"], actor=request.user)
+    ):
+        messages.success(request, f"The tags of {key.name}'s calls are set. The gateway follows within about 2 s.")
+        return redirect(reverse("key-detail", args=[public_id]))
+    return _detail(request, key, form=form)
 
 
 @requires(Permission.VIEW)

@@ -8,8 +8,9 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import selectors
-from catalog.forms import ProjectChangeForm, ProjectForm, ReasonForm
+from catalog.forms import ProjectChangeForm, ProjectForm, ReasonForm, TagsForm, tags_form
 from catalog.models import Project
+from catalog.services import default_tags
 from catalog.services import projects as services
 from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_service
@@ -50,7 +51,11 @@ def project_new(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.VIEW)
 def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
-    project = _find(slug)
+    return _detail(request, _find(slug))
+
+
+def _detail(request: MemberRequest, project: Project, *, form: TagsForm | None = None) -> HttpResponse:
+    manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
     keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project))
     return render_page(
         request,
@@ -58,10 +63,26 @@ def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
         context={
             "project": project,
             "rows": selectors.key_rows(keys[:50]),
-            "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+            "manages": manages,
             "sees_all_keys": selectors.can(request.membership, Permission.MANAGE_KEYS),
+            "tags": project.tags,
+            "tags_form": form or (tags_form(None, project.tags) if manages else None),
+            "tags_url": reverse("project-tags", args=[project.slug]),
         },
+        status=422 if form else 200,
     )
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def project_tags(request: MemberRequest, slug: str) -> HttpResponse:
+    project = _find(slug)
+    form = tags_form(request.POST, project.tags)
+    if form.is_valid() and try_service(
+        form, lambda: default_tags.set_project_tags(project=project, tags=form.cleaned_data["tags"], actor=request.user)
+    ):
+        messages.success(request, f"The tags of {project.name}'s calls are set. The gateway follows within about 2 s.")
+        return redirect(reverse("project-detail", args=[slug]))
+    return _detail(request, project, form=form)
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")

@@ -182,6 +182,7 @@ class EventQuery(StrictSerializer):
     status = serializers.ChoiceField(choices=["failed", "errors", *selectors.STATUSES], required=False)
     code = serializers.CharField(required=False, help_text="The code of a refusal or failure.")
     pricing = serializers.ChoiceField(choices=["unpriced"], required=False)
+    tag = serializers.CharField(required=False, max_length=40, help_text="A required tag that the call lacks; `(any)` is any of them.")
     q = serializers.CharField(required=False, help_text="A whole request id.")
     cursor = serializers.CharField(required=False)
     limit = serializers.IntegerField(required=False, min_value=1, max_value=200)

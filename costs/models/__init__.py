@@ -8,6 +8,7 @@ from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revi
 from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.saved_view import SavedView
 from costs.models.savings import Baseline
+from costs.models.tag import RequiredTag, RequiredTagVersion, TagDay
 from costs.models.valuation import Valuation
 
 __all__ = [
@@ -37,11 +38,14 @@ __all__ = [
     "Reconciliation",
     "ReconciliationLine",
     "RejectedInbox",
+    "RequiredTag",
+    "RequiredTagVersion",
     "Revision",
     "RevisionSignature",
     "SavedView",
     "ServiceTier",
     "SupersededPrice",
+    "TagDay",
     "TokenClass",
     "TokenDay",
     "UsageDay",

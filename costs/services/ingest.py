@@ -15,7 +15,7 @@ import msgspec
 from django.db import connection, transaction
 
 from catalog.models import Project
-from costs import sketch, usage_days
+from costs import sketch, tag_days, usage_days
 from costs.models import TokenClass
 from gateway.contract.events import COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
@@ -248,6 +248,8 @@ WITH batch AS (
         duration_us = r.duration_us + excluded.duration_us, last_event_at = greatest(r.last_event_at, excluded.last_event_at)
 ), by_day AS (
     {usage_days.ADD.format(hours="by_hour")}
+), by_tag AS (
+    {tag_days.ADD.format(calls="fresh")}
 ), by_class AS (
     INSERT INTO token_day AS d (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
     SELECT (f.started_at AT TIME ZONE 'UTC')::date, f.provider, f.model, v.token_class, count(*), sum(v.tokens),

@@ -30,7 +30,9 @@ def own_requests(request: MemberRequest) -> HttpResponse:
 
 def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
     chosen = {
-        name: value for name in (*selectors.FILTERS, "status", "code", "pricing", "q") if (value := request.GET.get(name, "").strip())
+        name: value
+        for name in (*selectors.FILTERS, "status", "code", "pricing", "tag", "q")
+        if (value := request.GET.get(name, "").strip())
     }
     has_period = bool(request.GET.get("from") or request.GET.get("to"))
     period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
@@ -54,7 +56,13 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         ],
         "chips": [
             (name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
-            for name, label in (("provider", "Provider"), ("cost_centre", "Cost centre"), ("code", "Code"), ("pricing", "Pricing"))
+            for name, label in (
+                ("provider", "Provider"),
+                ("cost_centre", "Cost centre"),
+                ("code", "Code"),
+                ("pricing", "Pricing"),
+                ("tag", "Lacks the tag"),
+            )
             if name in chosen
         ],
         "url": reverse("requests" if own else "costs-requests"),

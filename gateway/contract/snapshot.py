@@ -18,6 +18,7 @@ import msgspec
 from gateway.contract.flags import Flag
 from gateway.contract.prompts import Prompt
 from gateway.contract.routing import Objectives
+from gateway.contract.tags import RequiredTag
 
 MAGIC = b"GHS2"
 KEYS_PER_SHARD = 64
@@ -76,6 +77,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     """Seconds since the epoch, UTC."""
     limits: tuple[Limit, ...] = ()
+    tags: dict[str, str] = {}
+    """Of its calls, unless the caller says otherwise."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     environment: str = ""
     enabled: bool = True
     limits: tuple[Limit, ...] = ()
+    tags: dict[str, str] = {}
+    """Of its calls, unless the caller or the key says otherwise."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,6 +286,7 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """By slug of the model whose calls are repeated."""
     prompts: dict[str, Prompt] = {}
     """By slug; those with an approved version."""
+    required_tags: tuple[RequiredTag, ...] = ()
     payloads: dict[str, PayloadRule] = {}
     """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""
 

@@ -27,6 +27,7 @@ CODES: dict[str, tuple[int, str]] = {
     "tool_not_found": (404, "invalid_request_error"),
     "tool_not_allowed": (403, "permission_error"),
     "invalid_arguments": (400, "invalid_request_error"),
+    "tag_required": (400, "invalid_request_error"),
     "policy_denied": (403, "permission_error"),
     "guardrail_blocked": (400, "invalid_request_error"),
     "rate_limit_exceeded": (429, "rate_limit_error"),

@@ -12,6 +12,7 @@ import orjson
 from gateway.contract.events import Kind, Step
 from gateway.contract.names import CAUSE_TAG
 from gateway.contract.snapshot import Model
+from gateway.contract.tags import MOST_TAGS
 from gateway.plane.call import Call, Surface
 from gateway.plane.errors import Refusal
 from gateway.plane.http import Message
@@ -52,7 +53,7 @@ async def ask(
     call = Call(outer.plane, kind, {}, receive, send)
     call.surface, call.exchange, call.request_id = surface, exchange, outer.request_id
     call.served, call.key, call.project, call.agent = outer.served, outer.key, outer.project, outer.agent
-    call.tags = {**dict(list(outer.tags.items())[:15]), CAUSE_TAG: cause}
+    call.tags = {**dict(list(outer.tags.items())[: MOST_TAGS - 1]), CAUSE_TAG: cause}
     call.name, call.model, call.body = model.slug, model, body
     call.input_estimate = estimate_input(orjson.dumps(body), model.context_window)
     if kind == "chat":

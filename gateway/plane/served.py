@@ -20,6 +20,7 @@ from gateway.contract.platforms import Endpoint
 from gateway.contract.policies import Decision, PolicySet
 from gateway.contract.sealing import Sealer
 from gateway.contract.snapshot import Deployment, Key, Limit, Resource, TenantSnapshot, Tool, ToolServer
+from gateway.contract.tags import TagRules
 from gateway.contract.treatments import comparison_of
 from gateway.plane.upstream.clouds import Cloud
 from gateway.plane.upstream.wire import header_lines
@@ -83,6 +84,7 @@ class Served:
         self.policies = PolicySet(snapshot.policies)
         self.decisions: dict[tuple[Any, ...], tuple[list[Decision], frozenset[str]]] = {}
         """What the policies said of calls that agree in all attributes."""
+        self.required_tags = TagRules(snapshot.required_tags)
         self.guards = GuardSet(snapshot.guardrails)
         self.bound_flags = {flag.model: (flag, comparison_of(flag.variants)) for flag in snapshot.flags.values() if flag.model}
         self._sealer = sealer

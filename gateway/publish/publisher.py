@@ -17,7 +17,7 @@ from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
 from catalog.routing_selectors import objectives_of
-from costs import budget_selectors
+from costs import budget_selectors, tag_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
 from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL
@@ -152,6 +152,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         prompts=prompt_selectors.served_prompts(flag_selectors.prompts_of(flags)),
         flags={flag.key: flag for flag in flags},
         facts=flag_selectors.facts_of(tenant),
+        required_tags=tuple(tag_selectors.served_tags()),
         budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
         drill=_newest_drill(tenant),
         shadows={
@@ -220,6 +221,7 @@ def _project(project: Project) -> contract.Project:
         environment=project.environment,
         enabled=project.is_enabled,
         limits=_limits("project", project.slug, project.requests_per_minute, project.monthly_budget_usd),
+        tags=project.tags,
     )
 
 
@@ -237,6 +239,7 @@ def _key(key: VirtualKey, caps: Mapping[str, tuple[str, Decimal]]) -> contract.K
         disabled=key.revoked_at is not None,
         expires_at=key.expires_at.timestamp(),
         limits=_limits("key", key.public_id, key.requests_per_minute, key.monthly_budget_usd) + _cap(key, caps),
+        tags=key.tags,
     )
 
 

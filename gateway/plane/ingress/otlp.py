@@ -23,13 +23,16 @@ from typing import Any
 
 import orjson
 
+from gateway.contract import tags as required_tags
 from gateway.contract.events import CallEvent, Kind, Step
 from gateway.contract.snapshot import Deployment, TenantSnapshot
+from gateway.contract.tags import Finding
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import Headers, Receive, Send, read_body, send_refusal, send_whole, standard_headers
 from gateway.plane.ingress.ofrep import Pace
 from gateway.plane.pipeline import WHO
+from gateway.plane.pipeline.tags import judge
 from gateway.plane.plane import Plane
 from gateway.plane.usage import disjoint
 
@@ -457,6 +460,8 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
     error = _text(attributes.get("error.type"))
     is_error = span.is_error or bool(error)
     status = attributes.get("http.response.status_code")
+    agent = _agent(call, span)
+    tags, findings = judge(served, key, call.project, agent, _tags(call, span))
     return CallEvent(
         event_id=str(uuid.uuid5(NAMESPACE, f"{served.tenant}:{span.trace_id}:{span.span_id}")),
         tenant=served.tenant,
@@ -468,7 +473,7 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
         request_id=_text(attributes.get("gen_ai.response.id")) or span.trace_id,
         project=key.project,
         key_id=key.id,
-        agent=_agent(call, span),
+        agent=agent,
         model=model or None,
         provider=deployment.provider if deployment else provider or None,
         deployment=None,  # ours did not serve it; it only lends its provider's name, and so its price
@@ -487,8 +492,8 @@ def event_of(call: Call, span: Span, kind: Kind) -> CallEvent:
         service_tier=_text(first(span.attributes, SERVICE_TIER)) or None,
         units=tokens.units,
         snapshot_version=served.version,
-        tags=_tags(call, span),
-        steps=[Step("otlp", "pass", 0, "; ".join(filter(None, ("made without the gateway", tokens.note))))],
+        tags=tags,
+        steps=[Step("otlp", "pass", 0, "; ".join(filter(None, ("made without the gateway", tokens.note)))), *_judged(findings)],
     )
 
 
@@ -506,6 +511,14 @@ def _tags(call: Call, span: Span) -> dict[str, str]:
         "claimed_cost_usd": _text(first(span.attributes, CLAIMED_COST)),
     }
     return {**call.tags, **{name: value[:128] for name, value in found.items() if value}}
+
+
+def _judged(findings: list[Finding]) -> list[Step]:
+    """What was made without the gateway cannot be refused any more."""
+    if not findings:
+        return []
+    verdict = "pass" if all(finding.found == "ok" for finding in findings) else "would_refuse"
+    return [Step(required_tags.STEP, verdict, 0, required_tags.detail(findings))]
 
 
 def _text(value: Any) -> str:

@@ -27,6 +27,7 @@ from gateway.plane.pipeline.record import record
 from gateway.plane.pipeline.reserve import reserve
 from gateway.plane.pipeline.route import route
 from gateway.plane.pipeline.settle import settle
+from gateway.plane.pipeline.tags import tags
 
 StepFunction = Callable[[Call], Awaitable[str]]
 
@@ -35,6 +36,7 @@ WHO: StepFunction = identify
 
 ROAD: tuple[StepFunction, ...] = (
     consent,  # has the tenant agreed to this class of feature?
+    tags,  # does it carry the tags that it must? completed from its key and project
     flags,  # does a flag say which model serves what was named?
     authorize,  # may this key call this model or tool?
     policy,  # does every policy that covers the call allow it, and by which ways out?

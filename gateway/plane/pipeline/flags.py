@@ -6,11 +6,11 @@ import orjson
 
 from gateway.contract.flags import decide
 from gateway.contract.snapshot import Model
+from gateway.contract.tags import MOST_TAGS
 from gateway.contract.treatments import Treatment
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.pipeline.consent import check_consent
-from gateway.plane.pipeline.identify import MAX_TAGS
 from gateway.plane.served import Served
 from gateway.plane.treatments import apply_treatment, why_not_applied, why_outside
 from gateway.plane.usage import asked_output, estimate_input
@@ -40,7 +40,7 @@ async def flags(call: Call) -> str:
             # A flag never takes a working call away from somebody, nor gives a key more than it may do.
             variant = flag.control
             _treat(call, served, compared.treatments[variant], is_forced=True)
-    if len(call.tags) < MAX_TAGS:
+    if len(call.tags) < MOST_TAGS:
         call.tags = {**call.tags, f"flag.{flag.key}": variant}
     return f"{flag.key} {flag.version}: {variant} by {decision.rule}. {detail}"
 

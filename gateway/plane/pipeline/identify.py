@@ -6,13 +6,12 @@ from hmac import compare_digest
 from gateway.contract.keys import MalformedKeyError
 from gateway.contract.names import AGENT_HEADER, OWN_TAGS, TAGS_HEADER
 from gateway.contract.snapshot import Key, SnapshotError
+from gateway.contract.tags import MOST_CHARACTERS, MOST_SENT
 from gateway.plane.call import Call
 from gateway.plane.errors import DatabaseAwayError, Refusal
 from gateway.plane.http import Headers
 from gateway.plane.served import Served
 
-MAX_TAGS = 16
-MAX_TAG_CHARACTERS = 128
 _AGENT = AGENT_HEADER.encode()
 _TAGS = TAGS_HEADER.encode()
 
@@ -101,8 +100,8 @@ def _agent(headers: Headers) -> str | None:
     if not given:
         return None
     agent = given.decode("utf-8", "replace").strip()
-    if len(agent) > MAX_TAG_CHARACTERS or not agent.isprintable():
-        raise Refusal("invalid_request", f"The header {AGENT_HEADER} must be up to {MAX_TAG_CHARACTERS} printable characters.")
+    if len(agent) > MOST_CHARACTERS or not agent.isprintable():
+        raise Refusal("invalid_request", f"The header {AGENT_HEADER} must be up to {MOST_CHARACTERS} printable characters.")
     return agent or None
 
 
@@ -114,9 +113,9 @@ def _tags(headers: Headers) -> dict[str, str]:
     tags = {}
     for pair in given.decode("utf-8", "replace").split(","):
         name, equals, value = pair.strip().partition("=")
-        if not equals or not name or len(pair) > MAX_TAG_CHARACTERS or not pair.isprintable():
+        if not equals or not name or len(pair) > MOST_CHARACTERS or not pair.isprintable():
             raise Refusal("invalid_request", f"The header {TAGS_HEADER} must hold `name=value` pairs, separated by commas.")
         tags[name.strip()] = value.strip()
-    if len(tags) > MAX_TAGS:
-        raise Refusal("invalid_request", f"The header {TAGS_HEADER} may hold up to {MAX_TAGS} pairs.")
+    if len(tags) > MOST_SENT:
+        raise Refusal("invalid_request", f"The header {TAGS_HEADER} may hold up to {MOST_SENT} pairs.")
     return {name: value for name, value in tags.items() if name not in OWN_TAGS}
