@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors
+from costs import periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors, traffic
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -74,6 +74,11 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
     }
 
 
+def traffic_panel(membership: Membership) -> traffic.Traffic | None:
+    """How the gateway is used and refuses now."""
+    return traffic.last_day(timezone.now())
+
+
 def errors_panel(membership: Membership) -> dict[str, Any] | None:
     """The last failed calls with one's own keys, and what to do about each."""
     events = list(selectors.events_visible_to(membership, own=True).exclude(status="ok").order_by("-started_at", "-event_id")[:5])
@@ -89,6 +94,7 @@ def signatures_panel(membership: Membership) -> list[Any] | None:
 
 home.register(
     home.Panel("operate", "costs/partials/signatures_panel.html", Permission.SIGN_BILLS, signatures_panel, order=20),
+    home.Panel("operate", "costs/partials/traffic_panel.html", Permission.VIEW_COSTS, traffic_panel, order=30),
     home.Panel("operate", "costs/partials/spend_panel.html", Permission.VIEW_COSTS, spend_panel, order=40),
     home.Panel("build", "costs/partials/errors_panel.html", Permission.USE_GATEWAY, errors_panel, order=40),
 )
