@@ -65,6 +65,7 @@ def prepare(upstream: str, hook: str) -> dict[str, str]:
             slug=f"chat-{name}", provider=provider, upstream_model=name, owner=one, actor=one, price=price, facts=facts
         )
         models.check_model(model=model, actor=one)
+        models.submit_model(model=model, actor=one)
         models.approve_model(model=model, actor=other, comment="Passed its live check.")
     project = projects.create_project(slug="bench", name="Bench", cost_centre="CC-1", environment="production", owner=one, actor=one)
     _, key = keys.create_key(name="bench", project=project, owner=one, actor=one)

@@ -7,15 +7,18 @@ class CatalogConfig(AppConfig):
     def ready(self) -> None:
         from catalog import metrics, panels, selectors, sources
         from catalog.services.models import erase_answers
+        from catalog.services.reviews import look_at_guardrails
         from governance import home, navigation, search
         from governance.access import Permission
         from governance.cached_answers import register_erasure
+        from governance.guardrail_watch import register_watch
         from governance.navigation import Item
         from governance.project_names import register_projects
 
         metrics.register_all()
         register_projects(selectors.project_names)
         register_erasure(erase_answers)
+        register_watch(look_at_guardrails)
         navigation.register(
             Item("operate", "Catalog", "Models", "operate-models", icon="box", permission=Permission.VIEW_OPERATE, order=10),
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),

@@ -14,6 +14,7 @@ DomainError
     ├── ProjectOffError           the project is switched off
     ├── SelfApprovalError         nobody approves what they wrote
     ├── TooMuchServedError        prompts are part of every snapshot, which has its limits
+    ├── BindingChangedError       the model is no longer what approval was asked for
     └── NothingPendingError       no changed definition waits for approval
 """
 
@@ -79,3 +80,7 @@ class SelfApprovalError(CatalogError):
 
 class TooMuchServedError(CatalogError):
     code = "too_much_served"
+
+
+class BindingChangedError(CatalogError):
+    code = "binding_changed"

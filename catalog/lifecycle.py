@@ -12,12 +12,15 @@ from catalog.errors import WrongStatusError
 
 # act: (statuses it may start from, status it leads to)
 TRANSITIONS: dict[str, tuple[tuple[str, ...], str]] = {
-    "approve": (("draft", "submitted", "deprecated"), "approved"),
+    "submit": (("draft", "submitted"), "submitted"),
+    "approve": (("submitted",), "approved"),
+    "return": (("submitted",), "draft"),
     "deprecate": (("approved",), "deprecated"),
+    "reinstate": (("deprecated",), "approved"),
     "retire": (("approved", "deprecated"), "retired"),
-    "redraft": (("submitted", "retired"), "draft"),
+    "redraft": (("retired",), "draft"),
 }
-ACT_WORDS = {"approve": "publish", "deprecate": "deprecate", "retire": "retire", "redraft": "return to draft"}
+ACT_WORDS = {"return": "return to draft", "redraft": "reopen"}
 CAPABILITIES = ("chat", "embeddings", "vision", "tools", "json")
 
 
@@ -25,7 +28,7 @@ def next_status(status: str, act: str) -> str:
     """The status after `act`; WrongStatusError when the act does not fit."""
     sources, target = TRANSITIONS[act]
     if status not in sources:
-        raise WrongStatusError(f"You can't {ACT_WORDS[act]} a model that is {status}. It must be {' or '.join(sources)}.")
+        raise WrongStatusError(f"You can't {ACT_WORDS.get(act, act)} a model that is {status}. It must be {' or '.join(sources)}.")
     return target
 
 

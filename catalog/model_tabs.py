@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from catalog import selectors
 from catalog.hooks import model_tabs
-from catalog.models import Model
+from catalog.models import Model, ModelReview
 from governance.models import Membership
 from governance.roles import Permission
 
@@ -33,6 +33,8 @@ def tabs_for(membership: Membership, model: Model) -> list[Tab]:
         if selectors.can(membership, tab.permission)
     ]
     if selectors.can(membership, Permission.VIEW_OPERATE):
+        waiting = model.reviews.filter(status=ModelReview.Status.WAITING).count()
+        tabs.append(Tab("approval", "Approval", f"{page}?tab=approval", waiting or None))
         tabs.append(Tab("health", "Health", f"{page}?tab=health"))
         tabs.append(Tab("routing", "Routing", reverse("model-routing", args=[model.slug])))
     if selectors.can(membership, Permission.MANAGE_CATALOG):

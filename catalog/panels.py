@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from catalog import selectors
+from catalog import review_selectors, selectors
 from catalog.models import ToolServer
 from governance.access import Permission
 from governance.models import Membership
@@ -16,8 +16,10 @@ SHOWN = 5
 
 
 def attention(membership: Membership) -> dict[str, Any] | None:
-    """Failing providers, servers that were not reached, suspended tools, keys that expire soon; None when all is quiet."""
+    """Models that wait for approval by somebody like them, failing providers, servers that were not reached, suspended tools, keys that expire soon; None when all is quiet."""
+    approves = selectors.can(membership, Permission.APPROVE_MODELS)
     found: dict[str, list[Any]] = {
+        "reviews": list(review_selectors.waiting().exclude(asked_by=membership.user)[:SHOWN]) if approves else [],
         "providers": list(selectors.providers_failing()[:SHOWN]),
         "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
         "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures, limit_uses
-from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
 from governance.call_figures import call_figures
 from governance.models import Membership, Tenant, User
 from governance.roles import Permission, permissions_of
@@ -56,9 +56,10 @@ def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
 
 
 def models_visible_to(membership: Membership) -> QuerySet[Model]:
-    """Served models for everybody; drafts and retired ones for those who manage the catalog."""
+    """Served models for everybody; drafts and retired ones for those who manage the catalog or approve what is in it."""
     models = _with_deployments(Model.objects.order_by("slug"))
-    return models if can(membership, Permission.MANAGE_CATALOG) else models.filter(status__in=Model.SERVED)
+    sees_all = can(membership, Permission.MANAGE_CATALOG) or can(membership, Permission.APPROVE_MODELS)
+    return models if sees_all else models.filter(status__in=Model.SERVED)
 
 
 def served_models() -> QuerySet[Model]:
@@ -77,6 +78,8 @@ class ModelRow:
     model: Model
     price: Price | None
     usage: Usage
+    waiting: Sequence[ModelReview] = ()
+    """What of it waits for approval."""
 
     @property
     def deployments(self) -> list[Deployment]:
@@ -99,9 +102,12 @@ def model_rows(models: Iterable[Model]) -> list[ModelRow]:
     models = list(models)
     prices = cost_figures().current_prices() if models else {}
     usage = cost_figures().usage_by_model([model.slug for model in models]) if models else {}
+    waiting: dict[int, list[ModelReview]] = {}
+    for review in ModelReview.objects.filter(model__in=models, status=ModelReview.Status.WAITING).select_related("asked_by", "deployment"):
+        waiting.setdefault(review.model_id, []).append(review)
     rows = []
     for model in models:
-        row = ModelRow(model, None, usage.get(model.slug, NO_USAGE))
+        row = ModelRow(model, None, usage.get(model.slug, NO_USAGE), waiting.get(model.pk, []))
         first = row.main_deployment
         rows.append(replace(row, price=prices.get((first.provider.slug, model.slug)) if first else None))
     return rows

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from catalog.views import keys, limits, models, playground, projects, prompts, providers, routing, tools
+from catalog.views import keys, limits, models, playground, projects, prompts, providers, reviews, routing, tools
 
 urlpatterns = [
     path("operate/providers/", providers.provider_list, name="provider-list"),
@@ -26,6 +26,9 @@ urlpatterns = [
     path("operate/limits/new/", limits.limit_new, name="limit-new"),
     path("operate/limits/<int:pk>/edit/", limits.limit_edit, name="limit-edit"),
     path("operate/limits/<int:pk>/delete/", limits.limit_delete, name="limit-delete"),
+    path("operate/models/approvals/", reviews.model_reviews, name="model-reviews"),
+    path("operate/models/approvals/<int:pk>/decide/", reviews.review_decide, name="model-review-decide"),
+    path("operate/models/approvals/<int:pk>/again/", reviews.review_again, name="model-review-again"),
     path("build/models/", models.build_models, name="build-models"),
     path("build/playground/", playground.playground, name="playground"),
     path("build/playground/session/", playground.playground_session, name="playground-session"),

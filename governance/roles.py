@@ -23,6 +23,7 @@ class Permission(models.TextChoices):
     VIEW = "view", "See the catalog, rollouts and one's own usage"
     VIEW_OPERATE = "view_operate", "See the Operate area"
     MANAGE_CATALOG = "manage_catalog", "Register and change providers, models, tools and projects"
+    APPROVE_MODELS = "approve_models", "Approve models, and what makes served ones wider"
     USE_GATEWAY = "use_gateway", "Make keys for oneself, use playground and tools"
     MANAGE_KEYS = "manage_keys", "See and revoke everybody's keys"
     MANAGE_CONSENT = "manage_consent", "Allow and switch off feature classes"
@@ -50,6 +51,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.SECURITY: _EVERYONE
     | {
         Permission.VIEW_OPERATE,
+        Permission.APPROVE_MODELS,
         Permission.MANAGE_KEYS,
         Permission.MANAGE_CONSENT,
         Permission.MANAGE_POLICIES,

@@ -190,6 +190,9 @@ SPECTACULAR_SETTINGS = {
     # Fields of one name with different choices: each set of choices gets a name of its own.
     "ENUM_NAME_OVERRIDES": {
         "ModelStatus": "catalog.models.Model.Status",
+        "ModelReviewKind": "catalog.models.ModelReview.Kind",
+        "ModelReviewStatus": "catalog.models.ModelReview.Status",
+        "ModelReviewBasis": "catalog.models.ModelReview.Basis",
         "ToolStatus": "catalog.models.Tool.Status",
         "PromptKind": "catalog.models.Prompt.Kind",
         "PromptVersionStatus": "catalog.models.PromptVersion.Status",

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from catalog.health_selectors import CIRCUITS, DeploymentState
 from catalog.lifecycle import CAPABILITIES
-from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.models.model import slug_validator
 from catalog.models.tool import namespace_validator
 from governance.api.serializers import StrictSerializer
@@ -202,6 +202,7 @@ class DeploymentInput(StrictSerializer):
     upstream_model = serializers.CharField(max_length=120)
     weight = serializers.IntegerField(min_value=0, max_value=1000, default=1)
     priority = serializers.IntegerField(min_value=0, max_value=100, default=0, help_text="Lower is tried first.")
+    is_enabled = serializers.BooleanField(default=True, help_text="Of a served model it is off until it is approved.")
     requests_per_minute = _quota("Requests")
     tokens_per_minute = _quota("Tokens, input and output together,")
 
@@ -239,6 +240,44 @@ class DeploymentOutput(serializers.ModelSerializer[Deployment]):
         )
 
 
+class BindingChange(serializers.Serializer[Any]):
+    """One part of what a model is bound to, before and after; empty where it is not there."""
+
+    what = serializers.CharField(help_text="`data_sensitivity`, `deployment openai/gpt-4.1`, `guardrail personal-data`, …")
+    before = serializers.CharField(allow_blank=True)
+    after = serializers.CharField(allow_blank=True)
+    widens = serializers.BooleanField()
+
+
+class ModelReviewOutput(serializers.Serializer[Any]):
+    """Something that waits for approval, or waited. It never changes but by its decision."""
+
+    id = serializers.IntegerField()
+    model = serializers.CharField(source="model.slug")
+    kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
+    deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
+    digest = serializers.CharField(help_text="sha256 of what the model will be bound to. Approval holds for nothing else.")
+    changes = BindingChange(many=True)
+    status = serializers.ChoiceField(choices=ModelReview.Status.choices)
+    reason = serializers.CharField(allow_blank=True)
+    asked_by = serializers.CharField(source="asked_by.email")
+    asked_at = serializers.DateTimeField()
+    decided_by = serializers.CharField(source="decided_by.email", allow_null=True, default=None)
+    decided_at = serializers.DateTimeField(allow_null=True)
+    note = serializers.CharField(allow_blank=True)
+    basis = serializers.ChoiceField(choices=ModelReview.Basis.choices, allow_blank=True, help_text="On what it was approved.")
+
+
+class WaitingReview(serializers.Serializer[Any]):
+    """Something of a model that waits for approval."""
+
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
+    deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
+    digest = serializers.CharField()
+    asked_by = serializers.CharField(source="asked_by.email")
+
+
 class ModelOutput(serializers.Serializer[Any]):
     """A model with price, deployments and figures. Works on `selectors.ModelRow`."""
 
@@ -261,6 +300,7 @@ class ModelOutput(serializers.Serializer[Any]):
     price = PriceSerializer(allow_null=True)
     usage = UsageSerializer()
     deployments = DeploymentOutput(many=True)
+    waiting = WaitingReview(many=True, help_text="What waits for approval.")
     created_at = serializers.DateTimeField(source="model.created_at")
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from catalog.api import limits, prompts, routing, views
+from catalog.api import limits, prompts, reviews, routing, views
 
 urlpatterns = [
     path("providers/", views.Providers.as_view(), name="api-providers"),
@@ -10,10 +10,18 @@ urlpatterns = [
     path("models/", views.Models.as_view(), name="api-models"),
     path("models/<str:slug>/", views.ModelDetail.as_view(), name="api-model"),
     path("models/<str:slug>/check/", views.ModelCheck.as_view(), name="api-model-check"),
-    path("models/<str:slug>/approve/", views.ModelAct.as_view(act="approve"), name="api-model-approve"),
+    path("models/<str:slug>/submit/", views.ModelAct.as_view(act="submit"), name="api-model-submit"),
+    path("models/<str:slug>/approve/", views.ModelDecision.as_view(act="approve"), name="api-model-approve"),
+    path("models/<str:slug>/return/", views.ModelDecision.as_view(act="return"), name="api-model-return"),
+    path("models/<str:slug>/reinstate/", views.ModelAct.as_view(act="reinstate"), name="api-model-reinstate"),
     path("models/<str:slug>/deprecate/", views.ModelAct.as_view(act="deprecate"), name="api-model-deprecate"),
     path("models/<str:slug>/retire/", views.ModelAct.as_view(act="retire"), name="api-model-retire"),
     path("models/<str:slug>/redraft/", views.ModelAct.as_view(act="redraft"), name="api-model-redraft"),
+    path("model-reviews/", reviews.ModelReviews.as_view(), name="api-model-reviews"),
+    path("model-reviews/<int:pk>/", reviews.ModelReviewDetail.as_view(), name="api-model-review"),
+    path("model-reviews/<int:pk>/approve/", reviews.ModelReviewApprove.as_view(), name="api-model-review-approve"),
+    path("model-reviews/<int:pk>/return/", reviews.ModelReviewReturn.as_view(), name="api-model-review-return"),
+    path("model-reviews/<int:pk>/again/", reviews.ModelReviewAgain.as_view(), name="api-model-review-again"),
     path("models/<str:slug>/prices/<slug:provider>/", views.ModelPrice.as_view(), name="api-model-price"),
     path("models/<str:slug>/cache/", views.ModelCache.as_view(), name="api-model-cache"),
     path("models/<str:slug>/health/", views.ModelHealth.as_view(), name="api-model-health"),

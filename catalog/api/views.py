@@ -20,7 +20,7 @@ from catalog.api import serializers as shapes
 from catalog.errors import InvalidValueError
 from catalog.filters import KeyFilter, ModelFilter
 from catalog.hooks import Price
-from catalog.models import Deployment, Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.services import default_tags
 from catalog.services import keys as key_services
 from catalog.services import models as model_services
@@ -240,7 +240,7 @@ class ModelCheck(APIView):
 
 
 class ModelAct(APIView):
-    """Move the model along its way: approve, deprecate, retire, redraft."""
+    """Move the model along its way: submit, deprecate, reinstate, retire, redraft."""
 
     access = {"POST": Permission.MANAGE_CATALOG}
     act = ""
@@ -251,6 +251,12 @@ class ModelAct(APIView):
         return Response(
             _model_body(model_services.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment))
         )
+
+
+class ModelDecision(ModelAct):
+    """Approve a submitted model that somebody else submitted, as it was submitted; or return it to draft, with a comment that says why."""
+
+    access = {"POST": Permission.APPROVE_MODELS}
 
 
 class ModelCache(APIView):
@@ -339,7 +345,9 @@ class DeploymentDetail(APIView):
     @extend_schema(request=shapes.DeploymentChange, responses={200: shapes.DeploymentOutput, **BAD})
     def patch(self, request: ApiRequest, slug: str, pk: int) -> Response:
         deployment = self._find(slug, pk)
-        given = {**model_services.share_of(deployment), **body_of(request, shapes.DeploymentChange)}
+        waits = deployment.reviews.filter(status=ModelReview.Status.WAITING).exists()  # what is left out stays asked for
+        present = {**model_services.share_of(deployment), "is_enabled": deployment.is_enabled or waits}
+        given = {**present, **body_of(request, shapes.DeploymentChange)}
         changed = model_services.change_deployment(deployment=deployment, actor=request.user, **given)
         return Response(shapes.DeploymentOutput(changed).data)
 

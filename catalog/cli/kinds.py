@@ -211,16 +211,17 @@ _MODEL = ("name", "description", "capabilities", "context_window", "max_output_t
 _CACHE = ("ttl_s", "scope", "embedding", "threshold", "sample_percent")
 _SHARE = ("weight", "priority", "requests_per_minute", "tokens_per_minute", "is_enabled")
 ROADS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("draft", "approved"): ("check", "approve"),
-    ("draft", "deprecated"): ("check", "approve", "deprecate"),
-    ("submitted", "approved"): ("check", "approve"),
-    ("submitted", "draft"): ("redraft",),
+    ("draft", "submitted"): ("check", "submit"),
+    ("draft", "approved"): ("check", "submit", "approve"),
+    ("draft", "deprecated"): ("check", "submit", "approve", "deprecate"),
+    ("submitted", "approved"): ("check", "submit", "approve"),
+    ("submitted", "draft"): ("return",),
     ("approved", "deprecated"): ("deprecate",),
     ("approved", "retired"): ("retire",),
-    ("deprecated", "approved"): ("approve",),
+    ("deprecated", "approved"): ("reinstate",),
     ("deprecated", "retired"): ("retire",),
     ("retired", "draft"): ("redraft",),
-    ("retired", "approved"): ("redraft", "check", "approve"),
+    ("retired", "approved"): ("redraft", "check", "submit", "approve"),
 }
 """Acts that lead from one status to another. What is not here, such as a served model becoming a draft, is refused."""
 
@@ -259,7 +260,7 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     body = _changed(spec, live, _MODEL)
     if body:
         api.call("PATCH", path, body)
-    _change_deployments(api, document, live, options)
+    switched_on = _change_deployments(api, document, live, options)
     if "price" in spec and not _is_price(spec["price"], live.spec["price"]):
         row = api.call("GET", path)
         first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
@@ -267,9 +268,48 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     cache = {**live.spec["cache"], **spec.get("cache", {})}
     if not same(cache, live.spec["cache"]):
         api.call("PUT", f"{path}cache/", wire(cache))
+    return [*_agree_to_changes(api, document, described=bool(body), switched_on=switched_on), *_go(api, document, acts)]
+
+
+_SOMEBODY_ELSE = ("self_approval", "permission_denied")
+"""Codes of refusals that another person does not meet."""
+
+
+def _go(api: Api, document: Document, acts: Iterable[str]) -> list[str]:
+    path = _model_path(document.name)
     for act in acts:
-        api.call("POST", f"{path}{act}/", None if act == "check" else {"comment": "by manifest"})
+        try:
+            api.call("POST", f"{path}{act}/", None if act == "check" else {"comment": "by manifest"})
+        except RefusedError as refused:
+            if act != "approve" or refused.code not in _SOMEBODY_ELSE:
+                raise
+            return [f"{document} is submitted, not {document.spec['status']} yet: {refused.detail}"]
     return []
+
+
+def _agree_to_changes(api: Api, document: Document, *, described: bool, switched_on: set[int]) -> list[str]:
+    """Approve what this manifest made a served model wider by, where somebody else asked for the same; else it waits."""
+    if not described and not switched_on:
+        return []
+    path, waits = _model_path(document.name), []
+    asked = [
+        review
+        for review in api.call("GET", path)["waiting"]
+        if (review["kind"] == "facts" and described) or review["deployment"] in switched_on
+    ]
+    if any(review["deployment"] for review in asked):
+        api.call("POST", f"{path}check/")
+    for review in asked:
+        try:
+            # The manifest's later lines may have changed the model since it was asked; the same again changes nothing.
+            fresh = api.call("POST", f"model-reviews/{review['id']}/again/")
+            api.call("POST", f"model-reviews/{fresh['id']}/approve/", {"comment": "by manifest"})
+        except RefusedError as refused:
+            if refused.code not in (*_SOMEBODY_ELSE, "not_checked"):
+                raise
+            what = "described anew" if review["kind"] == "facts" else f"given deployment {review['deployment']}"
+            waits.append(f"{document} is not {what} yet: {refused.detail}")
+    return waits
 
 
 def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:
@@ -285,22 +325,26 @@ def _road(document: Document, live: Live) -> tuple[str, ...]:
     return ROADS[present, wanted]
 
 
-def _change_deployments(api: Api, document: Document, live: Live, options: Options) -> None:
+def _change_deployments(api: Api, document: Document, live: Live, options: Options) -> set[int]:
+    """Returns the ids of those that were to be switched on."""
+    switched_on = set()
     path = f"{_model_path(document.name)}deployments/"
     present = {_upstream(row): row for row in live.row["deployments"]}
     for wanted in document.spec["deployments"]:
         row = present.pop(_upstream(wanted), None)
         share = _only(wanted, _SHARE)
         if row is None:
-            enabled = share.pop("is_enabled", True)
             row = api.call("POST", path, {"provider": wanted["provider"], "upstream_model": wanted["upstream_model"], **share})
-            share = {"is_enabled": enabled}
+            share.setdefault("is_enabled", True)
         changed = {name: value for name, value in share.items() if row[name] != value}
         if changed:
             api.call("PATCH", f"{path}{row['id']}/", changed)
+        if changed.get("is_enabled"):
+            switched_on.add(row["id"])
     if options.prune:
         for row in present.values():
             api.call("DELETE", f"{path}{row['id']}/")
+    return switched_on
 
 
 def _remove_model(api: Api, live: Live) -> None:
@@ -470,7 +514,7 @@ def _promote(api: Api, document: Document, version: dict[str, Any], labels: list
         for name in wanted:
             api.call("PUT", f"{path}labels/{name}/", {"version": version["number"]})
     except RefusedError as refused:
-        if refused.code not in ("self_approval", "permission_denied"):
+        if refused.code not in _SOMEBODY_ELSE:
             raise
         return [f"{document} version {version['number']} is submitted, not {' or '.join(wanted)} yet: {refused.detail}"]
     return []

@@ -42,7 +42,14 @@ RESOURCES = {
         "models/",
         ("slug", "status", "price.input_per_million", "price.output_per_million", "usage.calls", "usage.cost_usd", "owner"),
         ("q", "status", "capability", "provider", "sensitivity"),
-        ("check", "approve", "deprecate", "retire", "redraft"),
+        ("check", "submit", "approve", "return", "deprecate", "reinstate", "retire", "redraft"),
+    ),
+    "model-reviews": Resource(
+        "model-reviews/",
+        ("id", "model", "kind", "status", "asked_by", "asked_at", "basis"),
+        ("model", "status"),
+        ("approve", "return", "again"),
+        is_made=False,
     ),
     "providers": Resource("providers/", ("slug", "kind", "dialect", "base_url", "has_secret", "check_ok"), acts=("check",)),
     "projects": Resource("projects/", ("slug", "name", "cost_centre", "environment", "owner", "is_enabled", "monthly_budget_usd")),
@@ -135,6 +142,8 @@ def _resource(commands: Any, name: str, resource: Resource) -> None:
         acting = _command(acts, act, _act, f"{act} one")
         acting.add_argument("name")
         acting.set_defaults(act=act)
+        if name in _COMMENTED and act not in ("check", "again"):
+            acting.add_argument("--comment", default="", metavar="TEXT", help="stands in the audit log")
         if act == "rotate":
             acting.add_argument("--overlap-hours", type=int, default=24, help="how long the present secret still works (0 to 168)")
         made.append(acting)
@@ -203,10 +212,13 @@ _TEXTS = ("name", "description", "cost_centre", "note", "monthly_budget_usd", "u
 
 
 def _act(given: argparse.Namespace, transport: httpx2.BaseTransport | None, out: TextIO) -> int:
-    body = {"overlap_hours": given.overlap_hours} if given.act == "rotate" else None
-    made = _api(transport).call("POST", f"{_path(given)}{given.act}/", body if body is not None else {})
+    body = {name: getattr(given, name) for name in ("overlap_hours", "comment") if hasattr(given, name)}
+    made = _api(transport).call("POST", f"{_path(given)}{given.act}/", body)
     _print_made(given, made, out)
     return FAILED if given.act == "check" and not made.get("ok", made.get("trace", {}).get("ok")) else DONE
+
+
+_COMMENTED = ("models", "model-reviews")
 
 
 def _print_made(given: argparse.Namespace, made: dict[str, Any], out: TextIO) -> None:

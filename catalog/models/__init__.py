@@ -4,6 +4,7 @@ from catalog.models.model import Deployment, Model
 from catalog.models.project import Project
 from catalog.models.prompt import Prompt, PromptLabel, PromptVersion
 from catalog.models.provider import Provider
+from catalog.models.review import ModelReview
 from catalog.models.routing import RoutingObjectives
 from catalog.models.semantic import SemanticAnswer
 from catalog.models.tool import Tool, ToolServer
@@ -11,6 +12,7 @@ from catalog.models.tool import Tool, ToolServer
 __all__ = [
     "Deployment",
     "Model",
+    "ModelReview",
     "Project",
     "Prompt",
     "PromptLabel",

@@ -63,6 +63,10 @@ class Model(models.Model):
     """The least cosine similarity of two questions."""
     cache_sample_percent = models.PositiveSmallIntegerField(default=5)
     """Of semantic hits: how often the model is asked too, to see whether it agrees."""
+    approved_binding = models.JSONField(null=True, editable=False)
+    """What it may be served as, see `catalog.bindings`; None until it is approved."""
+    changed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+", editable=False)
+    """Who last changed what it is bound to, before it was approved."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from catalog import lifecycle, selectors, upstream
@@ -19,8 +20,9 @@ from catalog.errors import (
     NotCheckedError,
     WrongStatusError,
 )
-from catalog.hooks import Price, check_approval, cost_figures
-from catalog.models import Deployment, Model, Provider, SemanticAnswer
+from catalog.hooks import Price, cost_figures
+from catalog.models import Deployment, Model, ModelReview, Provider, SemanticAnswer
+from catalog.services import reviews
 from governance import config, payload_selectors
 from governance.models import FeatureClass, User
 from governance.services import audit
@@ -56,7 +58,7 @@ def register_model(
 
     A draft is not served. Raises NameTakenError or InvalidValueError.
     """
-    model = Model(slug=slug, owner=owner, tags=tags or {})
+    model = Model(slug=slug, owner=owner, tags=tags or {}, changed_by=actor)
     _apply(model, facts)
     try:
         with transaction.atomic():
@@ -73,10 +75,19 @@ def register_model(
 
 @transaction.atomic
 def change_model(*, model: Model, facts: ModelFacts, actor: User) -> Model:
-    """Replace what describes the model. Raises InvalidValueError."""
+    """Replace what describes the model. Of a served one, what makes it wider waits as a whole for approval, and the model stays as it is.
+
+    Raises InvalidValueError.
+    """
     model = Model.objects.select_for_update().get(pk=model.pk)
-    before = _described(model)
+    before, described, present = _described(model), asdict(facts_of(model)), copy(model)
     _apply(model, facts)
+    asked = {name: value for name, value in asdict(facts_of(model)).items() if value != described[name]}
+    asked |= {"capabilities": model.capabilities} if "capabilities" in asked else {}  # as JSON has it
+    if reviews.is_wider(present, facts=asked):
+        reviews.ask(model=present, kind=ModelReview.Kind.FACTS, actor=actor, facts=asked)
+        return present
+    model.changed_by = actor
     model.save()
     audit.record("model.changed", actor=actor, target=model, before=before, after=_described(model))
     config.changed()
@@ -91,15 +102,17 @@ def set_price(*, model: Model, provider: Provider, price: Price, actor: User) ->
     if price.input_per_million < 0 or price.output_per_million < 0:
         raise InvalidValueError("A price can't be negative.", field="input_per_million")
     cost_figures().set_list_price(provider=provider.slug, model=model.slug, price=price, actor=actor)
+    Model.objects.filter(pk=model.pk).update(changed_by=actor)
     config.changed()
 
 
 def check_model(*, model: Model, actor: User) -> list[tuple[Deployment, upstream.Trace]]:
-    """Call every enabled deployment of the model once, really, and keep what happened.
+    """Call every deployment of the model that is on, or waits to be, once, really, and keep what happened.
 
     Calls are made outside any transaction. Raises NotCheckedError when there is nothing to call.
     """
-    deployments = list(model.deployments.filter(is_enabled=True).select_related("provider"))
+    waits = ModelReview.objects.filter(deployment=OuterRef("pk"), status=ModelReview.Status.WAITING)
+    deployments = list(model.deployments.filter(Q(is_enabled=True) | Exists(waits)).select_related("provider"))
     if not deployments:
         raise NotCheckedError("The model has no deployment that is switched on, so there is nothing to check.")
     return [(deployment, _check_deployment(deployment, model, actor)) for deployment in deployments]
@@ -126,20 +139,37 @@ def _check_deployment(deployment: Deployment, model: Model, actor: User) -> upst
 def _move(model: Model, act: str, event: str, actor: User, comment: str) -> Model:
     model = Model.objects.select_for_update().get(pk=model.pk)
     before, model.status = model.status, lifecycle.next_status(model.status, act)
-    if act == "approve" and not model.deployments.filter(is_enabled=True, check_ok=True).exists():
-        raise NotCheckedError("No deployment of this model has passed its live check. Run the check first.")
-    if act == "approve":
-        check_approval(model.slug, model.feature_class)
-    model.save(update_fields=["status"])
+    if act == "redraft":
+        model.approved_binding, model.changed_by = None, actor
+    model.save(update_fields=["status", "approved_binding", "changed_by"])
+    if act == "retire":
+        reviews.close(model=model, actor=actor, note="The model is retired.")
     audit.record(event, actor=actor, target=model, before=before, after=model.status, comment=comment)
     config.changed()
     return model
 
 
+def submit_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """Ask that the model be served, see `reviews.submit_model`."""
+    return reviews.submit_model(model=model, actor=actor, comment=comment)
+
+
 def approve_model(*, model: Model, actor: User, comment: str = "") -> Model:
-    """Serve the model. Raises WrongStatusError, NotCheckedError unless a deployment passed its last live check, or what the floor above asks for:
-    evaluations that pass the thresholds of its class."""
-    return _move(model, "approve", "model.approved", actor, comment)
+    """Agree that the model is served as it was submitted. Raises WrongStatusError unless it is, and as `reviews.approve` does."""
+    return reviews.approve(review=_submission(model, "approve"), actor=actor, comment=comment).model
+
+
+def return_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """Make the submitted model a draft again, and say why. Raises WrongStatusError unless it is, and as `reviews.send_back` does."""
+    return reviews.send_back(review=_submission(model, "return"), actor=actor, comment=comment).model
+
+
+def _submission(model: Model, act: str) -> ModelReview:
+    lifecycle.next_status(Model.objects.values_list("status", flat=True).get(pk=model.pk), act)
+    review = ModelReview.objects.filter(model=model, kind=ModelReview.Kind.SERVE, status=ModelReview.Status.WAITING).first()
+    if review is None:
+        raise WrongStatusError("It was never asked what this model is to be served as. Submit it again.")
+    return review
 
 
 def deprecate_model(*, model: Model, actor: User, comment: str = "") -> Model:
@@ -147,17 +177,30 @@ def deprecate_model(*, model: Model, actor: User, comment: str = "") -> Model:
     return _move(model, "deprecate", "model.deprecated", actor, comment)
 
 
+def reinstate_model(*, model: Model, actor: User, comment: str = "") -> Model:
+    """No longer said to be leaving; it was served all the while. Raises WrongStatusError."""
+    return _move(model, "reinstate", "model.reinstated", actor, comment)
+
+
 def retire_model(*, model: Model, actor: User, comment: str = "") -> Model:
-    """No longer served, within seconds. Raises WrongStatusError."""
+    """No longer served, within seconds; what waited of it is taken back. Raises WrongStatusError."""
     return _move(model, "retire", "model.retired", actor, comment)
 
 
 def redraft_model(*, model: Model, actor: User, comment: str = "") -> Model:
-    """Take a retired or submitted model up again as a draft. Raises WrongStatusError."""
+    """Take a retired model up again as a draft, which is approved anew. Raises WrongStatusError."""
     return _move(model, "redraft", "model.redrafted", actor, comment)
 
 
-ACTS = {"approve": approve_model, "deprecate": deprecate_model, "retire": retire_model, "redraft": redraft_model}
+ACTS = {
+    "submit": submit_model,
+    "approve": approve_model,
+    "return": return_model,
+    "deprecate": deprecate_model,
+    "reinstate": reinstate_model,
+    "retire": retire_model,
+    "redraft": redraft_model,
+}
 
 
 LEAST_THRESHOLD = 0.8
@@ -259,9 +302,11 @@ def add_deployment(
     priority: int = 0,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    is_enabled: bool = True,
 ) -> Deployment:
-    """Add an upstream that can serve the model. The quotas are what it takes; None is no ceiling. Raises DuplicateDeploymentError."""
-    Model.objects.select_for_update().get(pk=model.pk)
+    """Add an upstream that can serve the model. The quotas are what it takes; None is no ceiling. Switched on, that of a served model is off
+    and waits for approval, unless it was approved before. Raises DuplicateDeploymentError."""
+    model = Model.objects.select_for_update().get(pk=model.pk)
     deployment = Deployment(
         model=model,
         provider=provider,
@@ -270,6 +315,7 @@ def add_deployment(
         priority=priority,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        is_enabled=is_enabled and not model.is_served,
     )
     try:
         with transaction.atomic():
@@ -278,9 +324,21 @@ def add_deployment(
         raise DuplicateDeploymentError(
             f"{model.slug} is served by {upstream_model} at {provider.name} already.", field="upstream_model"
         ) from error
+    waits = is_enabled and reviews.is_wider(model, deployment=deployment)
+    if deployment.is_enabled != (is_enabled and not waits):  # of a served model, but approved before and removed since
+        deployment.is_enabled = True
+        deployment.save(update_fields=["is_enabled"])
     audit.record("deployment.added", actor=actor, target=deployment, model=model.slug, **share_of(deployment))
+    if waits:
+        reviews.ask(model=model, kind=ModelReview.Kind.DEPLOYMENT, deployment=deployment, actor=actor)
+    _note_change(model, actor)
     config.changed()
     return deployment
+
+
+def _note_change(model: Model, actor: User) -> None:
+    model.changed_by = actor
+    model.save(update_fields=["changed_by"])
 
 
 @transaction.atomic
@@ -294,12 +352,13 @@ def change_deployment(
     requests_per_minute: int | None,
     tokens_per_minute: int | None,
 ) -> Deployment:
-    """Change how much traffic an upstream gets. Raises LastDeploymentError."""
+    """Change how much traffic an upstream gets. Switching on what was not approved waits for approval. Raises LastDeploymentError."""
     deployment = _locked(deployment)
     if deployment.is_enabled and not is_enabled:
         _check_not_last(deployment)
     before = share_of(deployment)
-    deployment.weight, deployment.priority, deployment.is_enabled = weight, priority, is_enabled
+    waits = is_enabled and not deployment.is_enabled and reviews.is_wider(deployment.model, deployment=deployment)
+    deployment.weight, deployment.priority, deployment.is_enabled = weight, priority, is_enabled and not waits
     deployment.requests_per_minute, deployment.tokens_per_minute = requests_per_minute, tokens_per_minute
     deployment.save(update_fields=list(before))
     audit.record(
@@ -310,6 +369,12 @@ def change_deployment(
         before=before,
         after=share_of(deployment),
     )
+    if not is_enabled:
+        reviews.close(model=deployment.model, deployment=deployment, actor=actor, note="It is to stay off.")
+    if waits:
+        reviews.ask(model=deployment.model, kind=ModelReview.Kind.DEPLOYMENT, deployment=deployment, actor=actor)
+    if before["is_enabled"] != deployment.is_enabled:
+        _note_change(deployment.model, actor)
     config.changed()
     return deployment
 
@@ -328,6 +393,7 @@ def remove_deployment(*, deployment: Deployment, actor: User) -> None:
         _check_not_last(deployment)
     audit.record("deployment.removed", actor=actor, target=deployment, model=deployment.model.slug)
     deployment.delete()
+    _note_change(deployment.model, actor)
     config.changed()
 
 
@@ -395,5 +461,6 @@ def replace_upstream(*, model: Model, provider: Provider, upstream_model: str, a
             Deployment.objects.filter(model=model).delete()
             Deployment.objects.create(model=model, provider=provider, upstream_model=upstream_model)
             audit.record("deployment.replaced", actor=actor, target=model, provider=provider.slug, upstream_model=upstream_model)
+            _note_change(model, actor)
             config.changed()
     return model

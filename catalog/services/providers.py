@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from catalog import platforms, upstream
 from catalog.errors import InvalidValueError, NameTakenError, OutboundRefusedError
-from catalog.models import Deployment, Provider
+from catalog.models import Deployment, Model, Provider
+from catalog.services import reviews
 from gateway.contract import credentials as kinds
 from gateway.contract.credentials import CredentialError, EntraId, ServiceAccount
 from gateway.contract.outbound import OutboundError, check_url
@@ -178,6 +179,7 @@ def change_provider(
         after=_described(provider),
         secret="voided" if voided else "replaced" if proof.text else "kept",
     )
+    reviews.look_again(models=Model.objects.filter(deployments__provider=provider).distinct(), actor=actor)
     config.changed()
     return provider
 

@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import health_selectors, lifecycle, model_tabs, samples, selectors
+from catalog import health_selectors, lifecycle, model_tabs, review_selectors, samples, selectors
 from catalog.filters import ModelFilter
 from catalog.forms import (
     CAPABILITY_WORDS,
@@ -34,9 +34,17 @@ from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 FACETS = ("q", "capability", "provider", "sensitivity", "status")
-ACT_LABELS = {"approve": "Publish", "deprecate": "Deprecate", "retire": "Retire…", "redraft": "Back to draft"}
+ACT_LABELS = {
+    "submit": "Submit for approval",
+    "deprecate": "Deprecate",
+    "reinstate": "Reinstate",
+    "retire": "Retire…",
+    "redraft": "Reopen as a draft",
+}
+"""Approving and returning stand beside what is approved."""
 ACT_DONE = {
-    "approve": "is published. Callers have it within about 2 s.",
+    "submit": "is submitted. Somebody else approves it.",
+    "reinstate": "is no longer said to be leaving.",
     "deprecate": "is deprecated: it is served, and said to be leaving.",
     "retire": "is retired. Calls are refused within about 2 s.",
     "redraft": "is a draft again.",
@@ -92,17 +100,18 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     manages = selectors.can(membership, Permission.MANAGE_CATALOG)
     tab = tab or request.GET.get("tab", "")
     sees_health = selectors.can(membership, Permission.VIEW_OPERATE)
-    allowed = {"health": sees_health, "deployments": manages, "cache": manages, "edit": manages}
+    allowed = {"approval": sees_health, "health": sees_health, "deployments": manages, "cache": manages, "edit": manages}
     tab = tab if allowed.get(tab) else "overview"
     row = selectors.model_rows([model])[0]
     own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
     context = {
         "model": model,
         "row": row,
+        "held": {review.deployment_id for review in row.waiting if review.deployment_id},
         "tab": tab,
         "tabs": model_tabs.tabs_for(membership, model),
         "manages": manages,
-        "acts": [(act, ACT_LABELS[act]) for act in lifecycle.acts_for(model.status)] if manages else [],
+        "acts": _acts(model) if manages else [],
         "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities),
         "own_key": own,
         "base_url": settings.BASE_URL,
@@ -115,11 +124,23 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "cache": selectors.cache_figures(model) if tab == "cache" else None,
         "sees_health": sees_health,
         "health": health_selectors.model_health(model) if tab == "health" else None,
+        "approval": {"waiting": review_selectors.waiting_of(model, request.user), "timeline": review_selectors.timeline(model)}
+        if tab == "approval"
+        else None,
         "experiments": experiments_on(model.slug) if tab == "overview" else None,
         "health_line": health_selectors.summary(model) if tab == "overview" and model.is_served else None,
         **extra,
     }
     return render_page(request, "catalog/model_detail.html", status=status, context=context)
+
+
+def _acts(model: Model) -> list[tuple[str, str]]:
+    """Acts with a button of their own. What is submitted is asked for again on the tab, where it says that it has to be."""
+    acts = [act for act in lifecycle.acts_for(model.status) if act in ACT_LABELS]
+    return [(act, ACT_LABELS[act]) for act in acts if model.status != Model.Status.SUBMITTED]
+
+
+WAITS = "waits for approval: it makes a served model wider. Until then it stays as it is."
 
 
 def vars_of(model: Model) -> dict[str, Any]:
@@ -132,10 +153,18 @@ def model_edit(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = find_model(request, slug), ModelChangeForm(request.POST)
     if form.is_valid():
         facts = services.ModelFacts(**{**form.cleaned_data, "capabilities": tuple(form.cleaned_data["capabilities"])})
-        if try_service(form, lambda: services.change_model(model=model, facts=facts, actor=request.user)):
+        changed = try_service(form, lambda: services.change_model(model=model, facts=facts, actor=request.user))
+        if changed is not None:
+            if services.facts_of(changed) != facts:
+                messages.info(request, f"The change of {slug} {WAITS}")
+                return redirect(_approval(slug))
             messages.success(request, f"{slug} is changed.")
             return redirect(reverse("model-detail", args=[slug]))
     return _detail(request, model, tab="edit", form=form, status=422)
+
+
+def _approval(slug: str) -> str:
+    return f"{reverse('model-detail', args=[slug])}?tab=approval"
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
@@ -149,8 +178,8 @@ def model_cache(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
-    """Publish, deprecate, retire or return to draft."""
-    if act not in services.ACTS:
+    """Submit, deprecate, reinstate, retire or reopen."""
+    if act not in ACT_LABELS:
         raise Http404
     model, form = find_model(request, slug), ReasonForm(request.POST)
     try_act(
@@ -158,7 +187,7 @@ def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
         lambda: services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else ""),
         f"{slug} {ACT_DONE[act]}",
     )
-    return redirect(reverse("model-detail", args=[slug]))
+    return redirect(_approval(slug) if act == "submit" else reverse("model-detail", args=[slug]))
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
@@ -186,8 +215,12 @@ def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_add(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = find_model(request, slug), DeploymentForm(request.POST)
-    if form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data)):
-        messages.success(request, "The deployment is added. Check whether it answers.")
+    added = form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data))
+    if added:
+        if added.is_enabled:
+            messages.success(request, "The deployment is added. Check whether it answers.")
+        else:
+            messages.info(request, f"The deployment is added, off. Check whether it answers; it {WAITS}")
         return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
     return _detail(request, model, tab="deployments", deployment_form=form, status=422)
 
@@ -204,8 +237,11 @@ def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpRespons
     deployment, form = find_deployment(request, slug, pk), DeploymentChangeForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Weight is 0 to 1000, priority 0 to 100; requests and tokens per minute are numbers from 1, or empty.")
-    elif try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
-        messages.success(request, f"{deployment} is changed.")
+    elif changed := try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
+        if form.cleaned_data["is_enabled"] and not changed.is_enabled:
+            messages.info(request, f"Switching {deployment} on {WAITS}")
+        else:
+            messages.success(request, f"{deployment} is changed.")
     else:
         messages.error(request, "; ".join(str(error) for error in form.non_field_errors()))
     return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
@@ -349,15 +385,15 @@ def _save_limits(request: MemberRequest, provider: Provider, draft: Model, data:
 
 
 def _step_check(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
-    """Call the model once, look at the trace, publish."""
+    """Call the model once, look at the trace, submit."""
     assert draft is not None
     error = ""
     if request.method == "POST":
         try:
-            if request.POST.get("act") == "publish":
-                services.approve_model(model=draft, actor=request.user)
-                messages.success(request, f"{draft.slug} {ACT_DONE['approve']}")
-                return redirect(reverse("model-detail", args=[draft.slug]))
+            if request.POST.get("act") == "submit":
+                services.submit_model(model=draft, actor=request.user)
+                messages.success(request, f"{draft.slug} {ACT_DONE['submit']}")
+                return redirect(_approval(draft.slug))
             services.check_model(model=draft, actor=request.user)
             return redirect(_wizard_url(4, draft=draft))
         except DomainError as refusal:

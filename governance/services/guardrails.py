@@ -11,6 +11,7 @@ from gateway.contract import guardrails as detectors
 from gateway.contract import snapshot as contract
 from governance import config
 from governance.errors import GuardrailError
+from governance.guardrail_watch import guardrails_changed
 from governance.models import Guardrail, User
 from governance.services import audit
 
@@ -30,6 +31,7 @@ def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
     _check(guardrail)
     _save(guardrail)
     audit.record("guardrail.created", actor=actor, target=guardrail, **_facts(guardrail))
+    guardrails_changed(actor)
     config.changed()
     return guardrail
 
@@ -49,6 +51,7 @@ def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Gua
         return guardrail
     _save(guardrail)
     audit.record("guardrail.changed", actor=actor, target=guardrail, before={n: v for n, v in before.items() if after[n] != v}, **after)
+    guardrails_changed(actor)
     config.changed()
     return guardrail
 
@@ -58,6 +61,7 @@ def delete_guardrail(*, guardrail: Guardrail, actor: User) -> None:
     """Remove it. Writes one audit entry and tells the gateway."""
     audit.record("guardrail.deleted", actor=actor, target=guardrail, **_facts(guardrail))
     guardrail.delete()
+    guardrails_changed(actor)
     config.changed()
 
 

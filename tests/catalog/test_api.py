@@ -22,8 +22,8 @@ def send(client: TenantClient, path: str, body: Any = None, method: str = "POST"
     return client.generic(method, f"{API}/{path}", json.dumps({} if body is None else body), content_type="application/json")
 
 
-def test_whole_road_by_api(acme: Tenant, alice: User, bob: User, api_for: ClientFor, sandbox: SandboxUpstream) -> None:
-    admin, developer = api_for(alice), api_for(bob)
+def test_whole_road_by_api(acme: Tenant, alice: User, bob: User, sam: User, api_for: ClientFor, sandbox: SandboxUpstream) -> None:
+    admin, developer, approver = api_for(alice), api_for(bob), api_for(sam)
 
     made = send(admin, "providers/", {"slug": "sandbox", "name": "Sandbox", "base_url": sandbox.base_url(), "secret": "sandbox-secret"})
     assert made.status_code == 201
@@ -45,10 +45,20 @@ def test_whole_road_by_api(acme: Tenant, alice: User, bob: User, api_for: Client
     )
     assert (model.status_code, model.json()["status"]) == (201, "draft")
     assert developer.get(f"{API}/models/small/").status_code == 404
-    early = send(admin, "models/small/approve/")
+    early = send(admin, "models/small/submit/")
     assert (early.status_code, early.json()["code"]) == (409, "not_checked")
     assert send(admin, "models/small/check/").json()["ok"] is True
-    assert send(admin, "models/small/approve/", {"comment": "good"}).json()["status"] == "approved"
+    asked = send(admin, "models/small/submit/").json()
+    [waiting] = asked["waiting"]
+    assert (asked["status"], waiting["kind"], waiting["asked_by"]) == ("submitted", "serve", alice.email)
+    assert send(admin, "models/small/approve/").json()["code"] == "self_approval"
+    assert send(approver, "models/small/return/").json()["code"] == "invalid"
+    assert send(approver, "models/small/return/", {"comment": "Why?"}).json()["status"] == "draft"
+    assert send(admin, "models/small/submit/").json()["status"] == "submitted"
+    [review] = approver.get(f"{API}/model-reviews/?status=waiting&model=small").json()["results"]
+    decided = send(approver, f"model-reviews/{review['id']}/approve/", {"comment": "good"}).json()
+    assert (decided["status"], decided["basis"], decided["decided_by"]) == ("approved", "second_person", sam.email)
+    assert send(approver, f"model-reviews/{review['id']}/return/", {"comment": "no"}).json()["code"] == "wrong_status"
     assert send(admin, "projects/", {"slug": "checkout", "monthly_budget_usd": "50.00"}).status_code == 201
     key = send(developer, "keys/", {"name": "mine", "project": "checkout", "models": ["small"]})
 
@@ -171,14 +181,21 @@ def test_key_for_another_person_by_who_manages_keys(acme: Tenant, alice: User, b
     assert VirtualKey.objects.get().owner == bob
 
 
-def test_deployments_by_api(acme: Tenant, alice: User, api_for: ClientFor) -> None:
-    make_model(owner=alice, slug="small", provider=make_provider(slug="one"))
+def test_deployments_by_api(acme: Tenant, alice: User, sam: User, api_for: ClientFor) -> None:
+    model = make_model(owner=alice, slug="small", provider=make_provider(slug="one"))
     make_provider(slug="two")
     client = api_for(alice)
 
     given = {"provider": "two", "upstream_model": "m2", "weight": 3, "requests_per_minute": 60, "tokens_per_minute": 90_000}
     added = send(client, "models/small/deployments/", given).json()
     send(client, f"models/small/deployments/{added['id']}/", {"priority": 1, "requests_per_minute": None}, "PATCH")
+    assert added["is_enabled"] is False
+    [review] = client.get(f"{API}/models/small/").json()["waiting"]
+    assert (review["kind"], review["deployment"]) == ("deployment", added["id"])
+    unchecked = send(api_for(sam), f"model-reviews/{review['id']}/approve/")
+    assert unchecked.json()["code"] == "not_checked"
+    model.deployments.update(check_ok=True)
+    assert send(api_for(sam), f"model-reviews/{review['id']}/approve/").status_code == 200
     first = next(row for row in client.get(f"{API}/models/small/deployments/").json() if row["provider"] == "one")
     gone = send(client, f"models/small/deployments/{first['id']}/", method="DELETE")
     last = send(client, f"models/small/deployments/{added['id']}/", method="DELETE")

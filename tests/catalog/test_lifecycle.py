@@ -14,10 +14,10 @@ from tests.bootstrap import ROOT
 @pytest.mark.parametrize(
     ("status", "acts"),
     [
-        ("draft", ["approve"]),
-        ("submitted", ["approve", "redraft"]),
+        ("draft", ["submit"]),
+        ("submitted", ["submit", "approve", "return"]),
         ("approved", ["deprecate", "retire"]),
-        ("deprecated", ["approve", "retire"]),
+        ("deprecated", ["reinstate", "retire"]),
         ("retired", ["redraft"]),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
 
-from catalog.models import Model, Project, Provider, Tool, ToolServer, VirtualKey
+from catalog.hooks import Price
+from catalog.models import Model, ModelReview, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.services import keys as key_services
+from catalog.services import models
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
@@ -171,7 +174,9 @@ def test_changed_url_says_that_the_key_is_gone(acme: Tenant, alice: User, client
 # The wizard
 
 
-def test_wizard_goes_from_nothing_to_a_published_model(acme: Tenant, alice: User, client_for: ClientFor, sandbox: SandboxUpstream) -> None:
+def test_wizard_goes_from_nothing_to_a_served_model(
+    acme: Tenant, alice: User, sam: User, fay: User, client_for: ClientFor, sandbox: SandboxUpstream
+) -> None:
     client, url = client_for(alice), "/o/acme/operate/models/new/"
 
     first = client.post(
@@ -195,15 +200,64 @@ def test_wizard_goes_from_nothing_to_a_published_model(acme: Tenant, alice: User
         },
     )
     assert third["Location"].endswith("?draft=small&step=4")
-    early = client.post(third["Location"], {"act": "publish"})
+    early = client.post(third["Location"], {"act": "submit"})
     assert early.status_code == 422
     assert "passed its live check" in text_of(early)
     checked = client.post(third["Location"], {"act": "check"}, follow=True)
     assert "tokens in" in text_of(checked)
-    published = client.post(third["Location"], {"act": "publish"}, follow=True)
+    submitted = text_of(client.post(third["Location"], {"act": "submit"}, follow=True))
 
+    assert "is submitted. Somebody else approves it." in submitted
+    assert "Somebody else approves what you submitted" in submitted
+    assert 'value="approve"' not in submitted
+    assert "small" in text_of(client.get("/o/acme/operate/models/approvals/"))
+    review = ModelReview.objects.get()
+    decide = f"/o/acme/operate/models/approvals/{review.pk}/decide/"
+    approver = client_for(sam)
+    assert "waits for approval" in text_of(approver.get("/o/acme/operate/home/"))
+    assert review.digest in text_of(approver.get("/o/acme/models/small/?tab=approval"))
+    assert "Say why" in text_of(approver.post(decide, {"decision": "return"}, follow=True))
+    done = text_of(approver.post(decide, {"decision": "approve", "comment": "Seen."}, follow=True))
+    assert "approved. The gateway has it" in done
+    assert "A second person" in done
     assert Model.objects.get(slug="small").status == Model.Status.APPROVED
-    assert "is published" in text_of(published)
+    assert "Nothing waits" in text_of(client_for(fay).get("/o/acme/operate/models/approvals/"))
+
+
+def test_wider_change_waits_and_is_asked_again_when_it_went_stale(acme: Tenant, alice: User, sam: User, client_for: ClientFor) -> None:
+    model = make_model(owner=alice, slug="small", price=("1", "2"))
+    client, page = client_for(alice), "/o/acme/models/small/"
+    facts = {
+        "name": "Small",
+        "capabilities": ["chat"],
+        "max_output_tokens": "4096",
+        "feature_class": "assistants",
+        "environment": "production",
+    }
+
+    held = text_of(client.post(f"{page}edit/", {**facts, "data_sensitivity": "restricted"}, follow=True))
+    added = text_of(
+        client.post(
+            f"{page}deployments/add/", {"provider": make_provider().pk, "upstream_model": "x", "weight": "1", "priority": "0"}, follow=True
+        )
+    )
+
+    assert "waits for approval: it makes a served model wider" in held
+    assert "restricted" in held
+    assert "off: waits for approval" in added
+    model.refresh_from_db()
+    assert model.data_sensitivity == "internal"
+    review = ModelReview.objects.get(kind="facts")
+    models.set_price(model=model, provider=model.deployments.earliest("pk").provider, price=Price(Decimal(3), Decimal(4)), actor=alice)
+    stale = client_for(sam).post(f"/o/acme/operate/models/approvals/{review.pk}/decide/", {"decision": "approve"}, follow=True)
+    assert "changed since approval was asked for" in text_of(stale)
+    assert "Ask again, as it is now" in text_of(client.get(f"{page}?tab=approval"))
+    client.post(f"/o/acme/operate/models/approvals/{review.pk}/again/")
+    fresh = ModelReview.objects.get(kind="facts", status="waiting")
+    client_for(sam).post(f"/o/acme/operate/models/approvals/{fresh.pk}/decide/", {"decision": "approve"})
+    model.refresh_from_db()
+    assert model.data_sensitivity == "restricted"
+    assert ModelReview.objects.get(pk=review.pk).status == "withdrawn"
 
 
 def test_draft_is_continued_where_it_was_left(acme: Tenant, alice: User, client_for: ClientFor) -> None:

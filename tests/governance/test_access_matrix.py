@@ -34,6 +34,7 @@ PERMISSION_HOLDERS = {
     Permission.VIEW: {"alice", "adam", "bob", "rita", "fay", "sam", "audra"},
     Permission.VIEW_OPERATE: {"alice", "adam", "fay", "sam", "audra"},
     Permission.MANAGE_CATALOG: {"alice", "adam"},
+    Permission.APPROVE_MODELS: {"alice", "adam", "sam"},
     Permission.USE_GATEWAY: {"alice", "adam", "bob"},
     Permission.MANAGE_KEYS: {"alice", "adam", "sam"},
     Permission.MANAGE_CONSENT: {"alice", "adam", "sam"},

@@ -71,7 +71,8 @@ async def test_from_an_empty_organisation_to_a_signed_gate(product: Product, dem
         },
     )
     adam.post("models/helper/check/")
-    assert adam.post("models/helper/approve/")["status"] == "approved"
+    assert adam.post("models/helper/submit/")["status"] == "submitted"
+    assert owner.post("models/helper/approve/")["status"] == "approved"
     server = adam.post("tool-servers/", {"namespace": "staff", "name": "Staff handbook", "url": f"{sandbox}/mcp"})
     assert len(adam.get("tools/")["results"]) >= 3, server
     for project in ("checkout", "support", "search"):

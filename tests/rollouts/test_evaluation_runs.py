@@ -115,6 +115,7 @@ def test_model_is_approved_only_with_the_scores_of_its_class(acme: Tenant, rita:
     model = catalog.make_model(owner=adam, slug="chat")
     model.deployments.update(check_ok=True, is_enabled=True)
     Model.objects.filter(pk=model.pk).update(status="draft")
+    models.submit_model(model=model, actor=rita)
     need(rita)
     need(rita, "toxicity", 0.1)
     now = timezone.now()

@@ -152,7 +152,7 @@ def test_manifests_are_planned_applied_and_applied_again(
 
 
 def test_changes_are_made_one_by_one_and_only_prune_removes(
-    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_SECRET", "one")
     provider = make_provider(slug="local")
@@ -168,7 +168,13 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
 
     code, done = run("apply", "-f", str(file))
 
-    assert code == 0, done
+    assert code == 3, done  # JSON output is more than was approved
+    assert "waits: Model helper is not described anew yet: Somebody else approves" in done
+    model.refresh_from_db()
+    assert model.capabilities == ["chat"]
+    assert run_as(adam)("apply", "-f", str(file))[0] == 0
+    model.refresh_from_db()
+    assert model.capabilities == ["chat", "json"]
     for line in (
         "+ secret: (from env LOCAL_SECRET)",
         "~ price.input_per_million: 9 → 0.15",

@@ -137,7 +137,7 @@ def test_schema_is_a_schema_and_knows_the_words_of_the_models() -> None:
     assert words("Provider", "kind") == set(Provider.Kind.values)
     assert words("Provider", "dialect") == set(Provider.Dialect.values)
     assert words("Provider", "credential") == set(Provider.Credential.values)
-    assert words("Model", "status") == set(Model.Status.values) - {"submitted"}
+    assert words("Model", "status") == set(Model.Status.values)
     assert words("Model", "data_sensitivity") == set(Model.Sensitivity.values)
     assert words("Limit", "scope") == set(UsageLimit.Scope.values)
     assert words("Limit", "resource") == set(UsageLimit.Resource.values)

@@ -18,7 +18,7 @@ from catalog.errors import (
 )
 from catalog.hooks import Price
 from catalog.models import Deployment, Model
-from catalog.services import models
+from catalog.services import models, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
 from tests.factories.catalog import make_model, make_provider
@@ -58,19 +58,20 @@ def test_slug_is_used_once(acme: Tenant, alice: User) -> None:
         )
 
 
-def test_draft_is_not_published_before_a_check(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+def test_draft_is_not_submitted_before_a_check(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
     model = _register(alice, sandbox)
 
     with pytest.raises(NotCheckedError):
-        models.approve_model(model=model, actor=alice)
+        models.submit_model(model=model, actor=alice)
 
 
-def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, sandbox: SandboxUpstream) -> None:
+def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, adam: User, sandbox: SandboxUpstream) -> None:
     model = _register(alice, sandbox)
     served_before = len(sandbox.journal())
 
     [(deployment, trace)] = models.check_model(model=model, actor=alice)
-    approved = models.approve_model(model=model, actor=alice)
+    models.submit_model(model=model, actor=alice)
+    approved = models.approve_model(model=model, actor=adam)
 
     assert trace.ok
     assert [step.name for step in trace.steps] == ["resolve", "connect", "status", "first byte", "answer", "usage"]
@@ -101,20 +102,24 @@ def test_failed_check_keeps_the_model_a_draft(acme: Tenant, alice: User, sandbox
     assert not trace.ok
     assert deployment.check_ok is False
     with pytest.raises(NotCheckedError):
-        models.approve_model(model=model, actor=alice)
+        models.submit_model(model=model, actor=alice)
 
 
-def test_whole_way_and_back(acme: Tenant, alice: User) -> None:
+def test_whole_way_and_back(acme: Tenant, alice: User, adam: User) -> None:
     model = make_model(owner=alice, status=Model.Status.DRAFT)
+    way = [
+        (alice, "submit"), (adam, "return"), (alice, "submit"), (adam, "approve"), (alice, "deprecate"), (alice, "reinstate"),
+        (alice, "retire"), (alice, "redraft"),
+    ]  # fmt: skip
 
-    statuses = [models.ACTS[act](model=model, actor=alice).status for act in ("approve", "deprecate", "approve", "retire", "redraft")]
+    statuses = [models.ACTS[act](model=model, actor=actor, comment="Because.").status for actor, act in way]
 
-    assert statuses == ["approved", "deprecated", "approved", "retired", "draft"]
+    assert statuses == ["submitted", "draft", "submitted", "approved", "deprecated", "approved", "retired", "draft"]
 
 
 @pytest.mark.parametrize(
     ("status", "act"),
-    [("draft", "deprecate"), ("draft", "retire"), ("approved", "approve"), ("retired", "approve"), ("approved", "redraft")],
+    [("draft", "approve"), ("draft", "deprecate"), ("approved", "approve"), ("retired", "approve"), ("approved", "redraft")],
 )
 def test_act_that_does_not_fit_is_refused(acme: Tenant, alice: User, status: str, act: str) -> None:
     model = make_model(owner=alice, status=status)
@@ -132,11 +137,13 @@ def test_served_model_keeps_a_deployment(acme: Tenant, alice: User) -> None:
         models.change_deployment(deployment=deployment, actor=alice, **{**models.share_of(deployment), "is_enabled": False})
 
 
-def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User) -> None:
+def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User, adam: User) -> None:
     model = make_model(owner=alice)
     first = model.deployments.get()
 
     second = models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, weight=3)
+    Deployment.objects.filter(pk=second.pk).update(check_ok=True)
+    reviews.approve(review=second.reviews.get(), actor=adam)
     models.remove_deployment(deployment=first, actor=alice)
 
     assert list(Deployment.objects.filter(model=model)) == [second]
@@ -149,6 +156,7 @@ def test_quota_of_a_deployment_is_published(acme: Tenant, alice: User) -> None:
         deployment=one, actor=alice, **{**models.share_of(one), "requests_per_minute": 60, "tokens_per_minute": 90_000}
     )
     models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, tokens_per_minute=5)
+    Deployment.objects.filter(model=model).update(is_enabled=True)
 
     first, second = compile_snapshot(acme, 1).models["m"].deployments
 

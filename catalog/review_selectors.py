@@ -1,0 +1,190 @@
+"""What waits for approval, what models are bound to now, and who may agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from catalog import bindings, selectors
+from catalog.errors import SelfApprovalError
+from catalog.hooks import Price, cost_figures
+from catalog.models import Deployment, Model, ModelReview
+from governance.models import AuditEntry, Guardrail, Membership, User
+from governance.roles import GRANTS, Permission
+
+TIMELINE = {
+    "model.registered": "Registered",
+    "model.submitted": "Submitted",
+    "model.approved": "Approved",
+    "model.returned": "Returned",
+    "model.withdrawn": "Withdrawn",
+    "model.change_asked": "Change asked",
+    "model.change_approved": "Change approved",
+    "model.change_returned": "Change returned",
+    "model.change_withdrawn": "Change withdrawn",
+    "model.deprecated": "Deprecated",
+    "model.reinstated": "Reinstated",
+    "model.retired": "Retired",
+    "model.redrafted": "Reopened",
+}
+SHOWN = 50
+
+
+def reviews() -> QuerySet[ModelReview]:
+    """Newest first."""
+    return ModelReview.objects.select_related("model", "deployment__provider", "asked_by", "decided_by").order_by("-pk")
+
+
+def waiting() -> QuerySet[ModelReview]:
+    return reviews().filter(status=ModelReview.Status.WAITING)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One act on the way of a model."""
+
+    event: str
+    at: datetime
+    actor_name: str
+    kind: str
+    """Of what was asked, in words; empty for other acts."""
+    basis: str
+    """On what it was approved, in words; empty for other acts."""
+    is_alone: bool
+    comment: str
+
+    @property
+    def said(self) -> str:
+        act = TIMELINE[self.event]
+        return f"{act}: {self.kind.lower()}" if self.kind else act
+
+
+def timeline(model: Model) -> list[Step]:
+    """The newest acts on the way of the model from draft to retired, newest first."""
+    entries = AuditEntry.objects.filter(target_type="model", target_id=str(model.pk), event__in=list(TIMELINE))
+    return [_step(entry) for entry in entries.order_by("-sequence")[:SHOWN]]
+
+
+def _step(entry: AuditEntry) -> Step:
+    details = entry.details
+    kind, basis = details.get("kind"), details.get("basis")
+    return Step(
+        event=entry.event,
+        at=entry.at,
+        actor_name=entry.actor_name,
+        kind=ModelReview.Kind(kind).label if kind and ".change_" in entry.event else "",
+        basis=ModelReview.Basis(basis).label if basis else "",
+        is_alone=basis == bindings.ALONE,
+        comment=details.get("comment", ""),
+    )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A review that waits, for one reader."""
+
+    review: ModelReview
+    is_stale: bool
+    """The model changed since it was asked for, and not only to less."""
+    basis: str
+    """On what the reader may approve it; empty when not."""
+    refusal: str
+    """Why not."""
+
+
+def waiting_of(model: Model, reader: User) -> list[Waiting]:
+    """What waits of the model, newest first."""
+    found, approvers = list(waiting().filter(model=model)), approver_ids()
+    return [_for_reader(review, reader, approvers) for review in found]
+
+
+def _for_reader(review: ModelReview, reader: User, approvers: set[int]) -> Waiting:
+    basis = refusal = ""
+    try:
+        basis = basis_for(review, reader, approvers)
+    except SelfApprovalError as error:
+        refusal = error.message
+    return Waiting(review, not still_holds(review), basis, refusal)
+
+
+def still_holds(review: ModelReview) -> bool:
+    """Whether the model is still what approval was asked for, or less."""
+    return bindings.holds_for(review.binding, binding_of(review.model, facts=review.facts, deployment=review.deployment))
+
+
+def basis_for(review: ModelReview, actor: User, approvers: Collection[int] | None = None) -> str:
+    """On what the actor may approve it. Raises SelfApprovalError."""
+    return bindings.basis_of(
+        actor=actor.pk,
+        asked_by=review.asked_by_id,
+        changed_by=review.model.changed_by_id if review.kind == ModelReview.Kind.SERVE else None,
+        approvers=approver_ids() if approvers is None else approvers,
+    )
+
+
+def approver_ids() -> set[int]:
+    """Of the active members of the organisation who may approve models."""
+    roles = [role for role, granted in GRANTS.items() if Permission.APPROVE_MODELS in granted]
+    members = Membership.objects.filter(tenant=selectors.current_tenant(), user__is_active=True, roles__overlap=roles)
+    return set(members.values_list("user_id", flat=True))
+
+
+def binding_of(model: Model, *, facts: Mapping[str, Any] | None = None, deployment: Deployment | None = None) -> dict[str, str]:
+    """What the model is bound to now, or would be with other facts and one more deployment switched on."""
+    return bindings_of([model], facts=facts, deployment=deployment)[model.pk]
+
+
+def bindings_of(
+    models: Iterable[Model], *, facts: Mapping[str, Any] | None = None, deployment: Deployment | None = None
+) -> dict[int, dict[str, str]]:
+    """By the model's id, in three queries however many they are."""
+    models = list(models)
+    prices = cost_figures().current_prices()
+    used: dict[int, list[Deployment]] = {model.pk: [] for model in models}
+    for one in Deployment.objects.filter(model__in=models).select_related("provider").order_by("pk"):
+        if one.is_enabled or (deployment is not None and one.pk == deployment.pk):
+            used[one.model_id].append(one)
+    scopes = (Guardrail.Scope.TENANT, Guardrail.Scope.MODEL)
+    guardrails = list(Guardrail.objects.filter(mode=Guardrail.Mode.ENFORCE, scope__in=scopes))
+    return {model.pk: _binding(model, facts or {}, used[model.pk], prices, guardrails) for model in models}
+
+
+def _binding(
+    model: Model,
+    facts: Mapping[str, Any],
+    deployments: Iterable[Deployment],
+    prices: Mapping[tuple[str, str], Price],
+    guardrails: Iterable[Guardrail],
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in bindings.FACTS:
+        value = facts.get(name, getattr(model, name))
+        found[name] = ", ".join(sorted(value)) if name == "capabilities" else str(value)
+    for deployment in deployments:
+        provider = deployment.provider
+        found[f"deployment {provider.slug}/{deployment.upstream_model}"] = ", ".join(
+            part for part in (provider.base_url, f"region {provider.region}" if provider.region else "") if part
+        )
+        price = prices.get((provider.slug, model.slug))
+        if price is not None:
+            amounts = (format(amount.normalize(), "f") for amount in (price.input_per_million, price.output_per_million))
+            found[f"price at {provider.slug}"] = "$ {} in, {} out per 1M tokens".format(*amounts)
+    for guardrail in guardrails:
+        if guardrail.scope == Guardrail.Scope.TENANT or guardrail.ref == model.slug:
+            found[f"guardrail {guardrail.name}"] = _settings(guardrail)
+    return found
+
+
+def _settings(guardrail: Guardrail) -> str:
+    where = " and ".join(word for word, on in (("input", guardrail.on_input), ("output", guardrail.on_output)) if on)
+    parts = [f"{guardrail.kind}: {guardrail.action} on {where}"]
+    parts += [f"{name} {', '.join(sorted(values))}" for name, values in (("of", guardrail.entities), ("words", guardrail.terms)) if values]
+    if guardrail.kind == Guardrail.Kind.INJECTION:
+        parts.append(f"from suspicion {guardrail.threshold:g}")
+    if guardrail.kind == Guardrail.Kind.SIZE:
+        parts.append(f"over {guardrail.max_characters:,} characters")
+    return "; ".join(parts)

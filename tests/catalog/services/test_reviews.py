@@ -1,0 +1,199 @@
+"""Models by four eyes: what is approved is what was seen, and what becomes wider is seen again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from catalog import review_selectors
+from catalog.errors import BindingChangedError, InvalidValueError, NotCheckedError, SelfApprovalError, WrongStatusError
+from catalog.hooks import Price
+from catalog.models import Deployment, Model, ModelReview
+from catalog.services import models, providers, reviews
+from gateway.publish.publisher import compile_snapshot
+from governance.models import AuditEntry, Guardrail, Membership, Notice, Tenant, User
+from governance.services import guardrails
+from tests.factories.catalog import make_model, make_provider
+
+Status = ModelReview.Status
+
+
+def submitted(author: User) -> Model:
+    return models.submit_model(model=make_model(owner=author, status="draft"), actor=author, comment="Ready.")
+
+
+def served(author: User, approver: User) -> Model:
+    return models.approve_model(model=submitted(author), actor=approver)
+
+
+def waiting(model: Model) -> ModelReview:
+    return review_selectors.waiting().get(model=model)
+
+
+def check(deployment: Deployment, *, ok: bool = True) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(check_ok=ok)
+
+
+def test_second_person_approves_and_it_stands_in_the_log(acme: Tenant, alice: User, adam: User) -> None:
+    model = submitted(alice)
+
+    with pytest.raises(SelfApprovalError):
+        models.approve_model(model=model, actor=alice)
+    assert not compile_snapshot(acme, 1).models
+    approved = models.approve_model(model=model, actor=adam, comment="Fine.")
+
+    assert approved.is_served
+    assert approved.approved_binding == review_selectors.binding_of(model)
+    assert compile_snapshot(acme, 1).models
+    review = ModelReview.objects.get(model=model)
+    assert (review.status, review.decided_by, review.basis) == (Status.APPROVED, adam, "second_person")
+    entry = AuditEntry.objects.get(event="model.approved")
+    assert (entry.actor, entry.details["basis"], entry.details["digest"]) == (adam, "second_person", review.digest)
+    notice = Notice.objects.get(topic="model.approval_asked")
+    assert (notice.permission, notice.path) == ("approve_models", f"models/{model.slug}/?tab=approval")
+    assert [one.event for one in review_selectors.timeline(model)] == ["model.approved", "model.submitted"]
+
+
+def test_who_changed_it_last_does_not_approve(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+    model = make_model(owner=alice, status="draft")
+    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="restricted"), actor=adam)
+    models.submit_model(model=model, actor=alice)
+
+    with pytest.raises(SelfApprovalError):
+        models.approve_model(model=model, actor=adam)
+
+    assert models.approve_model(model=model, actor=sam).is_served
+
+
+def test_only_member_approves_alone_and_it_is_recorded(acme: Tenant, alice: User) -> None:
+    Membership.objects.filter(tenant=acme).exclude(user=alice).delete()
+    model = submitted(alice)
+
+    models.approve_model(model=model, actor=alice)
+
+    assert AuditEntry.objects.get(event="model.approved").details["basis"] == "alone"
+
+
+def test_table_itself_holds_the_four_eyes(acme: Tenant, alice: User) -> None:
+    submitted(alice)
+
+    with pytest.raises(IntegrityError, match="model_review_four_eyes"), transaction.atomic():
+        ModelReview.objects.update(status="approved", decided_by=alice, basis="second_person")
+
+
+def test_approval_holds_only_for_what_was_submitted(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+    model = submitted(alice)
+    provider = model.deployments.get().provider
+    first = waiting(model)
+
+    models.set_price(model=model, provider=provider, price=Price(Decimal(9), Decimal(9)), actor=alice)
+
+    with pytest.raises(BindingChangedError):
+        models.approve_model(model=model, actor=adam)
+    models.submit_model(model=model, actor=alice)
+    with pytest.raises(WrongStatusError, match="withdrawn already"):
+        reviews.approve(review=first, actor=adam)
+    assert models.submit_model(model=model, actor=sam).status == "submitted"
+    assert waiting(model).asked_by == alice  # the same again is still hers
+    assert models.approve_model(model=model, actor=adam).is_served
+
+
+def test_return_takes_a_reason_and_withdrawal_none(acme: Tenant, alice: User, adam: User) -> None:
+    model = submitted(alice)
+
+    with pytest.raises(InvalidValueError):
+        models.return_model(model=model, actor=adam)
+    assert models.return_model(model=model, actor=adam, comment="No owner in finance.").status == "draft"
+    models.submit_model(model=model, actor=alice)
+    models.return_model(model=model, actor=alice)
+
+    events = AuditEntry.objects.filter(event__in=("model.returned", "model.withdrawn")).order_by("sequence")
+    assert [(one.event, one.details["comment"]) for one in events] == [("model.returned", "No owner in finance."), ("model.withdrawn", "")]
+    assert not review_selectors.waiting().exists()
+
+
+def test_wider_facts_of_a_served_model_wait(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    facts = replace(models.facts_of(model), data_sensitivity="restricted", description="More.")
+
+    held = models.change_model(model=model, facts=facts, actor=alice)
+    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="public"), actor=alice)
+
+    assert (held.data_sensitivity, held.description) == ("internal", "")
+    review = waiting(model)
+    assert [(one["what"], one["widens"]) for one in review.changes] == [("data_sensitivity", True)]
+    with pytest.raises(SelfApprovalError):
+        reviews.approve(review=review, actor=alice)
+    reviews.approve(review=review, actor=adam)
+    model.refresh_from_db()
+    assert (model.data_sensitivity, model.description) == ("restricted", "More.")
+    back = models.change_model(model=model, facts=replace(facts, data_sensitivity="internal"), actor=alice)
+    assert back.data_sensitivity == "internal"
+    assert models.change_model(model=model, facts=facts, actor=alice).data_sensitivity == "restricted"  # it was approved
+
+
+def test_new_deployment_of_a_served_model_waits_for_check_and_approval(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+
+    added = models.add_deployment(model=model, provider=make_provider(region="us"), upstream_model="small", actor=alice)
+
+    assert not added.is_enabled
+    on = {**models.share_of(added), "is_enabled": True}
+    assert not models.change_deployment(deployment=added, actor=alice, **on).is_enabled
+    review = waiting(model)
+    with pytest.raises(NotCheckedError):
+        reviews.approve(review=review, actor=adam)
+    check(added)
+    reviews.approve(review=review, actor=adam)
+    assert Deployment.objects.get(pk=added.pk).is_enabled
+    models.change_deployment(deployment=added, actor=alice, **{**on, "is_enabled": False})
+    assert models.change_deployment(deployment=added, actor=alice, **on).is_enabled  # approved as it is
+    assert not review_selectors.waiting().exists()
+
+
+def test_what_changes_underneath_is_looked_at_again_and_served_meanwhile(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+    fields = {"kind": "secrets", "mode": "enforce", "action": "block"}
+    guardrail = guardrails.create_guardrail(name="no-secrets", actor=sam, **fields)
+    model = served(alice, adam)
+
+    guardrails.change_guardrail(guardrail=guardrail, actor=sam, mode="monitor")
+    review = waiting(model)
+    edited = models.change_model(model=model, facts=replace(models.facts_of(model), description="New."), actor=alice)
+
+    assert edited.description == "New."  # what drifted is not of this change
+    assert (review.kind, review.asked_by, [one["what"] for one in review.changes]) == ("drift", sam, ["guardrail no-secrets"])
+    assert Model.objects.get(pk=model.pk).is_served
+    with pytest.raises(WrongStatusError, match="Undo the change"):
+        reviews.send_back(review=review, actor=adam, comment="No.")
+    guardrails.change_guardrail(guardrail=guardrail, actor=sam, mode="enforce")
+    assert not review_selectors.waiting().exists()
+    guardrails.delete_guardrail(guardrail=Guardrail.objects.get(), actor=sam)
+    with pytest.raises(SelfApprovalError):
+        reviews.approve(review=waiting(model), actor=sam)
+    reviews.approve(review=waiting(model), actor=adam)
+    assert Model.objects.get(pk=model.pk).approved_binding == review_selectors.binding_of(model)
+
+
+def test_provider_that_moves_is_looked_at_again(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    other = served(alice, adam)
+    provider = model.deployments.get().provider
+
+    providers.change_provider(provider=provider, name="Moved", base_url=provider.base_url, region="us-east-1", actor=alice)
+
+    assert "us-east-1" in waiting(model).changes[0]["after"]
+    assert not review_selectors.waiting().filter(model=other).exists()
+    models.retire_model(model=model, actor=alice)
+    assert not review_selectors.waiting().exists()
+
+
+def test_bindings_of_many_models_take_as_many_queries_as_of_one(acme: Tenant, alice: User, django_assert_num_queries: object) -> None:
+    found = [make_model(owner=alice, price=("1", "2")) for _ in range(4)]
+
+    with django_assert_num_queries(3):  # type: ignore[operator]  # the fixture of pytest-django has no type
+        bound = review_selectors.bindings_of(found)
+
+    assert len({str(one) for one in bound.values()}) == 4
