@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +29,7 @@ class Finding:
     """What one guardrail found in a call so far."""
 
     guardrail: Guardrail
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
     """Entity to how often."""
 
     @property
@@ -255,32 +254,35 @@ Place = tuple[Any, Any, str]
 """The list or object that holds a text, its index or name there, and the text."""
 
 
-def places_in_request(body: dict[str, Any]) -> Iterator[Place]:
+def places_in_request(body: dict[str, Any]) -> list[Place]:
     """Each text of a request body that goes to a model."""
+    found: list[Place] = []
     for name in _SPOKEN:
         if name in body:
-            yield from _places(body, name, _MAX_DEPTH)
+            _find_places(body, name, _MAX_DEPTH, found)
+    return found
 
 
-def places_in(value: Any) -> Iterator[Place]:
+def places_in(value: Any) -> list[Place]:
     """Each text under a value: a tool's arguments or result."""
-    holder = [value]
-    yield from _places(holder, 0, _MAX_DEPTH)
+    found: list[Place] = []
+    _find_places([value], 0, _MAX_DEPTH, found)
+    return found
 
 
-def _places(holder: Any, at: Any, depth: int) -> Iterator[Place]:
+def _find_places(holder: Any, at: Any, depth: int, found: list[Place]) -> None:
     value = holder[at]
     if isinstance(value, str):
-        yield holder, at, value
+        found.append((holder, at, value))
     elif depth == 0:
         return
     elif isinstance(value, list):
         for index in range(len(value)):
-            yield from _places(value, index, depth - 1)
+            _find_places(value, index, depth - 1, found)
     elif isinstance(value, dict):
-        for name in list(value):
-            if name not in _NOT_TEXT or (isinstance(value[name], dict | list) and name in ("data", "format", "detail")):
-                yield from _places(value, name, depth - 1)
+        for name, inner in value.items():
+            if name not in _NOT_TEXT or (isinstance(inner, dict | list) and name in ("data", "format", "detail")):
+                _find_places(value, name, depth - 1, found)
 
 
 class GuardSet:
@@ -347,7 +349,8 @@ class Scan:
             hits = guard.hits(text)
             if not hits:
                 continue
-            finding.counts.update(hit.entity for hit in hits)
+            for hit in hits:
+                finding.counts[hit.entity] = finding.counts.get(hit.entity, 0) + 1
             if guard.redacts:
                 text = redact(text, hits)
             elif guard.guardrail.enforce:

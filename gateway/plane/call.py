@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
@@ -46,162 +47,106 @@ def uuid7() -> str:
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """What the steps know and decide. `kind` says which of the fields about a model or a tool are filled."""
 
-    __slots__ = (
-        "agent",
-        "arguments",
-        "attempt_ns",
-        "body",
-        "body_bytes",
-        "cache_key",
-        "choice",
-        "client_gone",
-        "client_started",
-        "cut",
-        "deployment",
-        "deployments",
-        "error_code",
-        "event_id",
-        "exchange",
-        "forbidden",
-        "headers",
-        "hide_usage",
-        "http_status",
-        "input_estimate",
-        "is_answered",
-        "kept",
-        "kept_bytes",
-        "kept_headers",
-        "key",
-        "kind",
-        "may_have_spent",
-        "model",
-        "name",
-        "on_text",
-        "output_estimate",
-        "output_guards",
-        "output_scan",
-        "payload",
-        "plane",
-        "project",
-        "prompt",
-        "receive",
-        "request_id",
-        "reservation",
-        "response_headers",
-        "result",
-        "semantic",
-        "send",
-        "served",
-        "slots",
-        "started_at",
-        "started_ns",
-        "status",
-        "steps",
-        "stream",
-        "surface",
-        "tags",
-        "tool",
-        "ttft_us",
-        "upstream",
-        "upstream_model",
-        "upstream_ns",
-        "usage",
-        "usage_source",
-    )
+    plane: Plane
+    kind: Kind
+    headers: Headers
+    receive: Receive
+    send: Send
+    surface: Surface = "chat"
+    """Of a model call; decides the shape of answers and errors."""
+    started_ns: int = field(default_factory=time.perf_counter_ns)
+    started_at: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+    event_id: str = field(default_factory=uuid7)
+    request_id: str = ""
+    """The caller's own where it sent one, else that of the event."""
+    steps: list[Step] = field(default_factory=list)
+    # who
+    served: Served | None = None
+    key: Key | None = None
+    project: Project | None = None
+    agent: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    # what
+    name: str | None = None
+    """The model's slug or the tool's published name, as the caller wrote it."""
+    model: Model | None = None
+    tool: PublishedTool | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    body_bytes: int = 0
+    """Of the request as it was read, with the prompt that it names."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    prompt: AskedPrompt | None = None
+    """That the body begins with, when the call named one."""
+    stream: bool = False
+    hide_usage: bool = False
+    input_estimate: int = 0
+    output_estimate: int = 0
+    # how it went
+    reservation: Reservation | None = None
+    slots: list[Held] = field(default_factory=list)
+    """Of limits on calls at once."""
+    forbidden: frozenset[str] = frozenset()
+    """Deployments that a policy keeps this call from."""
+    output_guards: tuple[Guard, ...] = ()
+    """The guardrails that the answer passes."""
+    deployments: list[Deployment] = field(default_factory=list)
+    choice: Choice | None = None
+    """Among which deployments it was chosen, when the model has objectives."""
+    exchange: Callable[[Call], Awaitable[str]] | None = None
+    """Speaks with the upstream; the verdict's detail is its result."""
+    is_answered: bool = False
+    """The answer is sent already, from what was kept: no upstream is asked."""
+    cache_key: bytes | None = None
+    semantic: Asked | None = None
+    """The question as the semantic cache compares it, when it was looked up and not found."""
+    kept: list[bytes] | None = None
+    """What is sent to the caller, while the answer is to be kept."""
+    kept_bytes: int = 0
+    kept_headers: tuple[tuple[bytes, bytes], ...] = ()
+    on_text: Callable[[Hashable, str], str] | None = None
+    """Passes or changes the answer's text before the caller sees it: given which text of the answer and its next piece, it
+    returns what may be sent.
 
-    def __init__(self, plane: Plane, kind: Kind, headers: Headers, receive: Receive, send: Send) -> None:  # noqa: PLR0915  # a field a line
-        self.started_ns = time.perf_counter_ns()
-        self.started_at = time.time()
-        self.plane = plane
-        self.kind: Kind = kind
-        self.surface: Surface = "embeddings" if kind == "embeddings" else "chat"
-        """Of a model call; decides the shape of answers and errors."""
-        self.headers = headers
-        self.receive = receive
-        self.send = send
-        self.event_id = uuid7()
-        self.request_id = own_request_id(headers) or self.event_id
-        self.steps: list[Step] = []
-        # who
-        self.served: Served | None = None
-        self.key: Key | None = None
-        self.project: Project | None = None
-        self.agent: str | None = None
-        self.tags: dict[str, str] = {}
-        # what
-        self.name: str | None = None
-        """The model's slug or the tool's published name, as the caller wrote it."""
-        self.model: Model | None = None
-        self.tool: PublishedTool | None = None
-        self.body: dict[str, Any] = {}
-        self.body_bytes = 0
-        """Of the request as it was read, with the prompt that it names."""
-        self.arguments: dict[str, Any] = {}
-        self.prompt: AskedPrompt | None = None
-        """That the body begins with, when the call named one."""
-        self.stream = False
-        self.hide_usage = False
-        self.input_estimate = 0
-        self.output_estimate = 0
-        # how it went
-        self.reservation: Reservation | None = None
-        self.slots: list[Held] = []
-        """Of limits on calls at once."""
-        self.forbidden: frozenset[str] = frozenset()
-        """Deployments that a policy keeps this call from."""
-        self.output_guards: tuple[Guard, ...] = ()
-        """The guardrails that the answer passes."""
-        self.deployments: list[Deployment] = []
-        self.choice: Choice | None = None
-        """Among which deployments it was chosen, when the model has objectives."""
-        self.exchange: Callable[[Call], Awaitable[str]] | None = None
-        """Speaks with the upstream; the verdict's detail is its result."""
-        self.is_answered = False
-        """The answer is sent already, from what was kept: no upstream is asked."""
-        self.cache_key: bytes | None = None
-        self.semantic: Asked | None = None
-        """The question as the semantic cache compares it, when it was looked up and not found."""
-        self.kept: list[bytes] | None = None
-        """What is sent to the caller, while the answer is to be kept."""
-        self.kept_bytes = 0
-        self.kept_headers: tuple[tuple[bytes, bytes], ...] = ()
-        self.on_text: Callable[[Hashable, str], str] | None = None
-        """Passes or changes the answer's text before the caller sees it: given which text of the answer and its next piece, it
-        returns what may be sent.
+    Called once more with "" where a text ends, so that it may hold pieces back until it has seen enough. A Refusal that it
+    raises ends the answer. A whole answer is one piece. Not asked about tool arguments and reasoning. None costs nothing.
+    """
+    output_scan: Scan | None = None
+    """What `on_text` has found so far."""
+    payload: Watch | None = None
+    """What is noted of the call for the organisation's payload mode; None for most."""
+    deployment: Deployment | None = None
+    upstream_model: str | None = None
+    upstream: Any = None
+    """The open upstream response of a stream, so that it can be closed from outside."""
+    attempt_ns: int = 0
+    """When the last deployment was asked, on the clock of `started_ns`."""
+    upstream_ns: int = 0
+    """Time spent waiting for the upstream before the first byte went to the client, and for its whole body after."""
+    may_have_spent: bool = False
+    """The upstream took the call, so that unknown usage is not zero usage."""
+    result: Any = None
+    """What a tool gave back."""
+    response_headers: HeaderList = field(default_factory=list)
+    client_started: bool = False
+    client_gone: bool = False
+    cut: Exception | None = None
+    """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot."""
+    ttft_us: int | None = None
+    status: Status = "ok"
+    http_status: int = 200
+    error_code: str | None = None
+    usage: Usage | None = None
+    usage_source: UsageSource = "none"
 
-        Called once more with "" where a text ends, so that it may hold pieces back until it has seen enough. A Refusal that it
-        raises ends the answer. A whole answer is one piece. Not asked about tool arguments and reasoning. None costs nothing.
-        """
-        self.output_scan: Scan | None = None
-        """What `on_text` has found so far."""
-        self.payload: Watch | None = None
-        """What is noted of the call for the organisation's payload mode; None for most."""
-        self.deployment: Deployment | None = None
-        self.upstream_model: str | None = None
-        self.upstream: Any = None
-        """The open upstream response of a stream, so that it can be closed from outside."""
-        self.attempt_ns = 0
-        """When the last deployment was asked, on the clock of `started_ns`."""
-        self.upstream_ns = 0
-        """Time spent waiting for the upstream before the first byte went to the client, and for its whole body after."""
-        self.may_have_spent = False
-        """The upstream took the call, so that unknown usage is not zero usage."""
-        self.result: Any = None
-        """What a tool gave back."""
-        self.response_headers: HeaderList = []
-        self.client_started = False
-        self.client_gone = False
-        self.cut: Exception | None = None
-        """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot."""
-        self.ttft_us: int | None = None
-        self.status: Status = "ok"
-        self.http_status = 200
-        self.error_code: str | None = None
-        self.usage: Usage | None = None
-        self.usage_source: UsageSource = "none"
+    def __post_init__(self) -> None:
+        if self.kind == "embeddings":
+            self.surface = "embeddings"
+        self.request_id = own_request_id(self.headers) or self.event_id
 
     def keep(self, data: bytes) -> None:
         """Note what is sent; an answer that grows too long is let go."""

@@ -60,8 +60,7 @@ async def ask(
         call.output_estimate = asked_output(body, model.max_output_tokens)
     began = time.perf_counter_ns()
     try:
-        for step in INNER_ROAD:
-            await take(step, call)
+        await take(INNER_ROAD, call)
     except BaseException as error:
         if call.status == "ok":
             is_late = isinstance(error, asyncio.CancelledError)
@@ -77,8 +76,7 @@ async def ask(
         return answer
     finally:
         call.steps.append(Step("inner", "pass", (time.perf_counter_ns() - began) // 1000, cause))
-        for step in AFTER:
-            await take(step, call)
+        await take(AFTER, call)
 
 
 async def _judge(judge: Judge, call: Call, answer: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,11 +22,7 @@ class Metrics:
         self._calls[event.kind, event.status, event.error_code or ""] += 1
         overhead = event.overhead_us or 0
         self._overhead_sum_us += overhead
-        for index, bound in enumerate(_BUCKETS_US):
-            if overhead <= bound:
-                self._overhead[index] += 1
-                return
-        self._overhead[-1] += 1
+        self._overhead[bisect_left(_BUCKETS_US, overhead)] += 1
 
     def count_stranger(self, code: str) -> None:
         """A call that was refused before its tenant was known; it is in no event."""

@@ -113,12 +113,10 @@ class Shadows:
     async def _repeat(self, primary: Call, shadow: Shadow) -> None:
         """Refusal when it may not be made, or the shadow's money is used up; then nothing is recorded."""
         call, payer = self._call(primary, shadow, shadow.model)
-        for step in _MAY:
-            await take(step, call)
+        await take(_MAY, call)
         if shadow.judge:
             judging, _ = self._call(primary, shadow, shadow.judge)
-            for step in _MAY_BE_TOLD:
-                await take(step, judging)
+            await take(_MAY_BE_TOLD, judging)
             if judging.forbidden:  # which of its deployments will be asked is not known now
                 raise Refusal("policy_denied", "A policy forbids a deployment of the judge.")
         assert call.served is not None
@@ -126,13 +124,12 @@ class Shadows:
             watch_payload(call)  # by the rule of the caller's project, whose words these are
         call.key, call.project, call.agent = payer, call.served.snapshot.projects.get(payer.project), AGENT
         try:
-            await take(reserve, call)
+            await take((reserve,), call)
         except Refusal:
-            await take(settle, call)  # slots that were taken before the limit that refused
+            await take((settle,), call)  # slots that were taken before the limit that refused
             raise
         try:
-            for step in _ROAD:
-                await take(step, call)
+            await take(_ROAD, call)
         except Refusal as refusal:
             if call.status == "ok":
                 call.status = "refused"

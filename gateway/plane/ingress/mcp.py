@@ -106,7 +106,7 @@ class McpDoor:
             if scope["method"] != "POST":
                 # No sessions and no messages of our own: there is nothing to GET or DELETE.
                 raise Refusal("method_not_allowed", "Use POST for /mcp.")
-            await take(WHO, call)
+            await take((WHO,), call)
             assert call.served is not None
             if namespace is not None and (not _NAMESPACE.fullmatch(namespace) or namespace not in call.served.snapshot.tool_servers):
                 raise Refusal("unknown_route", "There is no tool server of that name.")

@@ -20,7 +20,7 @@ async def serve_models(plane: Plane, slug: str | None, headers: Headers, receive
     call = Call(plane, "chat", headers, receive, send)
     in_anthropic = b"anthropic-version" in headers  # its clients always send it
     try:
-        await take(WHO, call)
+        await take((WHO,), call)
         served, key = call.served, call.key
         assert served is not None
         assert key is not None

@@ -64,13 +64,10 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
     could write into a tenant's record.
     """
     try:
-        await take(WHO, call)
+        await take((WHO,), call)
         watch_payload(call)
         await prepare(call)
-        for step in ROAD:
-            await take(step, call)
-            if call.is_answered:
-                break
+        await take(ROAD, call)
     except Refusal as refusal:
         if call.status == "ok":
             call.status = "refused"
@@ -94,16 +91,21 @@ async def walk(call: Call, prepare: Callable[[Call], Awaitable[None]]) -> None:
 
 async def finish(call: Call) -> None:
     """What is done in any case, however the call went."""
-    for step in AFTER:
-        await take(step, call)
+    await take(AFTER, call)
 
 
-async def take(step: StepFunction, call: Call) -> None:
-    """One step, with its verdict and time noted."""
+async def take(steps: tuple[StepFunction, ...], call: Call) -> None:
+    """Steps in their order, each with its verdict and time noted; a step that answers the call is the last. Refusal when one says no."""
+    was_answered = call.is_answered
     began = time.perf_counter_ns()
-    try:
-        detail = await step(call)
-    except Refusal as refusal:
-        call.steps.append(Step(step.__name__, refusal.code, (time.perf_counter_ns() - began) // 1000, refusal.scope or ""))
-        raise
-    call.steps.append(Step(step.__name__, "pass", (time.perf_counter_ns() - began) // 1000, detail))
+    for step in steps:
+        try:
+            detail = await step(call)
+        except Refusal as refusal:
+            call.steps.append(Step(step.__name__, refusal.code, (time.perf_counter_ns() - began) // 1000, refusal.scope or ""))
+            raise
+        ended = time.perf_counter_ns()
+        call.steps.append(Step(step.__name__, "pass", (ended - began) // 1000, detail))
+        began = ended
+        if call.is_answered and not was_answered:
+            return
