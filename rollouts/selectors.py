@@ -10,17 +10,11 @@ from typing import Any
 from django.db.models import Count, DateTimeField, F, Func, Prefetch, Q, QuerySet, Value
 
 from gateway.contract.flags import BUCKETS, percent_text
-from governance import metrics
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from rollouts import exposure, plans, rules, signing, wording
 from rollouts.models import Attestation, Criterion, Evaluation, Flag, Gate, Phase, ReleaseLogEntry, Rollback, Rollout, SignOff, Waiver
-from rollouts.services.evidence import read_metric
 from rollouts.services.gates import EVALUATE_EVERY
-
-METRIC_DAYS = 7
-"""The window of the current values on the page of metrics."""
-
 
 # Rollouts
 
@@ -555,42 +549,3 @@ def _span(phase: Phase) -> str:
         if start.month == end.month and end - start < timedelta(days=31)
         else f"{start:%b} {start.day} – {end:%b} {end.day}"
     )
-
-
-# Metrics
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    metric: metrics.Metric
-    reading: dict[str, Any]
-    window_days: int
-    rules: list[Criterion]
-    """Criteria of open gates that are bound to it."""
-    plans: list[tuple[str, str, str]]
-    """Plan title, criterion title and rule, for every binding in the plans."""
-
-    @property
-    def verdict(self) -> str:
-        return "error" if self.reading["error"] else "no_data" if self.reading["value"] is None else ""
-
-
-def metric_rows(*, now: datetime) -> list[MetricRow]:
-    """Every registered metric with its value over the last days and what is bound to it."""
-    bound: dict[str, list[Criterion]] = {}
-    criteria = Criterion.objects.filter(
-        kind=Criterion.Kind.METRIC, gate__status__in=[Gate.Status.OPEN, Gate.Status.REJECTED], gate__rollout__status=Rollout.Status.RUNNING
-    )
-    for criterion in criteria.select_related("gate", "gate__rollout").defer("gate__rollout__plan"):
-        bound.setdefault(criterion.metric, []).append(criterion)
-    planned: dict[str, list[tuple[str, str, str]]] = {}
-    for plan in plans.all_plans():
-        for planned_criterion in plans.criteria_of(plan):
-            if planned_criterion.rule is not None:
-                text = wording.rule(planned_criterion.rule.operator, planned_criterion.rule.threshold, planned_criterion.rule.unit)
-                planned.setdefault(planned_criterion.rule.metric, []).append((plan.title, planned_criterion.title, text))
-    window = metrics.Window(now - timedelta(days=METRIC_DAYS), now)
-    return [
-        MetricRow(metric, read_metric(metric.key, window), METRIC_DAYS, bound.get(metric.key, []), planned.get(metric.key, []))
-        for metric in metrics.all_metrics()
-    ]

@@ -17,7 +17,7 @@ from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
 from governance.models import Membership
 from governance.requests import ApiRequest
-from rollouts import gate_record, plans, selectors
+from rollouts import gate_record, metric_selectors, plans, selectors
 from rollouts.api import serializers
 from rollouts.errors import EvidenceMissingError, NotWaivableError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout
@@ -297,4 +297,6 @@ class Metrics(APIView):
     @extend_schema(responses=serializers.MetricOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Every registered metric with its value over the last days and the open gates that use it."""
-        return Response(serializers.MetricOutput(selectors.metric_rows(now=timezone.now()), many=True).data)
+        use = metric_selectors.metric_use()
+        rows = metric_selectors.metric_rows(now=timezone.now(), use=use, chosen=use.chosen(""))
+        return Response(serializers.MetricOutput(rows, many=True).data)

@@ -8,7 +8,7 @@ from django.utils import timezone
 from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
-from rollouts import plans, selectors, wording
+from rollouts import metric_selectors, plans, wording
 from rollouts.views.rollouts import may_manage
 
 
@@ -37,9 +37,14 @@ def plan_detail(request: MemberRequest, key: str) -> HttpResponse:
     return render_page(request, "rollouts/plan_detail.html", context={"plan": plan, "may_manage": may_manage(request)})
 
 
+METRIC_TABS = {"": "All", "deciding": "Decide an open gate", "planned": "In plans", "unused": "Unused"}
+
+
 @requires(Permission.VIEW)
 def metric_list(request: MemberRequest) -> HttpResponse:
-    found = selectors.metric_rows(now=timezone.now())
+    tab, query = request.GET.get("tab", ""), request.GET.get("q", "").strip()
+    use = metric_selectors.metric_use()
+    found = metric_selectors.metric_rows(now=timezone.now(), use=use, chosen=use.chosen(tab, query))
     rows = [
         {
             "row": row,
@@ -48,5 +53,11 @@ def metric_list(request: MemberRequest) -> HttpResponse:
         }
         for row in found
     ]
-    bound = sum(1 for row in found if row.rules)
-    return render_page(request, "rollouts/metric_list.html", context={"rows": rows, "bound": bound, "days": selectors.METRIC_DAYS})
+    context = {
+        "rows": rows,
+        "tab": tab,
+        "tabs": [(key, label, len(use.chosen(key))) for key, label in METRIC_TABS.items()],
+        "query": query,
+        "days": metric_selectors.METRIC_DAYS,
+    }
+    return render_page(request, "rollouts/metric_list.html", partial="metric-table", context=context)

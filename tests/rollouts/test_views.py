@@ -12,7 +12,7 @@ from django.utils import timezone
 from governance import home, navigation, search
 from governance.models import User
 from rollouts import selectors
-from rollouts.models import Attestation, Gate, Phase, Rollout, SignOff, Waiver
+from rollouts.models import Attestation, Criterion, Gate, Phase, Rollout, SignOff, Waiver
 from rollouts.services import rollouts
 from tests.conftest import ClientFor
 from tests.factories import rollouts as make
@@ -340,3 +340,20 @@ def test_paused_rollout_is_shown_as_paused_on_the_board(rollout: Rollout, client
     rollouts.pause_rollout(rollout=rollout, reason="x", actor=rita)
 
     assert "Paused" in client_for(rita).get(f"{BASE}rollouts/").content.decode()
+
+
+def test_metrics_are_searched_and_told_by_their_use(ready_gate: Gate, client_for: ClientFor, bob: User) -> None:
+    page = f"{BASE}metrics/"
+    client = client_for(bob)
+
+    found = client.get(page, {"q": "overhead p95"}).content.decode()
+    deciding = client.get(page, {"tab": "deciding"}).content.decode()
+    nothing = client.get(page, {"q": "no such thing", "tab": "planned"}).content.decode()
+    with CaptureQueriesContext(connection) as one:
+        client.get(page, {"q": "policy.defined"})
+
+    criteria = Criterion.objects.filter(gate=ready_gate, kind=Criterion.Kind.METRIC).values_list("metric", flat=True)
+    assert "No metric matches" in nothing
+    assert all(f'id="{metric}"' in deciding for metric in criteria)
+    assert 'id="policy.defined"' not in deciding + found
+    assert len(one) < 40  # of the figures only those that are shown are read
