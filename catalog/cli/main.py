@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--prune", action="store_true", help="also remove what the manifests do not name, of the kinds that they name")
         command.add_argument("--set-secrets", action="store_true", help="send secrets that are set already, too")
         if name == "apply":
+            command.add_argument("--show-secrets", action="store_true", help="print the secrets of new keys that go to no file, once")
             command.add_argument("--dry-run", action="store_true", help="only show the plan")
     export = _command(commands, "export", _export, "what is live, as manifests; never a secret")
     export.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}; all when left out")
@@ -228,7 +229,12 @@ def _print_made(given: argparse.Namespace, made: dict[str, Any], out: TextIO) ->
 
 def _plan(given: argparse.Namespace, transport: httpx2.BaseTransport | None, out: TextIO) -> plans.Plan:
     documents = manifests.read_paths(given.file, sys.stdin)  # before anything is asked of the server
-    plan = plans.make(_api(transport), documents, Options(prune=given.prune, set_secrets=given.set_secrets))
+
+    def say(line: str) -> None:
+        out.write(f"{line}\n")
+
+    show = say if getattr(given, "show_secrets", False) else None
+    plan = plans.make(_api(transport), documents, Options(prune=given.prune, set_secrets=given.set_secrets, show=show))
     out.write("\n".join(plan.text()) + "\n")
     return plan
 
@@ -241,6 +247,8 @@ def _apply(given: argparse.Namespace, transport: httpx2.BaseTransport | None, ou
     plan = _plan(given, transport, out)
     if given.dry_run:
         return DONE
+    for change in plan.changes:
+        change.ready()
     waiting: list[str] = []
     for change in plan.changes:
         if change.act is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from catalog.cli.client import Api
+from catalog.cli.errors import UsageError
 from catalog.cli.kinds import KINDS, Kind, Live, Options, same
 from catalog.cli.manifests import Document
 
@@ -21,6 +23,8 @@ class Change:
     lines: list[str]
     act: Callable[[], list[str]] | None
     """Returns what waits for somebody else; None can't be done."""
+    ready: Callable[[], None] = lambda: None
+    """Raises CliError when it can't be done here."""
 
 
 @dataclass
@@ -89,7 +93,9 @@ def make(api: Api, documents: Iterable[Document], options: Options) -> Plan:
     plan, removals = Plan(), []
     by_kind: dict[str, list[Document]] = {}
     for document in documents:
-        by_kind.setdefault(document.kind, []).append(document)
+        by_kind.setdefault(document.kind, []).append(KINDS[document.kind].normal(document))
+    for name, found in by_kind.items():
+        _refuse_twice(KINDS[name], found)
     for kind in (kind for name, kind in KINDS.items() if name in by_kind):
         live = kind.live(api)
         for document in by_kind[kind.name]:
@@ -100,16 +106,26 @@ def make(api: Api, documents: Iterable[Document], options: Options) -> Plan:
             else:
                 plan.changes.append(change)
         if options.prune:
-            removals.append([_removal(api, kind, one) for one in live.values() if not kind.is_gone(one.row)])
+            strangers = [one for one in live.values() if not kind.is_gone(one.row) and kind.is_stranger(one, by_kind[kind.name])]
+            removals.append([_removal(api, kind, one) for one in strangers])
     plan.changes += [change for group in reversed(removals) for change in group]
     return plan
+
+
+def _refuse_twice(kind: Kind, documents: Sequence[Document]) -> None:
+    first: dict[str, Document] = {}
+    for document in documents:
+        before = first.setdefault(kind.identity(document.name, document.spec), document)
+        if before is not document:
+            raise UsageError(f"{document.where}: {document} is the same {kind.name.lower()} as {before} at {before.where}")
 
 
 def _change(api: Api, kind: Kind, document: Document, live: Live | None, options: Options) -> Change | None:
     hidden = [f"+ {line}" for line in kind.hidden(document, live, options)]
     if live is None:
         lines = differences(document.spec, {}, kind.not_compared)
-        return Change("+", str(document), [*lines, *hidden], lambda: kind.create(api, document, options))
+        create = partial(kind.create, api, document, options)
+        return Change("+", str(document), [*lines, *hidden], create, partial(kind.ready, document, options))
     lines = differences(document.spec, live.spec, kind.not_compared) + hidden
     if options.prune and "deployments" in document.spec:
         wanted = flat({"deployments": document.spec["deployments"]})

@@ -17,6 +17,7 @@ import yaml
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, connection
+from django.utils import timezone
 
 from catalog.cli.main import main
 from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
@@ -252,6 +253,88 @@ def test_lists_and_acts_of_every_resource(
     said = capsys.readouterr().err
     assert "This token may not do that." in said
     assert "There is no project nowhere." in said
+
+
+KEYS = """
+apiVersion: gatehouse/v1
+kind: Key
+metadata: {name: checkout staging}
+spec:
+  project: checkout
+  owner: Bob@example.com
+  models: [small, ada]
+  requests_per_minute: 60
+  monthly_budget_usd: 12.50
+  tags: {team: payments}
+  lifetime_days: 30
+  secretTo: {file: staging.key}
+---
+apiVersion: gatehouse/v1
+kind: Key
+metadata: {name: checkout production}
+spec: {name: production, project: checkout, owner: bob@example.com}
+"""
+
+
+def test_keys_are_made_once_with_their_secrets_in_a_file_or_shown(
+    acme: Tenant, alice: User, bob: User, run_as: Callable[[User], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for slug in ("small", "ada"):
+        make_model(owner=alice, slug=slug)
+    project = make_project(owner=alice, slug="checkout")
+    monkeypatch.chdir(tmp_path)
+    file, run = tmp_path / "keys.yaml", run_as(alice)
+    file.write_text(KEYS)
+
+    assert run("apply", "-f", str(file))[0] == 1
+    assert "say where its secret goes" in capsys.readouterr().err
+    assert not VirtualKey.objects.exists()  # nothing is made while one secret has nowhere to go
+    code, done = run("apply", "-f", str(file), "--show-secrets")
+
+    assert code == 0, done
+    staging, production = (VirtualKey.objects.get(name=name) for name in ("checkout staging", "production"))
+    assert (staging.models, staging.tools, staging.tags, staging.owner) == (["ada", "small"], None, {"team": "payments"}, bob)
+    assert (production.models, production.tools) == (None, None)
+    secret = tmp_path / "staging.key"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text().startswith(f"ghk_{acme.public_id}_{staging.public_id}_")
+    assert secret.read_text().strip() not in done
+    assert f"secret of Key checkout production, shown this once: ghk_{acme.public_id}_{production.public_id}_" in done
+    assert run("apply", "-f", str(file))[1] == "0 to make, 0 to change, 0 to remove, 2 as wanted.\n"
+    text = run("export", "Key")[1]
+    assert "ghk_" not in text
+    assert "- ada" in text
+    file.write_text(text)
+    assert run("diff", "-f", str(file))[0] == 0
+
+    make_key(owner=alice, project=project, name="hers")
+    make_key(owner=bob, project=project, name="left")
+    file.write_text(KEYS.partition("---")[0].replace("60", "61"))
+    assert run("apply", "-f", str(file))[0] == 1
+    assert "requests_per_minute can't be changed here" in capsys.readouterr().err
+    file.write_text(KEYS.partition("---")[0].replace("payments", "billing"))
+    assert run("apply", "-f", str(file), "--prune")[0] == 0
+    staging.refresh_from_db()
+    assert staging.tags == {"team": "billing"}
+    live = VirtualKey.objects.filter(revoked_at=None).values_list("name", flat=True)
+    assert sorted(live) == ["checkout staging", "hers"]  # keys of people whom no manifest names are left alone
+
+    staging.revoked_at = timezone.now()
+    staging.save()
+    assert run("apply", "-f", str(file))[0] == 1
+    assert "staging.key exists already" in capsys.readouterr().err
+    secret.unlink()
+    assert run("apply", "-f", str(_edited(file, "[small, ada]", "[nowhere]")))[0] == 1
+    assert not secret.exists()
+    assert run("diff", "-f", str(_edited(file, "[nowhere]", "[small]")))[0] == 1
+    file.write_text(
+        file.read_text()
+        + "---"
+        + file.read_text().replace("{name: checkout staging}", "{name: again}").replace("spec:\n", "spec:\n  name: checkout staging\n")
+    )
+    assert run("diff", "-f", str(file))[0] == 2
+    assert "is the same key as" in capsys.readouterr().err
 
 
 class _Quiet(WSGIRequestHandler):
