@@ -4,7 +4,7 @@ For a key with price P per token, bill amount B over Qb tokens, and our A over Q
     quantity  P·(Qb − Qt)     tokens that only one side has
     unpriced  P·Qu            our tokens that had no price
     price     V − P·Qb  +  P·(Qt − Qu) − A      the bill's unit price (V is quantity times it), or a book that changed meanwhile
-    rest      B − V           rounding of the bill's rows, a commitment, or unexplained
+    rest      B − V           (B − P·Qb without V) rounding of the bill's rows, a commitment, or unexplained
 and quantity + unpriced + price + rest = B − A for any figures.
 """
 
@@ -44,6 +44,8 @@ class BillSide:
     rows: int = 1
     commitment: Decimal = Decimal()
     """Of `amount - listed`, what rows under a commitment differ by."""
+    is_committed: bool = False
+    """Every row is under a commitment, and one of ours covered the model then: without prices of the rows, what differs is the commitment."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None) 
         tolerance = CENT / 2 * bill.rows  # each row may have been rounded to the cent
         if bill.listed is None:
             rest = bill.amount - price * bill.tokens
-            name = "rounding" if abs(rest) <= tolerance else "price"
+            name = "commitment" if bill.is_committed else "rounding" if abs(rest) <= tolerance else "price"
         else:
             causes["price"] += bill.listed - price * bill.tokens
             causes["commitment"] = bill.commitment

@@ -24,6 +24,8 @@ DomainError
 ├── BaselineStateError       signed before, by its own author, or not what was frozen
 ├── RequiredTagError         a field of a required tag does not make sense
 ├── RequiredTagStateError    not previewed yet, or its author would enforce it
+├── CommitmentError          a field of a commitment does not make sense
+├── CommitmentStateError     decided before, one's own, or another one covers the same use
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -127,6 +129,15 @@ class RequiredTagError(DomainError):
 
 class RequiredTagStateError(DomainError):
     code = "required_tag_state"
+
+
+class CommitmentError(DomainError):
+    code = "invalid_commitment"
+    status = 400
+
+
+class CommitmentStateError(DomainError):
+    code = "commitment_state"
 
 
 class SavedViewError(DomainError):

@@ -46,31 +46,36 @@ FOCUS = Dataset(
     "Priced tokens as charges: a row for each UTC day, price, token class, project, cost centre, agent, key and region. "
     "The amounts are ours, from telemetry, not an invoice. Calls without a price are in no row.",
     (
-        Column("BilledCost", "decimal", "Tokens times the price in our book"),
+        Column("BilledCost", "decimal", "Tokens times the price in our book; 0 of what a commitment paid for"),
         Column("BillingAccountId", "text", "Public id of the organisation"),
         Column("BillingAccountName", "text", "Its name"),
         Column("BillingAccountType", "text", "`Organisation`"),
         Column("BillingCurrency", "text", "`USD`"),
         Column("BillingPeriodEnd", "time", "First moment of the next month, UTC"),
         Column("BillingPeriodStart", "time", "First moment of the month, UTC"),
-        Column("ChargeCategory", "text", "`Usage`"),
+        Column("ChargeCategory", "text", "`Usage`; `Purchase` of the fee of a commitment"),
         Column("ChargeClass", "text", "Always null: nothing is a correction", nullable=True),
         Column("ChargeDescription", "text", "Token class and model in words"),
-        Column("ChargeFrequency", "text", "`Usage-Based`"),
+        Column("ChargeFrequency", "text", "`Usage-Based`; `Recurring` or `One-Time` of a purchase"),
         Column("ChargePeriodEnd", "time", "End of the day, exclusive"),
         Column("ChargePeriodStart", "time", "Begin of the day"),
-        Column("ConsumedQuantity", "decimal", "Tokens, or searches"),
-        Column("ConsumedUnit", "text", "`Tokens`; `Requests` of searches"),
-        Column("ContractedCost", "decimal", "As BilledCost"),
+        Column("CommitmentDiscountCategory", "text", "`Usage` of throughput, `Spend` of money", nullable=True),
+        Column("CommitmentDiscountId", "text", "Reference of the commitment that the row is about", nullable=True),
+        Column("CommitmentDiscountName", "text", "The same", nullable=True),
+        Column("CommitmentDiscountStatus", "text", "`Used` or `Unused`; null of a purchase", nullable=True),
+        Column("CommitmentDiscountType", "text", "Kind of the commitment", nullable=True),
+        Column("ConsumedQuantity", "decimal", "Tokens, or searches; null of a purchase and of what nobody used", nullable=True),
+        Column("ConsumedUnit", "text", "`Tokens`; `Requests` of searches", nullable=True),
+        Column("ContractedCost", "decimal", "As ListCost"),
         Column("ContractedUnitPrice", "decimal", "USD per million tokens, or searches"),
-        Column("EffectiveCost", "decimal", "As BilledCost"),
+        Column("EffectiveCost", "decimal", "As BilledCost; under a commitment, the part of its fee"),
         Column("InvoiceId", "text", "Always null: no invoice is behind it", nullable=True),
         Column("InvoiceIssuerName", "text", "Name of the provider"),
-        Column("ListCost", "decimal", "As BilledCost"),
+        Column("ListCost", "decimal", "Quantity times the price in our book"),
         Column("ListUnitPrice", "decimal", "USD per million tokens, or searches"),
-        Column("PricingCategory", "text", "`Standard`"),
+        Column("PricingCategory", "text", "`Standard`; `Committed` under a commitment"),
         Column("PricingQuantity", "decimal", "Millions of them"),
-        Column("PricingUnit", "text", "`1000000 Tokens`; `1000000 Requests` of searches"),
+        Column("PricingUnit", "text", "`1000000 Tokens`; `1000000 Requests` of searches; `Hours` or `USD` of a commitment"),
         Column("ProviderName", "text", "Name of the provider"),
         Column("PublisherName", "text", "Name of the provider"),
         Column("RegionId", "text", "Region of the deployment", nullable=True),
@@ -92,7 +97,7 @@ FOCUS = Dataset(
             "json",
             "`x_ModelId` (the provider's name), `x_TokenDirection`, `x_TokenCacheAction`, `x_ServiceTier`, `x_ContextOver`, `x_TokenClass`",
         ),
-        Column("SkuPriceId", "text", "Id of the entry in the price book"),
+        Column("SkuPriceId", "text", "Id of the entry in the price book", nullable=True),
         Column("SubAccountId", "text", "Slug of the project", nullable=True),
         Column("SubAccountName", "text", "Name of the project", nullable=True),
         Column("SubAccountType", "text", "`Project`", nullable=True),
@@ -100,8 +105,8 @@ FOCUS = Dataset(
         Column("x_Agent", "text", "Name of the agent", nullable=True),
         Column("x_Calls", "integer", "Calls that used the class; a call counts once in each class"),
         Column("x_CostCentre", "text", "Of the project when the call was attributed", nullable=True),
-        Column("x_Model", "text", "Slug of the model"),
-        Column("x_TokenClass", "text", ", ".join(f"`{name}`" for name in price_sheets.TOKEN_CLASSES) + ": disjoint"),
+        Column("x_Model", "text", "Slug of the model", nullable=True),
+        Column("x_TokenClass", "text", ", ".join(f"`{name}`" for name in price_sheets.TOKEN_CLASSES) + ": disjoint", nullable=True),
     ),
 )
 USAGE = Dataset(
@@ -182,7 +187,79 @@ class Charge:
     context_over: int
     """The price holds for prompts of more tokens than this."""
     calls: int
-    tokens: int
+    tokens: int | Decimal
+    """A part of them, with decimals, where a commitment covers the rest."""
+
+    @property
+    def cost(self) -> Decimal:
+        """By the price book, USD."""
+        return _EXACT.multiply(_EXACT.divide(Decimal(self.tokens), MILLION), self.price)
+
+
+_DISCOUNT = (
+    "CommitmentDiscountCategory",
+    "CommitmentDiscountId",
+    "CommitmentDiscountName",
+    "CommitmentDiscountStatus",
+    "CommitmentDiscountType",
+)
+
+
+@dataclass(frozen=True)
+class Under:
+    """The commitment that a row is about."""
+
+    reference: str
+    kind: str
+    """Its label."""
+    provider: str
+    is_throughput: bool
+    is_billed_as_used: bool
+    """Nothing was paid ahead."""
+
+    def columns(self, status: str | None) -> dict[str, Any]:
+        category = "Usage" if self.is_throughput else "Spend"
+        return dict(zip(_DISCOUNT, (category, self.reference, self.reference, status, self.kind), strict=True))
+
+    def billed(self, effective: Decimal) -> Decimal:
+        return effective if self.is_billed_as_used else Decimal()
+
+
+def covered_row(charge: Charge, names: Names, under: Under, effective: Decimal) -> dict[str, Any]:
+    """Use that a commitment covers, at its part of the fee."""
+    amounts = {"BilledCost": under.billed(effective), "EffectiveCost": effective, "PricingCategory": "Committed"}
+    return {**focus_row(charge, names), **amounts, **under.columns("Used")}
+
+
+def commitment_row(
+    day: date, under: Under, names: Names, *, what: str, quantity: Decimal, unit_price: Decimal, effective: Decimal, model: str = ""
+) -> dict[str, Any]:
+    """A row of a commitment that is no priced use: its `purchase`, or the part of the fee for what is `unused`, or `used` without a price."""
+    blank = Charge(day, under.provider, model, "", "", "", "", "", "", "input", 0, unit_price, "standard", 0, 0, 0)
+    is_purchase = what == "purchase"
+    cost = _EXACT.multiply(quantity, unit_price)
+    return {
+        **focus_row(blank, names),
+        **under.columns(None if is_purchase else what.capitalize()),
+        "BilledCost": (Decimal() if under.is_billed_as_used else cost) if is_purchase else under.billed(effective),
+        "EffectiveCost": Decimal() if is_purchase else effective,
+        "ListCost": cost,
+        "ContractedCost": cost,
+        "ChargeCategory": "Purchase" if is_purchase else "Usage",
+        "ChargeFrequency": "Usage-Based" if not is_purchase else "Recurring" if under.is_throughput else "One-Time",
+        "ChargeDescription": f"{under.reference}: {what}{f' by {model}' if model else ''}",
+        "ConsumedQuantity": None,
+        "ConsumedUnit": None,
+        "PricingCategory": "Committed",
+        "PricingQuantity": quantity,
+        "PricingUnit": "Hours" if under.is_throughput else "USD",
+        "SkuId": f"{under.provider}/{under.reference}",
+        "SkuMeter": under.kind,
+        "SkuPriceDetails": {},
+        "SkuPriceId": None,
+        "x_Model": model or None,
+        "x_TokenClass": None,
+    }
 
 
 def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
@@ -217,6 +294,7 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodEnd": _midnight(charge.day + timedelta(days=1)),
         "ChargePeriodStart": _midnight(charge.day),
+        **dict.fromkeys(_DISCOUNT),
         "ConsumedQuantity": Decimal(charge.tokens),
         "ConsumedUnit": unit,
         "ContractedCost": cost,

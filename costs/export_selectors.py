@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection
@@ -13,9 +14,9 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from catalog.models import Project, Provider, VirtualKey
+from costs import commitment_selectors, commitments, selectors
 from costs import export_schema as schema
-from costs import selectors
-from costs.models import UsageHour
+from costs.models import Commitment, CommitmentDay, TokenDay, UsageHour
 from costs.periods import Period
 from costs.services import ingest, prices
 from governance.models import Tenant
@@ -47,25 +48,102 @@ def names() -> schema.Names:
     )
 
 
-def charges(period: Period, chosen: Mapping[str, str]) -> Iterator[schema.Charge]:
-    """Priced events of the period by day, price, token class and all that they are tagged with; one query a day."""
+def _charges(day: date, chosen: Mapping[str, str]) -> list[schema.Charge]:
+    """Priced events of the day by price, token class and all that they are tagged with; one query."""
     columns = {
         column: "" if chosen[name] == selectors.NONE else chosen[name] for name, column in selectors.FILTERS.items() if chosen.get(name)
     }
     statement = _CHARGES.format(narrowed="".join(f" AND e.{column} = %s" for column in columns))
-    for day in period.days:
-        one = Period(day, day)
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [one.start, one.end, *columns.values()])
-            found = cursor.fetchall()
-        for row in found:
-            yield schema.Charge(day, *row)
+    one = Period(day, day)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [one.start, one.end, *columns.values()])
+        return [schema.Charge(day, *row) for row in cursor.fetchall()]
 
 
 def focus_rows(period: Period, chosen: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Priced use, what commitments cover of it at their part of the fee, and, of the whole organisation, their fees and what nobody used."""
     called = names()
-    for charge in charges(period, chosen):
-        yield schema.focus_row(charge, called)
+    running = list(commitment_selectors.approved_in(period))
+    for day in period.days:
+        charges = _charges(day, chosen)
+        of_day = [one for one in running if one.covers(day)]
+        if of_day:
+            yield from _with_commitments(day, charges, of_day, called, is_whole=not any(chosen.values()))
+        else:
+            for charge in charges:
+                yield schema.focus_row(charge, called)
+
+
+def _with_commitments(
+    day: date, charges: list[schema.Charge], running: list[Commitment], called: schema.Names, *, is_whole: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of a day. Parts of a fee are rounded as they add up, so those of a model sum to what `CommitmentDay` says."""
+    under = {
+        one.pk: schema.Under(one.reference, one.get_kind_display(), one.provider, one.is_throughput, one.kind == Commitment.Kind.SPEND)
+        for one in running
+    }
+    parts = defaultdict[tuple[str, str], list[CommitmentDay]](list)
+    idle = dict[int, CommitmentDay]()
+    for part in CommitmentDay.objects.filter(day=day, commitment__in=running).order_by("pk"):
+        if part.model:
+            parts[under[part.commitment_id].provider, part.model].append(part)
+        else:
+            idle[part.commitment_id] = part
+    values = dict[tuple[str, str], Decimal]()
+    for provider, model, money in TokenDay.objects.filter(day=day).order_by().values_list("provider", "model").annotate(Sum("cost")):
+        values[provider, model] = money
+    seen, given = defaultdict[tuple[str, str], Decimal](Decimal), defaultdict[int, Decimal](Decimal)
+    with localcontext(commitments.EXACT):
+        for charge in charges:
+            key, left, calls = (charge.provider, charge.model), Decimal(charge.tokens), charge.calls
+            whole = values.get(key)
+            seen[key] += charge.cost
+            for part in parts[key] if whole else ():
+                assert whole is not None
+                tokens = min((charge.tokens * part.list_cost / whole).quantize(_FINEST_TOKENS), left)
+                effective = (part.cost * seen[key] / whole).quantize(commitments.FINEST) - given[part.pk]
+                given[part.pk] += effective
+                if tokens or effective:
+                    yield schema.covered_row(replace(charge, tokens=tokens, calls=calls), called, under[part.commitment_id], effective)
+                    left, calls = left - tokens, 0
+            if left:
+                yield schema.focus_row(replace(charge, tokens=left if left != charge.tokens else charge.tokens, calls=calls), called)
+    if is_whole:
+        yield from _fees(day, running, [part for found in parts.values() for part in found], idle, given, under, called)
+
+
+_FINEST_TOKENS = Decimal("0.0000000001")
+
+
+def _fees(
+    day: date,
+    running: list[Commitment],
+    parts: list[CommitmentDay],
+    idle: Mapping[int, CommitmentDay],
+    given: Mapping[int, Decimal],
+    under: Mapping[int, schema.Under],
+    called: schema.Names,
+) -> Iterator[dict[str, Any]]:
+    prices = {one.pk: one.unit_price for one in running}
+    for part in parts:
+        rest = part.cost - given.get(part.pk, Decimal())
+        if rest:  # its calls have no price in the book, or cost nothing there
+            yield schema.commitment_row(
+                day, under[part.commitment_id], called, what="used", quantity=Decimal(), unit_price=prices[part.commitment_id],
+                effective=rest, model=part.model,
+            )  # fmt: skip
+    for one in running:
+        bought = one.quantity * commitments.HOURS if one.is_throughput else one.quantity if day == one.first_on else Decimal()
+        is_counted = one.counted_through is not None and day <= one.counted_through
+        if bought and is_counted and one.kind != Commitment.Kind.SPEND:
+            yield schema.commitment_row(
+                day, under[one.pk], called, what="purchase", quantity=bought, unit_price=one.unit_price, effective=Decimal()
+            )  # fmt: skip
+        unused = idle.get(one.pk)
+        if unused is not None:
+            yield schema.commitment_row(
+                day, under[one.pk], called, what="unused", quantity=unused.quantity, unit_price=one.unit_price, effective=unused.cost
+            )  # fmt: skip
 
 
 def usage_rows(period: Period, chosen: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from costs.models import (
     AnomalySettings,
     BillSource,
     Budget,
+    Commitment,
     RequiredTag,
     RequiredTagVersion,
     SavedView,
@@ -292,6 +293,55 @@ class SavedViewForm(forms.Form):
     def of(cls, view: SavedView) -> SavedViewForm:
         """Filled with what the view is."""
         return cls(initial={name: getattr(view, name) for name in ("name", "is_shared", "is_default")}, auto_id=f"view-{view.pk}-%s")
+
+
+class CommitmentForm(forms.Form):
+    reference = forms.CharField(max_length=120, help_text="The provider's id of it, as on its bills.")
+    kind = forms.ChoiceField(choices=Commitment.Kind.choices)
+    provider = forms.ChoiceField()
+    model = forms.ChoiceField(required=False, help_text="Only where it serves one model.")
+    region = forms.CharField(required=False, max_length=48, help_text="Only where it matters; as the provider's in the catalog.")
+    quantity = forms.DecimalField(
+        label="Units, or USD of use",
+        min_value=Decimal("0.0001"),
+        max_digits=18,
+        decimal_places=4,
+        help_text="Throughput: units bought. Else: how much use at the price book's prices it pays for.",
+    )
+    unit_price = forms.DecimalField(
+        label="USD per unit and hour, or per USD of use",
+        min_value=Decimal(0),
+        max_digits=18,
+        decimal_places=8,
+        help_text="0.8 for each USD of use is 20% off.",
+    )
+    unit_tokens_per_minute = forms.IntegerField(
+        label="Tokens a minute of one unit",
+        required=False,
+        min_value=1,
+        max_value=10**9,
+        help_text="Of throughput: input tokens, from the provider's table.",
+    )
+    output_weight = forms.DecimalField(
+        label="An output token takes as much as",
+        required=False,
+        min_value=Decimal("0.01"),
+        max_digits=6,
+        decimal_places=2,
+        help_text="Input tokens, from the same table. Empty for 1.",
+    )
+    first_on = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
+    last_on = forms.DateField(label="Up to and including", widget=forms.DateInput(attrs={"type": "date"}), help_text="UTC days.")
+    source = forms.CharField(max_length=200, help_text="Where it stands: a contract, an order.")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        models = [("", "All"), *((slug, slug) for slug in selectors.model_choices())]
+        self.fields["model"].choices = models  # type: ignore[attr-defined]  # a ChoiceField
+
+    def clean_output_weight(self) -> Decimal:
+        return self.cleaned_data["output_weight"] or Decimal(1)
 
 
 class BaselineForm(forms.Form):

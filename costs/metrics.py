@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from catalog.models import Model, Project, ToolServer, VirtualKey
-from costs import budget_selectors, model_routing, savings, savings_selectors, sketch, tag_selectors
+from costs import budget_selectors, commitment_selectors, model_routing, savings, savings_selectors, sketch, tag_selectors
 from costs.models import (
     Anomaly,
     AnomalyPeriod,
@@ -98,6 +98,22 @@ def variance(window: Window) -> Reading:
     rows = sum(revision.bill_rows for revision in revisions)
     return Reading(
         float(apart / bill * 100), rows, statistics={"apart_usd": str(apart), "bill_usd": str(bill), "revisions": len(revisions)}
+    )
+
+
+def commitment_utilisation(window: Window) -> Reading:
+    """Over the whole UTC days of the window that are counted: unit hours of throughput used, of those paid."""
+    first, last = (window.start + timedelta(days=1) - timedelta(microseconds=1)).date(), window.end.date() - timedelta(days=1)
+    found = [] if last < first else [one for one in commitment_selectors.utilisation_over(Period(first, last)) if one.figures.is_throughput]
+    used = sum((one.figures.used for one in found), Decimal())
+    paid = used + sum((one.figures.unused for one in found), Decimal())
+    if not paid or any(one.counted_through is None or one.counted_through < min(last, one.commitment.last_on) for one in found):
+        return NO_DATA
+    unused = sum((one.figures.unused_cost for one in found), Decimal())
+    return Reading(
+        float(used / paid * 100),
+        int(paid),
+        statistics={"used_unit_hours": f"{used:f}", "paid_unit_hours": f"{paid:f}", "unused_usd": f"{unused:f}"},
     )
 
 
@@ -239,6 +255,17 @@ register(
         100,
         coverage,
         "Served calls whose project, key, model and agent are known.",
+    )
+)
+register(
+    Metric(
+        "commitments.utilisation",
+        "Commitment utilisation",
+        "%",
+        "higher",
+        24,
+        commitment_utilisation,
+        "Unit hours of provisioned throughput that were used, of those paid; the sample is the hours paid.",
     )
 )
 register(

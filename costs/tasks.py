@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import CostApiError, NothingToReconcileError
-from costs.services import anomalies, bill_sources, budgets, price_feed, prices, reconciliation, rollups, showback
+from costs.services import anomalies, bill_sources, budgets, commitments, price_feed, prices, reconciliation, rollups, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -96,6 +96,8 @@ def reconcile_recent() -> None:
     for waiting in selectors.unpriced():
         if waiting.provider and waiting.model:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)
+    commitments.count()
+    commitments.warn_of_ends()
     nothing = 0
     for provider, month in reconciliation.due(timezone.now().date()):
         try:
@@ -104,6 +106,12 @@ def reconcile_recent() -> None:
             nothing += 1
     if nothing:
         logger.warning("reconciliation.nothing", extra={"months": nothing})
+
+
+@shared_task(base=TenantTask)
+def count_commitments(since: str) -> None:
+    """Count anew, from an ISO day on, what commitments were used for."""
+    commitments.count(since=date.fromisoformat(since))
 
 
 @shared_task(base=PlatformTask)

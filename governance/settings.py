@@ -211,6 +211,8 @@ SPECTACULAR_SETTINGS = {
         "GuardrailScope": "governance.models.Guardrail.Scope",
         "RequiredTagMode": "costs.models.RequiredTag.Mode",
         "RequiredTagFact": "costs.models.RequiredTagVersion.Fact",
+        "CommitmentKind": "costs.models.Commitment.Kind",
+        "CommitmentStatus": "costs.models.Commitment.Status",
         "BillSourceKind": "costs.models.BillSource.Kind",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",

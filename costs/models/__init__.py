@@ -1,6 +1,7 @@
 from costs.models.anomaly import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
 from costs.models.bill import BillAlias, BillError, BillFile, BillRow, BillSource
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
+from costs.models.commitment import Commitment, CommitmentDay
 from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
@@ -29,6 +30,8 @@ __all__ = [
     "BudgetNotice",
     "BudgetRaise",
     "CallHour",
+    "Commitment",
+    "CommitmentDay",
     "Event",
     "Inbox",
     "LatencyHour",

@@ -19,7 +19,7 @@ from django.utils import timezone
 from costs import tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
-from costs.services import ingest, reconciliation
+from costs.services import commitments, ingest, reconciliation
 from governance import config
 from governance.models import User
 from governance.schema import current_schema
@@ -263,6 +263,8 @@ def price_unpriced(*, provider: str, model: str) -> int:
             break
         after = last
         time.sleep(BATCH_PAUSE)
+    if months:
+        commitments.count(since=min(months))
     # What is cut off here is due by its figures, see `reconciliation.due`.
     compared = Reconciliation.objects.filter(provider=provider, month__in=months)
     _compare_again(provider, compared.order_by("month").values_list("month", flat=True).distinct())
@@ -398,6 +400,7 @@ def finish_corrections(*, at: datetime | None = None) -> int:
         entry = PriceEntry.objects.get(**proposal.series, valid_from=proposal.valid_from)
         reprice(entry=entry, proposal=proposal)
         # Before the correction counts as finished, so that what is cut off here is done again.
+        commitments.count(since=entry.valid_from.astimezone(UTC).date())
         _compare_again(proposal.provider, _months_of(proposal.provider, entry.valid_from, entry.valid_to))
         with transaction.atomic():
             if not PriceProposal.objects.filter(pk=proposal.pk, repriced_at=None).update(repriced_at=at or timezone.now()):

@@ -17,9 +17,10 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
-from costs import bridge, focus
+from costs import bridge, commitment_selectors, focus
 from costs.errors import NothingToReconcileError
 from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
+from costs.periods import Period
 from costs.services import signoff
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -57,7 +58,11 @@ class Inputs:
 
         def side(found: dict[Key, Any]) -> list[Any]:
             return sorted(
-                ([str(part) for part in key], {name: plain(value) for name, value in vars(what).items()}) for key, what in found.items()
+                (
+                    [str(part) for part in key],
+                    {name: plain(value) for name, value in vars(what).items() if (name, value) != ("is_committed", False)},
+                )
+                for key, what in found.items()
             )
 
         body = [
@@ -101,6 +106,7 @@ def gather(provider: str, month: date) -> Inputs:
             n=Count("pk"),
             listed_committed=Sum("listed_cost", filter=committed),
             n_committed=Count("pk", filter=committed & Q(listed_cost__isnull=False)),
+            under=Count("pk", filter=committed),
             effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
         )
     )
@@ -112,6 +118,13 @@ def gather(provider: str, month: date) -> Inputs:
         monthly = (model, token_class) in by_month or (model in without_class and any(name == model for name, _ in by_month))
         return model, "" if model in without_class else token_class, None if monthly else day
 
+    covered = commitment_selectors.covered_days(provider, Period(month, end_of(month))) if any(row["under"] for row in found) else set()
+    covered_models = {model for model, _ in covered}
+
+    def is_committed(row: Any) -> bool:
+        ours = (row["model"], row["day"]) in covered if row["day"] else row["model"] in covered_models
+        return ours and row["under"] == row["n"] and row["with_price"] < row["n"]
+
     with localcontext(focus.EXACT):
         bill: dict[Key, bridge.BillSide] = {}
         for row in found:
@@ -121,6 +134,7 @@ def gather(provider: str, month: date) -> Inputs:
                 listed=row["n_listed"] if row["with_price"] == row["n"] else None,
                 rows=row["n"],
                 commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
+                is_committed=is_committed(row),
             )
             at = key(row["model"], row["token_class"], row["day"])
             bill[at] = _joined(bill.get(at), side)
@@ -160,6 +174,7 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
         None if before.listed is None or side.listed is None else before.listed + side.listed,
         before.rows + side.rows,
         before.commitment + side.commitment,
+        before.is_committed and side.is_committed,
     )
 
 

@@ -1,0 +1,181 @@
+"""Commitments for programs."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from costs import commitment_selectors
+from costs.api.serializers import ExactField
+from costs.models import Commitment
+from costs.services import commitments
+from governance.access import Permission
+from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.requests import ApiRequest
+
+_ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
+
+
+class CommitmentInput(StrictSerializer):
+    reference = serializers.CharField(max_length=120, help_text="The provider's id of it, as on its bills.")
+    kind = serializers.ChoiceField(choices=Commitment.Kind.choices)
+    provider = serializers.SlugField(max_length=48)
+    model = serializers.CharField(max_length=80, required=False, help_text="Slug; without it, all of the provider.")
+    region = serializers.CharField(max_length=48, required=False)
+    quantity = serializers.DecimalField(
+        max_digits=18, decimal_places=4, help_text="Units of throughput; else USD of use at the price book's prices."
+    )
+    unit_price = serializers.DecimalField(
+        max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per unit and hour; else USD paid for each USD of use."
+    )
+    unit_tokens_per_minute = serializers.IntegerField(required=False, min_value=1, help_text="Of throughput: input tokens of one unit.")
+    output_weight = serializers.DecimalField(
+        max_digits=6, decimal_places=2, required=False, help_text="How many input tokens an output token takes; 1 without it."
+    )
+    first_on = serializers.DateField(help_text="Whole UTC days, both included.")
+    last_on = serializers.DateField()
+    source = serializers.CharField(max_length=200, help_text="Contract or order.")  # type: ignore[assignment]  # also an attribute of fields
+
+
+class CommitmentReason(StrictSerializer):
+    reason = serializers.CharField(max_length=400, required=False, allow_blank=True, default="")
+
+
+class CommitmentOutput(serializers.ModelSerializer[Commitment]):
+    """A commitment; it counts once it is approved."""
+
+    quantity = ExactField()
+    unit_price = ExactField()
+    proposed_by = serializers.EmailField(source="proposed_by.email")
+    decided_by = serializers.EmailField(source="decided_by.email", allow_null=True, default=None)
+    fee_usd = ExactField(source="fee", help_text="Of the whole term.")
+
+    class Meta:
+        model = Commitment
+        fields = (
+            "id",
+            "reference",
+            "kind",
+            "provider",
+            "model",
+            "region",
+            "quantity",
+            "unit_price",
+            "currency",
+            "unit_tokens_per_minute",
+            "output_weight",
+            "first_on",
+            "last_on",
+            "source",
+            "status",
+            "proposed_by",
+            "proposed_at",
+            "decided_by",
+            "decided_at",
+            "reason",
+            "fee_usd",
+            "counted_through",
+        )
+
+
+class CommitmentUse(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    quantity = ExactField()
+    list_usd = ExactField(source="list_cost", help_text="By the price book.")
+    cost_usd = ExactField(source="cost", help_text="Its part of the fee.")
+
+
+class UtilisationOutput(serializers.Serializer[Any]):
+    """One commitment in one month. Null is not known, never zero."""
+
+    commitment = CommitmentOutput()
+    counted_through = serializers.DateField(allow_null=True)
+    used = ExactField(source="figures.used", help_text="Unit hours of throughput; else USD of use.")
+    unused = ExactField(source="figures.unused")
+    cost_usd = ExactField(source="figures.cost", help_text="Of what was used.")
+    unused_usd = ExactField(source="figures.unused_cost")
+    list_usd = ExactField(source="figures.list_cost", help_text="What the use would have cost by the price book.")
+    saved_usd = ExactField(source="figures.saved", help_text="Negative when it does not pay off.")
+    utilisation_percent = serializers.FloatField(source="figures.utilisation", allow_null=True)
+    coverage_percent = serializers.FloatField(
+        source="figures.coverage", allow_null=True, help_text="Of the use that it may cover, by value."
+    )
+    break_even_percent = serializers.FloatField(
+        source="figures.break_even", allow_null=True, help_text="Utilisation from which on it costs no more than the price book."
+    )
+    models = CommitmentUse(many=True)
+
+
+class Commitments(generics.ListAPIView[Commitment]):
+    """Commitments, newest first. A new one waits for the approval of somebody else."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = CommitmentOutput
+    ordering = ("-proposed_at", "-id")
+    queryset = commitment_selectors.commitment_list()
+
+    @extend_schema(request=CommitmentInput, responses={201: CommitmentOutput, **_ERRORS})
+    def post(self, request: ApiRequest) -> Response:
+        body = CommitmentInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        return Response(CommitmentOutput(commitments.propose_commitment(actor=request.user, **body.validated_data)).data, status=201)
+
+
+def _found(pk: int) -> Commitment:
+    found = commitment_selectors.commitment(pk)
+    if found is None:
+        raise NotFound
+    return found
+
+
+class CommitmentApprove(APIView):
+    """Let it count, its past days included; not by who proposed it."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(request=None, responses={200: CommitmentOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        return Response(CommitmentOutput(commitments.approve_commitment(commitment=_found(pk), actor=request.user)).data)
+
+
+class CommitmentReject(APIView):
+    """Decline it with a reason; one's own is withdrawn."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(request=CommitmentReason, responses={200: CommitmentOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        body = CommitmentReason(data=request.data)
+        body.is_valid(raise_exception=True)
+        found = commitments.reject_commitment(commitment=_found(pk), actor=request.user, **body.validated_data)
+        return Response(CommitmentOutput(found).data)
+
+
+class CommitmentVoid(APIView):
+    """Take back one that was approved and wrong."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(request=CommitmentReason, responses={200: CommitmentOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        body = CommitmentReason(data=request.data)
+        body.is_valid(raise_exception=True)
+        found = commitments.void_commitment(commitment=_found(pk), actor=request.user, **body.validated_data)
+        return Response(CommitmentOutput(found).data)
+
+
+class CommitmentUtilisation(APIView):
+    """What approved commitments of a month were used for. Unused parts are figures of their own."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={200: UtilisationOutput(many=True), **_ERRORS})
+    def get(self, request: ApiRequest, month: date) -> Response:
+        return Response(UtilisationOutput(commitment_selectors.commitment_utilisation(month), many=True).data)

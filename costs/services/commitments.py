@@ -1,0 +1,287 @@
+"""Commitments by four eyes, and the daily count of what they were used for."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from catalog.models import Deployment, Provider
+from costs import commitments, tasks
+from costs.errors import CommitmentError, CommitmentStateError
+from costs.models import Commitment, CommitmentDay, UsageHour
+from costs.periods import Period
+from governance.models import Severity, User
+from governance.roles import Permission
+from governance.schema import current_schema
+from governance.services import alerts, audit
+
+LONGEST = timedelta(days=5 * 366)
+HIGHEST = Decimal(10) ** 9
+WARN_DAYS = (30, 7)
+"""Before the last day."""
+RECOUNTED_DAYS = 3
+"""Each hour, for late calls and prices; the first time on a day, from the first of the month before."""
+PATH = "operate/costs/commitments/"
+logger = logging.getLogger(__name__)
+
+
+@transaction.atomic
+def propose_commitment(
+    *,
+    reference: str,
+    kind: str,
+    provider: str,
+    quantity: Decimal,
+    unit_price: Decimal,
+    first_on: date,
+    last_on: date,
+    source: str,
+    actor: User,
+    model: str = "",
+    region: str = "",
+    unit_tokens_per_minute: int | None = None,
+    output_weight: Decimal = Decimal(1),
+    at: datetime | None = None,
+) -> Commitment:
+    """Enter a commitment; it counts for nothing until somebody else approves it. Tells those who may.
+
+    Writes one audit entry. Raises CommitmentError (names the field).
+    """
+    at = at or timezone.now()
+    found = Commitment(
+        reference=" ".join(reference.split()),
+        kind=kind,
+        provider=provider,
+        model=model,
+        region=region.strip(),
+        quantity=quantity,
+        unit_price=unit_price,
+        unit_tokens_per_minute=unit_tokens_per_minute,
+        output_weight=output_weight,
+        first_on=first_on,
+        last_on=last_on,
+        source=source.strip(),
+        proposed_by=actor,
+        proposed_at=at,
+    )
+    _check(found)
+    try:
+        with transaction.atomic():
+            found.save(force_insert=True)
+    except IntegrityError as error:
+        raise CommitmentError("Another commitment of this reference begins that day.", field="reference") from error
+    audit.record("commitment.proposed", actor=actor, target=found, at=at, **_told(found))
+    alerts.notify(
+        topic="commitment.proposed",
+        severity=Severity.INFO,
+        title=f"The commitment {found.reference} waits for approval",
+        text=f"{found.get_kind_display()} of {found.provider} for {found.fee:,.2f} USD. Somebody else than {actor} approves it.",
+        path=PATH,
+        permission=Permission.MANAGE_COSTS,
+        key=f"commitment:{found.pk}",
+        data={"commitment": found.pk},
+        at=at,
+    )
+    return found
+
+
+def _check(found: Commitment) -> None:
+    provider = Provider.objects.filter(slug=found.provider).first()
+    if not found.reference or not found.source:
+        raise CommitmentError("It needs a reference and where it stands.", field="source" if found.reference else "reference")
+    if found.kind not in Commitment.Kind.values:
+        raise CommitmentError(f"The kind is one of {', '.join(Commitment.Kind.values)}.", field="kind")
+    if provider is None:
+        raise CommitmentError("There is no such provider.", field="provider")
+    if found.model and not Deployment.objects.filter(provider=provider, model__slug=found.model).exists():
+        raise CommitmentError(f"{found.provider} does not serve that model.", field="model")
+    if found.region and provider.region and found.region != provider.region:
+        raise CommitmentError(f"{found.provider} is in {provider.region}: what is bought elsewhere does not serve it.", field="region")
+    if not 0 < found.quantity < HIGHEST or not 0 <= found.unit_price < HIGHEST or found.unit_price != round(found.unit_price, 8):
+        raise CommitmentError("Quantity and unit price are positive, with eight decimals at most.", field="unit_price")
+    if found.last_on < found.first_on or found.last_on - found.first_on > LONGEST or not 2020 <= found.first_on.year <= 2100:
+        raise CommitmentError("It ends before it begins, or lasts more than five years.", field="last_on")
+    if found.is_throughput != (found.unit_tokens_per_minute is not None) or (found.unit_tokens_per_minute or 1) < 1:
+        raise CommitmentError(
+            "Throughput says how many tokens a unit serves in a minute; other kinds do not.", field="unit_tokens_per_minute"
+        )
+    if not 0 < found.output_weight < 1000:
+        raise CommitmentError("An output token takes more than no and less than a thousand input tokens.", field="output_weight")
+
+
+@transaction.atomic
+def approve_commitment(*, commitment: Commitment, actor: User, at: datetime | None = None) -> Commitment:
+    """Let it count, its past days included. Raises CommitmentStateError (decided before, one's own, or another of money runs at the time)."""
+    at = at or timezone.now()
+    with connection.cursor() as cursor:  # two people may approve two that overlap
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('commitment:' || current_schema(), 0))")
+    found = _locked(commitment, Commitment.Status.WAITING)
+    if found.proposed_by_id == actor.pk:
+        raise CommitmentStateError("Nobody approves their own commitment: ask somebody else.")
+    if not found.is_throughput:
+        # Throughput adds up; the same dollar of use cannot be drawn twice.
+        same = Commitment.objects.filter(status=Commitment.Status.APPROVED, provider=found.provider, model=found.model)
+        other = same.exclude(kind=Commitment.Kind.THROUGHPUT).filter(first_on__lte=found.last_on, last_on__gte=found.first_on).first()
+        if other is not None:
+            raise CommitmentStateError(f"{other.reference} covers the same use at the same time.")
+    return _decided(found, Commitment.Status.APPROVED, actor, "", at)
+
+
+@transaction.atomic
+def reject_commitment(*, commitment: Commitment, actor: User, reason: str = "", at: datetime | None = None) -> Commitment:
+    """Decline it, with a reason; whoever proposed it withdraws it so, without one. Raises CommitmentStateError."""
+    found = _locked(commitment, Commitment.Status.WAITING)
+    own = found.proposed_by_id == actor.pk
+    if not own and not reason.strip():
+        raise CommitmentStateError("Say why.", field="reason")
+    return _decided(found, Commitment.Status.WITHDRAWN if own else Commitment.Status.REJECTED, actor, reason, at or timezone.now())
+
+
+@transaction.atomic
+def void_commitment(*, commitment: Commitment, actor: User, reason: str, at: datetime | None = None) -> Commitment:
+    """Take back one that was approved and wrong: it never counted. Raises CommitmentStateError."""
+    found = _locked(commitment, Commitment.Status.APPROVED)
+    if not reason.strip():
+        raise CommitmentStateError("Say why.", field="reason")
+    CommitmentDay.objects.filter(commitment=found).delete()
+    found.counted_through = None
+    return _decided(found, Commitment.Status.VOIDED, actor, reason, at or timezone.now())
+
+
+def _locked(commitment: Commitment, status: str) -> Commitment:
+    found = Commitment.objects.select_for_update(of=("self",)).select_related("proposed_by").get(pk=commitment.pk)
+    if found.status != status:
+        raise CommitmentStateError(f"It is {found.get_status_display().lower()}.")
+    return found
+
+
+def _decided(found: Commitment, status: str, actor: User, reason: str, at: datetime) -> Commitment:
+    found.status, found.decided_by, found.decided_at, found.reason = status, actor, at, reason.strip()[:400]
+    found.save(update_fields=["status", "decided_by", "decided_at", "reason", "counted_through"])
+    audit.record(f"commitment.{status}", actor=actor, target=found, at=at, reason=found.reason, **_told(found))
+    if status in (Commitment.Status.APPROVED, Commitment.Status.VOIDED):
+        # Robust: when the broker is away the hourly task does it. Others may cover now what this one did, and the other way round.
+        count = partial(tasks.count_commitments.delay, since=found.first_on.isoformat(), schema_name=current_schema())
+        transaction.on_commit(count, robust=True)
+    return found
+
+
+def _told(found: Commitment) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "provider": found.provider,
+        "model": found.model,
+        "quantity": f"{found.quantity.normalize():f}",
+        "unit_price": f"{found.unit_price.normalize():f}",
+        "first_on": found.first_on.isoformat(),
+        "last_on": found.last_on.isoformat(),
+        "source": found.source,
+    }
+
+
+def count(*, since: date | None = None, at: datetime | None = None) -> int:
+    """Count anew what commitments were used for, from `since` (the last days without it) up to today. Returns how many days.
+
+    A day is a transaction of its own; doing it twice changes nothing. Days before that were never counted are counted too.
+    """
+    today = (at or timezone.now()).astimezone(UTC).date()
+    approved = list(Commitment.objects.filter(status=Commitment.Status.APPROVED, first_on__lte=today).order_by("pk"))
+    if not approved:
+        return 0
+    first = min(since or today, today - timedelta(days=RECOUNTED_DAYS - 1))
+    for found in approved:
+        counted = found.counted_through
+        if counted is None:
+            first = min(first, found.first_on)
+        elif counted < today:  # the first count of a day
+            first = min(first, (counted.replace(day=1) - timedelta(days=1)).replace(day=1))
+    days = [
+        day for day in Period(max(first, min(found.first_on for found in approved)), today).days if any(one.covers(day) for one in approved)
+    ]
+    for day in days:
+        _count_day(day)
+    Commitment.objects.filter(pk__in=[found.pk for found in approved]).update(counted_through=today)
+    return len(days)
+
+
+@transaction.atomic
+def _count_day(day: date) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('commitment:' || current_schema(), 0))")
+    running = list(Commitment.objects.filter(status=Commitment.Status.APPROVED, first_on__lte=day, last_on__gte=day))
+    CommitmentDay.objects.filter(day=day).delete()
+    if not running:
+        return
+    drawn: dict[int, Decimal] = dict(
+        CommitmentDay.objects.filter(commitment__in=[one.pk for one in running if not one.is_throughput], day__lt=day)
+        .order_by()
+        .values_list("commitment")
+        .annotate(n=Sum("quantity"))
+    )
+    one = Period(day, day)
+    hours = (
+        UsageHour.objects.filter(hour__gte=one.start, hour__lt=one.end, provider__in={found.provider for found in running})
+        .order_by("hour", "provider", "model")
+        .values_list("hour", "provider", "model")
+        .annotate(fresh=Sum("uncached_input_tokens") + Sum("cache_write_tokens"), written=Sum("output_tokens"), money=Sum("cost"))
+    )
+    uses = [
+        commitments.Use(hour.astimezone(UTC).hour, provider, model, fresh, written, money)
+        for hour, provider, model, fresh, written, money in hours
+        if fresh or written or money
+    ]
+    parts = commitments.day_of([terms(found) for found in running], uses, day, drawn)
+    CommitmentDay.objects.bulk_create(
+        [
+            CommitmentDay(commitment_id=pk, day=day, model=model, quantity=part.quantity, list_cost=part.list_cost, cost=part.cost)
+            for (pk, model), part in sorted(parts.items())
+        ]
+    )
+
+
+def terms(found: Commitment) -> commitments.Terms:
+    return commitments.Terms(
+        found.pk,
+        found.is_throughput,
+        found.provider,
+        found.model,
+        found.quantity,
+        found.unit_price,
+        found.unit_tokens_per_minute or 0,
+        found.output_weight,
+        found.first_on,
+        found.last_on,
+    )
+
+
+@transaction.atomic
+def warn_of_ends(*, at: datetime | None = None) -> int:
+    """Tell of commitments that end within WARN_DAYS, once for each. Returns how many notices were due."""
+    at = at or timezone.now()
+    today = at.astimezone(UTC).date()
+    ending = Commitment.objects.filter(
+        status=Commitment.Status.APPROVED, last_on__gte=today, last_on__lte=today + timedelta(days=max(WARN_DAYS))
+    )
+    due = list(ending)
+    for found in due:
+        left = (found.last_on - today).days
+        days = min(days for days in WARN_DAYS if left <= days)
+        alerts.notify(
+            topic="commitment.ending",
+            severity=Severity.WARNING if days == min(WARN_DAYS) else Severity.INFO,
+            title=f"The commitment {found.reference} ends on {found.last_on:%b} {found.last_on.day}",
+            text=f"{found.get_kind_display()} of {found.provider}. Afterwards its use costs what the price book says; renew or resize it by its utilisation.",
+            path=PATH,
+            permission=Permission.MANAGE_COSTS,
+            key=f"commitment-ending:{found.pk}:{days}",
+            data={"commitment": found.pk, "last_on": found.last_on.isoformat()},
+            at=at,
+        )
+    return len(due)
