@@ -69,6 +69,13 @@ class OneForm(WhyForm):
         return found
 
 
+class OverrideForm(OneForm):
+    """A variant of the flag for one organisation, for some days."""
+
+    variant = forms.CharField(label="Gets", max_length=60)
+    days = forms.IntegerField(label="Days", min_value=1, max_value=90)
+
+
 class WindDownForm(WhyForm):
     """One organisation, or, left empty, the whole cohort."""
 

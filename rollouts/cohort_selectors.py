@@ -19,7 +19,7 @@ from governance.models import FeatureClass, Membership, Tenant
 from rollouts import cohort_rules as rules
 from rollouts import flag_selectors
 from rollouts.cohort_rules import Figure, Stage
-from rollouts.models import Cohort, CohortMember, Escalation, Flag, FlagChange, FlagVersion, Incident
+from rollouts.models import Cohort, CohortMember, Escalation, Flag, FlagChange, FlagVersion, Incident, TenantOverride
 
 State = CohortMember.State
 TAB_STATES: dict[str, tuple[str, ...]] = {
@@ -94,6 +94,27 @@ def changes_of(cohort: Cohort) -> QuerySet[FlagChange]:
 
 def find_change(cohort: Cohort, number: int) -> FlagChange | None:
     return changes_of(cohort).filter(number=number).first()
+
+
+def overrides_of(cohort: Cohort) -> QuerySet[TenantOverride]:
+    """Of the cohort's flag, newest first: what one organisation has, or had, apart from the stages."""
+    found = TenantOverride.objects.filter(flag=cohort.flag_id, tenant__deleted_at=None)
+    return found.select_related("flag", "tenant", "requested_by", "change__decided_by", "ending").order_by("-requested_at", "-pk")
+
+
+def find_override(cohort: Cohort, pk: int) -> TenantOverride | None:
+    return overrides_of(cohort).filter(pk=pk).first()
+
+
+def who_gets(cohort: Cohort, slug: str) -> tuple[Tenant, flag_selectors.Preview] | None:
+    """What programs of an organisation get, by its own facts and consent, and under a change that waits; None when there is no such one."""
+    tenant = Tenant.objects.filter(slug=slug, deleted_at=None).first()
+    if tenant is None:
+        return None
+    flag = flag_of(cohort)
+    with schema_context(tenant.schema_name):
+        agreed = flag_selectors.has_consent(flag.feature_class)
+    return tenant, flag_selectors.preview(flag, flag_selectors.facts_of(tenant), consent=agreed, change=flag.waiting_change)
 
 
 @dataclass(frozen=True)

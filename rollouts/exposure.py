@@ -48,6 +48,8 @@ def raises(before: Exposure, after: Exposure, control: str) -> list[str]:
         reasons.append("More in the stage's cohorts")
     if _override_raises(before.overrides, after.overrides, control):
         reasons.append("Overrides that expose, or fewer that protect")
+    if _override_raises(before.grants, after.grants, control):
+        reasons.append("Grants that expose")
     if after.percentage and _gains(before.ranges, after.ranges):
         reasons.append("Other shares of the variants")
     return reasons
@@ -95,6 +97,7 @@ def words(exposure: Exposure) -> list[tuple[str, str]]:
     return [
         ("Switch", "on" if exposure.on else "off"),
         ("Overrides", "\n".join(override_lines(exposure.overrides)) or "none"),
+        ("Grants", "\n".join(override_lines(exposure.grants)) or "none"),
         ("Stage cohorts", "\n".join(cohort_lines(exposure.cohorts)) or "everybody"),
         ("Regions", ", ".join(exposure.regions) or "all"),
         ("Percentage", percent_text(exposure.percentage)),
@@ -107,6 +110,7 @@ def changed(
     *,
     on: bool | None = None,
     overrides: Sequence[Override] | None = None,
+    grants: Sequence[Override] | None = None,
     cohorts: Sequence[Cohort] | None = None,
     regions: Sequence[str] | None = None,
     percentage: int | None = None,
@@ -116,11 +120,31 @@ def changed(
     return Exposure(
         on=present.on if on is None else on,
         overrides=present.overrides if overrides is None else tuple(overrides),
+        grants=present.grants if grants is None else tuple(grants),
         cohorts=present.cohorts if cohorts is None else tuple(cohorts),
         regions=present.regions if regions is None else tuple(regions),
         percentage=present.percentage if percentage is None else percentage,
         ranges=present.ranges if weights is None or weights == weights_of(present.ranges) else lay_out(weights, present.ranges),
     )
+
+
+def without(lines: Sequence[Override], attribute: str, value: str, variant: str = "") -> tuple[Override, ...]:
+    """The lines without this value of the attribute, of any variant or of one. A line that names nobody any more goes."""
+    rest = []
+    for line in lines:
+        is_meant = line.attribute == attribute and variant in ("", line.variant)
+        values = tuple(each for each in line.values if each != value) if is_meant else line.values
+        if values:
+            rest.append(Override(attribute=line.attribute, values=values, variant=line.variant))
+    return tuple(rest)
+
+
+def with_value(lines: Sequence[Override], attribute: str, value: str, variant: str) -> tuple[Override, ...]:
+    """The lines with this value of the attribute given the variant before any other line decides."""
+    rest = without(lines, attribute, value)
+    if rest and (rest[0].attribute, rest[0].variant) == (attribute, variant):
+        return (Override(attribute=attribute, values=(*rest[0].values, value), variant=variant), *rest[1:])
+    return (Override(attribute=attribute, values=(value,), variant=variant), *rest)
 
 
 # The shares of the variants
@@ -213,14 +237,18 @@ def check(exposure: Exposure, variants: Mapping[str, Any], control: str) -> None
     if not 0 <= exposure.percentage <= BUCKETS:
         raise ExposureError("A percentage is 0 to 100.", "percentage")
     _check_rules(exposure.overrides, "overrides")
+    _check_rules(exposure.grants, "grants")
     _check_rules(exposure.cohorts, "cohorts")
-    for override in exposure.overrides:
-        if override.variant not in variants:
-            raise ExposureError(f"There is no variant {override.variant}.", "overrides")
-    seen = [(pair[0], pair[1]) for pair in _pairs(exposure.overrides)]
-    twice = next((pair for pair in seen if seen.count(pair) > 1), None)
-    if twice:
-        raise ExposureError(f"{twice[0]} {twice[1]} has two overrides.", "overrides")
+    for field, lines in (("overrides", exposure.overrides), ("grants", exposure.grants)):
+        for line in lines:
+            if line.variant not in variants:
+                raise ExposureError(f"There is no variant {line.variant}.", field)
+        seen = [(pair[0], pair[1]) for pair in _pairs(lines)]
+        twice = next((pair for pair in seen if seen.count(pair) > 1), None)
+        if twice:
+            raise ExposureError(f"{twice[0]} {twice[1]} has two {field}.", field)
+    if any(line.variant == control for line in exposure.grants):
+        raise ExposureError(f"A grant gives a treatment; an override to {control} takes one away.", "grants")
     names = [cohort.name for cohort in exposure.cohorts]
     if len(set(names)) != len(names):
         raise ExposureError("Two cohorts have the same name.", "cohorts")
@@ -309,7 +337,9 @@ def sentence(exposure: Exposure) -> str:
     text = " ".join(parts)
     if exposure.cohorts:
         text += f" of {_counted(len(exposure.cohorts), 'cohort')}"
-    return text + (f", {_counted(len(exposure.overrides), 'override')}" if exposure.overrides else "")
+    for lines, noun in ((exposure.overrides, "override"), (exposure.grants, "grant")):
+        text += f", {_counted(len(lines), noun)}" if lines else ""
+    return text
 
 
 def _counted(number: int, noun: str) -> str:

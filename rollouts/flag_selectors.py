@@ -22,6 +22,7 @@ RULE_NAMES = {
     "switch": "Switch",
     "override": "Override",
     "consent": "Consent",
+    "grant": "Grant",
     "cohort": "Stage cohort",
     "region": "Region",
     "percentage": "Percentage",

@@ -14,7 +14,19 @@ from governance.schema import current_schema
 from rollouts import cohort_selectors, experiment_selectors, rollback_selectors, selectors, shadow_selectors, shift_selectors
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Experiment, Gate, Rollout, Shadow, Shift
-from rollouts.services import cohorts, escalations, experiments, flags, gates, rollback, rollouts, shadow_judging, shadows, shifts
+from rollouts.services import (
+    cohorts,
+    escalations,
+    experiments,
+    flags,
+    gates,
+    rollback,
+    rollouts,
+    shadow_judging,
+    shadows,
+    shifts,
+    tenant_overrides,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -182,8 +194,10 @@ def screen_tenant() -> None:
 
 @shared_task(base=PlatformTask)
 def end_cohorts() -> None:
-    """Let go whose notice is over, and take back invitations that nobody answered. Harmless when it runs twice."""
+    """Let go whose notice is over, take back invitations that nobody answered, and end what one organisation had for a time. Harmless when it
+    runs twice."""
     cohorts.end_due()
+    tenant_overrides.end_due()
 
 
 @shared_task(base=PlatformTask)

@@ -1,7 +1,7 @@
 """Feature flags: who gets which variant, and by which rule. Pure, and the only implementation.
 
 Plane, OFREP, the portal's preview and the tests all ask `decide`. Rules are asked in one order, and the first that has an answer
-decides: the switch, an operator's override, consent, the stage's cohort, the region, the percentage. Whatever is not known
+decides: the switch, an operator's override, consent, an operator's grant, the stage's cohort, the region, the percentage. Whatever is not known
 (no consent on record, no attribute in the context) leads to the control, never to a treatment.
 """
 
@@ -20,8 +20,8 @@ BUCKETS = 100_000
 Kind = Literal["boolean", "string", "integer", "number", "object"]
 Reason = Literal["STATIC", "TARGETING_MATCH", "SPLIT", "DEFAULT", "DISABLED"]
 """Of OpenFeature. The official Python client knows no others: our own words are in `Decision.rule`."""
-Rule = Literal["switch", "override", "consent", "cohort", "region", "percentage"]
-ORDER: tuple[Rule, ...] = ("switch", "override", "consent", "cohort", "region", "percentage")
+Rule = Literal["switch", "override", "consent", "grant", "cohort", "region", "percentage"]
+ORDER: tuple[Rule, ...] = ("switch", "override", "consent", "grant", "cohort", "region", "percentage")
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,9 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     on: bool = False
     """Off: everybody gets the control, overrides included."""
     overrides: tuple[Override, ...] = ()
+    grants: tuple[Override, ...] = ()
+    """Likewise, but only within the organisation's consent: it decides before them. Apart from overrides, so that a plane that does not know
+    grants exposes nobody by them."""
     cohorts: tuple[Cohort, ...] = ()
     """Whoever is in none of them gets the control; no cohorts means everybody."""
     regions: tuple[str, ...] = ()
@@ -111,14 +114,14 @@ def decide(flag: Flag, context: Mapping[str, Any], consent: bool) -> Decision:
     exposure = flag.exposure
     if not exposure.on:
         return _control(flag, "DISABLED", "switch", "The flag is off.")
-    for override in exposure.overrides:
-        given = context.get(override.attribute)
-        found = match(given, override.values) if given is not None else None
-        if found is not None:
-            detail = f"An override gives {override.variant} to {override.attribute} {found}."
-            return Decision(override.variant, flag.variants[override.variant], "TARGETING_MATCH", "override", detail)
+    forced = _named(flag, exposure.overrides, context, "override", "An override")
+    if forced is not None:
+        return forced
     if not consent:
         return _control(flag, "DISABLED", "consent", f"The organisation has not agreed to {flag.feature_class}.")
+    granted = _named(flag, exposure.grants, context, "grant", "A grant")
+    if granted is not None:
+        return granted
     if exposure.cohorts and not any(match(context.get(cohort.attribute), cohort.values) for cohort in exposure.cohorts):
         return _control(
             flag, "DEFAULT", "cohort", f"In none of the stage's cohorts: {_listed(cohort.name for cohort in exposure.cohorts)}."
@@ -128,6 +131,17 @@ def decide(flag: Flag, context: Mapping[str, Any], consent: bool) -> Decision:
         detail = f"The region {region} is not open yet." if region else "The context has no region, and only some are open."
         return _control(flag, "DEFAULT", "region", detail)
     return _by_percentage(flag, exposure, context)
+
+
+def _named(flag: Flag, lines: tuple[Override, ...], context: Mapping[str, Any], rule: Rule, said: str) -> Decision | None:
+    """By the first line that names the subject."""
+    for line in lines:
+        given = context.get(line.attribute)
+        found = match(given, line.values) if given is not None else None
+        if found is not None:
+            detail = f"{said} gives {line.variant} to {line.attribute} {found}."
+            return Decision(line.variant, flag.variants[line.variant], "TARGETING_MATCH", rule, detail)
+    return None
 
 
 def _by_percentage(flag: Flag, exposure: Exposure, context: Mapping[str, Any]) -> Decision:

@@ -11,7 +11,7 @@ from governance.models import Effect, FeatureClass
 from rollouts import cohort_rules as rules
 from rollouts.api.flag_serializers import FlagDetailOutput
 from rollouts.cohort_selectors import Rung
-from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind
+from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind, TenantOverride
 from rollouts.models.flag import key_validator
 from rollouts.models.rollout import slug_validator
 
@@ -116,6 +116,28 @@ class CohortDetailOutput(serializers.Serializer[Any]):
     cohort = CohortOutput()
     flag = FlagDetailOutput()
     stages = CohortStageOutput(many=True)
+
+
+class TenantOverrideInput(StrictSerializer):
+    tenant = serializers.CharField(max_length=32, help_text="Address of the organisation.")
+    variant = serializers.CharField(max_length=60, help_text="The control holds at once; a treatment once another operator agrees.")
+    reason = serializers.CharField(max_length=300)
+    until = serializers.DateTimeField(help_text="Within 90 days.")
+
+
+class TenantOverrideOutput(serializers.ModelSerializer[TenantOverride]):
+    id = serializers.IntegerField(source="pk")
+    tenant = serializers.CharField(source="tenant.slug")
+    requested_by = serializers.EmailField(source="requested_by.email")
+    change = serializers.IntegerField(source="change.number")
+    ending = serializers.IntegerField(source="ending.number", default=None, help_text="The change that waits to take it back.")
+    state = serializers.CharField(source="state_words")
+
+    class Meta:
+        model = TenantOverride
+        fields = [
+            "id", "tenant", "variant", "reason", "until", "state", "requested_by", "requested_at", "change", "applied_at", "ending", "ended_at",
+        ]  # fmt: skip
 
 
 class CohortStandingOutput(serializers.Serializer[Any]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
@@ -19,11 +19,11 @@ from governance.models import Tenant
 from governance.requests import ApiRequest
 from rollouts import cohort_selectors as selectors
 from rollouts.api import cohort_serializers as serializers
-from rollouts.api.flag_serializers import ChangeOutput
+from rollouts.api.flag_serializers import ChangeOutput, DecisionOutput
 from rollouts.api.views import ERRORS
 from rollouts.errors import CohortInvalidError
-from rollouts.models import Cohort, CohortMember, FlagChange
-from rollouts.services import cohorts, flags
+from rollouts.models import Cohort, CohortMember, FlagChange, TenantOverride
+from rollouts.services import cohorts, flags, tenant_overrides
 
 
 def the_cohort(slug: str) -> Cohort:
@@ -135,6 +135,54 @@ class PlatformCohortStage(_Act):
         """Ask for the next stage of the flag: internal, dogfood, a tier, everybody. From the first tier on the one before must have held."""
         data = read(request, serializers.CohortStageInput)
         return change_answer(slug, cohorts.open_stage(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
+
+
+class PlatformCohortOverrides(generics.ListAPIView[TenantOverride]):
+    """What single organisations have of the cohort's flag apart from its stages, newest first; POST gives one of them a variant for a time."""
+
+    access = {"GET": OPERATOR, "POST": OPERATOR}
+    serializer_class = serializers.TenantOverrideOutput
+    ordering = ("-requested_at", "-pk")
+    queryset = TenantOverride.objects.none()  # for the schema
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        return selectors.overrides_of(the_cohort(self.kwargs["slug"]))
+
+    @extend_schema(request=serializers.TenantOverrideInput, responses={201: serializers.TenantOverrideOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str) -> Response:
+        """The control is in force at once and reviewed by another operator; a treatment waits for one, and stays within the consent."""
+        cohort, data = the_cohort(slug), read(request, serializers.TenantOverrideInput)
+        tenant = Tenant.objects.filter(slug=data.pop("tenant"), deleted_at=None).first()
+        if tenant is None:
+            raise CohortInvalidError("There is no organisation with this address.", field="tenant")
+        made = tenant_overrides.set_override(flag=cohort.flag, tenant=tenant, actor=request.user, **data)
+        return Response(serializers.TenantOverrideOutput(made).data, status=201)
+
+
+class PlatformCohortOverrideEnd(_Act):
+    @extend_schema(request=serializers.CohortReasonInput, responses={200: serializers.TenantOverrideOutput, **ERRORS})
+    def post(self, request: ApiRequest, slug: str, pk: int) -> Response:
+        """Before its time. What was given goes at once; what was taken comes back once another operator agrees."""
+        override = selectors.find_override(the_cohort(slug), pk)
+        if override is None:
+            raise NotFound
+        data = read(request, serializers.CohortReasonInput)
+        return Response(serializers.TenantOverrideOutput(tenant_overrides.end_override(override=override, actor=request.user, **data)).data)
+
+
+class PlatformCohortWho(APIView):
+    access = {"GET": OPERATOR}
+
+    @extend_schema(
+        parameters=[OpenApiParameter("tenant", str, required=True, description="Address of the organisation.")],
+        responses={200: DecisionOutput, **ERRORS},
+    )
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        """What programs of one organisation get from the cohort's flag, by its own facts and consent, and why."""
+        found = selectors.who_gets(the_cohort(slug), request.query_params.get("tenant", ""))
+        if found is None:
+            raise CohortInvalidError("There is no organisation with this address.", field="tenant")
+        return Response(DecisionOutput(found[1]).data)
 
 
 class PlatformCohortSwitchOff(_Act):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -42,6 +43,7 @@ class ExposureShape(StrictSerializer):
     on = serializers.BooleanField(required=False, help_text="Off: everybody gets the control.")
     percentage = PercentField(required=False)
     overrides = OverrideShape(many=True, required=False)
+    grants = OverrideShape(many=True, required=False, help_text="As overrides, but only within the organisation's consent.")
     cohorts = CohortShape(many=True, required=False, help_text="Of the present stage; none means everybody.")
     regions = serializers.ListField(child=serializers.CharField(max_length=60), required=False, help_text="None means all.")
     weights = serializers.DictField(child=PercentField(), required=False, help_text="Percent of the exposed by treatment; together 100.")
@@ -55,8 +57,9 @@ def exposure_from(data: dict[str, Any], present: Exposure) -> Exposure:
             parts["percentage"] = rules.share_of(data["percentage"], "percentage")
         if "weights" in data:
             parts["weights"] = {name: rules.share_of(percent, "weights") for name, percent in data["weights"].items()}
-        if "overrides" in data:
-            parts["overrides"] = [Override(**{**one, "values": tuple(one["values"])}) for one in data["overrides"]]
+        for name in ("overrides", "grants"):
+            if name in data:
+                parts[name] = [Override(**{**one, "values": tuple(one["values"])}) for one in data[name]]
         if "cohorts" in data:
             parts["cohorts"] = [Cohort(**{**one, "values": tuple(one["values"])}) for one in data["cohorts"]]
         return rules.changed(present, **parts)
@@ -68,11 +71,16 @@ def exposure_to(exposure: Exposure) -> dict[str, Any]:
     return {
         "on": exposure.on,
         "percentage": exposure.percentage / 1000,
-        "overrides": [{"attribute": one.attribute, "values": list(one.values), "variant": one.variant} for one in exposure.overrides],
+        "overrides": _override_shapes(exposure.overrides),
+        "grants": _override_shapes(exposure.grants),
         "cohorts": [{"name": one.name, "attribute": one.attribute, "values": list(one.values)} for one in exposure.cohorts],
         "regions": list(exposure.regions),
         "weights": {name: size / 1000 for name, size in rules.weights_of(exposure.ranges).items()},
     }
+
+
+def _override_shapes(lines: Iterable[Override]) -> list[dict[str, Any]]:
+    return [{"attribute": one.attribute, "values": list(one.values), "variant": one.variant} for one in lines]
 
 
 class FlagInput(StrictSerializer):

@@ -11,6 +11,7 @@ from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 from rollouts.models.shadow import Shadow, ShadowPair
 from rollouts.models.shift import Shift, ShiftWindow
 from rollouts.models.survey import SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
+from rollouts.models.tenant_override import TenantOverride
 
 __all__ = [
     "Attestation",
@@ -50,5 +51,6 @@ __all__ = [
     "SurveyKind",
     "SurveyOptOut",
     "SurveyPrompt",
+    "TenantOverride",
     "Waiver",
 ]

@@ -35,7 +35,7 @@ from rollouts.errors import (
 )
 from rollouts.models import Cohort, CohortMember, Flag, FlagChange
 from rollouts.programme_selectors import drill_name
-from rollouts.services import escalations, flags
+from rollouts.services import escalations, flags, tenant_overrides
 
 State = CohortMember.State
 RESERVED_SLUGS = frozenset({"new", *rules.BY_KEY})
@@ -279,12 +279,16 @@ def decide(*, change: FlagChange, approve: bool, actor: User, comment: str = "",
     """
     at = at or timezone.now()
     if not approve:
-        return flags.reject_change(change=change, actor=actor, comment=comment, at=at)
+        change = flags.reject_change(change=change, actor=actor, comment=comment, at=at)
+        tenant_overrides.settle(flag=change.flag, actor=actor, at=at)
+        return change
     escalations.check_not_paused()
+    tenant_overrides.check_current(change=change, at=at)
     _lock_cohorts(change.flag)
     _check_all_in(change)
     change = flags.approve_change(change=change, actor=actor, comment=comment, at=at)
     _settle(change.flag, actor=actor, reason=change.reason, at=at)
+    tenant_overrides.settle(flag=change.flag, actor=actor, at=at)
     return change
 
 
@@ -420,6 +424,7 @@ def _left(member: CohortMember, *, actor: User | None, at: datetime) -> CohortMe
         lower = exposures.changed(flag.exposure, cohorts=lines) if lines else exposures.changed(flag.exposure, on=False, cohorts=())
         why = f"{member.tenant} leaves {member.cohort.name}. {member.reason}".strip()[:500]
         flags.lower_as_announced(flag=flag, exposure=lower, reason=why, actor=actor, at=at)
+    tenant_overrides.release(flag=flag, tenant=member.tenant, reason=f"It leaves {member.cohort.name}.", actor=actor, at=at)
     member.state, member.left_at = State.LEFT, at
     member.save(update_fields=["state", "left_at", "reason"])
     _record("cohort.left", member, actor=actor, reason=member.reason)

@@ -221,6 +221,18 @@ def reject_change(*, change: FlagChange, actor: User, comment: str, at: datetime
     return change
 
 
+def withdraw_change(*, change: FlagChange, actor: User | None, comment: str, at: datetime) -> FlagChange:
+    """Take a change off the table that has lost its object, within the caller's transaction. `actor` None: by the schedule.
+
+    Raises ChangeDecidedError, FlagArchivedError.
+    """
+    flag, change, at = _lock_change(change, at)
+    change.status, change.decided_by, change.decided_at, change.comment = FlagChange.Status.OVERTAKEN, actor, at, comment[:500]
+    change.save(update_fields=["status", "decided_by", "decided_at", "comment"])
+    audit.record("flag.change_rejected", actor=actor, target=flag, at=at, change=change.number, comment=change.comment, own=False)
+    return change
+
+
 @transaction.atomic
 def lower_in_emergency(*, flag: Flag, exposure: Exposure, reason: str, actor: User, at: datetime | None = None) -> FlagChange:
     """Lower the exposure at once and alone; a second person reviews it within a day. A change that waits is overtaken by it.

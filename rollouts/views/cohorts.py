@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -20,7 +21,7 @@ from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.models import Cohort, FlagChange
 from rollouts.services import cohorts as services
-from rollouts.services import flags
+from rollouts.services import flags, tenant_overrides
 from rollouts.views.rollouts import may_manage
 
 TABS = {"open": "Open", "closed": "Closed"}
@@ -98,6 +99,9 @@ def cohort_detail(request: AppRequest, slug: str) -> HttpResponse:
             "taken": cohort.asked + cohort.enrolled + cohort.active,  # type: ignore[attr-defined]  # counted by the selector
             "user_id": request.user.pk,
             "war_room": selectors.war_room(),
+            "overrides": list(selectors.overrides_of(cohort)[:SHOWN_CHANGES]),
+            "asked_who": (asked := request.GET.get("who", "").strip()),
+            "who": selectors.who_gets(cohort, asked) if asked else None,
         },
     )
 
@@ -140,6 +144,31 @@ def cohort_stage(request: AppRequest, slug: str) -> HttpResponse:
     return _act(
         request, slug, cohort_forms.StageForm(request.POST),
         lambda data: services.open_stage(flag=cohort.flag, actor=request.user, **data), "Another operator approves it next.",
+    )  # fmt: skip
+
+
+@operator_only("POST")
+def cohort_override(request: AppRequest, slug: str) -> HttpResponse:
+    cohort = the_cohort(slug)
+    return _act(
+        request, slug, cohort_forms.OverrideForm(request.POST),
+        lambda data: tenant_overrides.set_override(
+            flag=cohort.flag, tenant=data["tenant"], variant=data["variant"], reason=data["reason"],
+            until=timezone.now() + timedelta(days=data["days"]), actor=request.user,
+        ),
+        "On record. What takes the flag away holds at once; what gives it waits for another operator.",
+    )  # fmt: skip
+
+
+@operator_only("POST")
+def cohort_override_end(request: AppRequest, slug: str, pk: int) -> HttpResponse:
+    override = selectors.find_override(the_cohort(slug), pk)
+    if override is None:
+        raise Http404
+    return _act(
+        request, slug, cohort_forms.WhyForm(request.POST),
+        lambda data: tenant_overrides.end_override(override=override, actor=request.user, **data),
+        "Ended, or waiting for another operator where that exposes again.",
     )  # fmt: skip
 
 

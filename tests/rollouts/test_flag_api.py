@@ -44,7 +44,7 @@ def test_flag_goes_its_way_from_new_to_archived(owner: TenantClient, api_for: Cl
     shown = owner.get(FLAG).json()
     assert (shown["version"], shown["waiting"]) == (2, None)
     assert shown["exposure"] == {
-        "on": True, "percentage": 12.5, "overrides": [], "cohorts": [], "regions": ["eu"], "weights": {"on": 100.0},
+        "on": True, "percentage": 12.5, "overrides": [], "grants": [], "cohorts": [], "regions": ["eu"], "weights": {"on": 100.0},
     }  # fmt: skip
 
     lowered = post(owner, f"{FLAG}lower/", {"reason": "Wrong answers"})
