@@ -10,8 +10,13 @@ from gateway.contract.guardrails import Blocked, Finding, Guard, Place, Scan, St
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 
-SLICE_CHARACTERS = 64 * 1024
-"""Between slices of this size other calls get their turn: a prompt of 10 MB must not hold them up."""
+WHOLE_CHARACTERS = 64 * 1024
+"""A text up to this long is looked at as a whole, and a longer one in pieces of this length where what is found may be far apart."""
+SLICE_CHARACTERS = 16 * 1024
+"""What is found is short otherwise, so the pieces may be, too. Between them, which take under a millisecond, other calls get their turn: a prompt
+of 10 MB must not hold them up."""
+_SHORT = frozenset(("pii", "secrets", "size"))
+"""Kinds of guardrails whose findings are short, or need no more than counting."""
 
 
 async def scan_places(call: Call, guards: tuple[Guard, ...], places: Iterable[Place], direction: str) -> None:
@@ -20,7 +25,7 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: Iterable[Pl
     since_turn = 0
     try:
         for holder, at, text in places:
-            clean = scan.text(text) if len(text) <= SLICE_CHARACTERS else await _in_slices(scan, text)
+            clean = scan.text(text) if len(text) <= WHOLE_CHARACTERS else await _in_slices(scan, text)
             if clean != text:
                 holder[at] = clean
             since_turn += len(text)
@@ -35,10 +40,13 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: Iterable[Pl
 
 async def _in_slices(scan: Scan, text: str) -> str:
     stream, parts = StreamScan(scan), []
-    for start in range(0, len(text), SLICE_CHARACTERS):
-        parts.append(stream.feed(0, text[start : start + SLICE_CHARACTERS]))
+    step = SLICE_CHARACTERS if all(guard.guardrail.kind in _SHORT for guard in scan.guards) else WHOLE_CHARACTERS
+    for start in range(0, len(text), step):
+        parts.append(stream.feed(0, text[start : start + step]))
         await asyncio.sleep(0)
-    return "".join([*parts, stream.finish(0)])
+    whole = "".join([*parts, stream.finish(0)])
+    await asyncio.sleep(0)
+    return whole
 
 
 def watch_answer(call: Call, guards: tuple[Guard, ...]) -> None:

@@ -36,6 +36,8 @@ DRAIN_S = 5.0
 """How long the rest of a stream is read after its caller has gone, to learn the usage."""
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+LARGE_BYTES = 512 * 1024
+"""Writing such a request as JSON takes milliseconds, and so does sending it: between the two other calls get their turn."""
 SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
@@ -177,6 +179,8 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
         body = orjson.dumps(fields if target.cloud is None else target.cloud.body(pair.path, fields, call.headers))
     except orjson.JSONEncodeError:  # what was read may be nested deeper than what can be written
         return _Failed(Refusal("invalid_request", "The request is nested too deeply."), "invalid_request", was_sent=False)
+    if len(body) > LARGE_BYTES:
+        await asyncio.sleep(0)
     is_probe, change = circuit.began(now, deployment.timeout_s)
     _note(call, change)
     try:
