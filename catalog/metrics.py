@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from catalog.models import Model, Tool, ToolServer, VirtualKey
+from catalog.models import Model, Provider, Tool, ToolServer, VirtualKey
+from catalog.models.provider import ROTATE_CREDENTIALS_AFTER
 from governance import metrics
 from governance.metrics import NO_DATA, Metric, Reading, Window
 from governance.models import Membership
@@ -40,6 +41,15 @@ def people_with_keys(window: Window) -> Reading:
     return Reading(100 * len(owners) / len(members), len(members), statistics={"owners": len(owners), "members": len(members)})
 
 
+def credentials_in_time(window: Window) -> Reading:
+    """Of the providers that have a credential, those whose present one was not older than 90 days at the end of the window."""
+    ages = [window.end - at for at in Provider.objects.filter(secret_set_at__lt=window.end).values_list("secret_set_at", flat=True) if at]
+    if not ages:
+        return NO_DATA
+    fresh = sum(age <= ROTATE_CREDENTIALS_AFTER for age in ages)
+    return Reading(100 * fresh / len(ages), len(ages), statistics={"fresh": fresh, "credentials": len(ages)})
+
+
 def server_implementations(window: Window) -> Reading:
     """By the name that a tool server gave itself, without its version, at a discovery that went well."""
     told = (
@@ -72,6 +82,15 @@ def register_all() -> None:
             1,
             people_with_keys,
             "Of the members, those who own a live key for programs.",
+        ),
+        Metric(
+            "providers.credentials_in_time",
+            "Credentials rotated in time",
+            "%",
+            "higher",
+            1,
+            credentials_in_time,
+            "Of the providers with a credential, those whose present one is not older than 90 days.",
         ),
         Metric(
             "tools.server_implementations",

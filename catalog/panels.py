@@ -16,13 +16,14 @@ SHOWN = 5
 
 
 def attention(membership: Membership) -> dict[str, Any] | None:
-    """Models that wait for approval by somebody like them, failing providers, servers that were not reached, suspended tools, keys that expire soon; None when all is quiet."""
+    """Models that wait for approval by somebody like them, failing providers, servers that were not reached, suspended tools, credentials and keys to rotate; None when all is quiet."""
     approves = selectors.can(membership, Permission.APPROVE_MODELS)
     found: dict[str, list[Any]] = {
         "reviews": list(review_selectors.waiting().exclude(asked_by=membership.user)[:SHOWN]) if approves else [],
         "providers": list(selectors.providers_failing()[:SHOWN]),
         "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
         "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],
+        "credentials": list(selectors.credentials_due()[:SHOWN]),
         "keys": list(selectors.keys_expiring(selectors.keys_visible_to(membership))[:SHOWN]),
     }
     return found if any(found.values()) else None

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures, limit_uses
 from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.models.provider import ROTATE_CREDENTIALS_AFTER
 from governance.call_figures import call_figures
 from governance.models import Membership, Tenant, User
 from governance.roles import Permission, permissions_of
@@ -44,6 +45,12 @@ def providers() -> QuerySet[Provider]:
 
 def providers_failing() -> QuerySet[Provider]:
     return Provider.objects.filter(check_ok=False).order_by("checked_at")
+
+
+def credentials_due(at: datetime | None = None) -> QuerySet[Provider]:
+    """Providers whose credential is to be replaced within two weeks, or should have been; the oldest first."""
+    newest = (at or timezone.now()) - ROTATE_CREDENTIALS_AFTER + EXPIRY_WARNING
+    return Provider.objects.filter(secret_set_at__lte=newest).order_by("secret_set_at")
 
 
 # Models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from catalog.services import keys, models
+from catalog.services import keys, models, rotation
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 
@@ -33,3 +33,16 @@ def dispatch_answer_purge() -> None:
 def purge_answers() -> None:
     """Delete answers of the semantic cache whose time is over."""
     models.purge_answers()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_rotation_warnings() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        warn_of_rotation.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def warn_of_rotation() -> None:
+    """Tell of keys and credentials that are to be rotated."""
+    rotation.warn()

@@ -43,6 +43,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "collect-payloads": {"task": "gateway.publish.tasks.dispatch_payloads", "schedule": 3.0, "options": {"expires": 3}},
     "purge-payloads": {"task": "governance.tasks.dispatch_payload_purge", "schedule": 3600.0, "options": {"expires": 3000}},
     "purge-answers": {"task": "catalog.tasks.dispatch_answer_purge", "schedule": 3600.0, "options": {"expires": 3000}},
+    "warn-of-rotation": {"task": "catalog.tasks.dispatch_rotation_warnings", "schedule": 3600.0, "options": {"expires": 3000}},
     "deliver-alerts": {"task": "governance.tasks.dispatch_alerts", "schedule": 15.0, "options": {"expires": 15}},
     "reconcile": {"task": "costs.tasks.dispatch_reconciliation", "schedule": 3600.0, "options": {"expires": 1800}},
     "watch-budgets": {"task": "costs.tasks.dispatch_budgets", "schedule": 60.0, "options": {"expires": 60}},

@@ -147,6 +147,7 @@ class ProviderOutput(serializers.ModelSerializer[Provider]):
             "credential_label",
             "has_secret",
             "secret_set_at",
+            "replace_by",
             "checked_at",
             "check_ok",
             "check_ms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import cast
 
 from django.conf import settings
@@ -11,6 +12,9 @@ from catalog.platforms import platform_of
 from gateway.contract import credentials
 from gateway.contract.platforms import Dialect, Endpoint, Platform
 from gateway.contract.sealing import Sealer
+
+ROTATE_CREDENTIALS_AFTER = timedelta(days=90)
+"""What virtual keys are held to by their expiry, credentials of providers are reminded of."""
 
 
 class Provider(models.Model):
@@ -64,6 +68,11 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def replace_by(self) -> datetime | None:
+        """When the credential should have been replaced at the latest; None without one."""
+        return self.secret_set_at + ROTATE_CREDENTIALS_AFTER if self.secret_set_at else None
 
     @property
     def platform(self) -> Platform:
