@@ -8,7 +8,7 @@ class CatalogConfig(AppConfig):
         from catalog import metrics, panels, selectors, sources
         from catalog.services.models import erase_answers
         from catalog.services.reviews import look_at_guardrails
-        from governance import home, navigation, search
+        from governance import drills, home, navigation, search
         from governance.access import Permission
         from governance.cached_answers import register_erasure
         from governance.guardrail_watch import register_watch
@@ -16,6 +16,7 @@ class CatalogConfig(AppConfig):
         from governance.project_names import register_projects
 
         metrics.register_all()
+        drills.register(selectors.drill_subjects)
         register_projects(selectors.project_names)
         register_erasure(erase_answers)
         register_watch(look_at_guardrails)

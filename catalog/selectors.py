@@ -17,7 +17,8 @@ from catalog.hooks import Price, Usage, cost_figures, limit_uses
 from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
 from catalog.models.provider import ROTATE_CREDENTIALS_AFTER
 from governance.call_figures import call_figures
-from governance.models import Membership, Tenant, User
+from governance.drills import Subject
+from governance.models import Drill, Effect, Membership, Tenant, User
 from governance.roles import Permission, permissions_of
 from governance.schema import current_schema
 
@@ -142,6 +143,12 @@ def projects() -> QuerySet[Project]:
 
 def enabled_projects() -> QuerySet[Project]:
     return Project.objects.filter(is_enabled=True).order_by("name", "pk")
+
+
+def drill_subjects() -> list[Subject]:
+    """Every project that is not switched off, by the programme's promise for one project."""
+    rto = Effect.GOALS[Effect.Scope.PROJECT]
+    return [Subject(Drill.Kind.PROJECT, project.slug, project.name, rto, project.created_at) for project in enabled_projects()]
 
 
 # Virtual keys

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.utils import timezone
 
+from governance import drill_selectors
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
-from governance.models import Effect
+from governance.models import Drill, Effect, Tenant
 from governance.schema import current_schema
 from governance.services.effects import PATIENCE
 
@@ -23,6 +24,32 @@ def time_to_effect(window: Window) -> Reading:
     return Reading(max(seconds), len(seconds), statistics={"slowest_s": max(seconds), "timed": len(seconds)})
 
 
+def drills_within_rto(window: Window) -> Reading:
+    """Every drill that ended counts: one that reached no process has kept nothing."""
+    ended = Drill.objects.filter(tenant__schema_name=current_schema(), ended_at__gte=window.start, ended_at__lt=window.end)
+    kept, found = ended.filter(verdict="pass").count(), ended.count()
+    return Reading(100 * kept / found, found, statistics={"kept": kept, "all": found}) if found else NO_DATA
+
+
+def drills_overdue(window: Window) -> Reading:
+    """At the end of the window, of what there is to rehearse now."""
+    rows = drill_selectors.subject_rows(Tenant.objects.get(schema_name=current_schema()), at=window.end)
+    overdue = sum(row.is_overdue for row in rows)
+    return Reading(float(overdue), len(rows), statistics={"overdue": overdue, "all": len(rows)}) if rows else NO_DATA
+
+
+register(
+    Metric(
+        "drills.overdue", "Drills overdue", "count", "lower", 1, drills_overdue,
+        "Phases, projects and pillars that were not rehearsed within their RTO for 90 days, now.",
+    )
+)  # fmt: skip
+register(
+    Metric(
+        "drills.within_rto", "Drills within the RTO", "%", "higher", 1, drills_within_rto,
+        "Of the drills of phases, projects and pillars that ended, those whose ways away and back were both within the RTO.",
+    )
+)  # fmt: skip
 register(
     Metric(
         "switches.time_to_effect", "Time to effect of switches", "s", "lower", 1, time_to_effect,

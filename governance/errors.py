@@ -82,6 +82,15 @@ class BadTargetError(DomainError):
     status = 400
 
 
+class DrillSubjectError(DomainError):
+    code = "drill_subject_not_found"
+    status = 404
+
+
+class DrillUnderWayError(DomainError):
+    code = "drill_under_way"
+
+
 class ChannelNameTakenError(DomainError):
     code = "name_taken"
 

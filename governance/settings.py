@@ -250,6 +250,7 @@ SPECTACULAR_SETTINGS = {
         "CohortMemberVerdict": "rollouts.models.CohortMember.Verdict",
         "EscalationKind": "rollouts.models.Escalation.Kind",
         "ConsentDecision": "governance.models.Consent.State",
+        "DrillKind": "governance.models.Drill.Kind",
         "EffectVerdict": "governance.models.Effect.VERDICTS",
         "SurveyKind": "rollouts.models.SurveyKind",
         "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",

@@ -10,6 +10,7 @@ from django_tenants.utils import schema_context
 from governance import config, selectors
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Heartbeat, Tenant
+from governance.schema import current_schema
 
 
 @shared_task(base=PlatformTask)
@@ -24,7 +25,7 @@ def publish_stragglers() -> None:
 @shared_task(base=PlatformTask)
 def measure_effects() -> None:
     """Time what was just changed, for as long as a change usually takes; `measure_slow_effects` waits for the rest. One at a time is enough."""
-    from governance.services import effects  # it queues this task
+    from governance.services import drills, effects  # they queue this task
 
     with connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_lock(hashtext('governance.measure_effects'))")
@@ -32,7 +33,7 @@ def measure_effects() -> None:
             return
         try:
             for _ in range(15):
-                if not effects.measure_waiting():
+                if not effects.measure_waiting() + drills.advance():
                     return
                 time.sleep(0.2)
         finally:
@@ -51,18 +52,20 @@ def dispatch_drills() -> None:
 
 @shared_task(base=TenantTask)
 def run_drill() -> None:
-    """Time the way to the gateway of one organisation."""
-    from governance.services import effects
+    """Time the way to the gateway of one organisation, and tell it which of its own drills are overdue."""
+    from governance.services import drills, effects
 
     effects.run_drill(actor=None)
+    drills.remind(tenant=Tenant.objects.get(schema_name=current_schema()))
 
 
 @shared_task(base=PlatformTask)
 def measure_slow_effects() -> None:
     """One look at what is still waited for."""
-    from governance.services import effects
+    from governance.services import drills, effects
 
     effects.measure_waiting()
+    drills.advance()
 
 
 @shared_task(base=PlatformTask)

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import alerts, areas, audit, consent, guardrails, me, payloads, people, policies, search, switches
+from governance.views import alerts, areas, audit, consent, drills, guardrails, me, payloads, people, policies, search, switches
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("operate/people/", people.people, name="people"),
     path("operate/people/<int:pk>/roles/", people.change_roles, name="people-roles"),
     path("operate/people/<int:pk>/remove/", people.remove, name="people-remove"),
+    path("operate/drills/", drills.drill_list, name="drills"),
+    path("operate/drills/start/", drills.drill_start, name="drill-start"),
     path("operate/consent/", consent.consent, name="consent"),
     path("operate/consent/history.csv", consent.consent_history_csv, name="consent-history-csv"),
     path("operate/consent/<slug:feature_class>/set/", consent.set_consent, name="consent-set"),

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog import hooks
-from governance import home, navigation, search
+from governance import drills, home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
 from rollouts import evaluation_selectors, experiment_selectors, flag_selectors, selectors, shadow_selectors, shift_selectors
@@ -23,6 +23,7 @@ MODEL_EXPERIMENTS = 10
 
 def register() -> None:
     """Called once, from AppConfig.ready()."""
+    drills.register(selectors.drill_subjects)
     navigation.register(
         navigation.Item("release", "Roll out", "Rollouts", "rollout-list", icon="layout-board", permission=Permission.VIEW, order=10),
         navigation.Item(

@@ -11,7 +11,8 @@ from django.db.models import Count, DateTimeField, F, Func, Prefetch, Q, QuerySe
 
 from gateway.contract.flags import BUCKETS, percent_text
 from governance.access import Permission, permissions_of
-from governance.models import Membership, Tenant, User
+from governance.drills import Subject
+from governance.models import Drill, Effect, Membership, Tenant, User
 from rollouts import exposure, plans, rules, signing, wording
 from rollouts.models import Attestation, Criterion, Evaluation, Flag, Gate, Phase, ReleaseLogEntry, Rollback, Rollout, SignOff, Waiver
 from rollouts.services.gates import EVALUATE_EVERY
@@ -73,6 +74,20 @@ def open_rollback(rollout: Rollout) -> Rollback | None:
 def owners(tenant: Tenant) -> QuerySet[User]:
     """Who may own a rollout: any member."""
     return User.objects.filter(memberships__tenant=tenant, is_active=True).order_by("name", "pk")
+
+
+def drill_subjects() -> list[Subject]:
+    """The phases that are current, by the RTO of their rollback plan; where it promises none, by the programme's for an organisation."""
+    current = Phase.objects.filter(status=Phase.Status.CURRENT, rollout__status=Rollout.Status.RUNNING).select_related("rollout")
+    return [_drill_subject(phase) for phase in current.order_by("rollout", "position")]
+
+
+def _drill_subject(phase: Phase) -> Subject:
+    minutes = phase.rollout.frozen_plan.phases[phase.position].rollback.rto_minutes
+    rto = timedelta(minutes=minutes) if minutes else Effect.GOALS[Effect.Scope.TENANT]
+    assert phase.entered_at is not None  # a current phase was entered
+    title = f"{phase.rollout.name}, {phase.title}"
+    return Subject(Drill.Kind.PHASE, f"{phase.rollout.slug}/{phase.key}", title[:140], rto, phase.entered_at)
 
 
 # The schedule

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import alerts, controls, payloads, views
+from governance.api import alerts, controls, drills, payloads, views
 
 urlpatterns = [
     path("tokens/", views.Tokens.as_view(), name="api-tokens"),
@@ -31,6 +31,8 @@ urlpatterns = [
     path("platform/planes/", controls.PlatformPlanes.as_view(), name="api-platform-planes"),
     path("platform/switches/", controls.PlatformSwitches.as_view(), name="api-platform-switches"),
     path("platform/switches/<slug:pillar>/", controls.PlatformSwitchDetail.as_view(), name="api-platform-switch"),
+    path("drills/", drills.Drills.as_view(), name="api-drills"),
+    path("drills/subjects/", drills.DrillSubjects.as_view(), name="api-drill-subjects"),
     path("alert-channels/", alerts.Channels.as_view(), name="api-alert-channels"),
     path("alert-channels/<int:pk>/", alerts.ChannelDetail.as_view(), name="api-alert-channel"),
     path("alert-channels/<int:pk>/try/", alerts.TryChannel.as_view(), name="api-alert-channel-try"),

@@ -1,6 +1,7 @@
 from governance.models.alert import AlertChannel, Delivery, Notice, Severity
 from governance.models.audit import AuditEntry
 from governance.models.consent import Consent, ConsentChange, FeatureClass
+from governance.models.drill import Drill
 from governance.models.effect import Effect
 from governance.models.guardrail import Guardrail
 from governance.models.membership import Membership
@@ -22,6 +23,7 @@ __all__ = [
     "ConsentChange",
     "Delivery",
     "Domain",
+    "Drill",
     "Effect",
     "FeatureClass",
     "Guardrail",
