@@ -39,6 +39,30 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class PromptUsage:
+    """What calls of one version of a prompt came to over the last 30 UTC days, on all models."""
+
+    version: int
+    calls: int
+    errors: int
+    """Of `calls`: failed, or left by the caller."""
+    refused: int
+    """Of `calls`."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    """None when no call that could have cost something had a price."""
+    unpriced_calls: int
+    """Of `calls`: their cost is in nothing here."""
+
+    @property
+    def cost_per_call_usd(self) -> Decimal | None:
+        """Over the calls that were let through and have a price; None without one."""
+        priced = self.calls - self.refused - self.unpriced_calls
+        return self.cost_usd / priced if self.cost_usd is not None and priced > 0 else None
+
+
+@dataclass(frozen=True)
 class Failovers:
     """How often calls to a model went to another deployment on one UTC day, for one reason."""
 
@@ -129,6 +153,9 @@ class CostFigures(Protocol):
 
     def usage_by_key(self, public_ids: Iterable[str]) -> Mapping[str, Usage]:
         """By key id; keys without calls are missing."""
+
+    def usage_by_prompt_version(self, prompt: str) -> list[PromptUsage]:
+        """Of the prompt, newest version first; versions that no call named are missing."""
 
     def failovers(self, model: str, since: date) -> list[Failovers]:
         """Of the model since that UTC day: newest day first, within it the most frequent reason."""

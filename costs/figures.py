@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from catalog.hooks import CallRecord, Failovers, Price, RoutedDay, Traffic, Usage
+from catalog.hooks import CallRecord, Failovers, Price, PromptUsage, RoutedDay, Traffic, Usage
 from costs import call_records, model_routing, model_usage, selectors
 from costs.models import TokenClass
 from costs.services import prices
@@ -27,6 +27,9 @@ class Figures:
 
     def usage_by_key(self, public_ids: Iterable[str]) -> Mapping[str, Usage]:
         return selectors.usage_by_key(public_ids)
+
+    def usage_by_prompt_version(self, prompt: str) -> list[PromptUsage]:
+        return selectors.usage_by_prompt_version(prompt)
 
     def failovers(self, model: str, since: date) -> list[Failovers]:
         return model_usage.failovers(model, since)

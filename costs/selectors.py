@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import BooleanField, Count, F, Func, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.utils import timezone
 
-from catalog.hooks import Price, Usage
+from catalog.hooks import Price, PromptUsage, Usage
 from catalog.models import Model, Project, Provider, VirtualKey
 from costs import bridge, sketch
 from costs.models import (
@@ -31,6 +31,7 @@ from costs.models import (
     PriceEntry,
     PriceProposal,
     PriceSheet,
+    PromptDay,
     Reconciliation,
     Revision,
     ServiceTier,
@@ -229,6 +230,26 @@ def usage_by_key(public_ids: Iterable[str]) -> dict[str, Usage]:
     """The last 30 days by key; percentiles are not kept by key."""
     hours = UsageHour.objects.filter(hour__gte=_usage_start(), key_id__in=list(public_ids))
     return {key: Usage(**figures) for key, figures in _usage(hours, "key_id").items()}
+
+
+def usage_by_prompt_version(prompt: str) -> list[PromptUsage]:
+    """The last 30 UTC days of one prompt, newest version first."""
+    days = PromptDay.objects.filter(prompt=prompt, day__gte=timezone.now().astimezone(UTC).date() - timedelta(days=USAGE_DAYS - 1))
+    totals = {name: Sum(name) for name in ("calls", "errors", "refused", "input_tokens", "output_tokens", "cost", "unpriced_calls")}
+    rows: Any = days.values("version").order_by("-version").annotate(**{f"n_{name}": total for name, total in totals.items()})
+    return [
+        PromptUsage(
+            version=row["version"],
+            calls=row["n_calls"],
+            errors=row["n_errors"],
+            refused=row["n_refused"],
+            input_tokens=row["n_input_tokens"],
+            output_tokens=row["n_output_tokens"],
+            cost_usd=row["n_cost"] if row["n_cost"] or row["n_calls"] - row["n_refused"] > row["n_unpriced_calls"] else None,
+            unpriced_calls=row["n_unpriced_calls"],
+        )
+        for row in rows
+    ]
 
 
 def _usage_start() -> datetime:

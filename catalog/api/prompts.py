@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from catalog import prompt_selectors as selectors
 from catalog import prompt_texts
 from catalog.api.views import BAD, RowsView, body_of, one
+from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.models.model import slug_validator
 from catalog.services import prompts
@@ -266,6 +267,34 @@ class PromptLabelDetail(APIView):
     def delete(self, request: ApiRequest, slug: str, name: str) -> Response:
         prompts.remove_label(label=one(_prompt(slug).labels.select_related("prompt", "version"), name=name), actor=request.user)
         return Response(status=204)
+
+
+class PromptUsageOutput(serializers.Serializer[Any]):
+    """The last 30 UTC days of one version."""
+
+    version = serializers.IntegerField()
+    calls = serializers.IntegerField()
+    errors = serializers.IntegerField(  # type: ignore[assignment]  # a field of this name, not the serializer's own errors
+        help_text="Of calls: failed, or left by the caller."
+    )
+    refused = serializers.IntegerField(help_text="Of calls.")
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=34, decimal_places=14, allow_null=True, help_text="Null when nothing was priced.")
+    cost_per_call_usd = serializers.DecimalField(
+        max_digits=34, decimal_places=14, allow_null=True, help_text="Over calls that were let through and have a price."
+    )
+    unpriced_calls = serializers.IntegerField()
+
+
+class PromptUsage(APIView):
+    """What calls of each version came to over the last 30 UTC days, newest version first; versions without calls are missing."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(operation_id="prompts_usage", responses={200: PromptUsageOutput(many=True), **BAD})
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        return Response(PromptUsageOutput(cost_figures().usage_by_prompt_version(_prompt(slug).slug), many=True).data)
 
 
 class PromptArchive(APIView):

@@ -41,6 +41,7 @@ urlpatterns = [
     path("prompts/<str:slug>/versions/<int:number>/submit/", prompts.PromptVersionSubmit.as_view(), name="api-prompt-submit"),
     path("prompts/<str:slug>/versions/<int:number>/approve/", prompts.PromptVersionApprove.as_view(), name="api-prompt-approve"),
     path("prompts/<str:slug>/versions/<int:number>/reject/", prompts.PromptVersionReject.as_view(), name="api-prompt-reject"),
+    path("prompts/<str:slug>/usage/", prompts.PromptUsage.as_view(), name="api-prompt-usage"),
     path("prompts/<str:slug>/labels/<slug:name>/", prompts.PromptLabelDetail.as_view(), name="api-prompt-label"),
     path("prompts/<str:slug>/archive/", prompts.PromptArchive.as_view(), name="api-prompt-archive"),
     path("prompts/<str:slug>/restore/", prompts.PromptArchive.as_view(restore=True), name="api-prompt-restore"),

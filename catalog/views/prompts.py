@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from catalog import prompt_selectors, prompt_texts, selectors
 from catalog.forms import PromptForm, PromptLabelForm, PromptVersionForm
+from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.services import prompts as services
 from governance.access import Permission, requires
@@ -100,6 +101,7 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
     prompt = _find(slug)
     versions = list(prompt_selectors.versions_of(prompt)[: SHOWN_VERSIONS + 1])
     chosen = _version(prompt, request.GET["version"]) if "version" in request.GET else versions[0]
+    sees_costs = prompt.kind == Prompt.Kind.CHAT and selectors.can(request.membership, Permission.VIEW_COSTS)
     return render_page(
         request,
         "catalog/prompt_detail.html",
@@ -111,6 +113,8 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
             "text": _texts(chosen),
             "variables": prompt_texts.variables_of(chosen.content),
             "call": _sample(prompt, chosen),
+            "usage": cost_figures().usage_by_prompt_version(slug) if sees_costs else [],
+            "sees_costs": sees_costs,
             "may_write": selectors.can(request.membership, Permission.USE_GATEWAY),
             "may_decide": selectors.can(request.membership, Permission.MANAGE_CATALOG),
             "is_author": chosen.author_id == request.user.pk,

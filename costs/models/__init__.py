@@ -6,7 +6,7 @@ from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
-from costs.models.rollup import CallHour, LatencyHour, TokenDay, UsageDay, UsageHour, VerdictHour
+from costs.models.rollup import CallHour, LatencyHour, PromptDay, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.saved_view import SavedView
 from costs.models.savings import Baseline
 from costs.models.tag import RequiredTag, RequiredTagVersion, TagDay
@@ -38,6 +38,7 @@ __all__ = [
     "PriceEntry",
     "PriceProposal",
     "PriceSheet",
+    "PromptDay",
     "Reconciliation",
     "ReconciliationLine",
     "RejectedInbox",

@@ -125,6 +125,35 @@ class TokenDay(models.Model):
         return str(TokenClass(self.token_class).label)
 
 
+class PromptDay(models.Model):
+    """Calls of one UTC day that named one version of a prompt, by model. Those before the version was counted are in no row."""
+
+    placement = "tenant"
+
+    day = models.DateField()
+    prompt = models.TextField()
+    version = models.IntegerField()
+    model = models.TextField()
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    """Of `calls`: failed, and left by the caller."""
+    refused = models.BigIntegerField()
+    """Of `calls`."""
+    input_tokens = models.BigIntegerField()
+    """Of every class."""
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+    """USD over the priced calls."""
+    unpriced_calls = models.BigIntegerField()
+
+    class Meta:
+        db_table = "prompt_day"
+        constraints = [models.UniqueConstraint(fields=["prompt", "version", "day", "model"], name="prompt_day_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.prompt}@{self.version}"
+
+
 class LatencyHour(models.Model):
     """One bucket of a mergeable histogram of durations; see `costs.sketch` for the buckets."""
 

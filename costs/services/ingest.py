@@ -15,7 +15,7 @@ import msgspec
 from django.db import connection, transaction
 
 from catalog.models import Project
-from costs import sketch, tag_days, usage_days
+from costs import prompt_days, sketch, tag_days, usage_days
 from costs.models import TokenClass
 from gateway.contract.events import COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
@@ -287,6 +287,8 @@ WITH batch AS (
     {usage_days.ADD.format(hours="by_hour")}
 ), by_tag AS (
     {tag_days.ADD.format(calls="fresh")}
+), by_prompt AS (
+    {prompt_days.ADD.format(calls="fresh")}
 ), by_class AS (
     INSERT INTO token_day AS d (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
     {_ROWS_OF_CLASSES}

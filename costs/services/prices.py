@@ -16,7 +16,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from costs import tag_days, tasks, usage_days
+from costs import prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.services import commitments, ingest, reconciliation
@@ -231,6 +231,8 @@ WITH waiting AS (
     {usage_days.VALUE.format(calls="valued", money="value", unpriced="1")}
 ), by_tag AS (
     {tag_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
+), by_prompt AS (
+    {prompt_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
 ), by_class AS (
     UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
     FROM (
@@ -342,6 +344,8 @@ WITH picked AS (
     {usage_days.VALUE.format(calls="differing", money="value - cost", unpriced="0")}
 ), by_tag AS (
     {tag_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}
+), by_prompt AS (
+    {prompt_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}
 ), by_class AS (
     UPDATE token_day t SET cost = t.cost + n.more
     FROM (
