@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.clock import allowed
 from tests.gateway.conftest import SandboxUpstream, Server, free_port, make_plane
 
 pytestmark = pytest.mark.process
@@ -18,7 +19,7 @@ def test_one_port_serves_portal_and_plane(tmp_path: Path, fresh_database: str) -
     server = make_plane(tmp_path, fresh_database, ALLOWED_HOSTS="127.0.0.1")
     server.command[-1] = "gateway.web:app"
 
-    with server, httpx2.Client(base_url=server.url, trust_env=False) as client:
+    with server, httpx2.Client(base_url=server.url, trust_env=False, timeout=allowed(20)) as client:
         plane = client.get("/v1/models")
         health = client.get("/healthz")
         page = client.get("/api/schema/")
