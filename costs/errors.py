@@ -26,6 +26,8 @@ DomainError
 ├── RequiredTagStateError    not previewed yet, or its author would enforce it
 ├── CommitmentError          a field of a commitment does not make sense
 ├── CommitmentStateError     decided before, one's own, or another one covers the same use
+├── RetentionError           not how long calls can be kept
+├── ArchiveError             the file of a month is not what was written
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -138,6 +140,16 @@ class CommitmentError(DomainError):
 
 class CommitmentStateError(DomainError):
     code = "commitment_state"
+
+
+class RetentionError(DomainError):
+    code = "invalid_retention"
+    status = 400
+
+
+class ArchiveError(DomainError):
+    code = "archive_unreadable"
+    status = 503
 
 
 class SavedViewError(DomainError):

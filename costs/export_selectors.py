@@ -14,7 +14,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from catalog.models import Project, Provider, VirtualKey
-from costs import commitment_selectors, commitments, selectors
+from costs import archive_selectors, commitment_selectors, commitments, selectors
 from costs import export_schema as schema
 from costs.models import Commitment, CommitmentDay, TokenDay, UsageHour
 from costs.periods import Period
@@ -30,7 +30,7 @@ def _class(name: str) -> str:
 _CHARGES = f"""
 SELECT e.provider, e.model, e.upstream_model, e.region, e.project, e.cost_centre, e.agent, e.key_id, v.token_class, p.id, p.price,
     p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
-FROM event e CROSS JOIN LATERAL {ingest.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
+FROM {{events}} e CROSS JOIN LATERAL {ingest.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE e.started_at >= %s AND e.started_at < %s AND e.pricing = 'priced' AND v.tokens > 0 {{narrowed}}
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10
@@ -49,14 +49,17 @@ def names() -> schema.Names:
 
 
 def _charges(day: date, chosen: Mapping[str, str]) -> list[schema.Charge]:
-    """Priced events of the day by price, token class and all that they are tagged with; one query."""
+    """Priced events of the day by price, token class and all that they are tagged with; one query, of the archive if need be.
+
+    Raises ArchiveError when its calls were deleted or their file is damaged.
+    """
     columns = {
         column: "" if chosen[name] == selectors.NONE else chosen[name] for name, column in selectors.FILTERS.items() if chosen.get(name)
     }
-    statement = _CHARGES.format(narrowed="".join(f" AND e.{column} = %s" for column in columns))
+    narrowed = "".join(f" AND e.{column} = %s" for column in columns)
     one = Period(day, day)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [one.start, one.end, *columns.values()])
+    with archive_selectors.events_of(day) as events, connection.cursor() as cursor:
+        cursor.execute(_CHARGES.format(events=events, narrowed=narrowed), [one.start, one.end, *columns.values()])
         return [schema.Charge(day, *row) for row in cursor.fetchall()]
 
 

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from costs import budget_selectors, budgeting, price_sheets, selectors
 from costs.models import (
+    LONGEST_MONTHS,
+    SHORTEST_MONTHS,
     Anomaly,
     AnomalySettings,
     BillSource,
@@ -266,6 +268,21 @@ class AnomalySettingsForm(forms.Form):
     def initial_of(chosen: AnomalySettings) -> dict[str, object]:
         same = {name: getattr(chosen, name) for name in ("sensitivity", "floor", "floor_percent")}
         return same | {"muted": "\n".join(chosen.muted)}
+
+
+class RetentionForm(forms.Form):
+    keep_months = forms.IntegerField(
+        label="Months to keep",
+        required=False,
+        min_value=SHORTEST_MONTHS,
+        max_value=LONGEST_MONTHS,
+        help_text=f"Whole UTC months before the present one, {SHORTEST_MONTHS} at least. Empty keeps all calls.",
+    )
+    archives = forms.BooleanField(
+        label="Keep older months as files",
+        required=False,
+        help_text="Without it, their single calls are deleted for ever. Sums by the hour stay.",
+    )
 
 
 class MissedForm(forms.Form):

@@ -9,7 +9,16 @@ from decimal import Decimal
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from catalog.models import Model, Project, ToolServer, VirtualKey
-from costs import budget_selectors, commitment_selectors, model_routing, savings, savings_selectors, sketch, tag_selectors
+from costs import (
+    archive_selectors,
+    budget_selectors,
+    commitment_selectors,
+    model_routing,
+    savings,
+    savings_selectors,
+    sketch,
+    tag_selectors,
+)
 from costs.models import (
     Anomaly,
     AnomalyPeriod,
@@ -608,7 +617,16 @@ def consent_decided(window: Window) -> Reading:
     return Reading(100 * decided / len(classes), len(classes), statistics={"decided": decided, "classes": len(classes)})
 
 
+def archive_overdue(window: Window) -> Reading:
+    """Months that should have left the database a day before the window ends. No data while all calls are kept."""
+    if archive_selectors.retention().keep_months is None:
+        return NO_DATA
+    overdue = archive_selectors.due(window.end - timedelta(days=1))
+    return Reading(float(len(overdue)), len(archive_selectors.partitions()), statistics={"months": len(overdue)})
+
+
 for _metric in (
+    Metric("archive.overdue_months", "Months overdue for the archive", "count", "lower", 0, archive_overdue, "Older than the organisation keeps single calls, and still in the database."),
     Metric("attribution.late_hours", "Gaps in the data", "count", "lower", 24, late_hours, "Hours in which a call waited more than five minutes for its attribution."),
     Metric("attribution.uptime", "Attribution uptime", "%", "higher", 24, attribution_uptime, "Of the hours with calls, those in which none waited more than five minutes for its attribution."),
     Metric("budgets.project_share", "Projects with a budget", "%", "higher", 1, budget_adoption, "Of the projects with calls, those with a budget of their own in force."),

@@ -140,10 +140,27 @@ def convert(lines: Path, made: Path, types: Mapping[str, str]) -> None:
         connection.execute(
             f"""
             COPY (SELECT * FROM read_csv($lines, header = false, auto_detect = false, delim = ',', quote = '"', escape = '"',
-                nullstr = $null, columns = {_struct(types)}, parallel = false)) TO '{made}' (FORMAT parquet, COMPRESSION zstd)
+                nullstr = $null, allow_quoted_nulls = false, columns = {_struct(types)}, parallel = false)) TO '{made}' (FORMAT parquet, COMPRESSION zstd)
             """,  # noqa: S608  # names of our own columns, and of a file of our own making
             {"lines": str(lines), "null": NULL},
         )
+
+
+def read(made: Path, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a query on the Parquet file `made`, which it calls so."""
+    with closing(connect()) as connection:
+        return connection.execute(f"WITH made AS (SELECT * FROM read_parquet($made)) {statement}", {"made": str(made)}).fetchall()  # noqa: S608  # ours
+
+
+def lines_where(made: Path, lines: Path, condition: str, parameters: Mapping[str, object]) -> list[str]:
+    """The rows of a Parquet file that meet the condition, as a CSV without a header in which NULL stands for null. Returns the names of its columns."""
+    with closing(connect()) as connection:
+        named = connection.execute("DESCRIBE SELECT * FROM read_parquet($made)", {"made": str(made)}).fetchall()
+        connection.execute(
+            f"COPY (SELECT * FROM read_parquet($made) WHERE {condition}) TO '{lines}' (FORMAT csv, HEADER false, NULLSTR '{NULL}')",  # noqa: S608  # ours
+            {"made": str(made), **parameters},
+        )
+    return [row[0] for row in named]
 
 
 def _struct(types: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price, PromptUsage, Usage
 from catalog.models import Model, Project, Provider, VirtualKey
-from costs import bridge, sketch
+from costs import archive_selectors, bridge, sketch
 from costs.models import (
     BillAlias,
     BillFile,
@@ -331,8 +331,13 @@ def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[
     return Event.objects.filter(key_id__in=own_keys(membership.user))
 
 
-def event_visible_to(membership: Membership, event_id: UUID) -> Event | None:
-    return events_visible_to(membership).filter(event_id=event_id).first()
+def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = False) -> Event | None:
+    """One call, archived or not; `own` as in `events_visible_to`. Raises ArchiveError when it is in a file that is damaged."""
+    found = events_visible_to(membership, own=own).filter(event_id=event_id).first()
+    if found is None and (archived := archive_selectors.event(event_id)) is not None:
+        is_visible = (sees_all_calls(membership) and not own) or archived.key_id in own_keys(membership.user)
+        found = archived if is_visible else None
+    return found
 
 
 STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}

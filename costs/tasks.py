@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import CostApiError, NothingToReconcileError
-from costs.services import anomalies, bill_sources, budgets, commitments, price_feed, prices, reconciliation, rollups, showback
+from costs.services import anomalies, archives, bill_sources, budgets, commitments, price_feed, prices, reconciliation, rollups, showback
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -125,6 +125,19 @@ def dispatch_compaction() -> None:
 def compact_rollups() -> None:
     """Make one row of the hours of days long past."""
     rollups.compact_call_hours(at=timezone.now())
+
+
+@shared_task(base=PlatformTask)
+def dispatch_archiving() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        archive_months.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def archive_months() -> None:
+    """Take the calls of months that are older than the organisation keeps them out of the database."""
+    archives.archive_due(at=timezone.now())
 
 
 @shared_task(base=TenantTask)

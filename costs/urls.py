@@ -5,6 +5,7 @@ from django.urls import path
 from costs import converters  # noqa: F401  # registers <month:…>
 from costs.views import (
     anomalies,
+    archives,
     bill_sources,
     budgets,
     commitments,
@@ -38,6 +39,9 @@ urlpatterns = [
     path("operate/costs/views/<int:pk>/delete/", saved_views.spend_view_delete, name="spend-view-delete"),
     path("operate/costs/export/", exports.export, name="costs-export"),
     path("operate/costs/export/<slug:dataset>.<slug:file>", exports.export_file, name="costs-export-file"),
+    path("operate/costs/archive/", archives.archive, name="event-archive"),
+    path("operate/costs/archive/retention/", archives.set_retention, name="event-retention"),
+    path("operate/costs/archive/<month:month>.parquet", archives.archive_file, name="event-archive-file"),
     path("operate/costs/showback/", showback.showback, name="costs-showback"),
     path("operate/costs/showback/csv/", showback.showback_csv, name="costs-showback-csv"),
     path("projects/<slug:slug>/costs/", showback.project_costs, name="project-costs"),

@@ -54,6 +54,7 @@ class Export(APIView):
             400: ErrorSerializer,
             403: ErrorSerializer,
             404: ErrorSerializer,
+            503: ErrorSerializer,
         },
     )
     def get(self, request: ApiRequest, dataset: str) -> StreamingHttpResponse:

@@ -5,6 +5,7 @@ from django.urls import path
 from costs import converters  # noqa: F401  # registers <month:…>
 from costs.api import (
     anomaly_views,
+    archive_views,
     bill_source_views,
     budget_views,
     commitment_views,
@@ -53,6 +54,9 @@ urlpatterns = [
     path("showback/", showback_views.Showback.as_view(), name="api-showback"),
     path("showback/<slug:slug>/", showback_views.ProjectShowback.as_view(), name="api-project-showback"),
     path("exports/prometheus/", export_views.Prometheus.as_view(), name="api-export-prometheus"),
+    path("archive/", archive_views.Archive.as_view(), name="api-event-archive"),
+    path("archive/retention/", archive_views.Retention.as_view(), name="api-event-retention"),
+    path("archive/<month:month>/file/", archive_views.ArchiveFile.as_view(), name="api-event-archive-file"),
     path("exports/<slug:dataset>/", export_views.Export.as_view(), name="api-export"),
     path("budgets/", budget_views.Budgets.as_view(), name="api-budgets"),
     path("budgets/<int:pk>/", budget_views.BudgetDetail.as_view(), name="api-budget"),

@@ -92,7 +92,7 @@ def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
 
 @extend_schema_view(get=extend_schema(parameters=[serializers.EventQuery], responses={200: serializers.EventOutput(many=True), **_ERRORS}))
 class Requests(generics.ListAPIView[Event]):
-    """Single calls, newest first: all of them with the right to see costs, otherwise those with one's own keys."""
+    """Single calls, newest first: all of them with the right to see costs, otherwise those with one's own keys. Archived months are not in it."""
 
     access = {"GET": Permission.VIEW}
     serializer_class = serializers.EventOutput
@@ -109,13 +109,13 @@ class Requests(generics.ListAPIView[Event]):
 
 
 class RequestDetail(APIView):
-    """One call with the road it took."""
+    """One call with the road it took, archived ones too."""
 
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: serializers.EventDetailOutput, 403: ErrorSerializer, 404: ErrorSerializer})
+    @extend_schema(responses={200: serializers.EventDetailOutput, 403: ErrorSerializer, 404: ErrorSerializer, 503: ErrorSerializer})
     def get(self, request: ApiRequest, event_id: UUID) -> Response:
-        event = selectors.events_visible_to(request.membership, own=not sees_all(request)).filter(event_id=event_id).first()
+        event = selectors.event_visible_to(request.membership, event_id, own=not sees_all(request))
         if event is None:
             raise NotFound
         return Response(serializers.EventDetailOutput(event).data)

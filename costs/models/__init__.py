@@ -1,4 +1,5 @@
 from costs.models.anomaly import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
+from costs.models.archive import LONGEST_MONTHS, SHORTEST_MONTHS, ArchivedMonth, EventRetention
 from costs.models.bill import BillAlias, BillError, BillFile, BillRow, BillSource
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.commitment import Commitment, CommitmentDay
@@ -13,12 +14,15 @@ from costs.models.tag import RequiredTag, RequiredTagVersion, TagDay
 from costs.models.valuation import Valuation
 
 __all__ = [
+    "LONGEST_MONTHS",
     "SERIES",
+    "SHORTEST_MONTHS",
     "Anomaly",
     "AnomalyDimension",
     "AnomalyPeriod",
     "AnomalyRun",
     "AnomalySettings",
+    "ArchivedMonth",
     "Baseline",
     "BillAlias",
     "BillError",
@@ -33,6 +37,7 @@ __all__ = [
     "Commitment",
     "CommitmentDay",
     "Event",
+    "EventRetention",
     "Inbox",
     "LatencyHour",
     "PriceEntry",

@@ -65,14 +65,14 @@ class Inbox(CallColumns):
 
 
 class RejectedInbox(CallColumns):
-    """Set aside with its reason, so that nothing that arrived is lost: an unknown tenant, an impossible time or count."""
+    """Set aside with its reason, so that nothing that arrived is lost: an unknown tenant, an impossible time or count, a month that was archived."""
 
     placement = "public"
 
     received_at = models.DateTimeField()
     rejected_at = models.DateTimeField(db_default=Now())
     reason = models.CharField(max_length=32)
-    """unknown_tenant, impossible_time or impossible_count."""
+    """unknown_tenant, impossible_time, impossible_count or archived_month."""
 
     class Meta:
         db_table = "inbox_rejected"

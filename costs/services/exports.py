@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from django.db import transaction
 
-from costs import export_schema, export_selectors
+from costs import archive_selectors, export_schema, export_selectors
 from costs.periods import Period
 from governance.models import User
 from governance.services import audit
@@ -16,7 +16,10 @@ def export(*, dataset: str, file: str, period: Period, chosen: Mapping[str, str]
     """The dataset (`focus` or `usage`) of whole UTC days as the bytes of a file (`csv`, `jsonl` or `parquet`), made while it is read.
 
     `chosen` narrows by the dimensions of `selectors.FILTERS`. Each day is read in one statement. Writes one audit entry.
+    Raises ArchiveError when single calls of the period cannot be read any more.
     """
+    if dataset == "focus":  # before the first byte: a file that ends early looks whole
+        archive_selectors.check_readable(period)
     rows = {"focus": export_selectors.focus_rows, "usage": export_selectors.usage_rows}[dataset](period, chosen)
     with transaction.atomic():
         audit.record(

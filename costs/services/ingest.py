@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models import Max
 
 from catalog.models import Project
 from costs import prompt_days, sketch, tag_days, usage_days
-from costs.models import TokenClass
+from costs.models import ArchivedMonth, TokenClass
 from gateway.contract.events import COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
 
@@ -57,7 +58,7 @@ class Ingested:
 
 
 _INBOX = ", ".join(INBOX_COLUMNS)
-_POSSIBLE_TIME = "started_at >= %(earliest)s AND started_at < clock_timestamp() + interval '1 day'"
+_POSSIBLE_TIME = "started_at >= greatest(%(earliest)s, %(kept_from)s) AND started_at < clock_timestamp() + interval '1 day'"
 _POSSIBLE_COUNT = " AND ".join(
     f"coalesce({column}, 0) BETWEEN 0 AND {MOST_TOKENS}"
     for column in ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "duration_us")
@@ -211,7 +212,8 @@ WITH batch AS (
     DELETE FROM public.inbox WHERE id = ANY(%(ids)s) RETURNING *
 ), refused AS (
     INSERT INTO public.inbox_rejected ({_INBOX}, received_at, reason)
-    SELECT {_INBOX}, received_at, CASE WHEN {_POSSIBLE_TIME} THEN 'impossible_count' ELSE 'impossible_time' END
+    SELECT {_INBOX}, received_at, CASE WHEN started_at < %(kept_from)s AND started_at >= %(earliest)s THEN 'archived_month'
+        WHEN {_POSSIBLE_TIME} THEN 'impossible_count' ELSE 'impossible_time' END
     FROM batch WHERE NOT ({_POSSIBLE})
     RETURNING 1
 ), valid AS (
@@ -366,12 +368,14 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
         if not cursor.fetchone()[0]:
             return Ingested()
+        # Behind the lock: a month leaves under the same one. Whether a late call of it is new could not be told any more.
+        limits = {"earliest": EARLIEST, "kept_from": kept_from() or EARLIEST}
         cursor.execute(
             f"""
             SELECT array_agg(id), array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME})
             FROM (SELECT id, started_at FROM public.inbox WHERE tenant = %(tenant)s ORDER BY id LIMIT %(size)s) waiting
             """,  # noqa: S608  # names and expressions of this module only
-            {"tenant": tenant.public_id, "size": size, "earliest": EARLIEST},
+            {"tenant": tenant.public_id, "size": size, **limits},
         )
         ids, months = cursor.fetchone()
         if not ids:
@@ -382,7 +386,7 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
         cursor.execute("SET LOCAL enable_nestloop = off")
         # A batch is some ten megabytes, and every CTE over it would be written to disk and read again for each rollup.
         cursor.execute("SET LOCAL work_mem = '64MB'")
-        cursor.execute(_MOVE, {"ids": ids, "earliest": EARLIEST})
+        cursor.execute(_MOVE, {"ids": ids, **limits})
         taken, new, rejected = cursor.fetchone()
         cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
         cursor.execute("SET LOCAL work_mem TO DEFAULT")
@@ -425,6 +429,12 @@ def ensure_partition(month: datetime) -> None:
             cursor.execute(
                 f"CREATE TABLE {name} PARTITION OF event FOR VALUES FROM ('{start:%Y-%m-%d} 00:00:00+00') TO ('{end:%Y-%m-%d} 00:00:00+00')"
             )
+
+
+def kept_from() -> datetime | None:
+    """The first moment whose calls can be in the database; None while no month has left it."""
+    last = ArchivedMonth.objects.aggregate(last=Max("month"))["last"]
+    return None if last is None else datetime(last.year + last.month // 12, last.month % 12 + 1, 1, tzinfo=UTC)
 
 
 def tenants_waiting() -> tuple[list[Tenant], list[str]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
-from costs import export_schema, export_selectors, periods, selectors
+from costs import archive_selectors, export_schema, export_selectors, periods, selectors
+from costs.errors import ArchiveError
 from costs.services import exports
 from governance.access import Permission, requires
 from governance.downloads import download
@@ -26,6 +30,7 @@ def export(request: MemberRequest) -> HttpResponse:
         context={
             "period": period,
             "chosen": chosen,
+            "archived": archive_selectors.months_in(period),
             "preview": export_selectors.preview(period, chosen),
             "datasets": list(export_schema.DATASETS.values()),
             "files": list(export_schema.FILE_LABELS.items()),
@@ -42,12 +47,12 @@ def export_file(request: MemberRequest, dataset: str, file: str) -> HttpResponse
     if dataset not in export_schema.DATASETS or file not in export_schema.FILES:
         raise Http404
     period, chosen = _asked(request)
-    return download(
-        request,
-        name=exports.file_name(dataset, file, period),
-        content_type=export_schema.FILES[file],
-        chunks=exports.export(dataset=dataset, file=file, period=period, chosen=chosen, actor=request.user),
-    )
+    try:
+        chunks = exports.export(dataset=dataset, file=file, period=period, chosen=chosen, actor=request.user)
+    except ArchiveError as error:
+        messages.error(request, error.message)
+        return redirect(f"{reverse('costs-export')}?{request.GET.urlencode()}")
+    return download(request, name=exports.file_name(dataset, file, period), content_type=export_schema.FILES[file], chunks=chunks)
 
 
 def _asked(request: MemberRequest) -> tuple[periods.Period, dict[str, str]]:

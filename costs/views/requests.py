@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
 from costs import periods, selectors
+from costs.errors import ArchiveError
+from costs.services import ingest
 from governance import payload_selectors
 from governance.access import Permission, permissions_of, requires
 from governance.pages import keyset_page, render_page
@@ -45,6 +49,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "is_filtered": bool(chosen or period),
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
+        "kept_from": ingest.kept_from(),
         "choices": [
             (name, label, selectors.choices(column, keys=keys))
             for name, label, column in (
@@ -75,7 +80,11 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
 @requires(Permission.VIEW)
 def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
     """The road of one call. Who may see neither all costs nor the key gets 404."""
-    event = selectors.event_visible_to(request.membership, event_id)
+    try:
+        event = selectors.event_visible_to(request.membership, event_id)
+    except ArchiveError as error:
+        messages.error(request, error.message)
+        return redirect("costs-requests" if selectors.sees_all_calls(request.membership) else "requests")
     if event is None:
         raise Http404
     return render_page(

@@ -30,6 +30,7 @@ KEYS = [
     "policy.coverage",
     "policy.enforced_share",
     "reconciliation.variance",
+    "archive.overdue_months",
     "usage.active_projects",
     "usage.calls",
     "attribution.late_hours",

@@ -1,0 +1,154 @@
+"""What left the database, and reading it as if it had not: rows of a file become a table of the transaction, shaped like `event`."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from costs import parquet
+from costs.errors import ArchiveError
+from costs.models import ArchivedMonth, Event, EventRetention
+from costs.periods import Period
+
+CHUNK = 1024 * 1024
+_READ = "archived_event"
+
+
+def retention() -> EventRetention:
+    """What was chosen, or that everything is kept."""
+    return EventRetention.objects.filter(pk=1).first() or EventRetention()
+
+
+def months() -> QuerySet[ArchivedMonth]:
+    """Newest first."""
+    return ArchivedMonth.objects.all()
+
+
+def months_in(period: Period) -> list[ArchivedMonth]:
+    """Of a period those that left the database, oldest first."""
+    return list(ArchivedMonth.objects.filter(month__gte=period.first.replace(day=1), month__lte=period.last).order_by("month"))
+
+
+def partition_of(month: date) -> str:
+    return f"event_{month:%Y_%m}"
+
+
+def partitions() -> dict[date, str]:
+    """The months with a partition in this schema, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'event'::regclass ORDER BY 1"
+        )
+        return {datetime.strptime(name, "event_%Y_%m").replace(tzinfo=UTC).date(): name for (name,) in cursor.fetchall()}
+
+
+def due(at: datetime) -> list[date]:
+    """Months in the database that are older than the organisation keeps them, oldest first."""
+    keep = retention().keep_months
+    if keep is None:
+        return []
+    now = at.astimezone(UTC)
+    index = now.year * 12 + now.month - 1 - keep
+    first_kept = date(index // 12, index % 12 + 1, 1)
+    return [month for month in partitions() if month < first_kept]
+
+
+@contextmanager
+def local(path: str) -> Iterator[Path]:
+    """A stored file where DuckDB can read it. Raises ArchiveError when it is gone."""
+    if not default_storage.exists(path):
+        raise ArchiveError("The file of this month is gone from the storage. Its sums stay; single calls cannot be read.")
+    try:
+        where = Path(default_storage.path(path))
+    except NotImplementedError:  # not on this machine
+        with tempfile.TemporaryDirectory(prefix="archive-") as folder:
+            copied = Path(folder) / "events.parquet"
+            with default_storage.open(path) as source, copied.open("wb") as target:
+                for chunk in source.chunks():
+                    target.write(chunk)
+            yield copied
+        return
+    yield where
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of the file, in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check(archived: ArchivedMonth, file: Path) -> None:
+    """Raises ArchiveError unless the file is what was written."""
+    if digest(file) != archived.sha256:
+        raise ArchiveError(f"The file of {archived.month:%Y-%m} is not what was written: its checksum differs.")
+
+
+def check_readable(period: Period) -> None:
+    """Raises ArchiveError unless every call of the period can be read, from the database or from a file that is whole."""
+    for archived in months_in(period):
+        if archived.events and not archived.path:
+            raise _deleted(archived)
+        if archived.path:
+            with local(archived.path) as stored:
+                check(archived, stored)
+
+
+def _deleted(archived: ArchivedMonth) -> ArchiveError:
+    return ArchiveError(f"Single calls of {archived.month:%B %Y} were deleted, as your organisation chose. Their sums by the hour stay.")
+
+
+@contextmanager
+def events_of(day: date) -> Iterator[str]:
+    """The table that holds the calls of a UTC day, within a transaction: `event`, or one made of the archive.
+
+    Raises ArchiveError when the day is in neither, or its file is damaged.
+    """
+    archived = ArchivedMonth.objects.filter(month=day.replace(day=1)).first()
+    if archived is None or not archived.events:
+        yield "event"
+        return
+    if not archived.path:
+        raise _deleted(archived)
+    start = Period(day, day).start
+    with _read(archived, "started_at >= $start AND started_at < $end", {"start": start, "end": start + timedelta(days=1)}) as table:
+        yield table
+
+
+def event(event_id: UUID) -> Event | None:
+    """One archived call; None when no archive has it. Ids made by the gateway say when: of most, one file is looked at."""
+    archived = ArchivedMonth.objects.exclude(path="")
+    if event_id.version == 7:
+        began = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+        span = {(began + timedelta(days=n)).date().replace(day=1) for n in (-1, 0, 1)}
+        archived = archived.filter(month__in=span)
+    for one in archived:
+        with _read(one, "event_id = $event_id", {"event_id": str(event_id)}) as table:
+            found = list(Event.objects.raw(f"SELECT * FROM {table}"))  # noqa: S608  # a constant
+        if found:
+            return found[0]
+    return None
+
+
+@contextmanager
+def _read(archived: ArchivedMonth, condition: str, parameters: dict[str, object]) -> Iterator[str]:
+    with local(archived.path) as stored, tempfile.TemporaryDirectory(prefix="archive-") as folder, transaction.atomic():
+        check(archived, stored)
+        lines = Path(folder) / "events.csv"
+        names = ", ".join(parquet.lines_where(stored, lines, condition, parameters))
+        with connection.cursor() as cursor:
+            # Without the constraints of `event`: a file that is older than a column has none in it.
+            cursor.execute(f"CREATE TEMPORARY TABLE {_READ} ON COMMIT DROP AS SELECT * FROM event WITH NO DATA")  # noqa: S608  # a constant
+            with lines.open("rb") as file, cursor.copy(f"COPY {_READ} ({names}) FROM STDIN (FORMAT csv, NULL '{parquet.NULL}')") as copy:
+                while chunk := file.read(CHUNK):
+                    copy.write(chunk)
+            yield _READ
+            cursor.execute(f"DROP TABLE {_READ}")
