@@ -10,6 +10,7 @@ import time
 import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import django
@@ -45,17 +46,22 @@ def main() -> None:
     tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
     enter_tenant(tenant)
     lag = attribution_lag(tenant, owner)
-    seconds = reconcile_s(owner, rows)
+    seconds, megabytes = reconcile_s(owner, rows)
     name = f"{rows // 1_000_000}m" if rows % 1_000_000 == 0 else str(rows)
     print(
         json.dumps(
-            {f"reconcile_{name}_s": round(seconds, 2), "bill_rows_per_s": import_rows(owner), "attribution_lag_p95_s": round(lag, 2)}
+            {
+                f"reconcile_{name}_s": round(seconds, 2),
+                f"reconcile_{name}_mb": megabytes,
+                "bill_rows_per_s": import_rows(owner),
+                "attribution_lag_p95_s": round(lag, 2),
+            }
         )
     )
 
 
-def reconcile_s(owner: Any, rows: int) -> float:
-    """Seconds for a comparison of `rows` bill rows that agree with telemetry but for one day."""
+def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
+    """Seconds and private megabytes at most, for a comparison of `rows` bill rows that agree with telemetry but for one day."""
     from django.db import connection
 
     from costs.models import BillFile, PriceEntry, TokenDay
@@ -80,12 +86,57 @@ def reconcile_s(owner: Any, rows: int) -> float:
                 valid_from=datetime(2020, 1, 1, tzinfo=UTC),
                 approved_by=owner,
             )
-    began = time.perf_counter()
-    revision, _ = reconciliation.reconcile(provider="bench", month=MONTH)
-    seconds = time.perf_counter() - began
+    connection.close()  # what writing the rows took is not measured
+    with Memory() as memory:
+        began = time.perf_counter()
+        revision, _ = reconciliation.reconcile(provider="bench", month=MONTH)
+        seconds = time.perf_counter() - began
     if revision.bill_rows != rows or revision.unexplained:
         raise RuntimeError("not every row was compared")
-    return seconds
+    return seconds, memory.megabytes
+
+
+class Memory:
+    """The most private memory that this process and all processes of the database server have at one time, looked at 20 times a second."""
+
+    def __init__(self) -> None:
+        self.megabytes = 0
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Memory:
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            server = _parent(Path(f"/proc/{cursor.fetchone()[0]}"))
+        self._thread = threading.Thread(target=self._watch, args=(server,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self, server: str) -> None:
+        while not self._stop.wait(0.05):
+            watched = [Path("/proc/self"), *(one for one in Path("/proc").glob("[0-9]*") if _parent(one) == server)]
+            self.megabytes = max(self.megabytes, sum(_private_kb(one) for one in watched) // 1024)
+
+
+def _parent(process: Path) -> str:
+    return _status(process).get("PPid", "")
+
+
+def _private_kb(process: Path) -> int:
+    return int(_status(process).get("RssAnon", "0 kB").split()[0])
+
+
+def _status(process: Path) -> dict[str, str]:
+    try:
+        lines = (process / "status").read_text().splitlines()
+    except OSError:  # it ended
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def import_rows(owner: Any) -> int:

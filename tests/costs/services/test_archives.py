@@ -205,7 +205,7 @@ def test_page_and_endpoints(
     assert "May 2026" in shown
     listed = program.get("/api/v1/archive/").json()["results"]
     assert [one["month"] for one in listed] == ["2026-06-01", "2026-05-01"]
-    file = b"".join(program.get("/api/v1/archive/2026-06/file/"))  # type: ignore[arg-type]  # streamed
+    file = b"".join(program.get("/api/v1/archive/2026-06/file/"))
     assert hashlib.sha256(file).hexdigest() == listed[0]["sha256"]
     assert program.get("/api/v1/archive/2026-07/file/").status_code == 404
 
