@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from django.db.models import F, Q
+from django_tenants.utils import get_public_schema_name
 
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
-from rollouts import advice, evaluation_selectors, figure_selectors
+from governance.schema import current_schema
+from rollouts import advice, evaluation_selectors, figure_selectors, programme_rules
 from rollouts.evaluation_rules import MEASURES
-from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange, Incident, ShiftWindow, Waiver
+from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange, Incident, ShiftWindow, SurveyAnswer, SurveyKind, Waiver
+from rollouts.programme_rules import Score
 from rollouts.reported_figures import FIGURES
 
 DAY = timedelta(hours=24)
@@ -131,6 +135,23 @@ def model_pairs(window: Window) -> Reading:
     return Reading(float(pairs), pairs, statistics={"pairs": pairs})
 
 
+def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
+    """Answers of people of the organisation, or of all where the platform's own rollouts are judged; by day, as they are kept. Too few have no value."""
+    answers = SurveyAnswer.objects.filter(kind=kind, on__gte=window.start.date(), on__lte=window.end.date())
+    if current_schema() != get_public_schema_name():
+        answers = answers.filter(tenant__schema_name=current_schema())
+    found = score(list(answers.values_list("score", flat=True)))
+    return Reading(found.value, found.n, found.low, found.high, {"answers": found.n}) if found.n else NO_DATA
+
+
+def survey_csat(window: Window) -> Reading:
+    return _survey(window, SurveyKind.CSAT, programme_rules.csat)
+
+
+def survey_nps(window: Window) -> Reading:
+    return _survey(window, SurveyKind.NPS, programme_rules.nps)
+
+
 def register_all() -> None:
     """Called once, from `rollouts.apps`."""
     for metric in (
@@ -144,6 +165,8 @@ def register_all() -> None:
         Metric("shifts.error_change", "Errors against the control", "pp", "lower", 100, shift_errors, "Of the challenger, in the newest window of the worst shift."),
         Metric("shifts.latency_change", "Latency against the control", "%", "lower", 100, shift_latency, "Of the challenger's mean, in the newest window of the worst shift."),
         Metric("shifts.saving", "Saving against the control", "%", "higher", 100, shift_saving, "Of the challenger's cost per call, in the newest window of the worst shift."),
+        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page."),
+        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page."),
     ):  # fmt: skip
         register(metric)
     for measure in MEASURES.values():
