@@ -332,25 +332,57 @@ def experiments_on(model: str) -> ModelExperiments | None:
     return _experiments[0](model) if _experiments else None
 
 
-ApprovalCheck = Callable[[str, str], None]
-PromptApprovalCheck = Callable[[str, str, str], None]
-_approval_checks: list[ApprovalCheck] = []
-_prompt_approval_checks: list[PromptApprovalCheck] = []
+@dataclass(frozen=True)
+class Asked:
+    """One thing that the floor above asks of a deployment before it serves calls, and how it stands."""
+
+    what: str
+    """Such as `faithfulness >= 0.9`."""
+    glyph: str
+    """Of the verdict: pass, fail, inconclusive, no_data, waived."""
+    reason: str
+    url: str
+    """Where it can be waived; empty when it can't."""
 
 
-def register_approval_check(check: ApprovalCheck, check_prompt: PromptApprovalCheck) -> None:
-    """`check(model slug, feature class)` and `check_prompt(version as greeting@3, its model's slug, the model's feature class)` in the current
-    tenant raise a DomainError when the model or the prompt version may not be approved. Called once, from `rollouts`."""
-    _approval_checks[:], _prompt_approval_checks[:] = [check], [check_prompt]
+class ApprovalChecks(Protocol):
+    """Implemented by `rollouts`: evaluations that pass the thresholds of the feature class. All in the current tenant."""
+
+    def check_model(self, slug: str, feature_class: str) -> None:
+        """Raises a DomainError when the model may not be approved."""
+
+    def check_prompt(self, version: str, model: str, feature_class: str) -> None:
+        """The same of a prompt version as `greeting@3`, with the model that it is written for."""
+
+    def check_deployment(self, deployment: str, model: str, feature_class: str) -> None:
+        """The same of a deployment, as `<provider>/<upstream model>`, that is added to a served model."""
+
+    def asked_of_deployment(self, deployment: str, model: str, feature_class: str) -> list[Asked]:
+        """How it stands with what `check_deployment` asks; empty when nothing is asked."""
 
 
-def check_approval(model: str, feature_class: str) -> None:
-    """Raises what the floor above raises; nothing is asked while no rollouts are installed."""
-    for check in _approval_checks:
-        check(model, feature_class)
+class _NoChecks:
+    def check_model(self, slug: str, feature_class: str) -> None:
+        pass
+
+    def check_prompt(self, version: str, model: str, feature_class: str) -> None:
+        pass
+
+    def check_deployment(self, deployment: str, model: str, feature_class: str) -> None:
+        pass
+
+    def asked_of_deployment(self, deployment: str, model: str, feature_class: str) -> list[Asked]:
+        return []
 
 
-def check_prompt_approval(version: str, model: str, feature_class: str) -> None:
-    """The same of a prompt version, as `greeting@3`, with the model that it is written for."""
-    for check in _prompt_approval_checks:
-        check(version, model, feature_class)
+_approval_checks: list[ApprovalChecks] = [_NoChecks()]
+
+
+def register_approval_checks(checks: ApprovalChecks) -> None:
+    """Called once, from `rollouts`."""
+    _approval_checks[:] = [checks]
+
+
+def approval_checks() -> ApprovalChecks:
+    """Asks nothing while no rollouts are installed."""
+    return _approval_checks[0]

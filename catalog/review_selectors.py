@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from catalog import bindings, selectors
 from catalog.errors import SelfApprovalError
-from catalog.hooks import Price, cost_figures
+from catalog.hooks import Asked, Price, approval_checks, cost_figures
 from catalog.models import Deployment, Model, ModelReview
 from governance.models import AuditEntry, Guardrail, Membership, User
 from governance.roles import GRANTS, Permission
@@ -94,6 +94,8 @@ class Waiting:
     """On what the reader may approve it; empty when not."""
     refusal: str
     """Why not."""
+    asked: list[Asked]
+    """Of a deployment, before it serves calls."""
 
 
 def waiting_of(model: Model, reader: User) -> list[Waiting]:
@@ -108,7 +110,15 @@ def _for_reader(review: ModelReview, reader: User, approvers: set[int]) -> Waiti
         basis = basis_for(review, reader, approvers)
     except SelfApprovalError as error:
         refusal = error.message
-    return Waiting(review, not still_holds(review), basis, refusal)
+    return Waiting(review, not still_holds(review), basis, refusal, asked_of(review))
+
+
+def asked_of(review: ModelReview) -> list[Asked]:
+    """What evaluations are asked of the deployment that it is about, and how they stand; empty of anything else."""
+    if review.deployment is None:
+        return []
+    model = review.model
+    return approval_checks().asked_of_deployment(review.deployment.reference, model.slug, model.feature_class)
 
 
 def still_holds(review: ModelReview) -> bool:
@@ -166,7 +176,7 @@ def _binding(
         found[name] = ", ".join(sorted(value)) if name == "capabilities" else str(value)
     for deployment in deployments:
         provider = deployment.provider
-        found[f"deployment {provider.slug}/{deployment.upstream_model}"] = ", ".join(
+        found[f"deployment {deployment.reference}"] = ", ".join(
             part for part in (provider.base_url, f"region {provider.region}" if provider.region else "") if part
         )
         price = prices.get((provider.slug, model.slug))

@@ -30,6 +30,8 @@ class RemovalForm(forms.Form):
 
 
 class WaiverForm(forms.Form):
-    model = forms.CharField(label="Model", max_length=80, help_text="Or a prompt version, such as greeting@3.")
+    model = forms.CharField(
+        label="Model", max_length=300, help_text="Or a prompt version, such as greeting@3, or a deployment, such as chat via openai/gpt-4o."
+    )
     reason = forms.CharField(label="Why the risk is acceptable", max_length=500)
     days = forms.IntegerField(label="Days", min_value=1, max_value=90, initial=14)

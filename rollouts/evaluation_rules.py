@@ -146,6 +146,11 @@ def compare(first: Score, second: Score, *, better: str) -> Difference:
     return Difference(change, low, high, verdict, paired)
 
 
+def deployment_subject(model: str, deployment: str) -> str:
+    """What waivers and refusals call a deployment of a model: `chat via openai/gpt-4o`."""
+    return f"{model} via {deployment}"
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a threshold asks for."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlencode
 
 from django.db.models import Prefetch, Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
 
+from catalog import hooks
 from governance.access import Permission, permissions_of
 from governance.metrics import Metric, Reading, Window
 from governance.models import Membership
@@ -108,26 +112,39 @@ class Standing:
     reason: str
 
     @property
+    def said(self) -> str:
+        """`faithfulness >= 0.9`"""
+        return f"{self.threshold.metric} {self.threshold.operator} {self.threshold.value:g}"
+
+    @property
     def opens(self) -> bool:
         return self.verdict in rules.OPENS
 
 
-def standings(model: str, feature_class: str, *, at: datetime, prompt_version: str = "") -> list[Standing]:
+def standings(model: str, feature_class: str, *, at: datetime, prompt_version: str = "", deployment: str = "") -> list[Standing]:
     """Against every threshold of the class, each judged by the model's newest score of that metric. Three queries.
 
-    With `prompt_version` (`greeting@3`) by the newest one of that version, with this model or without word of any; waivers are its own, too.
+    With `prompt_version` (`greeting@3`) by the newest one of that version, with this model or without word of any; with `deployment`
+    (`openai/gpt-4o`) by the newest one of the model that names it, and no prompt version. Waivers are its own, too.
     """
     asked = list(EvaluationThreshold.objects.filter(feature_class=feature_class))
     if not asked:
         return []
     newest: dict[str, EvaluationScore] = {}
     scored = EvaluationScore.objects.filter(run__at__lte=at, metric__in=[one.metric for one in asked])
-    scored = (
-        scored.filter(run__prompt_version=prompt_version, run__model__in=["", model]) if prompt_version else scored.filter(run__model=model)
-    )
+    subject = prompt_version or model
+    if prompt_version:
+        scored = scored.filter(run__prompt_version=prompt_version, run__model__in=["", model])
+    else:
+        scored = scored.filter(run__model=model)
+    if deployment:
+        scored, subject = (
+            scored.filter(run__deployment=deployment, run__prompt_version=""),
+            evaluation_rules.deployment_subject(model, deployment),
+        )
     for score in scored.select_related("run").defer("items").order_by("metric", "-run__at", "-pk").distinct("metric"):
         newest[score.metric] = score
-    waived = EvaluationWaiver.objects.filter(threshold__in=asked, model=prompt_version or model, approved=True, until__gt=at)
+    waived = EvaluationWaiver.objects.filter(threshold__in=asked, model=subject, approved=True, until__gt=at)
     waivers = {one.threshold_id: one for one in waived.order_by("decided_at")}
     return [_standing(one, newest.get(one.metric), waivers.get(one.pk), at) for one in asked]
 
@@ -143,6 +160,19 @@ def _standing(threshold: EvaluationThreshold, score: EvaluationScore | None, wai
     if waiver is not None and verdict not in rules.OPENS and not threshold.is_safety:
         verdict, reason = rules.Verdict.WAIVED, f"waived to {waiver.until:%b} {waiver.until.day}; {reason}"
     return Standing(threshold, score, verdict, reason)
+
+
+def asked_of_deployment(deployment: str, model: str, feature_class: str) -> list[hooks.Asked]:
+    """How a deployment (`openai/gpt-4o`) that is added to a served model stands with each threshold of the class, for the model's page."""
+    subject = evaluation_rules.deployment_subject(model, deployment)
+    found = standings(model, feature_class, at=timezone.now(), deployment=deployment)
+    return [hooks.Asked(one.said, one.verdict.value, one.reason, _waive_url(one.threshold, subject)) for one in found]
+
+
+def _waive_url(threshold: EvaluationThreshold, subject: str) -> str:
+    if threshold.is_safety:
+        return ""
+    return f"{reverse('evaluation-threshold-waive', kwargs={'pk': threshold.pk})}?{urlencode({'model': subject})}"
 
 
 def metric_of(measure: evaluation_rules.Measure) -> Metric:

@@ -68,7 +68,7 @@ def register() -> None:
             due=evaluation_selectors.due_count,
         ),
     )
-    hooks.register_approval_check(evaluation_runs.check_model, evaluation_runs.check_prompt)
+    hooks.register_approval_checks(_ApprovalChecks())
     hooks.register_experiments(_experiments_on)
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
@@ -78,6 +78,15 @@ def register() -> None:
         home.Panel("release", "rollouts/partials/home_flags.html", Permission.SIGN_GATES, _flags_waiting, order=15),
         home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20),
     )
+
+
+class _ApprovalChecks:
+    """`catalog.hooks.ApprovalChecks`"""
+
+    check_model = staticmethod(evaluation_runs.check_model)
+    check_prompt = staticmethod(evaluation_runs.check_prompt)
+    check_deployment = staticmethod(evaluation_runs.check_deployment)
+    asked_of_deployment = staticmethod(evaluation_selectors.asked_of_deployment)
 
 
 def _find(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:

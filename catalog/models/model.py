@@ -117,3 +117,8 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.upstream_model} at {self.provider}"
+
+    @property
+    def reference(self) -> str:
+        """What bindings, evaluations and waivers call it: once per model."""
+        return f"{self.provider.slug}/{self.upstream_model}"

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from catalog import prompt_selectors, prompt_texts
 from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, TooMuchServedError, WrongStatusError
-from catalog.hooks import check_prompt_approval
+from catalog.hooks import approval_checks
 from catalog.models import Model, Prompt, PromptLabel, PromptVersion
 from catalog.models.prompt import label_validator
 from governance import config
@@ -132,7 +132,7 @@ def approve_version(*, version: PromptVersion, actor: User, at: datetime | None 
     _check_size()
     model = Model.objects.filter(slug=moved.model).first()
     if model is not None:
-        check_prompt_approval(str(moved), model.slug, model.feature_class)
+        approval_checks().check_prompt(str(moved), model.slug, model.feature_class)
     config.changed()
     return moved
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from catalog import bindings, lifecycle, review_selectors
 from catalog.errors import BindingChangedError, InvalidValueError, NotCheckedError, WrongStatusError
-from catalog.hooks import check_approval
+from catalog.hooks import approval_checks
 from catalog.models import Deployment, Model, ModelReview
 from governance import config
 from governance.models import Severity, User
@@ -119,20 +119,21 @@ def _serve(review: ModelReview) -> None:
     model = review.model
     model.status = lifecycle.next_status(model.status, "approve")
     _check_answered(model)
-    check_approval(model.slug, model.feature_class)
+    approval_checks().check_model(model.slug, model.feature_class)
 
 
 def _describe(review: ModelReview) -> None:
     for name, value in review.facts.items():
         setattr(review.model, name, value)
     if "feature_class" in review.facts:
-        check_approval(review.model.slug, review.model.feature_class)
+        approval_checks().check_model(review.model.slug, review.model.feature_class)
 
 
 def _switch_on(review: ModelReview) -> None:
     assert review.deployment is not None
     if not review.deployment.check_ok:
         raise NotCheckedError(f"{review.deployment} has not passed its live check. Run the check first.")
+    approval_checks().check_deployment(review.deployment.reference, review.model.slug, review.model.feature_class)
     review.deployment.is_enabled = True
     review.deployment.save(update_fields=["is_enabled"])
 

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from governance.api.serializers import StrictSerializer
 from governance.models import FeatureClass
-from rollouts.evaluation_selectors import Compared
+from rollouts.evaluation_selectors import Compared, Standing
 from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 
 
@@ -26,7 +26,11 @@ class EvaluationRunInput(StrictSerializer):
     harness = serializers.CharField(max_length=60)
     dataset = serializers.CharField(max_length=120, help_text="With its version.")
     model = serializers.CharField(max_length=80, required=False, help_text="Slug in the catalog.")
-    deployment = serializers.CharField(max_length=200, required=False)
+    deployment = serializers.CharField(
+        max_length=200,
+        required=False,
+        help_text="Of the model, as provider/upstream model: what one that is added to a served model needs.",
+    )
     prompt_version = serializers.CharField(max_length=120, required=False)
     commit = serializers.CharField(max_length=64, required=False)
     url = serializers.URLField(max_length=500, required=False)
@@ -119,8 +123,20 @@ class EvaluationThresholdOutput(serializers.ModelSerializer[EvaluationThreshold]
         ]
 
 
+class EvaluationStandingOutput(serializers.Serializer[Standing]):
+    """One threshold of the model's class, and how what was asked about stands with it."""
+
+    threshold = serializers.IntegerField(source="threshold.pk")
+    said = serializers.CharField(help_text="Such as `faithfulness >= 0.9`.")
+    is_safety = serializers.BooleanField(source="threshold.is_safety")
+    verdict = serializers.CharField(source="verdict.value", help_text="pass, fail, inconclusive, no_data or waived.")
+    opens = serializers.BooleanField(help_text="Does it let the approval through?")
+    reason = serializers.CharField()
+    score = EvaluationScoreOutput(allow_null=True)
+
+
 class EvaluationWaiverInput(StrictSerializer):
-    model = serializers.CharField(max_length=80)
+    model = serializers.CharField(max_length=300, help_text="Or a prompt version, `greeting@3`, or a deployment, `chat via openai/gpt-4o`.")
     reason = serializers.CharField(max_length=500)
     until = serializers.DateTimeField()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
@@ -9,6 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from catalog import selectors as catalog_selectors
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -82,6 +84,30 @@ class EvaluationRunCompare(APIView):
             raise NotFound
         found = selectors.compare(the_run(int(other)), the_run(pk))
         return Response([serializers.EvaluationDifferenceOutput(each).data for each in found])
+
+
+class EvaluationStandings(APIView):
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("model", OpenApiTypes.STR, required=True, description="Address of the model."),
+            OpenApiParameter("deployment", OpenApiTypes.STR, description="Of the model, as provider/upstream model."),
+            OpenApiParameter("prompt_version", OpenApiTypes.STR, description="Such as greeting@3."),
+        ],
+        responses={200: serializers.EvaluationStandingOutput(many=True), 404: ErrorSerializer},
+    )
+    def get(self, request: ApiRequest) -> Response:
+        """How a model, a deployment of it or a prompt version for it stands with the thresholds of the model's class."""
+        asked = request.query_params
+        model = catalog_selectors.all_models().filter(slug=asked.get("model", "")).first()
+        if model is None:
+            raise NotFound
+        found = selectors.standings(
+            model.slug, model.feature_class, at=timezone.now(), deployment=asked.get("deployment", ""),
+            prompt_version=asked.get("prompt_version", ""),
+        )  # fmt: skip
+        return Response([serializers.EvaluationStandingOutput(each).data for each in found])
 
 
 class EvaluationThresholds(APIView):

@@ -102,6 +102,7 @@ urlpatterns = [
     path("evaluations/", evaluation_views.EvaluationRuns.as_view(), name="api-evaluation-runs"),
     path("evaluations/<int:pk>/", evaluation_views.EvaluationRunDetail.as_view(), name="api-evaluation-run"),
     path("evaluations/<int:pk>/compare/", evaluation_views.EvaluationRunCompare.as_view(), name="api-evaluation-run-compare"),
+    path("evaluations/standings/", evaluation_views.EvaluationStandings.as_view(), name="api-evaluation-standings"),
     path("evaluations/thresholds/", evaluation_views.EvaluationThresholds.as_view(), name="api-evaluation-thresholds"),
     path("evaluations/thresholds/<int:pk>/", evaluation_views.EvaluationThresholdDetail.as_view(), name="api-evaluation-threshold"),
     path("evaluations/thresholds/<int:pk>/waivers/", evaluation_views.EvaluationWaivers.as_view(), name="api-evaluation-waivers"),

@@ -168,10 +168,11 @@ class EvaluationThresholdChange(models.Model):
 
 
 class EvaluationWaiver(models.Model):
-    """A model may pass over a threshold until a date, with a reason, when a second person agrees."""
+    """A model, a prompt version or a deployment may pass over a threshold until a date, with a reason, when a second person agrees."""
 
     threshold = models.ForeignKey(EvaluationThreshold, on_delete=models.CASCADE, related_name="waivers")
-    model = models.CharField(max_length=80)
+    model = models.CharField(max_length=300)
+    """Or a prompt version, `greeting@3`, or a deployment, `chat via openai/gpt-4o`."""
     reason = models.CharField(max_length=500)
     until = models.DateTimeField()
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -331,8 +331,14 @@ def check_prompt(version: str, model: str, feature_class: str, *, at: datetime |
     _check(version, evaluation_selectors.standings(model, feature_class, at=at or timezone.now(), prompt_version=version))
 
 
+def check_deployment(deployment: str, model: str, feature_class: str, *, at: datetime | None = None) -> None:
+    """The same of a deployment (`openai/gpt-4o`) that is added to a served model of that class: it serves no call before."""
+    found = evaluation_selectors.standings(model, feature_class, at=at or timezone.now(), deployment=deployment)
+    _check(evaluation_rules.deployment_subject(model, deployment), found)
+
+
 def _check(subject: str, standings: Sequence[evaluation_selectors.Standing]) -> None:
     missing = [standing for standing in standings if not standing.opens]
     if missing:
-        said = "; ".join(f"{one.threshold.metric} {one.threshold.operator} {one.threshold.value:g}: {one.reason}" for one in missing)
+        said = "; ".join(f"{one.said}: {one.reason}" for one in missing)
         raise EvaluationMissingError(f"{subject} can't be approved: {said}. Evaluate it, or ask for a waiver.")

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from catalog.models import Model
-from catalog.services import models, prompts
+from catalog.models import Deployment, Model, ModelReview
+from catalog.services import models, prompts, reviews
 from governance import metrics
 from governance.metrics import Window
 from governance.models import AuditEntry, Tenant, User
@@ -150,6 +150,39 @@ def test_prompt_version_is_approved_only_with_the_scores_of_its_models_class(acm
         prompt=prompt, actor=rita, messages=[{"role": "user", "content": "Answer."}]
     )  # for no model, so of no class
     assert prompts.approve_version(version=prompts.submit_version(version=free, actor=rita), actor=adam).status == "approved"
+
+
+def test_deployment_added_to_a_served_model_serves_no_call_before_its_own_scores(
+    acme: Tenant, alice: User, adam: User, sam: User, rita: User, api_for: ClientFor, client_for: ClientFor
+) -> None:
+    model = catalog.make_model(owner=alice, slug="chat")
+    need(rita)
+    need(rita, "toxicity", 0.02)
+    tell(rita)  # of the model as it is served, which says nothing about another upstream
+    added = models.add_deployment(model=model, provider=model.deployments.get().provider, upstream_model="next", actor=alice)
+    Deployment.objects.filter(pk=added.pk).update(check_ok=True)
+    review, where = ModelReview.objects.get(deployment=added), {"model": "chat", "deployment": added.reference}
+
+    def standing() -> list[tuple[str, bool]]:
+        return [(one["verdict"], one["opens"]) for one in api_for(rita).get(f"{API}standings/", where).json()]
+
+    with pytest.raises(EvaluationMissingError, match=f"chat via {added.reference} can't be approved"):
+        reviews.approve(review=review, actor=adam)
+    page = client_for(adam).get("/o/acme/models/chat/?tab=approval").text
+    for said in ("faithfulness &gt;= 0.9", "no evaluation that is recent enough", "Waive…", added.reference):
+        assert said in page
+    assert standing() == [("no_data", False), ("no_data", False)]
+    tell(rita, ScoreInput("toxicity", 0.001, 9000), ScoreInput("faithfulness", 0.91, 150), key="ci-2", **where)
+    assert standing() == [("inconclusive", False), ("pass", True)]
+    waiver = services.request_waiver(
+        threshold=EvaluationThreshold.objects.get(metric="faithfulness"), model=f"chat via {added.reference}", reason="Too few items yet.",
+        until=timezone.now() + timedelta(days=2), actor=rita,
+    )  # fmt: skip
+    services.decide_waiver(waiver=waiver, approve=True, person=membership(adam, acme))
+    assert standing() == [("waived", True), ("pass", True)]
+    assert not Deployment.objects.get(pk=added.pk).is_enabled
+    reviews.approve(review=review, actor=adam)
+    assert Deployment.objects.get(pk=added.pk).is_enabled
 
 
 def test_waiver_of_a_threshold_takes_two_people_and_ends(acme: Tenant, rita: User, adam: User, bob: User) -> None:
