@@ -35,6 +35,7 @@ def make_guard(kind: Any = "pii", **fields: Any) -> Guard:
         ("SSN 078-05-1120", "ssn"),
         ("call +49 30 901820", "phone"),
         ("from 203.0.113.9 at noon", "ip"),
+        ("It came from 203.0.113.9.", "ip"),
         ("host 2001:db8:0:0:0:0:2:1", "ip"),
     ],
 )
