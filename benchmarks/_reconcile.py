@@ -18,6 +18,7 @@ import django
 MONTH = date(2026, 10, 1)
 MODELS = 20
 IMPORTED = 20_000
+MALFORMED = 100_000
 PER_SECOND, SECONDS = 1_000, 12
 PRICES = {"input": Decimal(2), "output": Decimal(8)}
 
@@ -54,6 +55,7 @@ def main() -> None:
                 f"reconcile_{name}_s": round(seconds, 2),
                 f"reconcile_{name}_mb": megabytes,
                 "bill_rows_per_s": import_rows(owner),
+                "bill_malformed_rows_per_s": import_malformed(owner),
                 "attribution_lag_p95_s": round(lag, 2),
             }
         )
@@ -139,18 +141,41 @@ def _status(process: Path) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def import_rows(owner: Any) -> int:
-    """Rows of a FOCUS file taken over per second."""
+def _row() -> dict[str, str]:
+    """One row of a bill that is taken."""
     from costs import generator
-    from costs.services import bills
 
     details = '{"ModelId": "model-1", "TokenDirection": "Input"}'
-    row = dict.fromkeys(generator.COLUMNS, "") | {
+    return dict.fromkeys(generator.COLUMNS, "") | {
         "BilledCost": "0.002", "EffectiveCost": "0.002", "BillingCurrency": "USD", "BillingAccountId": "other", "ChargeCategory": "Usage",
         "BillingPeriodStart": "2026-09-01T00:00:00Z", "BillingPeriodEnd": "2026-10-01T00:00:00Z", "ChargePeriodStart": "2026-09-03T00:00:00Z",
         "ChargePeriodEnd": "2026-09-04T00:00:00Z", "ConsumedQuantity": "1000", "ConsumedUnit": "Tokens", "PricingUnit": "1000000 Tokens",
         "PricingQuantity": "0.001", "ListUnitPrice": "2", "ServiceProviderName": "Bench", "SkuPriceDetails": details,
     }  # fmt: skip
+
+
+def import_malformed(owner: Any) -> int:
+    """Rows of a FOCUS file refused per second: half are no rows of a bill, half cannot be placed."""
+    from costs import generator
+    from costs.services import bills
+
+    wrong = ({"BilledCost": "much"}, {"BillingCurrency": "CREDITS"}, {"ChargePeriodEnd": "soon"}, {"ServiceProviderName": ""})
+    row = _row()
+    file = io.BytesIO(generator.to_csv([row | {"SkuId": f"malformed-{n}"} | wrong[n % 4] for n in range(MALFORMED)]))
+    began = time.perf_counter()
+    done = bills.import_bill(file=file, name="malformed.csv", actor=owner).file
+    seconds = time.perf_counter() - began
+    if (done.rows_rejected, done.rows_quarantined, done.errors.count()) != (MALFORMED // 2, MALFORMED // 2, MALFORMED):
+        raise RuntimeError("not every row was told")
+    return round(MALFORMED / seconds)
+
+
+def import_rows(owner: Any) -> int:
+    """Rows of a FOCUS file taken over per second."""
+    from costs import generator
+    from costs.services import bills
+
+    row = _row()
     file = io.BytesIO(generator.to_csv([row | {"SkuId": f"request-{n}"} for n in range(IMPORTED)]))
     began = time.perf_counter()
     done = bills.import_bill(file=file, name="file.csv", actor=owner)

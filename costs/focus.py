@@ -90,6 +90,11 @@ class Row:
     is_ai: bool
 
     @property
+    def text(self) -> str:
+        """As a rejected row is kept."""
+        return _safe(",".join(self.values.values()))[:500]
+
+    @property
     def day(self) -> date | None:
         """The UTC day of the charge; None when the charge period is longer than a day."""
         start, end = self.charge_start.astimezone(UTC), self.charge_end.astimezone(UTC)

@@ -84,6 +84,7 @@ urlpatterns = [
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),
     path("operate/costs/reconciliation/bills/<int:pk>/", reconciliation.bill_detail, name="bill-detail"),
     path("operate/costs/reconciliation/bills/<int:pk>/errors/", reconciliation.bill_errors, name="bill-errors"),
+    path("operate/costs/reconciliation/bills/<int:pk>/release/", reconciliation.bill_release, name="bill-release"),
     path("operate/costs/reconciliation/sources/", bill_sources.source_list, name="bill-sources"),
     path("operate/costs/reconciliation/sources/set/", bill_sources.set_source, name="bill-source-set"),
     path("operate/costs/reconciliation/sources/<int:pk>/fetch/", bill_sources.fetch, name="bill-source-fetch"),

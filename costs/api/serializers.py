@@ -242,6 +242,7 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
     billed_accepted_usd = ExactField(source="billed_accepted")
     billed_duplicate_usd = ExactField(source="billed_duplicate")
     billed_rejected_usd = ExactField(source="billed_rejected")
+    billed_quarantined_usd = ExactField(source="billed_quarantined")
 
     class Meta:
         model = BillFile
@@ -257,10 +258,12 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
             "rows_accepted",
             "rows_duplicate",
             "rows_rejected",
+            "rows_quarantined",
             "billed_in_usd",
             "billed_accepted_usd",
             "billed_duplicate_usd",
             "billed_rejected_usd",
+            "billed_quarantined_usd",
         )
 
 
@@ -271,10 +274,16 @@ class ImportedOutput(BillOutput):
         fields = (*BillOutput.Meta.fields, "already_imported")  # type: ignore[assignment]  # longer than the base's
 
 
+class BillReleaseInput(StrictSerializer):
+    provider = serializers.SlugField(
+        max_length=48, required=False, allow_blank=True, default="", help_text="Whose rows they are; without it, as the file says."
+    )
+
+
 class BillErrorOutput(serializers.ModelSerializer[BillError]):
     class Meta:
         model = BillError
-        fields = ("line", "column", "message", "text")
+        fields = ("line", "column", "message", "text", "is_quarantined")
 
 
 class CauseOutput(serializers.Serializer[Any]):

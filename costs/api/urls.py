@@ -77,6 +77,7 @@ urlpatterns = [
     path("bills/sources/<int:pk>/", bill_source_views.BillSourceDetail.as_view(), name="api-bill-source"),
     path("bills/sources/<int:pk>/fetch/", bill_source_views.BillSourceFetch.as_view(), name="api-bill-source-fetch"),
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
+    path("bills/<int:pk>/release/", views.BillRelease.as_view(), name="api-bill-release"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),
     path(_ONE, views.ReconciliationDetail.as_view(), name="api-reconciliation"),

@@ -194,8 +194,26 @@ class BillDetail(APIView):
         return Response(serializers.BillOutput(bill).data)
 
 
+class BillRelease(APIView):
+    """Try to place the rows of a file again that are in quarantine."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(
+        request=serializers.BillReleaseInput,
+        responses={200: serializers.BillOutput, 400: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer},
+    )
+    def post(self, request: ApiRequest, pk: int) -> Response:
+        bill = selectors.bills().filter(pk=pk).first()
+        if bill is None:
+            raise NotFound
+        body = serializers.BillReleaseInput(data=request.data)
+        body.is_valid(raise_exception=True)
+        return Response(serializers.BillOutput(bills.release_quarantine(bill=bill, actor=request.user, **body.validated_data)).data)
+
+
 class BillErrors(generics.ListAPIView[BillError]):
-    """Rejected rows of a file, with why."""
+    """Rows of a file that were rejected or are in quarantine, with why."""
 
     access = {"GET": Permission.VIEW_COSTS}
     serializer_class = serializers.BillErrorOutput

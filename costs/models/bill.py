@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.db import models
 
 from governance.models import User
 
 
 class BillFile(models.Model):
-    """One FOCUS file. Its counts obey accepted + duplicate + rejected = in; so do its sums, as far as a cost could be read."""
+    """One FOCUS file. Its counts obey accepted + duplicate + rejected + quarantined = in; so do its sums, as far as a cost could be read."""
 
     placement = "tenant"
 
@@ -26,12 +28,16 @@ class BillFile(models.Model):
     rows_accepted = models.IntegerField()
     rows_duplicate = models.IntegerField()
     rows_rejected = models.IntegerField()
+    """What is no row of a bill."""
+    rows_quarantined = models.IntegerField(default=0)
+    """Well-formed, and of nobody we know: see `costs.services.bills.why_quarantined`."""
     billed_in = models.DecimalField(max_digits=40, decimal_places=20)
     """Sums of BilledCost."""
     billed_accepted = models.DecimalField(max_digits=40, decimal_places=20)
     billed_duplicate = models.DecimalField(max_digits=40, decimal_places=20)
     billed_rejected = models.DecimalField(max_digits=40, decimal_places=20)
     """Over rejected rows whose cost could be read."""
+    billed_quarantined = models.DecimalField(max_digits=40, decimal_places=20, default=Decimal())
 
     class Meta:
         db_table = "bill_file"
@@ -106,7 +112,7 @@ class BillRow(models.Model):
 
 
 class BillError(models.Model):
-    """Why a row was rejected."""
+    """Why a row was rejected, or is in quarantine until it can be placed."""
 
     placement = "tenant"
 
@@ -116,6 +122,7 @@ class BillError(models.Model):
     message = models.CharField(max_length=300)
     text = models.CharField(max_length=500)
     """The row as it came, cut."""
+    is_quarantined = models.BooleanField(default=False)
 
     class Meta:
         db_table = "bill_error"

@@ -170,7 +170,9 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
             at=at,
         ).file
         if wrong := file.errors.first():
-            raise CostApiError(f"{file.rows_rejected} of its amounts cannot be taken. The first: {wrong.column} {wrong.message}")
+            raise CostApiError(
+                f"{file.rows_rejected + file.rows_quarantined} of its amounts cannot be taken. The first: {wrong.column} {wrong.message}"
+            )
     BillSource.objects.filter(pk=source.pk).update(fetched_through=last, fetched_at=at, tried_at=at, last_error="")
     audit.record(
         "bill_source.fetched", actor=None, target=source, at=at, first_day=first.isoformat(), last_day=last.isoformat(), rows=len(rows)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import localcontext
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -54,7 +54,19 @@ _ROW_COLUMNS = (
     "sku_id",
     "meter",
 )
-_ERROR_COLUMNS = ("error_column", "error_message", "error_text")
+_ERROR_COLUMNS = ("error_column", "error_message", "error_text", "is_quarantined")
+UNKNOWN = "unknown"
+"""The provider of rows that name none."""
+AHEAD = timedelta(days=1)
+"""Usage that begins later than this after the upload has not happened."""
+CURRENCIES = frozenset(
+    """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE
+    CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES
+    KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR
+    NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND
+    TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG""".split()  # noqa: SIM905  # a line for each says no more
+)
+"""ISO 4217, money of states."""
 _STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
 
 
@@ -80,7 +92,7 @@ class Names:
         if self.provider:
             return self.provider
         name = focus.normal(row.provider_name)
-        return self.providers.get(name) or slugify(row.provider_name)[:48] or "unknown"
+        return self.providers.get(name) or slugify(row.provider_name)[:48] or UNKNOWN
 
     def model_of(self, row: focus.Row, provider: str) -> str:
         return focus.find_model(row, self.models.get(provider, {}))
@@ -90,8 +102,8 @@ def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", a
     """Take over one FOCUS file, CSV or Parquet; afterwards the months that it touches are reconciled.
 
     `provider` is the slug that all rows belong to; without it each row's provider name decides by the stored assignments. Choosing
-    one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, or rejected with its
-    reason. The file itself is kept. Writes one audit entry.
+    one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, rejected as no row of a bill,
+    or in quarantine as one that cannot be placed; the last two with their reasons. The file itself is kept. Writes one audit entry.
 
     Raises BillFormatError (nothing is stored) or BillTooLargeError.
     """
@@ -143,42 +155,9 @@ def _take_over(
         billed_rejected=0,
     )
     names, seen = _names(provider), set[str]()
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS bill_staging")
-        cursor.execute(f"""
-            CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
-            SELECT {", ".join(_ROW_COLUMNS)}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text FROM bill_row WITH NO DATA
-        """)  # noqa: S608  # names and expressions of this module only
-        with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
-            for values in _staged(reader, names, seen):
-                copy.write_row(values)
-        cursor.execute(
-            f"""
-            INSERT INTO bill_row (file_id, occurrence, {", ".join(_ROW_COLUMNS)})
-            SELECT %s, row_number() OVER (PARTITION BY fingerprint ORDER BY line), {", ".join(_ROW_COLUMNS)} FROM bill_staging WHERE error_message IS NULL
-            ON CONFLICT (fingerprint, occurrence) DO NOTHING
-            """,  # noqa: S608  # names and expressions of this module only
-            [bill.pk],
-        )
-        cursor.execute(
-            'INSERT INTO bill_error (file_id, line, "column", message, text) SELECT %s, line, error_column, error_message, error_text FROM bill_staging WHERE error_message IS NOT NULL',
-            [bill.pk],
-        )
-        cursor.execute("""
-            SELECT count(*), count(*) FILTER (WHERE error_message IS NOT NULL), coalesce(sum(billed_cost), 0),
-                coalesce(sum(billed_cost) FILTER (WHERE error_message IS NOT NULL), 0) FROM bill_staging
-        """)
-        bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected = cursor.fetchone()
-        cursor.execute("SELECT count(*), coalesce(sum(billed_cost), 0) FROM bill_row WHERE file_id = %s", [bill.pk])
-        bill.rows_accepted, bill.billed_accepted = cursor.fetchone()
-        cursor.execute("DROP TABLE bill_staging")
-    bill.rows_duplicate = bill.rows_in - bill.rows_accepted - bill.rows_rejected
-    with localcontext(focus.EXACT):
-        bill.billed_duplicate = bill.billed_in - bill.billed_accepted - bill.billed_rejected
-    bill.save()
-    if provider:
-        for theirs in sorted(seen):
-            BillAlias.objects.get_or_create(subject=BillAlias.Subject.PROVIDER, provider="", theirs=theirs, defaults={"ours": provider})
+    bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected = _stage(bill, _staged(reader, names, seen, at))
+    _account(bill)
+    _assign(provider, seen)
     audit.record(
         "bill.imported",
         actor=actor,
@@ -189,15 +168,121 @@ def _take_over(
         accepted=bill.rows_accepted,
         duplicate=bill.rows_duplicate,
         rejected=bill.rows_rejected,
+        quarantined=bill.rows_quarantined,
         billed=f"{bill.billed_accepted.normalize():f}",
     )
     _keep(file, path)
+    _reconcile(bill)
+    return Imported(bill, True)
+
+
+def _stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> tuple[int, int, Decimal, Decimal]:
+    """Copy rows in and insert those that are new. Returns how many came and how many were rejected, and the sums of both."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS bill_staging")
+        cursor.execute(f"""
+            CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
+            SELECT {", ".join(_ROW_COLUMNS)}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined
+            FROM bill_row WITH NO DATA
+        """)  # noqa: S608  # names and expressions of this module only
+        with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
+            for values in rows:
+                copy.write_row(values)
+        cursor.execute(
+            f"""
+            INSERT INTO bill_row (file_id, occurrence, {", ".join(_ROW_COLUMNS)})
+            SELECT %s, row_number() OVER (PARTITION BY fingerprint ORDER BY line), {", ".join(_ROW_COLUMNS)} FROM bill_staging WHERE error_message IS NULL
+            ON CONFLICT (fingerprint, occurrence) DO NOTHING
+            """,  # noqa: S608  # names and expressions of this module only
+            [bill.pk],
+        )
+        cursor.execute(
+            """
+            INSERT INTO bill_error (file_id, line, "column", message, text, is_quarantined)
+            SELECT %s, line, error_column, error_message, error_text, is_quarantined FROM bill_staging WHERE error_message IS NOT NULL
+            """,
+            [bill.pk],
+        )
+        cursor.execute("""
+            SELECT count(*), count(*) FILTER (WHERE error_message IS NOT NULL AND NOT is_quarantined), coalesce(sum(billed_cost), 0),
+                coalesce(sum(billed_cost) FILTER (WHERE error_message IS NOT NULL AND NOT is_quarantined), 0),
+                count(*) FILTER (WHERE is_quarantined), coalesce(sum(billed_cost) FILTER (WHERE is_quarantined), 0)
+            FROM bill_staging
+        """)
+        rows_in, rejected, billed_in, billed_rejected, bill.rows_quarantined, bill.billed_quarantined = cursor.fetchone()
+        cursor.execute("DROP TABLE bill_staging")
+    return rows_in, rejected, billed_in, billed_rejected
+
+
+def _account(bill: BillFile) -> None:
+    """Count what is in the book of the file's rows; the rest that is neither rejected nor in quarantine was known before."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), coalesce(sum(billed_cost), 0) FROM bill_row WHERE file_id = %s", [bill.pk])
+        bill.rows_accepted, bill.billed_accepted = cursor.fetchone()
+    bill.rows_duplicate = bill.rows_in - bill.rows_accepted - bill.rows_rejected - bill.rows_quarantined
+    with localcontext(focus.EXACT):
+        bill.billed_duplicate = bill.billed_in - bill.billed_accepted - bill.billed_rejected - bill.billed_quarantined
+    bill.save()
+
+
+def _assign(provider: str, seen: set[str]) -> None:
+    """Remember whose names those are, where somebody chose the provider; a row without a name tells nothing about the next one."""
+    if provider:
+        for theirs in sorted(seen - {""}):
+            BillAlias.objects.get_or_create(subject=BillAlias.Subject.PROVIDER, provider="", theirs=theirs, defaults={"ours": provider})
+
+
+def _reconcile(bill: BillFile) -> None:
     for slug, month in touched(bill):
         # Robust: when the broker is away the bill is imported all the same; the hourly task compares it.
         transaction.on_commit(
             partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()), robust=True
         )
-    return Imported(bill, True)
+
+
+@transaction.atomic
+def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: datetime | None = None) -> BillFile:
+    """Try to place the rows that are in quarantine again, from the file as it was kept; with `provider`, as rows of that one.
+
+    What can be placed now is accepted, or a duplicate; the rest stays with its reason. Writes one audit entry. Raises BillFormatError (no
+    such provider, nothing in quarantine, or the file is gone).
+    """
+    at = at or timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('bills:' || current_schema(), 0))")
+    found = BillFile.objects.select_for_update().get(pk=bill.pk)
+    before = found.rows_quarantined
+    if provider and not Provider.objects.filter(slug=provider).exists():
+        raise BillFormatError("This provider does not exist.", field="provider")
+    if not before:
+        raise BillFormatError("Nothing of it is in quarantine.")
+    lines = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True))
+    names, seen = _names(provider or found.provider), set[str]()
+    try:
+        with default_storage.open(found.path) as kept:
+            buffered = _detachable(kept)
+            reader = parquet.BillReader(buffered) if found.path.endswith(".parquet") else focus.Reader(buffered)
+            try:
+                found.errors.filter(is_quarantined=True).delete()
+                _stage(found, _staged((row for row in reader if row.line in lines), names, seen, at))
+            finally:
+                reader.detach()
+    except FileNotFoundError as error:
+        raise BillFormatError("The file is not kept any more: upload it again.") from error
+    _account(found)
+    _assign(provider, seen)
+    audit.record(
+        "bill.released",
+        actor=actor,
+        target=found,
+        at=at,
+        provider=provider,
+        released=before - found.rows_quarantined,
+        quarantined=found.rows_quarantined,
+        accepted=found.rows_accepted,
+    )
+    _reconcile(found)
+    return found
 
 
 def touched(bill: BillFile) -> list[tuple[str, Any]]:
@@ -225,7 +310,7 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
 class _Raw(io.RawIOBase):
     """Any object with read() and seek() as a raw stream; Django's uploads are not quite files."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | File[bytes]) -> None:
         self._file = file
 
     def readable(self) -> bool:
@@ -247,7 +332,7 @@ class _Raw(io.RawIOBase):
         return len(chunk)
 
 
-def _detachable(file: BinaryIO) -> BinaryIO:
+def _detachable(file: BinaryIO | File[bytes]) -> BinaryIO:
     return io.BufferedReader(_Raw(file), CHUNK)
 
 
@@ -271,13 +356,27 @@ def _names(provider: str) -> Names:
     return Names(provider, providers, models)
 
 
-def _staged(reader: focus.Reader, names: Names, seen: set[str]) -> Iterator[tuple[Any, ...]]:
-    for row in reader:
+def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, str] | None:
+    """Column and reason of a row that is well-formed and cannot be placed; None for all others."""
+    if provider == UNKNOWN:
+        return "ProviderName", "Names no provider: choose whose bill it is."
+    if row.currency not in CURRENCIES:
+        return "BillingCurrency", f"{row.currency} is no currency of ISO 4217, so its amounts are worth nobody knows what."
+    if row.category == "Usage" and row.charge_start > at + AHEAD:
+        return "ChargePeriodStart", "Has not happened yet."
+    return None
+
+
+def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, row.column[:64], row.message[:300], row.text)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, row.column[:64], row.message[:300], row.text, False)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
+        if (why := why_quarantined(row, provider, at)) is not None:
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, *why, row.text, True)
+            continue
         yield (
             row.line,
             row.fingerprint(provider),
@@ -305,6 +404,7 @@ def _staged(reader: focus.Reader, names: Names, seen: set[str]) -> Iterator[tupl
             None,
             None,
             None,
+            False,
         )
 
 

@@ -80,7 +80,9 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
         "costs/bill_detail.html",
         context={
             "bill": bill,
-            "errors": bill.errors.all()[:50],
+            "errors": bill.errors.order_by("-is_quarantined", "line")[:50],
+            "providers": {"": "as each row says", **selectors.provider_choices()},
+            "may_manage": _may_manage(request),
             "kinds": selectors.kinds_of(bill),
             "compared": selectors.compared_months(bill),
         },
@@ -89,10 +91,24 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.VIEW_COSTS)
 def bill_errors(request: MemberRequest, pk: int) -> HttpResponseBase:
-    """The rejected rows with their reasons, as CSV."""
+    """The rows that were rejected or are in quarantine, with their reasons, as CSV."""
     bill = _bill(pk)
-    rows = bill.errors.values_list("line", "column", "message", "text").iterator(chunk_size=2000)
-    return csvs.response(request, f"rejected-{bill.sha256[:8]}.csv", ("line", "column", "message", "row"), rows)
+    found = bill.errors.values_list("line", "is_quarantined", "column", "message", "text").iterator(chunk_size=2000)
+    rows = ((line, "quarantined" if held else "rejected", *rest) for line, held, *rest in found)
+    return csvs.response(request, f"rejected-{bill.sha256[:8]}.csv", ("line", "state", "column", "message", "row"), rows)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def bill_release(request: MemberRequest, pk: int) -> HttpResponse:
+    """Try to place rows again that are in quarantine."""
+    bill = _bill(pk)
+    provider = request.POST.get("provider", "")
+    try_act(
+        request,
+        lambda: bills.release_quarantine(bill=bill, actor=request.user, provider=provider),
+        "What could be placed is taken over; the rest stays in quarantine with its reason.",
+    )
+    return redirect("bill-detail", pk)
 
 
 def _bill(pk: int) -> BillFile:
