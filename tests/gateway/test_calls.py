@@ -60,6 +60,7 @@ def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream
         for name in (
             "identify",
             "consent",
+            "tags",
             "flags",
             "authorize",
             "policy",
