@@ -28,6 +28,8 @@ DomainError
 ├── CommitmentStateError     decided before, one's own, or another one covers the same use
 ├── RetentionError           not how long calls can be kept
 ├── ArchiveError             the file of a month is not what was written
+├── ReviewError              a field of a decision does not make sense
+├── ReviewStateError         the month is signed off, not over, or not what was seen
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -150,6 +152,15 @@ class RetentionError(DomainError):
 class ArchiveError(DomainError):
     code = "archive_unreadable"
     status = 503
+
+
+class ReviewError(DomainError):
+    code = "invalid_review"
+    status = 400
+
+
+class ReviewStateError(DomainError):
+    code = "review_state"
 
 
 class SavedViewError(DomainError):

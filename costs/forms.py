@@ -8,7 +8,7 @@ from decimal import Decimal
 from django import forms
 from django.utils import timezone
 
-from costs import budget_selectors, budgeting, price_sheets, selectors
+from costs import budget_selectors, budgeting, price_sheets, review_selectors, selectors
 from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
@@ -19,11 +19,13 @@ from costs.models import (
     Commitment,
     RequiredTag,
     RequiredTagVersion,
+    ReviewItem,
     SavedView,
     ServiceTier,
     TokenClass,
 )
 from costs.services.required_tags import Rule
+from governance.models import User
 
 
 class PriceForm(forms.Form):
@@ -436,3 +438,30 @@ class TagModeForm(forms.Form):
     version = forms.IntegerField(min_value=1, max_value=1_000_000)
     enforce_on = forms.DateField(required=False)
     reason = forms.CharField(max_length=300, required=False)
+
+
+class ReviewKeyForm(forms.Form):
+    """Names a finding."""
+
+    kind = forms.ChoiceField(choices=ReviewItem.Kind.choices)
+    ref = forms.CharField(max_length=200, required=False)
+
+
+class ReviewDecisionForm(ReviewKeyForm):
+    decision = forms.ChoiceField(choices=ReviewItem.Decision.choices)
+    owner = forms.ChoiceField()
+    note = forms.CharField(max_length=400, required=False)
+    due_on = forms.DateField(label="By", required=False)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+        self.people = {person.email: person for person in review_selectors.owners()}
+        self.fields["owner"].choices = [(email, str(person)) for email, person in self.people.items()]  # type: ignore[attr-defined]
+
+    def clean_owner(self) -> User:
+        return self.people[self.cleaned_data["owner"]]
+
+
+class ReviewSignForm(forms.Form):
+    sha256 = forms.CharField(max_length=64)
+    note = forms.CharField(max_length=400, required=False)

@@ -26,6 +26,9 @@ navigation.register(
     ),
     navigation.Item("operate", "Costs", "Price book", "price-book", icon="tags", permission=Permission.VIEW_COSTS, order=40),
     navigation.Item("operate", "Costs", "Showback", "costs-showback", icon="report-money", permission=Permission.VIEW_COSTS, order=25),
+    navigation.Item(
+        "operate", "Costs", "Monthly review", "cost-review", icon="clipboard-check", permission=Permission.VIEW_COSTS, order=26
+    ),
     navigation.Item("operate", "Costs", "Savings", "costs-savings", icon="pig-money", permission=Permission.VIEW_COSTS, order=27),
     navigation.Item("operate", "Costs", "Required tags", "required-tags", icon="tag", permission=Permission.VIEW_COSTS, order=28),
     navigation.Item("operate", "Costs", "Commitments", "commitment-list", icon="contract", permission=Permission.VIEW_COSTS, order=45),

@@ -10,7 +10,19 @@ from django.utils import timezone
 
 from costs import budget_selectors, hooks, selectors
 from costs.errors import CostApiError, NothingToReconcileError
-from costs.services import anomalies, archives, bill_sources, budgets, commitments, price_feed, prices, reconciliation, rollups, showback
+from costs.services import (
+    anomalies,
+    archives,
+    bill_sources,
+    budgets,
+    commitments,
+    price_feed,
+    prices,
+    reconciliation,
+    review,
+    rollups,
+    showback,
+)
 from costs.services import ingest as ingesting
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
@@ -193,3 +205,16 @@ def dispatch_showback() -> None:
 def tell_showback() -> None:
     """Send what the month before cost whom, once it is complete."""
     showback.tell_month()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_review() -> None:
+    """Queue one task for each organisation that is not suspended."""
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        tell_review.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def tell_review() -> None:
+    """Say that the month before can be reviewed, once it is complete."""
+    review.tell_month()

@@ -50,6 +50,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "compact-rollups": {"task": "costs.tasks.dispatch_compaction", "schedule": 3600.0, "options": {"expires": 3000}},
     "archive-months": {"task": "costs.tasks.dispatch_archiving", "schedule": 3600.0, "options": {"expires": 3000}},
     "tell-showback": {"task": "costs.tasks.dispatch_showback", "schedule": 3600.0, "options": {"expires": 3000}},
+    "tell-review": {"task": "costs.tasks.dispatch_review", "schedule": 3600.0, "options": {"expires": 3000}},
     "fetch-bills": {"task": "costs.tasks.dispatch_bill_sources", "schedule": 1800.0, "options": {"expires": 1800}},
     "read-price-feed": {"task": "costs.tasks.dispatch_price_feed", "schedule": 3600.0, "options": {"expires": 3000}},
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},

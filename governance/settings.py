@@ -209,6 +209,8 @@ SPECTACULAR_SETTINGS = {
         "PayloadMode": "governance.models.PayloadMode",
         "PayloadRequestStatus": "governance.models.PayloadRequest.Status",
         "GuardrailScope": "governance.models.Guardrail.Scope",
+        "ReviewItemKind": "costs.models.ReviewItem.Kind",
+        "ReviewDecision": "costs.models.ReviewItem.Decision",
         "RequiredTagMode": "costs.models.RequiredTag.Mode",
         "RequiredTagFact": "costs.models.RequiredTagVersion.Fact",
         "CommitmentKind": "costs.models.Commitment.Kind",

@@ -7,6 +7,7 @@ from costs.models.event import Event
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
+from costs.models.review import ReviewItem, ReviewSignature
 from costs.models.rollup import CallHour, LatencyHour, PromptDay, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.saved_view import SavedView
 from costs.models.savings import Baseline
@@ -49,6 +50,8 @@ __all__ = [
     "RejectedInbox",
     "RequiredTag",
     "RequiredTagVersion",
+    "ReviewItem",
+    "ReviewSignature",
     "Revision",
     "RevisionSignature",
     "SavedView",

@@ -18,7 +18,7 @@ from governance.requests import MemberRequest
 @requires(Permission.VIEW_COSTS)
 def showback(request: MemberRequest) -> HttpResponse:
     """Every cost centre with its projects and agents."""
-    month = _month(request)
+    month = month_of(request)
     return render_page(
         request,
         "costs/showback.html",
@@ -26,7 +26,7 @@ def showback(request: MemberRequest) -> HttpResponse:
         context={
             "found": showback_selectors.showback(month),
             "month": month,
-            "months": _months(month),
+            "months": months(month),
             "receivers": showback_selectors.receivers(),
             "topic": showback_selectors.TOPIC,
             "may_alert": Permission.MANAGE_ALERTS in permissions_of(request.membership.roles),
@@ -37,7 +37,7 @@ def showback(request: MemberRequest) -> HttpResponse:
 @requires(Permission.VIEW_COSTS)
 def showback_csv(request: MemberRequest) -> HttpResponseBase:
     """A line per agent, with its project and cost centre; empty where one is not known."""
-    month = _month(request)
+    month = month_of(request)
     header = ("month", "cost_centre", "project", "agent", "calls", "tokens", "unpriced_calls", "cost_usd", "share_percent")
     rows = (
         (
@@ -59,19 +59,19 @@ def showback_csv(request: MemberRequest) -> HttpResponseBase:
 @requires(Permission.VIEW)
 def project_costs(request: MemberRequest, slug: str) -> HttpResponse:
     """What a project cost, for its own people."""
-    project, month = _project(request, slug), _month(request)
+    project, month = _project(request, slug), month_of(request)
     context: dict[str, Any] = {
         "found": showback_selectors.project_showback(project, month),
         "project": project,
         "month": month,
-        "months": _months(month),
+        "months": months(month),
     }
     return render_page(request, "costs/project_costs.html", partial="project-costs", context=context)
 
 
 @requires(Permission.VIEW)
 def project_costs_csv(request: MemberRequest, slug: str) -> HttpResponseBase:
-    project, month = _project(request, slug), _month(request)
+    project, month = _project(request, slug), month_of(request)
     found = showback_selectors.project_showback(project, month)
     rows = (
         (f"{month:%Y-%m}", name, node.value, node.calls, node.tokens, node.unpriced_calls, node.cost, node.share)
@@ -90,10 +90,10 @@ def _project(request: MemberRequest, slug: str) -> Project:
     return project
 
 
-def _month(request: MemberRequest) -> date:
+def month_of(request: MemberRequest) -> date:
     return showback_selectors.month_of(request.GET.get("month", ""), timezone.now().astimezone(UTC).date())
 
 
-def _months(month: date) -> dict[str, str]:
+def months(month: date) -> dict[str, str]:
     """For a filter: months with usage, and the one that is shown."""
     return {f"{one:%Y-%m}": f"{one:%B %Y}" for one in sorted({*showback_selectors.months_with_usage(), month}, reverse=True)}
