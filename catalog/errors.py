@@ -12,6 +12,7 @@ DomainError
     ├── DuplicateDeploymentError  the model has this upstream already
     ├── KeyEndedError             the key is revoked or expired
     ├── ProjectOffError           the project is switched off
+    ├── KeyByRequestError         keys of the project are made by request
     ├── SelfApprovalError         nobody approves what they wrote
     ├── TooMuchServedError        prompts are part of every snapshot, which has its limits
     ├── BindingChangedError       the model is no longer what approval was asked for
@@ -68,6 +69,11 @@ class DuplicateDeploymentError(CatalogError):
 
 class ProjectOffError(CatalogError):
     code = "project_off"
+
+
+class KeyByRequestError(CatalogError):
+    code = "key_by_request"
+    status = 403
 
 
 class NothingPendingError(CatalogError):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.urls import reverse
 
 from catalog import prompt_texts, selectors
 from catalog.errors import InvalidValueError
@@ -357,6 +358,9 @@ class ProjectForm(forms.Form):
     description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     cost_centre = forms.CharField(label="Cost centre", max_length=48, required=False, help_text="Spend is shown back to it.")
     environment = forms.ChoiceField(choices=ENVIRONMENTS, initial="development")
+    keys_by_request = forms.BooleanField(
+        label="Keys by request", required=False, help_text="Somebody with the right to manage keys agrees to each new key first."
+    )
     requests_per_minute = _calls_per_minute()
     monthly_budget_usd = _budget()
 
@@ -424,9 +428,21 @@ class KeyForm(forms.Form):
     )
     requests_per_minute = _calls_per_minute()
     monthly_budget_usd = _budget()
+    why = forms.CharField(
+        label="What it is for", max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Keys of this project are made by request: somebody else decides by it.",
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, is_by_request: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if is_by_request:
+            self.fields["why"].required = True
+        else:
+            del self.fields["why"]
+        # Another project may want to be told what the key is for.
+        self.fields["project"].widget.attrs |= {
+            "hx-get": reverse("key-new"), "hx-include": "closest form", "hx-target": "#key-form", "hx-swap": "outerHTML"
+        }  # fmt: skip
         self.fields["project"].queryset = Project.objects.filter(is_enabled=True).order_by("name")  # type: ignore[attr-defined]
         models = Model.objects.filter(status__in=Model.SERVED).values_list("slug", "slug")
         namespaces = ToolServer.objects.filter(is_enabled=True).values_list("namespace", "namespace")

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 
 from catalog import review_selectors, selectors
 from catalog.models import ToolServer
@@ -23,6 +24,7 @@ def attention(membership: Membership) -> dict[str, Any] | None:
         "providers": list(selectors.providers_failing()[:SHOWN]),
         "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
         "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],
+        "asked": list(selectors.key_requests_to_decide(membership)[:SHOWN]),
         "credentials": list(selectors.credentials_due()[:SHOWN]),
         "keys": list(selectors.keys_expiring(selectors.keys_visible_to(membership))[:SHOWN]),
     }
@@ -40,4 +42,5 @@ def start(membership: Membership) -> dict[str, Any]:
         (bool(rows), "A key of your own", reverse("key-new"), "Get a key"),
         (called, "The first call arrived", reverse("first-call"), "Make it"),
     ]
-    return {"base_url": settings.BASE_URL, "rows": rows, "served": served, "steps": steps, "called": called}
+    agreed = [asked for asked in selectors.own_key_requests(membership.user, timezone.now()) if asked.take_until]
+    return {"agreed": agreed, "base_url": settings.BASE_URL, "rows": rows, "served": served, "steps": steps, "called": called}

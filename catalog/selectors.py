@@ -14,7 +14,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from catalog.hooks import Price, Usage, cost_figures, limit_uses
-from catalog.models import Deployment, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.models import Deployment, KeyRequest, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
+from catalog.models.key_request import TAKE_WITHIN
 from catalog.models.provider import ROTATE_CREDENTIALS_AFTER
 from governance.call_figures import call_figures
 from governance.drills import Subject
@@ -171,6 +172,28 @@ def own_keys(user: User) -> QuerySet[VirtualKey]:
 
 def live_keys(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:
     return keys.filter(revoked_at=None, expires_at__gt=at or timezone.now())
+
+
+def key_requests_visible_to(membership: Membership) -> QuerySet[KeyRequest]:
+    """One's own; everybody's with the right to manage keys."""
+    found = KeyRequest.objects.select_related("project", "requester", "decided_by", "key").order_by("-pk")
+    return found if can(membership, Permission.MANAGE_KEYS) else found.filter(requester=membership.user)
+
+
+def key_requests_to_decide(membership: Membership) -> QuerySet[KeyRequest]:
+    """What waits for somebody like them, the oldest first. Nobody decides on their own."""
+    waiting = KeyRequest.objects.select_related("project", "requester").filter(status=KeyRequest.Status.WAITING)
+    return waiting.exclude(requester=membership.user).order_by("pk") if can(membership, Permission.MANAGE_KEYS) else waiting.none()
+
+
+def own_key_requests(user: User, at: datetime) -> list[KeyRequest]:
+    """Those that wait or may be taken, and what was declined within the last week; at most some dozens."""
+    status, declined = KeyRequest.Status, Q(status=KeyRequest.Status.DECLINED, decided_at__gt=at - timedelta(days=7))
+    may_take = Q(status=status.AGREED, decided_at__gt=at - TAKE_WITHIN)
+    found = KeyRequest.objects.select_related("project", "decided_by").filter(
+        Q(status=status.WAITING) | may_take | declined, requester=user
+    )
+    return list(found.order_by("-pk")[:50])
 
 
 def keys_expiring(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySet[VirtualKey]:

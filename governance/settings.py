@@ -191,6 +191,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ModelStatus": "catalog.models.Model.Status",
         "ModelReviewKind": "catalog.models.ModelReview.Kind",
+        "KeyRequestStatus": "catalog.models.KeyRequest.Status",
         "ModelReviewStatus": "catalog.models.ModelReview.Status",
         "ModelReviewBasis": "catalog.models.ModelReview.Basis",
         "ToolStatus": "catalog.models.Tool.Status",

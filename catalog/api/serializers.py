@@ -406,6 +406,9 @@ class ProjectFacts(StrictSerializer):
     description = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     cost_centre = serializers.CharField(max_length=48, required=False, allow_blank=True)
     environment = serializers.CharField(max_length=16, required=False)
+    keys_by_request = serializers.BooleanField(
+        required=False, help_text="Somebody with the right to manage keys agrees to each new key first."
+    )
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=MAX_INTEGER, required=False, allow_null=True)
     monthly_budget_usd = serializers.DecimalField(max_digits=14, decimal_places=2, min_value=0, required=False, allow_null=True)
 
@@ -437,6 +440,7 @@ class ProjectOutput(serializers.ModelSerializer[Project]):
             "environment",
             "owner",
             "is_enabled",
+            "keys_by_request",
             "requests_per_minute",
             "monthly_budget_usd",
             "tags",

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from catalog.api import limits, prompts, reviews, routing, views
+from catalog.api import key_requests, limits, prompts, reviews, routing, views
 
 urlpatterns = [
     path("providers/", views.Providers.as_view(), name="api-providers"),
@@ -50,6 +50,11 @@ urlpatterns = [
     path("keys/", views.Keys.as_view(), name="api-keys"),
     path("keys/bulk/rotate/", views.KeysRotate.as_view(), name="api-keys-rotate"),
     path("keys/bulk/revoke/", views.KeysRevoke.as_view(), name="api-keys-revoke"),
+    path("key-requests/", key_requests.KeyRequests.as_view(), name="api-key-requests"),
+    path("key-requests/<int:pk>/", key_requests.KeyRequestDetail.as_view(), name="api-key-request"),
+    path("key-requests/<int:pk>/decide/", key_requests.KeyRequestDecide.as_view(), name="api-key-request-decide"),
+    path("key-requests/<int:pk>/withdraw/", key_requests.KeyRequestWithdraw.as_view(), name="api-key-request-withdraw"),
+    path("key-requests/<int:pk>/take/", key_requests.KeyRequestTake.as_view(), name="api-key-request-take"),
     path("keys/<slug:public_id>/", views.KeyDetail.as_view(), name="api-key"),
     path("keys/<slug:public_id>/rotate/", views.KeyRotate.as_view(), name="api-key-rotate"),
     path("keys/<slug:public_id>/tags/", views.KeyTags.as_view(), name="api-key-tags"),

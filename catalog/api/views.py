@@ -393,7 +393,15 @@ class ProjectDetail(APIView):
         project = one(selectors.projects(), slug=slug)
         present = {
             name: getattr(project, name)
-            for name in ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")
+            for name in (
+                "name",
+                "description",
+                "cost_centre",
+                "environment",
+                "keys_by_request",
+                "requests_per_minute",
+                "monthly_budget_usd",
+            )
         }
         changed = project_services.change_project(
             project=project, actor=request.user, **{**present, **body_of(request, shapes.ProjectFacts)}

@@ -187,7 +187,7 @@ def _change_provider(api: Api, document: Document, live: Live, options: Options)
 
 # Projects
 
-_PROJECT = ("name", "description", "cost_centre", "environment", "requests_per_minute", "monthly_budget_usd")
+_PROJECT = ("name", "description", "cost_centre", "environment", "keys_by_request", "requests_per_minute", "monthly_budget_usd")
 
 
 def _project_spec(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from catalog.models.key import VirtualKey
+from catalog.models.key_request import KeyRequest
 from catalog.models.limit import UsageLimit
 from catalog.models.model import Deployment, Model
 from catalog.models.project import Project
@@ -11,6 +12,7 @@ from catalog.models.tool import Tool, ToolServer
 
 __all__ = [
     "Deployment",
+    "KeyRequest",
     "Model",
     "ModelReview",
     "Project",

@@ -16,6 +16,8 @@ class Project(models.Model):
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     is_enabled = models.BooleanField(default=True)
     """Switched off, the gateway refuses every call of the project within seconds."""
+    keys_by_request = models.BooleanField(default=False)
+    """Somebody with the right to manage keys agrees to each key first."""
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     monthly_budget_usd = models.DecimalField(max_digits=14, decimal_places=2, null=True, blank=True)
     """Ceiling per calendar month in the tenant's time zone; None is no ceiling."""

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from catalog import selectors
-from catalog.errors import InvalidValueError, KeyEndedError, ProjectOffError
+from catalog.errors import InvalidValueError, KeyByRequestError, KeyEndedError, ProjectOffError
 from catalog.hooks import cost_figures
 from catalog.models import Model, Project, ToolServer, VirtualKey
 from gateway.contract import keys
@@ -58,10 +58,33 @@ def create_key(
 ) -> tuple[VirtualKey, str]:
     """Make a key; its text is returned here and nowhere else.
 
-    `models` (slugs) and `tools` (namespaces) narrow it, None is all. It lives 1 to 90 days. For somebody else it takes the
-    right to manage keys. Raises ProjectOffError, InvalidValueError (unknown scope, lifetime) or NotAllowedError.
+    `models` (slugs) and `tools` (namespaces) narrow it, None is all. It lives 1 to 90 days. For somebody else, and in projects whose keys are
+    made by request, it takes the right to manage keys. Raises ProjectOffError, KeyByRequestError, InvalidValueError (unknown scope,
+    lifetime) or NotAllowedError.
     """
-    tenant = selectors.current_tenant()
+    membership = membership_in(actor, selectors.current_tenant())
+    if membership is None or not selectors.can(membership, Permission.MANAGE_KEYS):
+        if owner != actor:
+            raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
+        if Project.objects.select_for_update().get(pk=project.pk).keys_by_request:  # it may be set at this moment
+            raise KeyByRequestError(f"Keys of {project.slug} are made by request. Ask for one, and say what it is for.", field="project")
+    return make(
+        name=name, project=project, owner=owner, actor=actor, models=models, tools=tools, requests_per_minute=requests_per_minute,
+        monthly_budget_usd=monthly_budget_usd, lifetime_days=lifetime_days, at=at,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a key may be, with its project locked."""
+
+    project: Project
+    models: list[str] | None
+    tools: list[str] | None
+
+
+def check(*, project: Project, owner: User, models: Sequence[str] | None, tools: Sequence[str] | None, lifetime_days: int) -> Checked:
+    """Inside a transaction. Raises ProjectOffError or InvalidValueError (unknown scope, lifetime, an owner who may not call)."""
     project = Project.objects.select_for_update().get(pk=project.pk)  # it may be switched off at this moment
     if not project.is_enabled:
         raise ProjectOffError(
@@ -69,10 +92,8 @@ def create_key(
         )
     if not 1 <= lifetime_days <= MAX_LIFETIME_DAYS:
         raise InvalidValueError(f"A key lives 1 to {MAX_LIFETIME_DAYS} days.", field="lifetime_days")
-    actor_membership, owner_membership = membership_in(actor, tenant), membership_in(owner, tenant)
-    if owner != actor and (actor_membership is None or not selectors.can(actor_membership, Permission.MANAGE_KEYS)):
-        raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
-    if owner_membership is None or not selectors.can(owner_membership, Permission.USE_GATEWAY):
+    membership = membership_in(owner, selectors.current_tenant())
+    if membership is None or not selectors.can(membership, Permission.USE_GATEWAY):
         raise InvalidValueError(f"{owner} may not use the gateway, so a key would be of no use.", field="owner")
     _check_known(
         "models",
@@ -80,17 +101,37 @@ def create_key(
         set(Model.objects.filter(slug__in=models or []).exclude(status=Model.Status.RETIRED).values_list("slug", flat=True)),
     )
     _check_known("tools", tools, set(ToolServer.objects.filter(namespace__in=tools or []).values_list("namespace", flat=True)))
+    return Checked(project, _scope(models), _scope(tools))
+
+
+@transaction.atomic
+def make(
+    *,
+    name: str,
+    project: Project,
+    owner: User,
+    actor: User,
+    models: Sequence[str] | None,
+    tools: Sequence[str] | None,
+    requests_per_minute: int | None,
+    monthly_budget_usd: Decimal | None,
+    lifetime_days: int,
+    at: datetime | None,
+) -> tuple[VirtualKey, str]:
+    """`create_key` for callers who have made sure that it is allowed."""
+    checked = check(project=project, owner=owner, models=models, tools=tools, lifetime_days=lifetime_days)
+    project = checked.project
     key = VirtualKey(
         name=name,
         project=project,
         owner=owner,
-        models=_scope(models),
-        tools=_scope(tools),
+        models=checked.models,
+        tools=checked.tools,
         requests_per_minute=requests_per_minute,
         monthly_budget_usd=monthly_budget_usd,
         expires_at=(at or timezone.now()) + timedelta(days=lifetime_days),
     )
-    text = keys.generate("ghk", tenant.public_id, key.public_id)
+    text = keys.generate("ghk", selectors.current_tenant().public_id, key.public_id)
     key.digest = keys.digest(text, settings.KEY_PEPPER)
     key.save(force_insert=True)
     audit.record(

@@ -24,6 +24,7 @@ def create_project(
     description: str = "",
     cost_centre: str = "",
     environment: str = "development",
+    keys_by_request: bool = False,
     requests_per_minute: int | None = None,
     monthly_budget_usd: Decimal | None = None,
 ) -> Project:
@@ -35,6 +36,7 @@ def create_project(
         description=description,
         cost_centre=cost_centre,
         environment=environment,
+        keys_by_request=keys_by_request,
         requests_per_minute=requests_per_minute,
         monthly_budget_usd=monthly_budget_usd,
     )
@@ -57,6 +59,7 @@ def change_project(
     description: str = "",
     cost_centre: str = "",
     environment: str = "development",
+    keys_by_request: bool = False,
     requests_per_minute: int | None = None,
     monthly_budget_usd: Decimal | None = None,
 ) -> Project:
@@ -65,6 +68,7 @@ def change_project(
     before = {"name": project.name, "cost_centre": project.cost_centre, "environment": project.environment, **_limits(project)}
     project.name, project.description, project.cost_centre, project.environment = name, description, cost_centre, environment
     project.requests_per_minute, project.monthly_budget_usd = requests_per_minute, monthly_budget_usd
+    project.keys_by_request = keys_by_request
     project.save()
     after = {"name": project.name, "cost_centre": project.cost_centre, "environment": project.environment, **_limits(project)}
     audit.record("project.changed", actor=actor, target=project, before=before, after=after)
@@ -87,4 +91,8 @@ def switch_project(*, project: Project, enabled: bool, actor: User, reason: str 
 
 def _limits(project: Project) -> dict[str, Any]:
     budget = project.monthly_budget_usd
-    return {"requests_per_minute": project.requests_per_minute, "monthly_budget_usd": None if budget is None else str(budget)}
+    return {
+        "requests_per_minute": project.requests_per_minute,
+        "monthly_budget_usd": None if budget is None else str(budget),
+        "keys_by_request": project.keys_by_request,
+    }

@@ -16,14 +16,20 @@ from django.utils import timezone
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
 from catalog.forms import BulkForm, FirstCallForm, KeyForm, RotateForm, TagsForm, tags_form
-from catalog.models import Model, Project, VirtualKey
-from catalog.services import default_tags
+from catalog.models import KeyRequest, Model, Project, VirtualKey
+from catalog.services import default_tags, key_requests
 from catalog.services import keys as services
 from governance.access import Permission, requires
-from governance.pages import keyset_page, render_page, try_service
+from governance.errors import DomainError
+from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
+REQUEST_TABS = {
+    "waiting": ("Waiting", [KeyRequest.Status.WAITING]),
+    "agreed": ("Agreed, not taken", [KeyRequest.Status.AGREED]),
+    "ended": ("Ended", [KeyRequest.Status.TAKEN, KeyRequest.Status.DECLINED, KeyRequest.Status.WITHDRAWN]),
+}
 SOME = 10
 """Of many keys, how many the confirmation names."""
 
@@ -70,6 +76,8 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
             "sort": sort,
             "may_bulk": state in ("active", "expiring"),
             "list_url": reverse("operate-keys" if everybody else "build-keys"),
+            "requests": [] if everybody else selectors.own_key_requests(request.user, now),
+            "requests_waiting": selectors.key_requests_to_decide(request.membership).count() if everybody else 0,
         },
     )
 
@@ -183,17 +191,25 @@ def operate_keys(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.USE_GATEWAY, "GET", "POST")
 def key_new(request: MemberRequest) -> HttpResponse:
-    """The form; after it, the page that shows the key once."""
+    """The form; after it, the page that shows the key once, or the request for it."""
     wanted = request.GET.get("model", "")
-    initial: dict[str, Any] = {"name": request.GET.get("name", "")}
-    project = selectors.enabled_projects().filter(slug=request.GET.get("project", "")).first()
-    if project is not None:
-        initial["project"] = project.pk
-    form = KeyForm(request.POST or None, initial=initial)
+    given = request.POST if request.method == "POST" else request.GET
+    named = given.get("project", "")
+    project = selectors.enabled_projects().filter(Q(pk=int(named)) if named.isdecimal() and len(named) < 10 else Q(slug=named)).first()
+    project = project or selectors.enabled_projects().order_by("name").first()
+    is_by_request = project is not None and project.keys_by_request and not selectors.can(request.membership, Permission.MANAGE_KEYS)
+    initial: dict[str, Any] = {name: given.get(name) for name in KeyForm.base_fields if name in given}
+    initial |= {name: given.getlist(name) for name in ("models", "tools")} | ({"project": project.pk} if project else {})
+    form = KeyForm(request.POST or None, initial=initial, is_by_request=is_by_request)
     if request.method == "POST" and form.is_valid():
-        made = try_service(form, lambda: services.create_key(owner=request.user, actor=request.user, **form.cleaned_data))
-        if made is not None:
-            return _show_once(request, *made, model=wanted)
+        if is_by_request:
+            if try_service(form, lambda: key_requests.ask(actor=request.user, **form.cleaned_data)):
+                messages.success(request, "Asked. When somebody has agreed, you take the key here.")
+                return redirect("build-keys")
+        else:
+            made = try_service(form, lambda: services.create_key(owner=request.user, actor=request.user, **form.cleaned_data))
+            if made is not None:
+                return _show_once(request, *made, model=wanted)
     return render_page(
         request,
         "catalog/key_new.html",
@@ -202,9 +218,60 @@ def key_new(request: MemberRequest) -> HttpResponse:
         context={
             "form": form,
             "model": wanted,
-            "has_projects": selectors.enabled_projects().exists(),
+            "is_by_request": is_by_request,
+            "has_projects": project is not None,
         },
     )
+
+
+@requires(Permission.MANAGE_KEYS)
+def key_requests_list(request: MemberRequest) -> HttpResponse:
+    """What people ask for: those that wait first to be seen, then what became of the others."""
+    tab = request.GET.get("tab", "waiting")
+    tab = tab if tab in REQUEST_TABS else "waiting"
+    found = selectors.key_requests_visible_to(request.membership)
+    counts = {name: found.filter(status__in=statuses).count() for name, (_, statuses) in REQUEST_TABS.items()}
+    page = keyset_page(found.filter(status__in=REQUEST_TABS[tab][1]), order=["-pk"], cursor=request.GET.get("cursor", ""))
+    tabs = [(name, label, counts[name]) for name, (label, _) in REQUEST_TABS.items()]
+    return render_page(request, "catalog/key_requests.html", context={"page": page, "tab": tab, "tabs": tabs})
+
+
+@requires(Permission.MANAGE_KEYS, "POST")
+def key_request_decide(request: MemberRequest, pk: int) -> HttpResponse:
+    agree = request.POST.get("agree") == "1"
+    asked = _find_request(request, pk)
+    try_act(
+        request,
+        lambda: key_requests.decide(request=asked, agree=agree, actor=request.user, note=request.POST.get("note", "")[:200]),
+        f"{asked.requester} may take the key {asked.name}." if agree else f"The request for {asked.name} is declined.",
+    )
+    return redirect("key-requests")
+
+
+@requires(Permission.USE_GATEWAY, "POST")
+def key_request_withdraw(request: MemberRequest, pk: int) -> HttpResponse:
+    asked = _find_request(request, pk)
+    try_act(request, lambda: key_requests.withdraw(request=asked, actor=request.user), f"The request for {asked.name} is withdrawn.")
+    return redirect("build-keys")
+
+
+@requires(Permission.USE_GATEWAY, "POST")
+def key_request_take(request: MemberRequest, pk: int) -> HttpResponse:
+    """The page that shows the key once."""
+    asked = _find_request(request, pk)
+    try:
+        made = key_requests.take(request=asked, actor=request.user)
+    except DomainError as error:
+        messages.error(request, error.message)
+        return redirect("build-keys")
+    return _show_once(request, *made)
+
+
+def _find_request(request: MemberRequest, pk: int) -> KeyRequest:
+    found = selectors.key_requests_visible_to(request.membership).filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    return found
 
 
 def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:
