@@ -61,7 +61,7 @@ def _credentials(at: datetime) -> int:
             continue
         age = (at - provider.secret_set_at).days
         alerts.notify(
-            topic="provider.credential_old",
+            topic="credential.due",
             severity=Severity.INFO if stage > 3 else Severity.WARNING,
             title=f"The credential of {provider.name} is {age} days old",
             text=f"Replace it by {provider.replace_by:%B %-d, %Y}, and withdraw the old one at the provider.",

@@ -23,6 +23,7 @@ from governance.services import tenant_data, tenants, tokens
 
 HASHES_THAT_ARE_NO_CREDENTIALS = {
     "revision_signature.digest",
+    "catalog_modelreview.digest",
     "catalog_promptversion.digest",
     "catalog_tool.digest",
     "rollouts_evaluation.digest",
