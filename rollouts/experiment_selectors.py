@@ -144,7 +144,7 @@ def counted_versions(experiment: Experiment) -> list[int]:
 class Counted:
     arms: dict[str, Arm]
     excluded: int
-    """Calls with the flag's tag that a rule other than the percentage decided, that another split decided, or whose variant was not served."""
+    """Calls with the flag's tag that a rule other than the percentage decided, that another split decided, or that could not have had every variant."""
 
 
 def count_arms(flag: Flag, *, since: datetime, until: datetime, versions: Iterable[int] | None = None) -> Counted:

@@ -302,6 +302,9 @@ def test_flag_gives_a_key_no_more_than_it_may(bound: Org) -> None:
 
     assert event["model"] == "chat"
     assert "the key may not call chat-next" in detail(event)
+    expose(bound, percentage=1)
+    said = detail(ask(bound, user="ben"))  # of the control's own bucket
+    assert said.endswith("old by percentage. It counts in no arm: new could not be served, the key may not call chat-next"), said
 
 
 def test_withdrawn_variant_leads_back_to_the_control(bound: Org) -> None:
@@ -417,3 +420,7 @@ def test_version_that_the_call_cannot_have_leads_back_to_the_champions(bound: Or
 
         assert (event["model"], event["tags"]["prompt"], event["tags"]["flag.ai.chat.next-model"]) == ("chat", "greeting@2", "old")
         assert why in detail(event)
+    few = msgspec.structs.replace(TREATMENTS, exposure=msgspec.structs.replace(EVERYBODY, percentage=1))
+    bound.change_now(flags={few.key: few})
+    said = detail(ask_by_prompt(bound, prompt=BY_LABEL, user="ben")[1])  # else the control's arm would have callers that no treatment's has
+    assert "old by percentage. It counts in no arm: new could not be served, greeting@3: The prompt needs a value" in said

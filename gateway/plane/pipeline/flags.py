@@ -4,10 +4,10 @@ from typing import Any
 
 import orjson
 
-from gateway.contract.flags import decide
+from gateway.contract.flags import Flag, decide
 from gateway.contract.snapshot import Model
 from gateway.contract.tags import MOST_TAGS
-from gateway.contract.treatments import Treatment
+from gateway.contract.treatments import Comparison, Treatment
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.pipeline.consent import check_consent
@@ -33,6 +33,7 @@ async def flags(call: Call) -> str:
         return f"{flag.key} {flag.version}: takes no part, {outside}."
     decision = decide(flag, _context(call, served), has_consent(served, flag.feature_class))
     variant, detail = decision.variant, decision.detail
+    uncounted = _why_not_counted(call, served, flag, compared) if decision.bucket is not None else ""
     problem = _treat(call, served, compared.treatments[variant], is_forced=variant == flag.control)
     if problem:
         detail = f"{variant} is not served: {problem}"
@@ -40,9 +41,24 @@ async def flags(call: Call) -> str:
             # A flag never takes a working call away from somebody, nor gives a key more than it may do.
             variant = flag.control
             _treat(call, served, compared.treatments[variant], is_forced=True)
+    elif uncounted:
+        detail = f"It counts in no arm: {uncounted}"
     if len(call.tags) < MOST_TAGS:
         call.tags = {**call.tags, f"flag.{flag.key}": variant}
     return f"{flag.key} {flag.version}: {variant} by {decision.rule}. {detail}"
+
+
+def _why_not_counted(call: Call, served: Served, flag: Flag, compared: Comparison) -> str:
+    """Why the call could not have one of the variants between which buckets decide, whichever it got; empty when it could have each.
+
+    Asked of all of them: were it asked of the call's own alone, an arm would hold only such calls as fit it, and the others all calls.
+    """
+    for variant in (flag.control, *(arm.variant for arm in flag.exposure.ranges)):
+        treatment = compared.treatments[variant]
+        problem = _why_not(call, served, _model_of(call, treatment)) or why_not_applied(call, treatment)
+        if problem:
+            return f"{variant} could not be served, {problem}"
+    return ""
 
 
 def _model_of(call: Call, treatment: Treatment) -> str:
