@@ -72,10 +72,11 @@ class UnderWay:
     def _check_again(self, call: Call) -> None:
         """Steps before this one may have taken their time: what was published meanwhile holds."""
         assert call.served is not None
-        newest = self._snapshots.current(call.served.tenant)
-        if newest is None or newest is call.served:
+        platform, newest = self._snapshots.current(PLATFORM), self._snapshots.current(call.served.tenant)
+        if newest is None or newest is call.served:  # of its own all is checked; the platform's switches come on their own
+            check_switches(platform, call.served, call.kind)
             return
-        refusal = refusal_under(self._snapshots.current(PLATFORM), newest, call)
+        refusal = refusal_under(platform, newest, call)
         if refusal is not None:
             raise refusal
 
