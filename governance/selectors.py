@@ -111,7 +111,7 @@ def consent_history(
     if first:
         found = found.filter(set_at__gte=datetime.combine(first, time.min, UTC))
     if last:
-        found = found.filter(set_at__lt=datetime.combine(last, time.min, UTC) + timedelta(days=1))
+        found = found.filter(set_at__lte=datetime.combine(last, time.max, UTC))  # the last day that there is has none after it
     return found
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from django.apps import apps
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.utils import timezone
 from django_tenants.utils import schema_context
 from psycopg import sql
 
 from governance import erasure
 from governance.errors import NotConfirmedError, TenantOpenError
-from governance.models import ApiToken, Effect, Membership, Tenant, User
+from governance.models import ApiToken, Drill, Effect, Membership, Tenant, User
 from governance.services import audit
 
 FORMAT = 1
@@ -54,7 +54,6 @@ def delete_tenant(*, tenant: Tenant, actor: User, reason: str, confirm: str) -> 
         members = list(Membership.objects.filter(tenant=tenant).values_list("user_id", flat=True))
         Membership.objects.filter(tenant=tenant).delete()
         ApiToken.objects.filter(tenant=tenant).delete()
-        Effect.objects.filter(tenant=tenant).delete()
         for user in User.objects.filter(pk__in=members, memberships=None, is_operator=False):
             _forget_person(user)
         for eraser in erasure.erasers:
@@ -62,6 +61,9 @@ def delete_tenant(*, tenant: Tenant, actor: User, reason: str, confirm: str) -> 
         with connection.cursor() as cursor:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # PostgreSQL drops no table that has a check still to come
             cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(tenant.schema_name)).as_string(cursor.connection))
+        Drill.objects.filter(tenant=tenant).delete()
+        # Only now that what refers to them is gone, and past the collector: it would look for that in this schema, where it never was.
+        Effect.objects.filter(tenant=tenant)._raw_delete(using=DEFAULT_DB_ALIAS)
         tenant.deleted_at = timezone.now()
         tenant.name, tenant.region = tenant.slug, ""
         tenant.published_version = tenant.config_version

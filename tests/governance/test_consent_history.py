@@ -80,6 +80,8 @@ def test_history_is_filtered_paged_and_exported(
     assert nonsense.status_code == client.get(f"{URL}history.csv?first=x").status_code == 422
     assert "The last day is before the first." in nonsense.content.decode()
     assert api_for(sam).get("/api/v1/consents/history/?last=x").status_code == 400
+    open_end = api_for(sam).get("/api/v1/consents/history/?first=0001-01-01&last=9999-12-31").json()["results"]
+    assert len(open_end) == 3
     assert client_for(charlie).get(f"{URL}history.csv").status_code == 404
     for number in range(60):
         decide(sam, "search", "withdrawn" if number % 2 else "granted", str(number))

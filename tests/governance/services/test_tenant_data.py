@@ -18,8 +18,8 @@ from catalog.services import keys, projects, providers
 from gateway.contract import snapshot as contract
 from gateway.publish.models import Snapshot
 from governance.errors import TenantOpenError, TenantSlugTakenError
-from governance.models import ApiToken, AuditEntry, Membership, Tenant, User
-from governance.services import tenant_data, tenants, tokens
+from governance.models import ApiToken, AuditEntry, Effect, Membership, Tenant, User
+from governance.services import consent, drills, effects, tenant_data, tenants, tokens
 
 HASHES_THAT_ARE_NO_CREDENTIALS = {
     "revision_signature.digest",
@@ -33,7 +33,7 @@ HASHES_THAT_ARE_NO_CREDENTIALS = {
 
 @pytest.fixture
 def initech(db: None, olga: User, bob: User) -> Tenant:
-    """A tenant with a provider, a project, a key, a file, and two people; bob is also at acme, peter is nowhere else."""
+    """A tenant with a provider, a project, a key, a file, a decision, drills, and two people; bob is also at acme, peter is nowhere else."""
     tenant = tenants.create_tenant(
         slug="initech", name="Initech", owner_email="peter@initech.example", owner_password="Long-enough-phrase-1", actor=olga
     )
@@ -46,6 +46,9 @@ def initech(db: None, olga: User, bob: User) -> Tenant:
         )
         project = projects.create_project(slug="checkout", name="Checkout", owner=peter, actor=peter)
         keys.create_key(name="first", project=project, owner=peter, actor=peter)
+        consent.set_consent(feature_class="tools", state="granted", actor=peter)
+        effects.run_drill(actor=None)
+        drills.start(tenant=tenant, kind="project", reference="checkout", actor=peter)
         default_storage.save(f"{tenant.schema_name}/bills/one.csv", ContentFile(b"a,b\n1,2\n"))
     return tenant
 
@@ -116,6 +119,7 @@ def test_deleting_forgets_everything_but_the_address(
     assert not Tenant.objects.filter(slug="initech").exists()
     assert not Membership.objects.filter(tenant=initech).exists()
     assert not ApiToken.objects.filter(tenant=initech).exists()
+    assert not Effect.objects.filter(tenant=initech).exists()
     peter.refresh_from_db()
     assert (peter.email, peter.name, peter.is_active) == (f"deleted-{peter.pk}@invalid", "Deleted person", False)
     bob.refresh_from_db()
