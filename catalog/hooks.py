@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -386,3 +386,17 @@ def register_approval_checks(checks: ApprovalChecks) -> None:
 def approval_checks() -> ApprovalChecks:
     """Asks nothing while no rollouts are installed."""
     return _approval_checks[0]
+
+
+NamedVersions = Callable[[], Collection[str]]
+_named_versions: list[NamedVersions] = []
+
+
+def register_named_versions(read: NamedVersions) -> None:
+    """`read()` of the current tenant. Called once, from `rollouts`."""
+    _named_versions[:] = [read]
+
+
+def named_versions() -> Collection[str]:
+    """Versions of prompts, as `greeting@3`, that flags name: served whatever their age. None while no rollouts are installed."""
+    return _named_versions[0]() if _named_versions else ()

@@ -9,11 +9,12 @@ from django.db.models import F, Max, Prefetch, Q, QuerySet, TextField, Window
 from django.db.models.functions import Cast, Length, RowNumber
 
 from catalog.errors import InvalidValueError
+from catalog.hooks import named_versions
 from catalog.models import Prompt, PromptLabel, PromptVersion
 from gateway.contract import prompts as contract
 
 MOST_SERVED = 10
-"""Of one prompt: its newest approved versions; those with a label are served whatever their age."""
+"""Of one prompt: its newest approved versions; those with a label, or that a flag names, are served whatever their age."""
 MOST_SERVED_CHARACTERS = 10_000_000
 """Of all that the gateway serves to an organisation: it is part of each snapshot, which is made and sent anew at every change."""
 
@@ -56,28 +57,30 @@ def version_named(reference: str) -> PromptVersion:
     if version is None:
         raise InvalidValueError(f"There is no approved version {reference}.", field="prompt")
     if not is_served(version):
-        raise InvalidValueError(f"{reference} is not served any more: only newer versions and those with a label are.", field="prompt")
+        raise InvalidValueError(
+            f"{reference} is not served any more: only newer versions, and those that a label or a flag names, are.", field="prompt"
+        )
     return version
 
 
 def is_served(version: PromptVersion) -> bool:
     """Whether the gateway has an approved version of a prompt that is in use."""
     newer = _approved().filter(prompt=version.prompt, number__gt=version.number)
-    return newer.count() < MOST_SERVED or version.labels.exists()
+    return newer.count() < MOST_SERVED or version.labels.exists() or str(version) in named_versions()
 
 
 def served_characters() -> int:
     """How long all is that the gateway serves, as JSON."""
     text = Length(Cast("content", TextField())) + Length(Cast("parameters", TextField()))
-    return sum(_served().annotate(characters=text).values_list("characters", flat=True))
+    return sum(_served(named_versions()).annotate(characters=text).values_list("characters", flat=True))
 
 
 def served_references() -> list[str]:
     """All that the gateway serves, as `greeting@3`; by prompt, the newest first."""
-    return [str(version) for version in _served().order_by("prompt__slug", "-number")]
+    return [str(version) for version in _served(named_versions()).order_by("prompt__slug", "-number")]
 
 
-def _served(named: Collection[str] = ()) -> QuerySet[PromptVersion]:
+def _served(named: Collection[str]) -> QuerySet[PromptVersion]:
     rank = Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc())
     labelled = set(PromptLabel.objects.values_list("version", flat=True))
     newest = _approved().annotate(rank=rank).values_list("pk", "prompt__slug", "number", "rank")
@@ -95,8 +98,8 @@ def _approved() -> QuerySet[PromptVersion]:
     ).select_related("prompt")
 
 
-def served_prompts(named: Collection[str] = ()) -> dict[str, contract.Prompt]:
-    """Prompts with an approved version, as the gateway has them. `named`: versions as `greeting@3` that are served whatever their age."""
+def served_prompts(named: Collection[str]) -> dict[str, contract.Prompt]:
+    """Prompts with an approved version, as the gateway has them. `named`: `hooks.named_versions`, from a caller who has read the flags anyway."""
     labels: dict[str, dict[str, int]] = {}
     for label in PromptLabel.objects.filter(prompt__archived_at=None).select_related("prompt", "version").order_by("prompt__slug", "name"):
         labels.setdefault(label.prompt.slug, {})[label.name] = label.version.number

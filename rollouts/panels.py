@@ -70,6 +70,7 @@ def register() -> None:
     )
     hooks.register_approval_checks(_ApprovalChecks())
     hooks.register_experiments(_experiments_on)
+    hooks.register_named_versions(lambda: flag_selectors.prompts_of(flag_selectors.served_flags()))
     search.register(search.Source("Rollouts", Permission.VIEW, _find))
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
     search.register(search.Source("Experiments", Permission.VIEW, _find_experiments))

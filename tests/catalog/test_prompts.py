@@ -137,7 +137,7 @@ def test_what_the_gateway_serves_is_bounded(acme: Tenant, bob: User, adam: User,
         approve(prompts.write_version(prompt=prompt, actor=bob, messages=[{"role": "user", "content": text}]), bob, adam)
     first, *_ = versions = list(prompt.versions.filter(status="approved").order_by("number"))
     prompts.set_label(prompt=prompt, name="old", version=first, actor=adam)
-    assert list(prompt_selectors.served_prompts()["greeting"].versions) == [version.number for version in versions]
+    assert list(prompt_selectors.served_prompts(())["greeting"].versions) == [version.number for version in versions]
     assert 6000 < prompt_selectors.served_characters() < 6300
     prompts.remove_label(label=prompt.labels.get(), actor=adam)
     assert prompt_selectors.served_characters() < 5300

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from catalog import prompt_selectors
 from catalog.errors import InvalidValueError
 from catalog.models import Prompt
 from catalog.services import prompts
@@ -51,7 +52,7 @@ def test_treatments_name_a_model_an_approved_version_and_bounded_parameters(flag
 
 
 def test_gateway_keeps_the_versions_that_a_flag_names(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
-    """However many newer ones are approved: the champion is pinned."""
+    """However many newer ones are approved: the champion is pinned. What is kept for it counts in the bound of the snapshot."""
     prompt = Prompt.objects.get(slug="greeting")
     for number in range(3, 14):
         approve(prompts.write_version(prompt=prompt, messages=[{"role": "user", "content": str(number)}], actor=rita), rita, adam)
@@ -60,6 +61,12 @@ def test_gateway_keeps_the_versions_that_a_flag_names(acme: Tenant, flag: Flag, 
 
     assert sorted(snapshot.prompts[prompt.slug].versions) == [1, 2, *range(4, 14)]
     assert snapshot.flags[flag.key].variants["warm"] == {"model": "chat", **WARM}
+    size = prompt_selectors.served_characters()
+    assert prompt_selectors.version_named("greeting@1").number == 1
+    flags.archive_flag(flag=switched_off(flag, rita), actor=rita)
+    assert prompt_selectors.served_characters() < size
+    with pytest.raises(InvalidValueError, match="not served any more"):
+        prompt_selectors.version_named("greeting@1")
 
 
 def run(tenant: Tenant, flag: Flag, person: User, **fields: Any) -> Experiment:
@@ -74,7 +81,9 @@ def run(tenant: Tenant, flag: Flag, person: User, **fields: Any) -> Experiment:
     return experiment
 
 
-def test_winner_moves_the_label_once_a_second_person_agrees(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
+def test_winner_moves_the_label_once_a_second_person_agrees(
+    acme: Tenant, flag: Flag, rita: User, adam: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     experiment = run(acme, flag, rita, label="production")
     assert experiment.latest is not None
     assert (experiment.latest.report.advice, experiment.latest.report.winner) == ("promote", "warm")
@@ -86,6 +95,8 @@ def test_winner_moves_the_label_once_a_second_person_agrees(acme: Tenant, flag: 
     assert (change.status, change.prompt, change.label) == (FlagChange.Status.PROPOSED, "greeting@2", "production")
     prompt = Prompt.objects.get(slug="greeting")
     assert not prompt.labels.exists()
+    monkeypatch.setattr(prompt_selectors, "MOST_SERVED", 1)  # the winner is among the newest no more
+    approve(prompts.write_version(prompt=prompt, messages=[{"role": "user", "content": "Newer"}], actor=rita), rita, adam)
     flags.approve_change(change=change, actor=adam)
     moved = prompt.labels.get(name="production")
     assert (moved.version.number, moved.moved_by) == (2, adam)
