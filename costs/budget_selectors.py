@@ -19,7 +19,7 @@ from django.db.models.functions import ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import budgeting, charts, selectors, simulation
+from costs import bill_selectors, budgeting, charts, selectors, simulation
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageHour
@@ -370,7 +370,7 @@ def refs(scope: str) -> list[str]:
     if scope == Budget.Scope.PROJECT:
         return list(Project.objects.order_by("slug").values_list("slug", flat=True))
     if scope == Budget.Scope.MODEL:
-        return selectors.model_choices()
+        return bill_selectors.model_choices()
     if scope == Budget.Scope.KEY:
         return list(VirtualKey.objects.filter(revoked_at=None).order_by("public_id").values_list("public_id", flat=True))
     return selectors.choices("agent") if scope == Budget.Scope.AGENT else []

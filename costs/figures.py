@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
 from catalog.hooks import CallRecord, Failovers, Price, PromptUsage, RoutedDay, Traffic, Usage
-from costs import call_records, model_routing, model_usage, selectors
+from costs import call_records, model_routing, model_usage, price_selectors, selectors
 from costs.models import TokenClass
 from costs.services import prices
 from governance.models import User
@@ -16,7 +16,7 @@ class Figures:
     """Registered in `costs.apps`."""
 
     def current_prices(self) -> Mapping[tuple[str, str], Price]:
-        return selectors.current_prices()
+        return price_selectors.current_prices()
 
     def set_list_price(self, *, provider: str, model: str, price: Price, actor: User) -> None:
         for token_class, amount in ((TokenClass.INPUT, price.input_per_million), (TokenClass.OUTPUT, price.output_per_million)):

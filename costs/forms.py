@@ -8,7 +8,7 @@ from decimal import Decimal
 from django import forms
 from django.utils import timezone
 
-from costs import budget_selectors, budgeting, price_sheets, review_selectors, selectors
+from costs import bill_selectors, budget_selectors, budgeting, price_sheets, review_selectors
 from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
@@ -64,8 +64,8 @@ class PriceForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
-        self.fields["model"].choices = [(slug, slug) for slug in selectors.model_choices()]  # type: ignore[attr-defined]
+        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["model"].choices = [(slug, slug) for slug in bill_selectors.model_choices()]  # type: ignore[attr-defined]
 
     def clean_service_tier(self) -> str:
         return self.cleaned_data["service_tier"] or ServiceTier.STANDARD
@@ -105,8 +105,8 @@ class DiscountForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
-        self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in selectors.model_choices())]  # type: ignore[attr-defined]
+        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in bill_selectors.model_choices())]  # type: ignore[attr-defined]
 
     def clean_valid_from(self) -> datetime:
         at: datetime | None = self.cleaned_data["valid_from"]
@@ -127,7 +127,7 @@ class BillForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = [("", "As the file says"), *selectors.provider_choices().items()]  # type: ignore[attr-defined]
+        self.fields["provider"].choices = [("", "As the file says"), *bill_selectors.provider_choices().items()]  # type: ignore[attr-defined]
 
 
 class BillSourceForm(forms.Form):
@@ -154,7 +154,7 @@ class BillSourceForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
 
 
 class AliasForm(forms.Form):
@@ -166,7 +166,7 @@ class AliasForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["ours"].choices = [(slug, slug) for slug in selectors.model_choices()]  # type: ignore[attr-defined]
+        self.fields["ours"].choices = [(slug, slug) for slug in bill_selectors.model_choices()]  # type: ignore[attr-defined]
 
 
 class BudgetForm(forms.Form):
@@ -355,8 +355,8 @@ class CommitmentForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
-        models = [("", "All"), *((slug, slug) for slug in selectors.model_choices())]
+        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        models = [("", "All"), *((slug, slug) for slug in bill_selectors.model_choices())]
         self.fields["model"].choices = models  # type: ignore[attr-defined]  # a ChoiceField
 
     def clean_output_weight(self) -> Decimal:
@@ -401,7 +401,7 @@ class TagRuleForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        names = sorted(selectors.project_names().items(), key=lambda pair: pair[1].lower())
+        names = sorted(bill_selectors.project_names().items(), key=lambda pair: pair[1].lower())
         self.fields["projects"].choices = names  # type: ignore[attr-defined]  # a MultipleChoiceField
 
     def clean_values(self) -> list[str]:

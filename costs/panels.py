@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors, traffic
+from costs import bill_selectors, periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors, traffic
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -68,14 +68,14 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
     """Spend of this month and what is doubtful about it."""
     today = timezone.now().astimezone(UTC).date()
     found = spend_selectors.spend(periods.this_month(today), "project", {})
-    matched = selectors.latest_matched()
+    matched = bill_selectors.latest_matched()
     if found.is_empty and matched is None:
         return None
     return {
         "spend": found,
         "matched": matched,
         "lines": found.lines[:5],
-        "doubtful": selectors.doubtful_revisions(found.period.previous().first),
+        "doubtful": bill_selectors.doubtful_revisions(found.period.previous().first),
     }
 
 

@@ -12,7 +12,17 @@ from django.utils import timezone
 from catalog import selectors as catalog_selectors
 from catalog.models import Deployment, Model
 from catalog.selectors import current_tenant
-from costs import budget_selectors, cheaper, commitment_selectors, savings_selectors, selectors, showback_selectors, tag_selectors
+from costs import (
+    bill_selectors,
+    budget_selectors,
+    cheaper,
+    commitment_selectors,
+    price_selectors,
+    savings_selectors,
+    selectors,
+    showback_selectors,
+    tag_selectors,
+)
 from costs.models import Anomaly, Budget, CallHour, ReviewItem, ReviewSignature, UsageDay, UsageHour
 from costs.periods import Period
 from costs.reviewing import BudgetLine, Finding, Review, Row, Section
@@ -146,7 +156,8 @@ def _low_value(period: Period, whole: Decimal) -> list[Finding]:
     }
     used = {model: cheaper.Used(row["read"], row["written"]) for model, row in rows.items()}
     instead = {
-        hint.model: hint for hint in (cheaper.hints(used, catalog_selectors.served_models(), selectors.current_prices()) if used else [])
+        hint.model: hint
+        for hint in (cheaper.hints(used, catalog_selectors.served_models(), price_selectors.current_prices()) if used else [])
     }
     findings = []
     for model, row in rows.items():
@@ -168,7 +179,7 @@ def _untagged(period: Period) -> list[Finding]:
         .filter(money__gte=LEAST_MONEY)
         .order_by("-money", "value")
     )
-    names = selectors.project_names()
+    names = bill_selectors.project_names()
     return [
         Finding(
             Kind.UNTAGGED,

@@ -13,7 +13,7 @@ from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import reconciliation_selectors, selectors
+from costs import bill_selectors, reconciliation_selectors, selectors
 from costs.models import Reconciliation, RevisionSignature, UsageHour
 from costs.periods import Period, parse_day
 from governance.models import AlertChannel, Severity, User
@@ -146,7 +146,7 @@ def _tree(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], names: Mapp
 
 
 def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
-    names = selectors.project_names()
+    names = bill_selectors.project_names()
     total, nodes = _tree(_sums(_hours(month).filter(only), columns), columns, names)
     earlier = (month - timedelta(days=1)).replace(day=1)
     _, past = _tree(_sums(_hours(earlier).filter(only), columns), columns, names)

@@ -17,7 +17,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from catalog import selectors as catalog_selectors
-from costs import cheaper, selectors
+from costs import cheaper, price_selectors, selectors
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import UsageDay, UsageHour
@@ -301,4 +301,4 @@ def cheaper_hints(period: Period, keys: Iterable[str]) -> list[cheaper.Hint]:
         read=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")), written=Sum("output_tokens")
     )
     used = {model: cheaper.Used(read, written) for model, read, written in rows}
-    return cheaper.hints(used, catalog_selectors.served_models(), selectors.current_prices()) if used else []
+    return cheaper.hints(used, catalog_selectors.served_models(), price_selectors.current_prices()) if used else []

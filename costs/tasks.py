@@ -8,7 +8,7 @@ from datetime import date
 from celery import shared_task
 from django.utils import timezone
 
-from costs import budget_selectors, hooks, selectors
+from costs import budget_selectors, hooks, price_selectors
 from costs.errors import CostApiError, NothingToReconcileError
 from costs.services import (
     anomalies,
@@ -105,7 +105,7 @@ def dispatch_reconciliation() -> None:
 def reconcile_recent() -> None:
     """Price what still waits for a price or another one, then compare the bills of the last months again: late calls and rows make a new revision."""
     prices.finish_corrections()
-    for waiting in selectors.unpriced():
+    for waiting in price_selectors.unpriced():
         if waiting.provider and waiting.model:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)
     commitments.count()

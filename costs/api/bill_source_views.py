@@ -12,7 +12,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import selectors
+from costs import bill_selectors
 from costs.models import BillSource
 from costs.services import bill_sources
 from governance.access import Permission
@@ -56,7 +56,7 @@ class BillSources(generics.ListAPIView[BillSource]):
     ordering = ("provider",)
 
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
-        return selectors.bill_sources()
+        return bill_selectors.bill_sources()
 
     @extend_schema(request=BillSourceInput, responses={201: BillSourceOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
@@ -68,7 +68,7 @@ class BillSources(generics.ListAPIView[BillSource]):
 class _OfOne(APIView):
     @staticmethod
     def find(pk: int) -> BillSource:
-        source = selectors.bill_sources().filter(pk=pk).first()
+        source = bill_selectors.bill_sources().filter(pk=pk).first()
         if source is None:
             raise NotFound
         return source

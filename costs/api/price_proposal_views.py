@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import price_sheets, selectors
+from costs import bill_selectors, price_selectors, price_sheets
 from costs.api.serializers import ExactField
 from costs.errors import PriceSheetError
 from costs.models import SERIES, PriceProposal, ServiceTier, TokenClass
@@ -109,7 +109,7 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
             return PriceProposal.objects.none()
         query = PriceProposalQuery(data=self.request.query_params.dict())
         query.is_valid(raise_exception=True)
-        return selectors.price_proposals(query.validated_data.get("status", ""))
+        return price_selectors.price_proposals(query.validated_data.get("status", ""))
 
     @extend_schema(request=PriceSheetInput, responses={201: PriceSheetOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
@@ -117,7 +117,7 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
         body.is_valid(raise_exception=True)
         asked, now = body.validated_data, timezone.now()
         offers = [price_sheets.Offer(**{"valid_from": now, **row}) for row in asked["prices"]]
-        providers, models = selectors.provider_choices(), selectors.model_choices()
+        providers, models = bill_selectors.provider_choices(), bill_selectors.model_choices()
         wrong = {}
         for index, offer in enumerate(offers):
             try:
@@ -127,7 +127,7 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
         if wrong:
             raise ValidationError({"prices": wrong})
         sheet = price_proposals.propose(offers=offers, name=asked["name"], note=asked["note"], actor=request.user, at=now)
-        found = selectors.price_proposals().filter(sheet=sheet)
+        found = price_selectors.price_proposals().filter(sheet=sheet)
         return Response(PriceSheetOutput({"name": sheet.name, "unchanged": sheet.unchanged, "proposals": found}).data, status=201)
 
 
@@ -154,7 +154,7 @@ class PriceFeed(APIView):
 
     @extend_schema(responses={200: PriceFeedOutput, **_ERRORS, 404: ErrorSerializer})
     def get(self, request: ApiRequest) -> Response:
-        reading = selectors.last_feed_reading()
+        reading = price_selectors.last_feed_reading()
         if reading is None:
             raise NotFound
         return Response(PriceFeedOutput(reading).data)
@@ -162,7 +162,7 @@ class PriceFeed(APIView):
     @extend_schema(request=None, responses={201: PriceFeedOutput, **_ERRORS, 503: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
         price_feed.propose_listed(actor=request.user)
-        return Response(PriceFeedOutput(selectors.last_feed_reading()).data, status=201)
+        return Response(PriceFeedOutput(price_selectors.last_feed_reading()).data, status=201)
 
 
 class _Decision(APIView):
@@ -170,7 +170,7 @@ class _Decision(APIView):
 
     @staticmethod
     def find(pk: int) -> PriceProposal:
-        found = selectors.price_proposals().filter(pk=pk).first()
+        found = price_selectors.price_proposals().filter(pk=pk).first()
         if found is None:
             raise NotFound
         return found

@@ -14,7 +14,7 @@ from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import periods, reconciliation_selectors, selectors, spend_selectors
+from costs import bill_selectors, periods, price_selectors, reconciliation_selectors, selectors, spend_selectors
 from costs.api import asked as asked_of
 from costs.api import serializers
 from costs.forecast import Forecast, TooLittle
@@ -136,7 +136,7 @@ class Prices(generics.ListAPIView[PriceEntry]):
         asked = body.validated_data
         unknown = {
             name: [f"There is no {name} {asked[name]}."]
-            for name, known in (("provider", selectors.provider_choices()), ("model", selectors.model_choices()))
+            for name, known in (("provider", bill_selectors.provider_choices()), ("model", bill_selectors.model_choices()))
             if asked[name] not in known
         }
         if unknown:
@@ -151,7 +151,7 @@ class Unpriced(APIView):
 
     @extend_schema(responses=serializers.UnpricedOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
-        return Response(serializers.UnpricedOutput(selectors.unpriced(), many=True).data)
+        return Response(serializers.UnpricedOutput(price_selectors.unpriced(), many=True).data)
 
 
 class Bills(generics.ListAPIView[BillFile]):
@@ -163,7 +163,7 @@ class Bills(generics.ListAPIView[BillFile]):
     parser_classes = (MultiPartParser, FormParser)
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        return selectors.bills()
+        return bill_selectors.bills()
 
     @extend_schema(
         request={"multipart/form-data": serializers.BillInput},
@@ -188,7 +188,7 @@ class BillDetail(APIView):
 
     @extend_schema(responses={200: serializers.BillOutput, 404: ErrorSerializer})
     def get(self, request: ApiRequest, pk: int) -> Response:
-        bill = selectors.bills().filter(pk=pk).first()
+        bill = bill_selectors.bills().filter(pk=pk).first()
         if bill is None:
             raise NotFound
         return Response(serializers.BillOutput(bill).data)
@@ -204,7 +204,7 @@ class BillRelease(APIView):
         responses={200: serializers.BillOutput, 400: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer},
     )
     def post(self, request: ApiRequest, pk: int) -> Response:
-        bill = selectors.bills().filter(pk=pk).first()
+        bill = bill_selectors.bills().filter(pk=pk).first()
         if bill is None:
             raise NotFound
         body = serializers.BillReleaseInput(data=request.data)
@@ -222,7 +222,7 @@ class BillErrors(generics.ListAPIView[BillError]):
     def get_queryset(self):  # type: ignore[no-untyped-def]
         if getattr(self, "swagger_fake_view", False):
             return BillError.objects.none()
-        if not selectors.bills().filter(pk=self.kwargs["pk"]).exists():
+        if not bill_selectors.bills().filter(pk=self.kwargs["pk"]).exists():
             raise NotFound
         return BillError.objects.filter(file=self.kwargs["pk"])
 
@@ -235,7 +235,7 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
     ordering = ("-month", "-pk")
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        return selectors.reconciliations()
+        return bill_selectors.reconciliations()
 
     @extend_schema(
         request=serializers.RunInput, responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer}
@@ -262,7 +262,7 @@ class ReconciliationDetail(APIView):
 
 
 def _revision(provider: str, account: str, month: date, number: int | None = None) -> tuple[Reconciliation, Revision]:
-    series = selectors.reconciliation(provider, account, month)
+    series = bill_selectors.reconciliation(provider, account, month)
     found = reconciliation_selectors.revision(series, number) if series else None
     if series is None or found is None:
         raise NotFound

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from catalog.models import Deployment
-from costs import price_feed, selectors
+from costs import price_feed, price_selectors
 from costs.errors import PriceFeedError, PriceProposalStateError
 from costs.models import SERIES, PriceEntry, PriceProposal, PriceSheet
 from costs.price_sheets import Offer
@@ -63,7 +63,7 @@ def propose_listed(*, actor: User | None = None, at: datetime | None = None) -> 
 
 def is_due(at: datetime) -> bool:
     """Whether the schedule reads the feed again: a week after the last reading, by whomever."""
-    last = selectors.last_feed_reading()
+    last = price_selectors.last_feed_reading()
     return last is None or last.sheet.proposed_at <= at - INTERVAL
 
 
@@ -74,7 +74,7 @@ def _asked() -> list[price_feed.Asked]:
 
 def _offers(found: price_feed.Read, at: datetime) -> list[Offer]:
     known = {tuple(row) for row in PriceEntry.objects.values_list(*SERIES).distinct()}
-    waits = {(row.provider, row.model): row.since for row in selectors.unpriced()}
+    waits = {(row.provider, row.model): row.since for row in price_selectors.unpriced()}
     offers = []
     for row in found.prices:
         offer = Offer(

@@ -7,7 +7,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from costs import selectors
+from costs import bill_selectors
 from costs.forms import BillSourceForm
 from costs.models import BillSource
 from costs.services import bill_sources
@@ -24,7 +24,7 @@ def source_list(request: MemberRequest) -> HttpResponse:
 
 def _page(request: MemberRequest, form: BillSourceForm, status: int = 200) -> HttpResponse:
     may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
-    context = {"sources": selectors.bill_sources(), "form": form, "may_manage": may_manage}
+    context = {"sources": bill_selectors.bill_sources(), "form": form, "may_manage": may_manage}
     return render_page(request, "costs/bill_sources.html", status=status, context=context)
 
 
@@ -60,7 +60,7 @@ def remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _source(pk: int) -> BillSource:
-    source = selectors.bill_sources().filter(pk=pk).first()
+    source = bill_selectors.bill_sources().filter(pk=pk).first()
     if source is None:
         raise Http404
     return source

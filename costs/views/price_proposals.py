@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import csvs, price_sheets, selectors
+from costs import bill_selectors, csvs, price_selectors, price_sheets
 from costs.forms import DiscountForm, PriceSheetForm
 from costs.models import SERIES, PriceEntry, PriceProposal
 from costs.services import price_feed, price_proposals
@@ -30,9 +30,9 @@ def proposals(request: MemberRequest) -> HttpResponse:
 def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm, status: int = 200) -> HttpResponse:
     chosen = request.GET.get("status", PriceProposal.Status.WAITING)
     chosen = chosen if chosen in PriceProposal.Status.values else PriceProposal.Status.WAITING
-    counts = selectors.price_proposal_counts()
-    unpriced = {(row.provider, row.model): row.calls for row in selectors.unpriced()}
-    page = keyset_page(selectors.price_proposals(chosen), order=["-pk"], cursor=request.GET.get("cursor", ""))
+    counts = price_selectors.price_proposal_counts()
+    unpriced = {(row.provider, row.model): row.calls for row in price_selectors.unpriced()}
+    page = keyset_page(price_selectors.price_proposals(chosen), order=["-pk"], cursor=request.GET.get("cursor", ""))
     context: dict[str, Any] = {
         "page": page,
         "rows": [(row, unpriced.get((row.provider, row.model), 0), row.sheet.proposed_by_id == request.user.pk) for row in page.rows],
@@ -42,7 +42,7 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
         "discount_form": discount,
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
         "columns": price_sheets.COLUMNS,
-        "feed": selectors.last_feed_reading(),
+        "feed": price_selectors.last_feed_reading(),
     }
     return render_page(request, "costs/price_proposals.html", partial="proposals", status=status, context=context)
 
@@ -56,7 +56,10 @@ def upload(request: MemberRequest) -> HttpResponse:
 
         def act() -> Any:
             offers = price_sheets.read(
-                file.read(price_sheets.LARGEST_FILE + 1), providers=selectors.provider_choices(), models=selectors.model_choices(), now=now
+                file.read(price_sheets.LARGEST_FILE + 1),
+                providers=bill_selectors.provider_choices(),
+                models=bill_selectors.model_choices(),
+                now=now,
             )
             return price_proposals.propose(offers=offers, name=file.name, note=form.cleaned_data["note"], actor=request.user, at=now)
 
@@ -100,7 +103,7 @@ def decide(request: MemberRequest) -> HttpResponse:
     """Approve or reject the chosen rows; what cannot be decided is said, the others are."""
     chosen = [int(text) for text in request.POST.getlist("proposal")[:MOST_AT_ONCE] if text.isdecimal() and len(text) < 16]
     approve, done, refused = request.POST.get("decision") == "approve", 0, []
-    for proposal in selectors.price_proposals().filter(pk__in=chosen):
+    for proposal in price_selectors.price_proposals().filter(pk__in=chosen):
         try:
             if approve:
                 price_proposals.approve(proposal=proposal, actor=request.user)

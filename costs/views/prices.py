@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import selectors
+from costs import price_selectors
 from costs.forms import PriceForm
 from costs.models import ServiceTier
 from costs.services import prices
@@ -42,13 +42,13 @@ def price_book(request: MemberRequest) -> HttpResponse:
         partial="price-table",
         status=status,
         context={
-            "book": selectors.price_book(query),
-            "unpriced": selectors.unpriced(),
+            "book": price_selectors.price_book(query),
+            "unpriced": price_selectors.unpriced(),
             "usual_tiers": [ServiceTier.STANDARD],
             "form": form,
             "may_manage": may_manage,
             "query": query,
             "now": timezone.now(),
-            "waiting": selectors.price_proposal_counts().get("waiting", 0),
+            "waiting": price_selectors.price_proposal_counts().get("waiting", 0),
         },
     )

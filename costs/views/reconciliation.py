@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bridge, csvs, reconciliation_selectors, selectors
+from costs import bill_selectors, bridge, csvs, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, reconciliation, signoff
@@ -56,7 +56,9 @@ def upload(request: MemberRequest) -> HttpResponse:
 
 
 def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
-    page = keyset_page(selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", ""))
+    page = keyset_page(
+        bill_selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")
+    )
     return render_page(
         request,
         "costs/reconciliation_list.html",
@@ -65,7 +67,7 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
         context={
             "page": page,
             "signatures": reconciliation_selectors.signature_counts([one.latest_id for one in page.rows if one.latest_id is not None]),
-            "files": selectors.bills()[:20],
+            "files": bill_selectors.bills()[:20],
             "form": form,
             "may_manage": _may_manage(request),
         },
@@ -81,10 +83,10 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
         context={
             "bill": bill,
             "errors": bill.errors.order_by("-is_quarantined", "line")[:50],
-            "providers": {"": "as each row says", **selectors.provider_choices()},
+            "providers": {"": "as each row says", **bill_selectors.provider_choices()},
             "may_manage": _may_manage(request),
-            "kinds": selectors.kinds_of(bill),
-            "compared": selectors.compared_months(bill),
+            "kinds": bill_selectors.kinds_of(bill),
+            "compared": bill_selectors.compared_months(bill),
         },
     )
 
@@ -112,7 +114,7 @@ def bill_release(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _bill(pk: int) -> BillFile:
-    bill = selectors.bills().filter(pk=pk).first()
+    bill = bill_selectors.bills().filter(pk=pk).first()
     if bill is None:
         raise Http404
     return bill
@@ -121,7 +123,7 @@ def _bill(pk: int) -> BillFile:
 @requires(Permission.VIEW_COSTS)
 def reconciliation_detail(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     series, revision = asked(request, provider, account, month)
-    rows, ticks = selectors.bridge_rows(revision)
+    rows, ticks = bill_selectors.bridge_rows(revision)
     signed = reconciliation_selectors.sign_off(revision)
     by = "day" if request.GET.get("by") == "day" else "model"
     context: dict[str, Any] = {
@@ -130,11 +132,11 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "rows": rows,
         "ticks": ticks,
         "by": by,
-        "compared": selectors.compared_by(revision, by),
-        "files": selectors.files_of(provider, month),
+        "compared": bill_selectors.compared_by(revision, by),
+        "files": bill_selectors.files_of(provider, month),
         "revisions": series.revisions.order_by("-number")[:20],
         "is_latest": revision.pk == series.latest_id,
-        "unknown_models": selectors.unknown_models(provider, month),
+        "unknown_models": bill_selectors.unknown_models(provider, month),
         "may_manage": _may_manage(request),
         "may_sign": Permission.SIGN_BILLS in permissions_of(request.membership.roles),
         "has_signed": signed.is_by(request.user),
@@ -142,9 +144,9 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "is_over": timezone.now().date() > revision.last_day,
         "previous": reconciliation_selectors.revision_before(revision),
         "alias_form": AliasForm(initial={"provider": provider}),
-        "provider_name": selectors.provider_choices().get(provider, provider),
+        "provider_name": bill_selectors.provider_choices().get(provider, provider),
         "explained": sum(1 for row in rows if row.cause != "unexplained"),
-        "cells": selectors.cents_of(revision),
+        "cells": bill_selectors.cents_of(revision),
         "excluded": [{**row, "label": BillRow.Kind(row["kind"]).label} for row in revision.excluded],
     }
     return render_page(request, "costs/reconciliation_detail.html", partial="compared", context=context)
@@ -189,7 +191,7 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
 @requires(Permission.MANAGE_COSTS, "POST")
 def run(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Compare again, now."""
-    if selectors.reconciliation(provider, account, month) is None:
+    if bill_selectors.reconciliation(provider, account, month) is None:
         raise Http404
     try:
         revision, is_new = reconciliation.reconcile(provider=provider, month=month, actor=request.user)
@@ -244,7 +246,7 @@ def assign_model(request: MemberRequest, provider: str, account: str, month: dat
 
 def asked(request: MemberRequest, provider: str, account: str, month: date) -> tuple[Reconciliation, Revision]:
     """The month of the URL, and the revision of its `?revision=` (default the latest)."""
-    series = selectors.reconciliation(provider, account, month)
+    series = bill_selectors.reconciliation(provider, account, month)
     revision = reconciliation_selectors.revision(series, request.GET.get("revision")) if series else None
     if series is None or revision is None:
         raise Http404

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseBase
 
-from costs import bridge, csvs, reconciliation_selectors, selectors
+from costs import bill_selectors, bridge, csvs, reconciliation_selectors
 from costs.models import TokenClass
 from costs.views.reconciliation import LINE_FILTERS, asked
 from governance.access import Permission, requires
@@ -35,7 +35,7 @@ def lines(request: MemberRequest, provider: str, account: str, month: date) -> H
         "causes": {"": "any cause", **{name: bridge.CAUSES[name] for cause in revision.causes for name in [cause["cause"]]}},
         "models": {"": "all", **{name: name or "No model" for name in reconciliation_selectors.models_of(revision)}},
         "classes": {"": "all", **dict(TokenClass.choices)},
-        "provider_name": selectors.provider_choices().get(provider, provider),
+        "provider_name": bill_selectors.provider_choices().get(provider, provider),
         "query": request.GET.urlencode(),
     }
     return render_page(request, "costs/reconciliation_lines.html", partial="lines", context=context)
@@ -44,7 +44,7 @@ def lines(request: MemberRequest, provider: str, account: str, month: date) -> H
 @requires(Permission.VIEW_COSTS)
 def line(request: MemberRequest, provider: str, account: str, month: date, pk: int) -> HttpResponse:
     """One line: the arithmetic, the charges of the bill, our days, and the prices."""
-    series = selectors.reconciliation(provider, account, month)
+    series = bill_selectors.reconciliation(provider, account, month)
     found = reconciliation_selectors.line(series, pk) if series else None
     if series is None or found is None:
         raise Http404
@@ -60,7 +60,7 @@ def line(request: MemberRequest, provider: str, account: str, month: date, pk: i
         "rows_now": rows.count(),
         "days": reconciliation_selectors.our_days(found),
         "prices": reconciliation_selectors.prices_of(found),
-        "provider_name": selectors.provider_choices().get(provider, provider),
+        "provider_name": bill_selectors.provider_choices().get(provider, provider),
     }
     return render_page(request, "costs/reconciliation_line.html", partial="charges", context=context)
 
@@ -74,7 +74,7 @@ def changes(request: MemberRequest, provider: str, account: str, month: date) ->
         "found": found,
         "shown": found.lines[:SHOWN] if found else [],
         "revisions": list(series.revisions.order_by("-number").values_list("number", flat=True)[:100]),
-        "provider_name": selectors.provider_choices().get(provider, provider),
+        "provider_name": bill_selectors.provider_choices().get(provider, provider),
         "query": request.GET.urlencode(),
     }
     return render_page(request, "costs/reconciliation_changes.html", partial="changes", context=context)

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import charts, csvs, periods, saved_views, selectors, spend_selectors
+from costs import bill_selectors, charts, csvs, periods, price_selectors, saved_views, selectors, spend_selectors
 from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
 from costs.models import SavedView
@@ -34,9 +34,9 @@ def spend(request: MemberRequest) -> HttpResponse:
         return redirect(f"{page.url}?{saved_views.query(view)}")
     found = page.found
     context = {
-        "unpriced": selectors.unpriced(found.period)[:5] if found.total.unpriced_calls else [],
-        "doubtful": selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
-        "matched": selectors.latest_matched(),
+        "unpriced": price_selectors.unpriced(found.period)[:5] if found.total.unpriced_calls else [],
+        "doubtful": bill_selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
+        "matched": bill_selectors.latest_matched(),
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
         "csv_url": reverse("costs-spend-csv"),
     }

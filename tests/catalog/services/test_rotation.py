@@ -46,9 +46,7 @@ def test_old_credential_is_told_of_by_its_age(acme: Tenant, age: int, severity: 
     rotation.warn(at=at)
     rotation.warn(at=at + timedelta(hours=1))
 
-    assert list(Notice.objects.filter(topic="credential.due").values_list("severity", flat=True)) == (
-        [severity] if severity else []
-    )
+    assert list(Notice.objects.filter(topic="credential.due").values_list("severity", flat=True)) == ([severity] if severity else [])
 
 
 def test_pages_and_metric_say_which_are_due(acme: Tenant, adam: User, client_for: ClientFor) -> None:

@@ -14,7 +14,7 @@ from django.core.files.storage import default_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costs import generator, parquet, selectors, showback_selectors
+from costs import bill_selectors, generator, parquet, showback_selectors
 from costs.errors import BillFormatError, NothingToReconcileError, RevisionReplacedError
 from costs.models import BillAlias, BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, ingest, prices, reconciliation, signoff
@@ -475,9 +475,9 @@ def test_second_account_replaces_the_comparison_of_the_first(acme: Tenant, offer
     with pytest.raises(RevisionReplacedError, match="other accounts"):
         signoff.sign(revision=alone, digest=alone.digest, actor=alice, **later)
     assert [bill.reconciliation.latest for bill in showback_selectors.showback(MONTH).bills] == [together]
-    assert {series.account: series.is_replaced for series in selectors.reconciliations()} == {"acct-1": True, "all-accounts": False}
-    assert selectors.doubtful_revisions(MONTH) == [together]
-    assert selectors.latest_matched() == together
+    assert {series.account: series.is_replaced for series in bill_selectors.reconciliations()} == {"acct-1": True, "all-accounts": False}
+    assert bill_selectors.doubtful_revisions(MONTH) == [together]
+    assert bill_selectors.latest_matched() == together
 
     BillRow.objects.filter(account="acct-2").delete()
     again, is_new = reconciliation.reconcile(provider="openai", month=MONTH)

@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
-from costs import selectors
+from costs import price_selectors
 from costs.models import Event, PriceEntry, TokenDay, UsageHour
 from costs.services import price_proposals, prices
 from governance.models import Tenant, User
@@ -62,7 +62,7 @@ def test_tier_without_a_price_stays_unpriced_and_is_named(
     book: None, acme: Tenant, alice: User, fay: User, client_for: ClientFor, tier: str
 ) -> None:
     assert cost(acme, service_tier=tier) == ("unpriced", None)
-    [row] = selectors.unpriced()
+    [row] = price_selectors.unpriced()
     page = client_for(fay).get("/o/acme/operate/costs/price-book/").content.decode()
 
     assert row.tiers == [tier]
@@ -106,7 +106,7 @@ def test_series_with_other_dimensions_do_not_overlap(book: None, alice: User) ->
         make.price(alice, "input", "9", region="eu", valid_from=datetime(2024, 1, 1, tzinfo=UTC), valid_to=START)
 
     assert PriceEntry.objects.usual().count() == 2
-    assert selectors.current_prices()["openai", "small-chat"].input_per_million == 1
+    assert price_selectors.current_prices()["openai", "small-chat"].input_per_million == 1
 
 
 def test_book_shows_what_a_price_is_for_on_page_sheet_and_api(

@@ -9,7 +9,7 @@ import pytest
 
 from catalog.models import Provider
 from costs import price_feed as feed
-from costs import selectors, tasks
+from costs import price_selectors, tasks
 from costs.models import PriceEntry, PriceProposal, PriceSheet
 from costs.price_sheets import Offer
 from costs.services import price_feed, price_proposals, prices
@@ -70,7 +70,7 @@ def test_differences_are_proposed_and_the_rest_is_counted(says: list[feed.Listed
 
     assert waiting() == {"Output": 5, "Input, over 200,000 tokens": 2, "Input, batch": Decimal("0.5")}
     assert (sheet.name, sheet.unchanged, sheet.unknown[0]["model"]) == ("genai-prices 9.9", 1, "own-model")
-    found = selectors.last_feed_reading()
+    found = price_selectors.last_feed_reading()
     assert found is not None
     assert (found.new, found.changed) == (2, 1)
     assert PriceEntry.objects.count() == 2

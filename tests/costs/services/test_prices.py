@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from catalog.hooks import Price, cost_figures
-from costs import selectors
+from costs import price_selectors
 from costs.errors import PriceExistsError, PriceValueError
 from costs.models import Event, PriceEntry, TokenDay, UsageHour
 from costs.services import prices
@@ -150,7 +150,7 @@ def test_calls_whose_tokens_are_unknown_stay_unpriced(acme: Tenant, fay: User) -
 def test_queue_of_unpriced_models(acme: Tenant) -> None:
     make.record(acme, make.call(acme), make.call(acme), make.call(acme, model="other"))
 
-    assert [(row.model, row.calls) for row in selectors.unpriced()] == [("small-chat", 2), ("other", 1)]
+    assert [(row.model, row.calls) for row in price_selectors.unpriced()] == [("small-chat", 2), ("other", 1)]
 
 
 def test_catalog_reads_and_sets_list_prices_through_its_hook(acme: Tenant, fay: User) -> None:

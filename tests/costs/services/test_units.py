@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from django.db.models import Sum
 
-from costs import export_schema, export_selectors, selectors
+from costs import export_schema, export_selectors, price_selectors, selectors
 from costs.models import Event, RejectedInbox, SupersededPrice, TokenDay, UsageDay, UsageHour
 from costs.periods import Period
 from costs.services import bills, prices, reconciliation
@@ -74,7 +74,7 @@ def test_class_without_a_price_leaves_the_call_unpriced_until_it_has_one(missing
     unit_prices(alice, without=missing)
     make.record(acme, spoken(acme))
 
-    [waiting] = selectors.unpriced()
+    [waiting] = price_selectors.unpriced()
     before = Event.objects.get()
     priced = make.price(alice, missing, PRICES[missing])
     done = prices.price_unpriced(provider="openai", model="small-chat")
@@ -84,7 +84,7 @@ def test_class_without_a_price_leaves_the_call_unpriced_until_it_has_one(missing
     assert (done, Event.objects.get().cost) == (1, COST)
     assert priced.pk in Event.objects.get().price_ids
     assert sums() == {COST}
-    assert selectors.unpriced() == []
+    assert price_selectors.unpriced() == []
     assert not TokenDay.objects.exclude(unpriced_tokens=0).exists()
 
 
@@ -136,7 +136,7 @@ def test_impossible_units_are_set_aside(acme: Tenant, alice: User) -> None:
     assert (done.new, done.rejected) == (1, len(wrong))
     assert set(RejectedInbox.objects.values_list("reason", flat=True)) == {"impossible_count"}
     assert Event.objects.get().pricing == "unpriced"  # a newer gateway counts what this code does not know
-    assert selectors.unpriced()[0].units == ["teleport"]
+    assert price_selectors.unpriced()[0].units == ["teleport"]
 
 
 def test_classes_leave_in_focus_and_come_back_without_a_difference(acme: Tenant, alice: User, fay: User) -> None:

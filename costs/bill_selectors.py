@@ -1,0 +1,233 @@
+"""Bills and what they are compared with, as they may be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet, Subquery, Sum
+
+from catalog.models import Model, Project, Provider
+from costs import bridge
+from costs.models import (
+    BillAlias,
+    BillFile,
+    BillRow,
+    BillSource,
+    Reconciliation,
+    Revision,
+)
+
+
+def bills() -> QuerySet[BillFile]:
+    return BillFile.objects.select_related("uploaded_by").order_by("-uploaded_at", "-pk")
+
+
+def bill_sources() -> QuerySet[BillSource]:
+    return BillSource.objects.select_related("set_by").order_by("provider")
+
+
+def reconciliations() -> QuerySet[Reconciliation]:
+    """With their latest revision, the number of revisions and whether another series of the month took their place."""
+    return (
+        Reconciliation.objects.with_replaced()
+        .select_related("latest__reconciliation")
+        .annotate(revision_count=Count("revisions"))
+        .order_by("-month", "provider", "account")
+    )
+
+
+def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
+    found = Reconciliation.objects.with_replaced().select_related("latest__reconciliation")
+    return found.filter(provider=provider, account=account, month=month).first()
+
+
+def doubtful_revisions(since: date) -> list[Revision]:
+    """Latest revisions of months from `since` on that are too far from the bill: their provider's figures may vary."""
+    revisions = Revision.objects.filter(pk__in=Subquery(Reconciliation.objects.in_force().filter(month__gte=since).values("latest")))
+    return [revision for revision in revisions.select_related("reconciliation") if revision.is_doubtful]
+
+
+def latest_matched() -> Revision | None:
+    """The newest month that was compared with a bill."""
+    newest = Reconciliation.objects.in_force().select_related("latest__reconciliation").order_by("-month").first()
+    return newest.latest if newest else None
+
+
+def provider_choices() -> dict[str, str]:
+    return dict(Provider.objects.order_by("name").values_list("slug", "name"))
+
+
+def model_choices() -> list[str]:
+    return list(Model.objects.order_by("slug").values_list("slug", flat=True))
+
+
+def aliases() -> QuerySet[BillAlias]:
+    return BillAlias.objects.order_by("subject", "provider", "theirs")
+
+
+def project_names() -> dict[str, str]:
+    return dict(Project.objects.values_list("slug", "name"))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row of the tables by model or by day."""
+
+    value: str
+    """In a query string; empty for what has no name or day."""
+    label: str
+    bill: Decimal
+    ours: Decimal
+    lines: int
+    theirs_only: int
+    ours_only: int
+
+    @property
+    def variance(self) -> Decimal:
+        return self.bill - self.ours
+
+    @property
+    def percent(self) -> Decimal | None:
+        """Of the bill, with its sign."""
+        return self.variance / self.bill * 100 if self.bill else None
+
+    @property
+    def is_within(self) -> bool:
+        return not self.variance or (self.percent is not None and abs(self.percent) <= 2)
+
+    @property
+    def matched(self) -> int:
+        return self.lines - self.theirs_only - self.ours_only
+
+
+def compared_by(revision: Revision, column: str) -> list[Compared]:
+    """Lines of a revision by `model` or `day`."""
+    only_theirs, only_ours = Q(telemetry_tokens=0, bill_rows__gt=0), Q(bill_rows=0)
+    rows = revision.lines.values(column).annotate(
+        n_bill=Sum("bill"),
+        n_ours=Sum("telemetry"),
+        n=Count("pk"),
+        theirs=Count("pk", filter=only_theirs),
+        own=Count("pk", filter=only_ours),
+    )
+    found = [
+        (
+            row[column],
+            Compared(
+                str(row[column] or ""),
+                f"{row[column]:%b %-d, %Y}"
+                if isinstance(row[column], date)
+                else (row[column] or ("Whole month" if column == "day" else "No model")),
+                row["n_bill"],
+                row["n_ours"],
+                row["n"],
+                row["theirs"],
+                row["own"],
+            ),
+        )
+        for row in rows
+    ]
+    if column == "day":
+        return [line for _, line in sorted(found, key=lambda pair: pair[0] or date.min)]
+    return [line for _, line in sorted(found, key=lambda pair: (-pair[1].bill, pair[1].label))]
+
+
+CAUSE_NOTES = {
+    "missing_calls": ("Tokens on the bill that our telemetry does not have", "Look for calls around the gateway, or for late telemetry"),
+    "bill_only": ("Models or days of which we saw no call at all", "Route these calls through the gateway, or assign the model below"),
+    "price": ("The bill's price per token is another than ours on that day", "Correct the price book"),
+    "unpriced": ("Our tokens had no price when they were counted", "Add prices"),
+    "commitment": ("Usage that a prepaid commitment covers at its own rate", "None needed"),
+    "extra_calls": (
+        "Tokens that we counted and the bill does not have: late rows of the bill, or calls counted twice",
+        "Wait for the next file, then look for duplicates",
+    ),
+    "telemetry_only": ("Models or days that the bill does not have", "Wait for the next file"),
+    "rounding": ("Within what rounding each row to the cent can make", "None needed"),
+    "unexplained": ("The bill's cost is not its quantity times its own price, or it gives no quantity", "Ask the provider"),
+}
+
+
+@dataclass(frozen=True)
+class CauseRow:
+    """One line of the bridge."""
+
+    cause: str
+    title: str
+    note: str
+    todo: str
+    lines: int
+    cents: Decimal
+    exact: Decimal
+    bar: bridge.Bar
+
+
+def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, Decimal]]]:
+    """Causes in order with their bars, and the ticks of the axis."""
+    shapes, ticks = bridge.bars([Decimal(cause["cents"]) for cause in revision.causes])
+    rows = [
+        CauseRow(
+            cause["cause"],
+            bridge.CAUSES[cause["cause"]],
+            *CAUSE_NOTES[cause["cause"]],
+            cause["lines"],
+            Decimal(cause["cents"]),
+            Decimal(cause["amount"]),
+            shape,
+        )
+        for cause, shape in zip(revision.causes, shapes, strict=True)
+    ]
+    return rows, ticks
+
+
+def unknown_models(provider: str, month: date) -> list[str]:
+    """Names on the bill that are no model of ours, with AI usage behind them."""
+    ours = set(model_choices())
+    names = (
+        BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED)
+        .exclude(model="")
+        .order_by("model")
+        .values_list("model", flat=True)
+        .distinct()
+    )
+    return [name for name in names if name not in ours]
+
+
+def files_of(provider: str, month: date) -> QuerySet[BillFile]:
+    """Files with compared rows of a month, newest first."""
+    return bills().filter(pk__in=BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).values("file"))
+
+
+def kinds_of(bill: BillFile) -> list[dict[str, Any]]:
+    """Accepted rows of a file by kind and currency."""
+    rows = (
+        bill.rows.values("kind", "currency")
+        .annotate(n=Count("pk"), money=Sum("billed_cost"), effective=Sum("effective_cost"))
+        .order_by("kind", "currency")
+    )
+    return [{**row, "label": BillRow.Kind(row["kind"]).label, "is_compared": row["kind"] in BillRow.COMPARED} for row in rows]
+
+
+def compared_months(bill: BillFile) -> list[Reconciliation]:
+    """Reconciliations that a file takes part in."""
+    months = list(bill.rows.filter(kind__in=BillRow.COMPARED).order_by("provider", "month").values_list("provider", "month").distinct())
+    condition = Q(pk__in=[])
+    for provider, month in months:
+        condition |= Q(provider=provider, month=month)
+    return list(reconciliations().filter(condition))
+
+
+def cents_of(revision: Revision) -> dict[str, Decimal]:
+    """The figures of the equation as they are shown: each in cents, and the printed equation holds."""
+    by_cause = {cause["cause"]: Decimal(cause["cents"]) for cause in revision.causes}
+    unexplained = by_cause.get("unexplained", Decimal("0.00"))
+    return {
+        "bill": bridge.cents(revision.bill),
+        "telemetry": bridge.cents(revision.telemetry),
+        "variance": revision.variance_cents,
+        "unexplained": unexplained,
+        "explained": revision.variance_cents - unexplained,
+    }
