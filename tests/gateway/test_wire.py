@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from yarl import URL
 
 from gateway.contract.outbound import AllowList, OutboundError
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.served import Target
 from gateway.plane.upstream import wire as subject
-from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, Wire, WireError, header_lines
+from gateway.plane.upstream.exchange import _send
+from gateway.plane.upstream.pairs import PAIRS
+from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, UnreachedError, Wire, WireError, header_lines
+from tests.gateway.conftest import deployment
 
 OPEN = AllowList.parse(["127.0.0.1", "localhost"])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -128,16 +139,53 @@ async def test_upstream_that_is_silent_or_speaks_nonsense_is_given_up(said: tupl
         await asyncio.wait_for(told.gone.wait(), 5)
 
 
-async def test_answer_that_is_broken_off_gives_what_came_and_then_the_error() -> None:
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        (b"Content-Length: 9\r\n\r\nhalf", b"closed"),
+        (b"\r\nhalf", b"reset"),  # closed without a reset, it would be whole
+        (b"Content-Length: 30\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"half", mtime=0)[:-1], b"spoilt"),
+    ],
+    ids=["closed", "reset", "spoilt"],
+)
+async def test_answer_that_is_broken_off_gives_what_came_and_then_the_error(said: bytes, end: bytes) -> None:
+    half = asyncio.Event()
+
     async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-        writer.close()
+        writer.write(b"HTTP/1.1 200 OK\r\n" + said)
+        await half.wait()
+        if end == b"spoilt":
+            writer.write(b"anything else")
+        elif end == b"reset":
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        else:
+            writer.close()
 
     async with upstream(play) as (told, wire):
         answer = await wire.post(told.url, b"", b"{}", timeout_s=5)
+        half.set()
+        while answer._error is None and not answer.response.is_ended:  # both before anybody reads
+            await asyncio.sleep(0.001)
         assert await answer.read() == b"half"
+        assert not answer.is_over
         with pytest.raises(WireError):
             await answer.read()
+
+
+@pytest.mark.parametrize(("may_have_spent", "words"), [(True, "broke off before it answered"), (False, "could not be reached")])
+async def test_only_what_never_reached_the_upstream_has_certainly_cost_nothing(may_have_spent: bool, words: str) -> None:
+    async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.close()
+
+    async with upstream(play) as (told, wire):
+        address = told.url.origin() if may_have_spent else "http://127.0.0.1:9"
+        target = Target(deployment(f"{address}/v1"), {}, {}, b"", ())
+        call = Call(cast(Any, SimpleNamespace(wire=wire)), "chat", {}, cast(Any, None), cast(Any, None))
+        with pytest.raises(Refusal, match=words):
+            await _send(call, target, PAIRS["chat", "openai"], b"{}")
+
+    assert call.may_have_spent == may_have_spent
 
 
 async def test_closing_ends_a_read_that_waits_and_the_upstream_sees_it() -> None:
@@ -178,9 +226,9 @@ async def test_what_may_not_be_called_or_cannot_be_reached_is_told_apart(monkeyp
     await guarded.close()
 
     async with upstream(says(OK)) as (told, wire):
-        with pytest.raises(WireError, match="could not be reached"):  # nobody listens there
+        with pytest.raises(UnreachedError, match="could not be reached"):  # nobody listens there
             await wire.post(URL("http://127.0.0.1:9/"), b"", b"{}", timeout_s=5)
-        with pytest.raises(WireError, match="could not be reached"):  # it speaks no TLS
+        with pytest.raises(UnreachedError, match="could not be reached"):  # it speaks no TLS
             await wire.post(told.url.with_scheme("https"), b"", b"{}", timeout_s=5)
         monkeypatch.setattr(subject, "OPEN_TIMEOUT_S", 0.0)
         with pytest.raises(ConnectTimeoutError):

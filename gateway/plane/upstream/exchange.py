@@ -29,7 +29,7 @@ from gateway.plane.sse import error_event
 from gateway.plane.upstream.dialects import Pair, Tap
 from gateway.plane.upstream.eventstream import BedrockTap
 from gateway.plane.upstream.pairs import PAIRS
-from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, WireError, header_lines
+from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, UnreachedError, WireError, header_lines
 from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage
 
 DRAIN_S = 5.0
@@ -272,8 +272,11 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> Answer:
         ) from error
     except OutboundError as error:
         raise Refusal("upstream_error", f"The deployment {target.deployment.id} cannot be called: {error}") from error
-    except WireError as error:
+    except UnreachedError as error:
         raise Refusal("upstream_error", f"The provider {target.deployment.provider} could not be reached.") from error
+    except WireError as error:
+        call.may_have_spent = True  # it had the request, and may have worked on it before it failed
+        raise Refusal("upstream_error", f"The provider {target.deployment.provider} broke off before it answered.") from error
     finally:
         call.upstream_ns += time.perf_counter_ns() - began
     if 300 <= response.status < 400:

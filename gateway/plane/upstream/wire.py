@@ -31,8 +31,12 @@ class WireError(Exception):
     """The upstream cannot be reached, broke off, or does not speak HTTP. The message says which, and is fit for people."""
 
 
-class ConnectTimeoutError(WireError):
-    """The upstream could not be reached in time: it has certainly not seen the request."""
+class UnreachedError(WireError):
+    """The upstream could not be reached: it has certainly not seen the request."""
+
+
+class ConnectTimeoutError(UnreachedError):
+    """It could not be reached in time."""
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
@@ -91,8 +95,8 @@ class Answer:
 
     @property
     def is_over(self) -> bool:
-        """All of it was read."""
-        return self.response.is_ended and not self._chunks
+        """All of it was read, and it is whole."""
+        return self.response.is_ended and not self._chunks and self._error is None
 
     @property
     def is_held_up(self) -> bool:
@@ -210,12 +214,16 @@ class Connection(asyncio.Protocol):
             self._timer = None
         answer, self._answer = self._answer, None
         if answer is not None:
-            try:
-                answer.response.feed_eof()
-            except ProtocolError as error:
-                answer.fail(WireError(f"It broke off: {exc or error}."))
-            else:
+            error = exc  # with one not even an answer that goes on until the connection is closed is whole
+            if error is None:
+                try:
+                    answer.response.feed_eof()
+                except ProtocolError as unfinished:
+                    error = unfinished
+            if error is None:
                 answer.ended()
+            else:
+                answer.fail(WireError(f"It broke off: {error}."))
         if self.pool is not None:
             self.pool.forget(self)
 
@@ -336,7 +344,7 @@ class _Opener(aiohttp.TCPConnector):
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 
     async def open(self, origin: str) -> Connection:
-        """ConnectTimeoutError, WireError or OutboundError."""
+        """UnreachedError, of which ConnectTimeoutError is one, or OutboundError."""
         request = aiohttp.ClientRequest("POST", URL(origin), loop=asyncio.get_running_loop())  # says where to, and is never sent
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -346,7 +354,7 @@ class _Opener(aiohttp.TCPConnector):
         except OutboundError:
             raise
         except (aiohttp.ClientError, OSError) as error:
-            raise WireError("It could not be reached.") from error
+            raise UnreachedError("It could not be reached.") from error
         assert isinstance(opened, Connection)
         return opened
 
@@ -362,7 +370,8 @@ class Wire:
         """Send `body` under the lines of `head` (see `header_lines`); return when the answer's head is there.
 
         The upstream may be silent for `timeout_s` at a time, then and while the body is read. Redirects are not followed, nothing is sent twice.
-        ConnectTimeoutError, TimeoutError, WireError, or OutboundError when the address may not be called.
+        UnreachedError, of which ConnectTimeoutError is one, or OutboundError when the address may not be called: then nothing was sent.
+        TimeoutError or another WireError: what the upstream has done by then nobody knows.
         """
         origin, start = _address(url)
         connection = self._pool.get(origin)
