@@ -88,6 +88,8 @@ class Response:
 
     def _read_head(self, head: str) -> None:
         first, *lines = head.split("\r\n")
+        if "\0" in head or not head.count("\r") == head.count("\n") == len(lines):  # others may end a line there (RFC 9110, 5.5)
+            raise ProtocolError("a line of the head holds a line end or NUL")
         said = _STATUS_LINE.fullmatch(first)
         if said is None:
             raise ProtocolError("the first line is not a status line")
@@ -163,7 +165,7 @@ class Response:
                     self._end(at < len(data))
                     break
             else:
-                size = line.partition(b";")[0].strip()
+                size = line.partition(b";")[0].strip(b" \t")
                 if _SIZE.fullmatch(size) is None:
                     raise ProtocolError("a chunk's size is not a number")
                 self._left = int(size, 16)
