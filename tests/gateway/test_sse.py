@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.contract.events import Kind
+from gateway.plane.call import Call
 from gateway.plane.sse import MAX_HELD_BYTES, MOST_UNCOUNTED_BYTES, SseTap
 from gateway.plane.upstream.anthropic import MessagesTap
+from gateway.plane.upstream.exchange import _take_usage
 from gateway.plane.upstream.openai import ResponsesTap
-from gateway.plane.usage import usage_of_body
+from gateway.plane.usage import Usage, usage_of_body
 
 USAGE = {"prompt_tokens": 13, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}}
 
@@ -93,6 +97,20 @@ def test_without_usage_the_text_is_counted() -> None:
 
     assert tap.usage is None
     assert tap.text_bytes == 16
+
+
+def test_text_is_counted_only_where_the_provider_does_not_tell() -> None:
+    def taken(usage: Usage | None, kind: Kind = "chat") -> tuple[int | None, int | None, str | None, int]:
+        call, asked = Call(cast(Any, None), kind, {}, cast(Any, None), cast(Any, None), input_estimate=7), []
+        _take_usage(call, usage, lambda: asked.append(1) or 16)  # type: ignore[func-returns-value]
+        assert call.usage is not None
+        return call.usage.prompt_tokens, call.usage.completion_tokens, call.usage_source, len(asked)
+
+    assert taken(Usage(13, 4)) == (13, 4, "provider", 0)
+    assert taken(Usage(13), "embeddings") == (13, None, "provider", 0)
+    assert taken(None, "embeddings") == (7, None, "estimated", 0)
+    assert taken(Usage(13)) == (13, 4, "estimated", 1)
+    assert taken(None) == taken(Usage(None, 9)) == (7, 4, "estimated", 1)
 
 
 def test_text_of_a_long_stream_is_counted_as_it_goes() -> None:

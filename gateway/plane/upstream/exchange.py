@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import orjson
@@ -347,7 +349,7 @@ async def _whole(call: Call, pair: Pair, response: Answer) -> None:
     except (msgspec.DecodeError, ValueError) as error:
         call.status = "upstream_error"
         raise Refusal("upstream_error", f"The provider {deployment.provider} sent an answer that is not valid JSON.") from error
-    _take_usage(call, usage, len(body))
+    _take_usage(call, usage, partial(len, body))
     if call.upstream_ns > SLOW_S * 1e9 and await _has_left(call):
         call.status, call.client_gone = "client_gone", True
         return
@@ -415,7 +417,7 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
             await call.send({"type": "http.response.body", "body": tail})
     finally:
         watcher.cancel()
-        _take_usage(call, tap.usage, tap.text_bytes)
+        _take_usage(call, tap.usage, lambda: tap.text_bytes)
     if failure is not None and not call.client_gone:
         call.status = "upstream_error" if failure.code in _OF_UPSTREAM else "refused"
         call.error_code = failure.code
@@ -463,14 +465,15 @@ async def _watch_caller(call: Call, response: Answer) -> None:
     response.close()
 
 
-def _take_usage(call: Call, usage: Usage | None, output_bytes: int) -> None:
-    """The provider's own figures; what it did not say is estimated, and the whole is marked so."""
-    estimate = None if call.kind == "embeddings" else -(-output_bytes // CHARACTERS_PER_TOKEN)
+def _take_usage(call: Call, usage: Usage | None, output_bytes: Callable[[], int]) -> None:
+    """The provider's own figures; what it did not say is estimated, and the whole is marked so. Only then are the output's bytes counted."""
+    has_output = call.kind != "embeddings"
+    if usage is not None and usage.prompt_tokens is not None and (usage.completion_tokens is not None or not has_output):
+        call.usage, call.usage_source = usage, "provider"
+        return
+    estimate = -(-output_bytes() // CHARACTERS_PER_TOKEN) if has_output else None
     if usage is None or usage.prompt_tokens is None:
         call.usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate)
-        call.usage_source = "estimated"
-    elif usage.completion_tokens is None and estimate is not None:
-        call.usage = msgspec.structs.replace(usage, completion_tokens=estimate)
-        call.usage_source = "estimated"
     else:
-        call.usage, call.usage_source = usage, "provider"
+        call.usage = msgspec.structs.replace(usage, completion_tokens=estimate)
+    call.usage_source = "estimated"
