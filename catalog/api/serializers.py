@@ -257,6 +257,7 @@ class ModelReviewOutput(serializers.Serializer[Any]):
     model = serializers.CharField(source="model.slug")
     kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
     deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
+    facts = serializers.DictField(help_text="Of a wider description: fields and the values that they will have.")
     digest = serializers.CharField(help_text="sha256 of what the model will be bound to. Approval holds for nothing else.")
     changes = BindingChange(many=True)
     status = serializers.ChoiceField(choices=ModelReview.Status.choices)
@@ -275,6 +276,7 @@ class WaitingReview(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
     deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
+    facts = serializers.DictField(help_text="Of a wider description: fields and the values that they will have.")
     digest = serializers.CharField()
     asked_by = serializers.CharField(source="asked_by.email")
 

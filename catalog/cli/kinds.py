@@ -298,14 +298,17 @@ def _go(api: Api, document: Document, acts: Iterable[str]) -> list[str]:
 
 
 def _agree_to_changes(api: Api, document: Document, *, described: bool, switched_on: set[int]) -> list[str]:
-    """Approve what this manifest made a served model wider by, where somebody else asked for the same; else it waits."""
+    """Approve what this manifest made a served model wider by, where somebody else asked for the same; else it waits.
+
+    What somebody asked for and the manifest does not say is left to people.
+    """
     if not described and not switched_on:
         return []
     path, waits = _model_path(document.name), []
     asked = [
         review
         for review in api.call("GET", path)["waiting"]
-        if (review["kind"] == "facts" and described) or review["deployment"] in switched_on
+        if (review["kind"] == "facts" and described and _says(document, review["facts"])) or review["deployment"] in switched_on
     ]
     if any(review["deployment"] for review in asked):
         api.call("POST", f"{path}check/")
@@ -320,6 +323,10 @@ def _agree_to_changes(api: Api, document: Document, *, described: bool, switched
             what = "described anew" if review["kind"] == "facts" else f"given deployment {review['deployment']}"
             waits.append(f"{document} is not {what} yet: {refused.detail}")
     return waits
+
+
+def _says(document: Document, facts: Mapping[str, Any]) -> bool:
+    return all(name in document.spec and same(document.spec[name], value) for name, value in facts.items())
 
 
 def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:

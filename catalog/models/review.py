@@ -38,7 +38,7 @@ class ModelReview(models.Model):
     deployment = models.ForeignKey(Deployment, null=True, on_delete=models.CASCADE, related_name="reviews")
     """That is to be switched on."""
     facts = models.JSONField(default=dict)
-    """Fields of the model that change with approval."""
+    """Those of `bindings.FACTS` that change with approval."""
     binding = models.JSONField()
     """What the model will be bound to, see `catalog.bindings`."""
     digest = models.CharField(max_length=64)

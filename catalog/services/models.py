@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from catalog import lifecycle, selectors, upstream
+from catalog import bindings, lifecycle, selectors, upstream
 from catalog.errors import (
     DuplicateDeploymentError,
     InvalidValueError,
@@ -75,18 +75,23 @@ def register_model(
 
 @transaction.atomic
 def change_model(*, model: Model, facts: ModelFacts, actor: User) -> Model:
-    """Replace what describes the model. Of a served one, what makes it wider waits as a whole for approval, and the model stays as it is.
+    """Replace what describes the model. What a served one is bound to waits as a whole for approval where it becomes wider, and stays as it
+    is until then; all else holds at once, and so does what is not wider: then who asked for another value of the same asks again.
 
     Raises InvalidValueError.
     """
     model = Model.objects.select_for_update().get(pk=model.pk)
-    before, described, present = _described(model), asdict(facts_of(model)), copy(model)
+    before, present = _described(model), copy(model)
     _apply(model, facts)
-    asked = {name: value for name, value in asdict(facts_of(model)).items() if value != described[name]}
-    asked |= {"capabilities": model.capabilities} if "capabilities" in asked else {}  # as JSON has it
-    if reviews.is_wider(present, facts=asked):
-        reviews.ask(model=present, kind=ModelReview.Kind.FACTS, actor=actor, facts=asked)
-        return present
+    bound = {name: getattr(model, name) for name in bindings.FACTS if getattr(model, name) != getattr(present, name)}
+    if reviews.is_wider(present, facts=bound):
+        for name in bound:
+            setattr(model, name, getattr(present, name))
+        reviews.ask(model=model, kind=ModelReview.Kind.FACTS, actor=actor, facts=bound)
+        if facts_of(model) == facts_of(present):
+            return model
+    else:
+        reviews.overtake(model=model, facts=bound, actor=actor)
     model.changed_by = actor
     model.save()
     audit.record("model.changed", actor=actor, target=model, before=before, after=_described(model))
@@ -427,6 +432,7 @@ def _apply(model: Model, facts: ModelFacts) -> None:
 def _described(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
+        "description": model.description,
         "capabilities": model.capabilities,
         "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens,

@@ -101,6 +101,7 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     if not review_selectors.still_holds(review):
         raise BindingChangedError(f"{model.slug} changed since approval was asked for. It has to be asked for again, as it is now.")
     before = model.status
+    facts_before = {name: getattr(model, name) for name in review.facts}
     _APPLY[Kind(review.kind)](review)
     model.approved_binding = review.binding
     model.save()
@@ -109,6 +110,7 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     audit.record(
         "model.approved" if review.kind == Kind.SERVE else "model.change_approved", actor=actor, target=model, at=at, review=review.pk,
         kind=review.kind, basis=basis, digest=review.digest, before=before, after=model.status, comment=comment,
+        **({"facts_before": facts_before, "facts_after": review.facts} if review.facts else {}),
     )  # fmt: skip
     look_again(models=[model], actor=actor, at=at)
     config.changed()
@@ -180,6 +182,13 @@ def close(*, model: Model, actor: User, note: str, deployment: Deployment | None
     of = {"model": model} if deployment is None else {"model": model, "deployment": deployment}
     for review in ModelReview.objects.filter(status=Status.WAITING, **of):
         _close(review, actor, note, at)
+
+
+@transaction.atomic
+def overtake(*, model: Model, facts: Iterable[str], actor: User) -> None:
+    """Take back a waiting description that has one of these facts: it holds as somebody said since, and approval must not undo that."""
+    for review in ModelReview.objects.filter(model=model, kind=Kind.FACTS, status=Status.WAITING, facts__has_any_keys=list(facts)):
+        _close(review, actor, "The same was changed since.", None)
 
 
 @transaction.atomic

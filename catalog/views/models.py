@@ -140,7 +140,7 @@ def _acts(model: Model) -> list[tuple[str, str]]:
     return [(act, ACT_LABELS[act]) for act in acts if model.status != Model.Status.SUBMITTED]
 
 
-WAITS = "waits for approval: it makes a served model wider. Until then it stays as it is."
+WAITS = "waits for approval: it makes a served model wider. Until then it is served as before."
 
 
 def vars_of(model: Model) -> dict[str, Any]:

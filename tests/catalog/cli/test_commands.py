@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -196,6 +197,12 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     stranger.refresh_from_db()
     assert (other.status, stranger.is_enabled, model.deployments.count()) == ("retired", False, 2)
     assert "stays: the server keeps these for ever" in pruned  # the stranger's provider
+    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="restricted"), actor=alice)
+    words = "status: deprecated\n  data_sensitivity: internal\n  description: Helps."
+    code, done = run_as(adam)("apply", "-f", str(_edited(file, "status: deprecated", words)))
+    model.refresh_from_db()
+    assert (code, model.description, model.data_sensitivity) == (0, "Helps.", "internal"), done  # what alice asked is not in it
+    assert model.reviews.get(status="waiting").facts == {"data_sensitivity": "restricted"}
     code, _ = run("apply", "-f", str(_edited(file, "status: deprecated", "status: draft")))
     assert code == 1
     model.refresh_from_db()

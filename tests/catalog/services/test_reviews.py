@@ -120,19 +120,35 @@ def test_wider_facts_of_a_served_model_wait(acme: Tenant, alice: User, adam: Use
     facts = replace(models.facts_of(model), data_sensitivity="restricted", description="More.")
 
     held = models.change_model(model=model, facts=facts, actor=alice)
-    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="public"), actor=alice)
+    models.change_model(model=model, facts=replace(models.facts_of(held), description="Better."), actor=adam)
 
-    assert (held.data_sensitivity, held.description) == ("internal", "")
+    assert (held.data_sensitivity, held.description) == ("internal", "More.")  # words hold at once
     review = waiting(model)
+    assert review.facts == {"data_sensitivity": "restricted"}
     assert [(one["what"], one["widens"]) for one in review.changes] == [("data_sensitivity", True)]
     with pytest.raises(SelfApprovalError):
         reviews.approve(review=review, actor=alice)
     reviews.approve(review=review, actor=adam)
     model.refresh_from_db()
-    assert (model.data_sensitivity, model.description) == ("restricted", "More.")
+    assert (model.data_sensitivity, model.description) == ("restricted", "Better.")
+    log = AuditEntry.objects.get(event="model.change_approved").details
+    assert (log["facts_before"], log["facts_after"]) == ({"data_sensitivity": "internal"}, {"data_sensitivity": "restricted"})
     back = models.change_model(model=model, facts=replace(facts, data_sensitivity="internal"), actor=alice)
     assert back.data_sensitivity == "internal"
     assert models.change_model(model=model, facts=facts, actor=alice).data_sensitivity == "restricted"  # it was approved
+
+
+def test_description_that_waits_is_taken_back_by_a_newer_one_of_the_same(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="restricted"), actor=alice)
+    review = waiting(model)
+
+    models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="public"), actor=adam)
+
+    with pytest.raises(WrongStatusError, match="withdrawn already"):
+        reviews.approve(review=review, actor=adam)
+    assert AuditEntry.objects.get(event="model.change_withdrawn").details["comment"] == "The same was changed since."
+    assert Model.objects.get(pk=model.pk).data_sensitivity == "public"
 
 
 def test_new_deployment_of_a_served_model_waits_for_check_and_approval(acme: Tenant, alice: User, adam: User) -> None:
