@@ -238,9 +238,15 @@ def _ask_change(
 
 
 def _overtake(threshold: EvaluationThreshold, actor: User, at: datetime) -> None:
-    """What waits is of other terms than those that come now."""
-    waiting = EvaluationThresholdChange.objects.filter(threshold=threshold, decided_at=None)
-    waiting.update(approved=False, decided_at=at, decided_by=actor)
+    """What waits is of other terms than those that come now: it ends, and the audit log says that nobody declined it. The caller has locked the
+    threshold."""
+    for change in EvaluationThresholdChange.objects.select_related("requested_by").filter(threshold=threshold, decided_at=None):
+        change.approved, change.decided_at, change.decided_by = False, at, actor
+        change.save(update_fields=["approved", "decided_at", "decided_by"])
+        audit.record(
+            "evaluation_threshold.change_declined", actor=actor, target=threshold, at=at, requested_by=str(change.requested_by),
+            own=change.requested_by_id == actor.pk, overtaken=True,
+        )  # fmt: skip
 
 
 @transaction.atomic
@@ -266,7 +272,15 @@ def decide_threshold_change(
     fresh.save(update_fields=["approved", "decided_by", "decided_at"])
     asked_by = str(fresh.requested_by)
     if not approve:
-        audit.record("evaluation_threshold.change_declined", actor=person.user, target=threshold, at=at, requested_by=asked_by, own=own)
+        audit.record(
+            "evaluation_threshold.change_declined",
+            actor=person.user,
+            target=threshold,
+            at=at,
+            requested_by=asked_by,
+            own=own,
+            overtaken=False,
+        )
     elif fresh.removes:
         _remove(threshold, person.user, requested_by=asked_by, reason=fresh.reason)
     else:

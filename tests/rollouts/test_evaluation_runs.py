@@ -233,7 +233,9 @@ def test_less_safety_takes_two_people_and_more_takes_one(acme: Tenant, rita: Use
     entry = AuditEntry.objects.filter(event="evaluation_threshold.set").latest("pk")
     assert (entry.details["requested_by"], entry.details["before"]["value"]) == (str(rita), 0.01)
     need(rita, "toxicity", 0.02, minimum=400, reason="Fewer.")
-    assert need(rita, "toxicity", 0.005, minimum=500).value == 0.005  # more safety holds at once
+    assert need(adam, "toxicity", 0.005, minimum=500).value == 0.005  # more safety holds at once
+    ended = AuditEntry.objects.get(event="evaluation_threshold.change_declined")
+    assert (ended.actor_name, ended.details) == (adam.name, {"requested_by": str(rita), "own": False, "overtaken": True})
     assert not evaluation_selectors.waiting_changes().exists()  # and overtakes what waited
     need(rita, "faithfulness", 0.9)
     assert need(rita, "faithfulness", 0.1).value == 0.1  # quality is the owner's
