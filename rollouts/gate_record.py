@@ -1,65 +1,136 @@
 """The record of a gate: one document with everything that its decision rests on, to be printed, filed and compared.
 
-It is made of what is kept anyway (the newest evaluation's evidence, signatures, waivers, the log), so it says the same on every
-form: page, Markdown and JSON. Its hash is sha256 over its canonical JSON: a printed record is checked by making it again.
+It is made of what is kept anyway (an evaluation's evidence, signatures, waivers, attestations, the log) as it stood at a moment, so it
+says the same on every form: page, Markdown and JSON. Its hash is sha256 over the canonical JSON of all but `today`: a printed record is
+checked by making it again as of its moment and of its evaluation. What goes on changing (persons' names, the gate's status, waivers'
+ends, what recomputing finds) stands in `today`, and persons elsewhere by their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
+from django.utils.dateparse import parse_datetime
+
+from governance.models import User
 from rollouts import rules, selectors, signing, wording
+from rollouts.errors import EvidenceMissingError
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, ReleaseLogEntry, SignOff, Waiver
 
-FORMAT = 1
+FORMAT = 2
 LOG_LINES = 200
 """The newest ones; the release log has all of them."""
+NO_EVALUATION = "none"
 
 
-def gate_record(gate: Gate) -> dict[str, Any]:
-    """Plain JSON values. Seven queries, however many criteria, signatures and waivers there are."""
-    signoffs = list(SignOff.objects.filter(gate=gate).select_related("person").order_by("at", "pk"))
-    said = {signoff.role: signoff.decision for signoff in signoffs if signoff.voided_at is None}
+@dataclass(frozen=True)
+class AsOf:
+    """What a record is made of: rows up to a moment, and an evaluation by then; None before the first."""
+
+    at: datetime
+    evaluation: Evaluation | None
+
+    @property
+    def query(self) -> str:
+        """Of the address under which the same record is made again."""
+        return urlencode({"at": self.at.isoformat(), "evaluation": self.evaluation.evidence_hash if self.evaluation else NO_EVALUATION})
+
+
+def as_of(gate: Gate, query: Mapping[str, str], *, now: datetime) -> AsOf:
+    """What an address asks for: `at` (ISO, with its zone; now by default) and `evaluation` (its evidence hash, or none; by default the newest
+    by then since the gate opened). Raises EvidenceMissingError."""
+    moment = _moment(query.get("at", ""), now)
+    wanted = query.get("evaluation", "")
+    if wanted == NO_EVALUATION:
+        return AsOf(moment, None)
+    made = Evaluation.objects.filter(gate=gate, at__lte=moment).order_by("-sequence")
+    if wanted:
+        found = made.filter(evidence_hash=wanted).first()
+        if found is None:
+            raise EvidenceMissingError("This gate has no evaluation with that evidence hash by then.", field="evaluation")
+        return AsOf(moment, found)
+    latest = gate.latest if gate.latest_id else None
+    if latest is not None and latest.at > moment:
+        latest = made.filter(at__gte=gate.opened_at).first() if gate.opened_at else None
+    return AsOf(moment, latest)
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    if not text:
+        return now.astimezone(UTC)
+    try:
+        found = parse_datetime(text)
+    except ValueError:  # well-formed, and no such time
+        found = None
+    if found is None or found.tzinfo is None or found > now:
+        raise EvidenceMissingError("The moment is an ISO time with its zone, and not in the future.", field="at")
+    return found.astimezone(UTC)
+
+
+def gate_record(gate: Gate, moment: AsOf) -> dict[str, Any]:
+    """Plain JSON values. Five queries, however many criteria, signatures and waivers there are."""
+    evaluation, at, people = moment.evaluation, moment.at, dict[str, str]()
+    signatures = [_signature(signoff, at, people) for signoff in _signoffs_of(gate, at)]
+    said = {each["role"]: each["decision"] for each in signatures if each["voided_at"] is None}
     waited_for = [role for role in gate.roles if said.get(role) != SignOff.Decision.GO]
-    evaluation = gate.latest if gate.latest_id else None
-    log = list(ReleaseLogEntry.objects.filter(gate=gate).order_by("-sequence")[:LOG_LINES])
+    log = list(ReleaseLogEntry.objects.filter(gate=gate, at__lte=at).order_by("-sequence")[:LOG_LINES])
+    rollout, waivers = gate.rollout, list(_waivers_of(gate, at))
     return {
         "format": FORMAT,
-        "rollout": _rollout(gate),
+        "as_of": _time(at),
+        "rollout": {"slug": rollout.slug, "plan": rollout.plan_key, "plan_version": rollout.plan_version},
         "gate": {
-            "number": gate.number, "title": gate.title, "phase": gate.phase.title, "status": gate.status, "roles": list(gate.roles),
-            "planned_on": gate.planned_on.isoformat(), "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at),
+            "number": gate.number, "title": gate.title, "phase": gate.phase.title, "roles": list(gate.roles),
+            "planned_on": gate.planned_on.isoformat(),
         },
-        "sentence": selectors.sentence_of(gate, waited_for),
         "evaluation": _evaluation(evaluation) if evaluation else None,
         "criteria": _criteria(gate, evaluation),
-        "signatures": [_signature(signoff) for signoff in signoffs],
+        "signatures": signatures,
         "missing_signatures": [role for role in gate.roles if role not in said],
-        "waivers": [_waiver(waiver) for waiver in _waivers_of(gate)],
-        "attestations": [_attestation(attestation) for attestation in _attestations_of(gate)],
+        "waivers": [_waiver(waiver, at, people) for waiver in waivers],
+        "attestations": [_attestation(attestation, people) for attestation in _attestations_of(gate, at)],
         "log": [{"at": _time(entry.at), "by": entry.actor_name, "kind": entry.kind, "text": entry.text} for entry in reversed(log)],
+        "today": {
+            "rollout": rollout.name, "owner": str(rollout.owner), "rollout_status": rollout.status, "status": gate.status,
+            "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at), "sentence": selectors.sentence_of(gate, waited_for),
+            "people": people, "differences": list(selectors.replay(evaluation).differences) if evaluation else [],
+            "waived_until": {str(waiver.pk): _time(waiver.until) for waiver in waivers}, "query": moment.query,
+        },
     }  # fmt: skip
 
 
 def hash_of(record: Mapping[str, Any]) -> str:
-    return rules.sha256(rules.canonical(record))
+    return rules.sha256(rules.canonical({name: part for name, part in record.items() if name != "today"}))
 
 
-def _rollout(gate: Gate) -> dict[str, Any]:
-    rollout = gate.rollout
-    return {
-        "slug": rollout.slug, "name": rollout.name, "owner": str(rollout.owner), "status": rollout.status,
-        "plan": rollout.plan_key, "plan_version": rollout.plan_version,
-    }  # fmt: skip
+_PERSONS = {"signatures": ("by",), "waivers": ("requested_by", "decided_by"), "attestations": ("by",)}
+
+
+def with_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """For readers: persons by their names of today, and when each waiver ends, which somebody may bring forward."""
+    people, until = record["today"]["people"], record["today"]["waived_until"]
+    named = {
+        part: [{**each, **{field: people.get(str(each[field])) for field in fields}} for each in record[part]]
+        for part, fields in _PERSONS.items()
+    }
+    named["waivers"] = [{**each, "until": until[str(each["id"])]} for each in named["waivers"]]
+    return {**record, **named}
+
+
+def _number(person: User, people: dict[str, str]) -> int:
+    people[str(person.pk)] = str(person)
+    return person.pk
 
 
 def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "sequence": evaluation.sequence, "at": _time(evaluation.at), "verdict": evaluation.verdict, "ready": evaluation.is_ready,
         "rules_version": evaluation.rules_version, "digest": evaluation.digest, "evidence_hash": evaluation.evidence_hash,
-        "previous_hash": evaluation.previous_hash, "differences": list(selectors.replay(evaluation).differences),
+        "previous_hash": evaluation.previous_hash,
     }  # fmt: skip
 
 
@@ -78,36 +149,45 @@ def _unjudged(criterion: Criterion) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _signature(signoff: SignOff) -> dict[str, Any]:
+def _signoffs_of(gate: Gate, at: datetime) -> Iterable[SignOff]:
+    return SignOff.objects.filter(gate=gate, at__lte=at).select_related("person").order_by("at", "pk")
+
+
+def _signature(signoff: SignOff, at: datetime, people: dict[str, str]) -> dict[str, Any]:
+    is_voided = signoff.voided_at is not None and signoff.voided_at <= at
     return {
-        "role": signoff.role, "by": str(signoff.person), "decision": signoff.decision, "comment": signoff.comment, "at": _time(signoff.at),
-        "digest": signoff.digest, "voided_at": _time(signoff.voided_at), "void_reason": signoff.void_reason,
+        "role": signoff.role, "by": _number(signoff.person, people), "decision": signoff.decision, "comment": signoff.comment,
+        "at": _time(signoff.at), "digest": signoff.digest, "voided_at": _time(signoff.voided_at) if is_voided else None,
+        "void_reason": signoff.void_reason if is_voided else "",
     }  # fmt: skip
 
 
-def _waivers_of(gate: Gate) -> Iterable[Waiver]:
-    return (
-        Waiver.objects.filter(criterion__gate=gate).select_related("criterion", "requested_by", "decided_by").order_by("requested_at", "pk")
-    )
+def _waivers_of(gate: Gate, at: datetime) -> Iterable[Waiver]:
+    asked = Waiver.objects.filter(criterion__gate=gate, requested_at__lte=at)
+    return asked.select_related("criterion", "requested_by", "decided_by").order_by("requested_at", "pk")
 
 
-def _waiver(waiver: Waiver) -> dict[str, Any]:
+def _waiver(waiver: Waiver, at: datetime, people: dict[str, str]) -> dict[str, Any]:
+    decided_by = waiver.decided_by if waiver.decided_at is not None and waiver.decided_at <= at else None
     return {
-        "id": waiver.pk, "criterion": waiver.criterion.key, "covers": waiver.covers, "reason": waiver.reason, "until": _time(waiver.until),
-        "requested_by": str(waiver.requested_by), "requested_at": _time(waiver.requested_at), "approved": waiver.approved,
-        "decided_by": str(waiver.decided_by) if waiver.decided_by else None, "decided_at": _time(waiver.decided_at),
+        "id": waiver.pk, "criterion": waiver.criterion.key, "covers": waiver.covers, "reason": waiver.reason,
+        "ended_at": _time(waiver.until) if waiver.until <= at else None,
+        "requested_by": _number(waiver.requested_by, people), "requested_at": _time(waiver.requested_at),
+        "approved": waiver.approved if decided_by else None, "decided_by": _number(decided_by, people) if decided_by else None,
+        "decided_at": _time(waiver.decided_at) if decided_by else None,
     }  # fmt: skip
 
 
-def _attestations_of(gate: Gate) -> Iterable[Attestation]:
-    return Attestation.objects.filter(criterion__gate=gate).select_related("criterion", "by").order_by("at", "pk")
+def _attestations_of(gate: Gate, at: datetime) -> Iterable[Attestation]:
+    made = Attestation.objects.filter(criterion__gate=gate, at__lte=at)
+    return made.select_related("criterion", "by").order_by("at", "pk")
 
 
-def _attestation(attestation: Attestation) -> dict[str, Any]:
+def _attestation(attestation: Attestation, people: dict[str, str]) -> dict[str, Any]:
     return {
         "id": attestation.pk, "criterion": attestation.criterion.key, "met": attestation.met, "summary": attestation.summary,
         "note": attestation.note, "link": attestation.link, "file_name": attestation.file_name, "file_sha256": attestation.file_sha256,
-        "by": str(attestation.by), "at": _time(attestation.at),
+        "by": _number(attestation.by, people), "at": _time(attestation.at),
     }  # fmt: skip
 
 
@@ -120,21 +200,28 @@ def _time(at: datetime | None) -> str | None:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """The same in words, for a ticket or a repository."""
-    rollout, gate, evaluation = record["rollout"], record["gate"], record["evaluation"]
+    rollout, gate, evaluation, today = record["rollout"], record["gate"], record["evaluation"], record["today"]
+    record_hash, record = hash_of(record), with_names(record)
     lines = [
-        f"# Gate {gate['number']} of {rollout['name']}: {gate['title']}", "",
-        f"**{record['sentence']}.**", "",
-        f"- Phase: {gate['phase']}, planned for {gate['planned_on']}, opened {_said(gate['opened_at'])}, decided {_said(gate['decided_at'])}",
-        f"- Plan: {rollout['plan']}, version {rollout['plan_version']}; owner {rollout['owner']}",
+        f"# Gate {gate['number']} of {today['rollout']}: {gate['title']}", "",
+        f"**{today['sentence']}.**", "",
+        f"- Phase: {gate['phase']}, planned for {gate['planned_on']}, opened {_said(today['opened_at'])}, decided {_said(today['decided_at'])}",
+        f"- Plan: {rollout['plan']}, version {rollout['plan_version']}; owner {today['owner']}",
     ]  # fmt: skip
     if evaluation:
-        again = "; ".join(evaluation["differences"]) or "same verdict"
+        again = "; ".join(today["differences"]) or "same verdict"
         lines += [
             f"- Evaluated {_said(evaluation['at'])}, number {evaluation['sequence']}, rules version {evaluation['rules_version']}; recomputed: {again}",
             f"- Verdict digest `{evaluation['digest']}`", f"- Evidence hash `{evaluation['evidence_hash']}`",
             f"- Hash before `{evaluation['previous_hash']}`",
         ]  # fmt: skip
-    lines += [f"- Record hash `{hash_of(record)}`", "", "## Criteria", ""]
+    lines += [
+        f"- Record as of {record['as_of']}; made again with `?{today['query']}`",
+        f"- Record hash `{record_hash}`",
+        "",
+        "## Criteria",
+        "",
+    ]
     lines += _table(["Verdict", "Criterion", "Value", "95%", "Rule", "Window", "Sample"], (_row(each) for each in record["criteria"]))
     lines += ["", "## Signatures", ""]
     lines += [f"- {_signature_line(each)}" for each in record["signatures"]]

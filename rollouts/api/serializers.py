@@ -181,7 +181,9 @@ class GateOutput(serializers.Serializer[GateView]):
 
 class GateRecordOutput(serializers.Serializer[Any]):
     record = serializers.JSONField()
-    record_hash = serializers.CharField(help_text="sha256 over the canonical JSON of `record`: sorted keys, no blanks, UTF-8.")
+    record_hash = serializers.CharField(
+        help_text="sha256 over the canonical JSON of `record` without `today`: sorted keys, no blanks, UTF-8."
+    )
 
 
 class SignInput(StrictSerializer):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
@@ -254,10 +254,20 @@ class GateWaive(APIView):
 class GateRecord(APIView):
     access = {"GET": Permission.VIEW}
 
-    @extend_schema(responses={200: serializers.GateRecordOutput, 404: ErrorSerializer})
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("at", OpenApiTypes.DATETIME, description="What was on record by then; now by default."),
+            OpenApiParameter("evaluation", str, description="Evidence hash of one by then, or `none`; the newest by default."),
+        ],
+        responses={200: serializers.GateRecordOutput, 400: ErrorSerializer, 404: ErrorSerializer},
+    )
     def get(self, request: ApiRequest, slug: str, number: int) -> Response:
-        """Everything that the decision rests on in one document, with its hash: criteria and evidence, signatures, waivers, attestations, log."""
-        record = gate_record.gate_record(the_gate(slug, number))
+        """Everything that the decision rests on in one document, with its hash: criteria and evidence, signatures, waivers, attestations, log.
+
+        `today.query` asks for the same record again.
+        """
+        gate = the_gate(slug, number)
+        record = gate_record.gate_record(gate, gate_record.as_of(gate, request.query_params.dict(), now=timezone.now()))
         return Response(serializers.GateRecordOutput({"record": record, "record_hash": gate_record.hash_of(record)}).data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -17,6 +18,7 @@ from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import figures, gate_record, rules, selectors, signing, wording
+from rollouts.errors import EvidenceMissingError
 from rollouts.forms import AttestForm, ReasonForm, SignForm, WaiverForm
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.services import attestations, gates, signatures, waivers
@@ -238,17 +240,25 @@ def _evidence_row(record: Mapping[str, Any]) -> dict[str, Any]:
 # The record of the gate
 
 
+def _the_record(request: MemberRequest, gate: Gate, now: datetime) -> dict[str, Any]:
+    try:
+        return gate_record.gate_record(gate, gate_record.as_of(gate, request.GET.dict(), now=now))
+    except EvidenceMissingError as error:
+        raise Http404(error.message) from error
+
+
 @requires(Permission.VIEW)
 def gate_record_page(request: MemberRequest, slug: str, number: int) -> HttpResponse:
     gate = the_gate(slug, number)
-    record = gate_record.gate_record(gate)
+    now = timezone.now()
+    record = _the_record(request, gate, now)
     context = {
         "rollout": gate.rollout,
         "gate": gate,
-        "record": record,
+        "record": gate_record.with_names(record),
         "record_hash": gate_record.hash_of(record),
         "records": _evidence_rows(record["criteria"]) if record["evaluation"] else [],
-        "at": timezone.now(),
+        "at": now,
     }
     return render_page(request, "rollouts/gate_record.html", context=context)
 
@@ -256,7 +266,7 @@ def gate_record_page(request: MemberRequest, slug: str, number: int) -> HttpResp
 @requires(Permission.VIEW)
 def gate_record_file(request: MemberRequest, slug: str, number: int, form: str) -> HttpResponse:
     """The record as Markdown (`md`) or JSON (`json`)."""
-    record = gate_record.gate_record(the_gate(slug, number))
+    record = _the_record(request, the_gate(slug, number), timezone.now())
     if form == "md":
         response = HttpResponse(gate_record.markdown(record), content_type="text/markdown; charset=utf-8")
     else:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -34,10 +35,12 @@ def test_record_says_on_every_form_what_the_decision_rests_on(
     attestations.attest(criterion=feedback, met=False, note_text="Not yet.", person=people.rita)  # voids the signature
     client = client_for(people.bob.user)
 
-    page, markdown = client.get(f"{GATE}record/").content.decode(), client.get(f"{GATE}record.md")
-    file, api = client.get(f"{GATE}record.json").json(), api_for(people.bob.user).get("/api/v1/rollouts/small/gates/1/record/").json()
-
+    file = client.get(f"{GATE}record.json").json()
     record = file["record"]
+    address = record["today"]["query"]
+    page, markdown = client.get(f"{GATE}record/?{address}").content.decode(), client.get(f"{GATE}record.md?{address}")
+    api = api_for(people.bob.user).get(f"/api/v1/rollouts/small/gates/1/record/?{address}").json()
+
     assert api == file
     assert file["record_hash"] == gate_record.hash_of(record)
     assert file["record_hash"] in page
@@ -47,7 +50,7 @@ def test_record_says_on_every_form_what_the_decision_rests_on(
     assert record["signatures"][0]["voided_at"]
     assert "Voided" in page
     assert "Not signed" in page
-    assert record["evaluation"]["differences"] == []
+    assert record["today"]["differences"] == []
     assert "Same verdict" in page
     assert "Fix | on Monday." in page
     assert "Fix | on Monday." in markdown.content.decode()
@@ -58,11 +61,11 @@ def test_record_says_on_every_form_what_the_decision_rests_on(
 
 def test_record_of_a_gate_that_was_never_judged_lists_what_will_be_asked(rollout: Rollout, client_for: ClientFor, rita: User) -> None:
     gate = make.gate_of(rollout, 2)
-    record = gate_record.gate_record(gate)
+    record = gate_record.gate_record(gate, gate_record.as_of(gate, {}, now=timezone.now()))
     page = client_for(rita).get(f"{GATE.replace('/1/', '/2/')}record/").content.decode()
 
     assert record["evaluation"] is None
-    assert record["sentence"] == "Not reached yet"
+    assert record["today"]["sentence"] == "Not reached yet"
     assert record["criteria"][0]["verdict"] is None
     assert "| not evaluated | Overhead (Engineering) |" in gate_record.markdown(record)
     assert "What will be asked" in page
@@ -70,17 +73,39 @@ def test_record_of_a_gate_that_was_never_judged_lists_what_will_be_asked(rollout
     assert client_for(rita).get(f"{GATE.replace('/1/', '/9/')}record.json").status_code == 404
 
 
-def test_record_changes_its_hash_with_its_content_and_asks_few_questions(ready_gate: Gate, people: Any) -> None:
-    before = gate_record.hash_of(gate_record.gate_record(ready_gate))
-    again = gate_record.hash_of(json.loads(json.dumps(gate_record.gate_record(ready_gate))))
-    make.go(ready_gate, "product", people.rita)
-    signed = make.gate_of(ready_gate.rollout)
-    signed.rollout.owner  # noqa: B018 - the page's gate has it
-    with CaptureQueriesContext(connection) as asked:
-        after = gate_record.hash_of(gate_record.gate_record(signed))
+def test_record_is_made_again_whatever_happened_since(ready_gate: Gate, people: Any, readings: make.Board, client_for: ClientFor) -> None:
+    def record(**query: str) -> dict[str, Any]:
+        gate = make.gate_of(ready_gate.rollout)
+        gate.rollout.owner  # noqa: B018 - the page's gate has it
+        return gate_record.gate_record(gate, gate_record.as_of(gate, query, now=timezone.now()))
 
-    assert before == again != after
-    assert len(asked) <= 6
+    readings.readings["test.overhead"] = make.BAD_OVERHEAD
+    make.evaluate(ready_gate)
+    overhead = Criterion.objects.get(gate=ready_gate, key="overhead")
+    until = timezone.now() + timedelta(days=7)
+    waiver = waivers.request_waiver(criterion=overhead, reason="Fix on Monday.", until=until, actor=people.rita.user)
+    asked_for = record()
+    waiver = waivers.decide_waiver(waiver=waiver, approve=True, person=people.adam)
+    make.go(ready_gate, "product", people.rita)
+    printed = record()
+    waivers.end_waiver(waiver=waiver, actor=people.adam.user)  # voids the signature
+    make.evaluate(ready_gate)
+    User.objects.filter(pk=people.rita.user.pk).update(name="Somebody Else")
+
+    for before in (asked_for, printed):
+        again = record(**dict(parse_qsl(before["today"]["query"])))
+        assert json.loads(json.dumps({**again, "today": {}})) == {**before, "today": {}}
+        assert gate_record.hash_of(again) == gate_record.hash_of(before)
+    assert gate_record.with_names(again)["signatures"][0]["by"] == "Somebody Else"
+    assert [printed["waivers"][0]["approved"], asked_for["waivers"][0]["approved"]] == [True, None]
+    assert record(at=printed["as_of"])["evaluation"] == printed["evaluation"]
+    with CaptureQueriesContext(connection) as asked:
+        now = record()
+    assert len(asked) <= 7  # the gate among them
+    assert len({gate_record.hash_of(each) for each in (asked_for, printed, now)}) == 3
+    client = client_for(people.bob.user)
+    for wrong in ("at=2999-01-01T00:00:00Z", "at=2026-01-01T00:00", "at=2026-13-01T00:00:00Z", "evaluation=beef"):
+        assert client.get(f"{GATE}record.json?{wrong}").status_code == 404
 
 
 def test_course_shows_what_was_read_since_the_gate_opened(gate: Gate, readings: make.Board, client_for: ClientFor, bob: User) -> None:
