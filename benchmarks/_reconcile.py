@@ -18,6 +18,7 @@ import django
 MONTH = date(2026, 10, 1)
 MODELS = 20
 IMPORTED = 20_000
+CALLS_IN_A_ROW = 10
 MALFORMED = 100_000
 PER_SECOND, SECONDS = 1_000, 12
 PRICES = {"input": Decimal(2), "output": Decimal(8)}
@@ -27,12 +28,12 @@ INSERT INTO bill_row (file_id, line, fingerprint, occurrence, provider, provider
     month, day, charge_start, charge_end, model, token_class, tokens, billed_cost, effective_cost, currency, listed_cost, invoice_id, sku_id, meter)
 SELECT %(file)s, n, md5(n::text), 1, 'bench', 'Bench', 'bench', 'usage', 'Usage', '', 'Tokens of a call',
     %(month)s, %(month)s::date + (n %% 31), %(month)s::date + (n %% 31), %(month)s::date + (n %% 31) + 1, 'model-' || (n / 62) %% %(models)s,
-    c.name, 1000, 1000 * c.price * 0.000001, 1000 * c.price * 0.000001, 'USD', 1000 * c.price * 0.000001, '', c.name, ''
+    c.name, 10000, 10000 * c.price * 0.000001, 10000 * c.price * 0.000001, 'USD', 10000 * c.price * 0.000001, '', c.name, ''
 FROM generate_series(1, %(rows)s) n JOIN (VALUES (0, 'input', 2.0), (1, 'output', 8.0)) c(parity, name, price) ON c.parity = (n / 31) %% 2
 """
 _OURS = """
 INSERT INTO token_day (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
-SELECT day, provider, model, token_class, count(*), sum(tokens)::bigint, 0, sum(billed_cost) FROM bill_row WHERE file_id = %(file)s GROUP BY 1, 2, 3, 4
+SELECT day, provider, model, token_class, %(calls)s * count(*), sum(tokens)::bigint, 0, sum(billed_cost) FROM bill_row WHERE file_id = %(file)s GROUP BY 1, 2, 3, 4
 """
 
 
@@ -48,7 +49,8 @@ def main() -> None:
     enter_tenant(tenant)
     lag = attribution_lag(tenant, owner)
     seconds, megabytes = reconcile_s(owner, rows)
-    name = f"{rows // 1_000_000}m" if rows % 1_000_000 == 0 else str(rows)
+    calls = rows * CALLS_IN_A_ROW
+    name = f"{calls // 1_000_000}m" if calls % 1_000_000 == 0 else str(calls)
     print(
         json.dumps(
             {
@@ -75,7 +77,7 @@ def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_BILL, {"file": file.pk, "month": MONTH, "rows": rows, "models": MODELS})
-        cursor.execute(_OURS, {"file": file.pk})
+        cursor.execute(_OURS, {"file": file.pk, "calls": CALLS_IN_A_ROW})
         cursor.execute("VACUUM ANALYZE bill_row")
     TokenDay.objects.filter(day=MONTH, provider="bench").update(tokens=0)
     for model in range(MODELS):
