@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -66,17 +67,22 @@ def measure() -> dict[str, float]:
 def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]:
     for url in (bare, plane):
         load.run(url, headers, connections=CONNECTIONS, seconds=WARM_UP_S)
-    rounds = []
+    rounds, cpu = [], []
+    owners = {url: owner_of(url) for url in (bare, plane)}
     for _ in range(ROUNDS):
+        before = [_cpu_s(owner) for owner in owners.values()]
         without = load.run(bare, headers, connections=CONNECTIONS, seconds=ROUND_S)
         with_ = load.run(plane, headers, connections=CONNECTIONS, seconds=ROUND_S)
         rounds.append((without, with_))
+        of_bare, of_plane = (_cpu_s(owner) - so_far for owner, so_far in zip(owners.values(), before, strict=True))
+        cpu.append(of_bare / without.requests_per_s / (of_plane / with_.requests_per_s))
     single = [
         (load.run(bare, headers, connections=1, seconds=WARM_UP_S), load.run(plane, headers, connections=1, seconds=WARM_UP_S))
         for _ in range(3)
     ]
     return {
         "passthrough_ratio": round(statistics.median(with_.requests_per_s / without.requests_per_s for without, with_ in rounds), 3),
+        "cpu_ratio": round(statistics.median(cpu), 3),
         "requests_per_s": round(statistics.median(with_.requests_per_s for _, with_ in rounds)),
         "passthrough_requests_per_s": round(statistics.median(without.requests_per_s for without, _ in rounds)),
         # What one call waits longer, without a queue in front of the process.
@@ -85,6 +91,29 @@ def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]
         "passthrough_ratio_256": _ratio(bare, plane, headers, connections=256),
         "stream_ratio": _ratio(bare, plane, headers, connections=CONNECTIONS, body=load.STREAM_BODY),
     }
+
+
+def owner_of(url: str) -> int:
+    """The server that was started with the port of this address. RuntimeError when there is none."""
+    port = str(urlsplit(url).port).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"--port" in words and port in words and int(_stat(process.name)[1]) == os.getpid():
+                return int(process.name)
+    raise RuntimeError(f"nothing was started for {url}")
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time so far of a server and of the processes that serve for it, in steps of mostly 10 ms."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = sum(int(tick) for process in (str(pid), *children) for tick in _stat(process)[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: str) -> list[str]:
+    """What Linux says of a process, from its state on (proc_pid_stat(5), field 3)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _ratio(bare: str, plane: str, headers: dict[str, str], *, connections: int, body: str = load.BODY) -> float:

@@ -238,23 +238,10 @@ def _running() -> Iterator[Places]:
                 gateway.granian("benchmarks._gateway.bare:app", environment, home) as bare,
                 gateway.granian("gateway.plane.asgi:app", environment, home) as plane,
             ):
-                places = Places(plane, bare, database_url, {"authorization": f"Bearer {key}"}, pepper.encode(), snapshot, _owner_of(plane))
+                places = Places(
+                    plane, bare, database_url, {"authorization": f"Bearer {key}"}, pepper.encode(), snapshot, gateway.owner_of(plane)
+                )
                 yield places
-
-
-def _owner_of(url: str) -> int:
-    """The server that was started with the port of this address."""
-    port = url.rpartition(":")[2]
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if (
-                b"--port" in words
-                and port.encode() in words
-                and int((process / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
-            ):
-                return int(process.name)
-    raise RuntimeError(f"nothing was started for {url}")
 
 
 def _with_streams(database_url: str, drip: str) -> contract.TenantSnapshot:
