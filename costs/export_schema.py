@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
-from costs import csvs, focus, parquet, price_sheets
+from costs import focus, parquet, price_sheets
+from governance import csvs
 
 FOCUS_VERSION = "1.2"
 MILLION = Decimal(1_000_000)

@@ -11,8 +11,9 @@ from django.utils import timezone
 from catalog import model_tabs
 from catalog import selectors as catalog_selectors
 from catalog.models import Model
-from costs import charts, csvs, periods, selectors
+from costs import charts, periods, selectors
 from costs import model_usage as usage
+from governance import csvs
 from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest

@@ -10,10 +10,11 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, csvs, price_selectors, price_sheets
+from costs import bill_selectors, price_selectors, price_sheets
 from costs.forms import DiscountForm, PriceSheetForm
 from costs.models import SERIES, PriceEntry, PriceProposal
 from costs.services import price_feed, price_proposals
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service

@@ -13,10 +13,11 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, bridge, csvs, reconciliation_selectors
+from costs import bill_selectors, bridge, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, reconciliation, signoff
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseBase
 
-from costs import bill_selectors, bridge, csvs, reconciliation_selectors
+from costs import bill_selectors, bridge, reconciliation_selectors
 from costs.models import TokenClass
 from costs.views.reconciliation import LINE_FILTERS, asked
+from governance import csvs
 from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page
 from governance.requests import MemberRequest

@@ -11,12 +11,13 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import csvs, periods, tag_selectors
+from costs import periods, tag_selectors
 from costs.forms import RequiredTagForm, TagModeForm, TagRuleForm
 from costs.models import RequiredTag
 from costs.periods import Period
 from costs.services import required_tags as services
 from gateway.contract.tags import MOST_CHARACTERS
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page, try_act, try_service
 from governance.requests import MemberRequest

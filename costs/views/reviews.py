@@ -13,12 +13,13 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import csvs, review_selectors, reviewing
+from costs import review_selectors, reviewing
 from costs.forms import ReviewDecisionForm, ReviewKeyForm, ReviewSignForm
 from costs.models import ReviewItem
 from costs.reviewing import Row
 from costs.services import review as services
 from costs.views.showback import month_of, months
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page, try_service
 from governance.requests import MemberRequest

@@ -9,7 +9,8 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 from catalog.models import Project
-from costs import csvs, showback_selectors
+from costs import showback_selectors
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest

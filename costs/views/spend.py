@@ -13,10 +13,11 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, charts, csvs, periods, price_selectors, saved_views, selectors, spend_selectors
+from costs import bill_selectors, charts, periods, price_selectors, saved_views, selectors, spend_selectors
 from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
 from costs.models import SavedView
+from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
