@@ -7,7 +7,7 @@ class CatalogConfig(AppConfig):
     def ready(self) -> None:
         from catalog import metrics, panels, selectors, sources
         from catalog.services.models import erase_answers
-        from catalog.services.reviews import look_at_guardrails
+        from catalog.services.reviews import lock_all, look_at_guardrails
         from governance import drills, home, navigation, search
         from governance.access import Permission
         from governance.cached_answers import register_erasure
@@ -19,7 +19,7 @@ class CatalogConfig(AppConfig):
         drills.register(selectors.drill_subjects)
         register_projects(selectors.project_names)
         register_erasure(erase_answers)
-        register_watch(look_at_guardrails)
+        register_watch(look_at_guardrails, hold=lock_all)
         navigation.register(
             Item("operate", "Catalog", "Models", "operate-models", icon="box", permission=Permission.VIEW_OPERATE, order=10),
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),

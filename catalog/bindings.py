@@ -71,15 +71,16 @@ def is_wider(before: Binding, after: Binding) -> bool:
 SECOND_PERSON, OTHER_HAND, ALONE = "second_person", "other_hand", "alone"
 
 
-def basis_of(*, actor: int, asked_by: int | None, changed_by: int | None, approvers: Collection[int]) -> str:
-    """On what the actor may agree: as somebody who neither asked nor made the last change, or as the nearest to it that there is.
+def basis_of(*, actor: int, asked_by: int, changed_by: Collection[int], approvers: Collection[int]) -> str:
+    """On what the actor may agree: as somebody who neither asked nor made any of the changes, or as the nearest to it that there is.
 
     `approvers` are all who may approve models here. While one of them had no part in it, nobody else agrees. Where all had one, whoever did
     not ask; whoever asked only when nobody else may approve at all. Raises SelfApprovalError.
     """
-    if actor not in (asked_by, changed_by):
+    had_a_part = {asked_by, *changed_by}
+    if actor not in had_a_part:
         return SECOND_PERSON
-    if set(approvers) - {asked_by, changed_by}:
+    if set(approvers) - had_a_part:
         raise SelfApprovalError("Somebody else approves what you submitted or changed.")
     if actor != asked_by:
         return OTHER_HAND

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from catalog import bindings, selectors
 from catalog.errors import SelfApprovalError
@@ -131,9 +131,21 @@ def basis_for(review: ModelReview, actor: User, approvers: Collection[int] | Non
     return bindings.basis_of(
         actor=actor.pk,
         asked_by=review.asked_by_id,
-        changed_by=review.model.changed_by_id if review.kind == ModelReview.Kind.SERVE else None,
+        changed_by=_changed_by(review),
         approvers=approver_ids() if approvers is None else approvers,
     )
+
+
+def _changed_by(review: ModelReview) -> set[int]:
+    """Whose changes would be approved with it, beside those of whoever asked: of a model to be served the last one to change it; of a served
+    one all who changed something underneath since its last approval, each of which is in the binding whoever asked last."""
+    if review.kind == ModelReview.Kind.SERVE:
+        return set() if review.model.changed_by_id is None else {review.model.changed_by_id}
+    approved = ModelReview.objects.filter(model=OuterRef("model"), status=ModelReview.Status.APPROVED).order_by("-decided_at")
+    drifts = ModelReview.objects.filter(model=review.model, kind=ModelReview.Kind.DRIFT).annotate(
+        approved_at=Subquery(approved.values("decided_at")[:1])
+    )
+    return set(drifts.filter(Q(approved_at=None) | Q(asked_at__gte=F("approved_at"))).values_list("asked_by_id", flat=True))
 
 
 def approver_ids() -> set[int]:

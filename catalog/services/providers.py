@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from catalog import platforms, upstream
@@ -152,6 +153,8 @@ def change_provider(
 
     Raises InvalidValueError or OutboundRefusedError.
     """
+    models = Model.objects.filter(Exists(Deployment.objects.filter(model=OuterRef("pk"), provider=provider)))
+    reviews.locked(models)  # before the provider: adding a deployment locks the one, then the other
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before, called_before = _described(provider), (provider.endpoint(), provider.credential)
     chosen = credential or provider.credential
@@ -179,7 +182,7 @@ def change_provider(
         after=_described(provider),
         secret="voided" if voided else "replaced" if proof.text else "kept",
     )
-    reviews.look_again(models=Model.objects.filter(deployments__provider=provider).distinct(), actor=actor)
+    reviews.look_again(models=reviews.locked(models), actor=actor)
     config.changed()
     return provider
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from catalog import bindings, lifecycle, review_selectors
@@ -196,6 +197,7 @@ def look_again(*, models: Iterable[Model], actor: User, at: datetime | None = No
     """Ask for approval where served models became wider by something that is not theirs: a provider's address or region, a guardrail.
 
     They are served on meanwhile: whoever changed that had the right to. Where all is again as it was approved, what waits is taken back.
+    The caller has locked the models, see `locked`.
     """
     served = [model for model in models if model.is_served and model.approved_binding is not None]
     if not served:
@@ -210,9 +212,20 @@ def look_again(*, models: Iterable[Model], actor: User, at: datetime | None = No
             _close(waiting[model.pk], actor, "It is as it was approved again.", at)
 
 
+def locked(models: QuerySet[Model]) -> list[Model]:
+    """The models as they are once nobody else is at work on one. Of any status: one that is being approved at this moment is served next,
+    and its approver has not seen what the caller changes underneath."""
+    return list(models.select_for_update(of=("self",)).order_by("pk"))
+
+
+def lock_all() -> list[Model]:
+    """Before guardrails change."""
+    return locked(Model.objects.all())
+
+
 def look_at_guardrails(actor: User) -> None:
-    """The same for every served model, after guardrails changed."""
-    look_again(models=Model.objects.select_for_update().filter(status__in=Model.SERVED), actor=actor)
+    """The same as `look_again` for every model, after guardrails changed."""
+    look_again(models=lock_all(), actor=actor)
 
 
 def _check_answered(model: Model) -> None:

@@ -11,7 +11,7 @@ from gateway.contract import guardrails as detectors
 from gateway.contract import snapshot as contract
 from governance import config
 from governance.errors import GuardrailError
-from governance.guardrail_watch import guardrails_changed
+from governance.guardrail_watch import guardrails_about_to_change, guardrails_changed
 from governance.models import Guardrail, User
 from governance.services import audit
 
@@ -27,6 +27,7 @@ _FIELDS = (
 @transaction.atomic
 def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
     """Fields are the model's. Writes one audit entry and tells the gateway. Raises GuardrailError."""
+    guardrails_about_to_change()
     guardrail = Guardrail(created_by=actor, **fields)
     _check(guardrail)
     _save(guardrail)
@@ -39,6 +40,7 @@ def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
 @transaction.atomic
 def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Guardrail:
     """Change any field but the kind. Writes one audit entry with what it was before and tells the gateway. Raises GuardrailError."""
+    guardrails_about_to_change()
     guardrail = Guardrail.objects.select_for_update().get(pk=guardrail.pk)
     before = _facts(guardrail)
     for name, value in fields.items():
@@ -59,6 +61,7 @@ def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Gua
 @transaction.atomic
 def delete_guardrail(*, guardrail: Guardrail, actor: User) -> None:
     """Remove it. Writes one audit entry and tells the gateway."""
+    guardrails_about_to_change()
     audit.record("guardrail.deleted", actor=actor, target=guardrail, **_facts(guardrail))
     guardrail.delete()
     guardrails_changed(actor)

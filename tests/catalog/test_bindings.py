@@ -45,18 +45,20 @@ def test_what_widens(what: str, after: str, widens: bool) -> None:
 @pytest.mark.parametrize(
     ("actor", "changed_by", "approvers", "basis"),
     [
-        (2, 1, {1, 2}, "second_person"),
-        (1, 1, {1, 2}, None),
-        (1, 1, {1}, "alone"),
-        (1, 2, {1, 2, 3}, None),
-        (2, 2, {1, 2, 3}, None),
-        (3, 2, {1, 2, 3}, "second_person"),
-        (2, 2, {1, 2}, "other_hand"),
-        (1, 2, {1, 2}, None),
-        (1, None, {2}, None),
+        (2, {1}, {1, 2}, "second_person"),
+        (1, {1}, {1, 2}, None),
+        (1, {1}, {1}, "alone"),
+        (1, {2}, {1, 2, 3}, None),
+        (2, {2}, {1, 2, 3}, None),
+        (3, {2}, {1, 2, 3}, "second_person"),
+        (2, {2}, {1, 2}, "other_hand"),
+        (1, {2}, {1, 2}, None),
+        (1, set(), {2}, None),
+        (2, {2, 3}, {1, 2, 3, 4}, None),
+        (2, {2, 3}, {1, 2, 3}, "other_hand"),
     ],
 )
-def test_who_may_agree_to_what_1_asked_for(actor: int, changed_by: int | None, approvers: set[int], basis: str | None) -> None:
+def test_who_may_agree_to_what_1_asked_for(actor: int, changed_by: set[int], approvers: set[int], basis: str | None) -> None:
     if basis is None:
         with pytest.raises(SelfApprovalError):
             bindings.basis_of(actor=actor, asked_by=1, changed_by=changed_by, approvers=approvers)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from catalog import review_selectors
 from catalog.errors import BindingChangedError, InvalidValueError, NotCheckedError, SelfApprovalError, WrongStatusError
@@ -31,6 +32,14 @@ def served(author: User, approver: User) -> Model:
 
 def waiting(model: Model) -> ModelReview:
     return review_selectors.waiting().get(model=model)
+
+
+def models_asked(model: Model, author: User) -> ModelReview:
+    """A review of one more capability."""
+    facts = models.facts_of(Model.objects.get(pk=model.pk))
+    more = next(one for one in ("tools", "vision", "json") if one not in facts.capabilities)
+    models.change_model(model=model, facts=replace(facts, capabilities=(*facts.capabilities, more)), actor=author)
+    return review_selectors.waiting().get(model=model, kind="facts")
 
 
 def check(deployment: Deployment, *, ok: bool = True) -> None:
@@ -198,11 +207,37 @@ def test_provider_that_moves_is_looked_at_again(acme: Tenant, alice: User, adam:
     other = served(alice, adam)
     provider = model.deployments.get().provider
 
-    providers.change_provider(provider=provider, name="Moved", base_url=provider.base_url, region="us-east-1", actor=alice)
+    with CaptureQueriesContext(connection) as captured:
+        providers.change_provider(provider=provider, name="Moved", base_url=provider.base_url, region="us-east-1", actor=alice)
 
+    locks = [query["sql"].split(" FROM ")[1].split('"')[1] for query in captured if "FOR UPDATE" in query["sql"]]
+    assert locks == ["catalog_model", "catalog_provider", "catalog_model"]  # an approval under way is waited for, whatever the status
+    assert not any('"catalog_model"."status"' in query["sql"].split(" WHERE ")[1] for query in captured if "FOR UPDATE" in query["sql"])
     assert "us-east-1" in waiting(model).changes[0]["after"]
     assert not review_selectors.waiting().filter(model=other).exists()
     models.retire_model(model=model, actor=alice)
+    assert not review_selectors.waiting().exists()
+
+
+def test_who_changed_one_of_several_things_underneath_does_not_approve_them(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+    model = served(alice, adam)
+    provider = model.deployments.get().provider
+    guardrail = guardrails.create_guardrail(name="no-secrets", actor=sam, kind="secrets", mode="enforce", action="block")
+    reviews.approve(review=models_asked(model, alice), actor=sam)
+
+    providers.change_provider(provider=provider, name="Moved", base_url=provider.base_url, region="us-east-1", actor=alice)
+    guardrails.change_guardrail(guardrail=guardrail, actor=sam, mode="monitor")
+
+    review = waiting(model)
+    assert (review.asked_by, len(review.changes)) == (sam, 2)
+    Deployment.objects.update(check_ok=True)
+    for who in (alice, sam):
+        with pytest.raises(SelfApprovalError):
+            reviews.approve(review=review, actor=who)
+    held = models_asked(model, sam)
+    with pytest.raises(SelfApprovalError):
+        reviews.approve(review=held, actor=alice)  # her region is in it, too
+    assert reviews.approve(review=held, actor=adam).basis == "second_person"
     assert not review_selectors.waiting().exists()
 
 
