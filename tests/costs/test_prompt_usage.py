@@ -30,6 +30,9 @@ def test_calls_and_money_of_each_version_follow_what_prices_do(acme: Tenant, ali
         make.call(acme, tags=one, model="no-price"),
         make.call(acme, tags={"prompt": "not-a-version"}),
         make.call(acme, tags={"prompt": "other@2"}),
+        make.call(acme, tags=two | {"shadow": "try-it", "shadow_of": "1"}),
+        make.call(acme, tags=two | {"shadow_of": "1"}, model="no-price"),
+        make.call(acme, tags=two | {"gatehouse.cause": "semantic_cache"}),
         make.call(acme),
     )
 
