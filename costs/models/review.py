@@ -35,7 +35,7 @@ class ReviewItem(models.Model):
     title = models.CharField(max_length=200)
     """As it was called when it was decided."""
     month = models.DateField()
-    """The first day of the month in whose review it was decided first."""
+    """The first day of the earliest month in whose review it was decided."""
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     decision = models.CharField(max_length=8, choices=Decision)
     note = models.CharField(max_length=400, blank=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -38,10 +38,10 @@ def decide(
     """Decide about a finding of the month, or anew about one that is open. Writes one audit entry.
 
     Retiring, changing and watching take a day by which it is done. Raises ReviewError (names the field) or ReviewStateError (the month is
-    signed off, or there is no such finding).
+    signed off or has not begun, or there is no such finding).
     """
     at = at or timezone.now()
-    _check_unsigned(month)
+    _check_open(month, at)
     if decision not in Decision.values:
         raise ReviewError("Keep, retire, change or watch.", field="decision")
     if due_on is None and decision != Decision.KEEP:
@@ -52,6 +52,7 @@ def decide(
     item = ReviewItem.objects.select_for_update().filter(kind=kind, ref=ref, closed_at=None).first()
     if item is None:
         item = ReviewItem(kind=kind, ref=ref, month=month)
+    item.month = min(item.month, month)  # decided in a later month first: it stands in this one's review from now on, too
     item.title, item.owner, item.decision, item.note, item.due_on = row.title[:200], owner, decision, note.strip(), due_on
     item.decided_by, item.decided_at = actor, at
     try:
@@ -70,7 +71,7 @@ def decide(
 def close_item(*, month: date, kind: str, ref: str, actor: User, at: datetime | None = None) -> ReviewItem:
     """Call an open item done, in the review of the month: it is not carried on. Writes one audit entry. Raises ReviewStateError."""
     at = at or timezone.now()
-    _check_unsigned(month)
+    _check_open(month, at)
     item = ReviewItem.objects.select_for_update().filter(kind=kind, ref=ref, closed_at=None, month__lte=month).first()
     if item is None:
         raise ReviewStateError("There is no open decision about it.")
@@ -148,6 +149,12 @@ def _row(found: Review, kind: str, ref: str) -> Row:
     if row is None:
         raise ReviewStateError("The month's review has no such finding.")
     return row
+
+
+def _check_open(month: date, at: datetime) -> None:
+    if month > at.astimezone(UTC).date():
+        raise ReviewStateError(f"{month:%B %Y} has not begun.")
+    _check_unsigned(month)
 
 
 def _check_unsigned(month: date) -> None:

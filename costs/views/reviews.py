@@ -25,7 +25,7 @@ from governance.pages import render_page, try_service
 from governance.requests import MemberRequest
 
 SHOWN = 50
-"""Findings of one kind; the CSV has them all."""
+"""Findings of one kind, undecided ones first: deciding brings the others up. The CSV has them all."""
 
 
 @requires(Permission.VIEW_COSTS)
@@ -39,7 +39,7 @@ def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) 
     context: dict[str, Any] = {
         "found": found,
         "groups": [
-            (section, [(row, _link(row)) for row in section.rows[:SHOWN]], len(section.rows) - SHOWN)
+            (section, [(row, _link(row)) for row in sorted(section.rows, key=lambda row: not row.waits)[:SHOWN]], len(section.rows) - SHOWN)
             for section in found.sections
             if section.rows
         ],

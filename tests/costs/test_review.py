@@ -15,6 +15,7 @@ from costs.errors import ReviewError, ReviewStateError
 from costs.models import Anomaly, Commitment, CommitmentDay, ReviewItem, ReviewSignature
 from costs.reviewing import Review, Row
 from costs.services import review
+from costs.views import reviews
 from governance.models import AuditEntry, Notice, Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -121,6 +122,19 @@ def test_decisions_have_an_owner_and_a_day_and_are_carried_until_done(october: D
     assert list(events) == ["cost_review.decided", "cost_review.decided", "cost_review.closed"]
 
 
+def test_what_is_decided_in_a_later_month_can_be_decided_in_an_earlier_one(october: Deployment, fay: User) -> None:
+    wanted: dict[str, Any] = {"kind": "idle", "ref": str(october.pk), "actor": fay, "owner": fay, "decision": "keep", "at": LATER}
+    with pytest.raises(ReviewStateError, match="has not begun"):
+        review.decide(**wanted, month=date(2026, 12, 1))
+    first = review.decide(**wanted, month=NOVEMBER)
+    assert row(review_selectors.review(OCTOBER, LATER), "idle").waits
+
+    review.decide(**wanted, month=OCTOBER)
+
+    assert [row(review_selectors.review(month, LATER), "idle").item for month in (OCTOBER, NOVEMBER)] == [first, first]
+    assert review.close_item(month=OCTOBER, kind="idle", ref=str(october.pk), actor=fay, at=LATER) == first
+
+
 def test_signing_takes_a_whole_month_wholly_decided_with_the_figures_that_were_seen(
     acme: Tenant, october: Deployment, fay: User, alice: User
 ) -> None:
@@ -164,11 +178,18 @@ def test_finance_is_told_once_that_the_month_can_be_reviewed(acme: Tenant, octob
     assert Notice.objects.filter(topic="cost.review").count() == 2
 
 
-def test_page_leads_from_a_finding_to_a_signed_month(client_for: ClientFor, october: Deployment, fay: User, audra: User, bob: User) -> None:
+def test_page_leads_from_a_finding_to_a_signed_month(
+    client_for: ClientFor, october: Deployment, fay: User, audra: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "SHOWN", 1)  # of each kind
+    smaller = Anomaly.objects.get()
+    smaller.pk, smaller.ref, smaller.actual, smaller.excess = None, "search", Decimal(2), Decimal(1)
+    smaller.save(force_insert=True)
     by_fay, by_audra = client_for(fay), client_for(audra)
     first = by_fay.get(f"{PAGE}?month=2026-10").content.decode()
     bad = by_fay.post(f"{PAGE}2026-10/decide/", {"kind": "idle", "ref": str(october.pk), "decision": "retire", "owner": fay.email})
     for each in review_selectors.review(OCTOBER).rows:
+        assert f'value="{each.ref}"' in by_fay.get(f"{PAGE}?month=2026-10").content.decode()
         answer = by_fay.post(f"{PAGE}2026-10/decide/", {"kind": each.kind, "ref": each.ref, "decision": "keep", "owner": fay.email})
         assert answer.status_code == 302
     decided = by_fay.get(f"{PAGE}?month=2026-10").content.decode()
@@ -177,13 +198,13 @@ def test_page_leads_from_a_finding_to_a_signed_month(client_for: ClientFor, octo
     last = by_audra.get(f"{PAGE}?month=2026-10").content.decode()
     lines = b"".join(by_audra.get(f"{PAGE}csv/?month=2026-10")).decode().splitlines()
 
-    assert "4 findings have no decision yet." in first
+    assert "5 findings have no decision yet." in first
     assert (bad.status_code, wrong.status_code, signed.status_code) == (422, 422, 302)
     assert "Say by when" in bad.content.decode()
     assert "Sign off October 2026" in decided
     assert "As it was signed" in last
     assert "Signed off</b> by" in last
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert lines[1].startswith(f"2026-10,idle,{october.pk},")
     assert "Nothing to look at" in by_fay.get(f"{PAGE}?month=2025-01").content.decode()
     assert by_audra.post(f"{PAGE}2026-10/decide/", {}).status_code == 403
