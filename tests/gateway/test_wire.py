@@ -185,7 +185,12 @@ async def test_only_what_never_reached_the_upstream_has_certainly_cost_nothing(m
         with pytest.raises(Refusal, match=words):
             await _send(call, target, PAIRS["chat", "openai"], b"{}")
 
-    assert call.may_have_spent == may_have_spent
+        assert call.may_have_spent == may_have_spent
+
+        call.may_have_spent, call.headers = False, {b"traceparent": b"a\r\nx: y"}
+        with pytest.raises(Refusal, match="cannot be called: the header traceparent holds a line end"):
+            await _send(call, target, PAIRS["chat", "openai"], b"{}")
+        assert not call.may_have_spent
 
 
 async def test_closing_ends_a_read_that_waits_and_the_upstream_sees_it() -> None:

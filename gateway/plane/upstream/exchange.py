@@ -258,7 +258,7 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> Answer:
         else:
             url = target.cloud.url(pair.path, stream=call.stream)
             own |= await target.cloud.proof(call.plane.tokens, url, body)
-        head = header_lines(target.headers | own) if own else target.head
+        head = _head(target, own) if own else target.head
         head = b"%bx-request-id: %b\r\n" % (head, call.request_id.encode())
         response = await call.plane.wire.post(url, head, body, timeout_s=target.deployment.timeout_s)
     except asyncio.CancelledError:  # what the upstream has done by now nobody knows
@@ -285,6 +285,14 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> Answer:
         response.close()
         raise Refusal("upstream_error", f"The provider {target.deployment.provider} answered with a redirect, which is not followed.")
     return response
+
+
+def _head(target: Target, own: dict[str, str]) -> bytes:
+    """The head's lines with those of one call. Refusal when what a caller or a token service gave cannot stand in one."""
+    try:
+        return header_lines(target.headers | own)
+    except ValueError as error:
+        raise Refusal("upstream_error", f"The deployment {target.deployment.id} cannot be called: {error}.") from error
 
 
 async def _failure(call: Call, pair: Pair, response: Answer, target: Target) -> Refusal | _Answer:

@@ -40,7 +40,10 @@ class ConnectTimeoutError(UnreachedError):
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
-    """The lines of a request's head. ValueError when a value would end its line: it could add lines of its own."""
+    """The lines of a request's head. ValueError when a value would end its line: it could add lines of its own.
+
+    Names are constants of ours, never a caller's or an organisation's.
+    """
     for name, value in headers.items():
         if _LINE_END.search(value) is not None:
             raise ValueError(f"the header {name} holds a line end")
