@@ -123,6 +123,11 @@ def events_of(day: date) -> Iterator[str]:
         yield table
 
 
+def has_left(day: date) -> bool:
+    """Whether calls of a UTC day were in a month that left the database."""
+    return ArchivedMonth.objects.filter(month=day.replace(day=1), events__gt=0).exists()
+
+
 def event(event_id: UUID) -> Event | None:
     """One archived call; None when no archive has it. Ids made by the gateway say when: of most, one file is looked at."""
     archived = ArchivedMonth.objects.exclude(path="")
