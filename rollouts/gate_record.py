@@ -9,6 +9,7 @@ ends, what recomputing finds) stands in `today`, and persons elsewhere by their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -96,11 +97,27 @@ def gate_record(gate: Gate, moment: AsOf) -> dict[str, Any]:
         "log": [{"at": _time(entry.at), "by": entry.actor_name, "kind": entry.kind, "text": entry.text} for entry in reversed(log)],
         "today": {
             "rollout": rollout.name, "owner": str(rollout.owner), "rollout_status": rollout.status, "status": gate.status,
-            "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at), "sentence": selectors.sentence_of(gate, waited_for),
+            "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at), "sentence": selectors.sentence_of(_gate_then(gate, moment, said), waited_for),
             "people": people, "differences": list(selectors.replay(evaluation).differences) if evaluation else [],
             "waived_until": {str(waiver.pk): _time(waiver.until) for waiver in waivers}, "query": moment.query,
         },
     }  # fmt: skip
+
+
+def _gate_then(gate: Gate, moment: AsOf, said: Mapping[str, str]) -> Gate:
+    """As it was at the moment, by its signatures of then; it may have been decided, opened anew or left backwards since."""
+    then = copy(gate)
+    then.latest = moment.evaluation
+    if SignOff.Decision.NO_GO in said.values():
+        then.status = Gate.Status.REJECTED
+    elif gate.roles and all(said.get(role) == SignOff.Decision.GO for role in gate.roles):
+        then.status = Gate.Status.PASSED
+    else:
+        is_open = moment.evaluation is not None or (
+            gate.status != Gate.Status.CLOSED and gate.opened_at is not None and gate.opened_at <= moment.at
+        )
+        then.status = Gate.Status.OPEN if is_open else Gate.Status.CLOSED
+    return then
 
 
 def hash_of(record: Mapping[str, Any]) -> str:

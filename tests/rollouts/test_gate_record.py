@@ -96,12 +96,14 @@ def test_record_is_made_again_whatever_happened_since(ready_gate: Gate, people: 
         again = record(**dict(parse_qsl(before["today"]["query"])))
         assert json.loads(json.dumps({**again, "today": {}})) == {**before, "today": {}}
         assert gate_record.hash_of(again) == gate_record.hash_of(before)
+        assert again["today"]["sentence"] == before["today"]["sentence"]
     assert gate_record.with_names(again)["signatures"][0]["by"] == "Somebody Else"
     assert [printed["waivers"][0]["approved"], asked_for["waivers"][0]["approved"]] == [True, None]
     assert record(at=printed["as_of"])["evaluation"] == printed["evaluation"]
     with CaptureQueriesContext(connection) as asked:
         now = record()
     assert len(asked) <= 7  # the gate among them
+    assert printed["today"]["sentence"] != now["today"]["sentence"]
     assert len({gate_record.hash_of(each) for each in (asked_for, printed, now)}) == 3
     client = client_for(people.bob.user)
     for wrong in ("at=2999-01-01T00:00:00Z", "at=2026-01-01T00:00", "at=2026-13-01T00:00:00Z", "evaluation=beef"):
