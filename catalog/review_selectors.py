@@ -12,7 +12,7 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from catalog import bindings, selectors
 from catalog.errors import SelfApprovalError
 from catalog.hooks import Asked, Price, approval_checks, cost_figures
-from catalog.models import Deployment, Model, ModelReview
+from catalog.models import Deployment, Model, ModelReview, Provider
 from governance.models import AuditEntry, Guardrail, Membership, User
 from governance.roles import GRANTS, Permission
 
@@ -175,6 +175,14 @@ def bindings_of(
     return {model.pk: _binding(model, facts or {}, used[model.pk], prices, guardrails) for model in models}
 
 
+def standbys_of(model: Model) -> dict[str, str]:
+    """The part of the approved binding that is of deployments which are off, and would be the same if they were switched on now."""
+    approved = model.approved_binding or {}
+    off = Deployment.objects.filter(model=model, is_enabled=False).select_related("provider")
+    found = {f"deployment {one.reference}": _place(one.provider) for one in off}
+    return {what: text for what, text in found.items() if approved.get(what) == text}
+
+
 def _binding(
     model: Model,
     facts: Mapping[str, Any],
@@ -188,9 +196,7 @@ def _binding(
         found[name] = ", ".join(sorted(value)) if name == "capabilities" else str(value)
     for deployment in deployments:
         provider = deployment.provider
-        found[f"deployment {deployment.reference}"] = ", ".join(
-            part for part in (provider.base_url, f"region {provider.region}" if provider.region else "") if part
-        )
+        found[f"deployment {deployment.reference}"] = _place(provider)
         price = prices.get((provider.slug, model.slug))
         if price is not None:
             amounts = (format(amount.normalize(), "f") for amount in (price.input_per_million, price.output_per_million))
@@ -199,6 +205,10 @@ def _binding(
         if guardrail.scope == Guardrail.Scope.TENANT or guardrail.ref == model.slug:
             found[f"guardrail {guardrail.name}"] = _settings(guardrail)
     return found
+
+
+def _place(provider: Provider) -> str:
+    return ", ".join(part for part in (provider.base_url, f"region {provider.region}" if provider.region else "") if part)
 
 
 def _settings(guardrail: Guardrail) -> str:

@@ -35,8 +35,8 @@ class ModelReview(models.Model):
 
     model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="reviews")
     kind = models.CharField(max_length=12, choices=Kind)
-    deployment = models.ForeignKey(Deployment, null=True, on_delete=models.CASCADE, related_name="reviews")
-    """That is to be switched on."""
+    deployment = models.ForeignKey(Deployment, null=True, on_delete=models.SET_NULL, related_name="reviews")
+    """That is to be switched on. None of the other kinds, and once it is removed: what was decided stays, and the binding names it."""
     facts = models.JSONField(default=dict)
     """Those of `bindings.FACTS` that change with approval."""
     binding = models.JSONField()

@@ -396,6 +396,7 @@ def remove_deployment(*, deployment: Deployment, actor: User) -> None:
     deployment = _locked(deployment)
     if deployment.is_enabled:
         _check_not_last(deployment)
+    reviews.close(model=deployment.model, deployment=deployment, actor=actor, note="It is removed.")
     audit.record("deployment.removed", actor=actor, target=deployment, model=deployment.model.slug)
     deployment.delete()
     _note_change(deployment.model, actor)

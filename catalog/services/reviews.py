@@ -61,7 +61,7 @@ def ask(
             return present
     if present is not None:
         _close(present, actor, "Replaced by a newer one.", at)
-    before = {} if kind == Kind.SERVE else model.approved_binding or review_selectors.binding_of(model)
+    before = {} if kind == Kind.SERVE else _approved(model)
     changes = [{**asdict(change), "widens": change.widens} for change in bindings.changes(before, binding)]
     review = ModelReview.objects.create(
         model=model, kind=kind, deployment=deployment, facts=changed, binding=binding, digest=digest, changes=changes,
@@ -75,6 +75,14 @@ def ask(
         permission=Permission.APPROVE_MODELS, key=f"model-review:{review.pk}", data={"model": model.slug, "kind": kind}, at=at,
     )  # fmt: skip
     return review
+
+
+def _approved(model: Model) -> dict[str, str]:
+    """What was approved and is not off. What is off stays approved, so it is no change."""
+    if model.approved_binding is None:
+        return review_selectors.binding_of(model)
+    off = review_selectors.standbys_of(model)
+    return {what: text for what, text in model.approved_binding.items() if what not in off}
 
 
 @transaction.atomic
@@ -104,7 +112,7 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     before = model.status
     facts_before = {name: getattr(model, name) for name in review.facts}
     _APPLY[Kind(review.kind)](review)
-    model.approved_binding = review.binding
+    model.approved_binding = {**review_selectors.standbys_of(model), **review.binding}
     model.save()
     review.status, review.decided_by, review.decided_at, review.note, review.basis = Status.APPROVED, actor, at, comment, basis
     review.save(update_fields=["status", "decided_by", "decided_at", "note", "basis"])

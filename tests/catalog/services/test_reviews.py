@@ -175,8 +175,27 @@ def test_new_deployment_of_a_served_model_waits_for_check_and_approval(acme: Ten
     reviews.approve(review=review, actor=adam)
     assert Deployment.objects.get(pk=added.pk).is_enabled
     models.change_deployment(deployment=added, actor=alice, **{**on, "is_enabled": False})
-    assert models.change_deployment(deployment=added, actor=alice, **on).is_enabled  # approved as it is
+    more = models_asked(model, alice)
+    assert [one["what"] for one in more.changes] == ["capabilities"]
+    reviews.approve(review=more, actor=adam)
+    assert models.change_deployment(deployment=added, actor=alice, **on).is_enabled  # still approved as it is, after another approval
     assert not review_selectors.waiting().exists()
+
+
+def test_approvals_outlive_their_deployment(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    first = models.add_deployment(model=model, provider=make_provider(), upstream_model="first", actor=alice)
+    check(first)
+    reviews.approve(review=waiting(model), actor=adam)
+    other = models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice)
+
+    for deployment in (first, other):
+        models.remove_deployment(deployment=deployment, actor=alice)
+
+    kept = ModelReview.objects.filter(kind="deployment").order_by("pk")
+    assert [(one.status, one.decided_by, one.deployment) for one in kept] == [("approved", adam, None), ("withdrawn", alice, None)]
+    assert kept[0].changes[-1]["what"].endswith("/first")
+    assert AuditEntry.objects.get(event="model.change_withdrawn").details["comment"] == "It is removed."
 
 
 def test_what_changes_underneath_is_looked_at_again_and_served_meanwhile(acme: Tenant, alice: User, adam: User, sam: User) -> None:
