@@ -62,8 +62,7 @@ def create_key(
     made by request, it takes the right to manage keys. Raises ProjectOffError, KeyByRequestError, InvalidValueError (unknown scope,
     lifetime) or NotAllowedError.
     """
-    membership = membership_in(actor, selectors.current_tenant())
-    if membership is None or not selectors.can(membership, Permission.MANAGE_KEYS):
+    if not _manages_keys(actor):
         if owner != actor:
             raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
         if Project.objects.select_for_update().get(pk=project.pk).keys_by_request:  # it may be set at this moment
@@ -72,6 +71,11 @@ def create_key(
         name=name, project=project, owner=owner, actor=actor, models=models, tools=tools, requests_per_minute=requests_per_minute,
         monthly_budget_usd=monthly_budget_usd, lifetime_days=lifetime_days, at=at,
     )  # fmt: skip
+
+
+def _manages_keys(person: User) -> bool:
+    membership = membership_in(person, selectors.current_tenant())
+    return membership is not None and selectors.can(membership, Permission.MANAGE_KEYS)
 
 
 @dataclass(frozen=True)
@@ -275,7 +279,7 @@ _NOTE = f"""
 def open_playground_session(*, project: Project, person: User, at: datetime | None = None) -> PlaygroundSession:
     """A token, valid for an hour, that acts as the person's playground key for the project; the key is made on first use.
 
-    The key's own secret is thrown away: only such tokens can use it. Raises ProjectOffError.
+    The key's own secret is thrown away: only such tokens can use it. Raises ProjectOffError, KeyByRequestError.
     """
     at = at or timezone.now()
     key = _playground_key(project, person, at)
@@ -301,6 +305,12 @@ def _make_playground_key(project: Project, person: User, at: datetime) -> Virtua
     project = Project.objects.select_for_update().get(pk=project.pk)
     if not project.is_enabled:
         raise ProjectOffError(f"The project {project.slug} is switched off.", field="project")
+    own = selectors.live_keys(selectors.own_keys(person), at).filter(project=project)
+    if project.keys_by_request and not own.exists() and not _manages_keys(person):
+        raise KeyByRequestError(
+            f"Keys of {project.slug} are made by request, and the playground opens with one. Ask for a key, or choose another project.",
+            field="project",
+        )
     made_meanwhile = _usable_playground_key(project, person, at)  # two columns or tabs ask at once; the lock let us wait
     if made_meanwhile is not None:
         return made_meanwhile

@@ -10,6 +10,7 @@ from django.utils import timezone
 from catalog import selectors
 from catalog.models import VirtualKey
 from governance.models import Severity
+from governance.roles import Permission
 from governance.services import alerts
 
 WARN_DAYS = (14, 3, 0)
@@ -42,6 +43,7 @@ def _keys(at: datetime) -> int:
             title=f"{count:,} virtual key{'s expire' if count > 1 else ' expires'} {when}",
             text=", ".join(names[:NAMED]) + (f" and {count - NAMED:,} more" if count > NAMED else "") + ". Rotate with an overlap.",
             path="operate/keys/?sort=expiry",
+            permission=Permission.MANAGE_KEYS,
             key=f"key_expiring:{today}:{days}",
             data={"keys": count, "days": days},
             at=at,

@@ -36,6 +36,9 @@ def test_key_is_made_when_it_is_taken_and_only_once(guarded: Project, adam: User
     asked = ask(guarded, bob, lifetime_days=30, requests_per_minute=60)
     with pytest.raises(WrongStatusError):
         key_requests.take(request=asked, actor=bob)
+    with pytest.raises(KeyByRequestError):
+        keys.open_playground_session(project=guarded, person=bob)
+    assert keys.open_playground_session(project=guarded, person=adam).key.owner == adam
 
     key_requests.decide(request=asked, agree=True, actor=sam)
     with pytest.raises(NotAllowedError):
@@ -47,7 +50,8 @@ def test_key_is_made_when_it_is_taken_and_only_once(guarded: Project, adam: User
     assert (key.owner, key.requests_per_minute, key.expires_at) == (bob, 60, at + timedelta(days=30))
     with pytest.raises(WrongStatusError):
         key_requests.take(request=asked, actor=bob)
-    assert VirtualKey.objects.filter(project=guarded).count() == 1
+    assert VirtualKey.objects.filter(project=guarded, owner=bob).count() == 1
+    assert keys.open_playground_session(project=guarded, person=bob, at=at).key.owner == bob
     assert [entry.event for entry in AuditEntry.objects.filter(event__startswith="key_request.").order_by("pk")] == [
         "key_request.asked",
         "key_request.agreed",
