@@ -76,6 +76,12 @@ def served_models() -> QuerySet[Model]:
     return _with_deployments(Model.objects.filter(status__in=Model.SERVED).order_by("slug"))
 
 
+def serving_references(slug: str) -> list[str]:
+    """What evaluations call the deployments that serve the model (`openai/gpt-4o`); those switched off, or not approved yet, serve nothing."""
+    serving = Deployment.objects.filter(model__slug=slug, is_enabled=True).select_related("provider")
+    return [deployment.reference for deployment in serving]
+
+
 def all_models() -> QuerySet[Model]:
     return _with_deployments(Model.objects.order_by("slug"))
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog import hooks
+from catalog import selectors as catalog_selectors
 from governance.access import Permission, permissions_of
 from governance.metrics import Metric, Reading, Window
 from governance.models import Membership
@@ -122,8 +123,9 @@ class Standing:
 
 
 def standings(model: str, feature_class: str, *, at: datetime, prompt_version: str = "", deployment: str = "") -> list[Standing]:
-    """Against every threshold of the class, each judged by the model's newest score of that metric. Three queries.
+    """Against every threshold of the class, each judged by the model's newest score of that metric. Four queries.
 
+    A score that names a deployment counts only while that serves: one that is tried out says nothing about the model.
     With `prompt_version` (`greeting@3`) by the newest one of that version, with this model or without word of any; with `deployment`
     (`openai/gpt-4o`) by the newest one of the model that names it, and no prompt version. Waivers are its own, too.
     """
@@ -142,6 +144,8 @@ def standings(model: str, feature_class: str, *, at: datetime, prompt_version: s
             scored.filter(run__deployment=deployment, run__prompt_version=""),
             evaluation_rules.deployment_subject(model, deployment),
         )
+    else:
+        scored = scored.filter(run__deployment__in=["", *catalog_selectors.serving_references(model)])
     for score in scored.select_related("run").defer("items").order_by("metric", "-run__at", "-pk").distinct("metric"):
         newest[score.metric] = score
     waived = EvaluationWaiver.objects.filter(threshold__in=asked, model=subject, approved=True, until__gt=at)

@@ -174,6 +174,8 @@ def test_deployment_added_to_a_served_model_serves_no_call_before_its_own_scores
     assert standing() == [("no_data", False), ("no_data", False)]
     tell(rita, ScoreInput("toxicity", 0.001, 9000), ScoreInput("faithfulness", 0.91, 150), key="ci-2", **where)
     assert standing() == [("inconclusive", False), ("pass", True)]
+    with pytest.raises(EvaluationMissingError, match="toxicity"):  # nor does the candidate say anything about the model
+        services.check_model("chat", "assistants")
     waiver = services.request_waiver(
         threshold=EvaluationThreshold.objects.get(metric="faithfulness"), model=f"chat via {added.reference}", reason="Too few items yet.",
         until=timezone.now() + timedelta(days=2), actor=rita,
@@ -183,6 +185,9 @@ def test_deployment_added_to_a_served_model_serves_no_call_before_its_own_scores
     assert not Deployment.objects.get(pk=added.pk).is_enabled
     reviews.approve(review=review, actor=adam)
     assert Deployment.objects.get(pk=added.pk).is_enabled
+    with pytest.raises(EvaluationMissingError, match="faithfulness") as failed:  # now it serves: its newest score is the model's
+        services.check_model("chat", "assistants")
+    assert "toxicity" not in str(failed.value)
 
 
 def test_waiver_of_a_threshold_takes_two_people_and_ends(acme: Tenant, rita: User, adam: User, bob: User) -> None:
