@@ -11,7 +11,7 @@ from governance.access import Permission
 from governance.models import Membership, Tenant
 from rollouts import cohort_selectors, programme_selectors
 from rollouts.models import CohortMember, Escalation, FalseAlertCount, SurveyAnswer, SurveyOptOut
-from rollouts.services import escalations
+from rollouts.services import escalations, tenant_overrides
 
 
 def register() -> None:
@@ -49,6 +49,7 @@ def _question(membership: Membership) -> programme_selectors.Question | None:
 
 
 def _forget(tenant: Tenant) -> None:
+    tenant_overrides.forget(tenant, at=timezone.now())
     for model in (CohortMember, FalseAlertCount, SurveyAnswer, SurveyOptOut):
         model.objects.filter(tenant=tenant).delete()
     Escalation.objects.filter(tenant=tenant).update(

@@ -53,5 +53,7 @@ class TenantOverride(models.Model):
             return "Ended" if self.applied_at else "Not agreed to"
         if self.applied_at is None:
             return "Waits for another operator"
-        waits = self.ending is not None and self.ending.is_open
-        return "In force, its end waits for another operator" if waits else "In force"
+        if self.ending is not None and self.ending.is_open:
+            return "In force, its end waits for another operator"
+        declined = self.ending is not None and self.ending.status == FlagChange.Status.REJECTED
+        return "In force, its end was declined" if declined else "In force"

@@ -300,6 +300,7 @@ def switch_off(*, flag: Flag, reason: str, actor: User, at: datetime | None = No
     flag = selectors.fresh_flag(flag)
     change = flags.lower_in_emergency(flag=flag, exposure=exposures.changed(flag.exposure, on=False), reason=reason, actor=actor, at=at)
     _settle(flag, actor=actor, reason=reason, at=at)
+    tenant_overrides.settle(flag=flag, actor=actor, at=at)
     return change
 
 

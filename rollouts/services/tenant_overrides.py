@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
@@ -37,10 +38,11 @@ def set_override(
     """Give one organisation a variant until a time. The control is in force at once, with a review by another operator within a day; a
     treatment once another operator agrees to the change. It stands apart from cohorts: nobody's membership changes.
 
+    The control for an organisation that has it by such a word already holds until the later time, with nobody to review it.
     Raises EvidenceMissingError, ExposureInvalidError (no such variant, too long, off for everybody, or one stands already),
     ActivationsPausedError, and what changing a flag raises.
     """
-    at, flag = at or timezone.now(), _fresh(flag)
+    at, flag = at or timezone.now(), _locked(flag)
     if not reason.strip():
         raise EvidenceMissingError("Say why: the organisation and the other operator read it.", field="reason")
     if not at < until <= at + LONGEST:
@@ -50,8 +52,9 @@ def set_override(
     if not flag.exposure.on:
         raise ExposureInvalidError(f"{flag.key} is off for everybody: nothing for one organisation would hold.", field="variant")
     settle(flag=flag, actor=actor, at=at)
-    if TenantOverride.objects.filter(flag=flag, tenant=tenant, ended_at=None).exists():
-        raise ExposureInvalidError(f"Something stands for {tenant} already. End it first.", field="tenant")
+    standing = _with_changes().filter(flag=flag, tenant=tenant, ended_at=None).first()
+    if standing is not None:
+        return _prolong(standing, variant, reason=reason.strip(), until=until, actor=actor, at=at)
     change = _change(flag, tenant, variant, reason=reason, actor=actor, at=at)
     try:
         with transaction.atomic():
@@ -70,6 +73,17 @@ def set_override(
     _record("flag.tenant_override_asked", override, actor, reason=override.reason, until=until.isoformat(), change=change.number)
     settle(flag=flag, actor=actor, at=at)
     override.refresh_from_db()
+    return override
+
+
+def _prolong(override: TenantOverride, variant: str, *, reason: str, until: datetime, actor: User, at: datetime) -> TenantOverride:
+    """What protects may hold for longer: exposure does not rise."""
+    waits = override.ending is not None and override.ending.is_open
+    if override.exposes or variant != override.flag.control or waits or until <= override.until:
+        raise ExposureInvalidError(f"Something stands for {override.tenant} already. End it first.", field="tenant")
+    override.until, override.reason, override.ending = until, reason, None
+    override.save(update_fields=["until", "reason", "ending"])
+    _note("flag.tenant_override_prolonged", override, actor, at)
     return override
 
 
@@ -123,29 +137,44 @@ def _end(override: TenantOverride, *, reason: str, actor: User | None, at: datet
 
 def release(*, flag: Flag, tenant: Tenant, reason: str, actor: User | None, at: datetime) -> None:
     """End what is given to an organisation that goes by its own word or by notice, within the caller's transaction."""
-    standing = TenantOverride.objects.select_related("flag", "tenant", "change", "requested_by").filter(
-        flag=flag, tenant=tenant, ended_at=None
-    )
-    for override in standing:
+    for override in _with_changes().filter(flag=flag, tenant=tenant, ended_at=None):
         if override.exposes:
             _end(override, reason=reason, actor=actor, at=at)
     settle(flag=flag, actor=actor, at=at)
 
 
+def forget(tenant: Tenant, *, at: datetime) -> None:
+    """Take back what is given to an organisation that is deleted, and what waits for somebody's word about it. Within the caller's
+    transaction, in the public schema. A line that protects stays in the flag: nobody else ever gets the address.
+    """
+    for override in _with_changes().filter(tenant=tenant, ended_at=None, flag__archived_at=None).order_by("flag"):
+        flag, gone = _locked(override.flag), "The organisation is deleted."
+        for change in FlagChange.objects.filter(pk__in=[override.change_id, override.ending_id], status=FlagChange.Status.PROPOSED):
+            flags.withdraw_change(change=change, actor=None, comment=gone, at=at)
+        rest = _without(flag.exposure, override)
+        if override.exposes and rest != flag.exposure:
+            flags.lower_as_announced(flag=flag, exposure=rest, reason=f"{tenant.slug}: {gone}", actor=None, at=at)
+    TenantOverride.objects.filter(tenant=tenant).delete()
+
+
 def end_due(*, at: datetime | None = None) -> int:
-    """End what is over. What protects stays until another operator agrees to its end, which is proposed in the name of whoever asked for it."""
+    """End what is over. What protects stays until another operator agrees to its end, which is proposed in the name of whoever asked for it;
+    one that was declined is not proposed again. What can't be ended is logged, and keeps nothing else from its end.
+    """
     at, ended = at or timezone.now(), 0
-    due = TenantOverride.objects.filter(ended_at=None, until__lte=at).order_by("pk")
+    due = _with_changes().filter(ended_at=None, until__lte=at).order_by("pk")
     for found in due:
         try:
             with transaction.atomic():
                 override = _lock(found)
-                if override.ended_at is None and (override.ending is None or not override.ending.is_open):
+                if override.ended_at is None and (override.ending is None or override.ending.status == FlagChange.Status.OVERTAKEN):
                     _end(override, reason="Its time is over.", actor=None, at=at)
                     settle(flag=override.flag, actor=None, at=at)
                     ended += 1
         except DomainError as error:  # such as another change that waits; the next round tries again
             logger.warning("flag.tenant_override_not_ended", extra={"override": found.pk, "code": error.code})
+        except Exception:
+            logger.exception("flag.tenant_override_not_ended", extra={"override": found.pk, "code": "internal"})
     return ended
 
 
@@ -158,7 +187,7 @@ def check_current(*, change: FlagChange, at: datetime) -> None:
 def settle(*, flag: Flag, actor: User | None, at: datetime) -> None:
     """Note what of it came into force and what ended, as the flag has it by now, and tell the organisations. Within the caller's transaction."""
     flag = _fresh(flag)
-    for override in TenantOverride.objects.select_related("tenant", "change", "requested_by").filter(flag=flag, ended_at=None):
+    for override in _with_changes().filter(flag=flag, ended_at=None):
         override.flag = flag
         if override.change.is_open:
             continue
@@ -181,7 +210,7 @@ def _note(event: str, override: TenantOverride, actor: User | None, at: datetime
     with schema_context(override.tenant.schema_name):
         alerts.notify(
             topic=event, severity=Severity.INFO if override.exposes else Severity.WARNING, title=title, text=override.reason,
-            path="release/cohorts/", permission=Permission.VIEW, key=f"{event}:{override.pk}", data={"flag": key, "variant": override.variant},
+            path="release/cohorts/", permission=Permission.VIEW, key=f"{event}:{override.pk}:{override.until.isoformat()}", data={"flag": key, "variant": override.variant},
             at=at,
         )  # fmt: skip
         config.changed()
@@ -204,7 +233,18 @@ def _fresh(flag: Flag) -> Flag:
     return Flag.objects.select_related("current").get(pk=flag.pk)
 
 
+def _locked(flag: Flag) -> Flag:
+    """As it is once everybody before has finished."""
+    return Flag.objects.select_for_update(of=("self",)).select_related("current").get(pk=flag.pk)
+
+
 def _lock(override: TenantOverride) -> TenantOverride:
     """The flag's row first, as everybody does who changes it."""
-    Flag.objects.select_for_update().get(pk=override.flag_id)
-    return TenantOverride.objects.select_related("flag", "tenant", "change", "ending", "requested_by").get(pk=override.pk)
+    _locked(override.flag)
+    return _with_changes().get(pk=override.pk)
+
+
+def _with_changes() -> QuerySet[TenantOverride]:
+    """Not those of deleted organisations: nobody is left to tell."""
+    found = TenantOverride.objects.filter(tenant__deleted_at=None)
+    return found.select_related("flag", "tenant", "change", "ending", "requested_by")

@@ -10,10 +10,10 @@ from django_tenants.utils import schema_context
 
 from governance.models import AuditEntry, Consent, Notice, Tenant, User
 from governance.schema import enter_public
-from governance.services import consent
+from governance.services import consent, tenant_data, tenants
 from rollouts import cohort_selectors as selectors
 from rollouts import errors, exposure
-from rollouts.models import Cohort, FlagChange, TenantOverride
+from rollouts.models import Cohort, Flag, FlagChange, TenantOverride
 from rollouts.services import cohorts, flags, tenant_overrides
 from tests.conftest import ClientFor, TenantClient
 from tests.factories import cohorts as make
@@ -107,6 +107,33 @@ def test_what_is_over_ends_by_itself_and_what_protects_waits_for_somebody(
     assert off.state_words == "In force, its end waits for another operator"
     assert off.ending is not None
     assert off.ending.proposed_by == olga
+    cohorts.decide(change=off.ending, approve=False, comment="Not mended", actor=otto)
+    assert tenant_overrides.end_due(at=later) == 0  # who declined it is not asked again, and the flag is free
+    off.refresh_from_db()
+    assert off.state_words == "In force, its end was declined"
+    longer = give(cohort, globex, otto, "off", days=30)
+    assert (longer.pk, longer.state_words, longer.until > later, served(globex, cohort)) == (off.pk, "In force", True, "off")
+    with pytest.raises(errors.ExposureInvalidError, match="stands"):
+        give(cohort, globex, otto, "off", days=20)
+
+
+def test_deleted_organisation_keeps_no_grant_and_nobody_else_from_their_end(
+    acme: Tenant, globex: Tenant, cohort: Cohort, olga: User, otto: User
+) -> None:
+    broken = make.make_cohort(olga, slug="others", flag_key="ai.agents.preview-2")
+    agree(cohorts.open_stage(flag=broken.flag, stage="dogfood", reason="We use it", actor=olga), otto)
+    agree(give(broken, globex, olga, days=1).change, otto)
+    Flag.objects.filter(pk=broken.flag_id).update(current=None)
+    for tenant in (acme, globex):
+        agree(give(cohort, tenant, olga, days=1).change, otto)
+    tenants.suspend_tenant(tenant=acme, actor=olga, reason="The contract ended")
+
+    tenant_data.delete_tenant(tenant=acme, actor=olga, reason="The contract ended", confirm="acme")
+
+    assert not TenantOverride.objects.filter(tenant=acme).exists()
+    assert exposure.override_lines(selectors.flag_of(cohort).exposure.grants) == ["tenant = globex -> on"]
+    assert tenant_overrides.end_due(at=timezone.now() + timedelta(days=2)) == 1  # whatever breaks at the one before
+    assert selectors.flag_of(cohort).exposure.grants == ()
 
 
 def test_what_waits_too_long_or_is_declined_never_comes(acme: Tenant, cohort: Cohort, olga: User, otto: User) -> None:
@@ -141,7 +168,10 @@ def test_terms_are_checked(acme: Tenant, cohort: Cohort, olga: User) -> None:
         give(cohort, acme, olga, days=91)
     with pytest.raises(errors.ExposureInvalidError, match="no variant blue"):
         give(cohort, acme, olga, "blue")
+    waits = give(cohort, acme, olga)
     cohorts.switch_off(flag=cohort.flag, reason="All stop", actor=olga)
+    waits.refresh_from_db()
+    assert waits.state_words == "Not agreed to"
     with pytest.raises(errors.ExposureInvalidError, match="off for everybody"):
         give(cohort, acme, olga)
 
