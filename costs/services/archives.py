@@ -7,6 +7,7 @@ transaction with the row that says so. Whoever dies before leaves the calls wher
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -108,19 +109,21 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
     """Write, verify and drop one month. Returns None when it has to wait; then nothing has changed.
 
     Raises ArchiveError when the file does not hold what the database does, and OperationalError when somebody reads the partition for
-    longer than LOCK_TIMEOUT_S. A file without its row is of a run that died, and is written anew.
+    longer than LOCK_TIMEOUT_S. A file without its row is of a run that died or had to wait, and goes first.
     """
     partition = archive_selectors.partition_of(month)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended('archive:' || current_schema(), 0))")
         if not cursor.fetchone()[0] or partition not in archive_selectors.partitions().values():
             return None
-    if PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).exists():
+    if _is_being_corrected():
         return None
     before = _sums_in_database(partition)
-    path, digest, size = "", "", 0
-    if before and archive_selectors.retention().archives:
-        path = f"{current_schema()}/events/{month:%Y-%m}.parquet"
+    file_name, digest, size = f"{current_schema()}/events/{month:%Y-%m}.parquet", "", 0
+    is_filed = bool(before) and archive_selectors.retention().archives
+    path = file_name if is_filed else ""
+    default_storage.delete(file_name)  # of a run that died or had to wait: without a row nobody would, once files are not wanted any more
+    if is_filed:
         with tempfile.TemporaryDirectory(prefix="archive-") as folder:
             made = _written(partition, Path(folder))
             kept = _sums_in_file(made)
@@ -129,15 +132,15 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
                     return None  # a late call came while the file was written
                 raise ArchiveError(f"The file of {month:%Y-%m} does not hold what the database does.")
             digest, size = archive_selectors.digest(made), made.stat().st_size
-            default_storage.delete(path)
             with made.open("rb") as file:
                 default_storage.save(path, File(file))
         with archive_selectors.local(path) as stored:
             if archive_selectors.digest(stored) != digest:
                 raise ArchiveError(f"The file of {month:%Y-%m} was not stored whole.")
+        _make_durable(path)
     ingest.lock_events()  # nothing is attributed or priced from here on
-    if _sums_in_database(partition) != before:
-        return None
+    if _is_being_corrected() or _sums_in_database(partition) != before:
+        return None  # also a correction that was approved while the file was written: it would not reach this month any more
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
         cursor.execute(f"DROP TABLE {partition}")
@@ -162,6 +165,24 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
         sha256=digest,
     )
     return left
+
+
+def _is_being_corrected() -> bool:
+    return PriceProposal.objects.filter(corrects=True, status=PriceProposal.Status.APPROVED, repriced_at=None).exists()
+
+
+def _make_durable(path: str) -> None:
+    """Have a stored file on the disk before the calls in it go; storages that are not on this machine see to that themselves."""
+    try:
+        stored = Path(default_storage.path(path))
+    except NotImplementedError:
+        return
+    for one in (stored, *stored.parents[:3]):  # the folders may be new: of the events, of the organisation, of all files
+        opened = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def download(*, archived: ArchivedMonth, actor: User) -> Iterator[bytes]:

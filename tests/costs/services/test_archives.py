@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -68,7 +69,11 @@ def archive_and_die(month: date) -> None:
     raise KeyboardInterrupt
 
 
-def test_months_leave_whole_and_no_figure_changes(acme: Tenant, alice: User, calls: list[dict[str, Any]]) -> None:
+def test_months_leave_whole_and_no_figure_changes(
+    acme: Tenant, alice: User, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = set[int]()
+    monkeypatch.setattr(os, "fsync", lambda opened: flushed.add(os.fstat(opened).st_ino))
     events = {row["event_id"]: row for row in Event.objects.values()}
     hours = list(UsageHour.objects.order_by("pk").values())
     assert archives.archive_due(at=NOW) == []  # nobody asked for it
@@ -82,6 +87,8 @@ def test_months_leave_whole_and_no_figure_changes(acme: Tenant, alice: User, cal
     )
     assert done[1].days["2026-06-02"]["cost"] == "0.00027"
     assert done[0].path == f"{acme.schema_name}/events/2026-05.parquet"
+    file = Path(default_storage.path(done[0].path))
+    assert {file.stat().st_ino, file.parent.stat().st_ino} <= flushed
     assert Event.objects.get().event_id == calls[-1]["event_id"]
     assert list(UsageHour.objects.order_by("pk").values()) == hours
     for event_id in (calls[0]["event_id"], calls[1]["event_id"], calls[3]["event_id"]):
@@ -97,7 +104,7 @@ def test_export_reads_the_archive_as_they_read_events(alice: User, calls: list[d
 
     waiting = [NOW]
 
-    def archiving_meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def archiving_meanwhile(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if "FROM event e" in sql and params[0].day == MAY.day and waiting:
             archives.archive_due(at=waiting.pop())
         return execute(sql, params, many, context)
@@ -142,8 +149,16 @@ def test_months_wait_for_a_correction(alice: User, fay: User, calls: list[dict[s
     keep_three(alice)
     offer = price_sheets.Offer("openai", "small-chat", "input", Decimal("0.20"), datetime(2025, 1, 1, tzinfo=UTC), "Invoice", corrects=True)
     [proposal] = price_proposals.propose(offers=[offer], name="2025", actor=fay).proposals.all()
-    price_proposals.approve(proposal=proposal, actor=alice)
+    waiting = [proposal]
 
+    def approving_meanwhile(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql == "SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))" and waiting:
+            price_proposals.approve(proposal=waiting.pop(), actor=alice)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(approving_meanwhile):
+        assert archives.archive_due(at=NOW) == []
+    assert waiting == []
     assert archives.archive_due(at=NOW) == []
     assert Event.objects.count() == 6
     prices.finish_corrections()
@@ -158,9 +173,10 @@ def test_damaged_or_deleted_months_are_said_never_guessed(
     path = f"{acme.schema_name}/events/2026-05.parquet"
     Path(default_storage.path(path)).write_bytes(b"PAR1 something else")
     keep_three(alice, archives_too=False)
+    written = default_storage.save(f"{acme.schema_name}/events/2026-06.parquet", ContentFile(b"of a run that had to wait"))
     june = archives.archive_month(month=date(2026, 6, 1), at=NOW)
     assert june is not None
-    assert (june.path, june.events) == ("", 4)
+    assert (june.path, june.events, default_storage.exists(written)) == ("", 4, False)
     assert AuditEntry.objects.filter(event="events.deleted").count() == 1
     client = client_for(fay)
 
