@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from django.db.models import Q, QuerySet, Sum
@@ -91,8 +91,8 @@ def _utilisation(
 ) -> Utilisation:
     unused = parts.pop("", ModelUse("", Decimal(), Decimal(), Decimal()))
     models = sorted(parts.values(), key=lambda one: (-one.cost, one.model))
-    last = min(period.last, found.last_on, found.counted_through or found.first_on)
-    elapsed = Decimal((last - found.first_on).days + 1) / found.days if found.counted_through and last >= found.first_on else Decimal()
+    whole = (found.counted_through or found.first_on) - timedelta(days=1)  # the day of the count was not over
+    elapsed = Decimal(max((min(period.last, found.last_on, whole) - found.first_on).days + 1, 0)) / found.days
     eligible = sum(
         (
             value

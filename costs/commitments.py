@@ -68,30 +68,35 @@ class Part:
     cost: Decimal
 
 
-def day_of(terms: Sequence[Terms], uses: Iterable[Use], day: date, drawn: Mapping[int, Decimal]) -> dict[tuple[int, str], Part]:
+def day_of(
+    terms: Sequence[Terms], uses: Iterable[Use], day: date, drawn: Mapping[int, Decimal], hours: int = HOURS
+) -> dict[tuple[int, str], Part]:
     """(commitment, model) to its part of a day on which all of `terms` run. `drawn` is what each had been used for before, USD.
 
-    For throughput, quantities sum to units x 24 and costs to their fee exactly.
+    Only the first `hours` of the day count, those that are over. For throughput, quantities sum to units x hours and costs to their fee
+    exactly; what is left of money is unused once its last day is over.
     """
     sums: dict[tuple[int, str], list[Decimal]] = defaultdict(lambda: [Decimal(), Decimal(), Decimal()])
-    left = {one: one.cost for one in uses}
+    left = {one: one.cost for one in uses if one.hour < hours}
     share_left = dict.fromkeys(left, Decimal(1))
     with localcontext(EXACT):
         for found in sorted(terms, key=lambda one: one.order):
             if found.is_throughput:
-                _throughput(found, left, share_left, sums)
+                _throughput(found, left, share_left, sums, hours)
             else:
-                _drawdown(found, left, sums, found.quantity - drawn.get(found.pk, Decimal()), day)
+                _drawdown(found, left, sums, found.quantity - drawn.get(found.pk, Decimal()), ends=day == found.last and hours == HOURS)
     return {key: Part(*values) for key, values in sums.items() if any(values)}
 
 
-def _throughput(found: Terms, left: dict[Use, Decimal], share_left: dict[Use, Decimal], sums: dict[tuple[int, str], list[Decimal]]) -> None:
+def _throughput(
+    found: Terms, left: dict[Use, Decimal], share_left: dict[Use, Decimal], sums: dict[tuple[int, str], list[Decimal]], hours: int
+) -> None:
     by_hour: dict[int, list[Use]] = defaultdict(list)
     for use in left:
         if found.takes(use):
             by_hour[use.hour].append(use)
     capacity = found.quantity * found.tokens_per_minute * 60
-    idle = found.quantity * HOURS
+    idle = found.quantity * hours
     fee = _finest(idle * found.unit_price)
     paid = Decimal()
     for uses in by_hour.values():
@@ -110,14 +115,14 @@ def _throughput(found: Terms, left: dict[Use, Decimal], share_left: dict[Use, De
     _add(sums[found.pk, ""], max(idle, Decimal()), Decimal(), fee - paid)
 
 
-def _drawdown(found: Terms, left: dict[Use, Decimal], sums: dict[tuple[int, str], list[Decimal]], rest: Decimal, day: date) -> None:
+def _drawdown(found: Terms, left: dict[Use, Decimal], sums: dict[tuple[int, str], list[Decimal]], rest: Decimal, *, ends: bool) -> None:
     for use in sorted((use for use in left if found.takes(use)), key=lambda use: (use.hour, use.model)):
         value = min(left[use], rest)
         if value > 0:
             _add(sums[found.pk, use.model], value, value, _finest(value * found.unit_price))
             left[use] -= value
             rest -= value
-    if day == found.last and rest > 0:
+    if ends and rest > 0:
         _add(sums[found.pk, ""], rest, Decimal(), _finest(rest * found.unit_price))
 
 
@@ -150,7 +155,7 @@ class Figures:
     drawn: Decimal
     """Since the term began, USD of use; nothing of throughput."""
     elapsed: Decimal
-    """Of its term, 0 to 1, at the end of the period."""
+    """Of its term, 0 to 1, in whole counted days at the end of the period."""
     is_throughput: bool
 
     @property

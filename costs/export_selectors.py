@@ -132,6 +132,9 @@ def _fees(
     called: schema.Names,
 ) -> Iterator[dict[str, Any]]:
     prices = {one.pk: one.unit_price for one in running}
+    of_day = defaultdict[int, Decimal](Decimal)
+    for part in (*parts, *idle.values()):
+        of_day[part.commitment_id] += part.quantity
     for part in parts:
         rest = part.cost - given.get(part.pk, Decimal())
         if rest:  # its calls have no price in the book, or cost nothing there
@@ -140,9 +143,13 @@ def _fees(
                 effective=rest, model=part.model,
             )  # fmt: skip
     for one in running:
-        bought = one.quantity * commitments.HOURS if one.is_throughput else one.quantity if day == one.first_on else Decimal()
         is_counted = one.counted_through is not None and day <= one.counted_through
-        if bought and is_counted and one.kind != Commitment.Kind.SPEND:
+        bought = one.quantity if is_counted and day == one.first_on else Decimal()
+        if one.is_throughput:
+            # Of a day that was not over when it was counted, the hours that were.
+            is_whole = one.counted_through is not None and day < one.counted_through
+            bought = one.quantity * commitments.HOURS if is_whole else of_day.get(one.pk, Decimal())
+        if bought and one.kind != Commitment.Kind.SPEND:
             yield schema.commitment_row(
                 day, under[one.pk], called, what="purchase", quantity=bought, unit_price=one.unit_price, effective=Decimal()
             )  # fmt: skip

@@ -116,7 +116,7 @@ def commitment_utilisation(window: Window) -> Reading:
     found = [] if last < first else [one for one in commitment_selectors.utilisation_over(Period(first, last)) if one.figures.is_throughput]
     used = sum((one.figures.used for one in found), Decimal())
     paid = used + sum((one.figures.unused for one in found), Decimal())
-    if not paid or any(one.counted_through is None or one.counted_through < min(last, one.commitment.last_on) for one in found):
+    if not paid or any(one.counted_through is None or one.counted_through <= min(last, one.commitment.last_on) for one in found):
         return NO_DATA
     unused = sum((one.figures.unused_cost for one in found), Decimal())
     return Reading(

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Sum
+from django.db.models import DateField, ExpressionWrapper, F, Sum, Value
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from catalog.models import Deployment, Provider
@@ -120,8 +121,7 @@ def _check(found: Commitment) -> None:
 def approve_commitment(*, commitment: Commitment, actor: User, at: datetime | None = None) -> Commitment:
     """Let it count, its past days included. Raises CommitmentStateError (decided before, one's own, or another of money runs at the time)."""
     at = at or timezone.now()
-    with connection.cursor() as cursor:  # two people may approve two that overlap
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('commitment:' || current_schema(), 0))")
+    _wait()  # two people may approve two that overlap
     found = _locked(commitment, Commitment.Status.WAITING)
     if found.proposed_by_id == actor.pk:
         raise CommitmentStateError("Nobody approves their own commitment: ask somebody else.")
@@ -147,12 +147,31 @@ def reject_commitment(*, commitment: Commitment, actor: User, reason: str = "", 
 @transaction.atomic
 def void_commitment(*, commitment: Commitment, actor: User, reason: str, at: datetime | None = None) -> Commitment:
     """Take back one that was approved and wrong: it never counted. Raises CommitmentStateError."""
+    _wait()
     found = _locked(commitment, Commitment.Status.APPROVED)
     if not reason.strip():
         raise CommitmentStateError("Say why.", field="reason")
     CommitmentDay.objects.filter(commitment=found).delete()
     found.counted_through = None
+    count_again(provider=found.provider, since=found.first_on)
     return _decided(found, Commitment.Status.VOIDED, actor, reason, at or timezone.now())
+
+
+def count_again(*, provider: str, since: date) -> None:
+    """Within a transaction that changed use of the provider, or what covers it: let the next count begin at `since`, whoever makes it.
+
+    The day to which a commitment is counted only ever moves back here: so a count that is under way sees that it has missed something.
+    """
+    _wait()
+    before = ExpressionWrapper(Least(F("counted_through"), Value(since)) - timedelta(days=1), output_field=DateField())
+    running = Commitment.objects.filter(status=Commitment.Status.APPROVED, provider=provider, last_on__gte=since)
+    running.exclude(counted_through=None).update(counted_through=before)
+
+
+def _wait() -> None:
+    """One at a time changes what is counted of this schema's commitments, until the transaction ends. Taken before rows are locked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('commitment:' || current_schema(), 0))")
 
 
 def _locked(commitment: Commitment, status: str) -> Commitment:
@@ -187,11 +206,12 @@ def _told(found: Commitment) -> dict[str, Any]:
 
 
 def count(*, since: date | None = None, at: datetime | None = None) -> int:
-    """Count anew what commitments were used for, from `since` (the last days without it) up to today. Returns how many days.
+    """Count anew what commitments were used for, from `since` (the last days without it) up to the last hour that is over. Returns how many days.
 
     A day is a transaction of its own; doing it twice changes nothing. Days before that were never counted are counted too.
     """
-    today = (at or timezone.now()).astimezone(UTC).date()
+    now = (at or timezone.now()).astimezone(UTC)
+    today = now.date()
     approved = list(Commitment.objects.filter(status=Commitment.Status.APPROVED, first_on__lte=today).order_by("pk"))
     if not approved:
         return 0
@@ -206,15 +226,15 @@ def count(*, since: date | None = None, at: datetime | None = None) -> int:
         day for day in Period(max(first, min(found.first_on for found in approved)), today).days if any(one.covers(day) for one in approved)
     ]
     for day in days:
-        _count_day(day)
-    Commitment.objects.filter(pk__in=[found.pk for found in approved]).update(counted_through=today)
+        _count_day(day, commitments.HOURS if day < today else now.hour)
+    for found in approved:  # one that was moved back meanwhile stays due
+        Commitment.objects.filter(pk=found.pk, counted_through=found.counted_through).update(counted_through=today)
     return len(days)
 
 
 @transaction.atomic
-def _count_day(day: date) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('commitment:' || current_schema(), 0))")
+def _count_day(day: date, hours: int) -> None:
+    _wait()
     running = list(Commitment.objects.filter(status=Commitment.Status.APPROVED, first_on__lte=day, last_on__gte=day))
     CommitmentDay.objects.filter(day=day).delete()
     if not running:
@@ -226,7 +246,7 @@ def _count_day(day: date) -> None:
         .annotate(n=Sum("quantity"))
     )
     one = Period(day, day)
-    hours = (
+    by_hour = (
         UsageHour.objects.filter(hour__gte=one.start, hour__lt=one.end, provider__in={found.provider for found in running})
         .order_by("hour", "provider", "model")
         .values_list("hour", "provider", "model")
@@ -234,10 +254,10 @@ def _count_day(day: date) -> None:
     )
     uses = [
         commitments.Use(hour.astimezone(UTC).hour, provider, model, fresh, written, money)
-        for hour, provider, model, fresh, written, money in hours
+        for hour, provider, model, fresh, written, money in by_hour
         if fresh or written or money
     ]
-    parts = commitments.day_of([terms(found) for found in running], uses, day, drawn)
+    parts = commitments.day_of([terms(found) for found in running], uses, day, drawn, hours)
     CommitmentDay.objects.bulk_create(
         [
             CommitmentDay(commitment_id=pk, day=day, model=model, quantity=part.quantity, list_cost=part.list_cost, cost=part.cost)

@@ -258,8 +258,11 @@ def price_unpriced(*, provider: str, model: str) -> int:
             ingest.lock_events()
             cursor.execute(_PRICE, {"provider": provider, "model": model, "size": PRICING_BATCH, "after": after})
             waiting, changed, last, touched = cursor.fetchone()
+            of_batch = {at.astimezone(UTC).date() for at in touched or []}
+            if of_batch:
+                commitments.count_again(provider=provider, since=min(of_batch))
         priced += int(changed)
-        months |= {at.astimezone(UTC).date() for at in touched or []}
+        months |= of_batch
         # Calls before their model's first price stay where they are: the next batch begins behind them.
         if waiting < PRICING_BATCH or (changed == 0 and last == after):
             break

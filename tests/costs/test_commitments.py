@@ -17,7 +17,7 @@ from costs import commitment_selectors, commitments, export_schema, export_selec
 from costs.errors import CommitmentError, CommitmentStateError
 from costs.models import BillRow, Commitment, CommitmentDay, TokenDay, UsageHour
 from costs.periods import Period
-from costs.services import bills, reconciliation
+from costs.services import bills, prices, reconciliation
 from costs.services import commitments as services
 from governance.metrics import NO_DATA, Window
 from governance.models import AuditEntry, Notice, Tenant, User
@@ -192,6 +192,49 @@ def test_credits_are_drawn_down_until_they_are_gone_and_the_rest_is_unused_at_th
     [month] = commitment_selectors.commitment_utilisation(FIRST)
     assert (month.figures.drawn, month.figures.utilisation) == (Decimal(5), Decimal(100))
     assert month.figures.break_even == 80
+
+
+def test_hours_that_have_not_come_are_neither_paid_nor_unused(acme: Tenant, fay: User, alice: User) -> None:
+    used(acme, at=NOON - timedelta(hours=1), millions="0.060")  # all that an hour serves
+    used(acme, millions="0.060")  # the hour under way
+    approved(fay, alice, last_on=FIRST)
+    approved(fay, alice, **SPEND | {"provider": "openai", "model": "", "unit_tokens_per_minute": None, "last_on": FIRST})
+
+    services.count(at=NOON + timedelta(minutes=30))
+    money, units = sorted(commitment_selectors.commitment_utilisation(FIRST), key=lambda one: one.figures.is_throughput)
+    rows = list(export_selectors.focus_rows(Period(FIRST, FIRST), {}))
+    services.count(at=NOON + timedelta(days=1))
+    later = {one.commitment.kind: one.figures for one in commitment_selectors.commitment_utilisation(FIRST)}
+
+    assert (units.figures.used, units.figures.unused, units.figures.fee) == (2, 22, 12)  # twelve hours of two units
+    assert (money.figures.unused, money.figures.is_over) == (0, False)
+    assert sum(row["BilledCost"] for row in rows if row["ChargeCategory"] == "Purchase") == 12 + 4  # and the credits
+    assert (later["throughput"].used, later["throughput"].unused) == (4, 44)
+    assert (later["credits"].unused, later["credits"].is_over) == (5, True)
+
+
+def test_next_count_reaches_what_was_changed_even_if_nobody_asks_for_it(
+    acme: Tenant, fay: User, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(acme, millions="0.060")
+    used(acme, millions="1", model="no-price")
+    wrong = approved(fay, alice)
+    approved(fay, alice, **SPEND | {"model": "", "unit_tokens_per_minute": None})
+    later = NOON + timedelta(days=90)
+
+    def drawn() -> Decimal:
+        services.count(at=later)
+        return CommitmentDay.objects.filter(commitment__kind="credits").exclude(model="").aggregate(n=Sum("quantity", default=0))["n"]
+
+    assert drawn() == 0  # throughput covers it
+    services.void_commitment(commitment=wrong, actor=fay, reason="Another contract", at=later)
+    assert drawn() == Decimal("0.06")
+    make.prices(alice, input="1", model="no-price")
+    with monkeypatch.context() as killed:
+        killed.setattr(services, "count", None)
+        with pytest.raises(TypeError):
+            prices.price_unpriced(provider="openai", model="no-price")
+    assert drawn() == Decimal("1.06")
 
 
 def test_export_tells_fee_use_and_unused_apart_and_bills_of_it_leave_nothing_unexplained(acme: Tenant, fay: User, alice: User) -> None:
