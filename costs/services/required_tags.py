@@ -108,8 +108,8 @@ def set_mode(
     """Off, counted or enforced, with the given version (default: the newest).
 
     Enforcing takes a version that was previewed, a second person (nobody approves what they wrote) and the day from which calls are refused
-    (in the organisation's time zone, default today); until then they are counted. Moving down takes one person and a reason. Writes one
-    audit entry, tells the gateway; enforcing and taking back also write a notice. Raises RequiredTagStateError.
+    (in the organisation's time zone, default today); until then they are counted. Moving down takes one person and a reason, and so does
+    putting off the day of what refuses calls today. Writes one audit entry, tells the gateway; enforcing and taking back also write a notice. Raises RequiredTagStateError.
     """
     found = _locked(required)
     chosen = version or tag_selectors.newest_version(found)
@@ -122,7 +122,9 @@ def set_mode(
         enforce_on = None
     if before == wanted and found.enforce_on == enforce_on and (wanted == Mode.OFF or found.active_id == chosen.pk):
         return found
-    if _RANK[wanted] < _RANK[before] and not reason.strip():
+    was_refusing = before == Mode.ENFORCE and found.enforce_on is not None and found.enforce_on <= today
+    is_put_off = was_refusing and enforce_on is not None and enforce_on > today
+    if (_RANK[wanted] < _RANK[before] or is_put_off) and not reason.strip():
         raise RequiredTagStateError("Say why it is taken back: it stands in the audit log.", field="reason")
     found.mode, found.active, found.enforce_on = wanted, None if wanted == Mode.OFF else chosen, enforce_on
     found.save(update_fields=["mode", "active", "enforce_on"])
@@ -131,7 +133,7 @@ def set_mode(
         reason=reason.strip(), preview=chosen.preview,
     )  # fmt: skip
     if Mode.ENFORCE in (before, wanted):
-        _tell(found, chosen, actor, reason.strip())
+        _tell(found, chosen, actor, reason.strip(), is_put_off=is_put_off)
     config.changed()
     return found
 
@@ -155,14 +157,15 @@ def _check_enforceable(chosen: RequiredTagVersion, actor: User, enforce_on: date
         raise RequiredTagStateError(f"The first day is today or one of the next {LONGEST_GRACE.days}.", field="enforce_on")
 
 
-def _tell(found: RequiredTag, version: RequiredTagVersion, actor: User, reason: str) -> None:
-    is_enforced = found.mode == Mode.ENFORCE
+def _tell(found: RequiredTag, version: RequiredTagVersion, actor: User, reason: str, *, is_put_off: bool) -> None:
+    is_enforced = found.mode == Mode.ENFORCE and not is_put_off
+    until = f" until {found.enforce_on}" if is_put_off else ""
     alerts.notify(
         topic="required_tag.enforced" if is_enforced else "required_tag.taken_back",
         severity=Severity.INFO if is_enforced else Severity.WARNING,
         title=f"Tag {found} is required from {found.enforce_on} on, by {actor}"
         if is_enforced
-        else f"Tag {found} is no longer enforced, by {actor}",
+        else f"Tag {found} is no longer enforced{until}, by {actor}",
         text=reason or version.note,
         path=f"operate/costs/tags/{found.name}/",
         permission=Permission.VIEW_COSTS,

@@ -99,15 +99,22 @@ def test_enforcing_takes_a_preview_a_second_person_and_a_day_that_is_not_over(
     required_tags.set_mode(required=centre, mode="enforce", actor=alice, enforce_on=later)
     with pytest.raises(RequiredTagStateError, match="why"):
         required_tags.set_mode(required=centre, mode="monitor", actor=alice)
+    required_tags.set_mode(required=centre, mode="enforce", actor=alice)
+    with pytest.raises(RequiredTagStateError, match="why"):
+        required_tags.set_mode(required=centre, mode="enforce", actor=alice, enforce_on=later)
+    required_tags.set_mode(required=centre, mode="enforce", actor=alice, enforce_on=later, reason="Too early")
 
     # Of six calls of the project two have a good value and one another; of the three without, one was refused for it.
     assert (outcome.calls, outcome.covered, outcome.missing, outcome.not_allowed) == (7, 6, 3, 1)
     assert outcome.groups[0]["found"] == "missing"
     centre.refresh_from_db()
     assert (centre.mode, centre.enforce_on, centre.active_id) == ("enforce", later, version.pk)
-    assert Notice.objects.get(topic="required_tag.enforced").data["enforce_on"] == str(later)
+    assert Notice.objects.filter(topic="required_tag.enforced").earliest("pk").data["enforce_on"] == str(later)
+    put_off = Notice.objects.get(topic="required_tag.taken_back")
+    assert (put_off.severity, put_off.text) == ("warning", "Too early")
+    assert put_off.title.startswith(f"Tag costCenter is no longer enforced until {later}, by ")
     acts = AuditEntry.objects.filter(event__startswith="required_tag.").order_by("pk").values_list("event", flat=True)
-    assert list(acts) == ["required_tag.created", "required_tag.previewed", "required_tag.enforce"]
+    assert list(acts) == ["required_tag.created", "required_tag.previewed", *["required_tag.enforce"] * 3]
 
 
 def test_preview_does_not_count_what_a_default_of_then_had_completed(
