@@ -266,7 +266,7 @@ def test_preview_is_what_the_gateway_decides_and_what_the_waiting_change_would(f
     seen = flag_selectors.preview(flag_selectors.find_flag(flag.key) or flag, {"user": "ana"}, change=change)
 
     assert (seen.decision.variant, seen.rule_name, seen.is_changed) == ("off", "Percentage", True)
-    assert [step.outcome for step in seen.road] == ["passed"] * 5 + ["decided"]
+    assert [step.outcome for step in seen.road] == ["passed"] * 6 + ["decided"]
     assert seen.proposed is not None
     assert seen.proposed.variant == "on"
 
