@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from uuid import UUID
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from costs import parquet
 from costs.errors import ArchiveError
@@ -128,19 +129,40 @@ def has_left(day: date) -> bool:
     return ArchivedMonth.objects.filter(month=day.replace(day=1), events__gt=0).exists()
 
 
-def event(event_id: UUID) -> Event | None:
-    """One archived call; None when no archive has it. Ids made by the gateway say when: of most, one file is looked at."""
-    archived = ArchivedMonth.objects.exclude(path="")
-    if event_id.version == 7:
-        began = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
-        span = {(began + timedelta(days=n)).date().replace(day=1) for n in (-1, 0, 1)}
-        archived = archived.filter(month__in=span)
-    for one in archived:
-        with _read(one, "event_id = $event_id", {"event_id": str(event_id)}) as table:
-            found = list(Event.objects.raw(f"SELECT * FROM {table}"))  # noqa: S608  # a constant
-        if found:
-            return found[0]
+def event(event_id: UUID, *, keys: Collection[str] | None = None) -> Event | None:
+    """One archived call, with `keys` of these keys only; None when no archive has it, or its id does not say when it was.
+
+    Ids made by the gateway do: of most, a day or two of one file are looked at, and only the file that has the call is checked whole.
+    Other ids would take reading every month, for whoever asks. Raises ArchiveError when the file is damaged.
+    """
+    milliseconds = event_id.int >> 80
+    if event_id.version != 7 or milliseconds > timezone.now().timestamp() * 1000:  # of the future, or of no year at all
+        return None
+    began = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    first, last = began - timedelta(days=1), began + timedelta(days=1)
+    condition = "event_id = $event_id AND started_at BETWEEN $first AND $last"
+    parameters: dict[str, object] = {"event_id": str(event_id), "first": first, "last": last}
+    if keys is not None:
+        condition, parameters = f"{condition} AND list_contains($keys, key_id)", {**parameters, "keys": list(keys)}
+    span = {at.date().replace(day=1) for at in (first, began, last)}
+    for archived in ArchivedMonth.objects.filter(month__in=span).exclude(path=""):
+        if not _has(archived, condition, parameters):
+            continue
+        with _read(archived, condition, parameters) as table:
+            return Event.objects.raw(f"SELECT * FROM {table}")[0]  # noqa: S608  # a constant
     return None
+
+
+def _has(archived: ArchivedMonth, condition: str, parameters: dict[str, object]) -> bool:
+    """Whether a row of the file meets the condition, by its index, without reading it whole."""
+    import duckdb
+
+    with local(archived.path) as stored:
+        try:
+            return bool(parquet.read(stored, f"SELECT 1 FROM made WHERE {condition} LIMIT 1", parameters))  # noqa: S608  # ours
+        except duckdb.Error:
+            check(archived, stored)
+            raise
 
 
 @contextmanager

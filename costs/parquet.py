@@ -146,10 +146,11 @@ def convert(lines: Path, made: Path, types: Mapping[str, str]) -> None:
         )
 
 
-def read(made: Path, statement: str) -> list[tuple[Any, ...]]:
+def read(made: Path, statement: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
     """The rows of a query on the Parquet file `made`, which it calls so."""
+    values = {"made": str(made), **(parameters or {})}
     with closing(connect()) as connection:
-        return connection.execute(f"WITH made AS (SELECT * FROM read_parquet($made)) {statement}", {"made": str(made)}).fetchall()  # noqa: S608  # ours
+        return connection.execute(f"WITH made AS (SELECT * FROM read_parquet($made)) {statement}", values).fetchall()  # noqa: S608  # ours
 
 
 def lines_where(made: Path, lines: Path, condition: str, parameters: Mapping[str, object]) -> list[str]:

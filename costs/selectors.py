@@ -189,10 +189,10 @@ def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[
 def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = False) -> Event | None:
     """One call, archived or not; `own` as in `events_visible_to`. Raises ArchiveError when it is in a file that is damaged."""
     found = events_visible_to(membership, own=own).filter(event_id=event_id).first()
-    if found is None and (archived := archive_selectors.event(event_id)) is not None:
-        is_visible = (sees_all_calls(membership) and not own) or archived.key_id in own_keys(membership.user)
-        found = archived if is_visible else None
-    return found
+    if found is not None:
+        return found
+    keys = None if sees_all_calls(membership) and not own else own_keys(membership.user)
+    return archive_selectors.event(event_id, keys=keys)
 
 
 STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}

@@ -46,9 +46,9 @@ def calls(acme: Tenant, alice: User) -> Iterator[list[dict[str, Any]]]:
     make.prices(alice, input="0.15", output="0.60")
     made = [
         make.call(acme, event_id=seventh(MAY), started_at=MAY, request_id="\\N", agent='a "b",\nc', cached_input_tokens=300),
-        make.call(acme, started_at=JUNE, tags={"NULL": "ä — \\N"}, units={"audio_input": 12}),
-        make.call(acme, started_at=JUNE + timedelta(days=1), agent="NULL", region=None),
-        make.call(acme, started_at=JUNE, **make.REFUSED),
+        make.call(acme, event_id=seventh(JUNE), started_at=JUNE, tags={"NULL": "ä — \\N"}, units={"audio_input": 12}),
+        make.call(acme, event_id=seventh(JUNE + timedelta(days=1)), started_at=JUNE + timedelta(days=1), agent="NULL", region=None),
+        make.call(acme, event_id=seventh(JUNE), started_at=JUNE, **make.REFUSED),
         make.call(acme, started_at=JUNE, model="nameless"),
         make.call(acme, started_at=NOW - timedelta(days=80)),
     ]
@@ -94,8 +94,16 @@ def test_months_leave_whole_and_no_figure_changes(
     for event_id in (calls[0]["event_id"], calls[1]["event_id"], calls[3]["event_id"]):
         read = archive_selectors.event(event_id)
         assert {name: getattr(read, name) for name in events[event_id]} == events[event_id]
+    assert archive_selectors.event(calls[4]["event_id"]) is None  # an id that does not say when
     assert archives.archive_due(at=NOW) == []
     assert AuditEntry.objects.filter(event="events.archived").count() == 2
+    # Only the file that has a call that may be seen is checked whole.
+    ArchivedMonth.objects.update(sha256="another")
+    assert archive_selectors.event(seventh(MAY)) is None
+    assert archive_selectors.event(uuid.UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")) is None
+    assert archive_selectors.event(calls[0]["event_id"], keys=["another"]) is None
+    with pytest.raises(ArchiveError, match="checksum"):
+        archive_selectors.event(calls[0]["event_id"], keys=[events[calls[0]["event_id"]]["key_id"]])
 
 
 def test_export_reads_the_archive_as_they_read_events(alice: User, calls: list[dict[str, Any]]) -> None:
