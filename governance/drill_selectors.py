@@ -26,7 +26,7 @@ class SubjectRow:
 def subject_rows(tenant: Tenant, *, at: datetime) -> list[SubjectRow]:
     """Overdue ones first, then by when they are due. Two queries besides those of the subjects."""
     ran = Drill.objects.filter(tenant=tenant, started_at__lte=at).order_by("kind", "reference", "-started_at", "-pk")
-    newest = {(drill.kind, drill.reference): drill for drill in ran.distinct("kind", "reference").select_related("away", "back")}
+    newest = {(drill.kind, drill.reference): drill for drill in ran.distinct("kind", "reference").select_related("away", "back", "actor")}
     passed = ran.filter(verdict="pass", ended_at__lte=at).distinct("kind", "reference")
     passed_at = {(kind, reference): started for kind, reference, started in passed.values_list("kind", "reference", "started_at")}
     rows = []

@@ -8,7 +8,6 @@ from governance import drill_selectors
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 from governance.models import Drill, Effect, Tenant
 from governance.schema import current_schema
-from governance.services.effects import PATIENCE
 
 
 def time_to_effect(window: Window) -> Reading:
@@ -16,7 +15,7 @@ def time_to_effect(window: Window) -> Reading:
     timed = Effect.objects.filter(tenant__schema_name=current_schema(), decided_at__gte=window.start, decided_at__lt=window.end)
     now = timezone.now()
     seconds = [
-        effect.seconds if effect.seconds is not None else min(PATIENCE, now - effect.decided_at).total_seconds()
+        effect.seconds if effect.seconds is not None else min(effect.patience, now - effect.decided_at).total_seconds()
         for effect in timed.exclude(planes=0, given_up=False)
     ]
     if not seconds:

@@ -187,6 +187,10 @@ RTO_ALL = timedelta(hours=4)
 """Of the founding plan of the gateway: within an hour for a single partner, within four for all of them."""
 
 
+def rto_of(organisations: int) -> timedelta:
+    return RTO_ONE if organisations == 1 else RTO_ALL
+
+
 def drill_verdict(seconds: Sequence[float | None], *, given_up: int, without_planes: int) -> str:
     """For the template tag `verdict`, of a drill over several organisations. What was never measured is not passed."""
     if given_up:
@@ -196,4 +200,4 @@ def drill_verdict(seconds: Sequence[float | None], *, given_up: int, without_pla
         return "waiting"
     if not measured or without_planes:
         return "no_data"
-    return "pass" if max(measured) <= (RTO_ONE if len(measured) == 1 else RTO_ALL).total_seconds() else "fail"
+    return "pass" if max(measured) <= rto_of(len(measured)).total_seconds() else "fail"

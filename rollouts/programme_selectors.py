@@ -102,7 +102,7 @@ def _drill(moment: datetime, effects: Sequence[Effect]) -> Drill:
         given_up=sum(effect.given_up for effect in effects),
         without_planes=sum(effect.planes == 0 for effect in effects),
     )
-    rto = rules.RTO_ONE if len(effects) == 1 else rules.RTO_ALL
+    rto = rules.rto_of(len(effects))
     by = str(effects[0].actor) if effects[0].actor else "the schedule"
     return Drill(moment, by, len(effects), max(measured, default=None), verdict, rto.total_seconds())
 

@@ -37,6 +37,8 @@ class Effect(models.Model):
     """When the last process took it; None while it is waited for, or when that was given up."""
     planes = models.PositiveIntegerField(null=True)
     """Processes that it had to reach. None: not yet known."""
+    patience_s = models.PositiveIntegerField(default=1800)
+    """How long it is waited for: as long as the slowest promise, or as the RTO that a drill is judged by. Then it has failed."""
     given_up = models.BooleanField(default=False)
 
     class Meta:
@@ -70,6 +72,10 @@ class Effect(models.Model):
     @property
     def is_waiting(self) -> bool:
         return self.effective_at is None and not self.given_up
+
+    @property
+    def patience(self) -> timedelta:
+        return timedelta(seconds=self.patience_s)
 
     @property
     def goal_s(self) -> int:

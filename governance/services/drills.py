@@ -29,7 +29,7 @@ def start(*, tenant: Tenant, kind: str, reference: str, actor: User, at: datetim
     Tenant.objects.select_for_update().get(pk=tenant.pk)  # two people may begin at once
     if Drill.objects.filter(tenant=tenant, kind=kind, reference=reference, ended_at=None).exists():
         raise DrillUnderWayError(f"A drill of {subject.title} is under way.")
-    away = effects.run_drill(actor=actor, at=at, what=_what(subject.title, "away"), scope=subject.scope)
+    away = effects.run_drill(actor=actor, at=at, what=_what(subject.title, "away"), scope=subject.scope, rto=subject.rto)
     return Drill.objects.create(
         tenant=tenant, kind=kind, reference=reference, title=subject.title, rto_s=subject.rto_s, actor=actor, started_at=at,
         away=away,
@@ -55,7 +55,7 @@ def _advance(pk: int, at: datetime) -> bool:
         return False
     if drill.back is None and not drill.away.given_up:
         with schema_context(drill.tenant.schema_name):
-            drill.back = effects.run_drill(actor=drill.actor, at=at, what=_what(drill.title, "back"), scope=drill.away.scope)
+            drill.back = effects.run_drill(actor=drill.actor, at=at, what=_what(drill.title, "back"), scope=drill.away.scope, rto=drill.rto)
         drill.save(update_fields=["back"])
         return False
     drill.verdict = drill_rules.worst([effect.verdict_within(drill.rto) for effect in (drill.away, drill.back) if effect is not None])

@@ -15,18 +15,19 @@ from governance.roles import Permission
 from governance.schema import current_schema
 from governance.services import alerts, audit
 
-PATIENCE = timedelta(minutes=30)
-"""As long as the slowest promise. Then it has failed."""
+PATIENCE = max(Effect.GOALS.values())
 
 
-def watch(what: str, *, scope: str, actor: User | None, at: datetime | None = None, is_drill: bool = False) -> Effect:
+def watch(
+    what: str, *, scope: str, actor: User | None, at: datetime | None = None, is_drill: bool = False, rto: timedelta = PATIENCE
+) -> Effect:
     """Time the change that the current transaction has made and noted by `config.changed`: of the current organisation or, in the public
-    schema, of everybody."""
+    schema, of everybody. It has failed after the slowest promise, or a longer `rto`."""
     is_public = current_schema() == get_public_schema_name()
     tenant = None if is_public else Tenant.objects.get(schema_name=current_schema())
     effect = Effect.objects.create(
         tenant=tenant, scope=scope, what=what[:160], actor=actor, is_drill=is_drill, decided_at=at or timezone.now(),
-        config_version=tenant.config_version if tenant else None,
+        config_version=tenant.config_version if tenant else None, patience_s=int(max(PATIENCE, rto).total_seconds()),
     )  # fmt: skip
     transaction.on_commit(_measure_soon, robust=True)
     return effect
@@ -39,7 +40,9 @@ def _measure_soon() -> None:
 
 
 @transaction.atomic
-def run_drill(*, actor: User | None, at: datetime | None = None, what: str = "Drill", scope: str = Effect.Scope.TENANT) -> Effect:
+def run_drill(
+    *, actor: User | None, at: datetime | None = None, what: str = "Drill", scope: str = Effect.Scope.TENANT, rto: timedelta = PATIENCE
+) -> Effect:
     """Publish a version that differs in nothing but the drill's number, and time it. Writes one audit entry. In the public schema
     the scope is everybody, whatever is asked for."""
     is_public = current_schema() == get_public_schema_name()
@@ -48,7 +51,7 @@ def run_drill(*, actor: User | None, at: datetime | None = None, what: str = "Dr
         config.platform_changed()
     else:
         config.changed()
-    effect = watch(what, scope=scope, actor=actor, at=at, is_drill=True)
+    effect = watch(what, scope=scope, actor=actor, at=at, is_drill=True, rto=rto)
     audit.record("drill.run", actor=actor, target=effect, scope=str(scope))
     return effect
 
@@ -63,7 +66,7 @@ def measure_waiting(*, at: datetime | None = None) -> int:
         reach = planes().reach(effect.tenant)
         if reach is not None and _is_published(effect, reach) and not reach.behind:
             effect.planes, effect.effective_at = reach.planes, max(reach.last_at or reach.published_at, effect.decided_at)
-        elif at - effect.decided_at > PATIENCE:
+        elif at - effect.decided_at > effect.patience:
             effect.planes, effect.given_up = reach.planes if reach else 0, True
             _tell_late(effect, at)
         else:
@@ -86,6 +89,6 @@ def _tell_late(effect: Effect, at: datetime) -> None:
     with schema_context(effect.tenant.schema_name), transaction.atomic():
         alerts.notify(
             topic="switch.not_effective", severity=Severity.CRITICAL, title=f"{effect.what}: not in effect everywhere",
-            text=f"After {PATIENCE.seconds // 60} minutes a process of the gateway still serves what was before.", path="operate/switches/",
+            text=f"After {effect.patience_s // 60} minutes a process of the gateway still serves what was before.", path="operate/switches/",
             permission=Permission.MANAGE_CONSENT, key=f"effect:{effect.pk}", data={"effect": effect.pk}, at=at,
         )  # fmt: skip

@@ -22,6 +22,7 @@ from governance.services import alerts, audit, effects
 from rollouts import cohort_rules as rules
 from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
+from rollouts import programme_rules
 from rollouts.cohort_rules import CriterionError, Figure
 from rollouts.cohort_selectors import Usage
 from rollouts.errors import (
@@ -446,9 +447,10 @@ def run_drill(*, cohort: Cohort, actor: User | None, at: datetime | None = None)
     at, active = at or timezone.now(), list(selectors.members_of(cohort).filter(state__in=(State.ACTIVE, State.WINDING_DOWN)))
     if not active:
         raise CohortStateError("Nobody is active: there is nothing to take back.")
+    rto = programme_rules.rto_of(len(active))
     for member in active:
         with schema_context(member.tenant.schema_name):
-            effects.run_drill(actor=actor, at=at, what=drill_name(cohort))
+            effects.run_drill(actor=actor, at=at, what=drill_name(cohort), rto=rto)
     audit.record("cohort.drilled", actor=actor, target=cohort, at=at, organisations=len(active))
     return len(active)
 

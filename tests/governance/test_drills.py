@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_tenants.utils import schema_context
 from pytest_django import DjangoAssertNumQueries
@@ -103,7 +105,14 @@ def test_phases_projects_and_pillars_can_be_rehearsed_by_their_own_promise(acme:
         ("pillar", "models"): 15, ("pillar", "tools"): 15, ("project", "shop"): 5, ("phase", "small/pilot"): 60,
     }  # fmt: skip
     drill = drills.start(tenant=acme, kind="phase", reference="small/pilot", actor=rita)
+    pillar = drills.start(tenant=acme, kind="pillar", reference="models", actor=rita)
+    with schema_context("public"):
+        effects.measure_waiting(at=timezone.now() + timedelta(minutes=59))
+    assert (drill.away.patience, Effect.objects.get(pk=drill.away_id).is_waiting) == (timedelta(hours=1), True)
+    assert Effect.objects.get(pk=pillar.away_id).given_up  # after the slowest promise of the programme
     assert run_through(drill, away=2, back=3599).verdict == "pass"
+    assert drill.back is not None
+    assert drill.back.patience == timedelta(hours=1)
     assert drills.start(tenant=acme, kind="project", reference="shop", actor=rita).away.scope == "project"
 
 
@@ -153,6 +162,14 @@ def test_pages_and_api(
         "drill_subject_not_found",
     )
     assert [each["reference"] for each in api.get("/api/v1/drills/subjects/").json()] == ["models", "tools"]
+    with CaptureQueriesContext(connection) as few:
+        api.get("/api/v1/drills/subjects/")
+    for project in ("one", "two", "three"):
+        make_project(owner=sam, slug=project, name=project)
+        drills.start(tenant=acme, kind="project", reference=project, actor=sam)
+    with CaptureQueriesContext(connection) as many:
+        assert len(api.get("/api/v1/drills/subjects/").json()) == 5
+    assert len(many) <= len(few)
     assert len(api.get("/api/v1/drills/").json()["results"]) > 25
     assert client_for(charlie).get(URL).status_code == 404
     with django_assert_max_num_queries(16):
