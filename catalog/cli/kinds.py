@@ -424,11 +424,15 @@ def _create_key(api: Api, document: Document, options: Options) -> list[str]:
         raise CliError(f"{document.where}: {document}: {file} can't be written: {error.strerror}") from error
     try:
         made = api.call("POST", "keys/", body)
-    except BaseException:
+    except BaseException as error:
         if file is not None and handle is not None:
             os.close(handle)
             file.unlink()
-        raise
+        if not isinstance(error, CliError) or isinstance(error, RefusedError):
+            raise
+        raise CliError(
+            f"{error} Whether {document} was made is not known: look for it, and revoke it when it is there, since its secret is lost."
+        ) from error
     if handle is not None:
         with os.fdopen(handle, "w") as out:
             out.write(f"{made['secret']}\n")

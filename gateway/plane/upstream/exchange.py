@@ -183,6 +183,9 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
         return _Failed(Refusal("invalid_request", "The request is nested too deeply."), "invalid_request", was_sent=False)
     if len(body) > LARGE_BYTES:
         await asyncio.sleep(0)
+        now = time.monotonic()
+        if circuit.is_dead and not circuit.is_ready(now):  # others went on meanwhile; one of them may be the probe
+            return _Failed(_unavailable(deployment, circuit.wait_s(now)), "circuit open", was_sent=False)
     is_probe, change = circuit.began(now, deployment.timeout_s)
     _note(call, change)
     try:
