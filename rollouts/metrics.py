@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from django.db.models import F, Q
 from django_tenants.utils import get_public_schema_name
@@ -136,8 +136,10 @@ def model_pairs(window: Window) -> Reading:
 
 
 def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
-    """Answers of people of the organisation, or of all where the platform's own rollouts are judged; by day, as they are kept. Too few have no value."""
-    answers = SurveyAnswer.objects.filter(kind=kind, on__gte=window.start.date(), on__lte=window.end.date())
+    """Answers of people of the organisation, or of all where the platform's own rollouts are judged, about whatever cohort; of whole days (UTC)
+    that were over at the end of the window, since answers keep the day alone. Too few have no value."""
+    first, end = (moment.astimezone(UTC).date() for moment in (window.start, window.end))
+    answers = SurveyAnswer.objects.filter(kind=kind, on__gte=first, on__lt=end)
     if current_schema() != get_public_schema_name():
         answers = answers.filter(tenant__schema_name=current_schema())
     found = score(list(answers.values_list("score", flat=True)))
@@ -165,8 +167,8 @@ def register_all() -> None:
         Metric("shifts.error_change", "Errors against the control", "pp", "lower", 100, shift_errors, "Of the challenger, in the newest window of the worst shift."),
         Metric("shifts.latency_change", "Latency against the control", "%", "lower", 100, shift_latency, "Of the challenger's mean, in the newest window of the worst shift."),
         Metric("shifts.saving", "Saving against the control", "%", "higher", 100, shift_saving, "Of the challenger's cost per call, in the newest window of the worst shift."),
-        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page."),
-        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page."),
+        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page, about all cohorts."),
+        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about all cohorts."),
     ):  # fmt: skip
         register(metric)
     for measure in MEASURES.values():

@@ -166,13 +166,14 @@ def test_systems_report_by_api_and_people_look(acme: Tenant, rita: User, bob: Us
     assert ReportedFigure.objects.get().sample == 1
 
 
-def test_own_surveys_are_read_by_the_plans(acme: Tenant, globex: Tenant, olga: User) -> None:
+def test_own_surveys_are_metrics_of_whole_days(acme: Tenant, globex: Tenant, olga: User) -> None:
     now = timezone.now()
+    yesterday, midnight = now - timedelta(days=1), now.replace(hour=0, minute=0, second=0, microsecond=0)
     with schema_context("public"):
         cohort = make_cohorts.make_cohort(olga)
         told = {"csat": [5, 5, 4, 5, 4, 5], "nps": [10, 9, 9, 6]}
-        answers = [(acme, kind, score, now) for kind, scores in told.items() for score in scores]
-        answers += [(globex, "csat", 1, now), (acme, "csat", 1, now - timedelta(days=40))]
+        answers = [(acme, kind, score, yesterday) for kind, scores in told.items() for score in scores]
+        answers += [(globex, "csat", 1, yesterday), (acme, "csat", 1, now), (acme, "csat", 1, now - timedelta(days=40))]
         SurveyAnswer.objects.bulk_create(
             SurveyAnswer(cohort=cohort, tenant=tenant, kind=kind, score=score, on=at.date()) for tenant, kind, score, at in answers
         )
@@ -186,6 +187,11 @@ def test_own_surveys_are_read_by_the_plans(acme: Tenant, globex: Tenant, olga: U
     assert csat.low < 28 / 6 < (csat.high or 0) <= 5
     assert (nps.value, nps.sample) == (None, 4)  # four answers would tell more about who answered
     assert everybody.sample == 7
+    samples = [
+        metrics.get("surveys.csat").read(Window(midnight + timedelta(days=n), midnight + timedelta(days=n + 1))).sample for n in (-2, -1, 0)
+    ]
+    assert samples == [0, 6, 1]  # no answer counts in two windows
+    # The question is about a cohort, these criteria about one product.
     bound = [criterion.rule.metric for plan in plans.all_plans() for criterion in plans.criteria_of(plan) if criterion.rule is not None]
-    assert (bound.count("surveys.csat"), bound.count("surveys.nps")) == (1, 4)
-    assert not {"reported.csat", "reported.nps"} & set(bound)
+    assert (bound.count("reported.csat"), bound.count("reported.nps")) == (1, 4)
+    assert not {"surveys.csat", "surveys.nps"} & set(bound)
