@@ -126,7 +126,7 @@ class TokenDay(models.Model):
 
 
 class PromptDay(models.Model):
-    """Calls of one UTC day that named one version of a prompt, by model. Those before the version was counted are in no row."""
+    """Calls of one UTC day that named one version of a prompt, by model. Those of long before it was kept are in no row."""
 
     placement = "tenant"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 
+from django.db import connection
 from django.utils import timezone
 
 from catalog.hooks import cost_figures
@@ -52,6 +54,16 @@ def test_calls_and_money_of_each_version_follow_what_prices_do(acme: Tenant, ali
     prices.reprice(entry=entry)
     assert [row.cost_usd for row in cost_figures().usage_by_prompt_version("greeting")] == [Decimal("0.0128"), Decimal("0.01")]
     assert PromptDay.objects.filter(prompt="other").get().cost == Decimal("0.0028")
+
+    kept = set(
+        PromptDay.objects.values_list("day", "prompt", "version", "model", "calls", "refused", "input_tokens", "cost", "unpriced_calls")
+    )
+    PromptDay.objects.filter(model="small-chat").delete()  # as if these calls had come before it was kept
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("costs.migrations.0024_prompt_days_of_before").FILL)
+    assert kept == set(
+        PromptDay.objects.values_list("day", "prompt", "version", "model", "calls", "refused", "input_tokens", "cost", "unpriced_calls")
+    )
 
 
 def test_page_and_api_show_it_to_whoever_may_see_costs(
