@@ -128,7 +128,9 @@ def _check_past(key: dict[str, Any], valid_from: datetime) -> None:
         started_at__gte=start,
         started_at__lt=end,
     )
-    if calls.exists():
+    # Of months that left the database only the rollup is there: neither the minute nor the service tier of their calls. Asked last, since
+    # a month may leave now.
+    if calls.exists() or ((kept_from := ingest.kept_from()) is not None and start < kept_from):
         raise PriceValueError("Calls since then have a price: propose it, as a correction if the book was wrong.", field="valid_from")
 
 

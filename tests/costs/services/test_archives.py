@@ -17,7 +17,7 @@ from django.core.files.storage import default_storage
 from django.db import connection, transaction
 
 from costs import archive_selectors, export_selectors, price_sheets
-from costs.errors import ArchiveError
+from costs.errors import ArchiveError, PriceValueError
 from costs.models import ArchivedMonth, Event, RejectedInbox, UsageHour
 from costs.periods import Period
 from costs.services import archives, exports, price_proposals, prices
@@ -153,7 +153,9 @@ def test_a_run_that_dies_leaves_the_calls_and_is_done_again(acme: Tenant, alice:
     assert sorted(default_storage.listdir(f"{acme.schema_name}/events")[1]) == ["2026-05.parquet", "2026-06.parquet"]
 
 
-def test_months_wait_for_a_correction(alice: User, fay: User, calls: list[dict[str, Any]]) -> None:
+def test_months_wait_for_a_correction_and_take_two_people_for_a_price_afterwards(
+    alice: User, fay: User, calls: list[dict[str, Any]]
+) -> None:
     keep_three(alice)
     offer = price_sheets.Offer("openai", "small-chat", "input", Decimal("0.20"), datetime(2025, 1, 1, tzinfo=UTC), "Invoice", corrects=True)
     [proposal] = price_proposals.propose(offers=[offer], name="2025", actor=fay).proposals.all()
@@ -171,6 +173,11 @@ def test_months_wait_for_a_correction(alice: User, fay: User, calls: list[dict[s
     assert Event.objects.count() == 6
     prices.finish_corrections()
     assert [one.events for one in archives.archive_due(at=NOW)] == [1, 4]
+
+    series: dict[str, Any] = {"provider": "openai", "model": "small-chat", "token_class": "output", "actor": fay}
+    prices.set_price(**series, price=Decimal(8), valid_from=datetime(2026, 7, 1, tzinfo=UTC), agreed=True)
+    with pytest.raises(PriceValueError, match="propose it"):  # for calls that only the rollup knows
+        prices.set_price(**series, price=Decimal(9), valid_from=JUNE)
 
 
 def test_damaged_or_deleted_months_are_said_never_guessed(
