@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
@@ -168,7 +170,10 @@ def test_terms_are_checked(acme: Tenant, cohort: Cohort, olga: User) -> None:
         give(cohort, acme, olga, days=91)
     with pytest.raises(errors.ExposureInvalidError, match="no variant blue"):
         give(cohort, acme, olga, "blue")
-    waits = give(cohort, acme, olga)
+    with CaptureQueriesContext(connection) as asked:
+        waits = give(cohort, acme, olga)
+    first = next(query["sql"] for query in asked if '"rollouts_flag"' in query["sql"])
+    assert "FOR UPDATE" in first  # the new exposure is worked out from what nobody else changes meanwhile
     cohorts.switch_off(flag=cohort.flag, reason="All stop", actor=olga)
     waits.refresh_from_db()
     assert waits.state_words == "Not agreed to"
