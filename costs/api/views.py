@@ -109,7 +109,7 @@ class Requests(generics.ListAPIView[Event]):
 
 
 class RequestDetail(APIView):
-    """One call with the road it took, archived ones too."""
+    """One call with the road it took, also from the archive when it came through the gateway."""
 
     access = {"GET": Permission.VIEW}
 
