@@ -428,11 +428,11 @@ def _create_key(api: Api, document: Document, options: Options) -> list[str]:
         if file is not None and handle is not None:
             os.close(handle)
             file.unlink()
-        if not isinstance(error, CliError) or isinstance(error, RefusedError):
-            raise
-        raise CliError(
-            f"{error} Whether {document} was made is not known: look for it, and revoke it when it is there, since its secret is lost."
-        ) from error
+        if isinstance(error, CliError) and not isinstance(error, RefusedError):
+            raise CliError(
+                f"{error} Whether {document} was made is not known: look for it, and revoke it when it is there, since its secret is lost."
+            ) from error
+        raise
     if handle is not None:
         with os.fdopen(handle, "w") as out:
             out.write(f"{made['secret']}\n")

@@ -122,6 +122,8 @@ async def test_idle_connection_is_closed_in_time(monkeypatch: pytest.MonkeyPatch
         await read(await wire.post(told.url, b"", b"{}", timeout_s=5))
         await asyncio.wait_for(told.gone.wait(), 5)
 
+    assert told.connections == 1
+
 
 @pytest.mark.parametrize(
     ("said", "error"),
@@ -211,6 +213,8 @@ async def test_cancelled_request_takes_its_connection_with_it() -> None:
         while not told.requests:
             await asyncio.sleep(0.001)
         waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         await asyncio.wait_for(told.gone.wait(), 5)
 
 
