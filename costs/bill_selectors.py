@@ -12,7 +12,6 @@ from django.db.models import Count, Q, QuerySet, Subquery, Sum
 from catalog.models import Model, Project, Provider
 from costs import bridge
 from costs.models import (
-    BillAlias,
     BillFile,
     BillRow,
     BillSource,
@@ -62,10 +61,6 @@ def provider_choices() -> dict[str, str]:
 
 def model_choices() -> list[str]:
     return list(Model.objects.order_by("slug").values_list("slug", flat=True))
-
-
-def aliases() -> QuerySet[BillAlias]:
-    return BillAlias.objects.order_by("subject", "provider", "theirs")
 
 
 def project_names() -> dict[str, str]:

@@ -27,7 +27,6 @@ from governance.models import Tenant
 from governance.schema import current_schema
 
 COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id"}
-REFUSALS = ("budget_exceeded", "budget_throttled")
 _PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0) - Sum("unpriced_calls", default=0)
 """Calls that have a price."""
 
@@ -119,11 +118,6 @@ class State:
         return self.forecast if isinstance(self.forecast, TooLittle) else None
 
     @property
-    def expected_share(self) -> Decimal | None:
-        """Percent of the amount at the end of the period."""
-        return self.expected.expected / self.amount * 100 if self.expected else None
-
-    @property
     def reached(self) -> int | None:
         """The highest threshold that is reached, percent."""
         return max((threshold for threshold in self.budget.thresholds if self.share >= threshold), default=None)
@@ -192,21 +186,6 @@ def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
             )
         )
     return result
-
-
-def month_outlook(at: datetime | None = None) -> Forecast | TooLittle:
-    """What the whole organisation's present month will have cost."""
-    at = at or timezone.now()
-    where = zone()
-    span, local = budgeting.span_of("month", at, where), at.astimezone(where)
-    days = _days_by_scope([Budget(scope=Budget.Scope.TENANT, ref="")], at, where)[Budget.Scope.TENANT, ""]
-    return forecasting.forecast(
-        spent=sum((figures.cost for day, figures in days.items() if day >= span.first_day), Decimal()),
-        days={day: figures.cost for day, figures in days.items()},
-        today=local.date(),
-        last_day=span.last_day,
-        rest_of_today=forecasting.rest_of_day(_hours_of_day(at, where), local.hour, local.minute / 60),
-    )
 
 
 def _dates(first: date, last: date) -> list[date]:

@@ -59,10 +59,6 @@ class Lint:
     false_alarms_per_week: float | None
     """At the present traffic; None where nothing can be said."""
 
-    @property
-    def is_fast(self) -> bool:
-        return self.earliest_s is not None and self.earliest_s <= ACT_WITHIN_S
-
 
 @dataclass(frozen=True)
 class Companion:

@@ -27,11 +27,6 @@ class TokenClass(models.TextChoices):
     WEB_SEARCH = "web_search", "Web searches"
     FILE_SEARCH = "file_search", "File searches"
 
-    @property
-    def counts_calls(self) -> bool:
-        """Of a tool, not tokens."""
-        return self in (TokenClass.WEB_SEARCH, TokenClass.FILE_SEARCH)
-
 
 class ServiceTier(models.TextChoices):
     """How the provider served a call; most have one price for each."""

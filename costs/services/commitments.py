@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -30,7 +29,6 @@ WARN_DAYS = (30, 7)
 RECOUNTED_DAYS = 3
 """Each hour, for late calls and prices; the first time on a day, from the first of the month before."""
 PATH = "operate/costs/commitments/"
-logger = logging.getLogger(__name__)
 
 
 @transaction.atomic
