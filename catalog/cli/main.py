@@ -18,7 +18,8 @@ import yaml
 from catalog.cli import client, manifests, output, plans
 from catalog.cli.client import Api
 from catalog.cli.errors import DONE, FAILED, USAGE, WAITS, CliError, RefusedError, UsageError
-from catalog.cli.kinds import KINDS, Options
+from catalog.cli.kinds import KINDS
+from catalog.cli.kinds.kind import Options
 
 EXIT_CODES = "Exit codes: 0 done, 1 refused or failed (of diff: there are differences), 2 wrong command or manifest (of diff also: failed), 3 done, but a second person has to agree."
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from catalog.cli.client import Api
 from catalog.cli.errors import UsageError
-from catalog.cli.kinds import KINDS, Kind, Live, Options, same
+from catalog.cli.kinds import KINDS
+from catalog.cli.kinds.kind import Kind, Live, Options
+from catalog.cli.kinds.values import same
 from catalog.cli.manifests import Document
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from catalog.cli.client import Api
 from catalog.cli.errors import CliError
-from catalog.cli.kinds import Options, _create_key
+from catalog.cli.kinds.keys import _create_key
+from catalog.cli.kinds.kind import Options
 from catalog.cli.manifests import Document
 from tests.road.product import free_port
 

@@ -12,6 +12,7 @@ import pytest
 
 from catalog.cli import client, kinds, manifests, plans
 from catalog.cli.errors import UsageError
+from catalog.cli.kinds import models, values
 from catalog.models import Deployment, Model, Provider, UsageLimit
 from governance.models import Guardrail, Policy
 
@@ -40,7 +41,7 @@ def test_documents_are_read_with_exact_numbers_and_their_lines() -> None:
     assert problems == []
     assert (str(project), project.where, str(model), model.where) == ("Project checkout", "a.yaml:1", "Model small", "a.yaml:8")
     assert project.spec["monthly_budget_usd"] == Decimal("0.10")
-    assert kinds.wire(model.spec["price"]) == {"input_per_million": "0.1500000001", "output_per_million": "0.60"}
+    assert values.wire(model.spec["price"]) == {"input_per_million": "0.1500000001", "output_per_million": "0.60"}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_schema_is_a_schema_and_knows_the_words_of_the_models() -> None:
     assert words("Limit", "window") == {"", *UsageLimit.Window.values}
     assert words("Guardrail", "kind") == set(Guardrail.Kind.values)
     assert words("Policy", "mode") == set(Policy.Mode.values)
-    assert set(kinds._SHARE) <= {field.name for field in Deployment._meta.get_fields()}
+    assert set(models._SHARE) <= {field.name for field in Deployment._meta.get_fields()}
 
 
 def test_a_token_goes_only_to_the_server_that_it_was_kept_for(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""Models with their deployments, price and cache, and the road from one status to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from catalog.cli.client import Api
+from catalog.cli.errors import CliError, RefusedError
+from catalog.cli.kinds.kind import SOMEBODY_ELSE, Kind, Live, Options
+from catalog.cli.kinds.values import changed, exact, only, same, wire
+from catalog.cli.manifests import Document
+
+_MODEL = ("name", "description", "capabilities", "context_window", "max_output_tokens", "feature_class", "data_sensitivity", "environment")
+_CACHE = ("ttl_s", "scope", "embedding", "threshold", "sample_percent")
+_SHARE = ("weight", "priority", "requests_per_minute", "tokens_per_minute", "is_enabled")
+ROADS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("draft", "submitted"): ("check", "submit"),
+    ("draft", "approved"): ("check", "submit", "approve"),
+    ("draft", "deprecated"): ("check", "submit", "approve", "deprecate"),
+    ("submitted", "approved"): ("check", "submit", "approve"),
+    ("submitted", "draft"): ("return",),
+    ("approved", "deprecated"): ("deprecate",),
+    ("approved", "retired"): ("retire",),
+    ("deprecated", "approved"): ("reinstate",),
+    ("deprecated", "retired"): ("retire",),
+    ("retired", "draft"): ("redraft",),
+    ("retired", "approved"): ("redraft", "check", "submit", "approve"),
+}
+"""Acts that lead from one status to another. What is not here, such as a served model becoming a draft, is refused."""
+
+
+def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
+    price = row["price"]
+    return {
+        **{name: row[name] for name in _MODEL},
+        "status": row["status"],
+        "price": {name: exact(value) for name, value in price.items()} if price else None,
+        "cache": {name: row[f"cache_{name}"] for name in _CACHE},
+        "deployments": [
+            {"provider": one["provider"], "upstream_model": one["upstream_model"], **{name: one[name] for name in _SHARE}}
+            for one in row["deployments"]
+        ],
+    }
+
+
+def _model_path(name: str) -> str:
+    return f"models/{quote(name, safe='')}/"
+
+
+def _upstream(deployment: Mapping[str, Any]) -> tuple[str, str]:
+    return deployment["provider"], deployment["upstream_model"]
+
+
+def _create_model(api: Api, document: Document, options: Options) -> list[str]:
+    first = document.spec["deployments"][0]
+    body = {"slug": document.name, "provider": first["provider"], "upstream_model": first["upstream_model"], **only(document.spec, _MODEL)}
+    return _change_model(api, document, Live(document.name, _model_spec(row := api.call("POST", "models/", body)), row), options)
+
+
+def _change_model(api: Api, document: Document, live: Live, options: Options) -> list[str]:
+    spec, path = document.spec, _model_path(document.name)
+    acts = _road(document, live)
+    body = changed(spec, live, _MODEL)
+    if body:
+        api.call("PATCH", path, body)
+    switched_on = _change_deployments(api, document, live, options)
+    if "price" in spec and not _is_price(spec["price"], live.spec["price"]):
+        row = api.call("GET", path)
+        first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
+        api.call("PUT", f"{path}prices/{first['provider']}/", wire(spec["price"]))
+    cache = {**live.spec["cache"], **spec.get("cache", {})}
+    if not same(cache, live.spec["cache"]):
+        api.call("PUT", f"{path}cache/", wire(cache))
+    return [*_agree_to_changes(api, document, described=bool(body), switched_on=switched_on), *_go(api, document, acts)]
+
+
+def _go(api: Api, document: Document, acts: Iterable[str]) -> list[str]:
+    path = _model_path(document.name)
+    for act in acts:
+        try:
+            api.call("POST", f"{path}{act}/", None if act == "check" else {"comment": "by manifest"})
+        except RefusedError as refused:
+            if act != "approve" or refused.code not in SOMEBODY_ELSE:
+                raise
+            return [f"{document} is submitted, not {document.spec['status']} yet: {refused.detail}"]
+    return []
+
+
+def _agree_to_changes(api: Api, document: Document, *, described: bool, switched_on: set[int]) -> list[str]:
+    """Approve what this manifest made a served model wider by, where somebody else asked for the same; else it waits.
+
+    What somebody asked for and the manifest does not say is left to people.
+    """
+    if not described and not switched_on:
+        return []
+    path, waits = _model_path(document.name), []
+    asked = [
+        review
+        for review in api.call("GET", path)["waiting"]
+        if (review["kind"] == "facts" and described and _says(document, review["facts"])) or review["deployment"] in switched_on
+    ]
+    if any(review["deployment"] for review in asked):
+        api.call("POST", f"{path}check/")
+    for review in asked:
+        try:
+            # The manifest's later lines may have changed the model since it was asked; the same again changes nothing.
+            fresh = api.call("POST", f"model-reviews/{review['id']}/again/")
+            api.call("POST", f"model-reviews/{fresh['id']}/approve/", {"comment": "by manifest"})
+        except RefusedError as refused:
+            if refused.code not in (*SOMEBODY_ELSE, "not_checked"):
+                raise
+            what = "described anew" if review["kind"] == "facts" else f"given deployment {review['deployment']}"
+            waits.append(f"{document} is not {what} yet: {refused.detail}")
+    return waits
+
+
+def _says(document: Document, facts: Mapping[str, Any]) -> bool:
+    return all(name in document.spec and same(document.spec[name], value) for name, value in facts.items())
+
+
+def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:
+    return present is not None and all(same(value, present[name]) for name, value in wanted.items())
+
+
+def _road(document: Document, live: Live) -> tuple[str, ...]:
+    present, wanted = live.spec["status"], document.spec.get("status", live.spec["status"])
+    if present == wanted:
+        return ()
+    if (present, wanted) not in ROADS:
+        raise CliError(f"{document.where}: {document}: a model that is {present} does not become {wanted}.")
+    return ROADS[present, wanted]
+
+
+def _change_deployments(api: Api, document: Document, live: Live, options: Options) -> set[int]:
+    """Returns the ids of those that were to be switched on."""
+    switched_on = set()
+    path = f"{_model_path(document.name)}deployments/"
+    present = {_upstream(row): row for row in live.row["deployments"]}
+    for wanted in document.spec["deployments"]:
+        row = present.pop(_upstream(wanted), None)
+        share = only(wanted, _SHARE)
+        if row is None:
+            row = api.call("POST", path, {"provider": wanted["provider"], "upstream_model": wanted["upstream_model"], **share})
+            share.setdefault("is_enabled", True)
+        other = {name: value for name, value in share.items() if row[name] != value}
+        if other:
+            api.call("PATCH", f"{path}{row['id']}/", other)
+        if other.get("is_enabled"):
+            switched_on.add(row["id"])
+    if options.prune:
+        for row in present.values():
+            api.call("DELETE", f"{path}{row['id']}/")
+    return switched_on
+
+
+def _remove_model(api: Api, live: Live) -> None:
+    path = _model_path(live.name)
+    if live.spec["status"] == "draft":
+        api.call("DELETE", path)
+    else:
+        api.call("POST", f"{path}retire/", {"comment": "by manifest"})
+
+
+MODEL = Kind(
+    "Model",
+    "models/",
+    _model_spec,
+    _create_model,
+    _change_model,
+    _remove_model,
+    removal="retire",
+    is_gone=lambda row: row["status"] == "retired",
+)
