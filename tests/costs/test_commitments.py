@@ -13,8 +13,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costs import commitment_selectors, commitments, export_schema, export_selectors, metrics
+from costs import commitment_selectors, commitments, export_schema, export_selectors
 from costs.errors import CommitmentError, CommitmentStateError
+from costs.metrics import spending
 from costs.models import BillRow, Commitment, CommitmentDay, TokenDay, UsageHour
 from costs.periods import Period
 from costs.services import bills, prices, reconciliation
@@ -309,9 +310,9 @@ def test_metric_has_no_data_until_every_day_is_counted(acme: Tenant, fay: User, 
     approved(fay, alice)
     window = Window(datetime(2026, 10, 7, tzinfo=UTC), datetime(2026, 10, 9, tzinfo=UTC))
 
-    assert metrics.commitment_utilisation(window) is NO_DATA
+    assert spending.commitment_utilisation(window) is NO_DATA
     services.count(at=AT)
-    found = metrics.commitment_utilisation(window)
+    found = spending.commitment_utilisation(window)
 
     assert (round(found.value or 0, 4), found.sample) == (round(100 * 2 / 96, 4), 96)
 
