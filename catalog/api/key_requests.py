@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api import serializers as shapes
-from catalog.api.views import BAD, RowsView, acting, body_of, one
+from catalog.api.endpoints import BAD, RowsView, acting, body_of, one
+from catalog.api.serializers.keys import KeyInput, NewKeyOutput
 from catalog.errors import InvalidValueError
 from catalog.models import KeyRequest
 from catalog.services import key_requests
@@ -22,7 +22,7 @@ from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 
 
-class KeyRequestInput(shapes.KeyInput):
+class KeyRequestInput(KeyInput):
     owner = None  # type: ignore[assignment]  # one asks for oneself
     why = serializers.CharField(max_length=500, help_text="What the key is for; somebody else decides by it.")
 
@@ -109,12 +109,12 @@ class KeyRequestWithdraw(APIView):
 class KeyRequestTake(APIView):
     access = {"POST": Permission.USE_GATEWAY}
 
-    @extend_schema(request=None, responses={201: shapes.NewKeyOutput, **BAD})
+    @extend_schema(request=None, responses={201: NewKeyOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Make the key that was agreed to, once. The answer holds its text, which is shown here and never again."""
         key, text = key_requests.take(request=_the_request(request, pk), actor=request.user)
         body: dict[str, Any] = {"key": selectors.key_rows([key])[0], "secret": text}
-        response = Response(shapes.NewKeyOutput(body).data, status=201)
+        response = Response(NewKeyOutput(body).data, status=201)
         response["Cache-Control"] = "no-store"
         return response
 

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.views import BAD, body_of
+from catalog.api.endpoints import BAD, body_of
 from catalog.models import UsageLimit
 from catalog.services import limits
 from governance.access import Permission

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from catalog import prompt_selectors as selectors
 from catalog import prompt_texts
-from catalog.api.views import BAD, RowsView, body_of, one
+from catalog.api.endpoints import BAD, RowsView, body_of, one
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.models.model import slug_validator

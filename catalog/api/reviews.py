@@ -10,8 +10,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import review_selectors
-from catalog.api import serializers as shapes
-from catalog.api.views import BAD, body_of, one
+from catalog.api.endpoints import BAD, body_of, one
+from catalog.api.serializers.fields import CommentInput
+from catalog.api.serializers.reviews import ModelReviewOutput
 from catalog.models import ModelReview
 from catalog.services import reviews
 from governance.access import Permission
@@ -31,7 +32,7 @@ class ModelReviews(generics.ListAPIView[ModelReview]):
     """Approvals, newest first: those that wait and those that were decided."""
 
     access = {"GET": Permission.VIEW_OPERATE}
-    serializer_class = shapes.ModelReviewOutput
+    serializer_class = ModelReviewOutput
     ordering = ("-pk",)
 
     def get_queryset(self) -> QuerySet[ModelReview]:
@@ -44,9 +45,9 @@ class ModelReviews(generics.ListAPIView[ModelReview]):
 class ModelReviewDetail(APIView):
     access = {"GET": Permission.VIEW_OPERATE}
 
-    @extend_schema(operation_id="model_reviews_retrieve", responses={200: shapes.ModelReviewOutput, **BAD})
+    @extend_schema(operation_id="model_reviews_retrieve", responses={200: ModelReviewOutput, **BAD})
     def get(self, request: ApiRequest, pk: int) -> Response:
-        return Response(shapes.ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
+        return Response(ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
 
 
 class ModelReviewApprove(APIView):
@@ -54,11 +55,11 @@ class ModelReviewApprove(APIView):
 
     access = {"POST": Permission.APPROVE_MODELS}
 
-    @extend_schema(request=shapes.CommentInput, responses={200: shapes.ModelReviewOutput, **BAD})
+    @extend_schema(request=CommentInput, responses={200: ModelReviewOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        comment = body_of(request, shapes.CommentInput)["comment"]
+        comment = body_of(request, CommentInput)["comment"]
         reviews.approve(review=one(review_selectors.reviews(), pk=pk), actor=request.user, comment=comment)
-        return Response(shapes.ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
+        return Response(ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
 
 
 class ModelReviewReturn(APIView):
@@ -66,11 +67,11 @@ class ModelReviewReturn(APIView):
 
     access = {"POST": Permission.APPROVE_MODELS}
 
-    @extend_schema(request=shapes.CommentInput, responses={200: shapes.ModelReviewOutput, **BAD})
+    @extend_schema(request=CommentInput, responses={200: ModelReviewOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        comment = body_of(request, shapes.CommentInput)["comment"]
+        comment = body_of(request, CommentInput)["comment"]
         reviews.send_back(review=one(review_selectors.reviews(), pk=pk), actor=request.user, comment=comment)
-        return Response(shapes.ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
+        return Response(ModelReviewOutput(one(review_selectors.reviews(), pk=pk)).data)
 
 
 class ModelReviewAgain(APIView):
@@ -78,7 +79,7 @@ class ModelReviewAgain(APIView):
 
     access = {"POST": Permission.MANAGE_CATALOG}
 
-    @extend_schema(request=None, responses={200: shapes.ModelReviewOutput, **BAD})
+    @extend_schema(request=None, responses={200: ModelReviewOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         asked = reviews.ask_again(review=one(review_selectors.reviews(), pk=pk), actor=request.user)
-        return Response(shapes.ModelReviewOutput(one(review_selectors.reviews(), pk=asked.pk)).data)
+        return Response(ModelReviewOutput(one(review_selectors.reviews(), pk=asked.pk)).data)

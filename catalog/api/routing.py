@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import routing_selectors, selectors
-from catalog.api.serializers import DeploymentOutput
-from catalog.api.views import BAD, acting, body_of, one
+from catalog.api.endpoints import BAD, acting, body_of, one
+from catalog.api.serializers.deployments import DeploymentOutput
 from catalog.models import Deployment, Model
 from catalog.services import routing as services
 from governance.access import Permission

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
-from catalog.forms import BulkForm, FirstCallForm, KeyForm, RotateForm, TagsForm, tags_form
+from catalog.forms.keys import BulkForm, FirstCallForm, KeyForm, RotateForm
+from catalog.forms.projects import TagsForm, tags_form
 from catalog.models import KeyRequest, Model, Project, VirtualKey
 from catalog.services import default_tags, key_requests
 from catalog.services import keys as services

@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import selectors
-from catalog.forms import LimitChangeForm, LimitForm
+from catalog.forms.limits import LimitChangeForm, LimitForm
 from catalog.models import UsageLimit
 from catalog.services import limits
 from governance.access import Permission, permissions_of, requires

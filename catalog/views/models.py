@@ -12,7 +12,8 @@ from django.urls import reverse
 
 from catalog import health_selectors, lifecycle, model_tabs, review_selectors, samples, selectors
 from catalog.filters import ModelFilter
-from catalog.forms import (
+from catalog.forms.fields import ReasonForm
+from catalog.forms.models import (
     CAPABILITY_WORDS,
     CacheForm,
     DeploymentChangeForm,
@@ -20,7 +21,6 @@ from catalog.forms import (
     ModelChangeForm,
     ModelLimitsForm,
     ModelSourceForm,
-    ReasonForm,
 )
 from catalog.hooks import Price, experiments_on
 from catalog.models import Deployment, Model, Provider

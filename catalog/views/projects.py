@@ -8,7 +8,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import selectors
-from catalog.forms import ProjectChangeForm, ProjectForm, ReasonForm, TagsForm, tags_form
+from catalog.forms.fields import ReasonForm
+from catalog.forms.projects import ProjectChangeForm, ProjectForm, TagsForm, tags_form
 from catalog.models import Project
 from catalog.services import default_tags
 from catalog.services import projects as services

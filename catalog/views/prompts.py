@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import prompt_selectors, prompt_texts, selectors
-from catalog.forms import PromptForm, PromptLabelForm, PromptVersionForm
+from catalog.forms.prompts import PromptForm, PromptLabelForm, PromptVersionForm
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.services import prompts as services

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import health_selectors, selectors, upstream
-from catalog.forms import ProviderChangeForm, ProviderForm, SecretForm
+from catalog.forms.providers import ProviderChangeForm, ProviderForm, SecretForm
 from catalog.models import Provider
 from catalog.services import providers as services
 from governance.access import Permission, requires

@@ -8,8 +8,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import model_tabs, routing_selectors, selectors
+from catalog.forms.routing import QualityForm, RoutingForm
 from catalog.models import Model
-from catalog.routing_forms import QualityForm, RoutingForm
 from catalog.services import routing as services
 from catalog.views.models import find_deployment, find_model
 from gateway.contract.routing import Objectives

@@ -12,7 +12,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import lifecycle, samples, selectors
-from catalog.forms import ReasonForm, ToolServerChangeForm, ToolServerForm
+from catalog.forms.fields import ReasonForm
+from catalog.forms.tools import ToolServerChangeForm, ToolServerForm
 from catalog.models import Project, Tool, ToolServer
 from catalog.schema_form import ArgumentsForm
 from catalog.services import tools as services

@@ -1,0 +1,1 @@
+"""Bodies of the catalog's endpoints. Inputs refuse unknown fields; secrets go in and never come out."""

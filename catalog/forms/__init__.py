@@ -1,0 +1,1 @@
+"""One plain form per act of the catalog. Rules are in the services; a form gives types and words."""
