@@ -28,6 +28,7 @@ class GovernanceConfig(AppConfig):
         home.register(
             home.Panel("operate", "governance/partials/attention_panel.html", Permission.VIEW_OPERATE, selectors.attention_for, order=0)
         )
+        search.register(search.Source("Pages", Permission.VIEW, navigation.pages_named))
         search.register(search.Source("People", Permission.VIEW_OPERATE, find_people))
         search.register(search.Source("Policies", Permission.VIEW_OPERATE, find_policies))
         search.register(search.Source("Guardrails", Permission.VIEW_OPERATE, find_guardrails))

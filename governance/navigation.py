@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import slugify
 
 from governance import banners, selectors
 from governance.access import Permission, permissions_of
 from governance.models import Membership, User
+from governance.search import Hit
 
 AREAS = {"operate": "Operate", "build": "Build", "release": "Release"}
 SECTIONS: dict[str, list[str]] = {
@@ -19,6 +21,10 @@ SECTIONS: dict[str, list[str]] = {
     "build": ["", "Discover", "Try", "Use", "Learn"],
     "release": ["", "Roll out", "Steer", "Prove"],
 }
+OPEN_LINES = 18
+"""Items that fit below their headings on a screen of 900 px without scrolling."""
+COOKIE = "gh_sections"
+"""Sections that this browser opened or closed, as `operate-costs_1.build-try_0`; static/js/gatehouse.js writes it."""
 AREA_PERMISSION = {"operate": Permission.VIEW_OPERATE, "build": Permission.USE_GATEWAY, "release": Permission.VIEW}
 
 
@@ -45,19 +51,73 @@ def register(*items: Item) -> None:
     _items.extend(items)
 
 
+@dataclass(frozen=True)
+class Section:
+    """A heading of the sidebar with the items below it that a person may open."""
+
+    key: str
+    title: str
+    """Empty for items without a heading."""
+    items: list[dict[str, Any]]
+    is_open: bool
+
+    @property
+    def due(self) -> int:
+        """What waits for this person in the section: its badge while it is closed."""
+        return sum(item["due"] for item in self.items)
+
+
+def _allowed(membership: Membership, area: str) -> list[Item]:
+    granted = permissions_of(membership.roles)
+    return [item for item in sorted(_items, key=lambda item: item.order) if item.area == area and item.permission in granted]
+
+
 def items_for(membership: Membership, area: str) -> list[tuple[str, list[dict[str, Any]]]]:
     """Sections of the area with the items that this person may open."""
-    granted = permissions_of(membership.roles)
-    sections = []
+    allowed = _allowed(membership, area)
+    found = []
     for section in SECTIONS[area]:
         items = [
             {"title": item.title, "url": reverse(item.url_name), "icon": item.icon, "due": item.due(membership) if item.due else 0}
-            for item in sorted(_items, key=lambda item: item.order)
-            if item.area == area and item.section == section and item.permission in granted
+            for item in allowed
+            if item.section == section
         ]
         if items:
-            sections.append((section, items))
-    return sections
+            found.append((section, items))
+    return found
+
+
+def current_item(found: list[tuple[str, list[dict[str, Any]]]], path: str) -> str:
+    """The innermost item whose page this is, or lies below: Spend is not current on Reconciliation."""
+    return max((item["url"] for _, items in found for item in items if path.startswith(item["url"])), key=len, default="")
+
+
+def sections_for(found: list[tuple[str, list[dict[str, Any]]]], *, area: str, current: str, chosen: str) -> list[Section]:
+    """Which sections are open: always the one of the current page; what this browser opened (`chosen`, the cookie); of the others, those that fit."""
+    choices = dict(part.rsplit("_", 1) for part in chosen.split(".") if "_" in part)
+    sections = [Section(slugify(f"{area} {title}"), title, items, is_open=False) for title, items in found]
+    wanted = {
+        section.key: "current" if any(item["url"] == current for item in section.items) else choices.get(section.key, "")
+        for section in sections
+    }
+    left = OPEN_LINES - sum(len(section.items) for section in sections if wanted[section.key] in ("current", "1"))
+    opened = []
+    for section in sections:
+        if fits := wanted[section.key] not in ("current", "1", "0") and len(section.items) <= left:
+            left -= len(section.items)
+        opened.append(replace(section, is_open=fits or wanted[section.key] in ("current", "1")))
+    return opened
+
+
+def pages_named(query: str, membership: Membership, limit: int) -> list[Hit]:
+    """Pages of every area whose name has the query; each once, under the first area that has it."""
+    hits: dict[str, Hit] = {}
+    for area in areas_for(membership):
+        for item in _allowed(membership, area):
+            if query.lower() in item.title.lower():
+                where = " · ".join(filter(None, (AREAS[area], item.section)))
+                hits.setdefault(item.url_name, Hit(item.title, where, reverse(item.url_name), item.icon))
+    return list(hits.values())[:limit]
 
 
 def areas_for(membership: Membership) -> list[str]:
@@ -89,19 +149,17 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         area = default_area(membership)
     if request.session.get("area") != area:
         request.session["area"] = area
-    sections = items_for(membership, area)
+    found = items_for(membership, area)
+    current = current_item(found, request.path)
     return {
         "tenant": membership.tenant,
         "membership": membership,
         "area": area,
         "areas": [(name, AREAS[name], reverse(f"{name}-home")) for name in areas],
-        "sections": sections,
+        "sections": sections_for(found, area=area, current=current, chosen=request.COOKIES.get(COOKIE, "")),
         "memberships": selectors.memberships_of(membership.user),
         "current_path": request.path,
-        # The innermost item whose page this is, or lies below: Spend is not current on Reconciliation.
-        "current_item": max(
-            (item["url"] for _, items in sections for item in items if request.path.startswith(item["url"])), key=len, default=""
-        ),
+        "current_item": current,
         "banner": banners.banner_for(membership),
         "can": {permission.value: permission in permissions_of(membership.roles) for permission in Permission},
     }

@@ -2,6 +2,17 @@
 (() => {
   const $ = (selector, from = document) => from.querySelector(selector);
 
+  // Sections of the sidebar: what one opens and closes stays so on the next page. The server draws them, so nothing jumps.
+  document.addEventListener("click", (event) => {
+    const section = event.target.closest("[data-section] > summary")?.parentElement;
+    if (!section) return;
+    const before = document.cookie.split("; ").find((cookie) => cookie.startsWith("gh_sections="))?.slice(12) || "";
+    const others = before.split(".").filter((part) => part && !part.startsWith(`${section.dataset.section}_`));
+    const now = [...others, `${section.dataset.section}_${Number(!section.open)}`].join(".");  // the click comes before the change
+    document.cookie = `gh_sections=${now}; path=/; max-age=31536000; samesite=lax`;
+  });
+  $("#side [aria-current=page]")?.scrollIntoView({ block: "nearest" });
+
   // The sidebar as a sheet on small screens.
   document.addEventListener("click", (event) => {
     const burger = event.target.closest("[data-menu]");
@@ -46,12 +57,13 @@
   document.querySelectorAll(".gh-toast:not(.is-fail)").forEach(expire);
   document.addEventListener("click", (event) => { event.target.closest("[data-dismiss]")?.closest(".gh-toast")?.remove(); });
 
-  // A form is sent once; its button says so until the answer comes.
+  // A form is sent once; its buttons wait until the answer comes. A page from the back button has them again, but only those:
+  // a button that the server locked stays locked.
   document.addEventListener("submit", (event) => {
     if (event.target.matches("[hx-get],[hx-post],[method=dialog]") || event.target.method === "get") return;
-    setTimeout(() => event.target.querySelectorAll("button[type=submit],button:not([type])").forEach((button) => { button.disabled = true; }));
+    setTimeout(() => event.target.querySelectorAll("button[type=submit]:enabled,button:not([type]):enabled").forEach((button) => { button.disabled = true; button.dataset.sent = ""; }));
   });
-  addEventListener("pageshow", () => document.querySelectorAll("form button:disabled:not([data-locked])").forEach((button) => { button.disabled = false; }));
+  addEventListener("pageshow", () => document.querySelectorAll("button[data-sent]").forEach((button) => { button.disabled = false; delete button.dataset.sent; }));
 
   // Keyboard. Single keys never act inside a field.
   let pending = "";
