@@ -152,6 +152,8 @@ _METERS = {
     "image_output": ("Image Output Tokens", "Output", None),
     "web_search": ("Web Searches", None, None),
     "file_search": ("File Searches", None, None),
+    "cached_audio": ("Cached Audio Input Tokens", "Input", "Read"),
+    "cached_image": ("Cached Image Input Tokens", "Input", "Read"),
 }
 
 

@@ -392,7 +392,7 @@ def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_token
         if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(write|writes|creation|written)\b", words):
             return _narrowed("cache_write", words)
         if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(read|reads|hit|input|inp|cached)\b", words):
-            return "cached_input"
+            return _narrowed("cached_input", words)
         if re.search(r"\b(output|outp|outputs|completion|completions|generated)\b", words):
             return _narrowed("output", words)
         if re.search(r"\b(input|inp|inputs|prompt|prompts|embedding|embeddings)\b", words):
@@ -402,8 +402,11 @@ def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_token
 
 def _narrowed(plain: str, words: str) -> str:
     """The class within a usual one that the words of a meter name: sound, images, or what is kept for an hour."""
-    if plain in ("input", "output") and (kind := re.search(r"\b(audio|image)\b", words)):
+    kind = re.search(r"\b(audio|image)\b", words)
+    if plain in ("input", "output") and kind:
         return f"{kind[1]}_{plain}"
+    if plain == "cached_input" and kind:
+        return f"cached_{kind[1]}"
     return "cache_write_1h" if plain == "cache_write" and re.search(r"\b(1h|1 hour|one hour)\b", words) else plain
 
 

@@ -36,6 +36,8 @@ CLASSES = {
     "output_image_mtok": "image_output",
     "web_searches_kcount": "web_search",
     "storage_searches_kcount": "file_search",
+    "cache_audio_read_mtok": "cached_audio",
+    "cache_image_read_mtok": "cached_image",
 }
 PER_THOUSAND = "_kcount"
 """Ends the names of prices per thousand; our book's are per million."""

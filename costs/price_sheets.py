@@ -42,6 +42,8 @@ TOKEN_CLASSES = (
     "image_output",
     "web_search",
     "file_search",
+    "cached_audio",
+    "cached_image",
 )
 MOST_ERRORS = 10
 

@@ -10,7 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from costs.models.price import TokenClass
-from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 
 class Event(models.Model):
@@ -91,7 +91,7 @@ class Event(models.Model):
 
         return {
             TokenClass.INPUT: apart(self.uncached_input_tokens, INPUT_UNITS),
-            TokenClass.CACHED_INPUT: self.cached_input_tokens,
+            TokenClass.CACHED_INPUT: apart(self.cached_input_tokens, CACHED_UNITS),
             TokenClass.CACHE_WRITE: apart(self.cache_write_tokens, WRITE_UNITS),
             TokenClass.OUTPUT: apart(self.output_tokens, OUTPUT_UNITS),
             **units,

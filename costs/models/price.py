@@ -26,6 +26,8 @@ class TokenClass(models.TextChoices):
     IMAGE_OUTPUT = "image_output", "Image output"
     WEB_SEARCH = "web_search", "Web searches"
     FILE_SEARCH = "file_search", "File searches"
+    CACHED_AUDIO = "cached_audio", "Cached audio input"
+    CACHED_IMAGE = "cached_image", "Cached image input"
 
 
 class ServiceTier(models.TextChoices):

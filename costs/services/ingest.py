@@ -18,7 +18,7 @@ from django.db.models import Max
 from catalog.models import Project
 from costs import prompt_days, sketch, tag_days, usage_days
 from costs.models import ArchivedMonth, TokenClass
-from gateway.contract.events import COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
+from gateway.contract.events import CACHED_UNITS, COUNTED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
 
 BATCH_SIZE = 10_000
@@ -68,6 +68,7 @@ _CACHED = "coalesce(cached_input_tokens, 0) + coalesce(cache_write_tokens, 0)"
 _POSSIBLE_UNITS = f"""CASE WHEN units IS NULL THEN true WHEN jsonb_typeof(units) <> 'object' THEN false
     WHEN jsonb_path_exists(units, '$.* ? (@.type() <> "number" || @ < 0 || @ > {MOST_TOKENS} || @.floor() <> @)') THEN false
     ELSE {_counts(INPUT_UNITS)} <= greatest(coalesce(input_tokens, 0) - ({_CACHED}), 0)
+        AND {_counts(CACHED_UNITS)} <= coalesce(cached_input_tokens, 0)
         AND {_counts(WRITE_UNITS)} <= coalesce(cache_write_tokens, 0) AND {_counts(OUTPUT_UNITS)} <= coalesce(output_tokens, 0) END"""
 _POSSIBLE = f"{_POSSIBLE_TIME} AND {_POSSIBLE_COUNT} AND {_POSSIBLE_UNITS}"
 
@@ -114,13 +115,13 @@ PRICED_COLUMNS = f"""
 
 CLASS_TOKENS = {
     "input": f"(uncached_input_tokens - {_counts(INPUT_UNITS).replace(' + ', ' - ')})",
-    "cached_input": "cached_input_tokens",
+    "cached_input": f"(cached_input_tokens - {_counts(CACHED_UNITS).replace(' + ', ' - ')})",
     "cache_write": f"(cache_write_tokens - {_counts(WRITE_UNITS)})",
     "output": f"(output_tokens - {_counts(OUTPUT_UNITS).replace(' + ', ' - ')})",
     **{name: f"(units ->> '{name}')::bigint" for name in UNIT_CLASSES},
 }
 """Disjoint: tokens of the first four and of the units sum to what the provider counts."""
-assert set(UNIT_CLASSES) == {*INPUT_UNITS, *WRITE_UNITS, *OUTPUT_UNITS, *COUNTED_UNITS}
+assert set(UNIT_CLASSES) == {*INPUT_UNITS, *CACHED_UNITS, *WRITE_UNITS, *OUTPUT_UNITS, *COUNTED_UNITS}
 
 
 def _are_priced(names: Iterable[str]) -> str:

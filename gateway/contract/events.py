@@ -66,8 +66,8 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
     service_tier: str | None = None
     """As the provider says that it served the call, in its words; older planes do not tell."""
     units: dict[str, int] | None = None
-    """What has a price of its own: tokens of `INPUT_UNITS`, `WRITE_UNITS` and `OUTPUT_UNITS`, which are inside the figures above and disjoint, and
-    `COUNTED_UNITS`. None for most calls.
+    """What has a price of its own: tokens of `INPUT_UNITS`, `CACHED_UNITS`, `WRITE_UNITS` and `OUTPUT_UNITS`, which are inside the figures above
+    and disjoint, and `COUNTED_UNITS`. None for most calls.
     """
     snapshot_version: int
     tags: dict[str, str]
@@ -76,6 +76,8 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
 
 INPUT_UNITS = ("audio_input", "image_input")
 """Part of the input that was neither read from nor written to a cache."""
+CACHED_UNITS = ("cached_audio", "cached_image")
+"""Part of `cached_input_tokens`."""
 WRITE_UNITS = ("cache_write_1h",)
 """Part of `cache_write_tokens`: kept for an hour instead of five minutes."""
 OUTPUT_UNITS = ("audio_output", "image_output")

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 CHARACTERS_PER_TOKEN = 4
 _STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
@@ -18,11 +18,18 @@ TEXT_IN_RESPONSES = re.compile(rb'"delta"' + _STRING)
 """Where generated text stands in the events of a stream, by surface."""
 
 
+class CachedDetails(msgspec.Struct):
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
+    cached_tokens_details: CachedDetails | None = None
+    """Which of `cached_tokens` were sound and images; those are in `audio_tokens` and `image_tokens` too."""
 
 
 class CompletionDetails(msgspec.Struct):
@@ -51,13 +58,17 @@ class Usage(msgspec.Struct):
             return None
         found = dict(self.others or {})
         if given is not None:
+            read = given.cached_tokens_details or CachedDetails()
             found |= {"audio_input": given.audio_tokens or 0, "image_input": given.image_tokens or 0}
+            found |= {"cached_audio": read.audio_tokens or 0, "cached_image": read.image_tokens or 0}
         if made is not None:
             found |= {"audio_output": made.audio_tokens or 0, "image_output": made.image_tokens or 0}
         if not any(found.values()):
             return None
         cached, written = (given.cached_tokens or 0, given.cache_write_tokens or 0) if given else (0, 0)
-        return disjoint(found, fresh=(self.prompt_tokens or 0) - cached - written, written=written, output=self.completion_tokens or 0)
+        return disjoint(
+            found, fresh=(self.prompt_tokens or 0) - cached - written, cached=cached, written=written, output=self.completion_tokens or 0
+        )
 
     def served(self, tier: str | None) -> Usage:
         """With the service tier of the answer that it stands in."""
@@ -66,17 +77,19 @@ class Usage(msgspec.Struct):
         return self
 
 
-def disjoint(units: dict[str, int], *, fresh: int, written: int, output: int) -> dict[str, int] | None:
+def disjoint(units: dict[str, int], *, fresh: int, cached: int, written: int, output: int) -> dict[str, int] | None:
     """The units that are in no other class, without zeros; None without any.
 
-    Providers say how many tokens were audio or images and how many came from a cache, but not how many were both: what does not fit
-    into the tokens left was, and stays with the cached ones, which are no dearer. `fresh` is the input without cached and written tokens.
+    Audio and images of the input are given with the cached ones among them. Some providers do not say how many were both: what does not
+    fit into the tokens left was, and stays with the cached ones, which are no dearer. `fresh` is the input without cached and written tokens.
     """
     left = dict(units)
-    for names, whole in ((INPUT_UNITS, fresh), (WRITE_UNITS, written), (OUTPUT_UNITS, output)):
+    for name, cached_name in zip(INPUT_UNITS, CACHED_UNITS, strict=True):
+        left[name] = left.get(name, 0) - left.get(cached_name, 0)
+    for names, whole in ((INPUT_UNITS, fresh), (CACHED_UNITS, cached), (WRITE_UNITS, written), (OUTPUT_UNITS, output)):
         room = max(0, whole)
         for name in names:
-            left[name] = min(left.get(name, 0), room)
+            left[name] = min(max(0, left.get(name, 0)), room)
             room -= left[name]
     return {name: count for name, count in left.items() if count > 0} or None
 

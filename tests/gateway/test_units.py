@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 from gateway.contract.snapshot import Model
 from gateway.plane.ingress.otlp import tokens_of
 from gateway.plane.pipeline.settle import money_of
 from gateway.plane.upstream.openai import RESPONSES
-from gateway.plane.usage import CompletionDetails, MessagesUsage, PromptDetails, Usage, usage_of_body
+from gateway.plane.usage import CachedDetails, CompletionDetails, MessagesUsage, PromptDetails, Usage, usage_of_body
 
 COUNTS = st.one_of(st.none(), st.integers(0, 1000))
 
 
-@given(*[COUNTS] * 8, st.integers(0, 1000))
+@given(*[COUNTS] * 9, st.integers(0, 1000))
 def test_classes_sum_to_what_the_provider_counts(
     given_tokens: int | None,
     made: int | None,
@@ -28,6 +28,7 @@ def test_classes_sum_to_what_the_provider_counts(
     written: int | None,
     audio: int | None,
     image: int | None,
+    cached_audio: int | None,
     audio_out: int | None,
     image_out: int | None,
     hour: int,
@@ -35,7 +36,7 @@ def test_classes_sum_to_what_the_provider_counts(
     usage = Usage(
         given_tokens,
         made,
-        PromptDetails(cached, written, audio, image),
+        PromptDetails(cached, written, audio, image, CachedDetails(cached_audio)),
         CompletionDetails(None, audio_out, image_out),
         others={"cache_write_1h": hour, "web_search": 2},
     )
@@ -47,6 +48,7 @@ def test_classes_sum_to_what_the_provider_counts(
 
     # The plain class of each figure is what its units leave, so none may take more than is there.
     assert of(INPUT_UNITS) <= max(0, (given_tokens or 0) - (cached or 0) - (written or 0))
+    assert of(CACHED_UNITS) == min(cached_audio or 0, cached or 0)
     assert of(WRITE_UNITS) == min(hour, written or 0)
     assert of(OUTPUT_UNITS) == min((audio_out or 0) + (image_out or 0), made or 0)
     assert units["web_search"] == 2
@@ -59,6 +61,18 @@ def test_classes_sum_to_what_the_provider_counts(
         ({"prompt_tokens": 90, "prompt_tokens_details": {"audio_tokens": 60, "cached_tokens": 0}}, {"audio_input": 60}),
         # Forty of the sixty were cached: there is room for fifty only.
         ({"prompt_tokens": 90, "prompt_tokens_details": {"audio_tokens": 60, "cached_tokens": 40}}, {"audio_input": 50}),
+        # What was both is said: the rest of the sound was not cached.
+        (
+            {
+                "prompt_tokens": 90,
+                "prompt_tokens_details": {
+                    "audio_tokens": 60,
+                    "cached_tokens": 40,
+                    "cached_tokens_details": {"audio_tokens": 35, "text_tokens": 5},
+                },
+            },
+            {"audio_input": 25, "cached_audio": 35},
+        ),
         ({"completion_tokens": 30, "completion_tokens_details": {"audio_tokens": 25, "reasoning_tokens": 0}}, {"audio_output": 25}),
         ({"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": {"audio_tokens": 0}}, None),
         ({"prompt_tokens": 5, "completion_tokens": 5}, None),
@@ -117,21 +131,27 @@ def test_traces_tell_modalities_by_the_convention() -> None:
             "gen_ai.usage.output_tokens": 30,
             "gen_ai.usage.cache_read.input_tokens": 50,
             "gen_ai.usage.audio.input_tokens": 70,
+            "gen_ai.usage.audio.cache_read.input_tokens": 30,
             "gen_ai.usage.image.output_tokens": 30,
         }
     )
 
-    assert (found.input, found.output, found.units) == (100, 30, {"audio_input": 50, "image_output": 30})
+    assert (found.input, found.output, found.units) == (100, 30, {"audio_input": 40, "cached_audio": 30, "image_output": 30})
 
 
 def test_budgets_are_settled_by_what_units_cost() -> None:
     model = Model(
         slug="voice", capabilities=("chat",), feature_class="assistants", deployments=(), input_price=1, output_price=4,
-        unit_prices={"audio_input": 32, "web_search": 10_000},
+        unit_prices={"audio_input": 32, "cached_audio": 2, "web_search": 10_000},
     )  # fmt: skip
-    usage = Usage(100, 10, PromptDetails(audio_tokens=60), others={"web_search": 1})
+    usage = Usage(
+        100,
+        10,
+        PromptDetails(cached_tokens=20, audio_tokens=60, cached_tokens_details=CachedDetails(audio_tokens=20)),
+        others={"web_search": 1},
+    )
     call: Any = SimpleNamespace(model=model, usage=usage, kind="chat")
 
-    assert money_of(call, 100, 10) == 40 + 60 * 32 + 10 * 4 + 10_000
+    assert money_of(call, 100, 10) == 40 + 40 * 32 + 20 * 2 + 10 * 4 + 10_000
     usage.completion_tokens_details = CompletionDetails(audio_tokens=5)
     assert money_of(call, 100, 10) is None  # nobody knows: what was reserved stays spent

@@ -95,6 +95,8 @@ REASONING = (
 UNITS = {
     "audio_input": ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens", "llm.token_count.prompt_details.audio"),
     "image_input": ("gen_ai.usage.image.input_tokens", "gen_ai.usage.details.input_image_tokens"),
+    "cached_audio": ("gen_ai.usage.audio.cache_read.input_tokens", "gen_ai.usage.details.cache_audio_read_tokens"),
+    "cached_image": ("gen_ai.usage.image.cache_read.input_tokens", "gen_ai.usage.details.cache_image_read_tokens"),
     "audio_output": (
         "gen_ai.usage.audio.output_tokens",
         "gen_ai.usage.details.output_audio_tokens",
@@ -428,7 +430,7 @@ def tokens_of(attributes: Attributes) -> Tokens:
         output += reasoning
         notes.append("output was given without its reasoning tokens")
     units = {name: number for name, names in UNITS.items() if (number := count(attributes, names))}
-    apart = disjoint(units, fresh=(given or 0) - parts, written=written or 0, output=output or 0) if units else None
+    apart = disjoint(units, fresh=(given or 0) - parts, cached=cached or 0, written=written or 0, output=output or 0) if units else None
     return Tokens(given, output, cached, written, reasoning, apart, "; ".join(notes))
 
 

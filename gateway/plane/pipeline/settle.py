@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.contract.events import INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 from gateway.contract.snapshot import Resource
 from gateway.plane.call import Call
 from gateway.plane.pipeline.reserve import cost_of
@@ -41,7 +41,7 @@ def money_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
         return cost
     model = call.model
     assert model is not None
-    plain = dict.fromkeys((*INPUT_UNITS, *WRITE_UNITS), model.input_price) | dict.fromkeys(OUTPUT_UNITS, model.output_price)
+    plain = dict.fromkeys((*INPUT_UNITS, *CACHED_UNITS, *WRITE_UNITS), model.input_price) | dict.fromkeys(OUTPUT_UNITS, model.output_price)
     for name, count in units.items():
         price = model.unit_prices.get(name)
         if price is None:

@@ -17,12 +17,12 @@ from governance.models import Tenant, User
 from tests.factories import costs as make
 
 DAY = datetime(2026, 10, 7, 10, tzinfo=UTC)
-UNITS = {"audio_input": 200, "audio_output": 50, "cache_write_1h": 80, "web_search": 2}
-PRICES = {"audio_input": "32", "audio_output": "64", "cache_write_1h": "2", "web_search": "10000"}
+UNITS = {"audio_input": 200, "cached_audio": 60, "audio_output": 50, "cache_write_1h": 80, "web_search": 2}
+PRICES = {"audio_input": "32", "cached_audio": "0.4", "audio_output": "64", "cache_write_1h": "2", "web_search": "10000"}
 COST = sum(
     (
         Decimal(tokens) * Decimal(price) / 10**6
-        for tokens, price in ((700, "1"), (200, "32"), (20, "1"), (80, "2"), (150, "4"), (50, "64"), (2, "10000"))
+        for tokens, price in ((600, "1"), (40, "1"), (60, "0.4"), (200, "32"), (20, "1"), (80, "2"), (150, "4"), (50, "64"), (2, "10000"))
     ),
     Decimal(),
 )
@@ -30,7 +30,16 @@ COST = sum(
 
 def spoken(acme: Tenant, **fields: object) -> dict[str, object]:
     return make.call(
-        acme, **{"started_at": DAY, "input_tokens": 1000, "cache_write_tokens": 100, "output_tokens": 200, "units": UNITS, **fields}
+        acme,
+        **{
+            "started_at": DAY,
+            "input_tokens": 1000,
+            "cached_input_tokens": 100,
+            "cache_write_tokens": 100,
+            "output_tokens": 200,
+            "units": UNITS,
+            **fields,
+        },
     )
 
 
@@ -55,15 +64,15 @@ def test_each_class_has_its_own_price_and_no_token_counts_twice(acme: Tenant, al
     call = Event.objects.get(units__isnull=False)
     assert call.cost == COST
     assert (call.input_tokens, call.output_tokens) == (1000, 200)
-    assert len(call.price_ids) == 11
+    assert len(call.price_ids) == 13
     assert len(Event.objects.get(units__isnull=True).price_ids) == 4
     days = {row.token_class: row.tokens for row in TokenDay.objects.all()}
-    assert days == {"input": 1700, "cache_write": 20, "output": 350, **UNITS}
+    assert days == {"input": 1600, "cached_input": 40, "cache_write": 20, "output": 350, **UNITS}
     assert sum(tokens for name, tokens in days.items() if name != "web_search") == 2 * 1200
     assert UsageDay.objects.get(dimension="all").tokens == 2 * 1200
     assert sums() == {COST + Decimal("0.0018")}
     shown = {label: (tokens, money) for label, tokens, _, money in selectors.prices_of(call)}
-    assert shown["Input"] == (700, Decimal("0.0007"))
+    assert shown["Input"] == (600, Decimal("0.0006"))
     assert shown["Audio output"] == (50, Decimal("0.0032"))
     assert sum((money for _, money in shown.values() if money), Decimal()) == COST
 
@@ -80,7 +89,7 @@ def test_class_without_a_price_leaves_the_call_unpriced_until_it_has_one(missing
     done = prices.price_unpriced(provider="openai", model="small-chat")
 
     assert (before.pricing, before.cost) == ("unpriced", None)
-    assert sorted(waiting.units) == ["Audio input", "Audio output", "Cache write, 1 hour", "Web searches"]
+    assert sorted(waiting.units) == ["Audio input", "Audio output", "Cache write, 1 hour", "Cached audio input", "Web searches"]
     assert (done, Event.objects.get().cost) == (1, COST)
     assert priced.pk in Event.objects.get().price_ids
     assert sums() == {COST}
@@ -122,7 +131,8 @@ def test_regional_price_of_a_class_comes_first(acme: Tenant, alice: User) -> Non
 def test_impossible_units_are_set_aside(acme: Tenant, alice: User) -> None:
     make.prices(alice)
     wrong: list[object] = [
-        {"audio_input": 901},  # 900 of the thousand were not written to the cache
+        {"audio_input": 801},  # 800 of the thousand were neither read from the cache nor written to it
+        {"cached_audio": 60, "cached_image": 41},
         {"audio_output": 150, "image_output": 51},
         {"cache_write_1h": 101},
         {"web_search": -1},
@@ -156,4 +166,4 @@ def test_classes_leave_in_focus_and_come_back_without_a_difference(acme: Tenant,
     assert (revision.bill, revision.variance) == (COST, Decimal())
     assert not revision.causes
     lines = {line.token_class: line.bill_tokens for line in revision.lines.all()}
-    assert lines == {"input": 700, "cache_write": 20, "output": 150, **UNITS}
+    assert lines == {"input": 600, "cached_input": 40, "cache_write": 20, "output": 150, **UNITS}
