@@ -125,6 +125,18 @@ def test_tokens_that_were_not_used_are_given_back(plane: Plane, sandbox_upstream
     assert _say(wire, small) == 200  # its worst case is larger than the whole quota
 
 
+def test_quota_keeps_what_a_deployment_that_took_too_long_may_have_used(
+    plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
+) -> None:
+    slow = deployment(sandbox_upstream.base_url("faults", "hang"), id="slow", timeout_s=0.2, limits=_quota("tokens", 4500))
+    org = _org(plane, sandbox_upstream, slow, deployment(sandbox_upstream.base_url(), id="other", priority=1))
+
+    assert [_say(wire, org) for _ in range(2)] == [200] * 2
+
+    steps = [step for event in plane.wait_for_events(org.id, 2) for step in event["steps"]]
+    assert [step[3] for step in steps if step[0] == "failover"] == ["slow:upstream_timeout → other", "slow:quota → other"]
+
+
 def test_counts_of_tokens_say_nothing_about_a_deployment(plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client) -> None:
     org = _org(plane, sandbox_upstream, deployment("http://127.0.0.1:1/v1", dialect="anthropic"))
     ask = {"model": "chat", "messages": SAY_HELLO}

@@ -137,14 +137,19 @@ async def _attempt_within_quota(call: Call, deployment: Deployment, circuit: Cir
     except LimitExceededError as error:
         return _Failed(_at_quota(call, deployment, error), _AT_QUOTA, was_sent=False)
     used: dict[Resource, int | None] = {"tokens": most}  # unless it is known: missing is not zero, nor a share
+    spent_elsewhere, call.may_have_spent = call.may_have_spent, False
     try:
         outcome = await _attempt(call, deployment, circuit)
         if outcome is not None:
-            used = {"tokens": 0} if outcome.was_sent else {"tokens": 0, "requests": 0}
+            if not outcome.was_sent:
+                used = {"tokens": 0, "requests": 0}
+            elif not call.may_have_spent:  # one that took too long, or broke off, may have generated all of it
+                used = {"tokens": 0}
         elif call.usage is not None and call.usage.prompt_tokens is not None:
             used = {"tokens": call.usage.prompt_tokens + (call.usage.completion_tokens or 0)}
         return outcome
     finally:
+        call.may_have_spent |= spent_elsewhere
         ledger.settle(quota, used)
 
 
