@@ -71,6 +71,20 @@ RESOURCES = {
     "limits": Resource("limits/", ("id", "scope", "ref", "resource", "window", "amount", "is_enabled"), ("q",), key=""),
     "guardrails": Resource("guardrails/", ("id", "name", "kind", "mode", "action", "scope", "ref"), key="name"),
     "policies": Resource("policies/", ("id", "namespace", "name", "mode", "active_version", "newest_version"), key="name"),
+    "flags": Resource(
+        "flags/",
+        ("key", "version", "exposure.on", "exposure.percentage", "model", "owner", "archived_at"),
+        ("q", "tab"),
+        ("archive",),
+        is_made=False,
+    ),
+    "experiments": Resource(
+        "experiments/",
+        ("slug", "flag", "status", "metric", "latest.report.advice", "ended_at", "decision", "winner"),
+        ("q", "tab"),
+        ("start",),
+        is_made=False,
+    ),
 }
 
 

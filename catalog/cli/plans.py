@@ -42,21 +42,23 @@ class Plan:
         yield f"{signs.count('+')} to make, {signs.count('~')} to change, {signs.count('-')} to remove, {self.unchanged} as wanted."
 
 
-WHOLE = ("parameters", "flow")
+WHOLE = ("parameters", "flow", "variants")
 """Free JSON: compared as one, because a field that is left out is not there."""
+PARTS = {"deployments": ("provider", "upstream_model"), "rollback_rules": ("text", "clear_percent", "cooldown_minutes")}
+"""Lists of things of their own, by what each is known by: their order means nothing, and only `--prune` removes one."""
 
 
 def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Fields by path; deployments by what they call, so that their order means nothing."""
+    """Fields by path."""
     found: dict[str, Any] = {}
     for name, value in spec.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping) and name not in WHOLE:
             found |= flat(value, f"{path}.")
-        elif name == "deployments":
+        elif name in PARTS:
             for one in value:
-                rest = {field: part for field, part in one.items() if field not in ("provider", "upstream_model")}
-                at = f"{path}[{one['provider']}/{one['upstream_model']}]"
+                rest = {field: part for field, part in one.items() if field not in PARTS[name]}
+                at = f"{path}[{'/'.join(str(one[field]) for field in PARTS[name])}]"
                 found[at] = "there"
                 found |= flat(rest, f"{at}.")
         else:
@@ -129,9 +131,10 @@ def _change(api: Api, kind: Kind, document: Document, live: Live | None, options
         create = partial(kind.create, api, document, options)
         return Change("+", str(document), [*lines, *hidden], create, partial(kind.ready, document, options))
     lines = differences(document.spec, live.spec, kind.not_compared) + hidden
-    if options.prune and "deployments" in document.spec:
-        wanted = flat({"deployments": document.spec["deployments"]})
-        lines += [f"- {path}" for path, value in flat(live.spec).items() if value == "there" and path not in wanted]
+    if options.prune:
+        named = [name for name in PARTS if name in document.spec]
+        wanted, present = (flat({name: spec[name] for name in named}) for spec in (document.spec, live.spec))
+        lines += [f"- {path}" for path, value in present.items() if value == "there" and path not in wanted]
     if not lines:
         return None
     return Change("~", str(document), lines, lambda: kind.change(api, document, live, options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -12,24 +11,17 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-import httpx2
 import pytest
 import yaml
-from django.core.signals import request_finished, request_started
-from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections, connection
 from django.utils import timezone
 
-from catalog.cli.main import main
 from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
 from catalog.services import models
 from governance.models import Guardrail, Policy, Tenant, User
-from governance.schema import enter_tenant
 from governance.services import tokens
 from tests import bootstrap
+from tests.catalog.cli.conftest import Run, portal
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
-
-Run = Callable[..., tuple[int, str]]
 
 MANIFEST = """\
 apiVersion: gatehouse/v1
@@ -80,41 +72,6 @@ kind: Guardrail
 metadata: {name: personal-data}
 spec: {kind: pii, action: redact, mode: enforce}
 """
-
-
-def portal(environ: dict[str, Any], start_response: Any) -> Any:
-    """The whole application; the test's own schema is restored after each request, as the middleware leaves `public`."""
-    tenant = connection.tenant  # type: ignore[attr-defined]
-    try:
-        return get_wsgi_application()(environ, start_response)
-    finally:
-        enter_tenant(tenant)
-
-
-@pytest.fixture(autouse=True)
-def _one_connection() -> Iterator[None]:
-    """Requests are made over the test's own connection, as by Django's test client: what it made is not committed."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
-
-
-@pytest.fixture
-def run_as(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> Callable[[User], Run]:
-    def sign_in(user: User) -> Run:
-        _, token = tokens.create_token(user=user, tenant=acme, name="cli", actor=user)
-
-        def run(*arguments: str) -> tuple[int, str]:
-            monkeypatch.setenv("GATEHOUSE_URL", "http://portal.example.com")
-            monkeypatch.setenv("GATEHOUSE_TOKEN", token)
-            out = io.StringIO()
-            return main(arguments, transport=httpx2.WSGITransport(app=portal), out=out), out.getvalue()
-
-        return run
-
-    return sign_in
 
 
 def test_manifests_are_planned_applied_and_applied_again(
