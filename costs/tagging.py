@@ -10,14 +10,16 @@ from typing import Any
 from gateway.contract.tags import RequiredTag, TagRules, completed
 
 MOST_GROUPS = 10
+MOST_KEPT = 1_000
+"""Groups in memory. Calls come most first, and a group has two rows at most (sent, and completed to the same): those left out are no larger."""
 
 
 @dataclass(frozen=True)
 class PastTags:
-    """Calls that agree in key, project, agent and tags."""
+    """Calls that agree in key, project, agent and what was sent for the tag."""
 
     sent: Mapping[str, str]
-    """By the caller."""
+    """By the caller, of the tag that is asked for; `*` where any value is right."""
     defaults: tuple[Mapping[str, str], ...]
     """Today's of the key and of the project."""
     facts: Mapping[str, str]
@@ -60,7 +62,7 @@ class Preview:
 
 
 def preview(required: RequiredTag, past: Iterable[PastTags], *, days: int) -> Preview:
-    """Judge calls by one required tag, whatever its mode, with the defaults of today."""
+    """Judge calls by one required tag, whatever its mode, with the defaults of today. `past` comes most calls first."""
     rules = TagRules([required])
     outcome = Preview(days)
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -79,7 +81,9 @@ def preview(required: RequiredTag, past: Iterable[PastTags], *, days: int) -> Pr
             outcome.not_allowed += one.calls
         outcome.refused_cost += one.cost
         named = {name: one.facts[name] for name in ("key", "project", "agent")} | {"found": finding.found, "value": finding.value}
-        group = groups.setdefault(tuple(named.values()), named | {"calls": 0, "example": one.example})
-        group["calls"] += one.calls
+        same = tuple(named.values())
+        if same in groups or len(groups) < MOST_KEPT:
+            group = groups.setdefault(same, named | {"calls": 0, "example": one.example})
+            group["calls"] += one.calls
     outcome.groups = sorted(groups.values(), key=lambda group: (-group["calls"], group["example"]))[:MOST_GROUPS]
     return outcome

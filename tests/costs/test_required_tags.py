@@ -11,12 +11,13 @@ from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
 from catalog.services import default_tags
-from costs import tag_selectors
+from costs import tag_selectors, tagging
 from costs.errors import RequiredTagError, RequiredTagStateError
 from costs.models import RequiredTag
 from costs.periods import Period
 from costs.services import prices, required_tags
 from costs.services.required_tags import Rule
+from gateway.contract import tags as contract
 from gateway.publish.publisher import compile_snapshot
 from governance import metrics
 from governance.models import AuditEntry, Notice, Tenant, User
@@ -244,3 +245,22 @@ def test_tags_of_keys_and_projects_are_set_by_who_may(
         "project.tagged",
         "virtual_key.tagged",
     }
+
+
+def test_preview_of_a_tag_with_another_value_in_each_call_stays_small(acme: Tenant, project: Project, fay: User) -> None:
+    make.record(acme, *(make.call(acme, tags={"trace": f"t{n}", "other": f"o{n}"}, steps=steps("x=ok")) for n in range(15)))
+    make.record(acme, make.call(acme, tags={"other": "o"}, steps=steps("x=ok")))
+    since, until = timezone.now() - timedelta(days=1), timezone.now() + timedelta(minutes=1)
+    any_value, one_value = contract.RequiredTag(name="trace", version=1), contract.RequiredTag(name="trace", version=1, values=("t7", "u*"))
+
+    rows = [(one.sent, one.calls) for one in tag_selectors.past_tags(any_value, since, until)]
+    found = tagging.preview(one_value, tag_selectors.past_tags(one_value, since, until), days=1)
+    many = tagging.preview(one_value, (_sent(n) for n in range(tagging.MOST_KEPT + 500)), days=1)
+
+    assert rows == [({"trace": "*"}, 15), ({}, 1)]
+    assert (found.covered, found.not_allowed, found.missing, len(found.groups)) == (16, 14, 1, tagging.MOST_GROUPS)
+    assert (many.not_allowed, len(many.groups)) == (tagging.MOST_KEPT + 500, tagging.MOST_GROUPS)
+
+
+def _sent(number: int) -> tagging.PastTags:
+    return tagging.PastTags({"trace": f"v{number}"}, (), {"key": "k", "project": "p", "agent": ""}, 1, Decimal(), "r")
