@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import django_filters
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from catalog import selectors
-from catalog.models import Model, VirtualKey
+from catalog.models import Deployment, Model, VirtualKey
 
 
 class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
@@ -16,10 +18,18 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-fil
     provider = django_filters.CharFilter(method="by_provider")
     sensitivity = django_filters.CharFilter(field_name="data_sensitivity")
     status = django_filters.CharFilter(field_name="status")
+    region = django_filters.CharFilter(method="by_region")
+    context = django_filters.NumberFilter(field_name="context_window", lookup_expr="gte")
+    price = django_filters.NumberFilter(method="by_price")
 
     class Meta:
         model = Model
         fields: list[str] = []
+
+    def filter_queryset(self, models: QuerySet[Model]) -> QuerySet[Model]:
+        """A context or a price that is no number matches nothing either."""
+        found: QuerySet[Model] = models.none() if self.form.errors else super().filter_queryset(models)
+        return found
 
     def by_text(self, models: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         return models.filter(Q(slug__icontains=value) | Q(name__icontains=value) | Q(description__icontains=value))
@@ -28,7 +38,15 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-fil
         return models.filter(capabilities__contains=[value])
 
     def by_provider(self, models: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
-        return models.filter(deployments__provider__slug=value).distinct()
+        return models.filter(deployments__in=Deployment.objects.filter(provider__slug=value)).distinct()
+
+    def by_region(self, models: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
+        return models.filter(deployments__in=Deployment.objects.filter(provider__region=value)).distinct()
+
+    def by_price(self, models: QuerySet[Model], name: str, value: Decimal) -> QuerySet[Model]:
+        """At most so many USD per million output tokens; what is unpriced is not known to be."""
+        prices = selectors.list_prices(models)
+        return models.filter(pk__in=[pk for pk, price in prices.items() if price.output_per_million <= value])
 
 
 class KeyFilter(django_filters.FilterSet):  # type: ignore[misc]

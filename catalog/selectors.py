@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Count, Prefetch, Q, QuerySet, Value
+from django.db.models import Case, Count, FloatField, Prefetch, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -102,30 +102,63 @@ class ModelRow:
 
     @property
     def main_deployment(self) -> Deployment | None:
-        """The one that is tried first."""
-        return next((one for one in self.deployments if one.is_enabled), self.deployments[0] if self.deployments else None)
+        return main_deployment(self.model)
+
+
+def main_deployment(model: Model) -> Deployment | None:
+    """The one that is tried first."""
+    deployments = list(model.deployments.all())
+    return next((one for one in deployments if one.is_enabled), deployments[0] if deployments else None)
+
+
+def list_prices(models: Iterable[Model]) -> dict[int, Price]:
+    """By id of the model: its list price at the deployment that is tried first. Unpriced models are missing."""
+    prices, found = cost_figures().current_prices(), {}
+    for model in models:
+        first = main_deployment(model)
+        if first and (price := prices.get((first.provider.slug, model.slug))):
+            found[model.pk] = price
+    return found
 
 
 def price_of(model: Model) -> Price | None:
     """List price at the deployment that is tried first; None while unpriced."""
-    row = model_rows([model])[0]
-    return row.price
+    return list_prices([model]).get(model.pk)
 
 
 def model_rows(models: Iterable[Model]) -> list[ModelRow]:
     """Models with price and the usage of the last 30 days, in their order."""
     models = list(models)
-    prices = cost_figures().current_prices() if models else {}
+    prices = list_prices(models) if models else {}
     usage = cost_figures().usage_by_model([model.slug for model in models]) if models else {}
     waiting: dict[int, list[ModelReview]] = {}
     for review in ModelReview.objects.filter(model__in=models, status=ModelReview.Status.WAITING).select_related("asked_by", "deployment"):
         waiting.setdefault(review.model_id, []).append(review)
-    rows = []
-    for model in models:
-        row = ModelRow(model, None, usage.get(model.slug, NO_USAGE), waiting.get(model.pk, []))
-        first = row.main_deployment
-        rows.append(replace(row, price=prices.get((first.provider.slug, model.slug)) if first else None))
-    return rows
+    return [ModelRow(model, prices.get(model.pk), usage.get(model.slug, NO_USAGE), waiting.get(model.pk, [])) for model in models]
+
+
+MODEL_ORDERS: dict[str, tuple[Callable[[ModelRow], Decimal | float | None], bool]] = {
+    "input": (lambda row: row.price.input_per_million if row.price else None, False),
+    "output": (lambda row: row.price.output_per_million if row.price else None, False),
+    "context": (lambda row: row.model.context_window, True),
+    "ttft": (lambda row: row.usage.ttft_ms, False),
+    "p95": (lambda row: row.usage.p95_ms, False),
+    "calls": (lambda row: row.usage.calls or None, True),
+}
+"""By name: the figure, and whether the largest comes first; with a hyphen before the name the other way round."""
+
+
+def ordered_models(models: QuerySet[Model], name: str) -> tuple[QuerySet[Model], list[str]]:
+    """The models and the fields to page them by. Those without the figure come last in both directions; an unknown name is by slug."""
+    figure, falls = MODEL_ORDERS.get(name.removeprefix("-"), (None, False))
+    if figure is None:
+        return models, ["-slug" if name == "-name" else "slug"]
+    figures = {row.model.pk: float(value) for row in model_rows(models) if (value := figure(row)) is not None}
+    ranked = models.annotate(
+        has_none=Case(When(pk__in=list(figures), then=Value(0)), default=Value(1)),
+        figure=Case(*[When(pk=pk, then=Value(value)) for pk, value in figures.items()], default=Value(0.0), output_field=FloatField()),
+    )
+    return ranked, ["has_none", "-figure" if falls != name.startswith("-") else "figure", "slug"]
 
 
 def deployments_like(provider: Provider, upstream_model: str, *, except_model: Model | None = None) -> QuerySet[Deployment]:

@@ -120,6 +120,28 @@ def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = 
     )
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of a list. Without an order it can't be sorted by."""
+
+    label: str
+    order: str = ""
+    css: str = ""
+    title: str = ""
+    falls: bool = False
+    """Whether the first click gives the largest first."""
+
+
+def sort_heads(columns: Sequence[Column], sort: str) -> list[dict[str, Any]]:
+    """Each column with the order that a click on it gives, and the direction by which the list is sorted by it now."""
+    heads = []
+    for column in columns:
+        first, other = ("descending", "ascending") if column.falls else ("ascending", "descending")
+        now = {column.order: first, f"-{column.order}": other}.get(sort, "") if column.order else ""
+        heads.append({"column": column, "now": now, "next": f"-{column.order}" if sort == column.order else column.order})
+    return heads
+
+
 def _value(row: Model, path: str) -> Any:
     value: Any = row
     for part in path.split("__"):

@@ -22,7 +22,7 @@ from catalog.services import default_tags, key_requests
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
@@ -73,7 +73,7 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
             "counts": counts,
             "base_url": settings.BASE_URL,
             "projects": {"": "Any project", **dict(Project.objects.order_by("name", "pk").values_list("slug", "name"))},
-            "heads": _heads(sort, everybody),
+            "heads": sort_heads([column for column in HEADS if everybody or column.label != "Owner"], sort),
             "sort": sort,
             "may_bulk": state in ("active", "expiring"),
             "list_url": reverse("operate-keys" if everybody else "build-keys"),
@@ -83,24 +83,11 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
     )
 
 
-# Label, order, classes; without an order a column can't be sorted by.
 HEADS = (
-    ("Key", "newest", ""), ("Owner", "owner", ""), ("Project", "", ""), ("May call", "", ""), ("Spend, 30 d", "spend", "gh-num"),
-    ("Calls, 30 d", "", "gh-num"), ("Limits", "", ""), ("Last used", "used", ""), ("Expires", "expiry", ""),
+    Column("Key", "newest", falls=True), Column("Owner", "owner"), Column("Project"), Column("May call"),
+    Column("Spend, 30 d", "spend", "gh-num", falls=True), Column("Calls, 30 d", css="gh-num"), Column("Limits"),
+    Column("Last used", "used", falls=True), Column("Expires", "expiry"),
 )  # fmt: skip
-
-
-def _heads(sort: str, everybody: bool) -> list[dict[str, str]]:
-    """Each column with the order that a click on it gives, and the direction by which the list is sorted by it now."""
-    heads = []
-    for label, order, css in HEADS:
-        if label == "Owner" and not everybody:
-            continue
-        first = "descending" if order and selectors.KEY_ORDERS[order][0].startswith("-") else "ascending"
-        other = "ascending" if first == "descending" else "descending"
-        now = {order: first, f"-{order}": other}.get(sort, "") if order else ""
-        heads.append({"label": label, "css": css, "now": now, "next": f"-{order}" if sort == order else order})
-    return heads
 
 
 @dataclass(frozen=True)

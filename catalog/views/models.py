@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
 from catalog import health_selectors, lifecycle, model_tabs, review_selectors, samples, selectors
+from catalog.facets import facets
 from catalog.filters import ModelFilter
 from catalog.forms.fields import ReasonForm
 from catalog.forms.models import (
@@ -30,10 +33,25 @@ from catalog.views.providers import TEMPLATE_NAMES, new_form
 from catalog.views.providers import find as find_provider
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
-FACETS = ("q", "capability", "provider", "sensitivity", "status")
+FACETS = ("capability", "provider", "region", "sensitivity", "context", "price")
+COLUMNS = (
+    Column("Model", "name"), Column("Input $/M", "input", "gh-num"), Column("Output $/M", "output", "gh-num"),
+    Column("Context", "context", "gh-num", falls=True), Column("First token", "ttft", "gh-num", "Median time to first token, last 30 days"),
+    Column("p95", "p95", "gh-num", "95th percentile of the whole answer, last 30 days"), Column("Data up to"), Column("Can do"),
+    Column("Calls, 30 d", "calls", "gh-num", falls=True),
+)  # fmt: skip
+SORTS = {
+    "": "name",
+    "input": "input price",
+    "output": "output price",
+    "context": "largest context",
+    "ttft": "first token",
+    "p95": "p95",
+    "calls": "most calls",
+}
 ACT_LABELS = {
     "submit": "Submit for approval",
     "deprecate": "Deprecate",
@@ -58,30 +76,33 @@ def find_model(request: MemberRequest, slug: str) -> Model:
     return model
 
 
-def _list(request: MemberRequest, models: Any) -> dict[str, Any]:
-    chosen = {name: request.GET.get(name, "").strip() for name in FACETS}
-    page = keyset_page(ModelFilter(request.GET, queryset=models).qs, order=["slug"], cursor=request.GET.get("cursor", ""))
+def _list(request: MemberRequest, models: QuerySet[Model], names: Sequence[str]) -> dict[str, Any]:
+    chosen = {name: request.GET.get(name, "").strip() for name in ("q", *names)}
+    sort = request.GET.get("sort", "")
+    sort = sort if sort == "-name" or sort.removeprefix("-") in selectors.MODEL_ORDERS else ""
+    found, order = selectors.ordered_models(ModelFilter(chosen, queryset=models).qs, sort)
+    page = keyset_page(found, order=order, cursor=request.GET.get("cursor", ""))
     return {
         "page": page,
         "rows": selectors.model_rows(page.rows),
         "chosen": chosen,
         "is_filtered": any(chosen.values()),
-        "providers": {"": "Any provider", **dict(Provider.objects.order_by("name").values_list("slug", "name"))},
-        "capabilities": {"": "Any capability", **CAPABILITY_WORDS},
-        "sensitivities": {"": "Any data class", **dict(Model.Sensitivity.choices)},
-        "statuses": {"": "Any status", **dict(Model.Status.choices)},
+        "facets": [(facet, chosen[facet.name]) for facet in facets(models, chosen, names)],
+        "sort": sort,
+        "heads": sort_heads(COLUMNS, sort or "name"),
+        "sorts": SORTS if sort in SORTS else {**SORTS, sort: f"{SORTS.get(sort[1:], 'name')}, turned round"},
     }
 
 
 @requires(Permission.VIEW_OPERATE)
 def operate_models(request: MemberRequest) -> HttpResponse:
     models = selectors.models_visible_to(request.membership)
-    return render_page(request, "catalog/operate_models.html", partial="model-table", context=_list(request, models))
+    return render_page(request, "catalog/operate_models.html", partial="model-table", context=_list(request, models, (*FACETS, "status")))
 
 
 @requires(Permission.USE_GATEWAY)
 def build_models(request: MemberRequest) -> HttpResponse:
-    context = _list(request, selectors.served_models())
+    context = _list(request, selectors.served_models(), FACETS)
     return render_page(
         request, "catalog/build_models.html", partial="model-table", context={**context, "served": selectors.served_models().count()}
     )

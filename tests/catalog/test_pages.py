@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
 
+from catalog import selectors
 from catalog.hooks import Price
 from catalog.models import Model, ModelReview, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.services import keys as key_services
 from catalog.services import models
 from governance.models import Tenant, User
+from governance.pages import keyset_page
 from tests.conftest import ClientFor
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
 from tests.gateway.conftest import SandboxUpstream
@@ -310,20 +313,63 @@ def test_wizard_of_a_served_model_does_not_exist(acme: Tenant, alice: User, clie
 # Models
 
 
-def test_facets_narrow_the_catalog(acme: Tenant, alice: User, bob: User, client_for: ClientFor) -> None:
-    make_model(owner=alice, slug="talker", capabilities=["chat", "vision"], data_sensitivity="confidential")
-    make_model(owner=alice, slug="embedder", capabilities=["embeddings"])
+@pytest.fixture
+def assorted(acme: Tenant, alice: User) -> None:
+    """Three models: two that chat, at different prices, and one for embeddings without a price or a stated context."""
+    eu, us = make_provider(slug="eu-cloud", region="eu"), make_provider(slug="us-cloud", region="us")
+    talker: dict[str, Any] = {"capabilities": ["chat", "vision"], "data_sensitivity": "confidential", "context_window": 200_000}
+    make_model(owner=alice, slug="talker", provider=eu, price=("2.00", "8.00"), **talker)
+    make_model(owner=alice, slug="brief", provider=us, price=("0.10", "0.40"), context_window=32_000)
+    make_model(owner=alice, slug="embedder", provider=us, capabilities=["embeddings"])
+
+
+def test_facets_narrow_the_catalog(assorted: None, bob: User, client_for: ClientFor) -> None:
     client = client_for(bob)
 
-    def found(query: str) -> set[str]:
+    def found(query: str) -> list[str]:
         text = text_of(client.get(f"/o/acme/build/models/?{query}", headers=HTMX))
-        return {slug for slug in ("talker", "embedder") if f"/models/{slug}/" in text}
+        return re.findall(r'href="/o/acme/models/([a-z]+)/"', text)
 
-    assert found("") == {"talker", "embedder"}
-    assert found("capability=vision") == {"talker"}
-    assert found("sensitivity=internal") == {"embedder"}
-    assert found("q=TALK") == {"talker"}
-    assert found("capability=vision&sensitivity=internal") == set()
+    assert found("") == ["brief", "embedder", "talker"]
+    assert found("capability=vision") == ["talker"]
+    assert found("sensitivity=internal") == ["brief", "embedder"]
+    assert found("q=TALK") == ["talker"]
+    assert found("capability=vision&sensitivity=internal") == []
+    assert found("provider=us-cloud&context=32000") == ["brief"]
+    assert found("region=eu") == ["talker"]
+    assert found("price=5") == ["brief"]  # what has no price is not known to be cheap
+    assert found("context=many") == found("price=NaN") == found("price=9e999") == []
+
+
+def test_facets_say_how_many_models_each_choice_would_leave(assorted: None, bob: User, client_for: ClientFor) -> None:
+    text = text_of(client_for(bob).get("/o/acme/build/models/?capability=chat&provider=us-cloud&region=mars"))
+
+    # each facet counts under what the others choose: nothing is left on Mars, and no region but its own fits the rest
+    assert "Chat (0)" in text
+    assert "us (1)" in text
+    assert "mars (0)" in text
+    assert "Clear" in text
+    text = text_of(client_for(bob).get("/o/acme/build/models/?capability=chat"))
+    assert all(words in text for words in ("Chat (2)", "Embeddings (1)", "Us Cloud (1)", "≥ 128K (1)", "≤ $15 (2)", "Confidential (1)"))
+    assert "≥ 1M" not in text
+
+
+def test_models_are_sorted_by_what_matters_and_paged_in_that_order(assorted: None, bob: User, client_for: ClientFor) -> None:
+    for sort, expected in (
+        ("output", ["brief", "talker", "embedder"]),  # what has no price is last in both directions
+        ("-output", ["talker", "brief", "embedder"]),
+        ("context", ["talker", "brief", "embedder"]),
+        ("-name", ["talker", "embedder", "brief"]),
+    ):
+        found, order = selectors.ordered_models(selectors.served_models(), sort)
+        first = keyset_page(found, order=order, size=2)
+        second = keyset_page(found, order=order, size=2, cursor=str(first.next_cursor))
+        back = keyset_page(found, order=order, size=2, cursor=str(second.previous_cursor))
+        assert [[model.slug for model in page.rows] for page in (first, second, back)] == [expected[:2], expected[2:], expected[:2]], sort
+
+    text = text_of(client_for(bob).get("/o/acme/build/models/?sort=-output"))
+    assert 'aria-sort="descending"' in text
+    assert re.findall(r'href="/o/acme/models/([a-z]+)/"', text) == ["talker", "brief", "embedder"]
 
 
 def test_sample_code_names_the_persons_key(furnished: dict[str, str], bob: User, client_for: ClientFor) -> None:
