@@ -342,6 +342,15 @@ def usage_limits(query: str = "") -> QuerySet[UsageLimit]:
     return limits.filter(Q(ref__icontains=query) | Q(note__icontains=query)) if query else limits
 
 
+def limits_on(model: Model, key: VirtualKey | None) -> QuerySet[UsageLimit]:
+    """Limits in force that a call to the model counts towards, with the key if there is one. Those of agents depend on the call."""
+    Scope = UsageLimit.Scope
+    holding = Q(scope=Scope.TENANT) | Q(scope=Scope.MODEL, ref=model.slug)
+    if key is not None:
+        holding |= Q(scope=Scope.PROJECT, ref=key.project.slug) | Q(scope=Scope.KEY, ref=key.public_id)
+    return usage_limits().filter(holding, is_enabled=True)
+
+
 def limit_rows(limits: Iterable[UsageLimit]) -> list[tuple[UsageLimit, int | None, datetime | None, float]]:
     """Each limit with what is used of it (None when nothing is known), when its window ends, and the percent used."""
     limits = list(limits)

@@ -124,7 +124,8 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     allowed = {"approval": sees_health, "health": sees_health, "deployments": manages, "cache": manages, "edit": manages}
     tab = tab if allowed.get(tab) else "overview"
     row = selectors.model_rows([model])[0]
-    own = next(iter(selectors.live_keys(selectors.own_keys(request.user))), None)
+    keys = list(selectors.live_keys(selectors.own_keys(request.user)))
+    own = next((key for key in keys if key.models is None or model.slug in key.models), None)
     context = {
         "model": model,
         "row": row,
@@ -135,6 +136,8 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "acts": _acts(model) if manages else [],
         "samples": samples.samples_for(settings.BASE_URL, model.slug, model.capabilities),
         "own_key": own,
+        "has_other_keys": bool(keys) and own is None,
+        "limits": selectors.limit_rows(selectors.limits_on(model, own)) if tab == "overview" else [],
         "base_url": settings.BASE_URL,
         "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities],
         "deployment_form": DeploymentForm(),

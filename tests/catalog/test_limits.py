@@ -124,3 +124,26 @@ def test_list_takes_the_same_queries_however_long(acme: Tenant, client_for: Clie
         return len(captured)
 
     assert queries(2) == queries(12)
+
+
+def test_page_of_a_model_tells_developers_what_holds_their_calls(acme: Tenant, adam: User, bob: User, client_for: ClientFor) -> None:
+    make_model(owner=adam, slug="small", max_output_tokens=512)
+    client, page = client_for(bob), "/o/acme/models/small/"
+
+    none = client.get(page).content.decode()
+    project = make_project(owner=adam, slug="checkout", requests_per_minute=77)
+    make_key(owner=bob, project=project, name="elsewhere", models=["other"])
+    other = client.get(page).content.decode()
+    key, _ = make_key(owner=bob, project=project, name="mine")
+    for scope, ref, amount in (("tenant", "", 9001), ("model", "small", 9002), ("project", "checkout", 9003), ("key", key.public_id, 9004)):
+        limits.create_limit(actor=adam, **{**PER_DAY, "scope": scope, "ref": ref, "amount": amount})
+    for scope, ref, amount in (("model", make_model(owner=adam).slug, 8001), ("project", make_project(owner=adam).slug, 8002)):
+        limits.create_limit(actor=adam, **{**PER_DAY, "scope": scope, "ref": ref, "amount": amount})
+    UsageLimit.objects.filter(amount=9003).update(is_enabled=False)
+    text = client.get(page).content.decode()
+
+    assert "None of Acme. An answer has at most 512 tokens" in none
+    assert "You have no key yet" in none
+    assert "None of your keys may call it" in other
+    assert [number for number in ("9,001", "9,002", "9,003", "9,004", "8,001", "8,002") if number in text] == ["9,001", "9,002", "9,004"]
+    assert "77</span> requests per minute" in text
