@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from django import forms
 
-from governance.models import AlertChannel, Consent, FeatureClass, Severity, Tenant, User
+from governance.models import AlertChannel, AuditEntry, Consent, FeatureClass, Severity, Tenant, User
 from governance.roles import Role
 
 
@@ -81,12 +81,9 @@ class ConsentForm(forms.Form):
     reason = forms.CharField(max_length=200, required=False, help_text="Callers read it in the refusal.")
 
 
-class ConsentHistoryForm(forms.Form):
-    """Which decisions to show; empty fields leave nothing out."""
+class DaysForm(forms.Form):
+    """A filter by UTC days, both included; empty fields leave nothing out."""
 
-    feature_class = forms.ChoiceField(choices=[("", "Any class"), *FeatureClass.choices], required=False)
-    state = forms.ChoiceField(choices=[("", "Any decision"), *Consent.State.choices], required=False)
-    query = forms.CharField(max_length=100, required=False, label="Who or why")
     first = forms.DateField(required=False, label="From")
     last = forms.DateField(required=False, label="To")
 
@@ -95,6 +92,40 @@ class ConsentHistoryForm(forms.Form):
         if values.get("first") and values.get("last") and values["first"] > values["last"]:
             self.add_error("last", "The last day is before the first.")
         return values
+
+
+class ConsentHistoryForm(DaysForm):
+    """Which decisions to show."""
+
+    feature_class = forms.ChoiceField(choices=[("", "Any class"), *FeatureClass.choices], required=False)
+    state = forms.ChoiceField(choices=[("", "Any decision"), *Consent.State.choices], required=False)
+    query = forms.CharField(max_length=100, required=False, label="Who or why")
+
+
+class AuditForm(DaysForm):
+    """Which entries of the audit log to show."""
+
+    query = forms.CharField(max_length=160, required=False, label="What was changed")
+    actor = forms.CharField(max_length=120, required=False, label="Who")
+    event = forms.CharField(max_length=64, required=False, label="Event")
+    via = forms.ChoiceField(choices=[("", "Any door"), *AuditEntry.Via.choices], required=False, label="Door")
+    target = forms.RegexField(
+        r"[a-z0-9_]{1,64}:.{1,64}", required=False, error_messages={"invalid": "Type and id of the object, for example model:12."}
+    )
+
+
+class CheckpointForm(forms.Form):
+    """A number and hash of an entry, written down outside."""
+
+    checkpoint = forms.RegexField(
+        r"[1-9][0-9]{0,17}:[0-9a-f]{64}",
+        required=False,
+        error_messages={"invalid": "The number of an entry, a colon and its hash of 64 characters."},
+    )
+
+    def clean_checkpoint(self) -> tuple[int, str] | None:
+        sequence, _, digest = self.cleaned_data["checkpoint"].partition(":")
+        return (int(sequence), digest) if digest else None
 
 
 class ThemeForm(forms.Form):

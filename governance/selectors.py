@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeVar
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 from django.utils import timezone
 
 from governance.consent import CLASSES
@@ -24,6 +25,8 @@ from governance.models import (
     User,
 )
 from governance.roles import permissions_of
+
+Row = TypeVar("Row", bound=Model)
 
 
 def memberships_of(user: User) -> QuerySet[Membership]:
@@ -49,16 +52,38 @@ def tokens_of(user: User, tenant: Tenant | None) -> QuerySet[ApiToken]:
     return ApiToken.objects.filter(user=user, tenant=tenant, revoked_at=None).order_by("-created_at")
 
 
-def audit_entries(*, event: str = "", actor: str = "", query: str = "") -> QuerySet[AuditEntry]:
-    """The current schema's log, newest first."""
-    entries = AuditEntry.objects.order_by("-sequence")
+def audit_entries(
+    *,
+    event: str = "",
+    actor: str = "",
+    query: str = "",
+    via: str = "",
+    target: str = "",
+    first: date | None = None,
+    last: date | None = None,
+) -> QuerySet[AuditEntry]:
+    """The current schema's log, newest first. `event` is a beginning, `target` is type and id (`model:12`), days are UTC, both included."""
+    entries = _between_days(AuditEntry.objects.order_by("-sequence"), "at", first, last)
     if event:
         entries = entries.filter(event__startswith=event)
     if actor:
         entries = entries.filter(actor_name__icontains=actor)
     if query:
         entries = entries.filter(target_name__icontains=query)
+    if via:
+        entries = entries.filter(via=via)
+    if target:
+        target_type, _, target_id = target.partition(":")
+        entries = entries.filter(target_type=target_type, target_id=target_id)
     return entries
+
+
+def _between_days(rows: QuerySet[Row], field: str, first: date | None, last: date | None) -> QuerySet[Row]:
+    if first:
+        rows = rows.filter(**{f"{field}__gte": datetime.combine(first, time.min, UTC)})
+    if last:
+        rows = rows.filter(**{f"{field}__lte": datetime.combine(last, time.max, UTC)})  # the last day that there is has none after it
+    return rows
 
 
 @dataclass(frozen=True)
@@ -101,17 +126,13 @@ def consent_history(
     *, feature_class: str = "", state: str = "", query: str = "", first: date | None = None, last: date | None = None
 ) -> QuerySet[ConsentChange]:
     """Decisions, newest first, each with its way to the gateway. `query` looks in reasons and names; days are UTC, both included."""
-    found = ConsentChange.objects.select_related("actor", "effect").order_by("-set_at", "-id")
+    found = _between_days(ConsentChange.objects.select_related("actor", "effect").order_by("-set_at", "-id"), "set_at", first, last)
     if feature_class:
         found = found.filter(feature_class=feature_class)
     if state:
         found = found.filter(state=state)
     if query:
         found = found.filter(Q(reason__icontains=query) | Q(actor__name__icontains=query) | Q(actor__email__icontains=query))
-    if first:
-        found = found.filter(set_at__gte=datetime.combine(first, time.min, UTC))
-    if last:
-        found = found.filter(set_at__lte=datetime.combine(last, time.max, UTC))  # the last day that there is has none after it
     return found
 
 

@@ -45,6 +45,7 @@ urlpatterns = [
     path("operate/switches/drill/", switches.run_drill, name="switch-drill"),
     path("operate/switches/<slug:pillar>/set/", switches.set_switch, name="switch-set"),
     path("operate/audit/", audit.audit_log, name="audit"),
+    path("operate/audit/csv/", audit.audit_csv, name="audit-csv"),
     path("operate/audit/verify/", audit.verify, name="audit-verify"),
     path("operate/alerts/", alerts.channels, name="alerts"),
     path("operate/alerts/new/", alerts.new_channel, name="alert-new"),

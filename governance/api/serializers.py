@@ -103,6 +103,9 @@ class VerificationOutput(serializers.Serializer[Any]):
     is_intact = serializers.BooleanField()
     broken_at = serializers.IntegerField(allow_null=True)
     reason = serializers.CharField()
+    checkpoint = serializers.CharField(
+        help_text="Sequence and hash of the last entry that fits: keep it elsewhere, and give it with the next verification."
+    )
 
 
 class TenantOutput(serializers.ModelSerializer[Tenant]):

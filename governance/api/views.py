@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,7 +18,7 @@ from governance.access import Permission
 from governance.api import serializers
 from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
 from governance.downloads import download
-from governance.forms import ConsentHistoryForm
+from governance.forms import AuditForm, CheckpointForm, ConsentHistoryForm
 from governance.models import AuditEntry, Consent, ConsentChange, FeatureClass, Membership, Tenant
 from governance.requests import ApiRequest
 from governance.services import audit, consent, people, sign_in, tenant_data, tenants, tokens
@@ -134,10 +137,7 @@ class ConsentHistory(generics.ListAPIView[ConsentChange]):
         return super().get(request)
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        form = ConsentHistoryForm(self.request.query_params)
-        if not form.is_valid():
-            raise ValidationError({name: [str(error) for error in errors] for name, errors in form.errors.items()})
-        return selectors.consent_history(**form.cleaned_data)
+        return selectors.consent_history(**_checked(ConsentHistoryForm(self.request.query_params)))
 
 
 class AuditLog(generics.ListAPIView[AuditEntry]):
@@ -147,9 +147,23 @@ class AuditLog(generics.ListAPIView[AuditEntry]):
     serializer_class = serializers.AuditOutput
     ordering = ("-sequence",)
 
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("event", description="Beginning of the event, for example `consent.`"),
+            OpenApiParameter("actor", description="In the name of who did it."),
+            OpenApiParameter("query", description="In the name of what was changed."),
+            OpenApiParameter("via", enum=AuditEntry.Via.values),
+            OpenApiParameter("target", description="Type and id of the object, for example `model:12`."),
+            OpenApiParameter("first", OpenApiTypes.DATE, description="First day, UTC."),
+            OpenApiParameter("last", OpenApiTypes.DATE, description="Last day, UTC."),
+        ],
+        responses={200: serializers.AuditOutput(many=True), 400: serializers.ErrorSerializer},
+    )
+    def get(self, request: ApiRequest) -> Response:  # type: ignore[override]  # our request has more than DRF's
+        return super().get(request)
+
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        query = self.request.query_params
-        return selectors.audit_entries(event=query.get("event", ""), actor=query.get("actor", ""), query=query.get("query", ""))
+        return selectors.audit_entries(**_checked(AuditForm(self.request.query_params)))
 
 
 class AuditVerification(APIView):
@@ -157,9 +171,22 @@ class AuditVerification(APIView):
 
     access = {"GET": Permission.VIEW_AUDIT}
 
-    @extend_schema(responses=serializers.VerificationOutput)
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("checkpoint", description="As an earlier verification told it: shows a log that was cut off or written anew.")
+        ],
+        responses={200: serializers.VerificationOutput, 400: serializers.ErrorSerializer},
+    )
     def get(self, request: ApiRequest) -> Response:
-        return Response(serializers.VerificationOutput(audit.verify()).data)
+        checked = _checked(CheckpointForm(request.query_params))
+        return Response(serializers.VerificationOutput(audit.verify(**checked)).data)
+
+
+def _checked(form: forms.Form) -> dict[str, Any]:
+    """The values of a form over query parameters; what is wrong with them is a 400."""
+    if not form.is_valid():
+        raise ValidationError({name: [str(error) for error in errors] for name, errors in form.errors.items()})
+    return form.cleaned_data
 
 
 class Tenants(generics.ListAPIView[Tenant]):

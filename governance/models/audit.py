@@ -10,6 +10,14 @@ from governance.models.user import User
 class AuditEntry(models.Model):
     """One act. Entries form a chain by hash, per schema; the service that writes them computes it."""
 
+    class Via(models.TextChoices):
+        """Through which door an act came."""
+
+        WEB = "web", "Pages"
+        API = "api", "API"
+        COMMAND = "command", "Command"
+        TASK = "task", "Task"
+
     sequence = models.BigIntegerField(unique=True)
     """1, 2, 3, … without gaps within the schema."""
     at = models.DateTimeField()
@@ -17,7 +25,7 @@ class AuditEntry(models.Model):
     """None when the system acted by itself."""
     actor_name = models.CharField(max_length=120)
     via = models.CharField(max_length=16, default="web")
-    """web, api, command or task."""
+    """One of `Via`."""
     event = models.CharField(max_length=64)
     """`<noun>.<past participle>`, for example `virtual_key.revoked`."""
     target_type = models.CharField(max_length=64, blank=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
+from governance import selectors
 from governance.models import AuditEntry, Tenant, User
 
 GENESIS = "0" * 64
@@ -33,6 +34,8 @@ class Verification:
     broken_at: int | None
     """Sequence of the first entry that does not fit, None when the chain holds."""
     reason: str = ""
+    checkpoint: str = ""
+    """`<sequence>:<hash>` of the last entry that fits: kept elsewhere, it shows later that the log was cut off or written anew."""
 
     @property
     def is_intact(self) -> bool:
@@ -91,18 +94,49 @@ def record_in_both(event: str, *, tenant: Tenant, actor: User | None, **details:
             record(event, actor=actor, target=tenant, **details)
 
 
-def verify() -> Verification:
-    """Walk the current schema's chain from the first entry and recompute every hash."""
+def verify(*, checkpoint: tuple[int, str] | None = None) -> Verification:
+    """Walk the current schema's chain from the first entry and recompute every hash.
+
+    A chain alone can't show that its end was cut off, or that all of it was written anew with new hashes. `checkpoint`, sequence
+    and hash of an entry as an earlier verification told them, shows both.
+    """
     previous, expected = GENESIS, 1
+    known_sequence, known_hash = checkpoint or (0, "")
+
+    def broken(at: int, reason: str) -> Verification:
+        return Verification(expected - 1, at, reason, _checkpoint(expected - 1, previous))
+
     for entry in AuditEntry.objects.order_by("sequence").iterator(chunk_size=1000):
         if entry.sequence != expected:
-            return Verification(expected - 1, expected, f"entry {expected} is missing")
+            return broken(expected, f"entry {expected} is missing")
         if entry.previous_hash != previous:
-            return Verification(expected - 1, entry.sequence, f"entry {entry.sequence} does not follow entry {expected - 1}")
+            return broken(entry.sequence, f"entry {entry.sequence} does not follow entry {expected - 1}")
         if entry.hash != _hash(entry):
-            return Verification(expected - 1, entry.sequence, f"entry {entry.sequence} was changed")
+            return broken(entry.sequence, f"entry {entry.sequence} was changed")
+        if entry.sequence == known_sequence and entry.hash != known_hash:
+            return broken(entry.sequence, f"entry {entry.sequence} is not the one of the checkpoint: the log was written anew")
         previous, expected = entry.hash, expected + 1
-    return Verification(expected - 1, None)
+    if expected <= known_sequence:
+        return broken(expected, f"entries {expected} to {known_sequence} of the checkpoint are missing at the end")
+    return Verification(expected - 1, None, "", _checkpoint(expected - 1, previous))
+
+
+def _checkpoint(sequence: int, digest: str) -> str:
+    return f"{sequence}:{digest}" if sequence else ""
+
+
+def export(*, filters: dict[str, Any], actor: User) -> Iterator[AuditEntry]:
+    """The entries of the filter, newest first, read by the thousand; the export itself stands in the log, and in what it hands out."""
+    with transaction.atomic():
+        record("audit.exported", actor=actor, filters={name: str(value) for name, value in filters.items() if value})
+    return _by_the_thousand(selectors.audit_entries(**filters))
+
+
+def _by_the_thousand(entries: models.QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
+    rows = list(entries[:1000])
+    while rows:
+        yield from rows
+        rows = list(entries.filter(sequence__lt=rows[-1].sequence)[:1000])
 
 
 def _hash(entry: AuditEntry) -> str:

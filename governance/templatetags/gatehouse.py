@@ -142,6 +142,7 @@ def compact(value: int | None) -> SafeString | str:
     return str(value)
 
 
+@register.filter
 def relative(at: datetime, now: datetime | None = None) -> str:
     """`4 s ago`, `in 3 days`; a date beyond seven days."""
     delta = (now or timezone.now()) - at

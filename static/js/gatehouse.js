@@ -51,6 +51,8 @@
     if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
     if (event.target instanceof HTMLDialogElement) event.target.close();
   });
+  // A page that comes back with the outcome of a dialog shows it there.
+  $("dialog[data-open]")?.showModal();
 
   // Toasts go after 6 s; failures stay until they are closed.
   const expire = (toast) => setTimeout(() => toast.remove(), 6000);

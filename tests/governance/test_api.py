@@ -67,7 +67,11 @@ def test_audit_is_paged_and_verified(api_for: ClientFor, audra: User) -> None:
     client = api_for(audra)
 
     assert client.get("/api/v1/audit/?limit=1").json()["next"]
-    assert client.get("/api/v1/audit/verify/").json()["is_intact"] is True
+    assert client.get("/api/v1/audit/?via=web&target=tenant:0").json()["results"] == []
+    assert client.get("/api/v1/audit/?last=never").status_code == client.get("/api/v1/audit/verify/?checkpoint=4").status_code == 400
+    told = client.get("/api/v1/audit/verify/").json()
+    assert told["is_intact"] is True
+    assert client.get(f"/api/v1/audit/verify/?checkpoint={told['checkpoint']}").json() == told
 
 
 def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient) -> None:

@@ -136,8 +136,43 @@ def test_audit_page_filters_and_verifies(client_for: ClientFor, acme: Tenant, au
     assert b"Needle" in client.get("/o/acme/operate/audit/?query=needle").content
     assert b"No entry matches" in client.get("/o/acme/operate/audit/?query=haystack").content
     assert b"entries fit" in client.post("/o/acme/operate/audit/verify/").content
+    wrong = client.post("/o/acme/operate/audit/verify/", {"checkpoint": "44"}, headers={"HX-Request": "true"})
+    assert wrong.status_code == 422
+    assert b'value="44"' in wrong.content
     AuditEntry.objects.filter(target_name="Needle").update(actor_name="Mallory")
     assert b"chain is broken" in client.post("/o/acme/operate/audit/verify/").content
+
+
+def test_audit_page_says_what_changed_and_hands_out_what_is_shown(client_for: ClientFor, acme: Tenant, audra: User, alice: User) -> None:
+    made = audit.record(
+        "thing.made",
+        actor=alice,
+        target=acme,
+        target_name="=Needle",
+        before={"amount": "5", "name": "a"},
+        after={"amount": "7", "name": "a"},
+    )
+    audit.record("thing.made", actor=None, target=alice, target_name="Other")
+    client = client_for(audra)
+    base = "/o/acme/operate/audit/"
+
+    assert b"No entry matches" in client.get(f"{base}?via=task").content
+    assert client.get(f"{base}?via=test").status_code == client.get(f"{base}?target=nonsense").status_code == 422
+    assert client.get(f"{base}?first=2026-02-02&last=2026-02-01").status_code == 422
+
+    page = client.get(f"{base}?target={made.target_type}:{made.target_id}&event=thing.").content.decode()
+    assert "<del>5</del>" in page
+    assert "<ins>7</ins>" in page
+    assert "Other" not in page
+
+    rows = b"".join(client.get(f"{base}csv/?event=thing.&query=needle")).decode().splitlines()
+    assert len(rows) == 2
+    assert "'=Needle" in rows[1]
+    assert made.hash in rows[1]
+    exported = AuditEntry.objects.get(event="audit.exported")
+    assert exported.actor == audra
+    assert exported.details == {"filters": {"query": "needle", "event": "thing."}}
+    assert client.get(f"{base}csv/?last=never").status_code == 422
 
 
 def test_audit_pages_by_key(client_for: ClientFor, acme: Tenant, audra: User, alice: User) -> None:

@@ -70,6 +70,29 @@ def test_logs_of_tenants_are_apart(acme: Tenant, globex: Tenant, alice: User) ->
         assert audit.verify().is_intact
 
 
+def test_checkpoint_shows_a_log_that_was_cut_off_or_written_anew(acme: Tenant, alice: User, capsys: pytest.CaptureFixture[str]) -> None:
+    audit.record("thing.made", actor=alice, target_name="first")
+    last = audit.record("thing.changed", actor=alice, target_name="second")
+    told = audit.verify().checkpoint
+    kept = (last.sequence, last.hash)
+
+    assert told == f"{last.sequence}:{last.hash}"
+    assert audit.verify(checkpoint=kept).is_intact
+    call_command("verify_audit", tenant="acme", checkpoint=told)
+    with pytest.raises(CommandError, match="needs --tenant"):
+        call_command("verify_audit", checkpoint=told)
+
+    AuditEntry.objects.filter(pk=last.pk).delete()
+    assert audit.verify().is_intact  # the chain alone can't know
+    cut = audit.verify(checkpoint=kept)
+    assert cut.broken_at == last.sequence
+    assert "missing at the end" in cut.reason
+    assert cut.checkpoint == f"{last.sequence - 1}:{last.previous_hash}"
+
+    audit.record("thing.changed", actor=alice, target_name="another second")
+    assert "written anew" in audit.verify(checkpoint=kept).reason
+
+
 def test_command_says_whether_the_chains_hold(acme: Tenant, alice: User, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("verify_audit")
     assert "acme:" in capsys.readouterr().out
