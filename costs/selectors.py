@@ -325,6 +325,7 @@ _ADVICE = {
     "model_unpriced": "A money limit applies and the model has no price. Ask for a price in the price book.",
     "upstream_error": "The provider failed. Try again; if it goes on, look at the provider's health.",
     "upstream_timeout": "The provider did not answer in time. Try again, or ask for less output.",
+    "process_lost": "The gateway's process was killed while the provider answered. What it answered is not known; call again.",
     "invalid_json": "The body is not valid JSON.",
     "request_too_large": "Send less in one call.",
     "store_unavailable": "A limit could not be checked. Try again in a moment.",

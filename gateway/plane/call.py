@@ -37,6 +37,10 @@ SURFACES: dict[Surface, str] = {
 """What callers speak, by the path where they speak it."""
 
 
+LOST = "process_lost"
+"""Error code of a call whose process was killed while its upstream worked on it."""
+
+
 def uuid7() -> str:
     """A UUID that sorts by time (RFC 9562)."""
     moment = f"{time.time_ns() // 1_000_000:012x}"
@@ -160,6 +164,18 @@ class Call:
     def overhead_us(self) -> float:
         """Time inside the gateway so far, without waiting for the upstream."""
         return (time.perf_counter_ns() - self.started_ns - self.upstream_ns) / 1000
+
+    def lost(self) -> CallEvent:
+        """The record of this call in case that its process is killed before it ends: what is known by now, and its input by estimate."""
+        event = self.event()
+        event.status, event.http_status, event.error_code = "error", 500, LOST
+        event.steps = [*self.steps, Step("call_upstream", LOST, 0)]
+        if self.deployments and event.deployment is None:
+            first = self.deployments[0]
+            event.deployment, event.provider, event.region = first.id, first.provider, first.region or None
+        if self.kind != "tool":
+            event.input_tokens, event.usage_source = self.input_estimate, "estimated"
+        return event
 
     def event(self) -> CallEvent:
         """The record of this call. Only for a call whose tenant is known."""

@@ -2,8 +2,9 @@
 
 A counter holds what was *granted* to planes in one window. A plane asks for a slice in one statement that grants nothing
 beyond the limit, so whatever the planes do, the sum of all slices stays within it. Slices are at most a share of what is
-left, so they shrink as the limit nears; unspent ones go back when they lie idle and when the plane stops. A plane that is
-killed takes its unspent slices with it until their window ends: the limit then bites early, never late.
+left, so they shrink as the limit nears; unspent ones go back when they lie idle and when the plane stops. What a plane was granted and
+has not spent stands in `records`, so that whoever takes its folder over gives it back when it was killed. Calls that were under way then
+give back what they had reserved: what they may have spent is not known, and is no more than what was in flight.
 
 What a call uses beyond its reservation (its real usage is known only afterwards) becomes a debt: it is taken from the
 slice, which may fall below zero, and written to the counter without asking. That overshoot is bounded by what is in flight.
@@ -20,14 +21,19 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from gateway.contract.snapshot import Limit, Resource
 from gateway.plane.errors import DatabaseAwayError, PlaneError
+from gateway.plane.records import Records, amount_and_name, with_amount
 from gateway.plane.windows import Span, span_of
 
 logger = logging.getLogger(__name__)
 
 SHARE = 8
 """A slice is at most 1/SHARE of what is left, unless a single call needs more."""
+WATCHED_S = 3600.0
+"""After its window a slice is kept for so long, because calls that began in it may still settle."""
 IDLE_S = 5.0
 """A slice that nobody used for so long goes back."""
 EXHAUSTED_S = 0.2
@@ -36,6 +42,8 @@ FIRST_SLICE = 4
 """The first slice of a window covers so many calls like the one that asks."""
 BUSY_S = 1.0
 """A slice used up within this time is followed by one of double size."""
+RECORD_BYTES = 512
+"""Of a slice in `records`; a limit with a name too long for it is not recorded, and its slice is lost with the process."""
 
 
 class LimitExceededError(PlaneError):
@@ -102,13 +110,23 @@ def slice_size(left: int, need: int, want: int) -> int:
     return max(need, min(want, left // SHARE))
 
 
-@dataclass(slots=True)
-class Slice:
-    """What this plane holds of one counter."""
+@dataclass(slots=True, kw_only=True)
+class Holding:
+    """What this plane was granted of one counter."""
 
     counter: Counter
-    limit: Limit
     available: int = 0
+    outstanding: int = 0
+    """Available, and what calls under way have reserved of it: granted and not known to be spent."""
+    place: int | None = None
+    """Where `outstanding` stands in `Ledger.records`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Slice(Holding):
+    """What is spent from."""
+
+    limit: Limit
     want: int = 0
     total: int = 0
     last_size: int = 0
@@ -146,7 +164,10 @@ class Ledger:
         self._clock = clock
         self._chance = chance
         self._slices: dict[tuple[str, str], Slice] = {}
-        self._closed: list[Slice] = []
+        self._closed: list[Holding] = []
+        """Nothing is spent from them any more, but calls may still settle."""
+        self.records: Records | None = None
+        """Where holdings survive this process; None keeps them in memory only."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def reserve(self, tenant: str, zone: ZoneInfo, wants: Sequence[tuple[Limit, int]]) -> Reservation:
@@ -191,8 +212,9 @@ class Ledger:
         for held, reserved in reservation.lines:
             real = used.get(held.limit.resource, reserved)
             if real is None:
-                continue
+                real = reserved
             held.available += reserved - real
+            self._change(held, -real)
             over += max(0, real - reserved)
         reservation.lines.clear()
         return over
@@ -206,21 +228,54 @@ class Ledger:
                 self._closed.append(held)
             elif held.available < 0 or (held.available > 0 and now - held.last_used > IDLE_S):
                 await self._return(held)
-        closed, self._closed = self._closed, []
-        for held in closed:
+        for holding in list(self._closed):
             # A call of an ended window may still settle; its slice is watched for another hour.
-            if held.available < 0:
-                await self._return(held)
-            if now - held.counter.span.end < 3600:
-                self._closed.append(held)
+            ended_for = now - holding.counter.span.end
+            if holding.available < 0 or (holding.available > 0 and ended_for < 0):
+                await self._return(holding)
+            if ended_for > 0:
+                self._forget(holding)
+            if ended_for > WATCHED_S:
+                self._closed.remove(holding)
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Give everything back; what the database could not be told is left to the next process."""
         for task in list(self._tasks):
             await asyncio.wait([task])
-        for held in [*self._slices.values(), *self._closed]:
+        holdings = [*self._slices.values(), *self._closed]
+        for held in holdings:
             if held.available:
                 await self._return(held)
+        if self.records is not None:
+            self.records.close(keep=any(held.place is not None and held.outstanding for held in holdings))
+            self.records = None
+
+    def take_over(self, left: Sequence[bytes]) -> None:
+        """Give back at the next sweep what a process that is gone left in its records."""
+        for record in left:
+            amount, name = amount_and_name(record)
+            holding = Holding(counter=msgspec.json.decode(name, type=Counter), available=amount)
+            if amount and holding.counter.span.end > self._clock():
+                self._change(holding, amount)
+                self._closed.append(holding)
+
+    def _change(self, holding: Holding, by: int) -> None:
+        """`outstanding`, and its record."""
+        holding.outstanding += by
+        if self.records is None:
+            return
+        if holding.place is None:
+            if holding.outstanding and self._clock() < holding.counter.span.end:
+                holding.place = self.records.add(with_amount(holding.outstanding, msgspec.json.encode(holding.counter)))
+        else:
+            self.records.set_amount(holding.place, holding.outstanding)
+
+    def _forget(self, holding: Holding) -> None:
+        """Of a window that has ended nothing needs to go back."""
+        if holding.place is not None:
+            assert self.records is not None
+            self.records.remove(holding.place)
+            holding.place = None
 
     def _slice(self, tenant: str, zone: ZoneInfo, limit: Limit) -> Slice:
         held = self._slices.get((tenant, limit.id))
@@ -238,7 +293,7 @@ class Ledger:
     def _open(self, tenant: str, zone: ZoneInfo, limit: Limit, now: float, previous: Slice | None) -> Slice:
         if previous is not None:
             self._closed.append(previous)
-        held = Slice(Counter(tenant, limit.id, span_of(limit.window, now, zone)), limit, last_used=now)
+        held = Slice(counter=Counter(tenant, limit.id, span_of(limit.window, now, zone)), limit=limit, last_used=now)
         if previous is not None:
             held.want = previous.want
         self._slices[tenant, limit.id] = held
@@ -291,23 +346,32 @@ class Ledger:
         finally:
             held.refill = None
         held.available += grant.granted
+        self._change(held, debt + grant.granted)
         held.total = grant.total
         held.last_size = grant.granted
         if grant.granted == 0:
             held.refused_need = missing
             held.exhausted_until = self._clock() + EXHAUSTED_S
 
-    async def _return(self, held: Slice) -> None:
+    async def _return(self, held: Holding) -> None:
         amount, held.available = held.available, 0
+        if amount > 0:
+            self._change(held, -amount)  # first: killed in between, it is lost, and not given back twice
         try:
             await self._store.adjust(held.counter, -amount)
         except DatabaseAwayError as error:
             # A debt is tried again, even if it might then count twice. A slice whose return may have been done is
             # given up: it may only be spent again when it has surely not been returned.
-            if amount < 0 or error.certain:
+            if amount < 0:
                 held.available += amount
+            elif error.certain:
+                held.available += amount
+                self._change(held, amount)
         else:
-            held.total -= amount
+            if amount < 0:
+                self._change(held, -amount)
+            if isinstance(held, Slice):
+                held.total -= amount
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

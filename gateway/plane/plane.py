@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from pathlib import Path
 
 import aiohttp
 
@@ -18,10 +19,12 @@ from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.health import Change, Health
+from gateway.plane.leases import RECORD_BYTES as LEASE_RECORD_BYTES
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.payloads import Payloads
 from gateway.plane.proofs import Proofs
+from gateway.plane.records import Records, taken_over
 from gateway.plane.reports import Reports
 from gateway.plane.semantic import SemanticCache, SemanticStore
 from gateway.plane.served import Served
@@ -56,7 +59,7 @@ class Plane:
         self.ledger = Ledger(self._counters)
         self._slot_store = PostgresSlots(self._lease_link)
         self.slots = Slots(self._slot_store)
-        self.spool = Spool(home / "spool")
+        self.spool = Spool(home / "spool", on_taken_over=self._taken_over)
         self.payloads = Payloads(self.spool, sealer, settings.key_pepper)
         self.shipper = Shipper(self.spool, Link(settings.database_url, "shipper"))
         self.reports = Reports(Link(settings.database_url, "reports"), self._facts, lambda: self.snapshots.versions)
@@ -132,6 +135,12 @@ class Plane:
 
     def _facts(self) -> tuple[bool, int, int]:
         return self.snapshots.listening, self.under_way.open_streams, self.spool.bytes_on_disk
+
+    def _taken_over(self, folder: Path) -> None:
+        left = taken_over(folder, "leases", LEASE_RECORD_BYTES)
+        if self.ledger.records is None:  # the first is this process's own folder, as the one before left it
+            self.ledger.records = Records(folder, "leases", LEASE_RECORD_BYTES)
+        self.ledger.take_over(left)
 
     def _swapped(self, served: Served) -> None:
         self.under_way.swapped(served)  # first: what is reported as taken holds for what is under way, too

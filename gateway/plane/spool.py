@@ -1,8 +1,8 @@
 """Events on their way: appended to segment files, so that they survive the database and this process.
 
-A call's event is in the spool within FLUSH_S of its end; a plane that is killed in between loses the events of that
-interval and no others. Each process has its own numbered folder, held by a lock that dies with it; the folders of
-processes that are gone are adopted by those that live.
+A call's event is in a segment within FLUSH_S of its end. Until then it stands in `records`, and so does a call from the moment on that its
+upstream is asked: a plane that is killed loses neither. Each process has its own numbered folder, held by a lock that dies with it; the folders
+of processes that are gone are taken over by those that live.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from gateway.contract.events import CallEvent, CircuitEvent, PayloadEvent
+from gateway.plane.records import Records, taken_over
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +27,28 @@ FLUSH_S = 0.05
 SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 1024 * 1024 * 1024
 """Above this much on disk the plane refuses calls: it serves nothing that it cannot account for."""
+RECORD_BYTES = 4096
+"""Of a call in `records`. What is longer is in a segment only, within FLUSH_S."""
 FSYNC = False
 """A write survives the process without it. Only a crash of the machine can then lose what its kernel had not written."""
 
 
 class Spool:
-    """The append side. `shipper.Shipper` reads the segments and deletes them."""
+    """The append side. `shipper.Shipper` reads the segments and deletes them.
 
-    def __init__(self, root: Path, max_bytes: int = MAX_BYTES) -> None:
+    `on_taken_over` is given each folder of a process that is gone, under its lock.
+    """
+
+    def __init__(self, root: Path, max_bytes: int = MAX_BYTES, on_taken_over: Callable[[Path], None] | None = None) -> None:
         self._root = root
         self._max_bytes = max_bytes
-        self._pending: list[CallEvent | CircuitEvent | PayloadEvent] = []
+        self._on_taken_over = on_taken_over
+        self._pending: list[bytes] = []
+        self._open: dict[str, int] = {}
+        """Event ids to their places in `_records`, until their events are in a segment."""
+        self._recorded: list[str] = []
+        """Those in `_pending`."""
+        self._records: Records
         self._encoder = msgspec.json.Encoder()
         self._file: IO[bytes] | None = None
         self._lock_file: IO[bytes] | None = None
@@ -65,13 +78,29 @@ class Spool:
     def start(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory, self._lock_file = self._claim()
+        left = taken_over(self.directory, "calls", RECORD_BYTES)
+        self._records = Records(self.directory, "calls", RECORD_BYTES)
+        self._take_over(self.directory, left)
         self.adopt()
         self.bytes_on_disk = sum(path.stat().st_size for path in self.directory.glob("*.jsonl"))
         self._task = asyncio.create_task(self._write_always())
 
+    def opened(self, event: CallEvent) -> None:
+        """What is to be recorded of a call if this process does not come to its end."""
+        place = self._records.add(self._encoder.encode(event))
+        if place is not None:
+            self._open[event.event_id] = place
+
     def append(self, event: CallEvent | CircuitEvent | PayloadEvent) -> None:
-        """Accept one event; it is on disk within FLUSH_S. Never blocks."""
-        self._pending.append(event)
+        """Accept one event; it is in a segment within FLUSH_S. Never blocks."""
+        line = self._encoder.encode(event)
+        if type(event) is CallEvent and (place := self._open.get(event.event_id)) is not None:
+            self._records.change(place, line)
+            self._recorded.append(event.event_id)
+        self._pend(line)
+
+    def _pend(self, line: bytes) -> None:
+        self._pending.append(line)
         if len(self._pending) == 1:
             self._wake.set()
 
@@ -84,6 +113,7 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = self.segment = None
+        self._records.close(keep=bool(self._open))
 
     def release(self) -> None:
         if self._lock_file is not None:
@@ -117,6 +147,16 @@ class Spool:
                     size = segment.stat().st_size
                     segment.rename(self.directory / segment.name)
                     self.bytes_on_disk += size
+                self._take_over(lock_path.parent, taken_over(lock_path.parent, "calls", RECORD_BYTES))
+
+    def _take_over(self, folder: Path, calls: list[bytes]) -> None:
+        """Calls whose end their process did not record. Some may stand in a segment, too; the inbox takes one of each."""
+        for line in calls:
+            self._pend(line)
+        if calls:
+            logger.warning("spool.calls_taken_over", extra={"calls": len(calls)})
+        if self._on_taken_over is not None:
+            self._on_taken_over(folder)
 
     async def _write_always(self) -> None:
         while True:
@@ -129,19 +169,23 @@ class Spool:
                 self._wake.set()
 
     async def _flush(self) -> None:
-        events, self._pending = self._pending, []
-        if not events:
+        lines, self._pending = self._pending, []
+        recorded, self._recorded = self._recorded, []
+        if not lines:
             return
-        encode = self._encoder.encode
-        data = b"".join([encode(event) + b"\n" for event in events])
+        data = b"\n".join([*lines, b""])
         try:
             await asyncio.shield(asyncio.to_thread(self._write, data))
             self.bytes_on_disk += len(data)
             self.failed = False
         except OSError as error:
-            self._pending = events + self._pending
+            self._pending = lines + self._pending
+            self._recorded = recorded + self._recorded
             self.failed = True
             logger.error("spool.write_failed", extra={"error": error.strerror})
+        else:
+            for event_id in recorded:
+                self._records.remove(self._open.pop(event_id))
 
     def _write(self, data: bytes) -> None:
         if self._file is not None and self._file.tell() >= SEGMENT_BYTES:

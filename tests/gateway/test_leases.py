@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +18,17 @@ from gateway.contract.snapshot import Limit
 from gateway.plane.counters import PostgresCounters
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
-from gateway.plane.leases import Counter, Grant, LeaseUnavailableError, Ledger, LimitExceededError, LimitThrottledError, slice_size
+from gateway.plane.leases import (
+    RECORD_BYTES,
+    Counter,
+    Grant,
+    LeaseUnavailableError,
+    Ledger,
+    LimitExceededError,
+    LimitThrottledError,
+    slice_size,
+)
+from gateway.plane.records import Records, taken_over
 from gateway.plane.windows import Span
 from tests.gateway.conftest import cloned_database
 
@@ -259,6 +271,87 @@ def test_what_is_admitted_never_exceeds_the_limit(amount: int, planes: int, need
 
     assert spent <= amount
     assert counted >= spent  # what went missing is counted as spent, never the other way round
+
+
+async def killed(ledger: Ledger, folder: Path) -> list[bytes]:
+    """What a process that is gone without a word left in its records; what it asked of the counter has been answered."""
+    await asyncio.gather(*ledger._tasks)
+    ledger.records = None
+    return taken_over(folder, "leases", RECORD_BYTES)
+
+
+def recorded_ledger(store: CountersInMemory, clock: Clock, folder: Path) -> Ledger:
+    ledger = Ledger(store, clock)
+    ledger.records = Records(folder, "leases", RECORD_BYTES)
+    return ledger
+
+
+async def test_what_a_killed_plane_held_goes_back_and_what_was_spent_does_not(tmp_path: Path) -> None:
+    store, clock = CountersInMemory(), Clock()
+    budget, ended = limit(1000, "money", "month"), limit(100)
+    first = recorded_ledger(store, clock, tmp_path)
+    for used in (30, 50, None):
+        first.settle(await first.reserve("acme", UTC, [(budget, 60), (ended, 1)]), {"money": used})
+    await first.reserve("acme", UTC, [(budget, 60)])  # under way when the process dies
+    clock.now += 60  # the window of `ended` is over
+
+    left = await killed(first, tmp_path)
+    second = recorded_ledger(store, clock, tmp_path)
+    second.take_over(left)
+    await second.sweep()
+
+    assert {counter.limit_id: granted for counter, granted in store.granted.items()}[budget.id] == 30 + 50 + 60
+    assert taken_over(tmp_path / "nobody", "leases", RECORD_BYTES) == []
+    left = await killed(second, tmp_path)
+    third = Ledger(store, clock)
+    third.take_over(left)
+    await third.sweep()
+    assert max(store.granted.values()) == 140  # nothing goes back twice
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    amount=st.integers(1, 300),
+    needs=st.lists(st.integers(1, 20), min_size=1, max_size=60),
+    seed=st.integers(0, 2**16),
+)
+def test_counter_says_what_was_settled_whenever_planes_are_killed(amount: int, needs: list[int], seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def scenario(folder: Path) -> tuple[int, int]:
+        store, clock = CountersInMemory(), Clock()
+        ledger = recorded_ledger(store, clock, folder)
+        budget = limit(amount, "money", "month")
+        settled = 0
+
+        for need in needs:
+            if chance.random() < 0.2:
+                left = await killed(ledger, folder)
+                ledger = recorded_ledger(store, clock, folder)
+                ledger.take_over(left)
+            try:
+                reservation = await ledger.reserve("acme", UTC, [(budget, need)])
+            except LimitExceededError:
+                clock.now += 1
+                await ledger.sweep()
+                continue
+            if chance.random() < 0.1:  # its process dies before it ends
+                left = await killed(ledger, folder)
+                ledger = recorded_ledger(store, clock, folder)
+                ledger.take_over(left)
+                continue
+            used = chance.randint(0, need + 5)
+            settled += used
+            ledger.settle(reservation, {"money": used})
+        await ledger.sweep()
+        await ledger.close()
+        return settled, sum(store.granted.values())
+
+    with tempfile.TemporaryDirectory() as folder:
+        settled, granted = asyncio.run(scenario(Path(folder)))
+
+    assert granted == settled  # no hold is left of any process, and nothing that was spent is forgotten
+    assert settled <= amount + max(needs) + 5
 
 
 @settings(max_examples=200)

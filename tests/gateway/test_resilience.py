@@ -19,11 +19,22 @@ from django.db import connection
 
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
-from gateway.contract.names import INBOX_TABLE, PLANE_TABLE, PLATFORM, SNAPSHOT_TABLE, TAKEN_TABLE
+from gateway.contract.names import COUNTER_TABLE, INBOX_TABLE, PLANE_TABLE, PLATFORM, SNAPSHOT_TABLE, TAKEN_TABLE
 from gateway.plane.windows import span_of
 from governance.embedded import EmbeddedPostgres
 from tests.clock import allowed
-from tests.gateway.conftest import SAY_HELLO, Org, Plane, SandboxUpstream, cloned_database, make_org, make_plane, wait_until
+from tests.gateway.conftest import (
+    SAY_HELLO,
+    Org,
+    Plane,
+    SandboxUpstream,
+    chat_model,
+    cloned_database,
+    deployment,
+    make_org,
+    make_plane,
+    wait_until,
+)
 
 pytestmark = pytest.mark.process
 
@@ -139,21 +150,48 @@ def test_what_cannot_be_checked_without_the_database_is_refused_with_503(
     assert budget.json()["error"]["scope"] == f"key:{org.key_id}"
 
 
-def test_killed_plane_has_lost_nothing_that_was_in_the_spool(tmp_path: Path, sandbox_upstream: SandboxUpstream) -> None:
-    with cloned_database() as url, make_plane(tmp_path, url) as plane:
-        org = make_org(plane, sandbox_upstream)
+def test_killed_plane_loses_no_call_and_keeps_no_hold(tmp_path: Path, sandbox_upstream: SandboxUpstream) -> None:
+    with cloned_database() as url, make_plane(tmp_path, url) as plane, ThreadPoolExecutor(1) as pool:
+        hanging = chat_model(deployment(sandbox_upstream.base_url("faults/hang"), id="hanging"), slug="hanging")
+        org = make_org(plane, sandbox_upstream, models={"chat": chat_model(deployment(sandbox_upstream.base_url())), "hanging": hanging})
+        amounts: dict[contract.Resource, int] = {"requests": 1000, "input_tokens": 10**6, "money": contract.PICO_USD}
+        org.change_key(
+            limits=tuple(
+                contract.Limit(id=f"key:x:{resource}:month", scope="key", scope_name="x", resource=resource, window="month", amount=amount)
+                for resource, amount in amounts.items()
+            )
+        )
         prefix = f"killed-{org.id}"
+        under_way = pool.submit(
+            lambda: org.post(json={"model": "hanging", "messages": SAY_HELLO}, headers={"x-request-id": f"{prefix}-open"})
+        )
+        spool = tmp_path / "plane" / "spool" / "0"
+        wait_until(lambda: any(f"{prefix}-open".encode() in path.read_bytes() for path in spool.glob("calls-*")), 15)
         for number in range(30):
             _call(org, f"{prefix}-{number}")
-        time.sleep(0.15)  # three batch intervals: what is acknowledged longer than one is on disk
 
-        plane.kill()
+        plane.kill()  # at once: the last events are in no segment yet, and most of each limit's slice is unspent
         plane.start()
 
         # What was sent but not yet noted as sent is sent again: the inbox may hold an event twice, attribution takes it once.
-        wait_until(lambda: len({event["event_id"] for event in plane.events(org.id)}) >= 30, 15)
-        distinct = {event["event_id"]: event["request_id"] for event in plane.events(org.id)}
-    assert sorted(distinct.values()) == _served(sandbox_upstream, prefix)
+        wait_until(lambda: len({event["event_id"] for event in plane.events(org.id)}) >= 31, 15)
+        events = {event["event_id"]: event for event in plane.events(org.id)}.values()
+        answered = [event for event in events if event["status"] == "ok"]
+        spent = {"key:x:requests:month": 30, "key:x:input_tokens:month": sum(event["input_tokens"] for event in answered)}
+
+        def granted() -> dict[str, int]:
+            with psycopg.connect(url) as database:
+                rows = database.execute(f"select limit_id, granted::bigint from {COUNTER_TABLE} where tenant = %s", [org.id]).fetchall()
+            return dict(rows)
+
+        wait_until(lambda: granted().items() >= spent.items(), 10)
+        money = granted()["key:x:money:month"]
+    assert isinstance(under_way.exception(), httpx2.HTTPError)
+    assert sorted(event["request_id"] for event in answered) == _served(sandbox_upstream, prefix)
+    (lost,) = [event for event in events if event["status"] != "ok"]
+    assert (lost["request_id"], lost["error_code"], lost["usage_source"]) == (f"{prefix}-open", "process_lost", "estimated")
+    assert lost["input_tokens"] > 0
+    assert money == sum(1_000_000 * event["input_tokens"] + 4_000_000 * event["output_tokens"] for event in answered)
 
 
 @pytest.mark.soak

@@ -5,7 +5,8 @@ from gateway.plane.pipeline.cache import keep_answer
 
 
 async def call_upstream(call: Call) -> str:
-    """The exchange of the call's kind, see `gateway.plane.upstream`."""
+    """The exchange of the call's kind, see `gateway.plane.upstream`. From here on the call is recorded, even if this process is killed."""
+    call.plane.spool.opened(call.lost())
     try:
         detail = await call.plane.under_way.exchange(call)
     finally:
