@@ -256,6 +256,7 @@ SPECTACULAR_SETTINGS = {
         "DrillKind": "governance.models.Drill.Kind",
         "EffectVerdict": "governance.models.Effect.VERDICTS",
         "SurveyKind": "rollouts.models.SurveyKind",
+        "SurveySubject": "rollouts.models.SurveySubject",
         "ShiftVerdict": "rollouts.models.ShiftWindow.Verdict",
     },
 }

@@ -63,6 +63,13 @@ class Score:
     """Score by item id, where the harness told them."""
 
 
+def failures(score: Score) -> int:
+    """Items of a score that is better when higher that were not wholly met; without the items' scores as many as the mean leaves possible."""
+    if score.items:
+        return sum(one < 1 for one in score.items.values())
+    return score.n - math.floor(score.value * score.n + 1e-9)
+
+
 def score(
     *, value: float | None, n: int | None, low: float | None = None, high: float | None = None, items: Mapping[str, float] | None = None
 ) -> Score:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from catalog import hooks
 from catalog import selectors as catalog_selectors
 from governance.access import Permission, permissions_of
-from governance.metrics import Metric, Reading, Window
+from governance.metrics import NO_DATA, Metric, Reading, Window
 from governance.models import Membership
 from rollouts import evaluation_rules, rules
 from rollouts.models import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
@@ -177,6 +177,27 @@ def _waive_url(threshold: EvaluationThreshold, subject: str) -> str:
     if threshold.is_safety:
         return ""
     return f"{reverse('evaluation-threshold-waive', kwargs={'pk': threshold.pk})}?{urlencode({'model': subject})}"
+
+
+GOLDEN = "golden"
+"""How the names of data sets begin whose answers are known and must all be met."""
+_MET_BY = ("correctness", "task_success")
+
+
+def golden_failures(window: Window) -> Reading:
+    """Items that were not met, over the newest run of each golden data set, of whatever version, for each of its subjects.
+
+    A run that does not tell whether its items were met makes it unknown.
+    """
+    told = EvaluationRun.objects.filter(dataset__istartswith=GOLDEN, at__gte=window.start, at__lt=window.end).order_by("-at", "-pk")
+    newest: dict[tuple[str, ...], EvaluationRun] = {}
+    for run in told.prefetch_related(Prefetch("scores", queryset=EvaluationScore.objects.filter(metric__in=_MET_BY))):
+        newest.setdefault((run.dataset.partition("@")[0], run.model, run.deployment, run.prompt_version.partition("@")[0]), run)
+    if not newest or not all(run.scores.all() for run in newest.values()):
+        return NO_DATA
+    scores = [score.facts for run in newest.values() for score in run.scores.all()]
+    failed, tried = sum(map(evaluation_rules.failures, scores)), sum(score.n for score in scores)
+    return Reading(float(failed), tried, statistics={"failed": failed, "tried": tried, "runs": len(newest)})
 
 
 def metric_of(measure: evaluation_rules.Measure) -> Metric:

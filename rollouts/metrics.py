@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, timedelta
+from itertools import groupby
+from operator import itemgetter
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django_tenants.utils import get_public_schema_name
 
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
@@ -15,6 +17,7 @@ from rollouts.evaluation_rules import MEASURES
 from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange, Incident, ShiftWindow, SurveyAnswer, SurveyKind, Waiver
 from rollouts.programme_rules import Score
 from rollouts.reported_figures import FIGURES
+from rollouts.survey_subjects import ASKS, Ask
 
 DAY = timedelta(hours=24)
 
@@ -135,15 +138,48 @@ def model_pairs(window: Window) -> Reading:
     return Reading(float(pairs), pairs, statistics={"pairs": pairs})
 
 
-def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
-    """Answers of people of the organisation, or of all where the platform's own rollouts are judged, about whatever cohort; of whole days (UTC)
-    that were over at the end of the window, since answers keep the day alone. Too few have no value."""
+def _is_platform() -> bool:
+    return bool(current_schema() == get_public_schema_name())
+
+
+def _answers(window: Window, kind: SurveyKind) -> QuerySet[SurveyAnswer]:
+    """Of people of the organisation, or of all where the platform's own rollouts are judged; of whole days (UTC) that were over at the end of the
+    window, since answers keep the day alone."""
     first, end = (moment.astimezone(UTC).date() for moment in (window.start, window.end))
     answers = SurveyAnswer.objects.filter(kind=kind, on__gte=first, on__lt=end)
-    if current_schema() != get_public_schema_name():
-        answers = answers.filter(tenant__schema_name=current_schema())
+    return answers if _is_platform() else answers.filter(tenant__schema_name=current_schema())
+
+
+def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
+    """About whatever cohort. Too few have no value."""
+    answers = _answers(window, kind).exclude(cohort=None)
     found = score(list(answers.values_list("score", flat=True)))
     return Reading(found.value, found.n, found.low, found.high, {"answers": found.n}) if found.n else NO_DATA
+
+
+def _asked(ask: Ask) -> Callable[[Window], Reading]:
+    """What was said for a gate of this schema: an organisation's rollouts and the platform's each read what they asked for themselves."""
+
+    def read(window: Window) -> Reading:
+        answers = _answers(window, ask.kind).filter(subject=ask.subject, stage=ask.stage, cohort__isnull=not _is_platform())
+        scores = list(answers.order_by("tenant").values_list("tenant", "score"))
+        if not scores:
+            return NO_DATA
+        said = [score for _, score in scores]
+        if ask.by_organisation and _is_platform():
+            found = programme_rules.csat_by_organisation([[score for _, score in mine] for _, mine in groupby(scores, key=itemgetter(0))])
+        else:
+            found = programme_rules.csat(said) if ask.kind == SurveyKind.CSAT else programme_rules.nps(said)
+        return Reading(found.value, found.n, found.low, found.high, {"answers": len(said)})
+
+    return read
+
+
+def _metric_of(key: str, ask: Ask) -> Metric:
+    words = "Mean of the answers from 1 to 5" if ask.kind == SurveyKind.CSAT else "Promoters less detractors, in points, of the answers"
+    whose = ", over the organisations as the sample (of an organisation's own rollout: over its people)" if ask.by_organisation else ""
+    least = 1 if ask.by_organisation else programme_rules.FEWEST_ANSWERS if ask.kind == SurveyKind.CSAT else 10
+    return Metric(key, ask.title, "score", "higher", least, _asked(ask), f"{words} to the question that a gate of that phase asks{whose}.")
 
 
 def survey_csat(window: Window) -> Reading:
@@ -171,6 +207,11 @@ def register_all() -> None:
         Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about all cohorts."),
     ):  # fmt: skip
         register(metric)
+    register(
+        Metric("evaluations.golden_failures", "Failing golden answers", "count", "lower", 1, evaluation_selectors.golden_failures, "Items of golden data sets that were not met, in the newest run of each.")
+    )  # fmt: skip
+    for key, ask in ASKS.items():
+        register(_metric_of(key, ask))
     for measure in MEASURES.values():
         register(evaluation_selectors.metric_of(measure))
     for figure in FIGURES.values():

@@ -166,13 +166,22 @@ def nps(scores: Sequence[int]) -> Score:
     return _score([100.0 if score >= 9 else -100.0 if score <= 6 else 0.0 for score in scores], -100.0, 100.0)
 
 
+def csat_by_organisation(scores: Sequence[Sequence[int]]) -> Score:
+    """Mean of the organisations' means; `n` is the organisations. None while there are fewer than `FEWEST_ANSWERS` answers in all."""
+    if sum(map(len, scores)) < FEWEST_ANSWERS:
+        return Score(len(scores), None, None, None)
+    return _mean([sum(one) / len(one) for one in scores], 1.0, 5.0)
+
+
 def _score(values: Sequence[float], lowest: float, highest: float) -> Score:
-    """Mean with a 95% t interval. For the interval alone, one answer at each end is added, so that agreement of a few has a width.
+    return _mean(values, lowest, highest) if len(values) >= FEWEST_ANSWERS else Score(len(values), None, None, None)
+
+
+def _mean(values: Sequence[float], lowest: float, highest: float) -> Score:
+    """With a 95% t interval. For the interval alone, one answer at each end is added, so that agreement of a few has a width.
 
     Source: pseudo observations, Agresti and Caffo, The American Statistician 54 (2000).
     """
-    if len(values) < FEWEST_ANSWERS:
-        return Score(len(values), None, None, None)
     mean, padded = sum(values) / len(values), [*values, lowest, highest]
     centre = sum(padded) / len(padded)
     variance = sum((value - centre) ** 2 for value in padded) / (len(padded) - 1)

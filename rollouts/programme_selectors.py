@@ -7,17 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
+from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.models import Effect, Tenant, User
 from rollouts import cohort_selectors
 from rollouts import programme_rules as rules
 from rollouts.cohort_selectors import Rung
-from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
+from rollouts.models import (
+    Cohort,
+    CohortMember,
+    Criterion,
+    Phase,
+    Rollout,
+    SurveyAnswer,
+    SurveyKind,
+    SurveyOptOut,
+    SurveyPrompt,
+    SurveySubject,
+)
+from rollouts.survey_subjects import ASKS, Ask
 
 PAUSE = timedelta(days=60)
 """Between two questions to one person, over all organisations, answered or put away."""
 SETTLED = timedelta(days=7)
-"""An organisation is asked about what it has had for a week."""
+"""People are asked about what their organisation has had for a week."""
 MEMBERS_AT_MOST = 10_000
 DRILLS_SHOWN = 20
 QUESTIONS = {
@@ -112,9 +125,12 @@ def _drill(moment: datetime, effects: Sequence[Effect]) -> Drill:
 
 @dataclass(frozen=True)
 class Question:
-    cohort: Cohort
+    cohort: Cohort | None
+    """None: a rollout of the organisation itself asks."""
     kind: SurveyKind
     text: str
+    subject: str = ""
+    stage: str = ""
 
     @property
     def choices(self) -> range:
@@ -127,21 +143,45 @@ class Question:
 
 
 def question_for(tenant: Tenant, person: User, *, at: datetime) -> Question | None:
-    """What may be asked of a person of an organisation now; None nearly always.
+    """What may be asked of a person of an organisation now; None nearly always. For a gate of the organisation first, then for a cohort.
 
-    Works in the organisation's schema as in the public one: it reads shared tables alone.
+    Works in the organisation's schema as in the public one.
     """
+    with schema_context(tenant.schema_name):
+        own = asked_by_gates(at=at)
     settled = CohortMember.objects.select_related("cohort").filter(
         tenant=tenant, state=CohortMember.State.ACTIVE, activated_at__lte=at - SETTLED
     )
-    member = settled.order_by("-activated_at", "-pk").first()
-    if member is None or SurveyOptOut.objects.filter(tenant=tenant).exists():
+    member = None if own else settled.order_by("-activated_at", "-pk").first()
+    if (not own and member is None) or SurveyOptOut.objects.filter(tenant=tenant).exists():
         return None
     last = SurveyPrompt.objects.filter(person=person).order_by("-at").first()
     if last is not None and last.at > at - PAUSE:
         return None
-    kind = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT
-    return Question(member.cohort, kind, QUESTIONS[kind].format(name=member.cohort.name))
+    return _gate_question(own[0]) if member is None else _cohort_question(member.cohort, last, at)
+
+
+def asked_by_gates(*, at: datetime) -> list[Ask]:
+    """What the gates of the phases that the current schema's rollouts are in need people's answers for."""
+    needed = Criterion.objects.filter(
+        metric__in=ASKS, gate__phase__status=Phase.Status.CURRENT, gate__phase__entered_at__lte=at - SETTLED,
+        gate__rollout__status=Rollout.Status.RUNNING, gate__rollout__paused_at=None,
+    )  # fmt: skip
+    return [ASKS[metric] for metric in dict.fromkeys(needed.order_by("gate__rollout", "position").values_list("metric", flat=True))]
+
+
+def _gate_question(ask: Ask) -> Question:
+    return Question(None, ask.kind, QUESTIONS[ask.kind].format(name=SurveySubject(ask.subject).label), ask.subject, ask.stage)
+
+
+def _cohort_question(cohort: Cohort, last: SurveyPrompt | None, at: datetime) -> Question:
+    """Satisfaction, then recommendation, unless a gate of the platform needs one of them."""
+    kind, stage = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT, ""
+    if cohort.subject:
+        with schema_context(get_public_schema_name()):
+            ask = next((ask for ask in asked_by_gates(at=at) if ask.subject == cohort.subject), None)
+        kind, stage = (ask.kind, str(ask.stage)) if ask else (kind, stage)
+    return Question(cohort, kind, QUESTIONS[kind].format(name=cohort.name), cohort.subject, stage)
 
 
 def has_surveys(tenant: Tenant) -> bool:

@@ -1,4 +1,4 @@
-"""Figures that other systems keep: issue trackers, incident managers, CI, surveys, support desks, load tests.
+"""Figures that other systems keep: issue trackers, incident managers, CI, support desks, load tests.
 
 They report them by API, each under its key and with its sample; a criterion reads the newest one of its window, so a report that
 stops coming becomes no data. Pure.

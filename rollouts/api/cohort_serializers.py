@@ -11,7 +11,7 @@ from governance.models import Effect, FeatureClass
 from rollouts import cohort_rules as rules
 from rollouts.api.flag_serializers import FlagDetailOutput
 from rollouts.cohort_selectors import Rung
-from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind, TenantOverride
+from rollouts.models import Cohort, CohortMember, SurveyAnswer, SurveyKind, SurveySubject, TenantOverride
 from rollouts.models.flag import key_validator
 from rollouts.models.rollout import slug_validator
 
@@ -20,6 +20,13 @@ class CohortInput(StrictSerializer):
     slug = serializers.CharField(max_length=60, validators=[slug_validator])
     name = serializers.CharField(max_length=100)
     purpose = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+    subject = serializers.ChoiceField(
+        choices=SurveySubject.choices,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="What its people's answers to surveys count for, beside the cohort.",
+    )
     flag_key = serializers.CharField(max_length=120, validators=[key_validator], help_text="A key that is not used yet makes a flag.")
     feature_class = serializers.ChoiceField(choices=FeatureClass.choices)
     criteria = serializers.CharField(max_length=4000, help_text="One per line, for example calls_per_day >= 100.")
@@ -97,7 +104,7 @@ class CohortOutput(serializers.ModelSerializer[Cohort]):
     class Meta:
         model = Cohort
         fields = [
-            "slug", "name", "purpose", "flag", "feature_class", "criteria", "places", "over_recruitment", "recruits", "owner", "created_at",
+            "slug", "name", "purpose", "subject", "flag", "feature_class", "criteria", "places", "over_recruitment", "recruits", "owner", "created_at",
             "screened_at", "closed_at", "candidates", "asked", "enrolled", "active", "winding_down",
         ]  # fmt: skip
 
@@ -219,7 +226,8 @@ class SurveyAnswerInput(StrictSerializer):
 
 
 class SurveyQuestionOutput(serializers.Serializer[Any]):
-    cohort = serializers.CharField(source="cohort.slug")
+    cohort = serializers.CharField(source="cohort.slug", default=None, help_text="Null: a gate of the organisation's own rollout asks.")
+    subject = serializers.ChoiceField(choices=SurveySubject.choices, allow_blank=True)
     kind = serializers.ChoiceField(choices=SurveyKind.choices)
     text = serializers.CharField()
 

@@ -1,4 +1,4 @@
-from rollouts.models.cohort import Cohort, CohortMember
+from rollouts.models.cohort import Cohort, CohortMember, SurveySubject
 from rollouts.models.escalation import Escalation, EscalationNote, FalseAlertCount
 from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.models.experiment import Experiment, ExperimentReading
@@ -51,6 +51,7 @@ __all__ = [
     "SurveyKind",
     "SurveyOptOut",
     "SurveyPrompt",
+    "SurveySubject",
     "TenantOverride",
     "Waiver",
 ]

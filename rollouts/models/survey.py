@@ -1,4 +1,4 @@
-"""What people of organisations in a cohort say about it. Public: only the programme reads it.
+"""What people say about what is being rolled out: for the programme of a cohort, or for a gate of their own organisation. Public.
 
 An answer names the organisation and the day, not the person; that somebody was asked, so that nobody is asked too often, stands apart.
 """
@@ -11,7 +11,8 @@ from django.db import models
 from django.db.models import Q
 
 from governance.models import Tenant, User
-from rollouts.models.cohort import Cohort
+from rollouts import plans
+from rollouts.models.cohort import Cohort, SurveySubject
 
 
 class SurveyKind(models.TextChoices):
@@ -22,7 +23,14 @@ class SurveyKind(models.TextChoices):
 class SurveyAnswer(models.Model):
     placement: ClassVar[str] = "public"
 
-    cohort = models.ForeignKey(Cohort, on_delete=models.CASCADE, related_name="answers")
+    cohort = models.ForeignKey(Cohort, null=True, on_delete=models.CASCADE, related_name="answers")
+    """None: a rollout of the organisation itself asked."""
+    subject = models.CharField(max_length=16, choices=SurveySubject, blank=True, default="", db_default="")
+    """Empty: the cohort alone."""
+    stage = models.CharField(
+        max_length=16, choices=[(lane.value, lane.value.title()) for lane in plans.Lane], blank=True, default="", db_default=""
+    )
+    """Lane of the phase whose gate asked; empty: none did."""
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
     kind = models.CharField(max_length=4, choices=SurveyKind)
     score = models.PositiveSmallIntegerField()
@@ -36,6 +44,7 @@ class SurveyAnswer(models.Model):
             models.CheckConstraint(
                 condition=Q(kind="csat", score__gte=1, score__lte=5) | Q(kind="nps", score__lte=10), name="survey_score_on_its_scale"
             ),
+            models.CheckConstraint(condition=Q(cohort__isnull=False) | ~Q(subject=""), name="survey_is_about_something"),
         ]
 
     def __str__(self) -> str:
@@ -48,7 +57,7 @@ class SurveyPrompt(models.Model):
     placement: ClassVar[str] = "public"
 
     person = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
-    cohort = models.ForeignKey(Cohort, on_delete=models.CASCADE, related_name="+")
+    cohort = models.ForeignKey(Cohort, null=True, on_delete=models.CASCADE, related_name="+")
     kind = models.CharField(max_length=4, choices=SurveyKind)
     at = models.DateTimeField()
 

@@ -1,4 +1,4 @@
-"""Asking people of organisations in a cohort, seldom, and keeping what they say apart from who said it. Works in the public schema."""
+"""Asking people, seldom, and keeping what they say apart from who said it. Works in the public schema."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ SCALES = {SurveyKind.CSAT: (1, 5), SurveyKind.NPS: (0, 10)}
 
 @transaction.atomic
 def answer(*, tenant: Tenant, person: User, score: int, comment: str = "", at: datetime | None = None) -> SurveyAnswer:
-    """Answer the question that is due to the person. Raises SurveyNotDueError, SurveyScoreError (not on the scale)."""
+    """Answer the question that is due to the person. Raises SurveyNotDueError, SurveyScoreError (not on the scale, or words where nobody reads them)."""
     at = at or timezone.now()
     question = _take(tenant, person, at)
     low, high = SCALES[question.kind]
     if not low <= score <= high:
         raise SurveyScoreError(f"Choose {low} to {high}.", field="score")
+    if comment.strip() and question.cohort is None:
+        raise SurveyScoreError("A gate asks for the number alone.", field="comment")
     return SurveyAnswer.objects.create(
-        cohort=question.cohort, tenant=tenant, kind=question.kind, score=score, comment=comment.strip(), on=at.date()
-    )
+        cohort=question.cohort, subject=question.subject, stage=question.stage, tenant=tenant, kind=question.kind, score=score,
+        comment=comment.strip(), on=at.date(),
+    )  # fmt: skip
 
 
 @transaction.atomic

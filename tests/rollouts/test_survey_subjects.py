@@ -1,0 +1,141 @@
+"""Gates that are judged by what people say: who is asked what, and which answers count."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from django_tenants.utils import schema_context
+
+from governance import metrics
+from governance.metrics import NO_DATA, Window
+from governance.models import Tenant, User
+from rollouts import evaluation_selectors, plans
+from rollouts import programme_selectors as selectors
+from rollouts.errors import SurveyScoreError
+from rollouts.models import Phase, Rollout, SurveyAnswer
+from rollouts.reported_figures import FIGURES
+from rollouts.services import evaluation_runs, rollouts, surveys
+from rollouts.services.evaluation_runs import ScoreInput
+from rollouts.survey_subjects import ASKS
+from tests.conftest import ClientFor
+from tests.factories import cohorts as make_cohorts
+from tests.factories import rollouts as make
+
+HOME = "/o/acme/build/home/"
+
+
+def in_phase(owner: User, position: int, *, days: int = 10) -> Rollout:
+    """A rollout of the gateway's plan that has been in this phase for some days."""
+    rollout = make.make_rollout(owner=owner, plan_key="ai-gateway-governance", slug="gateway")
+    rollout.phases.update(status=Phase.Status.DONE)
+    rollout.phases.filter(position=position).update(status=Phase.Status.CURRENT, entered_at=timezone.now() - timedelta(days=days))
+    return rollout
+
+
+def said(tenant: Tenant, at: datetime, *scores: int, **fields: object) -> list[SurveyAnswer]:
+    told = {"subject": "gateway", "stage": "internal", "kind": "nps", **fields}
+    return [SurveyAnswer(tenant=tenant, score=score, on=at.date(), **told) for score in scores]
+
+
+def test_plans_are_bound_to_the_surveys_of_their_own_stage() -> None:
+    bound = {
+        (phase.lane, criterion.rule.metric, criterion.rule.unit)
+        for plan in plans.all_plans()
+        for phase in plan.phases
+        for criterion in phase.gate.criteria
+        if criterion.rule is not None and criterion.rule.metric.startswith("surveys.")
+    }
+
+    assert bound == {(ask.stage, key, "score") for key, ask in ASKS.items()}
+    live = [criterion.rule.metric for plan in plans.all_plans() for criterion in plans.criteria_of(plan) if criterion.rule is not None]
+    assert sum(not metric.startswith("reported.") for metric in live) / len(live) >= 0.74
+    assert not {f"reported.{key}" for key in FIGURES if key in ("csat", "nps", "partner_csat")} & set(live)
+
+
+def test_people_are_asked_what_a_gate_of_their_organisation_needs(
+    acme: Tenant, rita: User, bob: User, fay: User, client_for: ClientFor, api_for: ClientFor
+) -> None:
+    rollout = in_phase(rita, 0)
+    client, now = client_for(bob), timezone.now()
+    home = client.get(HOME).content.decode()
+    assert "How likely are you to recommend the AI gateway to a colleague?" in home
+    assert 'id="survey-comment"' not in home  # nobody reads it
+    assert api_for(fay).get("/api/v1/survey/").json()["question"] == {
+        "cohort": None, "subject": "gateway", "kind": "nps", "text": "How likely are you to recommend the AI gateway to a colleague?",
+    }  # fmt: skip
+
+    client.post("/o/acme/surveys/answer/", {"score": "9"})
+
+    answer = SurveyAnswer.objects.get()
+    assert (answer.cohort, answer.subject, answer.stage, answer.kind, answer.score) == (None, "gateway", "internal", "nps", 9)
+    with schema_context("public"):
+        with pytest.raises(SurveyScoreError, match="number alone"):
+            surveys.answer(tenant=acme, person=fay, score=9, comment="Fine")
+        assert selectors.question_for(acme, bob, at=now + timedelta(days=59)) is None
+    rollouts.pause_rollout(rollout=rollout, reason="Wait", actor=rita)
+    assert selectors.question_for(acme, fay, at=now) is None
+    assert "a gate of your own rollouts" in client_for(rita).get("/o/acme/release/cohorts/").content.decode()
+
+
+def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga: User) -> None:
+    now = timezone.now()
+    window, yesterday = Window(now - timedelta(days=28), now), now - timedelta(days=1)
+    internal, pilot = (metrics.get(f"surveys.gateway_{name}") for name in ("internal_nps", "pilot_csat"))
+    with schema_context("public"):
+        cohort = make_cohorts.make_cohort(olga, subject="gateway")
+        SurveyAnswer.objects.bulk_create(
+            [
+                *said(acme, yesterday, *[10] * 8, 3, 8),
+                *said(acme, yesterday, 0, stage="ramp"), *said(acme, yesterday, 0, subject="costs"), *said(globex, yesterday, 0),
+                *said(acme, yesterday, 5, 4, 3, stage="pilot", kind="csat", cohort=cohort),
+                *said(globex, yesterday, 1, 1, stage="pilot", kind="csat", cohort=cohort),
+            ]
+        )  # fmt: skip
+        everybody = pilot.read(window)
+        assert internal.read(window) == NO_DATA  # organisations' own rollouts are not the platform's
+
+    own = internal.read(window)
+
+    assert (own.value, own.sample, own.statistics) == (70, 10, {"answers": 10})
+    assert own.low is not None
+    assert pilot.read(window) == NO_DATA
+    assert (everybody.value, everybody.sample, everybody.statistics) == (2.5, 2, {"answers": 5})  # each organisation has one voice
+
+
+def test_cohorts_on_the_subject_are_asked_for_a_gate_of_the_platform(acme: Tenant, olga: User, rita: User) -> None:
+    at = timezone.now() - timedelta(days=10)
+    with schema_context("public"):
+        cohort = make_cohorts.make_cohort(olga, subject="gateway")
+        make_cohorts.enrol(cohort, acme, operator=olga, person=rita, at=at)
+        make_cohorts.activate(cohort, operator=olga, other=make_cohorts.second_operator(), at=at)
+        in_phase(olga, 2)
+
+        question = selectors.question_for(acme, rita, at=timezone.now())
+        assert question is not None
+        surveys.answer(tenant=acme, person=rita, score=9, comment="Soon, please")
+
+    assert (question.cohort, question.kind, question.stage) == (cohort, "nps", "ramp")
+    assert "Design partners" in question.text
+    assert SurveyAnswer.objects.values_list("cohort", "subject", "stage").get() == (cohort.pk, "gateway", "ramp")
+
+
+def test_golden_answers_that_are_not_met_are_counted(acme: Tenant, rita: User) -> None:
+    now = timezone.now()
+
+    def tell(key: str, *scores: ScoreInput, dataset: str = "golden-faq@2", at: datetime = now) -> None:
+        evaluation_runs.record_run(key=key, harness="pytest", dataset=dataset, model="chat", at=at, scores=scores, actor=rita)
+
+    window = Window(now - timedelta(days=1), now + timedelta(seconds=1))
+    tell("other", ScoreInput("correctness", 0.1, 10), dataset="faq@1")
+    assert evaluation_selectors.golden_failures(window) == NO_DATA
+    tell("older", ScoreInput("correctness", 0.5, 10), dataset="golden-faq@1", at=now - timedelta(hours=1))
+    tell("newer", ScoreInput("correctness", None, None, items={"a": 1.0, "b": 0.9, "c": 1.0}))
+    tell("mean", ScoreInput("correctness", 0.995, 200), dataset="golden-law")
+
+    found = metrics.get("evaluations.golden_failures").read(window)
+
+    assert (found.value, found.sample) == (2, 203)
+    tell("untold", ScoreInput("faithfulness", 1.0, 10), dataset="golden-tone")
+    assert evaluation_selectors.golden_failures(window) == NO_DATA
