@@ -32,7 +32,7 @@ ROUND_S = 4
 
 def measure() -> dict[str, float]:
     """How many times as many requests a second the plane answers, and the rates themselves."""
-    litellm, portkey = _litellm(), _portkey()
+    litellm, portkey = litellm_program(), _portkey()
     with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as scratch, gateway.database(Path(scratch)) as database_url:
         home, pepper = Path(scratch), secrets.token_urlsafe(32)
         key = keys.generate("ghk", gateway.TENANT, gateway.KEY_ID)
@@ -44,7 +44,7 @@ def measure() -> dict[str, float]:
             }  # fmt: skip
             with (
                 gateway.granian("gateway.plane.asgi:app", environment, home) as plane,
-                _running_litellm(litellm, upstream, home) as lite,
+                running_litellm(litellm, _one_model(upstream), home) as lite,
                 _running_portkey(portkey, home) as port,
             ):
                 rates = _compare(
@@ -76,7 +76,7 @@ def _compare(peers: dict[str, tuple[str, dict[str, str]]]) -> dict[str, list[flo
     return rates
 
 
-def _litellm() -> Path:
+def litellm_program() -> Path:
     """The proxy's program, in an environment of its own."""
     home = HOME / f"litellm-{LITELLM}"
     program = home / "bin" / "litellm"
@@ -97,15 +97,33 @@ def _portkey() -> Path:
     return program
 
 
-@contextlib.contextmanager
-def _running_litellm(program: Path, upstream: str, home: Path) -> Iterator[str]:
-    port = gateway.free_port()
-    config = home / "litellm.yaml"
-    config.write_text(
+def _one_model(upstream: str) -> str:
+    return (
         "model_list:\n  - model_name: chat\n    litellm_params:\n      model: openai/upstream-model\n"
         f"      api_base: {upstream}/v1\n      api_key: none\ngeneral_settings:\n  master_key: sk-bench\n"
     )
-    command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+
+
+@contextlib.contextmanager
+def running_litellm(program: Path, config: str, home: Path) -> Iterator[str]:
+    """The proxy with one worker under a configuration in YAML, and without a database; its address."""
+    port = gateway.free_port()
+    path = home / "litellm.yaml"
+    path.write_text(config)
+    command = [
+        "env",
+        "-u",
+        "DATABASE_URL",
+        str(program),
+        "--config",
+        str(path),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--num_workers",
+        "1",
+    ]
     with gateway.process(command, {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}, f"http://127.0.0.1:{port}", home, start_s=90) as url:
         yield url
 

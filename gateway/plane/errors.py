@@ -46,6 +46,27 @@ CODES: dict[str, tuple[int, str]] = {
 }
 
 
+# Who refuses, where the refusal itself names nobody nearer: every error says it.
+_SCOPES: dict[str, str] = {
+    "malformed_key": "key",
+    "unknown_key": "key",
+    "key_revoked": "key",
+    "key_expired": "key",
+    "key_rotated": "key",
+    "model_not_found": "tenant",
+    "prompt_not_found": "tenant",
+    "tool_not_found": "tenant",
+    "upstream_error": "upstream",
+    "upstream_timeout": "upstream",
+    "invalid_arguments": "request",
+    "invalid_json": "request",
+    "invalid_request": "request",
+    "request_too_large": "request",
+    "unknown_route": "request",
+    "method_not_allowed": "request",
+}
+
+
 # The Anthropic error type for each HTTP status; any other is an `api_error`.
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -115,9 +136,8 @@ class Refusal(PlaneError):
             "code": self.code,
             "param": self.param,
             "request_id": request_id,
+            "scope": self.scope or _SCOPES.get(self.code, "gateway"),
         }
-        if self.scope is not None:
-            error["scope"] = self.scope
         if self.budget is not None:
             error["budget"] = self.budget
         if self.resets_at is not None:

@@ -47,12 +47,13 @@ RECORD_BYTES = 512
 
 
 class LimitExceededError(PlaneError):
-    """Nothing is left of a limit in its window."""
+    """What is left of a limit in its window does not cover a call."""
 
-    def __init__(self, limit: Limit, resets_at: float) -> None:
+    def __init__(self, limit: Limit, resets_at: float, remaining: int = 0) -> None:
         super().__init__(limit.id)
         self.limit = limit
         self.resets_at = resets_at
+        self.remaining = remaining
 
 
 class LimitThrottledError(PlaneError):
@@ -304,7 +305,7 @@ class Ledger:
         held.last_used = self._clock()
         while held.available < need:
             if held.exhausted_until > self._clock() and need - held.available >= held.refused_need:
-                raise LimitExceededError(held.limit, held.counter.span.end)
+                raise LimitExceededError(held.limit, held.counter.span.end, held.remaining)
             if held.refill is None:
                 self._start_refill(held, need)
             task = held.refill

@@ -110,17 +110,27 @@ class UsageTap(EventTap):
         """Keep the usage that an event holds."""
 
 
+class _Choice(msgspec.Struct):
+    delta: dict[str, Any] | None = None
+    finish_reason: str | None = None
+
+    @property
+    def says_something(self) -> bool:
+        return self.finish_reason is not None or any(self.delta.values() if self.delta else ())
+
+
 class _Chunk(msgspec.Struct):
     usage: Usage | None = None
     service_tier: str | None = None
-    choices: list[msgspec.Raw] = []
+    choices: list[_Choice] = []
+    """Some servers tell the usage beside an empty choice."""
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
 
 
 class SseTap(EventTap):
-    """Of chat completions: an event that holds only usage is left out when the caller did not ask for it."""
+    """Of chat completions: an event that says nothing but the usage is left out when the caller did not ask for it."""
 
     def __init__(self, hide_usage: bool) -> None:
         super().__init__()
@@ -148,7 +158,7 @@ class SseTap(EventTap):
             return True  # the caller sees what the provider sent, however odd
         if chunk.usage is not None:
             self.usage = chunk.usage.served(chunk.service_tier)
-        return bool(chunk.choices) or not self._hide_usage
+        return not self._hide_usage or any(choice.says_something for choice in chunk.choices)
 
 
 def data_event(data: Any) -> bytes:

@@ -5,7 +5,7 @@
 
 Latency and faults come by header (`x-sandbox-latency-ms`, `x-sandbox-fault`), by query (`?latency_ms=250&fault=429`), or by the
 path of a base URL that a provider is registered with: `http://…/latency/250/v1`, `http://…/faults/cut/v1`. Faults:
-500, 429, 529, hang (no answer), cut (the connection breaks in the middle), bad_json, drip (slowly, piece by piece).
+500, 429, 529, hang (no answer), cut (the connection breaks in the middle), bad_json, drip (slowly, piece by piece), huge (a whole answer of 100 MB).
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from gateway.sandbox.surfaces import SURFACES, Rendered
 from gateway.sandbox.tools import server
 
 MODELS = ("sandbox-large", "sandbox-small", "sandbox-embed")
-FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip"})
+FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip", "huge"})
 ANTHROPIC_ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
 DEFAULT_DIMENSIONS = 256
 COUNT_TOKENS = "/v1/messages/count_tokens"
 HANG_S = 3600.0
 DRIP_S = 0.2
+HUGE_MB = 100
 
 
 class SandboxApp:
@@ -164,10 +165,15 @@ async def _whole(answer: dict[str, Any], fault: str, send: Send) -> None:
     body = json.dumps(answer).encode()
     if fault == "bad_json":
         body = body[: len(body) // 2]
-    if fault not in ("cut", "drip"):
+    if fault not in ("cut", "drip", "huge"):
         await _send(send, 200, body, "application/json")
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    if fault == "huge":
+        for _ in range(HUGE_MB):
+            await send({"type": "http.response.body", "body": b" " * 10**6, "more_body": True})
+        await send({"type": "http.response.body", "body": body})
+        return
     if fault == "cut":
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         raise ConnectionAbortedError("the sandbox was asked to break the connection")

@@ -30,13 +30,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return None
     if isinstance(error, exceptions.ValidationError):
         fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
-        first = next(iter(fields.items()), ("", ["invalid"]))
-        message = first[1][0] if isinstance(first[1], list) and first[1] else first[1]
-        response.data = {
-            "detail": f"{first[0]}: {message}" if first[0] not in ("non_field_errors", "detail") else str(message),
-            "code": "invalid",
-            "fields": fields,
-        }
+        response.data = {"detail": _first(fields), "code": "invalid", "fields": fields}
     elif isinstance(error, Http404):
         response.data = {"detail": "There is nothing here.", "code": "not_found"}
     elif isinstance(error, PermissionDenied):
@@ -46,3 +40,14 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         code = error.get_codes()
         response.data = {"detail": str(error.detail), "code": code if isinstance(code, str) else error.default_code}
     return response
+
+
+def _first(told: Any, path: tuple[str, ...] = ()) -> str:
+    """The first of the errors in words, with the way to its field, as in `price.input: …`."""
+    if isinstance(told, dict) and told:
+        name, inner = next(iter(told.items()))
+        return _first(inner, path if name in ("non_field_errors", "detail") else (*path, str(name)))
+    if isinstance(told, list) and told:
+        index, inner = next(((index, inner) for index, inner in enumerate(told) if inner), (0, told[0]))
+        return _first(inner, (*path, str(index)) if isinstance(inner, dict | list) else path)
+    return f"{'.'.join(path)}: {told}" if path else str(told)

@@ -45,6 +45,8 @@ def test_whole_road_by_api(acme: Tenant, alice: User, bob: User, sam: User, api_
     )
     assert (model.status_code, model.json()["status"]) == (201, "draft")
     assert developer.get(f"{API}/models/small/").status_code == 404
+    nested = send(admin, "models/", {"slug": "x", "provider": "sandbox", "upstream_model": "x", "price": {"input": "0.15"}})
+    assert nested.json()["detail"].startswith("price.input: This field is not known.")
     early = send(admin, "models/small/submit/")
     assert (early.status_code, early.json()["code"]) == (409, "not_checked")
     assert send(admin, "models/small/check/").json()["ok"] is True

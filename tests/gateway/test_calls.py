@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import islice
 
 import httpx2
 import msgspec
@@ -373,7 +374,13 @@ def _with_faults(plane: Plane, upstream: SandboxUpstream, *faults: str, **fields
 
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
-    [("500", 500, "sandbox_500"), ("429", 429, "sandbox_429"), ("cut", 502, "upstream_error"), ("bad_json", 502, "upstream_error")],
+    [
+        ("500", 500, "sandbox_500"),
+        ("429", 429, "sandbox_429"),
+        ("cut", 502, "upstream_error"),
+        ("bad_json", 502, "upstream_error"),
+        ("huge", 502, "upstream_error"),
+    ],
 )
 def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault: str, status: int, code: str) -> None:
     org = _with_faults(plane, sandbox_upstream, fault)
@@ -382,6 +389,8 @@ def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault:
         org.client().chat.completions.create(model="chat", messages=SAY_HELLO)
 
     assert (refused.value.status_code, refused.value.code) == (status, code)
+    assert isinstance(refused.value.body, dict)
+    assert refused.value.body["scope"] in ("upstream", f"deployment:0-{fault}")
     assert "x-request-id" in refused.value.response.headers
     if status == 429:
         assert refused.value.response.headers["retry-after"] == "1"
@@ -438,18 +447,25 @@ def test_cut_stream_ends_with_an_error_event_and_is_settled_by_an_estimate(plane
 
 
 def test_caller_who_leaves_a_stream_is_still_charged_for_it(org: Org, sandbox_upstream: SandboxUpstream) -> None:
+    """After a tenth, half and nine tenths of it."""
     org.change(models={"chat": chat_model(deployment(sandbox_upstream.base_url("faults", "drip")))})
-    client = org.client(default_headers={"x-request-id": f"leaver-{org.id}"})
 
-    stream = client.chat.completions.create(model="chat", messages=SAY_HELLO, stream=True, max_tokens=12)
-    next(iter(stream))
-    stream.close()
-    client.close()
+    def leave(after: int) -> None:
+        client = org.client(default_headers={"x-request-id": f"leaver-{org.id}-{after}"})
+        stream = client.chat.completions.create(model="chat", messages=SAY_HELLO, stream=True, max_tokens=10)
+        assert len(list(islice(stream, after))) == after
+        stream.close()
+        client.close()
 
-    [event] = org.plane.wait_for_events(org.id, 1)
-    [served] = [line for line in sandbox_upstream.journal() if line["request_id"] == f"leaver-{org.id}"]
-    assert (event["status"], event["usage_source"]) == ("client_gone", "provider")
-    assert event["output_tokens"] == served["output_tokens"]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(leave, (1, 5, 9)))
+
+    events = {event["request_id"]: event for event in org.plane.wait_for_events(org.id, 3)}
+    served = {line["request_id"]: line for line in sandbox_upstream.journal()}
+    assert len(events) == 3
+    for request_id, event in events.items():
+        assert (event["status"], event["usage_source"]) == ("client_gone", "provider")
+        assert (event["input_tokens"], event["output_tokens"]) == (served[request_id]["input_tokens"], served[request_id]["output_tokens"])
 
 
 def test_open_stream_of_a_revoked_key_is_ended(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:

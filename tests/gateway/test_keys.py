@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,16 @@ def test_key_is_found_again_by_its_parts() -> None:
     assert parsed == ("ghk", "acme01", "k2345678")
     assert keys.matches(text, keys.digest(text, PEPPER), PEPPER)
     assert not keys.matches(text, keys.digest(text, b"another pepper"), PEPPER)
+
+
+def test_published_pattern_finds_keys_and_tokens() -> None:
+    published = re.search(r"`(gh\[kt\][^`]+)`", (Path(__file__).parents[2] / "docs/catalog.md").read_text())
+    assert published is not None
+    given = [keys.generate("ghk", "acme01", "k2345678"), keys.generate("ght", "platform", keys.new_id())]
+
+    found = re.findall(published[1], f"curl -H 'Authorization: Bearer {given[0]}' … TOKEN={given[1]}\n ghk_acme01_short")
+
+    assert found == given
 
 
 @pytest.mark.parametrize(

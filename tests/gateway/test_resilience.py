@@ -302,6 +302,11 @@ def test_limits_hold_over_parallel_calls_and_say_when_to_come_back(org: Org) -> 
     assert b"rate_limit_exceeded" in refused[2]
     assert b"resets_at" in refused[2]
     assert passed[0][1]["x-ratelimit-limit-requests"] == "25"
+    assert [refused[1][f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining", "reset")] == [
+        "25",
+        "0",
+        f"{refused[1]['retry-after']}s",
+    ]
 
 
 def test_budget_is_held_and_an_unpriced_model_is_refused(org: Org) -> None:

@@ -76,6 +76,17 @@ def test_usage_in_a_chunk_with_choices_is_read_and_kept() -> None:
     assert tap.usage is not None
 
 
+def test_usage_beside_a_choice_that_says_nothing_is_hidden() -> None:
+    said = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    beside = b'data: {"choices":[{"index":0,"delta":{"content":null},"finish_reason":null}],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    hiding, showing = SseTap(hide_usage=True), SseTap(hide_usage=False)
+
+    assert hiding.feed(said + beside) == said
+    assert showing.feed(said + beside) == said + beside
+    assert hiding.usage is not None
+    assert hiding.usage.prompt_tokens == 3
+
+
 def test_service_tier_is_read_where_each_protocol_says_it() -> None:
     said = {"choices": [], "usage": USAGE, "service_tier": "flex"}
     chat, messages, responses = SseTap(hide_usage=False), MessagesTap(), ResponsesTap()

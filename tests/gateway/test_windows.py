@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from gateway.contract.snapshot import Window
 from gateway.plane.windows import span_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -53,12 +56,19 @@ def test_both_hours_at_the_end_of_summer_time_are_windows_of_their_own() -> None
     assert spans[0].start < first < spans[0].end
 
 
-def test_windows_of_a_year_touch_and_do_not_overlap() -> None:
-    moment = datetime(2026, 1, 1, tzinfo=BERLIN)
-    span = span_of("month", moment.timestamp(), BERLIN)
+@given(
+    window=st.sampled_from(["minute", "hour", "day", "month"]),
+    moment=st.integers(int(_at("2010-01-01")), int(_at("2040-01-01"))),
+    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Africa/Cairo", "America/Havana", "Pacific/Apia", "UTC"]),
+)
+@example(window="day", moment=int(_at("2026-04-24T12:00", ZoneInfo("Africa/Cairo"))), zone="Africa/Cairo")  # has no midnight
+@example(window="day", moment=int(_at("2026-11-01T12:00", ZoneInfo("America/Havana"))), zone="America/Havana")  # has two
+@example(window="month", moment=int(_at("2011-12-31T12:00", ZoneInfo("Pacific/Apia"))), zone="Pacific/Apia")  # the day before did not exist
+def test_each_moment_is_in_one_window_and_windows_touch(window: Window, moment: int, zone: str) -> None:
+    place = ZoneInfo(zone)
 
-    for _ in range(24):
-        following = span_of("month", span.end, BERLIN)
-        assert following.start == span.end
-        assert timedelta(days=28) <= timedelta(seconds=following.end - following.start) <= timedelta(days=31, hours=1)
-        span = following
+    span = span_of(window, moment, place)
+
+    assert span.start <= moment < span.end
+    assert span_of(window, span.start, place) == span == span_of(window, span.end - 1, place)
+    assert span_of(window, span.end, place).start == span.end

@@ -25,6 +25,7 @@ async def reserve(call: Call) -> str:
                 call.slots.append(await call.plane.slots.take(served.tenant, limit))
         call.reservation = await call.plane.ledger.reserve(served.tenant, served.zone, wants)
     except LimitExceededError as error:
+        _tell(call, error.limit, error.remaining, error.resets_at)
         raise _exceeded(error) from error
     except LimitThrottledError as error:
         raise _throttled(error) from error
@@ -141,11 +142,17 @@ def _tell_rate(call: Call, reservation: Reservation) -> None:
         kind = _TOLD.get(held.limit.resource)
         if kind is not None and kind not in told:
             told.add(kind)
-            call.response_headers += [
-                (b"x-ratelimit-limit-" + kind, b"%d" % held.limit.amount),
-                (b"x-ratelimit-remaining-" + kind, b"%d" % held.remaining),
-                (b"x-ratelimit-reset-" + kind, b"%ds" % max(0, math.ceil(held.counter.span.end - time.time()))),
-            ]
+            _tell(call, held.limit, held.remaining, held.counter.span.end)
+
+
+def _tell(call: Call, limit: Limit, remaining: int, resets_at: float) -> None:
+    kind = _TOLD.get(limit.resource)
+    if kind is not None:
+        call.response_headers += [
+            (b"x-ratelimit-limit-" + kind, b"%d" % limit.amount),
+            (b"x-ratelimit-remaining-" + kind, b"%d" % remaining),
+            (b"x-ratelimit-reset-" + kind, b"%ds" % max(0, math.ceil(resets_at - time.time()))),
+        ]
 
 
 _TOLD: dict[str, bytes] = {"requests": b"requests", "input_tokens": b"tokens", "output_tokens": b"tokens"}

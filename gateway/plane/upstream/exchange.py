@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 
 import msgspec
@@ -49,6 +50,8 @@ _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
 QUOTA_SHARE = 4
 """A call takes at most 1/QUOTA_SHARE of a deployment's quota of tokens before it goes."""
+_BUSY = frozenset({429, 503, 529})
+"""Whoever answers so is asked again by clients at once, unless they are told when."""
 _AT_QUOTA = "quota"
 _OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
 _FRAMED = "application/vnd.amazon.eventstream"
@@ -62,7 +65,7 @@ class _Answer:
 
     status: int
     body: bytes
-    retry_after: bytes | None
+    retry_after_s: int | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ async def exchange(call: Call) -> str:
     if isinstance(failed.reason, Refusal):
         if failed.reason.code in _OF_UPSTREAM:
             call.status = "upstream_error"
+            failed.reason.scope = failed.reason.scope or (f"deployment:{call.deployment.id}" if call.deployment else None)
         raise failed.reason
     await _pass_on(call, failed.reason)
     return " ".join(tried)
@@ -242,8 +246,8 @@ async def _pass_on(call: Call, answer: _Answer) -> None:
     """An upstream's own refusal to the caller."""
     call.status, call.error_code, call.http_status, call.client_started = "upstream_error", "upstream_error", answer.status, True
     headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
-    if answer.retry_after is not None:
-        headers.append((b"retry-after", answer.retry_after))
+    if answer.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % answer.retry_after_s))
     await send_whole(call.send, answer.status, headers, answer.body)
 
 
@@ -327,16 +331,32 @@ async def _failure(call: Call, pair: Pair, response: Answer, target: Target) -> 
     if target.cloud is not None:
         shape = target.cloud.error(response.status, response.headers, shape)
     if isinstance(shape, dict) and isinstance(shape.get("error"), dict):
-        retry_after = response.headers.get("retry-after", "")
-        # What no provider gives reliably, and every refusal must have: a stable code and the call's id.
+        # What no provider gives reliably, and every refusal must have: a stable code, who refused, and the call's id.
         status, shape = pair.error(response.status, shape)
         error = shape["error"]
-        error["code"] = error.get("code") or "upstream_error"
-        error["request_id"] = call.request_id
-        return _Answer(status, orjson.dumps(shape), retry_after.encode() if retry_after.isdigit() else None)
+        code = error.get("code")  # some servers repeat the status in it, as a number or in digits
+        error["code"] = code if isinstance(code, str) and code and not code.isdigit() else "upstream_error"
+        error |= {"request_id": call.request_id, "scope": f"deployment:{target.deployment.id}"}
+        return _Answer(status, orjson.dumps(shape), _wait_s(response))
     if response.status == 429:
-        return Refusal("upstream_error", f"The provider {provider} is overloaded (HTTP 429).", status=429, retry_after_s=1)
+        return Refusal("upstream_error", f"The provider {provider} is overloaded (HTTP 429).", status=429, retry_after_s=_wait_s(response))
     return Refusal("upstream_error", f"The provider {provider} answered with HTTP {response.status}.")
+
+
+def _wait_s(response: Answer) -> int | None:
+    """Seconds that an upstream asks callers to wait, which it may say as a number or a date; at least 1 where it must be told.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    said = response.headers.get("retry-after", "").strip()
+    try:
+        wait_s = math.ceil(float(said))
+    except (ValueError, OverflowError):
+        try:
+            wait_s = math.ceil(parsedate_to_datetime(said).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            wait_s = 0
+    return max(1, wait_s) if wait_s > 0 or response.status in _BUSY else None
 
 
 async def _whole(call: Call, pair: Pair, response: Answer) -> None:
