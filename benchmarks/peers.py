@@ -124,7 +124,7 @@ def running_litellm(program: Path, config: str, home: Path) -> Iterator[str]:
         "--num_workers",
         "1",
     ]
-    with gateway.process(command, {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}, f"http://127.0.0.1:{port}", home, start_s=90) as url:
+    with gateway.process(command, {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}, f"http://127.0.0.1:{port}", home, start_s=180) as url:
         yield url
 
 
