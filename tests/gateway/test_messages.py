@@ -112,7 +112,7 @@ def test_tokens_are_counted_under_the_same_rules(plane: Plane, sandbox_upstream:
 
     with pytest.raises(anthropic.BadRequestError) as untranslated:
         claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
-    org.change(consents={})
+    org.change_now(consents={})
     with pytest.raises(anthropic.PermissionDeniedError) as refused:
         claude(org).messages.count_tokens(model="chat", messages=SAY_HELLO)
 
