@@ -15,10 +15,9 @@ from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from catalog.models import VirtualKey
-from costs import detection, drivers
+from costs import detection, drivers, pricing
 from costs.detection import Floats
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings, PriceEntry, TokenClass, UsageHour
-from costs.services import ingest
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -251,7 +250,7 @@ def price_ratio(dimension: str, ref: str, spans: Sequence[tuple[datetime, dateti
         new, old = now.get((row["provider"], row["model"])), then.get((row["provider"], row["model"]))
         if new is None or old is None:
             continue
-        for name, token_class in zip(classes, ingest.USUAL_CLASSES, strict=True):
+        for name, token_class in zip(classes, pricing.USUAL_CLASSES, strict=True):
             tokens = row[f"n_{name}"]
             fallback = TokenClass.OUTPUT if token_class == TokenClass.OUTPUT else TokenClass.INPUT
             at_now += tokens * new.get(token_class, new.get(fallback, 0.0))

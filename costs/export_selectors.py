@@ -14,23 +14,23 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from catalog.models import Project, Provider, VirtualKey
-from costs import archive_selectors, commitment_selectors, commitments, selectors
+from costs import archive_selectors, commitment_selectors, commitments, pricing, selectors
 from costs import export_schema as schema
 from costs.models import Commitment, CommitmentDay, TokenDay, UsageHour
 from costs.periods import Period
-from costs.services import ingest, prices
+from costs.services import prices
 from governance.models import Tenant
 from governance.schema import current_schema
 
 
 def _class(name: str) -> str:
-    return f"'{name}', {ingest.CLASS_TOKENS[name]}, price_ids[{ingest.TOKEN_CLASSES.index(name) + 1}]"
+    return f"'{name}', {pricing.CLASS_TOKENS[name]}, price_ids[{pricing.TOKEN_CLASSES.index(name) + 1}]"
 
 
 _CHARGES = f"""
 SELECT e.provider, e.model, e.upstream_model, e.region, e.project, e.cost_centre, e.agent, e.key_id, v.token_class, p.id, p.price,
     p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
-FROM {{events}} e CROSS JOIN LATERAL {ingest.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
+FROM {{events}} e CROSS JOIN LATERAL {pricing.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE e.started_at >= %s AND e.started_at < %s AND e.pricing = 'priced' AND v.tokens > 0 {{narrowed}}
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10
@@ -221,7 +221,7 @@ def month_figures(at: datetime | None = None) -> str:
         lines += [f"gatehouse_month_{metric}{{{_labels(labels)}}} {_number(figures[index])}" for labels, figures in rows]
     lines += ["# HELP gatehouse_month_tokens Tokens by class, present month, UTC.", "# TYPE gatehouse_month_tokens gauge"]
     for labels, figures in rows:
-        for name, tokens in zip(ingest.USUAL_CLASSES, figures[3:], strict=True):
+        for name, tokens in zip(pricing.USUAL_CLASSES, figures[3:], strict=True):
             lines.append(f'gatehouse_month_tokens{{{_labels(labels)},token_class="{name}"}} {tokens}')
     lines += [
         "# HELP gatehouse_complete_through_seconds Everything that began before this is counted, Unix time.",

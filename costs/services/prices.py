@@ -16,7 +16,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from costs import prompt_days, tag_days, tasks, usage_days
+from costs import pricing, prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.services import commitments, ingest, reconciliation
@@ -212,11 +212,11 @@ WITH waiting AS (
         AND started_at >= %(after)s
     ORDER BY started_at LIMIT %(size)s
 ), with_prices AS (
-    SELECT c.*, {ingest.PRICED_COLUMNS}
+    SELECT c.*, {pricing.PRICED_COLUMNS}
     FROM event c JOIN waiting USING (event_id, started_at)
-{ingest.price_joins("event c JOIN waiting USING (event_id, started_at)")}
+{pricing.price_joins("event c JOIN waiting USING (event_id, started_at)")}
 ), valued AS (
-    SELECT *, {ingest.COST} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices WHERE {ingest.IS_PRICED}
+    SELECT *, {pricing.COST} AS value, {pricing.PRICE_IDS} AS ids FROM with_prices WHERE {pricing.IS_PRICED}
 ), changed AS (
     UPDATE event e SET cost = v.value, price_ids = v.ids, pricing = 'priced' FROM valued v WHERE e.event_id = v.event_id AND e.started_at = v.started_at
     RETURNING e.event_id
@@ -239,7 +239,7 @@ WITH waiting AS (
     UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
     FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.cost) AS cost, sum(v.tokens) AS tokens
-        FROM valued CROSS JOIN LATERAL {ingest.by_class(ingest.tokens_and_cost)} v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+        FROM valued CROSS JOIN LATERAL {pricing.by_class(pricing.tokens_and_cost)} v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
     ) n
     WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
 )
@@ -283,18 +283,18 @@ KNOWN_PRICES = f"(SELECT {_KNOWN} FROM price_entry UNION ALL SELECT {_KNOWN} FRO
 """Every price that a call was ever valued with."""
 _OLD = "\n".join(
     f"    LEFT JOIN {KNOWN_PRICES} old_{name} ON old_{name}.id = c.price_ids[{position}]"
-    for position, name in enumerate(ingest.TOKEN_CLASSES, 1)
+    for position, name in enumerate(pricing.TOKEN_CLASSES, 1)
 )
-_OLD_COLUMNS = ", ".join(f"coalesce(old_{name}.price, 0) AS old_{name}_price" for name in ingest.TOKEN_CLASSES)
+_OLD_COLUMNS = ", ".join(f"coalesce(old_{name}.price, 0) AS old_{name}_price" for name in pricing.TOKEN_CLASSES)
 
 
 def _difference(name: str) -> str:
-    tokens = ingest.CLASS_TOKENS[name]
+    tokens = pricing.CLASS_TOKENS[name]
     return f"'{name}', {tokens}, coalesce({tokens}, 0) * (coalesce({name}_price, 0) - old_{name}_price) * 0.000001"
 
 
 _IS_OF_SERIES = f"""c.service_tier = %(service_tier)s AND %(region)s IN ('', c.region)
-        AND (%(context_over)s = 0 OR %(context_over)s < {ingest.INPUT_TOKENS})"""
+        AND (%(context_over)s = 0 OR %(context_over)s < {pricing.INPUT_TOKENS})"""
 
 
 def _corrected_columns(name: str, position: int) -> str:
@@ -313,7 +313,7 @@ def _corrected_columns(name: str, position: int) -> str:
     )
 
 
-_CORRECTED_COLUMNS = ", ".join(_corrected_columns(name, position) for position, name in enumerate(ingest.TOKEN_CLASSES, 1))
+_CORRECTED_COLUMNS = ", ".join(_corrected_columns(name, position) for position, name in enumerate(pricing.TOKEN_CLASSES, 1))
 _REPRICE = f"""
 WITH picked AS (
     SELECT event_id, started_at FROM event
@@ -326,7 +326,7 @@ WITH picked AS (
 {_OLD}
     WHERE c.started_at >= %(after)s AND c.started_at < %(until)s
 ), valued AS (
-    SELECT *, {ingest.COST} AS value, {ingest.PRICE_IDS} AS ids FROM with_prices
+    SELECT *, {pricing.COST} AS value, {pricing.PRICE_IDS} AS ids FROM with_prices
 ), differing AS (
     SELECT * FROM valued WHERE ids IS DISTINCT FROM price_ids
 ), kept AS (
@@ -355,7 +355,7 @@ WITH picked AS (
     UPDATE token_day t SET cost = t.cost + n.more
     FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.more) AS more
-        FROM differing CROSS JOIN LATERAL {ingest.by_class(_difference)} v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+        FROM differing CROSS JOIN LATERAL {pricing.by_class(_difference)} v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
     ) n
     WHERE (t.day, t.provider, t.model, t.token_class) = (n.day, n.provider, n.model, n.token_class)
 )
