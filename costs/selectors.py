@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import BooleanField, F, Func, Max, Q, QuerySet, Sum, Value
+from django.db.models import F, Max, Q, QuerySet, Sum
 from django.utils import timezone
 
 from catalog.hooks import PromptUsage, Usage
@@ -30,8 +28,6 @@ from costs.models import (
     UsageHour,
     Valuation,
 )
-from costs.periods import Period
-from gateway.contract import tags as contract_tags
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from governance.schema import current_schema
@@ -196,40 +192,6 @@ def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = Fals
 
 
 STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}
-
-
-def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Period | None = None) -> QuerySet[Event]:
-    """Narrow calls as the query string says; `status` may also be `failed`, everything that is not ok, or `errors`, that without refusals."""
-    events = only(events, chosen)
-    status = chosen.get("status", "")
-    if status == "failed":
-        events = events.exclude(status="ok")
-    elif status == "errors":
-        events = events.exclude(status__in=["ok", "refused"])
-    elif status in STATUSES:
-        events = events.filter(status=status)
-    if chosen.get("code"):
-        events = events.filter(error_code=chosen["code"])
-    if chosen.get("tag"):
-        events = _lacking(events, chosen["tag"])
-    if chosen.get("pricing") == "unpriced":
-        events = events.filter(pricing="unpriced")
-    if chosen.get("q"):
-        events = events.filter(request_id=chosen["q"].strip())
-    if period is not None:
-        events = events.filter(started_at__gte=period.start, started_at__lt=period.end)
-    return events
-
-
-def _lacking(events: QuerySet[Event], name: str) -> QuerySet[Event]:
-    """Those in which a required tag was missing or had a value that it may not have; `(any)` is any of them."""
-    if name != ANY and not contract_tags.NAME.fullmatch(name):
-        return events.none()
-    tag = "[A-Za-z0-9_.-]+" if name == ANY else re.escape(name)
-    pattern = json.dumps(f"(^| ){tag}=(missing|not_allowed)( |$)")  # a string in a JSON path is written like one in JSON
-    path = f'strict $[*] ? (@[0] == "{contract_tags.STEP}" && @[3] like_regex {pattern})'
-    lacks = Func(F("steps"), Value(path), template="jsonb_path_exists(%(expressions)s::jsonpath)", output_field=BooleanField())
-    return events.filter(lacks)
 
 
 def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:

@@ -69,11 +69,11 @@ class Page(Generic[Row]):
     previous_cursor: str | None
 
 
-def _encode(values: Sequence[Any], backwards: bool) -> str:
+def encode_cursor(values: Sequence[Any], backwards: bool) -> str:
     return base64.urlsafe_b64encode(json.dumps([backwards, *[str(value) for value in values]]).encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str, fields: int) -> tuple[bool, list[str]] | None:
+def decode_cursor(cursor: str, fields: int) -> tuple[bool, list[str]] | None:
     try:
         backwards, *values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, TypeError):
@@ -89,7 +89,7 @@ def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = 
     `order` names non-null fields, `-` for descending, the last one unique. A cursor that is not ours means the first page.
     """
     fields = [name.lstrip("-") for name in order]
-    decoded = _decode(cursor, len(fields)) if cursor else None
+    decoded = decode_cursor(cursor, len(fields)) if cursor else None
     backwards = decoded is not None and decoded[0]
     effective = [(name[1:] if name.startswith("-") else f"-{name}") if backwards else name for name in order]
     rows = queryset.order_by(*effective)
@@ -115,8 +115,8 @@ def keyset_page(queryset: QuerySet[Row], *, order: Sequence[str], cursor: str = 
 
     return Page(
         found,
-        _encode(key(found[-1]), False) if found and has_next else None,
-        _encode(key(found[0]), True) if found and has_previous else None,
+        encode_cursor(key(found[-1]), False) if found and has_next else None,
+        encode_cursor(key(found[0]), True) if found and has_previous else None,
     )
 
 

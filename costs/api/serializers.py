@@ -122,6 +122,7 @@ class EventOutput(serializers.ModelSerializer[Event]):
         allow_null=True,
         help_text="Token class to count of what has a price of its own; its tokens are in the figures above.",
     )
+    is_archived = serializers.BooleanField(help_text="Read from the file of its month, which left the database.")
 
     class Meta:
         model = Event
@@ -159,6 +160,7 @@ class EventOutput(serializers.ModelSerializer[Event]):
             "pricing",
             "cost_usd",
             "tags",
+            "is_archived",
         )
 
 
@@ -173,6 +175,9 @@ class EventDetailOutput(EventOutput):
 
 
 class EventQuery(StrictSerializer):
+    """`from` and `to` are whole UTC days by the start of the call; without them, all."""
+
+    to = serializers.DateField(required=False)
     project = serializers.CharField(required=False)
     model = serializers.CharField(required=False)
     agent = serializers.CharField(required=False)
@@ -186,6 +191,9 @@ class EventQuery(StrictSerializer):
     q = serializers.CharField(required=False, help_text="A whole request id.")
     cursor = serializers.CharField(required=False)
     limit = serializers.IntegerField(required=False, min_value=1, max_value=200)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {"from": serializers.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
 
 
 class PriceInput(StrictSerializer):

@@ -67,6 +67,9 @@ class Event(models.Model):
     price_ids = ArrayField(models.BigIntegerField(null=True))
     """Price entries used, in the order of `TokenClass`; NULL where the class was not used or has no price."""
 
+    is_archived = False
+    """Whether it was read from the file of its month; see `costs.archive_selectors`."""
+
     class Meta:
         db_table = "event"
         managed = False

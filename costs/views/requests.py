@@ -11,12 +11,12 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import periods, selectors
+from costs import call_lists, periods, selectors
+from costs.call_lists import Cursor
 from costs.errors import ArchiveError
-from costs.services import ingest
 from governance import payload_selectors
 from governance.access import Permission, permissions_of, requires
-from governance.pages import keyset_page, render_page
+from governance.pages import render_page
 from governance.requests import MemberRequest
 
 
@@ -40,16 +40,22 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
     }
     has_period = bool(request.GET.get("from") or request.GET.get("to"))
     period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
-    events = selectors.filter_events(selectors.events_visible_to(request.membership, own=own), chosen, period)
+    url = reverse("requests" if own else "costs-requests")
+    try:
+        page = call_lists.calls_page(
+            membership=request.membership, own=own, chosen=chosen, period=period, cursor=Cursor.read(request.GET.get("cursor", ""))
+        )
+    except ArchiveError as error:
+        messages.error(request, error.message)
+        return redirect(url)
     keys = selectors.own_keys(request.user) if own else None
     context: dict[str, Any] = {
-        "page": keyset_page(events, order=["-started_at", "-event_id"], cursor=request.GET.get("cursor", "")),
+        "page": page,
         "chosen": chosen,
         "period": period,
         "is_filtered": bool(chosen or period),
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
-        "kept_from": ingest.kept_from(),
         "choices": [
             (name, label, selectors.choices(column, keys=keys))
             for name, label, column in (
@@ -70,7 +76,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
             )
             if name in chosen
         ],
-        "url": reverse("requests" if own else "costs-requests"),
+        "url": url,
         "usage_url": reverse("usage" if own else "costs-spend"),
         "status_labels": selectors.STATUSES,
     }
