@@ -1,10 +1,12 @@
-"""The release log as a Markdown document, in the shape of the release runbook (founding document 003, §7)."""
+"""The release log as a Markdown document: a rollout's in the shape of the release runbook (founding document 003, §7), and the organisation's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rollouts.models import Phase, ReleaseLogEntry, Rollout
+from rollouts.release_lines import TABS, Chosen, Line
 
 
 def release_log(rollout: Rollout, entries: Iterable[ReleaseLogEntry], phases: Iterable[Phase]) -> str:
@@ -27,3 +29,23 @@ def release_log(rollout: Rollout, entries: Iterable[ReleaseLogEntry], phases: It
     lines += ["## Log", ""]
     lines += [f"- {entry.at:%Y-%m-%d %H:%M} UTC — {' '.join(entry.text.split())}" for entry in entries]
     return "\n".join(lines) + "\n"
+
+
+def organisation_log(organisation: str, chosen: Chosen, rollout: str, lines: Iterable[Line], *, at: datetime) -> str:
+    """What was asked for and its lines, oldest first; `lines` come newest first. `rollout` is the name of the chosen one, or empty."""
+    narrowed = [
+        f"{name}: {value}"
+        for name, value in (
+            ("Only", TABS[chosen.tab] if chosen.tab else ""),
+            ("Rollout", rollout),
+            ("From", chosen.first and chosen.first.isoformat()),
+            ("To", chosen.last and chosen.last.isoformat()),
+        )
+        if value
+    ]
+    told = [
+        f"- {line.at:%Y-%m-%d %H:%M} UTC — **{line.what}**, {line.about}{f' ({line.who})' if line.who else ''}: {' '.join(line.text.split())}"
+        for line in lines
+    ]
+    head = [f"# Release log of {organisation}", "", "  \n".join([*narrowed, f"Written: {at:%Y-%m-%d %H:%M} UTC"]), "", "## Log", ""]
+    return "\n".join([*head, *(reversed(told) if told else ["Nothing happened."])]) + "\n"

@@ -56,6 +56,7 @@ def register() -> None:
             order=30,
             due=shift_selectors.due_count,
         ),
+        navigation.Item("release", "Prove", "Release log", "release-log", icon="history", permission=Permission.VIEW, order=5),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
         navigation.Item(
             "release",
