@@ -14,7 +14,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Prefetch, Q, QuerySet, Sum
+from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 from django.db.models.functions import ExtractHour, TruncDay
 from django.utils import timezone
 
@@ -36,10 +36,20 @@ def zone() -> ZoneInfo:
     return ZoneInfo(Tenant.objects.only("time_zone").get(schema_name=current_schema()).time_zone)
 
 
-def budgets(at: datetime | None = None) -> QuerySet[Budget]:
-    """All of them, each with its raises in force at that time as `active_raises`."""
+def budgets(at: datetime | None = None, *, state: str = "", query: str = "") -> QuerySet[Budget]:
+    """All of them, each with its raises in force at that time as `active_raises`. `query` looks in names, in what they are for and in environments."""
     active = BudgetRaise.objects.filter(until__gt=at or timezone.now(), ended_at=None).select_related("by")
-    return Budget.objects.select_related("created_by").prefetch_related(Prefetch("raises", active, to_attr="active_raises"))
+    found = Budget.objects.select_related("created_by").prefetch_related(Prefetch("raises", active, to_attr="active_raises"))
+    if state:
+        found = found.filter(state=state)
+    if query:
+        found = found.filter(Q(name__icontains=query) | Q(ref__icontains=query) | Q(environment__icontains=query))
+    return found
+
+
+def budgets_by_state() -> dict[str, int]:
+    """How many there are in each state that has one."""
+    return dict(Budget.objects.order_by("state").values_list("state").annotate(Count("pk")))
 
 
 def budget(pk: int) -> Budget | None:

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from gateway.contract.guardrails import ENTITY_NAMES
@@ -65,10 +66,17 @@ def effects(tenant: Tenant | None) -> QuerySet[Effect]:
     return Effect.objects.filter(tenant=tenant).select_related("actor").order_by("-decided_at", "-pk")
 
 
-def policies() -> QuerySet[Policy]:
-    """With the version in force and the number of the newest one."""
+def policies(*, mode: str = "", query: str = "") -> QuerySet[Policy]:
+    """With the version in force and the number of the newest one. `query` looks in names (`namespace.name`) and descriptions."""
     newest = PolicyVersion.objects.filter(policy=OuterRef("pk")).order_by("-number").values("number")[:1]
-    return Policy.objects.select_related("active").annotate(newest=Subquery(newest))
+    found = Policy.objects.select_related("active").annotate(newest=Subquery(newest))
+    if mode:
+        found = found.filter(mode=mode)
+    if query:
+        found = found.alias(whole=Concat("namespace", Value("."), "name")).filter(
+            Q(whole__icontains=query) | Q(description__icontains=query)
+        )
+    return found
 
 
 def versions_of(policy: Policy) -> QuerySet[PolicyVersion]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
@@ -41,10 +42,23 @@ class Budgets(generics.ListAPIView[Budget]):
     ordering = ("name", "pk")
 
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
-        return budget_selectors.budgets()
+        return self._asked()
+
+    def _asked(self) -> QuerySet[Budget]:
+        query = self.request.query_params
+        return budget_selectors.budgets(state=query.get("state", ""), query=query.get("q", ""))
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("q", description="In the name, in what the budget is for, or in its environment."),
+            OpenApiParameter("state", enum=Budget.State.values),
+        ]
+    )
+    def get(self, request: ApiRequest) -> Response:  # type: ignore[override]  # our request has more than DRF's
+        return super().get(request)
 
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        rows = self.paginate_queryset(self.filter_queryset(budget_selectors.budgets()))
+        rows = self.paginate_queryset(self.filter_queryset(self._asked()))
         return self.get_paginated_response(serializers.BudgetOutput(budget_selectors.states(rows or []), many=True).data)
 
     @extend_schema(request=serializers.BudgetInput, responses={201: serializers.BudgetOutput, **_ERRORS})

@@ -35,13 +35,21 @@ def _budget(pk: int) -> Budget:
 
 @requires(Permission.VIEW_COSTS)
 def budget_list(request: MemberRequest) -> HttpResponse:
-    page = keyset_page(budget_selectors.budgets(), order=["name", "pk"], cursor=request.GET.get("cursor", ""))
-    return render_page(
-        request,
-        "costs/budget_list.html",
-        partial="budget-table",
-        context={"page": page, "states": budget_selectors.states(page.rows), "may_manage": _may_manage(request)},
-    )
+    query, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
+    state = state if state in Budget.State.values else ""
+    counts = budget_selectors.budgets_by_state()
+    page = keyset_page(budget_selectors.budgets(state=state, query=query), order=["name", "pk"], cursor=request.GET.get("cursor", ""))
+    context = {
+        "page": page,
+        "states": budget_selectors.states(page.rows),
+        "query": query,
+        "state": state,
+        "tabs": [("", "All", sum(counts.values()))]
+        + [(value, label, counts.get(value, 0)) for value, label in reversed(Budget.State.choices) if value == state or counts.get(value)],
+        "exist": bool(counts),
+        "may_manage": _may_manage(request),
+    }
+    return render_page(request, "costs/budget_list.html", partial="budget-table", context=context)
 
 
 @requires(Permission.MANAGE_COSTS, "GET", "POST")

@@ -53,6 +53,8 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "page": page,
         "chosen": chosen,
         "period": period,
+        "first": period.first.isoformat() if period else "",
+        "last": period.last.isoformat() if period else "",
         "is_filtered": bool(chosen or period),
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,

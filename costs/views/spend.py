@@ -138,10 +138,11 @@ class _Page:
         }
 
     def _filters(self) -> dict[str, Any]:
-        """Two dimensions as selects; whatever else is chosen as chips that can be taken away."""
+        """Two dimensions as selects, the others once one asks for more; whatever else is chosen as chips that can be taken away."""
         selects, chips = [], []
-        for name in ("project", "model"):
-            values = selectors.choices(name, keys=self.keys)
+        more = self.request.GET.get("more") == "1"
+        for name in selectors.FILTERS if more else ("project", "model"):
+            values = selectors.choices(selectors.FILTERS[name], keys=self.keys)
             if values:
                 selects.append((name, selectors.GROUPS[name], {"": "all", **{value: value for value in values}}, self.chosen.get(name, "")))
         for name, value in self.chosen.items():
@@ -150,7 +151,7 @@ class _Page:
                 del query[name]
                 text = selectors.UNKNOWN[name] if value == selectors.NONE else value
                 chips.append((name, selectors.GROUPS[name], text, value, f"{self.url}?{query.urlencode() or 'period=this-month'}"))
-        return {"selects": selects, "chips": chips}
+        return {"selects": selects, "chips": chips, "has_more": more}
 
     def _views(self) -> dict[str, Any]:
         """Saved views: the tabs, and the forms of the person's own ones."""

@@ -15,7 +15,7 @@ from governance.access import Permission, permissions_of, requires
 from governance.control_forms import DescribeForm, ModeForm, PolicyForm, VersionForm
 from governance.errors import PolicyError
 from governance.models import Policy, PolicyVersion
-from governance.pages import render_page, try_service
+from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 from governance.services import policies
 
@@ -23,16 +23,24 @@ from governance.services import policies
 @requires(Permission.VIEW_OPERATE)
 def policy_list(request: MemberRequest) -> HttpResponse:
     figures, coverage = selectors.policy_figures()
-    found = list(selectors.policies())
-    rows = [(policy, figures.get(str(policy), selectors.PolicyFigures())) for policy in found]
+    query, mode = request.GET.get("q", "").strip(), request.GET.get("mode", "")
+    mode = mode if mode in Policy.Mode.values else ""
+    page = keyset_page(selectors.policies(mode=mode, query=query), order=["namespace", "name", "pk"], cursor=request.GET.get("cursor", ""))
+    names = {str(policy) for policy in Policy.objects.only("namespace", "name")}
+    counted = [row for name, row in figures.items() if name in names]
     context = {
-        "rows": rows,
+        "page": page,
+        "rows": [(policy, figures.get(str(policy), selectors.PolicyFigures())) for policy in page.rows],
+        "query": query,
+        "mode": mode,
+        "modes": {"": "any", **dict(Policy.Mode.choices)},
+        "exist": bool(names),
         "coverage": coverage,
-        "denied": sum(row.denied + row.errors for _, row in rows),
-        "would_deny": sum(row.would_deny for _, row in rows),
+        "denied": sum(row.denied + row.errors for row in counted),
+        "would_deny": sum(row.would_deny for row in counted),
         "may_change": _may_change(request),
     }
-    return render_page(request, "governance/policies.html", context=context)
+    return render_page(request, "governance/policies.html", partial="policy-table", context=context)
 
 
 @requires(Permission.MANAGE_POLICIES, "GET", "POST")

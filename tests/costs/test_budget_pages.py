@@ -29,6 +29,26 @@ def test_empty_list_says_what_a_budget_is_for(acme: Tenant, client_for: ClientFo
     assert b"Finance and admins make them" in client_for(audra).get(LIST).content
 
 
+def test_list_is_searched_and_in_tabs_by_state(acme: Tenant, client_for: ClientFor, api_for: ClientFor, fay: User) -> None:
+    house, search = draft(fay, name="House", environment="production"), draft(fay, name="Search")
+    budgets.simulate_budget(budget=search, actor=fay)
+    client, api = client_for(fay), api_for(fay)
+
+    def shown(query: str) -> list[str]:
+        names = [state.budget.name for state in client.get(f"{LIST}?{query}").context["states"]]
+        assert names == [one["name"] for one in api.get(f"/api/v1/budgets/?{query}").json()["results"]]
+        return names
+
+    assert shown("") == [house.name, search.name]
+    assert shown("q=PRODUCT") == shown("state=draft") == [house.name]
+    assert shown("state=simulated&q=sear") == [search.name]
+    assert client.get(LIST).context["tabs"] == [("", "All", 2), ("simulated", "Simulated", 1), ("draft", "Draft", 1)]
+    none = client.get(f"{LIST}?q=nothing").content.decode()
+    assert "No budget matches" in none
+    assert 'value="nothing"' in none
+    assert client.get(f"{LIST}?state=nonsense").context["state"] == ""
+
+
 def test_form_makes_a_draft_and_the_page_leads_on(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     client = client_for(fay)
 

@@ -131,6 +131,14 @@ def test_chart_leads_to_the_calls_behind_it_with_the_same_filter(acme: Tenant, c
     calls = client_for(fay).get(f"{drill['url']}&agent=(none)&from={day}&to={day}").context["page"].rows
     assert [call.agent for call in calls] == [""]
 
+    # More filters on demand; a period of the requests is in the form, and so in the address.
+    more = client_for(fay).get(f"{PAGE}?more=1&agent=(none)")
+    assert [name for name, *_ in page.context["selects"]] == ["project", "model"]
+    assert {"agent", "key", "provider"} <= {name for name, *_ in more.context["selects"]}
+    assert [(name, text) for name, _, text, *_ in more.context["chips"]] == [("agent", "Untagged")]
+    listed = client_for(fay).get(f"/o/acme/operate/costs/requests/?from={day}").content.decode()
+    assert f'name="from" value="{day}"' in listed
+
 
 def days(first: date, count: int, **fields: Any) -> list[UsageDay]:
     zeros = dict.fromkeys(("refused", "errors", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost", "estimated_calls"), 0)

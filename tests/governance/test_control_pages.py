@@ -33,6 +33,10 @@ def test_policy_is_written_replayed_and_enforced_by_two_people(acme: Tenant, cli
     page = approver.get(path).content.decode()
     assert "Enforced" in page
     assert "+ require  egress.region.startsWith" in page.replace("&quot;", '"')
+    assert "data.eu-only" in approver.get("/o/acme/operate/policies/?q=data.eu&mode=enforce").content.decode()
+    none = approver.get("/o/acme/operate/policies/?q=eu&mode=off").content.decode()
+    assert "No policy matches" in none
+    assert "data.eu-only" not in none
     assert "data.eu-only" in approver.get("/o/acme/operate/policies/").content.decode()
     assert approver.post(f"{path}mode/", {"mode": "off", "version": 1}).status_code == 422
     writer.post(f"{path}edit/", {"when": "true", "require": 'egress.region == "eu-west"', "note": "Only one region."})
