@@ -147,7 +147,8 @@ class _Compiled:
             covers = self.when.execute(context)
             allows = self.require.execute(context) if covers is True else False
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = f"The policy {self.policy.name} could not be evaluated: {str(error).partition('. CEL')[0][:120]}"
+            problem = f"The policy {self.policy.name} could not be evaluated: {str(error).partition('. CEL')[0][:120]}"
+            reason = f"{self.reason} ({problem})"  # what its author asks for helps the caller on
             return Decision(self.name, "policy_error" if self.enforced else "would_error", reason, self._used(context))
         if covers is not True:
             return None

@@ -138,6 +138,8 @@ class Call:
     response_headers: HeaderList = field(default_factory=list)
     client_started: bool = False
     client_gone: bool = False
+    has_all: bool = False
+    """The caller that is gone had read the answer to its last event."""
     cut: Exception | None = None
     """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot."""
     ttft_us: int | None = None

@@ -41,6 +41,8 @@ class EventTap(ABC):
         self.usage = None
         self.is_failed = False
         """The upstream said in its stream that it failed."""
+        self.is_done = False
+        """It said the last event of its protocol."""
 
     @property
     def text_bytes(self) -> int:
@@ -135,8 +137,6 @@ class SseTap(EventTap):
     def __init__(self, hide_usage: bool) -> None:
         super().__init__()
         self._hide_usage = hide_usage
-        self.is_done = False
-        """The upstream said `[DONE]`."""
 
     def _read(self, data: bytes) -> bytes:
         if _ERROR in data:

@@ -64,6 +64,10 @@ class TextTap:
     def is_failed(self) -> bool:
         return self._inner.is_failed
 
+    @property
+    def is_done(self) -> bool:
+        return self._inner.is_done
+
     def feed(self, data: bytes) -> bytes:
         return self._through(self._inner.feed(data))
 

@@ -5,7 +5,8 @@
 
 Latency and faults come by header (`x-sandbox-latency-ms`, `x-sandbox-fault`), by query (`?latency_ms=250&fault=429`), or by the
 path of a base URL that a provider is registered with: `http://…/latency/250/v1`, `http://…/faults/cut/v1`. Faults:
-500, 429, 529, hang (no answer), cut (the connection breaks in the middle), bad_json, drip (slowly, piece by piece), huge (a whole answer of 100 MB).
+500, 429, 529, hang (no answer), cut (the connection breaks in the middle), bad_json, drip (slowly, piece by piece), huge (a whole answer of 100 MB),
+linger (a stream that ends late after its last event).
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from gateway.sandbox.surfaces import SURFACES, Rendered
 from gateway.sandbox.tools import server
 
 MODELS = ("sandbox-large", "sandbox-small", "sandbox-embed")
-FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip", "huge"})
+FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip", "huge", "linger"})
 ANTHROPIC_ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
 DEFAULT_DIMENSIONS = 256
 COUNT_TOKENS = "/v1/messages/count_tokens"
 HANG_S = 3600.0
 DRIP_S = 0.2
 HUGE_MB = 100
+LINGER_S = 1.0
 
 
 class SandboxApp:
@@ -192,6 +194,8 @@ async def _stream(events: list[bytes], fault: str, send: Send) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
         if fault == "drip":
             await asyncio.sleep(DRIP_S)
+    if fault == "linger":
+        await asyncio.sleep(LINGER_S)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -153,6 +153,19 @@ def test_cut_streams_end_with_an_error_in_the_callers_words(
         assert event["output_tokens"] > 0
 
 
+def test_caller_who_hangs_up_after_the_last_event_has_had_the_answer(org: Org, sandbox_upstream: SandboxUpstream, claude: Any) -> None:
+    """As SDKs do, also where the upstream closes late."""
+    here = org.snapshot.models["chat"].deployments[0]
+    org.change(models={"chat": chat_model(deployment(sandbox_upstream.base_url("faults", "linger"), dialect=here.dialect))})
+    hello: list[Any] = [{"role": "user", "content": "Hello"}]
+
+    list(org.client().chat.completions.create(model="chat", messages=hello, stream=True))
+    with claude(org).messages.stream(model="chat", max_tokens=99, messages=hello) as stream:
+        stream.until_done()
+
+    _as_served(org, sandbox_upstream, 2)
+
+
 def test_errors_of_an_upstream_are_told_in_the_callers_words(plane: Plane, sandbox_upstream: SandboxUpstream, claude: Any) -> None:
     hello: list[Any] = [{"role": "user", "content": "Hello"}]
     overloaded = _org(plane, sandbox_upstream, "anthropic", "faults", "529")

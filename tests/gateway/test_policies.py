@@ -87,6 +87,7 @@ def test_critical_ones_are_asked_first_and_what_cannot_be_evaluated_is_denied() 
 
     assert (decision.policy, decision.verdict, decision.refuses) == ("z.critical@1", "policy_error", True)
     assert decision.attributes == "tags.team="
+    assert decision.reason.startswith("The policy z.critical does not allow it. (The policy z.critical could not be evaluated: ")
 
 
 def test_call_is_refused_with_the_policys_reason(org: Org) -> None:

@@ -266,7 +266,8 @@ class MessageTap:
         """Tool calls that have had their block."""
         self._finish: str | None = None
         self._is_refusal = False
-        self._is_done = False
+        self._has_ended = False
+        self.is_done = False
         self.usage: Usage | None = None
         self.text_bytes = 0
         self.is_failed = False
@@ -279,13 +280,14 @@ class MessageTap:
         out = b"".join(self._events(payload)) if payload else b""
         if self.is_failed:
             return out
-        if not self._is_started or (self._finish is None and not self._is_done):
+        if not self._is_started or (self._finish is None and not self._has_ended):
             raise Refusal("upstream_error", f"The provider {self._provider} broke off its answer.")
+        self.is_done = True
         return out + b"".join(self._end())
 
     def _events(self, payload: bytes) -> list[bytes]:
         if payload == b"[DONE]":
-            self._is_done = True
+            self._has_ended = True
             return []  # the end comes when the upstream has closed: some tell their usage late
         return understood(self._provider, payload, lambda chunk: list(self._read(chunk)))
 

@@ -282,7 +282,7 @@ class ChunkTap:
         self._tools: dict[int, int] = {}
         """Number of the tool call by the index of its block."""
         self._usage = MessagesUsage()
-        self._is_done = False
+        self.is_done = False
         self.usage: Usage | None = None
         self.text_bytes = 0
         self.is_failed = False
@@ -293,7 +293,7 @@ class ChunkTap:
     def flush(self) -> bytes:
         payload = self._reader.flush()
         out = b"".join(self._chunks(payload)) if payload else b""
-        if not self._is_done and not self.is_failed:
+        if not self.is_done and not self.is_failed:
             raise Refusal("upstream_error", f"The provider {self._provider} broke off its answer.")
         return out
 
@@ -320,7 +320,7 @@ class ChunkTap:
             if reason:
                 yield self._chunk({}, _FINISH.get(reason, "stop"))
         elif kind == "message_stop":
-            self._is_done = True
+            self.is_done = True
             if self.usage is not None and self.usage.prompt_tokens is not None and not self._hide_usage:
                 yield data_event({**self._head, "choices": [], "usage": usage_object(self.usage)})
             yield b"data: [DONE]\n\n"

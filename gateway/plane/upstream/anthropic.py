@@ -46,6 +46,8 @@ class MessagesTap(UsageTap):
     def _read(self, data: bytes) -> bytes:
         if b"event: error" in data:
             self.is_failed = True
+        if b"event: message_stop" in data:
+            self.is_done = True
         return super()._read(data)
 
     def _take_usage(self, payload: bytes) -> None:

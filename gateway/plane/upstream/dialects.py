@@ -31,6 +31,10 @@ class Tap(Protocol):
     def is_failed(self) -> bool:
         """The upstream itself said in the middle of its stream that it failed."""
 
+    @property
+    def is_done(self) -> bool:
+        """The last event of the caller's protocol has been given out: whoever hangs up now has the whole answer."""
+
     def feed(self, data: bytes) -> bytes:
         """What may be sent now. Refusal when the stream cannot be understood."""
 

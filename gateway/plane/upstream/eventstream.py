@@ -104,6 +104,10 @@ class BedrockTap:
     def is_failed(self) -> bool:
         return self._inner.is_failed
 
+    @property
+    def is_done(self) -> bool:
+        return self._inner.is_done
+
     def feed(self, data: bytes) -> bytes:
         try:
             events = b"".join([_event(headers, payload) for headers, payload in self._frames.feed(data)])

@@ -430,8 +430,8 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
     if response.content_type == _FRAMED:
         assert call.deployment is not None
         tap = BedrockTap(tap, call.deployment.provider)
-    call.upstream = response
-    watcher = asyncio.create_task(_watch_caller(call, response))
+    call.upstream, call.kept_headers = response, _STREAM_HEADERS
+    watcher = asyncio.create_task(_watch_caller(call, response, tap))
     failure: Refusal | None = None
     try:
         call.client_started = True
@@ -444,12 +444,12 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
                 tail = tap.flush()
             except Refusal as refusal:
                 failure = refusal
+        if failure is None:
+            call.keep(tail)
         if not call.client_gone:
+            watcher.cancel()  # whoever hangs up from here on has the whole answer
             if failure is not None:
                 tail = error_event(call.surface, failure, call.request_id)
-            else:
-                call.keep(tail)
-                call.kept_headers = _STREAM_HEADERS
             await call.send({"type": "http.response.body", "body": tail})
     finally:
         watcher.cancel()
@@ -457,7 +457,7 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
     if failure is not None and not call.client_gone:
         call.status = "upstream_error" if failure.code in _OF_UPSTREAM else "refused"
         call.error_code = failure.code
-    elif call.client_gone:
+    elif call.client_gone and not call.has_all:
         call.status = "client_gone"
     elif tap.is_failed:
         call.status, call.error_code = "upstream_error", "upstream_error"
@@ -492,11 +492,11 @@ async def _forward(call: Call, response: Answer, tap: Tap) -> Refusal | None:
             await call.send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def _watch_caller(call: Call, response: Answer) -> None:
+async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:
     """When the caller hangs up, give the upstream a little time to say the usage, then close it."""
     while (await call.receive())["type"] != "http.disconnect":
         pass
-    call.client_gone = True
+    call.client_gone, call.has_all = True, tap.is_done
     await asyncio.sleep(DRAIN_S)
     response.close()
 

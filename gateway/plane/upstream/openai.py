@@ -56,6 +56,8 @@ class ResponsesTap(UsageTap):
     def _read(self, data: bytes) -> bytes:
         if b"event: response.failed" in data or b"event: error" in data:
             self.is_failed = True
+        if b"event: response.completed" in data or b"event: response.incomplete" in data:
+            self.is_done = True
         return super()._read(data)
 
     def _take_usage(self, payload: bytes) -> None:
