@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
-from rollouts.models import ShadowPair
-from rollouts.shadow_rules import FEWEST_DECIDED
+from rollouts import shadow_selectors
+from rollouts.models import Shadow, ShadowPair
+from rollouts.shadow_rules import FEWEST_DECIDED, FEWEST_PAIRS
 
 
 def preferred_share(window: Window) -> Reading:
@@ -21,6 +22,43 @@ def preferred_share(window: Window) -> Reading:
     return Reading(100 * judged["wins"] / decided, decided, low, high, {"preferred": judged["wins"], "decided": decided})
 
 
+def _worst_change(window: Window, call: str, answer: str, seen: str, *, either_way: bool = False) -> Reading:
+    """Of the candidates against the present models, over the shadows with pairs in the window, in percent of the present figure: the highest.
+
+    `either_way`: a fall counts like a rise. One shadow with fewer pairs than its own verdict takes, or without a figure, makes it unknown.
+    """
+    worst: tuple[float, int] | None = None
+    shadows = Shadow.objects.filter(Exists(ShadowPair.objects.filter(shadow=OuterRef("pk"), at__gte=window.start, at__lt=window.end)))
+    for shadow in shadows.order_by("pk"):
+        figures = shadow_selectors.figures_of(shadow, window=window)
+        if figures[seen] < FEWEST_PAIRS or not figures[call] or figures[answer] is None:
+            return NO_DATA
+        change = 100 * (float(figures[answer]) / float(figures[call]) - 1)
+        change = abs(change) if either_way else change
+        worst = max(worst or (change, figures[seen]), (change, figures[seen]))
+    return NO_DATA if worst is None else Reading(worst[0], worst[1], statistics={"pairs": worst[1]})
+
+
+def latency_apart(window: Window) -> Reading:
+    return _worst_change(window, "call_p50_ms", "answer_p50_ms", "pairs", either_way=True)
+
+
+def p95_change(window: Window) -> Reading:
+    return _worst_change(window, "call_p95_ms", "answer_p95_ms", "pairs")
+
+
+def saving(window: Window) -> Reading:
+    """Less cost per call; the change of the cost with its sign turned."""
+    cost = _worst_change(window, "call_usd", "answer_usd", "priced")
+    return cost if cost.value is None else Reading(-cost.value, cost.sample, statistics=cost.statistics)
+
+
+for _metric in (
+    Metric("shadows.latency_apart", "Latency in shadow and in production", "%", "lower", FEWEST_PAIRS, latency_apart, "How far the candidate's median is from the present model's, either way, of the shadow where that is most."),
+    Metric("shadows.p95_change", "P95 latency in shadow", "%", "lower", FEWEST_PAIRS, p95_change, "Of the candidate against the present model, of the shadow where that is most."),
+    Metric("shadows.saving", "Projected saving", "%", "higher", FEWEST_PAIRS, saving, "By how much the candidate's calls cost less than the present model's, of the shadow where that is least."),
+):  # fmt: skip
+    register(_metric)
 register(
     Metric(
         "shadows.preferred_share",

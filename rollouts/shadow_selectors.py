@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet
 
 from catalog.hooks import cost_figures
 from catalog.models import Model
+from governance.metrics import Window
 from governance.models import Membership
 from governance.roles import Permission, permissions_of
 from rollouts import shadow_rules
@@ -103,8 +104,8 @@ def to_collect(at: datetime) -> list[int]:
     return list(Shadow.objects.exclude(key_id="").exclude(ended).order_by("pk").values_list("pk", flat=True))
 
 
-def figures_of(shadow: Shadow) -> dict[str, Any]:
-    """Counts and distributions of all pairs; None where nothing is known. One query."""
+def figures_of(shadow: Shadow, *, window: Window | None = None) -> dict[str, Any]:
+    """Counts and distributions of all pairs, or of those in a window; None where nothing is known. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -124,9 +125,9 @@ def figures_of(shadow: Shadow) -> dict[str, Any]:
                 count(*) FILTER (WHERE verdict = 'tie') AS ties, count(*) FILTER (WHERE verdict = 'inconsistent') AS inconsistent,
                 count(*) FILTER (WHERE verdict = 'not_kept') AS not_kept, count(*) FILTER (WHERE verdict = 'withheld') AS withheld,
                 count(*) FILTER (WHERE verdict = '' AND is_ok) AS waiting
-            FROM rollouts_shadowpair WHERE shadow_id = %s
+            FROM rollouts_shadowpair WHERE shadow_id = %s AND at >= %s::timestamptz AND at < %s::timestamptz
             """,
-            [shadow.pk],
+            [shadow.pk, *((window.start, window.end) if window else ("-infinity", "infinity"))],
         )
         assert cursor.description is not None
         [row] = cursor.fetchall()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, Q, QuerySet, Sum
+import math
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery, Sum
 
 from catalog.models import Project, VirtualKey
 from costs.metrics.windows import hours_of, served_hours
-from costs.models import UsageHour
+from costs.models import Event, UsageHour
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 
 
@@ -69,6 +72,31 @@ def fewest_models(window: Window) -> Reading:
     return Reading(float(min(counts)), len(counts), statistics={"projects": len(counts), "fewest": min(counts)}) if counts else NO_DATA
 
 
+FIRST_CALL_AFTER = timedelta(days=1)
+"""Whoever has a key for less and has not called yet is not judged."""
+
+
+def first_call_p75(window: Window) -> Reading:
+    """Of people whose first key for programs was made in the window, from then until a call with a key of theirs was answered, in seconds.
+
+    Who has not called counts as waiting until the end of the window, so that keys that nobody uses make it worse. Nearest rank.
+    """
+    keys = VirtualKey.objects.filter(purpose=VirtualKey.Purpose.STANDARD)
+    people = keys.order_by().values("owner").annotate(made=Min("created_at")).filter(made__gte=window.start, made__lt=window.end)
+    made: dict[int, datetime] = dict(people.values_list("owner", "made"))
+    answered = Event.objects.filter(key_id=OuterRef("public_id"), started_at__gte=OuterRef("created_at"), status="ok")
+    first = answered.filter(started_at__lt=window.end).order_by("started_at").values("started_at")[:1]
+    called: dict[int, datetime] = {}
+    for owner, at in keys.filter(owner__in=made).annotate(first=Subquery(first)).values_list("owner", "first"):
+        if at is not None:
+            called[owner] = min(at, called.get(owner, at))
+    judged = [owner for owner, at in made.items() if owner in called or at <= window.end - FIRST_CALL_AFTER]
+    waits = sorted((called.get(owner, window.end) - made[owner]).total_seconds() for owner in judged)
+    if not waits:
+        return NO_DATA
+    return Reading(waits[math.ceil(0.75 * len(waits)) - 1], len(waits), statistics={"people": len(waits), "called": len(called)})
+
+
 for _metric in (
     Metric("usage.calls", "Served calls", "count", "higher", 1, calls, "Calls that were not refused."),
     Metric("usage.active_projects", "Active projects", "count", "higher", 1, active_projects, "Projects with at least one served call."),
@@ -76,6 +104,7 @@ for _metric in (
     Metric("tools.active_people", "People who use tools", "count", "higher", 1, tool_people, "Owners of keys with which tools were called."),
     Metric("usage.active_agents", "Active agents", "count", "higher", 1, active_agents, "Agents that named themselves in a served call."),
     Metric("usage.project_share", "Active projects of all", "%", "higher", 1, project_share, "Of the projects that are switched on, those with served calls."),
+    Metric("usage.first_call_p75", "First governed call, P75", "s", "lower", 5, first_call_p75, "From a person's first key until a call with it was answered, of those whose first key was made in the window."),
     Metric("usage.models_per_project", "Models of each project", "count", "higher", 1, fewest_models, "The fewest models that an active project called."),
 ):  # fmt: skip
     register(_metric)

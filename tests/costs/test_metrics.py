@@ -45,6 +45,7 @@ KEYS = [
     "tools.active_people",
     "usage.active_agents",
     "usage.active_people",
+    "usage.first_call_p75",
     "usage.models_per_project",
     "usage.project_share",
 ]
@@ -206,6 +207,25 @@ def test_use_of_the_gateway_is_counted_by_people_agents_projects_and_models(acme
     }  # fmt: skip
     assert said["usage.project_share"] == 50
     assert (said["gateway.latency_p95"] or 0) > 0
+
+
+def test_first_call_is_timed_from_the_first_key_and_who_never_calls_waits(
+    acme: Tenant, alice: User, bob: User, fay: User, rita: User
+) -> None:
+    keys = {user: make.key(user) for user in (alice, bob, fay, rita)}
+    VirtualKey.objects.update(created_at=START)
+    VirtualKey.objects.filter(pk=keys[rita].pk).update(created_at=START + timedelta(days=3, minutes=1))
+    second = make.key(bob)  # not his first one
+    at = {alice: (START + timedelta(minutes=4), "ok"), bob: (START + timedelta(minutes=9), "upstream_error")}
+    make.record(acme, *(make.call(acme, key_id=keys[user].public_id, started_at=when, status=how) for user, (when, how) in at.items()))
+    make.record(acme, make.call(acme, key_id=second.public_id, started_at=second.created_at + timedelta(minutes=1)))
+    read = metrics.get("usage.first_call_p75").read
+
+    three, now = read(Window(START, START + timedelta(days=4))), read(Window(START, second.created_at + timedelta(minutes=2)))
+
+    assert (three.value, three.sample, three.statistics["called"]) == (4 * 24 * 3600, 3, 1)  # Rita has had a key for less than a day
+    assert (now.sample, now.statistics["called"]) == (4, 2)
+    assert read(Window(START, START + timedelta(hours=1))).statistics == {"people": 1, "called": 1}
 
 
 def test_calls_in_spite_of_an_opt_out_are_found_and_nothing_is_proved_without_one(acme: Tenant, alice: User) -> None:

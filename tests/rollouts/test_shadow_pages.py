@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from governance import metrics
-from governance.metrics import Window
+from governance.metrics import NO_DATA, Window
 from governance.models import Tenant, User
 from rollouts.models import Shadow, ShadowPair
 from rollouts.services import shadows
@@ -120,3 +120,21 @@ def test_metric_counts_what_was_decided_and_a_look_of_a_missing_one_is_skipped(s
     assert before.value is None
     look_at_shadow.run(0)
     look_at_shadow.run(shadow.pk)
+
+
+def test_gates_read_how_far_shadows_are_from_production(shadow: Shadow) -> None:
+    now = timezone.now()
+    window = Window(now - timedelta(hours=1), now + timedelta(seconds=1))
+    keys = ("shadows.latency_apart", "shadows.p95_change", "shadows.saving")
+    assert [metrics.get(key).read(window) for key in keys] == [NO_DATA] * 3  # four pairs are too few
+    told = {"shadow": shadow, "is_ok": True, "call_ms": 800, "answer_ms": 600, "call_usd": Decimal("0.02"), "answer_usd": Decimal("0.0137")}
+    pairs = [ShadowPair(**told, call=uuid4(), answer=uuid4(), at=now - timedelta(seconds=n)) for n in range(96)]
+    ShadowPair.objects.bulk_create(pairs)
+    ShadowPair.objects.create(**{**told, "answer_ms": 9_000, "call": uuid4(), "answer": uuid4(), "at": window.end})
+
+    apart, p95, saving = (metrics.get(key).read(window) for key in keys)
+
+    assert apart.value == pytest.approx(25)
+    assert apart.sample == 100
+    assert p95.value == pytest.approx(-25)
+    assert saving.value == pytest.approx(31.5)
