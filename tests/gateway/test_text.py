@@ -26,7 +26,7 @@ class _Shout:
 class _Untouched:
     """The tap of an upstream whose bytes need no change."""
 
-    usage, text_bytes, is_failed = None, 0, False
+    usage, text_bytes, is_failed, is_done = None, 0, False, False
 
     def feed(self, data: bytes) -> bytes:
         return data
