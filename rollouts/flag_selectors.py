@@ -172,8 +172,10 @@ class Preview:
 def preview(flag: Flag, context: Mapping[str, Any], *, consent: bool | None = None, change: FlagChange | None = None) -> Preview:
     """What a context gets from the flag as it is, by the function that the gateway runs, and under a change that waits.
 
-    `consent` None: as the tenant has decided.
+    `consent` None: as the tenant has decided. A context may be written as programs send it, with a `targetingKey` as its user.
     """
+    if "targetingKey" in context:
+        context = {**context, "user": context["targetingKey"]}
     agreed = has_consent(flag.feature_class) if consent is None else consent
     decision = decide(compiled(flag), context, agreed)
     place = ORDER.index(decision.rule)

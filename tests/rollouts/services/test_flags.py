@@ -269,6 +269,8 @@ def test_preview_is_what_the_gateway_decides_and_what_the_waiting_change_would(f
     assert [step.outcome for step in seen.road] == ["passed"] * 6 + ["decided"]
     assert seen.proposed is not None
     assert seen.proposed.variant == "on"
+    as_sent, as_named = (flag_selectors.preview(flag, {name: "ana"}, change=change).proposed for name in ("targetingKey", "user"))
+    assert as_sent == as_named  # a context as programs send it
 
 
 def test_preview_heeds_the_consent_of_the_moment(flag: Flag, rita: User, adam: User) -> None:
