@@ -49,6 +49,8 @@ class Metric:
     minimum_sample: int
     read: Callable[[Window], Reading]
     description: str
+    scope: Literal["organisation", "programme"] = "organisation"
+    """`programme`: it is of all organisations of a rollout together, or of who runs it, wherever it is read."""
 
 
 _metrics: dict[str, Metric] = {}

@@ -56,6 +56,11 @@ def cohort_counts() -> dict[str, int]:
     return Cohort.objects.aggregate(open=Count("pk", filter=Q(closed_at=None)), closed=Count("pk", filter=Q(closed_at__isnull=False)))
 
 
+def open_cohorts() -> list[tuple[str, str]]:
+    """Slug and name of those that are not closed, by name."""
+    return list(Cohort.objects.filter(closed_at=None).order_by("name").values_list("slug", "name"))
+
+
 def find_cohort(slug: str) -> Cohort | None:
     return cohorts().filter(slug=slug).first()
 

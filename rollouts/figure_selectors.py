@@ -25,4 +25,4 @@ def metric_of(figure: Figure) -> Metric:
         return Reading(newest.value, newest.sample, newest.low, newest.high, {"report": newest.reference, "at": newest.at.isoformat()})
 
     name = figure.description[:1].upper() + figure.description[1:]
-    return Metric(f"reported.{figure.key}", figure.title, figure.unit, figure.better, figure.minimum_sample, read, f"{name}.")
+    return Metric(f"reported.{figure.key}", figure.title, figure.unit, figure.better, figure.minimum_sample, read, f"{name}.", "programme")

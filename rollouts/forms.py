@@ -9,7 +9,7 @@ from django import forms
 from django.utils import timezone
 
 from governance.models import Tenant, User
-from rollouts import plans, selectors
+from rollouts import cohort_selectors, plans, selectors
 from rollouts.models import SignOff
 from rollouts.models.rollout import slug_validator
 
@@ -37,8 +37,18 @@ class RolloutForm(forms.Form):
         help_text="On this day the first phase begins by itself; a day that has come begins at once.",
     )
 
-    def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
+    cohort = forms.ChoiceField(
+        label="Over a cohort",
+        required=False,
+        help_text="Its gates judge the figures of all organisations that are active in it. Members of this organisation see those figures.",
+    )
+
+    def __init__(self, *args: Any, tenant: Tenant, actor: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if actor.is_operator and tenant.kind == Tenant.Kind.INTERNAL:
+            self.fields["cohort"].choices = [("", "No: this organisation alone"), *cohort_selectors.open_cohorts()]  # type: ignore[attr-defined]
+        else:
+            del self.fields["cohort"]
         self.fields["plan"].choices = [(plan.key, f"{plan.title} ({len(plan.phases)} phases)") for plan in plans.all_plans()]  # type: ignore[attr-defined]
         self.fields["owner"].queryset = selectors.owners(tenant)  # type: ignore[attr-defined]
         self.fields["starts_on"].initial = timezone.now().date()

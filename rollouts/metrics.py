@@ -179,7 +179,16 @@ def _metric_of(key: str, ask: Ask) -> Metric:
     words = "Mean of the answers from 1 to 5" if ask.kind == SurveyKind.CSAT else "Promoters less detractors, in points, of the answers"
     whose = ", over the organisations as the sample (of an organisation's own rollout: over its people)" if ask.by_organisation else ""
     least = 1 if ask.by_organisation else programme_rules.FEWEST_ANSWERS if ask.kind == SurveyKind.CSAT else 10
-    return Metric(key, ask.title, "score", "higher", least, _asked(ask), f"{words} to the question that a gate of that phase asks{whose}.")
+    return Metric(
+        key,
+        ask.title,
+        "score",
+        "higher",
+        least,
+        _asked(ask),
+        f"{words} to the question that a gate of that phase asks{whose}.",
+        "programme",
+    )
 
 
 def survey_csat(window: Window) -> Reading:
@@ -203,8 +212,8 @@ def register_all() -> None:
         Metric("shifts.error_change", "Errors against the control", "pp", "lower", 100, shift_errors, "Of the challenger, in the newest window of the worst shift."),
         Metric("shifts.latency_change", "Latency against the control", "%", "lower", 100, shift_latency, "Of the challenger's mean, in the newest window of the worst shift."),
         Metric("shifts.saving", "Saving against the control", "%", "higher", 100, shift_saving, "Of the challenger's cost per call, in the newest window of the worst shift."),
-        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page, about all cohorts."),
-        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about all cohorts."),
+        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page, about all cohorts.", "programme"),
+        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about all cohorts.", "programme"),
     ):  # fmt: skip
         register(metric)
     register(

@@ -19,6 +19,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
 
+from rollouts import aggregation
+
 VERSION = 1
 """Grows when the same evidence would get another verdict. Part of the digest, so that such a change voids signatures."""
 
@@ -63,6 +65,8 @@ class Measured:
     high: float | None = None
     statistics: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    why_none: str = ""
+    """Why there is no value, where that is known."""
     held_since: datetime | None = None
     """Since when, without a break before this evaluation, the rule has held; None when it had not."""
 
@@ -101,7 +105,7 @@ def judge_metric(criterion: MetricCriterion, measured: Measured, *, at: datetime
     if measured.error:
         return Judgement(Verdict.ERROR, Verdict.ERROR, measured.error)
     if measured.value is None:
-        return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, "nothing was measured in the window")
+        return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, measured.why_none or "nothing was measured in the window")
     low = measured.value if measured.low is None else measured.low
     high = measured.value if measured.high is None else measured.high
     if not all(math.isfinite(number) for number in (measured.value, low, high)) or not low <= measured.value <= high or measured.sample < 0:
@@ -227,12 +231,15 @@ def judge_record(record: Mapping[str, Any], *, at: datetime) -> Judgement:
     """The verdict of one criterion from its evidence."""
     if record["kind"] == "metric":
         rule, reading = record["rule"], record["reading"]
+        if "over" in rule and not reading["error"]:
+            reading = {**reading, **aggregation.together(rule["over"], reading["members"])}
         measured = Measured(
             value=reading["value"],
             sample=reading["sample"],
             low=reading["low"],
             high=reading["high"],
             error=reading["error"],
+            why_none=aggregation.why_unknown(reading) if "over" in rule and not reading["error"] else "",
             held_since=_time(reading["held_since"]),
         )
         judgement = judge_metric(

@@ -63,6 +63,17 @@ def rule(operator: str, threshold: float | None, unit: str) -> str:
     return f"{OPERATORS[operator]} {figure(threshold, unit)}"
 
 
+def over(given: Mapping[str, Any] | None, statistics: Mapping[str, Any] | None = None) -> str:
+    """`median of the organisations`, `share of the 5 organisations with < 3%`: how a cohort's figures are taken together."""
+    if given is None:
+        return ""
+    many = f"the {statistics['organisations']} organisations" if statistics else "the organisations"
+    if given["aggregate"] in ("median", "sum"):
+        return f"{given['aggregate']} of {many}"
+    what = "share" if given["aggregate"] == "share" else "number"
+    return f"{what} of {many} with {given['metric']} {OPERATORS[given['operator']]} {given['threshold']:g}"
+
+
 def window(hours: int | None) -> str:
     """`7 days`, `36 hours`"""
     if hours is None:

@@ -41,6 +41,11 @@ class RolloutInput(StrictSerializer):
     name = serializers.CharField(max_length=100, required=False, help_text="Default: the plan's title.")
     owner = serializers.EmailField(required=False, help_text="A member of the organisation; default: you.")
     starts_on = serializers.DateField(required=False, help_text="Default: today.")
+    cohort = serializers.CharField(
+        required=False,
+        max_length=60,
+        help_text="Judge the figures of the organisations active in this cohort. Operators only, in an internal organisation.",
+    )
 
 
 class PhaseOutput(serializers.ModelSerializer[Phase]):
@@ -67,6 +72,7 @@ class RolloutOutput(serializers.ModelSerializer[Rollout]):
             "paused",
             "pause_reason",
             "starts_on",
+            "cohort",
             "created_at",
             "closed_at",
         ]
@@ -141,6 +147,7 @@ class CriterionOutput(serializers.Serializer[CriterionState]):
             "window_hours": criterion.window_hours,
             "minimum_sample": criterion.minimum_sample,
             "sustain_hours": criterion.sustain_hours,
+            "over": criterion.over,
         }
 
 

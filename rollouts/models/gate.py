@@ -79,6 +79,8 @@ class Criterion(models.Model):
     window_hours = models.PositiveIntegerField(null=True)
     minimum_sample = models.PositiveIntegerField(null=True)
     sustain_hours = models.PositiveIntegerField(default=0)
+    over = models.JSONField(null=True)
+    """How organisations are taken together, see `plans.schema.Over`; None when each must meet the rule. Only of a rollout over a cohort."""
 
     class Meta:
         ordering = ["position"]

@@ -33,6 +33,8 @@ class Rollout(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     status = models.CharField(max_length=16, choices=Status, default=Status.PLANNED)
     starts_on = models.DateField()
+    cohort = models.CharField(max_length=60, blank=True, default="", db_default="")
+    """Slug of the cohort whose organisations the gates judge; empty: this organisation alone. Only operators set it, in an internal organisation."""
     paused_at = models.DateTimeField(null=True)
     pause_reason = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField()

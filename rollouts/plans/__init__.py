@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from rollouts.plans.schema import Criterion, Lane, Phase, Plan
+from rollouts.plans.schema import Criterion, Lane, MetricRule, Phase, Plan
 
 FOLDER = Path(__file__).parent / "data"
 
-__all__ = ["Criterion", "Lane", "Phase", "Plan", "PlanError", "all_plans", "criteria_of", "frozen", "get", "parse", "thaw"]
+__all__ = ["Criterion", "Lane", "MetricRule", "Phase", "Plan", "PlanError", "all_plans", "criteria_of", "frozen", "get", "parse", "thaw"]
 
 
 class PlanError(ValueError):

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from rollouts.aggregation import Aggregate
+
 Key = Annotated[str, Meta(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
 Text = Annotated[str, Meta(min_length=1)]
 Role = Literal["product", "engineering", "security", "compliance"]
@@ -34,6 +36,18 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     pass
 
 
+class Over(_Part, frozen=True):
+    """How the organisations of a cohort are taken together, when the rollout is over one. What is left out is as in the rule."""
+
+    aggregate: Aggregate
+    """`share` and `count`: of the organisations that meet `metric operator threshold`."""
+    metric: str = ""
+    operator: Operator | None = None
+    threshold: float | None = None
+    at_least: Annotated[float, Meta(gt=0, le=100)] = 100
+    """Percent, of `share`. A count, a median and a sum are held to the rule's own operator and threshold."""
+
+
 class MetricRule(_Part, frozen=True):
     """`metric operator threshold`, judged over the last `window_hours`."""
 
@@ -46,6 +60,8 @@ class MetricRule(_Part, frozen=True):
     """None: the metric's own."""
     sustain_hours: Annotated[int, Meta(ge=0)] = 0
     """How long it must have held without a break before it passes."""
+    over: Over | None = None
+    """None: every organisation must meet the rule."""
 
 
 class Criterion(_Part, frozen=True):

@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
+from django_tenants.utils import tenant_context
 
 from governance import metrics
-from governance.models import User
+from governance.models import Tenant, User
 from governance.schema import current_schema
-from rollouts import rules
-from rollouts.models import Attestation, Criterion, Evaluation, Gate, Waiver
+from rollouts import aggregation, rules
+from rollouts.aggregation import Aggregate
+from rollouts.models import Attestation, CohortMember, Criterion, Evaluation, Gate, Waiver
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +30,8 @@ READ_TIMEOUT_MS = 20_000
 """How long one metric may take: a slow one must not hold the rollout's lock for longer."""
 _EMPTY: Mapping[str, Any] = {"value": None, "sample": 0, "low": None, "high": None, "statistics": {}, "error": ""}
 
-Readings = dict[tuple[str, int], dict[str, Any]]
-"""What metrics read up to one moment, by metric and hours."""
+Readings = dict[tuple[str, str, int], dict[str, Any]]
+"""What metrics read up to one moment, by schema, metric and hours."""
 
 
 @dataclass
@@ -38,11 +41,15 @@ class Inputs:
     criteria: list[Criterion] = field(default_factory=list)
     attestations: dict[int, Attestation] = field(default_factory=dict)
     waivers: dict[int, Waiver] = field(default_factory=dict)
+    cohort: str = ""
+    organisations: list[Tenant] = field(default_factory=list)
+    """Whose figures count, when the rollout is over a cohort."""
 
 
 def inputs_of(gates: Collection[Gate], *, at: datetime) -> dict[int, Inputs]:
-    """By gate. Three queries for any number of gates; of attestations, the newest since each gate opened."""
-    found = {gate.pk: Inputs() for gate in gates}
+    """By gate. Three queries for any number of gates, and one for each cohort; of attestations, the newest since each gate opened."""
+    organisations = {slug: _active_in(slug) for slug in {gate.rollout.cohort for gate in gates} if slug}
+    found = {gate.pk: Inputs(cohort=gate.rollout.cohort, organisations=organisations.get(gate.rollout.cohort, [])) for gate in gates}
     for criterion in Criterion.objects.filter(gate__in=found).order_by("gate", "position"):
         found[criterion.gate_id].criteria.append(criterion)
     made = Attestation.objects.filter(criterion__gate__in=found, at__gte=F("criterion__gate__opened_at"), at__lte=at)
@@ -94,9 +101,21 @@ def build(
 def read_for(gate_ids: Iterable[int], *, at: datetime, readings: Readings) -> None:
     """Read each metric and window that these gates are bound to, once, and add it to `readings`. Holds no lock."""
     bound = Criterion.objects.filter(gate__in=list(gate_ids), kind=Criterion.Kind.METRIC)
-    for metric, hours in bound.order_by("metric", "window_hours").values_list("metric", "window_hours").distinct():
+    alone = bound.filter(gate__rollout__cohort="").order_by("metric", "window_hours").values_list("metric", "window_hours").distinct()
+    for metric, hours in alone:
         if hours is not None:  # a constraint says so
             _reading(metric, hours, at, readings)
+    organisations: dict[str, list[Tenant]] = {}
+    for criterion in bound.exclude(gate__rollout__cohort="").select_related("gate__rollout").order_by("metric", "window_hours"):
+        cohort = criterion.gate.rollout.cohort
+        if cohort not in organisations:
+            organisations[cohort] = _active_in(cohort)
+        _measured(criterion, Inputs(cohort=cohort, organisations=organisations[cohort]), readings, at)
+
+
+def _active_in(cohort: str) -> list[Tenant]:
+    members = CohortMember.objects.filter(cohort__slug=cohort, state=CohortMember.State.ACTIVE)
+    return list(Tenant.objects.filter(pk__in=members.values("tenant")).order_by("slug"))
 
 
 def registered(key: str) -> metrics.Metric | None:
@@ -157,7 +176,7 @@ def _record(
         record["rule"] = {"evidence": criterion.evidence}
         record["attestation"] = _attestation(inputs.attestations.get(criterion.pk))
     else:
-        record.update(_measured(criterion, readings, at))
+        record.update(_measured(criterion, inputs, readings, at))
         held = rules.held_since(before, previous_at=previous.at if previous else None, at=at)
         record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
     judgement = rules.judge_record(record, at=at)
@@ -170,33 +189,66 @@ def _record(
     return record
 
 
-def _measured(criterion: Criterion, readings: Readings, at: datetime) -> dict[str, Any]:
+def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: datetime) -> dict[str, Any]:
     assert criterion.window_hours is not None
-    reading = _reading(criterion.metric, criterion.window_hours, at, readings)
-    metric = registered(criterion.metric)
-    if metric is not None and metric.unit != criterion.unit and not reading["error"]:
-        reading = {**_EMPTY, "error": f"{criterion.metric} is in {metric.unit}, the rule is in {criterion.unit}"}
+    over = over_cohort(criterion) if inputs.cohort else None
+    key = over["metric"] if over else criterion.metric
+    metric = registered(key)
     # A census (models served, now) has a minimum of 0: none of them is a figure that can fail, though never pass.
     minimum = max(criterion.minimum_sample or 0, metric.minimum_sample if metric else 1)
+    rule: dict[str, Any] = {
+        "metric": key,
+        "operator": criterion.operator,
+        "threshold": criterion.threshold,
+        "unit": criterion.unit,
+        "window_hours": criterion.window_hours,
+        "minimum_sample": minimum,
+        "sustain_hours": criterion.sustain_hours,
+    }
+    if over is None:
+        reading = _reading(key, criterion.window_hours, at, readings)
+    else:
+        members = [
+            {"organisation": tenant.slug, **_reading(key, criterion.window_hours, at, readings, tenant)} for tenant in inputs.organisations
+        ]
+        over |= {"cohort": inputs.cohort, "minimum_sample": metric.minimum_sample if metric else 1}
+        rule |= {"over": over, "minimum_sample": criterion.minimum_sample or 1}
+        if over["aggregate"] == Aggregate.SHARE:
+            rule |= {"operator": ">=", "threshold": over["at_least"], "unit": "%"}
+        reading = {**aggregation.together(over, members), "members": members}
+    # A share and a count are of organisations, whatever is measured of each.
+    is_figure = over is None or over["aggregate"] in (Aggregate.MEDIAN, Aggregate.SUM)
+    if metric is not None and metric.unit != criterion.unit and is_figure and not reading["error"]:
+        reading = {**reading, **_EMPTY, "error": f"{key} is in {metric.unit}, the rule is in {criterion.unit}"}
     return {
-        "rule": {
-            "metric": criterion.metric,
-            "operator": criterion.operator,
-            "threshold": criterion.threshold,
-            "unit": criterion.unit,
-            "window_hours": criterion.window_hours,
-            "minimum_sample": minimum,
-            "sustain_hours": criterion.sustain_hours,
-        },
+        "rule": rule,
         "window": {"start": (at - timedelta(hours=criterion.window_hours)).isoformat(), "end": at.isoformat()},
         "reading": reading,
     }
 
 
-def _reading(metric: str, hours: int, at: datetime, readings: Readings) -> dict[str, Any]:
-    if (metric, hours) not in readings:
-        readings[metric, hours] = read_metric(metric, metrics.Window(at - timedelta(hours=hours), at))
-    return readings[metric, hours]
+def over_cohort(criterion: Criterion) -> dict[str, Any] | None:
+    """How organisations are taken together for this criterion; None when its metric is of all of them anyway."""
+    given = criterion.over or {}
+    key = given.get("metric") or criterion.metric
+    metric = registered(key)
+    if metric is not None and metric.scope == "programme":
+        return None
+    return {
+        "aggregate": given.get("aggregate", str(Aggregate.SHARE)),
+        "metric": key,
+        "operator": given.get("operator") or criterion.operator,
+        "threshold": criterion.threshold if given.get("threshold") is None else given["threshold"],
+        "at_least": given.get("at_least", 100),
+    }
+
+
+def _reading(metric: str, hours: int, at: datetime, readings: Readings, tenant: Tenant | None = None) -> dict[str, Any]:
+    name = (current_schema() if tenant is None else tenant.schema_name, metric, hours)
+    if name not in readings:
+        with nullcontext() if tenant is None else tenant_context(tenant):
+            readings[name] = read_metric(metric, metrics.Window(at - timedelta(hours=hours), at))
+    return readings[name]
 
 
 def _number(value: Any) -> float | None:

@@ -71,10 +71,11 @@ def _evaluate_unchanged(gate_ids: Collection[int], *, at: datetime, readings: Re
     free = running.select_for_update(skip_locked=True, no_key=True).defer("plan").order_by("pk")
     rollouts = {rollout.pk: rollout for rollout in free}
     due = list(due_gates(at=at).filter(pk__in=gate_ids, rollout__in=rollouts).select_related("latest"))
+    for gate in due:
+        gate.rollout = rollouts[gate.rollout_id]
     inputs = evidence.inputs_of(due, at=at)
     began, same, rest = time.monotonic(), [], []
     for gate in due:
-        gate.rollout = rollouts[gate.rollout_id]
         evaluation = _try_build(gate, inputs[gate.pk], at=at, readings=readings)
         if evaluation is None or gate.latest is None or evaluation.digest != gate.latest.digest:
             rest.append(gate.pk)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
+import msgspec
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from governance.models import User
+from governance.models import Tenant, User
+from governance.schema import current_schema
 from governance.services import audit
 from rollouts import exposure, plans
-from rollouts.errors import EvidenceMissingError, NotUnderWayError, PlanNotFoundError, RollbackUnderWayError, SlugTakenError
-from rollouts.models import Criterion, Gate, Phase, ReleaseLogEntry, Rollback, Rollout
+from rollouts.errors import (
+    CohortInvalidError,
+    EvidenceMissingError,
+    NotUnderWayError,
+    PlanNotFoundError,
+    RollbackUnderWayError,
+    SlugTakenError,
+)
+from rollouts.models import Cohort, Criterion, Gate, Phase, ReleaseLogEntry, Rollback, Rollout
 from rollouts.services import flags, gates
 from rollouts.services.locking import check_under_way, lock_rollout
 from rollouts.services.release_log import note
@@ -20,12 +29,24 @@ RESERVED_SLUGS = frozenset({"new"})
 
 
 def start_rollout(
-    *, plan_key: str, slug: str, name: str, owner: User, actor: User, starts_on: date | None = None, at: datetime | None = None
+    *,
+    plan_key: str,
+    slug: str,
+    name: str,
+    owner: User,
+    actor: User,
+    starts_on: date | None = None,
+    cohort: str = "",
+    at: datetime | None = None,
 ) -> Rollout:
     """Make a rollout from a plan, with a frozen copy of it. On or after its first day the first phase begins at once.
 
-    Raises PlanNotFoundError, SlugTakenError.
+    With a `cohort` its gates judge the figures of all organisations that are active in it.
+
+    Raises PlanNotFoundError, SlugTakenError, CohortInvalidError.
     """
+    if cohort:
+        _check_cohort(cohort, actor)
     try:
         plan = plans.get(plan_key)
     except KeyError:
@@ -33,15 +54,28 @@ def start_rollout(
     if slug in RESERVED_SLUGS:
         raise SlugTakenError(f"The address {slug} is reserved. Choose another.", field="slug")
     try:
-        return _create(plan=plan, slug=slug, name=name, owner=owner, actor=actor, starts_on=starts_on, at=at or timezone.now())
+        return _create(
+            plan=plan, slug=slug, name=name, owner=owner, actor=actor, starts_on=starts_on, cohort=cohort, at=at or timezone.now()
+        )
     except IntegrityError as error:
         if Rollout.objects.filter(slug=slug).exists():
             raise SlugTakenError(f"A rollout with the address {slug} exists.", field="slug") from error
         raise
 
 
+def _check_cohort(slug: str, actor: User) -> None:
+    """Whose gates read other organisations' figures is the operator's business, and only the operator's own organisation may see them."""
+    is_internal = Tenant.objects.filter(schema_name=current_schema(), kind=Tenant.Kind.INTERNAL).exists()
+    if not actor.is_operator or not is_internal:
+        raise CohortInvalidError("Only operators roll out over a cohort, in an internal organisation.", field="cohort")
+    if not Cohort.objects.filter(slug=slug, closed_at=None).exists():
+        raise CohortInvalidError(f"There is no open cohort {slug}.", field="cohort")
+
+
 @transaction.atomic
-def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User, starts_on: date | None, at: datetime) -> Rollout:
+def _create(
+    *, plan: plans.Plan, slug: str, name: str, owner: User, actor: User, starts_on: date | None, cohort: str, at: datetime
+) -> Rollout:
     first_day = starts_on or at.date()
     rollout = Rollout.objects.create(
         slug=slug,
@@ -52,6 +86,7 @@ def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User,
         owner=owner,
         created_by=actor,
         starts_on=first_day,
+        cohort=cohort,
         created_at=at,
     )
     begins = first_day
@@ -76,7 +111,8 @@ def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User,
         kind=ReleaseLogEntry.Kind.STARTED,
         actor=actor,
         at=at,
-        text=f"{rollout.name} started by {actor} from the plan {plan.title}, version {plan.version}; owner {owner}, first day {first_day.isoformat()}",
+        text=f"{rollout.name} started by {actor} from the plan {plan.title}, version {plan.version}; owner {owner}, first day {first_day.isoformat()}"
+        + (f", over the cohort {cohort}" if cohort else ""),
     )
     audit.record(
         "rollout.started",
@@ -87,6 +123,7 @@ def _create(*, plan: plans.Plan, slug: str, name: str, owner: User, actor: User,
         version=plan.version,
         owner=str(owner),
         starts_on=first_day.isoformat(),
+        **({"cohort": cohort} if cohort else {}),
     )
     if first_day <= at.date():
         _begin(rollout, actor=actor, at=at)
@@ -117,6 +154,7 @@ def _criterion(gate: Gate, position: int, planned: plans.Criterion) -> Criterion
             rule.minimum_sample,
             rule.sustain_hours,
         )
+        criterion.over = None if rule.over is None else msgspec.to_builtins(rule.over)
     return criterion
 
 

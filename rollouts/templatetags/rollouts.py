@@ -19,9 +19,22 @@ def planned_rule(criterion: plans.Criterion) -> str:
     if rule is None:
         return ""
     text = f"{wording.rule(rule.operator, rule.threshold, rule.unit)} over {wording.window(rule.window_hours)}"
+    if rule.over:
+        text += f" (over a cohort: {_over(rule)})"
     if rule.minimum_sample:
         text += f", from {rule.minimum_sample:,} observations"
     return text + (f", for {wording.window(rule.sustain_hours)} on end" if rule.sustain_hours else "")
+
+
+def _over(rule: plans.MetricRule) -> str:
+    assert rule.over is not None
+    given = {
+        "aggregate": str(rule.over.aggregate),
+        "metric": rule.over.metric or rule.metric,
+        "operator": rule.over.operator or rule.operator,
+        "threshold": rule.threshold if rule.over.threshold is None else rule.over.threshold,
+    }
+    return wording.over(given) + (f", {rule.over.at_least:g}% at least" if rule.over.aggregate == "share" else "")
 
 
 @register.filter

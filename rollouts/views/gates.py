@@ -22,6 +22,7 @@ from rollouts.errors import EvidenceMissingError
 from rollouts.forms import AttestForm, ReasonForm, SignForm, WaiverForm
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
 from rollouts.services import attestations, gates, signatures, waivers
+from rollouts.services import evidence as evidence_of
 from rollouts.views.rollouts import may_manage, the_rollout
 
 
@@ -116,12 +117,17 @@ def _row(state: selectors.CriterionState, course: selectors.Course | None) -> di
         row["rule"] = wording.rule(criterion.operator, criterion.threshold, criterion.unit)
         row["detail"] = f"{criterion.metric}, {wording.window(criterion.window_hours)}"
         row["sample"] = wording.sample(record["reading"], record["rule"]["minimum_sample"]) if record else ""
+        if record and "over" in record["rule"]:
+            rule, reading = record["rule"], record["reading"]
+            row["rule"] = wording.rule(rule["operator"], rule["threshold"], rule["unit"])
+            row["detail"] = f"{wording.over(rule['over'], reading['statistics'])}, {wording.window(criterion.window_hours)}"
+            row["sample"] = f"{reading['sample']} of {len(reading['members'])} organisations"
     if record:
         row["value"] = wording.shown_value(record)
         if record["kind"] == "metric":
             row["interval"] = wording.interval(record["reading"], record["rule"]["unit"])
             row["bar"] = figures.bar(record)
-            row["course"] = _course(criterion, course)
+            row["course"] = _course(record, course)
             if row["bar"] is None:
                 row["note"] = record["reason"]
         if record["verdict"] == rules.Verdict.WAIVED and state.waiver:
@@ -129,11 +135,11 @@ def _row(state: selectors.CriterionState, course: selectors.Course | None) -> di
     return row
 
 
-def _course(criterion: Criterion, course: selectors.Course | None) -> figures.Course | None:
-    if course is None or criterion.threshold is None:
+def _course(record: Mapping[str, Any], course: selectors.Course | None) -> figures.Course | None:
+    if course is None:
         return None
-    values = course.values.get(criterion.key, [])
-    return figures.course(values, threshold=criterion.threshold, unit=criterion.unit, since=f"{course.since:%b} {course.since.day}")
+    values, rule = course.values.get(record["key"], []), record["rule"]
+    return figures.course(values, threshold=rule["threshold"], unit=rule["unit"], since=f"{course.since:%b} {course.since.day}")
 
 
 @requires(Permission.SIGN_GATES, "POST")
@@ -278,6 +284,31 @@ def gate_record_file(request: MemberRequest, slug: str, number: int, form: str) 
 # One criterion
 
 
+def _over(criterion: Criterion, record: Mapping[str, Any]) -> dict[str, Any]:
+    """How the organisations of a cohort were taken together, and the figure of each."""
+    rule, reading = record["rule"], record["reading"]
+    metric = evidence_of.registered(rule["metric"])
+    unit = metric.unit if metric else criterion.unit
+    members = [
+        {
+            "organisation": member["organisation"],
+            "value": wording.figure(member["value"], unit),
+            "interval": wording.interval(member, unit),
+            "sample": member["sample"],
+            "is_known": not member["error"] and member["value"] is not None and member["sample"] >= rule["over"]["minimum_sample"],
+            "error": member["error"],
+        }
+        for member in reading["members"]
+    ]
+    return {
+        "text": wording.over(rule["over"], reading["statistics"]),
+        "rule": wording.rule(rule["operator"], rule["threshold"], rule["unit"]),
+        "cohort": rule["over"]["cohort"],
+        "minimum": rule["over"]["minimum_sample"],
+        "members": members,
+    }
+
+
 @requires(Permission.VIEW)
 def criterion_detail(request: MemberRequest, slug: str, number: int, key: str) -> HttpResponse:
     gate = the_gate(slug, number)
@@ -313,6 +344,7 @@ def _criterion(
             "interval": wording.interval(record["reading"], record["rule"]["unit"]) if record and record["kind"] == "metric" else "",
             "bar": figures.bar(record) if record else None,
             "rule": wording.rule(criterion.operator, criterion.threshold, criterion.unit) if not criterion.is_attested else "",
+            "over": _over(criterion, record) if record and "over" in (record["rule"] or {}) else None,
             "window": wording.window(criterion.window_hours),
             "role": signing.label(criterion.role),
             "holders": signing.holders_text(criterion.role),

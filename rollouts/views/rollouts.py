@@ -79,6 +79,7 @@ def rollout_new(request: MemberRequest) -> HttpResponse:
     form = RolloutForm(
         request.POST or None,
         tenant=request.tenant,
+        actor=request.user,
         initial={"plan": preview.key, "owner": request.user.pk, "name": preview.title, "slug": preview.key},
     )
     status = 200

@@ -37,5 +37,6 @@ class Command(BaseCommand):
                 value = reading["error"] or ("no data" if reading["value"] is None else wording.figure(reading["value"], metric.unit))
                 spread = wording.interval(reading, metric.unit)
                 self.stdout.write(
-                    f"{metric.key:32} {value:>16}  {f'({spread})' if spread else '':24} sample {reading['sample']:,} of {metric.minimum_sample:,}  {metric.title}"
+                    f"{metric.key:32} {value:>16}  {f'({spread})' if spread else '':24} {metric.unit:6} sample {reading['sample']:,} of "
+                    f"{metric.minimum_sample:,}  {metric.scope:12} {options['hours']} h  {metric.title}"
                 )

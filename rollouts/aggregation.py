@@ -1,0 +1,87 @@
+"""One figure for a cohort from a reading of each of its organisations. Pure: the readings stand in the evidence, so that it is recomputed from them.
+
+An organisation whose figure is not known (none was measured, or of too few observations) is not left out: the interval covers whatever it may be,
+so a gate only passes when it would pass with it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator as operators
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+MEETS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+    "=": operators.eq,
+}
+
+
+class Aggregate(StrEnum):
+    SHARE = "share"
+    """Percent of the organisations that meet `operator threshold`."""
+    COUNT = "count"
+    """How many of them do."""
+    MEDIAN = "median"
+    SUM = "sum"
+
+
+def together(over: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The reading of all `members`, each a reading with its `organisation`. Its sample is the number of organisations with a figure;
+    of shares and counts, of all of them."""
+    known = [member for member in members if _is_known(member, over["minimum_sample"])]
+    unknown = len(members) - len(known)
+    aggregate = Aggregate(over["aggregate"])
+    found: dict[str, Any] = {
+        "value": None,
+        "sample": len(known),
+        "low": None,
+        "high": None,
+        "statistics": {"organisations": len(members), "unknown": unknown},
+        "error": "",
+    }
+    if not members:
+        return found
+    if aggregate in (Aggregate.SHARE, Aggregate.COUNT):
+        # One whose own interval straddles the threshold is not known either.
+        met = [_meets(member, over["operator"], over["threshold"]) for member in known]
+        passing, open_ones = met.count(True), met.count(None) + unknown
+        scale = 100 / len(members) if aggregate is Aggregate.SHARE else 1
+        found["statistics"]["meeting"] = passing
+        return found | {"value": scale * passing, "low": scale * passing, "high": scale * (passing + open_ones), "sample": len(members)}
+    lows = [_bound(member, "low") for member in known] + [-math.inf] * unknown
+    highs = [_bound(member, "high") for member in known] + [math.inf] * unknown
+    fold = statistics.median if aggregate is Aggregate.MEDIAN else math.fsum
+    low, high = fold(lows), fold(highs)
+    if not math.isfinite(low) or not math.isfinite(high):
+        return found
+    return found | {"value": fold([member["value"] for member in known]), "low": low, "high": high}
+
+
+def why_unknown(reading: Mapping[str, Any]) -> str:
+    """Of a cohort's reading without a value."""
+    all_of_them, unknown = reading["statistics"]["organisations"], reading["statistics"]["unknown"]
+    if not all_of_them:
+        return "no organisation of the cohort is active"
+    return f"{unknown} of {all_of_them} organisations {'has' if unknown == 1 else 'have'} no figure"
+
+
+def _is_known(member: Mapping[str, Any], minimum: int) -> bool:
+    return not member["error"] and member["value"] is not None and member["sample"] >= minimum
+
+
+def _bound(member: Mapping[str, Any], name: str) -> float:
+    bound: float | None = member[name]
+    value: float = member["value"]
+    return value if bound is None else bound
+
+
+def _meets(member: Mapping[str, Any], operator: str, threshold: float) -> bool | None:
+    meets = MEETS[operator]
+    at_low, at_high = meets(_bound(member, "low"), threshold), meets(_bound(member, "high"), threshold)
+    return at_low if at_low == at_high else None
