@@ -215,6 +215,9 @@ def _settings(guardrail: Guardrail) -> str:
     where = " and ".join(word for word, on in (("input", guardrail.on_input), ("output", guardrail.on_output)) if on)
     parts = [f"{guardrail.kind}: {guardrail.action} on {where}"]
     parts += [f"{name} {', '.join(sorted(values))}" for name, values in (("of", guardrail.entities), ("words", guardrail.terms)) if values]
+    if guardrail.engine == Guardrail.Engine.PRESIDIO:
+        parts.append(f"by Presidio from score {guardrail.threshold:g} in {guardrail.language} {guardrail.spacy_model}".rstrip())
+        parts.append(f"without its answer within {guardrail.time_limit_ms:,} ms: {guardrail.when_unavailable}")
     if guardrail.kind == Guardrail.Kind.INJECTION:
         parts.append(f"from suspicion {guardrail.threshold:g}")
     if guardrail.kind == Guardrail.Kind.SIZE:

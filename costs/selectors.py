@@ -290,6 +290,7 @@ _ADVICE = {
     "process_lost": "The gateway's process was killed while the provider answered. What it answered is not known; call again.",
     "invalid_json": "The body is not valid JSON.",
     "request_too_large": "Send less in one call.",
+    "guardrail_unavailable": "A guardrail could not look at the call, and lets nothing pass without. Try again; if it goes on, see that Presidio runs beside the gateway.",
     "store_unavailable": "A limit could not be checked. Try again in a moment.",
 }
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.core.validators import RegexValidator
 
+from gateway.contract import presidio
 from governance.models import Guardrail, PayloadMode, Policy
 from governance.models.policy import name_validator
 from governance.project_names import project_names
-from governance.services.guardrails import entities_of
+from governance.services.guardrails import LONGEST_LIMIT_MS, SHORTEST_LIMIT_MS, entities_of
 from governance.services.payloads import LONGEST_DAYS
 
+USUAL_SCORE = 0.4
+"""Presidio gives that to a telephone number of usual form; words around it raise the score."""
 CODE = {"class": "gh-mono", "rows": 3, "spellcheck": "false", "autocomplete": "off"}
 
 
@@ -72,8 +76,15 @@ class GuardrailForm(forms.Form):
     )
     on_input = forms.BooleanField(label="What is sent", required=False, initial=True)
     on_output = forms.BooleanField(label="What is answered", required=False)
+    engine = forms.ChoiceField(
+        label="Find it by",
+        choices=Guardrail.Engine.choices,
+        required=False,
+        help_text="Presidio reads after the patterns, in a process beside each gateway. It takes milliseconds a text, and an answer that it reads "
+        "for an enforced guardrail is sent as a whole: a stream comes at once at its end.",
+    )
     entities = forms.MultipleChoiceField(
-        label="Look for", required=False, widget=forms.CheckboxSelectMultiple, help_text="None chosen means all of them."
+        label="Look for", required=False, widget=forms.CheckboxSelectMultiple, help_text="None chosen means the usual ones."
     )
     terms = forms.CharField(
         label="Words and phrases",
@@ -85,13 +96,33 @@ class GuardrailForm(forms.Form):
         label="Suspicion", min_value=0.05, max_value=1, initial=0.5, widget=forms.NumberInput(attrs={"step": "0.05"}),
         help_text="0 to 1: from how much suspicion it counts as found.",
     )  # fmt: skip
+    language = forms.CharField(
+        max_length=3, validators=[RegexValidator(r"^[a-z]{2,3}$", "A language is two or three small letters, such as en.")], initial="en",
+        required=False, help_text="Of the texts, for Presidio: en, de, fr and so on.",
+    )  # fmt: skip
+    spacy_model = forms.CharField(
+        label="Trained model", max_length=64, required=False,
+        validators=[RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]*$", "Give the name of an installed package, for example en_core_web_md.")],
+        help_text="An installed spaCy model, for example en_core_web_md, if names of people and places are to be found. Empty is none.",
+    )  # fmt: skip
+    time_limit_ms = forms.IntegerField(
+        label="Time limit, ms", min_value=SHORTEST_LIMIT_MS, max_value=LONGEST_LIMIT_MS, initial=1000, required=False,
+        help_text="For all texts of a request, or of an answer.",
+    )  # fmt: skip
+    when_unavailable = forms.ChoiceField(
+        label="When Presidio does not answer in time",
+        choices=Guardrail.WhenUnavailable.choices,
+        required=False,
+        help_text="Or is not installed. When the guardrail only monitors, calls pass and the record says that they were not looked at.",
+    )
     max_characters = forms.IntegerField(label="Most characters", min_value=1, max_value=100_000_000, initial=100_000)
 
     USED_BY = {
         "action": Guardrail.REDACTING,
         "entities": Guardrail.REDACTING,
         "terms": (Guardrail.Kind.TOPICS,),
-        "threshold": (Guardrail.Kind.INJECTION,),
+        "threshold": (Guardrail.Kind.INJECTION, Guardrail.Kind.PII),
+        **dict.fromkeys(("engine", "language", "spacy_model", "time_limit_ms", "when_unavailable"), (Guardrail.Kind.PII,)),
         "max_characters": (Guardrail.Kind.SIZE,),
     }
 
@@ -102,7 +133,24 @@ class GuardrailForm(forms.Form):
             if kind not in kinds:
                 del self.fields[name]
         if "entities" in self.fields:
-            self.fields["entities"].choices = list(entities_of(kind).items())  # type: ignore[attr-defined]
+            self.fields["entities"].choices = [  # type: ignore[attr-defined]
+                (entity, f"{name} (Presidio)" if entity in presidio.OWN else name) for entity, name in entities_of(kind).items()
+            ]
+        if kind == Guardrail.Kind.PII:
+            self.fields["threshold"].label, self.fields["threshold"].required = "Score", False
+            self.fields["threshold"].help_text = "0 to 1: from which score of Presidio something counts as found."
+
+    def clean(self) -> dict[str, Any]:
+        """What is left empty keeps its usual value."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        usual = {
+            "threshold": USUAL_SCORE,
+            "engine": Guardrail.Engine.PATTERNS,
+            "language": "en",
+            "time_limit_ms": 1000,
+            "when_unavailable": Guardrail.WhenUnavailable.REFUSE,
+        }
+        return cleaned | {name: cleaned.get(name) or value for name, value in usual.items() if name in self.fields}
 
     def clean_terms(self) -> list[str]:
         return [line for line in self.cleaned_data["terms"].splitlines() if line.strip()]

@@ -10,11 +10,14 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from gateway.contract.guardrails import ENTITY_NAMES
+from gateway.contract.guardrails import UNAVAILABLE
+from gateway.contract.presidio import NAMES
 from governance.call_figures import VerdictCount, call_figures
 from governance.models import Effect, Guardrail, Pillar, Policy, PolicyVersion, Switch, Tenant
 
 WINDOW = timedelta(days=7)
+FOUND = ("flagged", "redacted", "guardrail_blocked")
+"""Verdicts of a guardrail that found something."""
 
 
 @dataclass
@@ -47,12 +50,14 @@ class GuardrailFigures:
     hit: int = 0
     blocked: int = 0
     redacted: int = 0
+    unavailable: int = 0
+    """Scans in which Presidio did not answer."""
     found: Counter[str] = field(default_factory=Counter)
 
     @property
     def entities(self) -> list[tuple[str, int]]:
         """Name and hits, most first."""
-        return [(ENTITY_NAMES.get(entity, entity.replace("_", " ").capitalize()), hits) for entity, hits in self.found.most_common()]
+        return [(NAMES.get(entity, entity.replace("_", " ").capitalize()), hits) for entity, hits in self.found.most_common()]
 
 
 def switches() -> list[tuple[Pillar, Switch | None]]:
@@ -113,13 +118,15 @@ def guardrail_figures(since: datetime | None = None) -> dict[str, GuardrailFigur
         if not row.step.startswith("guardrail:"):
             continue
         found = figures.setdefault(row.step.removeprefix("guardrail:"), GuardrailFigures())
-        if row.found:
+        if row.found == UNAVAILABLE:
+            found.unavailable += row.hits
+        elif row.found:
             found.found[row.found] += row.hits
-            continue
-        found.scans += row.calls
-        found.hit += row.calls if row.verdict != "pass" else 0
-        found.blocked += row.calls if row.verdict == "guardrail_blocked" else 0
-        found.redacted += row.calls if row.verdict == "redacted" else 0
+        else:
+            found.scans += row.calls
+            found.hit += row.calls if row.verdict in FOUND else 0
+            found.blocked += row.calls if row.verdict == "guardrail_blocked" else 0
+            found.redacted += row.calls if row.verdict == "redacted" else 0
     return figures
 
 

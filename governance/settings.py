@@ -205,6 +205,8 @@ SPECTACULAR_SETTINGS = {
         "AlertChannelKind": "governance.models.AlertChannel.Kind",
         "PolicyMode": "governance.models.Policy.Mode",
         "GuardrailMode": "governance.models.Guardrail.Mode",
+        "GuardrailEngine": "governance.models.Guardrail.Engine",
+        "GuardrailWhenUnavailable": "governance.models.Guardrail.WhenUnavailable",
         "GuardrailKind": "governance.models.Guardrail.Kind",
         "GuardrailAction": "governance.models.Guardrail.Action",
         "PayloadMode": "governance.models.PayloadMode",

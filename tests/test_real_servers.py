@@ -1,4 +1,4 @@
-"""The same product on servers that nobody here wrote: PostgreSQL of the distribution, Redis as broker.
+"""The same product on what nobody here wrote: PostgreSQL of the distribution, Redis as broker, Presidio as an engine of guardrails.
 
 Skipped where the server is not installed; `make test` installs them where it can. They take a minute, so `make soak` runs them.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import site
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,17 +87,17 @@ def _until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
             return
 
 
-def test_services_run_on_the_distributions_postgresql(distribution_postgres: str) -> None:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("GATEHOUSE_TEST_SERVER", "DATABASE_URL", "DATA_DIR", "DJANGO_SETTINGS_MODULE") and not name.startswith("PYTEST_")
-    }
+def _bare_environment() -> dict[str, str]:
+    """Without what this run of tests has set."""
+    own = ("GATEHOUSE_TEST_SERVER", "DATABASE_URL", "DATA_DIR", "DJANGO_SETTINGS_MODULE")
+    return {name: value for name, value in os.environ.items() if name not in own and not name.startswith("PYTEST_")}
 
+
+def test_services_run_on_the_distributions_postgresql(distribution_postgres: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *SUBSET],
         cwd=ROOT,
-        env=environment | {"TEST_DATABASE_URL": distribution_postgres},
+        env=_bare_environment() | {"TEST_DATABASE_URL": distribution_postgres},
         capture_output=True,
         text=True,
         check=False,
@@ -157,3 +159,32 @@ def test_worker_publishes_what_was_left_behind(broker: str, fresh_database: str,
             for process in processes:
                 process.wait(timeout=30)
             log.close()
+
+
+def test_guardrails_by_the_real_presidio(tmp_path: Path) -> None:
+    """In an environment of its own, which has the extra on top of this one."""
+    [wanted] = [line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("pii = ")]
+    home = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, capture_output=True)
+    python = home / "bin" / "python"
+    [ours] = site.getsitepackages()
+    installed = subprocess.run([str(python), "-m", "pip", "install", "-q", *tomllib.loads(wanted)["pii"]], capture_output=True, check=False)
+    if installed.returncode:
+        pytest.skip("presidio-analyzer can't be installed here")
+    [theirs] = home.glob("lib/python*/site-packages")
+    (theirs / "ours.pth").write_text(ours)
+    program = home / "bin" / "granian"
+    program.write_text(f"#!{python}\n" + Path(sys.executable).with_name("granian").read_text().partition("\n")[2])
+    program.chmod(0o755)
+
+    done = subprocess.run(
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/gateway/test_presidio.py", "-k", "presidio"],
+        cwd=ROOT,
+        env=_bare_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "2 skipped" not in done.stdout

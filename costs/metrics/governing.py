@@ -10,6 +10,7 @@ from catalog.models import Model, ToolServer
 from costs.metrics.windows import hours_of
 from costs.models import UsageHour, VerdictHour
 from gateway.contract.guardrails import PII
+from gateway.contract.presidio import OWN
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 from governance.models import Consent, Policy
 
@@ -43,7 +44,7 @@ def policies_defined(window: Window) -> Reading:
 def unredacted_pii(window: Window) -> Reading:
     """Findings of guardrails that only monitor: they went on as they were. No scan is no data, not zero."""
     scans = VerdictHour.objects.filter(hours_of(window), step__startswith="guardrail:").aggregate(
-        n=Sum("calls", filter=Q(found=""), default=0), passed=Sum("hits", filter=Q(found__in=list(PII), verdict="flagged"), default=0)
+        n=Sum("calls", filter=Q(found=""), default=0), passed=Sum("hits", filter=Q(found__in=[*PII, *OWN], verdict="flagged"), default=0)
     )
     if not scans["n"]:
         return NO_DATA

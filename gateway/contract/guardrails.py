@@ -24,6 +24,10 @@ class Hit:
     end: int
 
 
+UNAVAILABLE = "presidio_unavailable"
+"""Counted among what was found: scans in which the second engine did not answer."""
+
+
 @dataclass(slots=True)
 class Finding:
     """What one guardrail found in a call so far."""
@@ -31,17 +35,24 @@ class Finding:
     guardrail: Guardrail
     counts: dict[str, int] = field(default_factory=dict)
     """Entity to how often."""
+    is_incomplete: bool = False
+    """Its second engine was asked and did not answer."""
+    is_refused: bool = False
+    """And therefore the call is refused."""
 
     @property
     def detail(self) -> str:
         """`email=2 card=1`: read by the rollup, so the form is part of the contract."""
-        return " ".join(f"{entity}={count}" for entity, count in sorted(self.counts.items()))
+        counts = self.counts | {UNAVAILABLE: 1} if self.is_incomplete else self.counts
+        return " ".join(f"{entity}={count}" for entity, count in sorted(counts.items()))
 
     @property
     def verdict(self) -> str:
-        """For the record: `pass`, `flagged`, `redacted` or the code of the refusal."""
+        """For the record: `pass`, `flagged`, `redacted`, `unavailable` (nothing found, but not everything was looked at) or the code of the refusal."""
+        if self.is_refused:
+            return "guardrail_unavailable"
         if not self.counts:
-            return "pass"
+            return "unavailable" if self.is_incomplete else "pass"
         if not self.guardrail.enforce:
             return "flagged"
         return "redacted" if self.guardrail.action == "redact" else "guardrail_blocked"
@@ -354,15 +365,18 @@ class Scan:
             if guard.guardrail.kind == "size":
                 self._size(guard.guardrail, finding)
                 continue
-            hits = guard.hits(text)
-            if not hits:
-                continue
-            for hit in hits:
-                finding.counts[hit.entity] = finding.counts.get(hit.entity, 0) + 1
-            if guard.redacts:
-                text = redact(text, hits)
-            elif guard.guardrail.enforce:
-                raise Blocked(finding)
+            text = self.take(guard, finding, text, guard.hits(text))
+        return text
+
+    @staticmethod
+    def take(guard: Guard, finding: Finding, text: str, hits: list[Hit]) -> str:
+        """Count what a guardrail found in a text, and do what it does about it. Raises Blocked."""
+        for hit in hits:
+            finding.counts[hit.entity] = finding.counts.get(hit.entity, 0) + 1
+        if hits and guard.redacts:
+            return redact(text, hits)
+        if hits and guard.guardrail.enforce:
+            raise Blocked(finding)
         return text
 
     def _size(self, guardrail: Guardrail, finding: Finding) -> None:

@@ -211,6 +211,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     critical: bool = False
 
 
+class Presidio(msgspec.Struct, frozen=True, kw_only=True):
+    """How a guardrail on personal data asks Presidio beside its patterns; see `presidio`."""
+
+    entities: tuple[str, ...] = ()
+    """By our names; empty for the usual ones."""
+    language: str = "en"
+    threshold: float = 0.4
+    """Score, 0 to 1, from which something counts as found."""
+    spacy_model: str = ""
+    """Name of an installed one, for names of people and places; empty: none."""
+    time_limit_ms: int = 1000
+    """For all texts of one direction of a call."""
+    may_pass: bool = False
+    """Without an answer in time an enforced call goes on, which its record says; false refuses it."""
+
+
 class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """A check of what is said; see `guardrails`."""
 
@@ -231,6 +247,8 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """For `injection`: the suspicion, 0 to 1, from which it is a hit."""
     max_characters: int = 0
     """For `size`."""
+    presidio: Presidio | None = None
+    """For `pii`: also looked at by Presidio."""
 
 
 class PayloadRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -149,6 +149,7 @@ async def _serve_readiness(plane: Plane, send: Send) -> None:
         "spool": "full" if plane.spool.is_full else "ok",
         "spool_bytes": plane.spool.bytes_on_disk,
         "tenants": len(plane.snapshots.versions),
+        "presidio": plane.presidio.state,
     }
     await send_whole(send, 200 if state["ready"] else 503, [JSON], orjson.dumps(state))
 

@@ -121,6 +121,8 @@ class Call:
     """
     output_scan: Scan | None = None
     """What `on_text` has found so far."""
+    heard: dict[Hashable, list[str]] | None = None
+    """The answer's texts in pieces, where a guardrail that only monitors looks at them when the call is over."""
     payload: Watch | None = None
     """What is noted of the call for the organisation's payload mode; None for most."""
     deployment: Deployment | None = None

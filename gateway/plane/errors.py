@@ -30,6 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "tag_required": (400, "invalid_request_error"),
     "policy_denied": (403, "permission_error"),
     "guardrail_blocked": (400, "invalid_request_error"),
+    "guardrail_unavailable": (503, "server_error"),
     "rate_limit_exceeded": (429, "rate_limit_error"),
     "budget_exceeded": (402, "insufficient_quota"),
     "budget_throttled": (429, "rate_limit_error"),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable
+import time
+from collections.abc import Hashable
+
+import orjson
 
 from gateway.contract.events import Step
 from gateway.contract.guardrails import Blocked, Finding, Guard, Place, Scan, StreamScan
+from gateway.contract.presidio import PresidioError
+from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 
@@ -19,7 +24,7 @@ _SHORT = frozenset(("pii", "secrets", "size"))
 """Kinds of guardrails whose findings are short, or need no more than counting."""
 
 
-async def scan_places(call: Call, guards: tuple[Guard, ...], places: Iterable[Place], direction: str) -> None:
+async def scan_places(call: Call, guards: tuple[Guard, ...], places: list[Place], direction: str) -> None:
     """Scan every text where it stands, and record what was found. Refusal when a guardrail blocks."""
     scan = Scan(guards)
     since_turn = 0
@@ -32,6 +37,8 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: Iterable[Pl
             if since_turn > SLICE_CHARACTERS:
                 since_turn = 0
                 await asyncio.sleep(0)
+        if any(guard.guardrail.presidio is not None for guard in guards):
+            await _ask_presidio(call, scan, places, direction)
     except Blocked as blocked:
         raise _refusal(blocked.finding, direction) from blocked
     finally:
@@ -53,14 +60,102 @@ def watch_answer(call: Call, guards: tuple[Guard, ...]) -> None:
     """Have the answer's text pass the guardrails on its way to the caller."""
     call.output_scan = scan = Scan(guards)
     stream = StreamScan(scan)
+    if any(_asks(guard, enforced=False) for guard in guards):
+        call.heard = {}
 
     def on_text(text: Hashable, piece: str) -> str:
+        if call.heard is not None and piece:
+            call.heard.setdefault(text, []).append(piece)
         try:
             return stream.feed(text, piece) if piece else stream.finish(text)
         except Blocked as blocked:
             raise _refusal(blocked.finding, "output") from blocked
 
     call.on_text = on_text
+
+
+def _asks(guard: Guard, *, enforced: bool) -> bool:
+    return guard.guardrail.presidio is not None and guard.guardrail.enforce is enforced
+
+
+def is_gathered(call: Call) -> bool:
+    """Whether the answer must be there as a whole before any of it is sent: Presidio reads whole texts, and is enforced."""
+    return call.output_scan is not None and any(_asks(guard, enforced=True) for guard in call.output_scan.guards)
+
+
+async def look_at_answer(call: Call, body: bytes) -> bytes:
+    """An answer that is one JSON document, behind its patterns, as far as enforced guardrails ask Presidio too. Refusal."""
+    if not is_gathered(call):
+        return body
+    answer = orjson.loads(body)
+    await _look_at(call, [(place, name, place[name]) for place, name in answers.texts(call.surface, answer)])
+    return orjson.dumps(answer)
+
+
+async def look_at_stream(call: Call, events: bytes) -> bytes:
+    """The same for a whole stream of the caller's events. Refusal."""
+    heard: dict[Hashable, list[str]] = {}
+
+    def listen(text: Hashable, piece: str) -> str:
+        heard.setdefault(text, []).append(piece)
+        return piece
+
+    answers.rewritten(call.surface, events, listen)
+    texts = {text: "".join(pieces) for text, pieces in heard.items()}
+    await _look_at(call, [(texts, text, said) for text, said in texts.items()])
+    return answers.rewritten(call.surface, events, lambda text, piece: "" if piece else texts.pop(text, ""))
+
+
+async def look_afterwards(call: Call) -> None:
+    """Have Presidio look at the answer for guardrails that only monitor: nobody waited for it."""
+    if call.heard and call.output_scan is not None:
+        texts = {text: "".join(pieces) for text, pieces in call.heard.items()}
+        await _ask_presidio(call, call.output_scan, [(texts, text, said) for text, said in texts.items()], "output", (False,))
+
+
+async def _look_at(call: Call, places: list[Place]) -> None:
+    assert call.output_scan is not None
+    try:
+        await _ask_presidio(call, call.output_scan, places, "output", (True,))
+    except Blocked as blocked:
+        raise _refusal(blocked.finding, "output") from blocked
+
+
+async def _ask_presidio(call: Call, scan: Scan, places: list[Place], direction: str, enforced: tuple[bool, ...] = (True, False)) -> None:
+    """For each guardrail that wants it: what Presidio finds in texts that have passed the patterns, and what becomes of them where they stand.
+
+    Raises Blocked, or Refusal when there was no answer and the guardrail lets nothing pass without one.
+    """
+    for guard, finding in zip(scan.guards, scan.findings, strict=True):
+        settings = guard.guardrail.presidio
+        if settings is None or guard.guardrail.enforce not in enforced or not places:
+            continue
+        began = time.perf_counter_ns()
+        texts = [holder[at] for holder, at, _ in places]
+        try:
+            found = await call.plane.presidio.find(settings, texts)
+        except PresidioError as error:
+            finding.is_incomplete, call.kept = True, None  # an answer that was not looked at is not given to others
+            finding.is_refused = guard.guardrail.enforce and not settings.may_pass
+            call.steps.append(Step(f"presidio:{guard.guardrail.name}", "unavailable", (time.perf_counter_ns() - began) // 1000, str(error)))
+            if finding.is_refused:
+                raise _unavailable(finding, direction, str(error)) from error
+            continue
+        call.steps.append(Step(f"presidio:{guard.guardrail.name}", "pass", (time.perf_counter_ns() - began) // 1000, direction))
+        for (holder, at, _), text, hits in zip(places, texts, found, strict=True):
+            known = [] if guard.redacts else guard.hits(text)  # what is counted already
+            new = [hit for hit in hits if not any(hit.start < each.end and each.start < hit.end for each in known)]
+            holder[at] = scan.take(guard, finding, text, new)
+
+
+def _unavailable(finding: Finding, direction: str, reason: str) -> Refusal:
+    name, what = finding.guardrail.name, "request" if direction == "input" else "answer"
+    return Refusal(
+        "guardrail_unavailable",
+        f"The {what} could not be looked at by the guardrail {name}: Presidio gave no verdict ({reason}).",
+        scope=f"guardrail:{name}",
+        retry_after_s=2,
+    )
 
 
 def note_findings(call: Call, scan: Scan, direction: str) -> None:

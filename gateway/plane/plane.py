@@ -23,6 +23,7 @@ from gateway.plane.leases import RECORD_BYTES as LEASE_RECORD_BYTES
 from gateway.plane.leases import Ledger
 from gateway.plane.metrics import Metrics
 from gateway.plane.payloads import Payloads
+from gateway.plane.presidio import PresidioWorker
 from gateway.plane.proofs import Proofs
 from gateway.plane.records import Records, taken_over
 from gateway.plane.reports import Reports
@@ -65,6 +66,7 @@ class Plane:
         self.reports = Reports(Link(settings.database_url, "reports"), self._facts, lambda: self.snapshots.versions)
         self.health = Health()
         self.answers = AnswerCache()
+        self.presidio = PresidioWorker()
         self.shadows = Shadows(self)
         self.semantic = SemanticCache(
             SemanticStore(Link(settings.database_url, "semantic"), Link(settings.database_url, "semantic-keep"), sealer)
@@ -99,6 +101,7 @@ class Plane:
         await self.snapshots.close()
         await self.reports.close()
         await self.semantic.close()
+        await self.presidio.close()
         await self.tools.close()
         await self.tokens.close()
         await self.wire.close()
@@ -145,6 +148,9 @@ class Plane:
     def _swapped(self, served: Served) -> None:
         self.under_way.swapped(served)  # first: what is reported as taken holds for what is under way, too
         self.reports.note(served.tenant, served.version)
+        for guardrail in served.snapshot.guardrails:
+            if guardrail.presidio is not None:
+                self.presidio.prepare(guardrail.presidio)
 
     async def _sweep_always(self) -> None:
         loop = asyncio.get_running_loop()
@@ -177,6 +183,8 @@ class Plane:
             "open_streams": self.under_way.open_streams,
             "tool_sessions": self.tools.count,
             "open_circuits": self.health.open_circuits,
+            "presidio_up": int(self.presidio.state == "ok"),
+            "presidio_failures": self.presidio.failures,
             "shadows_dropped": self.shadows.dropped,
             "shadows_not_allowed": self.shadows.not_allowed,
         }

@@ -29,6 +29,12 @@ def whole(surface: str, body: bytes, on_text: OnText) -> bytes:
     return orjson.dumps(answer)
 
 
+def rewritten(surface: str, events: bytes, on_text: OnText) -> bytes:
+    """A whole stream of the caller's events, with its texts passed through."""
+    rewriter = Rewriter(surface, on_text)
+    return rewriter.feed(events) + rewriter.flush()
+
+
 def texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Where texts are: the object and the name of the field."""
     if surface == "chat":
@@ -44,13 +50,38 @@ def texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any]
             yield from ((part, name) for part in parts for name in ("text", "refusal") if isinstance(part.get(name), str))
 
 
+class Rewriter:
+    """Takes the caller's events apart, passes their texts through and puts them together again."""
+
+    def __init__(self, surface: str, on_text: OnText) -> None:
+        self._reader = EventReader()
+        self._rewrite = _REWRITES[surface](on_text)
+
+    def feed(self, data: bytes) -> bytes:
+        return b"".join([piece for payload in self._reader.feed(data) for piece in self._rewritten(payload)])
+
+    def flush(self) -> bytes:
+        rest = self._reader.flush()
+        return b"".join(self._rewritten(rest)) if rest else b""
+
+    def _rewritten(self, payload: bytes) -> Iterator[bytes]:
+        if payload == b"[DONE]":
+            yield b"data: [DONE]\n\n"
+            return
+        try:
+            event = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            # Text that cannot be read cannot be judged, so it is not let through.
+            raise Refusal("upstream_error", "The provider sent an event that is not valid JSON.") from error
+        yield from self._rewrite(event)
+
+
 class TextTap:
-    """Around another tap: takes the caller's events apart, passes their texts through and puts them together again."""
+    """Around another tap: what it gives goes through a Rewriter."""
 
     def __init__(self, surface: str, inner: Tap, on_text: OnText) -> None:
         self._inner = inner
-        self._reader = EventReader()
-        self._rewrite = _REWRITES[surface](on_text)
+        self._rewriter = Rewriter(surface, on_text)
 
     @property
     def usage(self) -> Usage | None:
@@ -69,26 +100,10 @@ class TextTap:
         return self._inner.is_done
 
     def feed(self, data: bytes) -> bytes:
-        return self._through(self._inner.feed(data))
+        return self._rewriter.feed(self._inner.feed(data))
 
     def flush(self) -> bytes:
-        out = self._through(self._inner.flush())
-        rest = self._reader.flush()
-        return out + (b"".join(self._rewritten(rest)) if rest else b"")
-
-    def _through(self, data: bytes) -> bytes:
-        return b"".join([piece for payload in self._reader.feed(data) for piece in self._rewritten(payload)])
-
-    def _rewritten(self, payload: bytes) -> Iterator[bytes]:
-        if payload == b"[DONE]":
-            yield b"data: [DONE]\n\n"
-            return
-        try:
-            event = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            # Text that cannot be read cannot be judged, so it is not let through.
-            raise Refusal("upstream_error", "The provider sent an event that is not valid JSON.") from error
-        yield from self._rewrite(event)
+        return self._rewriter.feed(self._inner.flush()) + self._rewriter.flush()
 
 
 class _Chat:

@@ -199,7 +199,7 @@ class GuardrailOutput(serializers.ModelSerializer[Guardrail]):
         model = Guardrail
         fields = [
             "id", "name", "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold",
-            "max_characters", "created_at",
+            "max_characters", "engine", "language", "spacy_model", "time_limit_ms", "when_unavailable", "created_at",
         ]  # fmt: skip
 
 
@@ -216,6 +216,23 @@ class GuardrailInput(StrictSerializer):
     terms = serializers.ListField(child=serializers.CharField(max_length=80), default=list, max_length=guardrails.MOST_TERMS)
     threshold = serializers.FloatField(default=0.5)
     max_characters = serializers.IntegerField(min_value=0, max_value=100_000_000, default=0)
+    engine = serializers.ChoiceField(
+        choices=Guardrail.Engine.choices, default=Guardrail.Engine.PATTERNS, help_text="Of personal data. `presidio` needs the extra."
+    )
+    language = serializers.RegexField(r"^[a-z]{2,3}$", default="en", help_text="Of the texts, for Presidio.")
+    spacy_model = serializers.RegexField(
+        r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        max_length=64,
+        default="",
+        allow_blank=True,
+        help_text="An installed one, for names of people and places.",
+    )
+    time_limit_ms = serializers.IntegerField(min_value=guardrails.SHORTEST_LIMIT_MS, max_value=guardrails.LONGEST_LIMIT_MS, default=1000)
+    when_unavailable = serializers.ChoiceField(
+        choices=Guardrail.WhenUnavailable.choices,
+        default=Guardrail.WhenUnavailable.REFUSE,
+        help_text="What an enforced guardrail does without an answer of Presidio in time.",
+    )
 
 
 class TryInput(StrictSerializer):

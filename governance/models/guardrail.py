@@ -36,6 +36,14 @@ class Guardrail(models.Model):
         MODEL = "model", "Model"
         AGENT = "agent", "Agent"
 
+    class Engine(models.TextChoices):
+        PATTERNS = "patterns", "Patterns"
+        PRESIDIO = "presidio", "Patterns, then Presidio"
+
+    class WhenUnavailable(models.TextChoices):
+        REFUSE = "refuse", "Refuse the call"
+        PASS = "pass", "Let it pass, and record that"
+
     REDACTING = (Kind.PII, Kind.SECRETS)
 
     name = models.CharField(max_length=60, unique=True, validators=[name_validator])
@@ -51,6 +59,15 @@ class Guardrail(models.Model):
     """Of personal data or secrets: which; empty for all."""
     terms = ArrayField(models.CharField(max_length=80), default=list, blank=True)
     threshold = models.FloatField(default=0.5)
+    """Of prompt injection: the suspicion. Of personal data with Presidio: the score."""
+    engine = models.CharField(max_length=8, choices=Engine, default=Engine.PATTERNS)
+    """Of personal data. The four fields below are Presidio's."""
+    language = models.CharField(max_length=3, default="en")
+    spacy_model = models.CharField(max_length=64, blank=True)
+    """An installed one, for names of people and places; empty: none."""
+    time_limit_ms = models.PositiveIntegerField(default=1000)
+    when_unavailable = models.CharField(max_length=8, choices=WhenUnavailable, default=WhenUnavailable.REFUSE)
+    """What an enforced guardrail does with a call when Presidio does not answer in time, or is not there."""
     max_characters = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from gateway.contract import guardrails as detectors
+from gateway.contract import presidio
 from gateway.contract import snapshot as contract
 from governance import config
 from governance.errors import GuardrailError
@@ -19,9 +20,13 @@ MOST_TERMS = 200
 MOST_TRIED_CHARACTERS = 20_000
 Kind = Guardrail.Kind
 
-_FIELDS = (
+FIELDS = (
     "name", "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold", "max_characters",
+    "engine", "language", "spacy_model", "time_limit_ms", "when_unavailable",
 )  # fmt: skip
+_OF_PRESIDIO = ("engine", "language", "spacy_model", "entities")
+"""What decides whether it can run at all."""
+SHORTEST_LIMIT_MS, LONGEST_LIMIT_MS = 50, 10_000
 
 
 @transaction.atomic
@@ -30,6 +35,7 @@ def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
     guardrails_about_to_change()
     guardrail = Guardrail(created_by=actor, **fields)
     _check(guardrail)
+    _check_presidio(guardrail)
     _save(guardrail)
     audit.record("guardrail.created", actor=actor, target=guardrail, **_facts(guardrail))
     guardrails_changed(actor)
@@ -51,6 +57,8 @@ def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Gua
     after = _facts(guardrail)
     if after == before:
         return guardrail
+    if any(after[name] != before[name] for name in _OF_PRESIDIO):  # another mode or rule is saved also where it can't run any more
+        _check_presidio(guardrail)
     _save(guardrail)
     audit.record("guardrail.changed", actor=actor, target=guardrail, before={n: v for n, v in before.items() if after[n] != v}, **after)
     guardrails_changed(actor)
@@ -79,15 +87,22 @@ class Tried:
 
 
 def try_guardrail(*, guardrail: Guardrail, text: str) -> Tried:
-    """Run the gateway's own detectors over a text, as if the guardrail were enforced. Nothing is stored or recorded."""
+    """Run the gateway's own detectors over a text, as if the guardrail were enforced. Nothing is stored or recorded.
+
+    GuardrailError when the text is too long, or Presidio does not answer.
+    """
     if len(text) > MOST_TRIED_CHARACTERS:
         raise GuardrailError(f"Up to {MOST_TRIED_CHARACTERS:,} characters can be tried here.", field="text")
     guard = detectors.Guard(contract_guardrail(guardrail, enforce=True))
     scan = detectors.Scan([guard])
     try:
         becomes = scan.text(text)
+        if guard.guardrail.presidio is not None:
+            becomes = scan.take(guard, scan.findings[0], becomes, presidio.find_once(guard.guardrail.presidio, becomes))
     except detectors.Blocked as blocked:
         return Tried(dict(blocked.finding.counts), text, True)
+    except presidio.PresidioError as error:
+        raise GuardrailError(str(error), field="text") from error
     return Tried(dict(scan.findings[0].counts), becomes, False)
 
 
@@ -106,13 +121,35 @@ def contract_guardrail(guardrail: Guardrail, *, enforce: bool) -> contract.Guard
         terms=tuple(guardrail.terms),
         threshold=guardrail.threshold,
         max_characters=guardrail.max_characters,
+        presidio=_presidio(guardrail) if guardrail.engine == Guardrail.Engine.PRESIDIO else None,
+    )
+
+
+def _presidio(guardrail: Guardrail) -> contract.Presidio:
+    return contract.Presidio(
+        entities=tuple(guardrail.entities),
+        language=guardrail.language,
+        threshold=guardrail.threshold,
+        spacy_model=guardrail.spacy_model,
+        time_limit_ms=guardrail.time_limit_ms,
+        may_pass=guardrail.when_unavailable == Guardrail.WhenUnavailable.PASS,
     )
 
 
 def entities_of(kind: str) -> dict[str, str]:
-    """Entity to its name, for a kind that looks for several."""
-    book = detectors.PII if kind == Kind.PII else detectors.SECRETS if kind == Kind.SECRETS else {}
-    return {entity: detectors.ENTITY_NAMES[entity] for entity in book}
+    """Entity to its name, for a kind that looks for several; of personal data also what only Presidio finds."""
+    if kind == Kind.PII:
+        return {entity: detectors.ENTITY_NAMES[entity] for entity in detectors.PII} | presidio.OWN
+    return {entity: detectors.ENTITY_NAMES[entity] for entity in detectors.SECRETS} if kind == Kind.SECRETS else {}
+
+
+def looked_for(guardrail: Guardrail) -> list[str]:
+    """Names of what it looks for, as it is set."""
+    if guardrail.engine == Guardrail.Engine.PRESIDIO:
+        asked = presidio.chosen(_presidio(guardrail))
+        return [name for entity, name in entities_of(guardrail.kind).items() if entity in asked]
+    names = {entity: name for entity, name in entities_of(guardrail.kind).items() if entity not in presidio.OWN}
+    return [name for entity, name in names.items() if not guardrail.entities or entity in guardrail.entities]
 
 
 def _check(guardrail: Guardrail) -> None:
@@ -127,6 +164,10 @@ def _check(guardrail: Guardrail) -> None:
     unknown = set(guardrail.entities) - set(entities_of(guardrail.kind))
     if unknown:
         raise GuardrailError(f"{guardrail.get_kind_display()} has no {', '.join(sorted(unknown))}.", field="entities")
+    if guardrail.engine == Guardrail.Engine.PRESIDIO:
+        _check_settings(guardrail)
+    elif only := [presidio.OWN[entity] for entity in guardrail.entities if entity in presidio.OWN]:
+        raise GuardrailError(f"Only Presidio finds these: {', '.join(only)}.", field="entities")
     if guardrail.action == Guardrail.Action.REDACT and guardrail.kind not in Guardrail.REDACTING:
         raise GuardrailError("Only personal data and secrets can be replaced; the others refuse the call.", field="action")
     if guardrail.kind == Kind.TOPICS and not 0 < len(guardrail.terms) <= MOST_TERMS:
@@ -135,6 +176,26 @@ def _check(guardrail: Guardrail) -> None:
         raise GuardrailError("The suspicion is more than 0 and at most 1.", field="threshold")
     if guardrail.kind == Kind.SIZE and not guardrail.max_characters:
         raise GuardrailError("Say how many characters are too many.", field="max_characters")
+
+
+def _check_settings(guardrail: Guardrail) -> None:
+    """What Presidio is asked for must make sense, installed or not."""
+    if guardrail.kind != Kind.PII:
+        raise GuardrailError("Presidio finds personal data; the other kinds have patterns only.", field="engine")
+    if not 0 < guardrail.threshold <= 1:
+        raise GuardrailError("The score is more than 0 and at most 1.", field="threshold")
+    if not SHORTEST_LIMIT_MS <= guardrail.time_limit_ms <= LONGEST_LIMIT_MS:
+        raise GuardrailError(f"The time limit is {SHORTEST_LIMIT_MS} to {LONGEST_LIMIT_MS:,} ms.", field="time_limit_ms")
+    untrained = [presidio.OWN[entity] for entity in guardrail.entities if entity in presidio.TRAINED and not guardrail.spacy_model]
+    if untrained:
+        raise GuardrailError(f"Only a trained model finds these: {', '.join(untrained)}. Name the spaCy model.", field="spacy_model")
+
+
+def _check_presidio(guardrail: Guardrail) -> None:
+    """It must be able to run here: what is saved is also what is tried."""
+    if guardrail.engine == Guardrail.Engine.PRESIDIO and (found := presidio.obstacle(_presidio(guardrail))) is not None:
+        field, why = found
+        raise GuardrailError(why, field=field)
 
 
 def _save(guardrail: Guardrail) -> None:
@@ -146,4 +207,4 @@ def _save(guardrail: Guardrail) -> None:
 
 
 def _facts(guardrail: Guardrail) -> dict[str, Any]:
-    return {name: getattr(guardrail, name) for name in _FIELDS if name != "name"} | {"called": guardrail.name}
+    return {name: getattr(guardrail, name) for name in FIELDS if name != "name"} | {"called": guardrail.name}

@@ -9,14 +9,14 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from gateway.contract import presidio
 from governance import control_selectors as selectors
 from governance.access import Permission, permissions_of, requires
-from governance.control_forms import GuardrailForm, TryForm
+from governance.control_forms import USUAL_SCORE, GuardrailForm, TryForm
 from governance.models import Guardrail
 from governance.pages import render_page, try_service
 from governance.requests import MemberRequest
 from governance.services import guardrails
-from governance.services.guardrails import entities_of
 
 ABOUT = {
     Guardrail.Kind.PII: "E-mail addresses, cards, bank accounts, telephone numbers and the like, held to their checksums.",
@@ -39,7 +39,11 @@ def guardrail_list(request: MemberRequest) -> HttpResponse:
 def new_guardrail(request: MemberRequest, kind: str) -> HttpResponse:
     if kind not in Guardrail.Kind.values:
         raise Http404
-    initial = {"mode": Guardrail.Mode.MONITOR, "action": Guardrail.Action.REDACT}
+    initial = {
+        "mode": Guardrail.Mode.MONITOR,
+        "action": Guardrail.Action.REDACT,
+        "threshold": USUAL_SCORE if kind == Guardrail.Kind.PII else 0.5,
+    }
     form, status = GuardrailForm(kind, request.POST or None, initial=initial), 200
     if request.method == "POST":
         status = 422
@@ -55,12 +59,12 @@ def new_guardrail(request: MemberRequest, kind: str) -> HttpResponse:
 @requires(Permission.VIEW_OPERATE)
 def guardrail_detail(request: MemberRequest, pk: int) -> HttpResponse:
     guardrail = _guardrail(pk)
-    chosen = entities_of(guardrail.kind)
     context = {
         "guardrail": guardrail,
         "about": ABOUT[Guardrail.Kind(guardrail.kind)],
         "figures": selectors.guardrail_figures().get(guardrail.name, selectors.GuardrailFigures()),
-        "looks_for": [name for entity, name in chosen.items() if not guardrail.entities or entity in guardrail.entities],
+        "looks_for": guardrails.looked_for(guardrail),
+        "is_missing": guardrail.engine == Guardrail.Engine.PRESIDIO and not presidio.is_installed(),
         "form": TryForm(),
         "tried": None,
         "may_change": _may_change(request),
@@ -71,10 +75,7 @@ def guardrail_detail(request: MemberRequest, pk: int) -> HttpResponse:
 @requires(Permission.MANAGE_POLICIES, "GET", "POST")
 def edit_guardrail(request: MemberRequest, pk: int) -> HttpResponse:
     guardrail = _guardrail(pk)
-    initial: dict[str, Any] = {
-        name: getattr(guardrail, name)
-        for name in ("name", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "threshold", "max_characters")
-    }
+    initial: dict[str, Any] = {name: getattr(guardrail, name) for name in guardrails.FIELDS}
     initial["terms"] = "\n".join(guardrail.terms)
     form, status = GuardrailForm(guardrail.kind, request.POST or None, initial=initial), 200
     if request.method == "POST":

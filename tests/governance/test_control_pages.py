@@ -87,6 +87,28 @@ def test_guardrail_of_each_kind_is_made_tried_changed_and_removed(
     assert not Guardrail.objects.exists()
 
 
+def test_guardrail_says_what_becomes_of_calls_that_presidio_did_not_look_at(acme: Tenant, client_for: ClientFor, adam: User) -> None:
+    client = client_for(adam)
+    form = {
+        "name": "names",
+        "mode": "enforce",
+        "action": "redact",
+        "scope": "tenant",
+        "on_input": "on",
+        "engine": "presidio",
+        "language": "qq",
+    }
+
+    refused = client.post("/o/acme/operate/guardrails/new/pii/", form)
+    Guardrail.objects.create(name="names", kind="pii", engine="presidio", entities=["phone", "uk_nhs"], created_by=adam)
+    page = client.get(f"/o/acme/operate/guardrails/{Guardrail.objects.get().pk}/").content.decode()
+
+    assert refused.status_code == 422
+    assert "spaCy has no language qq" in refused.content.decode() or "Presidio is not installed here" in refused.content.decode()
+    assert "Without its answer in 1,000 ms</dt><dd>Refuse the call" in page
+    assert "Telephone numbers, UK health numbers (NHS)" in page
+
+
 def test_guardrail_of_an_unknown_kind_is_no_page(acme: Tenant, client_for: ClientFor, adam: User) -> None:
     assert client_for(adam).get("/o/acme/operate/guardrails/new/feelings/").status_code == 404
 

@@ -9,6 +9,7 @@ from catalog.cli.manifests import Document
 
 _GUARDRAIL = (
     "kind", "mode", "action", "scope", "ref", "on_input", "on_output", "entities", "terms", "threshold", "max_characters",
+    "engine", "language", "spacy_model", "time_limit_ms", "when_unavailable",
 )  # fmt: skip
 
 

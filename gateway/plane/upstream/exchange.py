@@ -24,6 +24,7 @@ from gateway.contract.snapshot import Deployment, Resource
 from gateway.plane import text
 from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
+from gateway.plane.guarding import is_gathered, look_at_answer, look_at_stream
 from gateway.plane.health import Change, Circuit
 from gateway.plane.http import JSON, send_whole, standard_headers
 from gateway.plane.leases import LimitExceededError
@@ -390,7 +391,7 @@ async def _whole(call: Call, pair: Pair, response: Answer) -> None:
         call.status, call.client_gone = "client_gone", True
         return
     if call.on_text is not None:
-        body = text.whole(call.surface, body, call.on_text)
+        body = await look_at_answer(call, text.whole(call.surface, body, call.on_text))
     call.client_started = True
     headers = [JSON, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
@@ -437,15 +438,17 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
         call.client_started = True
         headers = [*_STREAM_HEADERS, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
         await call.send({"type": "http.response.start", "status": response.status, "headers": headers})
-        failure = await _forward(call, response, tap)
+        gathered: list[bytes] | None = [] if is_gathered(call) else None
+        failure = await _forward(call, response, tap, gathered)
         tail = b""
         if failure is None:
             try:
-                tail = tap.flush()
+                tail = tap.flush() if gathered is None else await look_at_stream(call, b"".join([*gathered, tap.flush()]))
             except Refusal as refusal:
                 failure = refusal
         if failure is None:
             call.keep(tail)
+            call.ttft_us = call.ttft_us or ((time.perf_counter_ns() - call.started_ns) // 1000 if gathered else None)
         if not call.client_gone:
             watcher.cancel()  # whoever hangs up from here on has the whole answer
             if failure is not None:
@@ -463,9 +466,9 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
         call.status, call.error_code = "upstream_error", "upstream_error"
 
 
-async def _forward(call: Call, response: Answer, tap: Tap) -> Refusal | None:
-    """Forward until the upstream's end; the reason when it ended too early."""
-    deployment = call.deployment
+async def _forward(call: Call, response: Answer, tap: Tap, gathered: list[bytes] | None) -> Refusal | None:
+    """Forward until the upstream's end, or gather what would be sent; the reason when it ended too early."""
+    size, deployment = 0, call.deployment
     assert deployment is not None
     while True:
         began = time.perf_counter_ns()
@@ -485,7 +488,12 @@ async def _forward(call: Call, response: Answer, tap: Tap) -> Refusal | None:
             data = tap.feed(data)
         except Refusal as refusal:
             return refusal
-        if data and not call.client_gone:
+        if gathered is not None:
+            gathered.append(data)
+            size += len(data)
+            if size > MAX_RESPONSE_BYTES:
+                return Refusal("upstream_error", f"The provider {deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
+        elif data and not call.client_gone:
             if call.ttft_us is None:
                 call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
             call.keep(data)
@@ -496,7 +504,7 @@ async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:
     """When the caller hangs up, give the upstream a little time to say the usage, then close it."""
     while (await call.receive())["type"] != "http.disconnect":
         pass
-    call.client_gone, call.has_all = True, tap.is_done
+    call.client_gone, call.has_all = True, tap.is_done and not is_gathered(call)
     await asyncio.sleep(DRAIN_S)
     response.close()
 

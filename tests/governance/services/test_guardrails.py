@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.contract import presidio
+from gateway.contract import snapshot as contract
 from gateway.publish.publisher import compile_snapshot
 from governance.errors import GuardrailError
 from governance.models import AuditEntry, Guardrail, Tenant, User
@@ -41,6 +43,11 @@ def test_guardrail_reaches_the_plane_unless_it_is_off(acme: Tenant, adam: User) 
         ({"kind": "injection", "action": "block", "threshold": 0}, "threshold"),
         ({"kind": "topics", "action": "block", "terms": [" "]}, "terms"),
         ({"kind": "size", "action": "block"}, "max_characters"),
+        ({"entities": ["person"]}, "entities"),  # patterns find no names
+        ({"engine": "presidio", "entities": ["person"]}, "spacy_model"),
+        ({"engine": "presidio", "time_limit_ms": 1}, "time_limit_ms"),
+        ({"engine": "presidio", "language": "qq"}, "language" if presidio.is_installed() else "engine"),
+        ({"engine": "presidio", "kind": "secrets"}, "engine"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_field(acme: Tenant, adam: User, fields: dict[str, Any], field: str) -> None:
@@ -51,6 +58,21 @@ def test_what_makes_no_sense_is_refused_with_its_field(acme: Tenant, adam: User,
 
     assert refused.value.field == field
     assert Guardrail.objects.count() == 1
+
+
+def test_guardrail_of_an_engine_that_is_gone_can_still_be_softened(acme: Tenant, adam: User) -> None:
+    made = Guardrail.objects.create(**PII, engine="presidio", language="qq", created_by=adam)
+
+    guardrails.change_guardrail(guardrail=made, actor=adam, when_unavailable="pass", time_limit_ms=500)
+    with pytest.raises(GuardrailError):
+        guardrails.change_guardrail(guardrail=made, actor=adam, entities=["email"])
+    with pytest.raises(GuardrailError):
+        guardrails.try_guardrail(guardrail=made, text="Call (415) 555-0132")
+
+    [served] = compile_snapshot(acme, 1).guardrails
+    assert served.presidio == contract.Presidio(language="qq", threshold=0.5, time_limit_ms=500, may_pass=True)
+    guardrails.change_guardrail(guardrail=made, actor=adam, engine="patterns")
+    assert compile_snapshot(acme, 1).guardrails[0].presidio is None
 
 
 def test_kind_stays(acme: Tenant, adam: User) -> None:
