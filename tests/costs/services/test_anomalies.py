@@ -367,6 +367,10 @@ def test_uptime_counts_hours_tested_in_time(acme: Tenant) -> None:
             period="hour", start=start, series=1, flagged=0, told=0, finished_at=start + timedelta(hours=1 + late, minutes=5)
         )
 
+    Tenant.objects.filter(pk=acme.pk).update(created_at=NIGHT - timedelta(days=9))
     reading = metrics.get("anomalies.uptime").read(window)
+    Tenant.objects.filter(pk=acme.pk).update(created_at=NIGHT - timedelta(hours=3))
+    of_younger = metrics.get("anomalies.uptime").read(window)
 
     assert (reading.value, dict(reading.statistics)) == (50.0, {"tested": 2, "all": 4})
+    assert dict(of_younger.statistics) == {"tested": 1, "all": 3}
