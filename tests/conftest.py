@@ -12,11 +12,15 @@ django.setup()
 
 import functools  # noqa: E402
 import gc  # noqa: E402
+import importlib  # noqa: E402
+import sys  # noqa: E402
 import uuid  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
+from types import ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
 
 import httpcore2  # noqa: E402
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
@@ -32,16 +36,35 @@ from governance.services import audit, tokens  # noqa: E402
 from tests import cast  # noqa: E402
 
 BACKEND = settings.AUTHENTICATION_BACKENDS[0]
+hypothesis.settings.register_profile("suite", deadline=None)  # several share the cores: how long an example takes says nothing
+hypothesis.settings.load_profile("suite")
+SHARING = ("tests/gateway/", "tests/road/")
+"""Folders whose tests share running processes."""
 # Each HTTP client reads the web's authorities, which takes 40 ms of the processor; the hundreds of clients here share what was read.
 httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
+class OnFirstUse(ModuleType):
+    """Stands for a library that takes seconds to import: every worker collects every file, but few run the tests that call it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") and name != "__path__":
+            raise AttributeError(name)  # asked of every module by pytest and `inspect`: nobody uses it yet
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+for library in ("anthropic", "openai"):
+    sys.modules[library] = OnFirstUse(library)
+
+
 class OneProduct(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
-    """Spread test files over the workers, but keep the road on one of them: its tests share a running product."""
+    """Spread test files over the workers, but keep on one of them what shares a running product or plane, and the libraries to call it."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "road" if file.startswith("tests/road/") else file
+        return next((folder for folder in SHARING if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,8 +74,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProduct:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest first, so that no worker is left alone with it at the end: the road, then whatever starts whole processes."""
-    items.sort(key=lambda item: (not item.nodeid.startswith("tests/road/"), item.get_closest_marker("process") is None))
+    """What takes longest first, so that no worker is left alone with it at the end: what stays together, then whatever starts processes."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(SHARING), item.get_closest_marker("process") is None))
 
 
 def pytest_collection_finish() -> None:
@@ -80,6 +103,22 @@ def fresh_database() -> Iterator[str]:
     name = f"fresh_{uuid.uuid4().hex[:12]}"
     yield bootstrap.clone(name)
     bootstrap.drop(name)
+
+
+@pytest.fixture
+def committed(fresh_database: str, django_db_blocker: Any) -> Iterator[Tenant]:
+    """acme in a database of its own, for threads with their own connections and whatever else follows a real commit."""
+    options = connections["default"].settings_dict
+    with django_db_blocker.unblock():
+        connections["default"].close()
+        before, options["NAME"] = options["NAME"], fresh_database.rsplit("/", 1)[1]
+        try:
+            tenant = Tenant.objects.get(slug="acme")
+            with schema_context(tenant.schema_name):
+                yield tenant
+        finally:
+            connection.close()
+            options["NAME"] = before
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,13 +10,17 @@ CEL: https://github.com/google/cel-spec. Evaluation is linear in the length of t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
-import cel
+sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))  # else the library loads its command line, nearly 400 modules and 24 MB
 
-from gateway.contract.snapshot import Policy
+import cel  # noqa: E402
+
+from gateway.contract.snapshot import Policy  # noqa: E402
 
 MAX_EXPRESSION_CHARACTERS = 2000
 Verdict = Literal["pass", "policy_denied", "would_deny", "policy_error", "would_error"]

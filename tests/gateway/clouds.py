@@ -21,7 +21,6 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from zlib import crc32
 
 import jwt
-from anthropic._constants import ANTHROPIC_API_VERSION
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -35,8 +34,13 @@ REGION = "eu-central-1"
 SERVICE_ACCOUNT = "gatehouse@acme.iam.gserviceaccount.com"
 AWS = AwsKeys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token")
 BEDROCK_KEY = "bedrock-api-k3y"
-BEDROCK_VERSIONS = ("bedrock-2023-05-31", ANTHROPIC_API_VERSION)
-"""What Amazon's documentation says, and what Anthropic's own client sends."""
+
+
+def versions(own: str) -> tuple[str, str]:
+    """What a cloud takes as the version of Anthropic's API: what its documentation says, and what Anthropic's own client sends."""
+    from anthropic._constants import ANTHROPIC_API_VERSION  # not above: the SDK takes seconds, and every worker collects who imports this
+
+    return own, ANTHROPIC_API_VERSION
 
 
 @cache
@@ -100,6 +104,7 @@ class Clouds:
 
 @contextmanager
 def running() -> Iterator[Clouds]:
+    versions("")  # not while somebody waits for an answer
     clouds = Clouds()
     thread = threading.Thread(target=clouds.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -224,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(429, [{"error": error}])
             self._answer("chat/completions", request, raw)
             return
-        if request.pop("anthropic_version") not in ("vertex-2023-10-16", ANTHROPIC_API_VERSION):
+        if request.pop("anthropic_version") not in versions("vertex-2023-10-16"):
             raise Refused(400, {"error": {"code": 400, "message": "anthropic_version", "status": "INVALID_ARGUMENT"}})
         if act[1] == "count-tokens":
             self._count(request, raw)
@@ -251,7 +256,11 @@ class _Handler(BaseHTTPRequestHandler):
         model = unquote(act[1])
         if act[2] == "count-tokens":
             request = json.loads(base64.b64decode(request["input"]["invokeModel"]["body"]))
-        if {"model", "stream"} & request.keys() or request.pop("anthropic_version") not in BEDROCK_VERSIONS or not request["max_tokens"]:
+        if (
+            {"model", "stream"} & request.keys()
+            or request.pop("anthropic_version") not in versions("bedrock-2023-05-31")
+            or not request["max_tokens"]
+        ):
             raise Refused(400, {"message": "Malformed input request"}, **{"x-amzn-errortype": "ValidationException:http://internal/"})
         if model == "throttled":
             raise Refused(429, {"message": "Too many requests."}, **{"x-amzn-errortype": "ThrottlingException"})

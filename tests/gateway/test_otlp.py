@@ -13,7 +13,6 @@ import openai
 import pytest
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -67,6 +66,8 @@ def tracing(org: Org) -> Iterator[TracerProvider]:
 
 
 def test_instrumented_openai_client_is_recorded_once(org: Org, tracing: TracerProvider, sandbox_upstream: SandboxUpstream) -> None:
+    from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor  # loads the SDK
+
     far = chat_model(deployment(sandbox_upstream.base_url(), upstream_model="sandbox-small", provider="acme-openai"), slug="far-chat")
     org.change(models={**org.snapshot.models, "far-chat": far})
     instrumentor = OpenAIInstrumentor()  # type: ignore[no-untyped-call]  # ships half its types

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -12,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
-import pytest
+from django.db import transaction
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
@@ -26,8 +23,8 @@ from gateway.contract.names import SNAPSHOT_CHANNEL
 from gateway.plane.windows import span_of
 from gateway.publish.models import Counter, Snapshot
 from gateway.publish.publisher import book_spend, publish_tenant
+from governance import config
 from governance.models import Consent, Tenant, User
-from tests.bootstrap import ROOT
 from tests.clock import allowed
 from tests.factories import costs as make_costs
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
@@ -170,31 +167,21 @@ def test_tenants_do_not_see_each_other(acme: Tenant, globex: Tenant, alice: User
     assert snapshot.tenant == globex.public_id
 
 
-@pytest.mark.process
-def test_planes_are_told_after_the_commit(fresh_database: str) -> None:
-    """Another process publishes really; a listener hears tenant and version."""
-    script = (
-        "import django; django.setup()\n"
-        "from governance import config; from governance.models import Tenant\n"
-        "tenant = Tenant.objects.get(slug='acme'); tenant.time_zone = 'Asia/Kolkata'; tenant.save()\n"
-        "config.changed(tenant); tenant.refresh_from_db()\n"
-        "print(tenant.public_id, tenant.config_version == tenant.published_version)"
-    )
+def test_planes_are_told_after_the_commit(committed: Tenant, fresh_database: str) -> None:
+    """What is published is really committed; a listener hears tenant and version."""
     with psycopg.connect(fresh_database, autocommit=True) as listener:
         listener.execute(f"listen {SNAPSHOT_CHANNEL}")
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": fresh_database},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        with transaction.atomic():
+            committed.time_zone = "Asia/Kolkata"
+            committed.save()
+            config.changed(committed)
+            early = list(listener.notifies(timeout=0))
         heard = [notice.payload for notice in listener.notifies(timeout=5, stop_after=1)]
 
-    tenant, is_published = done.stdout.split()
-    assert is_published == "True"
-    assert heard[0].startswith(f"{tenant}:")
+    committed.refresh_from_db()
+    assert early == []
+    assert heard == [f"{committed.public_id}:{Snapshot.objects.get(tenant=committed.public_id).version}"]
+    assert committed.config_version == committed.published_version
 
 
 def test_thousand_keys_are_compiled_quickly(acme: Tenant, alice: User, record_property: Any) -> None:

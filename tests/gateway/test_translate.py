@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,12 +10,8 @@ from typing import Any
 
 import orjson
 import pytest
-from anthropic.lib.streaming._messages import accumulate_event
-from anthropic.types import RawMessageStreamEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.types.chat import ChatCompletionChunk
 from pydantic import TypeAdapter
 
 from gateway.plane.errors import Refusal
@@ -27,7 +24,6 @@ from gateway.plane.upstream.dialects import Tap
 HERE = Path(__file__).parent / "payloads"
 OPENAI = "https://api.openai.com/v1"
 HELLO = [{"role": "user", "content": "hello"}]
-_events: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
 def _read(name: str) -> Any:
@@ -51,8 +47,18 @@ def through(tap: Tap, data: bytes, cuts: list[int] | None = None) -> bytes:
     return b"".join(tap.feed(data[start:end]) for start, end in pairwise(edges) if start < end) + tap.flush()
 
 
+@functools.cache
+def _events_of_anthropic() -> TypeAdapter[Any]:
+    from anthropic.types import RawMessageStreamEvent
+
+    return TypeAdapter(RawMessageStreamEvent)
+
+
 def completion_of(stream: bytes) -> dict[str, Any]:
     """What the `openai` SDK makes of a stream."""
+    from openai.lib.streaming.chat import ChatCompletionStreamState  # here, and below, because every worker collects this file
+    from openai.types.chat import ChatCompletionChunk
+
     state = ChatCompletionStreamState()
     for payload in EventReader().feed(stream):
         if payload != b"[DONE]":
@@ -62,11 +68,14 @@ def completion_of(stream: bytes) -> dict[str, Any]:
 
 def message_of(stream: bytes) -> dict[str, Any]:
     """What the `anthropic` SDK makes of a stream."""
+    from anthropic.lib.streaming._messages import accumulate_event
+
+    events = _events_of_anthropic()
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
     for payload in EventReader().feed(stream):
         if json.loads(payload)["type"] != "ping":
-            snapshot = accumulate_event(event=_events.validate_json(payload), current_snapshot=snapshot, json_bufs=buffers)
+            snapshot = accumulate_event(event=events.validate_json(payload), current_snapshot=snapshot, json_bufs=buffers)
     result: dict[str, Any] = snapshot.to_dict()
     return result
 

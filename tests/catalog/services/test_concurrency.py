@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import Any
 
-import pytest
-from django.db import connection, connections
+from django.db import connection
 from django_tenants.utils import schema_context
 
 from catalog.models import VirtualKey
@@ -18,22 +15,6 @@ from tests import cast
 from tests.factories.catalog import make_project
 
 THREADS = 6
-
-
-@pytest.fixture
-def committed(fresh_database: str, django_db_blocker: Any) -> Iterator[Tenant]:
-    """acme in a database of its own."""
-    settings = connections["default"].settings_dict
-    with django_db_blocker.unblock():
-        connections["default"].close()
-        before, settings["NAME"] = settings["NAME"], fresh_database.rsplit("/", 1)[1]
-        try:
-            tenant = Tenant.objects.get(slug="acme")
-            with schema_context(tenant.schema_name):
-                yield tenant
-        finally:
-            connection.close()
-            settings["NAME"] = before
 
 
 def test_sessions_opened_at_once_share_one_live_key(committed: Tenant) -> None:

@@ -8,35 +8,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, connections
-from django_tenants.utils import schema_context
+from django.db import connection
 
 from governance.errors import DomainError
-from governance.models import Tenant, User
+from governance.models import Notice, Tenant, User
 from governance.schema import enter_tenant
 from rollouts import selectors
 from rollouts.errors import AlreadySignedError, GateNotOpenError
-from rollouts.models import Evaluation, Gate, Phase, Rollout, SignOff
-from rollouts.services import gates, signatures
+from rollouts.models import Evaluation, FlagChange, Gate, Incident, Phase, Rollout, SignOff
+from rollouts.services import gates, rollback, signatures
 from tests import cast
 from tests.factories import rollouts as make
+from tests.factories.rollbacks import NOW, calls, make_rule
 
 
 @pytest.fixture
-def committed(fresh_database: str, django_db_blocker: Any) -> Iterator[Tenant]:
-    """acme in a database of its own."""
-    name = fresh_database.rsplit("/", 1)[1]
-    settings = connections["default"].settings_dict
-    with django_db_blocker.unblock():
-        connections["default"].close()
-        before, settings["NAME"] = settings["NAME"], name
-        try:
-            tenant = Tenant.objects.get(slug="acme")
-            with schema_context(tenant.schema_name), make.readings(), make.shipped_plan():
-                yield tenant
-        finally:
-            connection.close()
-            settings["NAME"] = before
+def planned(committed: Tenant) -> Iterator[Tenant]:
+    """The same with a small plan, whose metrics are good."""
+    with make.readings(), make.shipped_plan():
+        yield committed
 
 
 def at_once(tenant: Tenant, *acts: Callable[[], object]) -> list[Exception | None]:
@@ -73,10 +63,10 @@ def ready(tenant: Tenant) -> Gate:
     return make.gate_of(rollout)
 
 
-def test_two_people_and_the_scheduler_give_one_history(committed: Tenant) -> None:
-    gate = ready(committed)
+def test_two_people_and_the_scheduler_give_one_history(planned: Tenant) -> None:
+    gate = ready(planned)
     digest = gate.latest.digest  # type: ignore[union-attr]
-    rita, adam, alice = (person(committed, name) for name in ("rita", "adam", "alice"))
+    rita, adam, alice = (person(planned, name) for name in ("rita", "adam", "alice"))
 
     def sign(role: str, who: Any) -> Callable[[], object]:
         return lambda: signatures.sign(gate=make.gate_of(gate.rollout), role=role, decision="go", digest=digest, person=who)
@@ -84,7 +74,7 @@ def test_two_people_and_the_scheduler_give_one_history(committed: Tenant) -> Non
     def evaluate() -> object:
         return [gates.evaluate_gate(gate=make.gate_of(gate.rollout), trigger=Evaluation.Trigger.SCHEDULE) for _ in range(3)]
 
-    outcomes = at_once(committed, sign("product", rita), sign("engineering", adam), sign("product", alice), evaluate, evaluate)
+    outcomes = at_once(planned, sign("product", rita), sign("engineering", adam), sign("product", alice), evaluate, evaluate)
 
     refused = [error for error in outcomes if error is not None]
     assert all(isinstance(error, AlreadySignedError | GateNotOpenError) for error in refused)
@@ -100,14 +90,14 @@ def test_two_people_and_the_scheduler_give_one_history(committed: Tenant) -> Non
     assert all(selectors.replay(evaluation).differences == [] for evaluation in found)
 
 
-def test_go_and_no_go_at_once_never_both_count(committed: Tenant) -> None:
-    gate = ready(committed)
+def test_go_and_no_go_at_once_never_both_count(planned: Tenant) -> None:
+    gate = ready(planned)
     digest = gate.latest.digest  # type: ignore[union-attr]
-    rita, adam, alice = (person(committed, name) for name in ("rita", "adam", "alice"))
+    rita, adam, alice = (person(planned, name) for name in ("rita", "adam", "alice"))
     signatures.sign(gate=gate, role="engineering", decision="go", digest=digest, person=adam)
 
     at_once(
-        committed,
+        planned,
         lambda: signatures.sign(gate=make.gate_of(gate.rollout), role="product", decision="go", digest=digest, person=rita),
         lambda: signatures.sign(
             gate=make.gate_of(gate.rollout), role="product", decision="no_go", digest="", person=alice, comment="Stop."
@@ -119,20 +109,20 @@ def test_go_and_no_go_at_once_never_both_count(committed: Tenant) -> None:
     assert SignOff.objects.filter(role="product", voided_at=None).count() == 1
 
 
-def test_same_address_twice_at_once_makes_one_rollout(committed: Tenant) -> None:
-    rita = person(committed, "rita").user
+def test_same_address_twice_at_once_makes_one_rollout(planned: Tenant) -> None:
+    rita = person(planned, "rita").user
 
-    outcomes = at_once(committed, *[lambda: make.make_rollout(owner=rita, slug="twin") for _ in range(3)])
+    outcomes = at_once(planned, *[lambda: make.make_rollout(owner=rita, slug="twin") for _ in range(3)])
 
     assert Rollout.objects.filter(slug="twin").count() == 1
     assert sorted(getattr(error, "code", "") for error in outcomes) == ["", "slug_taken", "slug_taken"]
 
 
-def test_scheduler_twice_at_once_evaluates_once(committed: Tenant) -> None:
-    gate = make.gate_of(make.make_rollout(owner=person(committed, "rita").user))
+def test_scheduler_twice_at_once_evaluates_once(planned: Tenant) -> None:
+    gate = make.gate_of(make.make_rollout(owner=person(planned, "rita").user))
 
     at_once(
-        committed,
+        planned,
         *[
             lambda: gates.evaluate_gate(gate=make.gate_of(gate.rollout), trigger=Evaluation.Trigger.SCHEDULE, only_when_due=True)
             for _ in range(3)
@@ -140,3 +130,16 @@ def test_scheduler_twice_at_once_evaluates_once(committed: Tenant) -> None:
     )
 
     assert Evaluation.objects.filter(gate=gate).count() == 1
+
+
+def test_two_workers_at_once_roll_back_once(committed: Tenant) -> None:
+    rita, adam = person(committed, "rita").user, person(committed, "adam").user
+    flag = make.make_split_flag(rita, adam)
+    calls(committed, flag, new=10)
+    make_rule(flag, rita)
+
+    outcomes = at_once(committed, *[lambda: rollback.tick(at=NOW)] * 3)
+
+    assert outcomes == [None] * 3
+    assert Incident.objects.count() == FlagChange.objects.filter(is_emergency=True).count() == 1
+    assert Notice.objects.filter(topic="incident.opened").count() == 1

@@ -30,9 +30,8 @@ from tests.factories import costs
 from tests.factories import rollouts as make
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
 from tests.governance.services.test_alerts import Receiver, mails, receiver
-from tests.rollouts.services.test_concurrency import at_once, committed
 
-__all__ = ["committed", "mails", "receiver"]
+__all__ = ["mails", "receiver"]
 
 
 @pytest.fixture
@@ -128,19 +127,6 @@ def test_a_watcher_that_dies_before_the_commit_leaves_nothing_and_the_next_acts(
     rollback.tick(at=NOW + timedelta(seconds=10))
 
     assert Incident.objects.count() == 1
-
-
-def test_two_workers_at_once_roll_back_once(committed: Tenant) -> None:
-    people = {name: User.objects.get(email=f"{name}@example.com") for name in ("rita", "adam")}
-    flag = make.make_split_flag(people["rita"], people["adam"])
-    calls(committed, flag, new=10)
-    make_rule(flag, people["rita"])
-
-    outcomes = at_once(committed, *[lambda: rollback.tick(at=NOW)] * 3)
-
-    assert outcomes == [None] * 3
-    assert Incident.objects.count() == FlagChange.objects.filter(is_emergency=True).count() == 1
-    assert Notice.objects.filter(topic="incident.opened").count() == 1
 
 
 @pytest.mark.parametrize(
