@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import random
 import time
-from datetime import UTC, datetime, timedelta
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 
-from benchmarks.costs import CALLS
+from benchmarks.costs import CALLS, SHUFFLED_CALLS, WARM_UP
+
+if TYPE_CHECKING:
+    from costs.generator import Offer
+    from gateway.contract.events import CallEvent
+    from governance.models import Tenant, User
+
+TENANTS = ("bench", "other")
+HOURS = 3
 
 
 def main() -> None:
     django.setup()
-    from costs import generator
-    from costs.models import PriceEntry, TokenClass, UsageHour
-    from costs.services import ingest
     from governance.models import User
-    from governance.schema import enter_tenant
     from governance.services import tenants
 
     owner = User.objects.create_user("bench@example.com", None, name="Bench")
-    tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
+    for slug in TENANTS:
+        _set_prices(tenants.create_tenant(slug=slug, name=slug, owner_email=owner.email, actor=None), owner)
+    copied, attributed = _measured(TENANTS, CALLS // len(TENANTS))
+    copied_one, attributed_one = _measured(TENANTS[:1], CALLS)
+    copied_shuffled, attributed_shuffled = _measured(TENANTS[1:], SHUFFLED_CALLS, is_shuffled=True)
+    figures = {
+        "ingest_events_per_s": round(attributed.per_s),
+        "copied_rows_per_s": round(copied.per_s),
+        "ingest_copy_ratio": round(attributed.per_s / copied.per_s, 3),
+        "ingest_cpu_us": round(attributed.cpu_us, 1),
+        "copied_cpu_us": round(copied.cpu_us, 1),
+        "ingest_one_tenant_events_per_s": round(attributed_one.per_s),
+        "ingest_one_tenant_copy_ratio": round(attributed_one.per_s / copied_one.per_s, 3),
+        "ingest_shuffled_events_per_s": round(attributed_shuffled.per_s),
+        "ingest_shuffled_copy_ratio": round(attributed_shuffled.per_s / copied_shuffled.per_s, 3),
+    }
+    print(json.dumps(figures))
+
+
+def _offers() -> list[Offer]:
+    from costs import generator
+
+    prices = ({"input": Decimal(n), "cached_input": Decimal(n) / 4, "output": Decimal(4 * n)} for n in range(1, 5))
+    return [generator.Offer(f"model-{n}", f"model-{n}", each) for n, each in enumerate(prices)]
+
+
+def _set_prices(tenant: Tenant, owner: User) -> None:
+    from costs.models import PriceEntry
+    from governance.schema import enter_tenant
+
     enter_tenant(tenant)
-    offers = []
-    for n in range(4):
-        prices = {
-            TokenClass.INPUT.value: Decimal(n + 1),
-            TokenClass.CACHED_INPUT.value: Decimal(n + 1) / 4,
-            TokenClass.OUTPUT.value: Decimal(4 * n + 4),
-        }
-        offers.append(generator.Offer(f"model-{n}", f"model-{n}", prices))
-        for token_class, price in prices.items():
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    for offer in _offers():
+        for token_class, price in offer.prices.items():
             PriceEntry.objects.create(
-                provider="bench",
-                model=f"model-{n}",
-                token_class=token_class,
-                price=price,
-                valid_from=datetime(2020, 1, 1, tzinfo=UTC),
-                approved_by=owner,
+                provider="bench", model=offer.slug, token_class=token_class, price=price, valid_from=since, approved_by=owner
             )
+
+
+def _calls(tenant: Tenant, count: int, *, seed: int, is_shuffled: bool) -> list[CallEvent]:
+    """Calls over HOURS until now, as they end, with ids that say when they began as a plane's do; or in no order, with random ids."""
+    from costs import generator
+
     month = datetime.now(UTC).date().replace(day=1)
     made = generator.generate(
         tenant=tenant.public_id,
@@ -48,28 +84,98 @@ def main() -> None:
         provider_name="Bench",
         account="bench",
         month=month,
-        offers=offers,
-        seed=1,
-        calls_per_day=CALLS,
+        offers=_offers(),
+        seed=seed,
+        calls_per_day=count,
         days=1,
-    )
-    start = (datetime.now(UTC) - timedelta(hours=4)).timestamp()
-    for call in made.calls:
-        call.started_at = start + (call.started_at % 86_400) / 8
-    began = time.perf_counter()
-    ingest.deliver(made.calls)
-    copied = time.perf_counter()
-    done = ingest.ingest(tenant=tenant)
-    ended = time.perf_counter()
-    if done.new != CALLS or sum(UsageHour.objects.values_list("calls", flat=True)) != CALLS:
-        raise RuntimeError("not every call was attributed")
-    per_second, copied_per_second = CALLS / (ended - copied), CALLS / (copied - began)
-    figures = {
-        "ingest_events_per_s": round(per_second),
-        "copied_rows_per_s": round(copied_per_second),
-        "ingest_copy_ratio": round(per_second / copied_per_second, 3),
-    }
-    print(json.dumps(figures))
+    ).calls
+    end, chance = datetime.now(UTC).timestamp() - 3600, random.Random(seed)
+    for call in made:
+        call.started_at = end - (call.started_at % 86_400) / 24 * HOURS
+        if not is_shuffled:
+            begun = int(call.started_at * 1000) << 80
+            call.event_id = str(uuid.UUID(int=begun | 7 << 76 | chance.getrandbits(12) << 64 | 2 << 62 | chance.getrandbits(62)))
+    if not is_shuffled:
+        made.sort(key=lambda call: call.started_at + call.duration_us / 1e6)
+    return made
+
+
+@dataclass(frozen=True)
+class _Span:
+    """When something began and ended, on the clock that all processes share, and the processor time that it took here and in the server."""
+
+    began: float
+    ended: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class _Rate:
+    per_s: float
+    cpu_us: float
+    """Processor time of each, whatever else the machine was doing."""
+
+
+def _measured(slugs: Sequence[str], count: int, *, is_shuffled: bool = False) -> tuple[_Rate, _Rate]:
+    """Rows copied and calls attributed over all of `slugs`, a process for each, all at once; `count` calls of each."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(len(slugs), _join, (context.Barrier(len(slugs)),)) as pool:
+        copied, attributed = zip(
+            *pool.starmap(_copy_and_attribute, [(slug, count, is_shuffled) for slug in slugs], chunksize=1), strict=True
+        )
+    return _rate(copied, count), _rate(attributed, count)
+
+
+def _rate(spans: Sequence[_Span], count: int) -> _Rate:
+    took = max(span.ended for span in spans) - min(span.began for span in spans)
+    return _Rate(count * len(spans) / took, sum(span.cpu_s for span in spans) / (count * len(spans)) * 1e6)
+
+
+_barrier: Barrier
+
+
+def _join(barrier: Barrier) -> None:
+    global _barrier  # noqa: PLW0603  # a barrier reaches a process only when it is made
+    _barrier = barrier
+    django.setup()
+
+
+def _copy_and_attribute(slug: str, count: int, is_shuffled: bool) -> tuple[_Span, _Span]:
+    """Of copying and of attributing."""
+    from costs.models import UsageHour
+    from costs.services import ingest
+    from governance.models import Tenant
+    from governance.schema import enter_tenant
+
+    tenant = Tenant.objects.get(slug=slug)
+    enter_tenant(tenant)
+    seed = count + is_shuffled
+    ingest.deliver(_calls(tenant, WARM_UP, seed=seed + 7, is_shuffled=is_shuffled))
+    ingest.ingest(tenant=tenant)
+    before = sum(UsageHour.objects.values_list("calls", flat=True))
+    calls = _calls(tenant, count, seed=seed, is_shuffled=is_shuffled)
+
+    def timed(act: Callable[[], object]) -> _Span:
+        _barrier.wait()
+        began, before = time.monotonic(), _processor_s()
+        act()
+        return _Span(began, time.monotonic(), _processor_s() - before)
+
+    copied = timed(lambda: ingest.deliver(calls))
+    attributed = timed(lambda: ingest.ingest(tenant=tenant))
+    if sum(UsageHour.objects.values_list("calls", flat=True)) - before != count:
+        raise RuntimeError(f"not every call of {slug} was attributed")
+    return copied, attributed
+
+
+def _processor_s() -> float:
+    """Of this process and of the server's that works for it."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    return time.process_time() + int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 if __name__ == "__main__":
