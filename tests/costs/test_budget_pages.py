@@ -49,6 +49,31 @@ def test_list_is_searched_and_in_tabs_by_state(acme: Tenant, client_for: ClientF
     assert client.get(f"{LIST}?state=nonsense").context["state"] == ""
 
 
+def test_what_a_budget_would_do_at_once_is_said_before_it_is_put_in_force(
+    acme: Tenant, client_for: ClientFor, fay: User, audra: User
+) -> None:
+    hour(timezone.now(), "85")
+    found = draft(fay, action="throttle", throttle_from=80, environment="production")
+    page = f"{LIST}{found.pk}/"
+    client = client_for(fay)
+
+    budgets.simulate_budget(budget=found, actor=fay)
+    slowed = client.get(page).content.decode()
+    hour(timezone.now(), "15", project="other")
+    over = client.get(page).content.decode()
+    reader = client_for(audra).get(page).content.decode()
+    budgets.enforce_budget(budget=found, actor=fay)
+    in_force = client.get(page).content.decode()
+
+    assert "so calls are slowed down" in slowed
+    assert "What it would have done is not known" in slowed
+    assert "Production</b> depends on it" in slowed
+    assert "Every call is refused until" in over
+    assert "Keep it simulated" not in reader
+    assert "Keep it in force" in in_force
+    assert "pass again within seconds" in in_force
+
+
 def test_form_makes_a_draft_and_the_page_leads_on(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     client = client_for(fay)
 
