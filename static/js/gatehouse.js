@@ -14,6 +14,13 @@
   $("#side [aria-current=page]")?.scrollIntoView({ block: "nearest" });
 
   // The sidebar as a sheet on small screens.
+  const closeSheet = (side) => { side.removeAttribute("data-open"); $("[data-menu]")?.setAttribute("aria-expanded", "false"); };
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    const menu = $("details.gh-menu[open]"), side = $("#side[data-open]");
+    if (menu) { menu.removeAttribute("open"); $("summary", menu).focus(); }
+    else if (side) { closeSheet(side); $("[data-menu]")?.focus(); }
+  });
   document.addEventListener("click", (event) => {
     const burger = event.target.closest("[data-menu]");
     const side = $("#side");
@@ -21,10 +28,8 @@
     if (burger) {
       const open = side.toggleAttribute("data-open");
       burger.setAttribute("aria-expanded", String(open));
-    } else if (side.hasAttribute("data-open") && !event.target.closest("#side")) {
-      side.removeAttribute("data-open");
-      $("[data-menu]")?.setAttribute("aria-expanded", "false");
-    }
+      if (open) $("[aria-current=page]", side)?.focus();
+    } else if (side.hasAttribute("data-open") && !event.target.closest("#side")) closeSheet(side);
     // An open menu closes when something else is clicked.
     for (const menu of document.querySelectorAll("details.gh-menu[open]")) if (!menu.contains(event.target)) menu.removeAttribute("open");
   });
