@@ -63,6 +63,22 @@ def version_named(reference: str) -> PromptVersion:
     return version
 
 
+def newest_versions(limit: int) -> dict[str, str]:
+    """Of chat prompts in use: what names the newest version, and the prompt's name; by slug."""
+    used = Prompt.objects.filter(archived_at=None, kind=Prompt.Kind.CHAT).annotate(last=Max("versions__number")).order_by("slug")
+    return {contract.reference(slug, last): name for slug, last, name in used.values_list("slug", "last", "name")[:limit]}
+
+
+def version_to_try(reference: str) -> PromptVersion | None:
+    """The version of a chat prompt in use that `greeting@3` names, whatever its status; None when there is none."""
+    try:
+        slug, number = contract.parse_reference(reference)
+    except contract.PromptError:
+        return None
+    found = PromptVersion.objects.filter(prompt__slug=slug, prompt__kind=Prompt.Kind.CHAT, prompt__archived_at=None, number=number)
+    return found.select_related("prompt").first()
+
+
 def is_served(version: PromptVersion) -> bool:
     """Whether the gateway has an approved version of a prompt that is in use."""
     newer = _approved().filter(prompt=version.prompt, number__gt=version.number)

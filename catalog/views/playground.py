@@ -8,9 +8,9 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
 
-from catalog import selectors
+from catalog import prompt_selectors, prompt_texts, selectors
 from catalog.hooks import CallRecord, cost_figures
-from catalog.models import Project, VirtualKey
+from catalog.models import Project, PromptVersion, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.errors import DomainError
@@ -19,6 +19,8 @@ from governance.requests import MemberRequest
 from governance.selectors import consent_states
 
 MAX_COLUMNS = 4
+OFFERED_PROMPTS = 200
+"""In the select; every other version has a link on its prompt's page."""
 
 
 def chosen_project(request: MemberRequest) -> Project | None:
@@ -33,11 +35,13 @@ def chosen_project(request: MemberRequest) -> Project | None:
 
 @requires(Permission.USE_GATEWAY)
 def playground(request: MemberRequest) -> HttpResponse:
-    """One to four models side by side: `?model=a&model=b`, `&project=`."""
+    """One to four models side by side: `?model=a&model=b`, `&project=`, `&prompt=greeting@3` of the prompts, drafts too."""
     rows = selectors.model_rows(selectors.served_models().filter(capabilities__contains=["chat"]))
     by_slug = {row.model.slug: row for row in rows}
     wanted = list(dict.fromkeys(slug for slug in request.GET.getlist("model") if slug in by_slug))[:MAX_COLUMNS]
-    columns = [by_slug[slug] for slug in wanted] or rows[:1]
+    asked = request.GET.get("prompt", "").strip()
+    prompt = prompt_selectors.version_to_try(asked) if asked else None
+    columns = [by_slug[slug] for slug in wanted] or [row for row in rows if prompt and row.model.slug == prompt.model] or rows[:1]
     project = chosen_project(request)
     named = request.GET.get("project", "")
     consents = {state.feature_class.value: state for state in consent_states()}
@@ -60,15 +64,32 @@ def playground(request: MemberRequest) -> HttpResponse:
             "unknown": [slug for slug in request.GET.getlist("model") if slug and slug not in by_slug],
             "code_languages": [("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript")],
             "others": [row for row in rows if row not in columns],
+            "prompt": prompt,
+            "prompt_text": prompt_texts.format_messages(prompt.content["messages"]) if prompt else "",
+            "variables": prompt_texts.variables_of(prompt.content) if prompt else [],
+            "missing_prompt": asked if prompt is None else "",
+            "prompts": prompt_selectors.newest_versions(OFFERED_PROMPTS),
             "can_add": len(columns) < MAX_COLUMNS,
             "data": {
                 "base_url": settings.BASE_URL,
                 "project": project.slug if project else None,
                 "run_url": reverse("playground-run", args=["REQUEST"]),
                 "models": {row.model.slug: _figures(row) for row in columns},
+                "prompt": _prompt_data(prompt) if prompt else None,
             },
         },
     )
+
+
+def _prompt_data(version: PromptVersion) -> dict[str, Any]:
+    """What the script asks for: by name where the gateway serves the version, as messages while it is not approved."""
+    return {
+        "id": version.prompt.slug,
+        "version": str(version.number),
+        "messages": version.content["messages"],
+        "parameters": version.parameters,
+        "served": version.status == PromptVersion.Status.APPROVED and prompt_selectors.is_served(version),
+    }
 
 
 def _figures(row: selectors.ModelRow) -> dict[str, Any]:

@@ -35,13 +35,21 @@
     return session.token;
   }
 
+  const places = [...root.querySelectorAll("[data-variable]")];
+  const variables = () => Object.fromEntries(places.map((field) => [field.dataset.variable, field.value]));
+
+  // A prompt of the library comes first: by name where the gateway serves that version, else as its messages, with the variables put in their places.
   function request(model) {
     const number = (id) => { const value = $(id).value.trim(); return value === "" ? undefined : Number(value); };
-    const system = $("#pg-system").value.trim();
-    const body = { model, messages: [...(system ? [{ role: "system", content: system }] : []), { role: "user", content: $("#pg-prompt").value }] };
+    const system = $("#pg-system").value.trim(), text = $("#pg-prompt").value, prompt = data.prompt;
+    const messages = [...(system ? [{ role: "system", content: system }] : []), ...(prompt && !text.trim() ? [] : [{ role: "user", content: text }])];
     const parameters = { temperature: number("#pg-temperature"), top_p: number("#pg-top-p"), max_tokens: number("#pg-max") };
-    for (const [name, value] of Object.entries(parameters)) if (value !== undefined) body[name] = value;
-    return body;
+    for (const [name, value] of Object.entries(parameters)) if (value === undefined) delete parameters[name];
+    if (!prompt) return { model, messages, ...parameters };
+    const given = variables();
+    if (prompt.served) return { model, prompt: { id: prompt.id, version: prompt.version, variables: given }, messages, ...parameters };
+    const filled = prompt.messages.map((message) => ({ ...message, content: message.content.replace(/\{\{\s*([A-Za-z_]\w*)\s*\}\}/g, (place, name) => given[name] ?? place) }));
+    return { model, messages: [...filled, ...messages], ...prompt.parameters, ...parameters };
   }
 
   function show(column, name, text) { $(`[data-${name}]`, column.element).textContent = text; }
@@ -54,6 +62,7 @@
 
   function fail(column, message, code, requestId) {
     const out = $("[data-out]", column.element);
+    column.failed = true;
     const note = document.createElement("p");
     note.className = "pg-error";
     note.textContent = message;
@@ -92,6 +101,7 @@
     const abort = new AbortController();
     column.stop = () => abort.abort();
     column.result = null;
+    column.failed = false;
     out.replaceChildren();
     delete out.dataset.said;
     out.setAttribute("aria-busy", "true");
@@ -188,7 +198,7 @@
     }));
     list.hidden = !record.findings.length;
     const said = [
-      record.provider && `answered by ${record.provider}`,
+      record.provider && `${column.failed ? "asked of" : "answered by"} ${record.provider}`,
       record.is_cached && "from the cache",
       record.failovers && `after ${record.failovers} ${record.failovers === 1 ? "failover" : "failovers"}`,
       !record.guardrails ? "no guardrail applies" : record.findings.length ? "" : `${record.guardrails} ${record.guardrails === 1 ? "guardrail" : "guardrails"} found nothing`,
@@ -245,10 +255,12 @@
     /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, /\bBearer\s+[\w.~+/=-]{16,}/gi, /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
   ];
 
-  const fields = () => Object.fromEntries(Object.entries(FIELDS).map(([name, id]) => [name, $(id).value]));
+  // Variables stand beside the other fields, under `{{name}}`, which no field is called.
+  const fields = () => Object.fromEntries([...Object.entries(FIELDS).map(([name, id]) => [name, $(id).value]), ...places.map((field) => [`{{${field.dataset.variable}}}`, field.value])]);
 
   function fill(run) {
     for (const [name, id] of Object.entries(FIELDS)) $(id).value = typeof run[name] === "string" ? run[name] : "";
+    for (const field of places) { const value = run[`{{${field.dataset.variable}}}`]; field.value = typeof value === "string" ? value : ""; }
     if (run.system || run.temperature || run.top_p) $(".pg-sys").open = true;
   }
 
@@ -267,7 +279,7 @@
     const run = Object.fromEntries(Object.entries(fields()).map(([name, value]) => [name, clean(value)]).filter(([, value]) => value !== ""));
     const bytes = new TextEncoder().encode(JSON.stringify(run));
     const packed = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-    const query = new URLSearchParams([...columns.map((column) => ["model", column.model]), ["project", root.dataset.project]]);
+    const query = new URLSearchParams([...columns.map((column) => ["model", column.model]), ["project", root.dataset.project], ...(data.prompt ? [["prompt", `${data.prompt.id}@${data.prompt.version}`]] : [])]);
     return { url: `${location.origin}${location.pathname}?${query}#run=${packed}`, secrets };
   }
 
@@ -304,7 +316,8 @@
     const python = (value, indent) => value === null ? "None" : value === true ? "True" : value === false ? "False" : Array.isArray(value)
       ? `[\n${value.map((item) => `${indent}    ${python(item, indent + "    ")},\n`).join("")}${indent}]`
       : typeof value === "object" ? `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${python(item, indent)}`).join(", ")}}` : JSON.stringify(value);
-    const named = Object.entries(body).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`).join("");
+    const { prompt, ...ours } = body; // the SDK for Python takes only what it knows, and the rest as extra_body
+    const named = Object.entries(prompt ? { ...ours, extra_body: { prompt } } : ours).map(([name, value]) => `    ${name}=${python(value, "    ")},\n`).join("");
     $("#pg-code-curl").textContent = `curl ${data.base_url}/v1/chat/completions \\\n  -H "Authorization: Bearer $GATEHOUSE_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '${shell}'`;
     $("#pg-code-python").textContent = `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${data.base_url}/v1", api_key=os.environ["GATEHOUSE_KEY"])\nanswer = client.chat.completions.create(\n${named})\nprint(answer.choices[0].message.content)`;
     $("#pg-code-javascript").textContent = `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${data.base_url}/v1", apiKey: process.env.GATEHOUSE_KEY });\nconst answer = await client.chat.completions.create(${json});\nconsole.log(answer.choices[0].message.content);`;

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from catalog.models import Project, VirtualKey
-from catalog.services import keys
+from catalog.services import keys, prompts
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -99,3 +99,37 @@ def test_link_to_a_project_that_is_off_says_for_which_one_runs_count(
     assert "There is no project" in closed
     assert 'Runs count for <b class="gh-strong">checkout</b>' in closed
     assert "There is no project" not in known
+
+
+def test_version_of_a_prompt_is_tried_before_it_is_approved(
+    acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor
+) -> None:
+    make_model(owner=alice, slug="brief")
+    make_model(owner=alice, slug="talker")
+    prompt = prompts.create_prompt(
+        slug="greeting", name="Greeting", messages=[{"role": "system", "content": "Greet {{name}}."}], model="talker", actor=bob
+    )
+    version = prompts.submit_version(version=prompt.versions.get(), actor=bob)
+    client, page = client_for(bob), "/o/acme/build/playground/"
+
+    def data(query: str) -> dict[str, Any]:
+        found: dict[str, Any] = client.get(f"{page}?{query}").context["data"]
+        return found
+
+    tried = client.get(f"{page}?prompt=greeting@1").content.decode()
+    drafted = data("prompt=greeting@1")
+    prompts.approve_version(version=version, actor=alice)
+    approved = data("prompt=greeting@1&model=brief")
+
+    assert "Greet {{name}}." in tried
+    assert 'data-variable="name"' in tried
+    assert drafted["prompt"] == {
+        "id": "greeting", "version": "1", "messages": [{"role": "system", "content": "Greet {{name}}."}], "parameters": {}, "served": False,
+    }  # fmt: skip
+    assert list(drafted["models"]) == ["talker"]  # the version's own, unless another is chosen
+    assert (approved["prompt"]["served"], list(approved["models"])) == (True, ["brief"])
+    assert "/build/playground/?prompt=greeting%401" in client.get("/o/acme/prompts/greeting/").content.decode()
+    for wrong in ("greeting@2", "greeting", "nothing@1"):
+        assert f'no version <b class="gh-strong">{wrong}</b>' in client.get(f"{page}?prompt={wrong}").content.decode()
+    prompts.archive_prompt(prompt=prompt, actor=alice)
+    assert data("prompt=greeting@1")["prompt"] is None
