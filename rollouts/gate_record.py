@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from django.utils.dateparse import parse_datetime
 
 from governance.models import User
-from rollouts import rules, selectors, signing, wording
+from rollouts import gate_selectors, rules, signing, wording
 from rollouts.errors import EvidenceMissingError
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, ReleaseLogEntry, SignOff, Waiver
 
@@ -97,8 +97,8 @@ def gate_record(gate: Gate, moment: AsOf) -> dict[str, Any]:
         "log": [{"at": _time(entry.at), "by": entry.actor_name, "kind": entry.kind, "text": entry.text} for entry in reversed(log)],
         "today": {
             "rollout": rollout.name, "owner": str(rollout.owner), "rollout_status": rollout.status, "status": gate.status,
-            "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at), "sentence": selectors.sentence_of(_gate_then(gate, moment, said), waited_for),
-            "people": people, "differences": list(selectors.replay(evaluation).differences) if evaluation else [],
+            "opened_at": _time(gate.opened_at), "decided_at": _time(gate.decided_at), "sentence": gate_selectors.sentence_of(_gate_then(gate, moment, said), waited_for),
+            "people": people, "differences": list(gate_selectors.replay(evaluation).differences) if evaluation else [],
             "waived_until": {str(waiver.pk): _time(waiver.until) for waiver in waivers}, "query": moment.query,
         },
     }  # fmt: skip

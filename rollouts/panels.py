@@ -13,7 +13,16 @@ from catalog import hooks
 from governance import drills, home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
-from rollouts import evaluation_selectors, experiment_selectors, flag_selectors, selectors, shadow_selectors, shift_selectors
+from rollouts import (
+    board_selectors,
+    evaluation_selectors,
+    experiment_selectors,
+    flag_selectors,
+    selectors,
+    shadow_selectors,
+    shift_selectors,
+    waiting_selectors,
+)
 from rollouts import exposure as rules
 from rollouts.services import evaluation_runs
 
@@ -27,7 +36,14 @@ def register() -> None:
     navigation.register(
         navigation.Item("release", "Roll out", "Rollouts", "rollout-list", icon="layout-board", permission=Permission.VIEW, order=10),
         navigation.Item(
-            "release", "Roll out", "Gates", "gate-list", icon="circle-check", permission=Permission.VIEW, order=20, due=selectors.due_count
+            "release",
+            "Roll out",
+            "Gates",
+            "gate-list",
+            icon="circle-check",
+            permission=Permission.VIEW,
+            order=20,
+            due=waiting_selectors.due_count,
         ),
         navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
         navigation.Item(
@@ -145,7 +161,7 @@ def _experiments_on(model: str) -> hooks.ModelExperiments:
 
 def _waiting(membership: Membership) -> Any:
     """None while nothing waits for this person."""
-    return selectors.waiting_for(membership)[:SHOWN] or None
+    return waiting_selectors.waiting_for(membership)[:SHOWN] or None
 
 
 def _flags_waiting(membership: Membership) -> Any:
@@ -155,4 +171,4 @@ def _flags_waiting(membership: Membership) -> Any:
 
 def _current(membership: Membership) -> Any:
     """Always there: who has no rollout yet sees how to start one."""
-    return selectors.board(list(selectors.rollouts(tab="running")[:SHOWN]), membership=membership, now=timezone.now())
+    return board_selectors.board(list(selectors.rollouts(tab="running")[:SHOWN]), membership=membership, now=timezone.now())

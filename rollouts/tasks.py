@@ -15,6 +15,8 @@ from rollouts import cohort_selectors, experiment_selectors, rollback_selectors,
 from rollouts.errors import NotUnderWayError
 from rollouts.models import Experiment, Gate, Rollout, Shadow, Shift
 from rollouts.services import (
+    cohort_endings,
+    cohort_programme,
     cohorts,
     escalations,
     experiments,
@@ -189,14 +191,14 @@ def screen_tenant() -> None:
     with schema_context(get_public_schema_name()):
         escalations.keep_false_alerts(tenant=tenant, alerts_judged_false=false_alerts, at=now)
         cohorts.screen(tenant=tenant, figures=figures, consents=consents, at=now)
-        cohorts.keep_usage(usage=usage)
+        cohort_programme.keep_usage(usage=usage)
 
 
 @shared_task(base=PlatformTask)
 def end_cohorts() -> None:
     """Let go whose notice is over, take back invitations that nobody answered, and end what one organisation had for a time. Harmless when it
     runs twice."""
-    cohorts.end_due()
+    cohort_endings.end_due()
     tenant_overrides.end_due()
 
 
@@ -204,4 +206,4 @@ def end_cohorts() -> None:
 def drill_cohorts() -> None:
     """Once a week: rehearse taking each cohort back. Cohorts without anybody active have nothing to rehearse."""
     for cohort in cohort_selectors.cohorts_in_use():
-        cohorts.run_drill(cohort=cohort, actor=None)
+        cohort_programme.run_drill(cohort=cohort, actor=None)

@@ -23,7 +23,7 @@ from rollouts.api.flag_serializers import ChangeOutput, DecisionOutput
 from rollouts.api.views import ERRORS
 from rollouts.errors import CohortInvalidError
 from rollouts.models import Cohort, CohortMember, FlagChange, TenantOverride
-from rollouts.services import cohorts, flags, tenant_overrides
+from rollouts.services import cohort_endings, cohort_exposure, cohorts, flags, tenant_overrides
 
 
 def the_cohort(slug: str) -> Cohort:
@@ -126,7 +126,7 @@ class PlatformCohortActivate(_Act):
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Ask for the exposure of everybody who is enrolled; another operator approves it."""
         data = read(request, serializers.CohortReasonInput)
-        return change_answer(slug, cohorts.propose_activation(cohort=the_cohort(slug), actor=request.user, **data), status=201)
+        return change_answer(slug, cohort_exposure.propose_activation(cohort=the_cohort(slug), actor=request.user, **data), status=201)
 
 
 class PlatformCohortStage(_Act):
@@ -134,7 +134,7 @@ class PlatformCohortStage(_Act):
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Ask for the next stage of the flag: internal, dogfood, a tier, everybody. From the first tier on the one before must have held."""
         data = read(request, serializers.CohortStageInput)
-        return change_answer(slug, cohorts.open_stage(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
+        return change_answer(slug, cohort_exposure.open_stage(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
 
 
 class PlatformCohortOverrides(generics.ListAPIView[TenantOverride]):
@@ -190,7 +190,7 @@ class PlatformCohortSwitchOff(_Act):
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Expose nobody any more, at once and alone; another operator reviews it. Members stay enrolled."""
         data = read(request, serializers.CohortReasonInput)
-        return change_answer(slug, cohorts.switch_off(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
+        return change_answer(slug, cohort_exposure.switch_off(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
 
 
 class PlatformCohortWindDown(_Act):
@@ -199,7 +199,7 @@ class PlatformCohortWindDown(_Act):
         """Announce the end: active members keep the feature for 14 more days, the others leave at once."""
         cohort, data = the_cohort(slug), read(request, serializers.CohortWindDownInput)
         tenants = selectors.tenants_named(data["tenants"]) if "tenants" in data else None
-        told = cohorts.wind_down(cohort=cohort, tenants=tenants, reason=data["reason"], actor=request.user)
+        told = cohort_endings.wind_down(cohort=cohort, tenants=tenants, reason=data["reason"], actor=request.user)
         return Response(serializers.CohortMemberOutput(told, many=True).data)
 
 
@@ -208,7 +208,7 @@ class PlatformCohortDecide(_Act):
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Approve or decline another operator's change of exposure, or take back one's own."""
         change, data = the_change(slug, number), read(request, serializers.CohortDecideInput)
-        return change_answer(slug, cohorts.decide(change=change, actor=request.user, **data))
+        return change_answer(slug, cohort_exposure.decide(change=change, actor=request.user, **data))
 
 
 class PlatformCohortReview(_Act):
@@ -240,7 +240,7 @@ class CohortAnswer(APIView):
         answer, member, why = data["answer"], standing.member, data["reason"]
         with schema_context(get_public_schema_name()):
             if answer == "leave":
-                cohorts.leave(member=member, reason=why, actor=request.user)
+                cohort_endings.leave(member=member, reason=why, actor=request.user)
             else:
                 cohorts.answer(member=member, accept=answer == "accept", reason=why, actor=request.user)
         return Response(serializers.CohortStandingOutput(self._standing(request, slug)).data)

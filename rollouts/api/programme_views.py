@@ -19,7 +19,7 @@ from rollouts.api import cohort_serializers as serializers
 from rollouts.api.cohort_views import read, the_cohort
 from rollouts.api.views import ERRORS
 from rollouts.models import SurveyAnswer
-from rollouts.services import cohorts, surveys
+from rollouts.services import cohort_programme, surveys
 
 
 class PlatformProgramme(APIView):
@@ -34,7 +34,7 @@ class PlatformProgramme(APIView):
     @extend_schema(request=None, responses={201: serializers.ProgrammeDrillOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         cohort = the_cohort(slug)
-        cohorts.run_drill(cohort=cohort, actor=request.user)
+        cohort_programme.run_drill(cohort=cohort, actor=request.user)
         return Response(serializers.ProgrammeDrillOutput(selectors.drills_of(cohort)[0]).data, status=201)
 
 

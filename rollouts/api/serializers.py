@@ -8,10 +8,10 @@ from rest_framework import serializers
 
 from governance.api.serializers import StrictSerializer
 from rollouts import plans, wording
+from rollouts.gate_selectors import CriterionState, GateView, Signature
 from rollouts.metric_selectors import MetricRow
 from rollouts.models import Gate, Phase, ReleaseLogEntry, Rollout, SignOff
 from rollouts.models.rollout import slug_validator
-from rollouts.selectors import CriterionState, GateView, Signature
 
 
 class PlanOutput(serializers.Serializer[Any]):

@@ -17,7 +17,7 @@ from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
 from governance.models import Membership
 from governance.requests import ApiRequest
-from rollouts import gate_record, metric_selectors, plans, selectors
+from rollouts import gate_record, gate_selectors, metric_selectors, plans, selectors
 from rollouts.api import serializers
 from rollouts.errors import EvidenceMissingError, NotWaivableError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout
@@ -41,7 +41,7 @@ def the_rollout(slug: str) -> Rollout:
 
 
 def the_gate(slug: str, number: int) -> Gate:
-    gate = selectors.find_gate(the_rollout(slug), number)
+    gate = gate_selectors.find_gate(the_rollout(slug), number)
     if gate is None:
         raise NotFound
     return gate
@@ -49,7 +49,7 @@ def the_gate(slug: str, number: int) -> Gate:
 
 def gate_answer(slug: str, number: int, *, status: int = 200) -> Response:
     """The gate as it is after whatever was done."""
-    return Response(serializers.GateOutput(selectors.gate_view(the_gate(slug, number), now=timezone.now())).data, status=status)
+    return Response(serializers.GateOutput(gate_selectors.gate_view(the_gate(slug, number), now=timezone.now())).data, status=status)
 
 
 def _the_criterion(gate: Gate, key: str) -> Criterion:
@@ -277,10 +277,10 @@ class GateEvidence(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: ErrorSerializer})
     def get(self, request: ApiRequest, slug: str, number: int, digest: str) -> Response:
         """One immutable record, by evidence hash or verdict digest, and what recomputing it finds."""
-        evaluation = selectors.find_evaluation(the_gate(slug, number), digest)
+        evaluation = gate_selectors.find_evaluation(the_gate(slug, number), digest)
         if evaluation is None:
             raise NotFound
-        replayed = selectors.replay(evaluation)
+        replayed = gate_selectors.replay(evaluation)
         return Response(
             {
                 "at": evaluation.at,

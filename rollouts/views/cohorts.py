@@ -20,8 +20,8 @@ from rollouts import cohort_forms, cohort_rules, programme_selectors
 from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.models import Cohort, FlagChange
+from rollouts.services import cohort_endings, cohort_exposure, flags, tenant_overrides
 from rollouts.services import cohorts as services
-from rollouts.services import flags, tenant_overrides
 from rollouts.views.rollouts import may_manage
 
 TABS = {"open": "Open", "closed": "Closed"}
@@ -134,7 +134,7 @@ def cohort_activate(request: AppRequest, slug: str) -> HttpResponse:
     cohort = the_cohort(slug)
     return _act(
         request, slug, cohort_forms.WhyForm(request.POST),
-        lambda data: services.propose_activation(cohort=cohort, actor=request.user, **data), "Another operator approves it next.",
+        lambda data: cohort_exposure.propose_activation(cohort=cohort, actor=request.user, **data), "Another operator approves it next.",
     )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def cohort_stage(request: AppRequest, slug: str) -> HttpResponse:
     cohort = the_cohort(slug)
     return _act(
         request, slug, cohort_forms.StageForm(request.POST),
-        lambda data: services.open_stage(flag=cohort.flag, actor=request.user, **data), "Another operator approves it next.",
+        lambda data: cohort_exposure.open_stage(flag=cohort.flag, actor=request.user, **data), "Another operator approves it next.",
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def cohort_switch_off(request: AppRequest, slug: str) -> HttpResponse:
     cohort = the_cohort(slug)
     return _act(
         request, slug, cohort_forms.WhyForm(request.POST),
-        lambda data: services.switch_off(flag=cohort.flag, actor=request.user, **data), "Off for everybody. Another operator reviews it.",
+        lambda data: cohort_exposure.switch_off(flag=cohort.flag, actor=request.user, **data), "Off for everybody. Another operator reviews it.",
     )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def cohort_wind_down(request: AppRequest, slug: str) -> HttpResponse:
     cohort = the_cohort(slug)
     return _act(
         request, slug, cohort_forms.WindDownForm(request.POST),
-        lambda data: services.wind_down(cohort=cohort, tenants=data["tenant"], reason=data["reason"], actor=request.user),
+        lambda data: cohort_endings.wind_down(cohort=cohort, tenants=data["tenant"], reason=data["reason"], actor=request.user),
         "Announced. Active members keep it for 14 days.",
     )  # fmt: skip
 
@@ -196,7 +196,7 @@ def cohort_change_decide(request: AppRequest, slug: str, number: int) -> HttpRes
     change = the_change(slug, number)
     return _act(
         request, slug, cohort_forms.DecideForm(request.POST),
-        lambda data: services.decide(
+        lambda data: cohort_exposure.decide(
             change=change, approve=data["decision"] == "approve", comment=data["comment"], actor=request.user
         ),
         "Decided.",
@@ -249,7 +249,7 @@ def own_answer(request: MemberRequest, slug: str) -> HttpResponse:
     }
     with schema_context(get_public_schema_name()):
         if answer == "leave":
-            try_act(request, lambda: services.leave(member=member, reason=reason, actor=request.user), done[answer])
+            try_act(request, lambda: cohort_endings.leave(member=member, reason=reason, actor=request.user), done[answer])
         else:
             try_act(
                 request, lambda: services.answer(member=member, accept=answer == "accept", reason=reason, actor=request.user), done[answer]

@@ -17,7 +17,7 @@ from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
-from rollouts import figures, gate_record, rules, selectors, signing, wording
+from rollouts import figures, gate_record, gate_selectors, rules, signing, waiting_selectors, wording
 from rollouts.errors import EvidenceMissingError
 from rollouts.forms import AttestForm, ReasonForm, SignForm, WaiverForm
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, SignOff, Waiver
@@ -27,7 +27,7 @@ from rollouts.views.rollouts import may_manage, the_rollout
 
 
 def the_gate(slug: str, number: int) -> Gate:
-    gate = selectors.find_gate(the_rollout(slug), number)
+    gate = gate_selectors.find_gate(the_rollout(slug), number)
     if gate is None:
         raise Http404
     return gate
@@ -43,7 +43,7 @@ def the_criterion(gate: Gate, key: str) -> Criterion:
 
 @requires(Permission.VIEW)
 def gate_list(request: MemberRequest) -> HttpResponse:
-    found = sorted(selectors.open_gates(request.membership), key=lambda waiting: not waiting.is_mine)
+    found = sorted(waiting_selectors.open_gates(request.membership), key=lambda waiting: not waiting.is_mine)
     rows: list[dict[str, Any]] = []
     for waiting in found:
         records = wording.worst_first(waiting.gate.latest.records) if waiting.gate.latest else []
@@ -54,7 +54,7 @@ def gate_list(request: MemberRequest) -> HttpResponse:
                 "waiting": waiting,
                 "gate": waiting.gate,
                 "verdicts": [record["verdict"] for record in records],
-                "sentence": selectors.sentence_of(waiting.gate, [role for role in waiting.gate.roles if role not in signed]),
+                "sentence": gate_selectors.sentence_of(waiting.gate, [role for role in waiting.gate.roles if role not in signed]),
                 "signed": len(signed),
             }
         )
@@ -67,11 +67,11 @@ def gate_detail(request: MemberRequest, slug: str, number: int) -> HttpResponse:
 
 
 def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, status: int = 200) -> HttpResponse:
-    view = selectors.gate_view(gate, now=timezone.now())
-    role = selectors.signable_role(gate, request.membership, view.signatures)
+    view = gate_selectors.gate_view(gate, now=timezone.now())
+    role = gate_selectors.signable_role(gate, request.membership, view.signatures)
     signature = next((signature for signature in view.signatures if signature.role == role), None)
     held = signing.held_by(request.membership.roles)
-    course = selectors.course_of(gate)
+    course = gate_selectors.course_of(gate)
     rows = [_row(state, course) for state in view.criteria]
     records = [state.record for state in view.criteria if state.record]
     return render_page(
@@ -102,7 +102,7 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
     )
 
 
-def _row(state: selectors.CriterionState, course: selectors.Course | None) -> dict[str, Any]:
+def _row(state: gate_selectors.CriterionState, course: gate_selectors.Course | None) -> dict[str, Any]:
     """One line of the criteria table."""
     criterion, record = state.criterion, state.record
     row: dict[str, Any] = {"state": state, "criterion": criterion, "record": record, "bar": None, "note": "", "interval": "", "value": "—"}
@@ -135,7 +135,7 @@ def _row(state: selectors.CriterionState, course: selectors.Course | None) -> di
     return row
 
 
-def _course(record: Mapping[str, Any], course: selectors.Course | None) -> figures.Course | None:
+def _course(record: Mapping[str, Any], course: gate_selectors.Course | None) -> figures.Course | None:
     if course is None:
         return None
     values, rule = course.values.get(record["key"], []), record["rule"]
@@ -196,7 +196,7 @@ def gate_reopen(request: MemberRequest, slug: str, number: int) -> HttpResponse:
 @requires(Permission.VIEW)
 def evaluation_list(request: MemberRequest, slug: str, number: int) -> HttpResponse:
     gate = the_gate(slug, number)
-    page = keyset_page(selectors.evaluations_of(gate), order=["-sequence"], cursor=request.GET.get("cursor", ""))
+    page = keyset_page(gate_selectors.evaluations_of(gate), order=["-sequence"], cursor=request.GET.get("cursor", ""))
     return render_page(
         request, "rollouts/evaluation_list.html", partial="evaluations", context={"rollout": gate.rollout, "gate": gate, "page": page}
     )
@@ -205,7 +205,7 @@ def evaluation_list(request: MemberRequest, slug: str, number: int) -> HttpRespo
 @requires(Permission.VIEW)
 def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> HttpResponse:
     gate = the_gate(slug, number)
-    evaluation = selectors.find_evaluation(gate, digest)
+    evaluation = gate_selectors.find_evaluation(gate, digest)
     if evaluation is None:
         raise Http404
     evaluation.gate = gate
@@ -217,7 +217,7 @@ def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> Htt
             "gate": gate,
             "evaluation": evaluation,
             "records": _evidence_rows(wording.worst_first(evaluation.records)),
-            "replay": selectors.replay(evaluation),
+            "replay": gate_selectors.replay(evaluation),
             "sentence": wording.gate_sentence(evaluation.records, is_ready=evaluation.is_ready),
             "signoffs": SignOff.objects.filter(gate=gate, digest=evaluation.digest).select_related("person"),
         },

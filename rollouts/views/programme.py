@@ -14,7 +14,7 @@ from governance.requests import AppRequest, MemberRequest
 from rollouts import cohort_forms
 from rollouts import programme_rules as rules
 from rollouts import programme_selectors as selectors
-from rollouts.services import cohorts, surveys
+from rollouts.services import cohort_programme, surveys
 from rollouts.views.cohorts import the_cohort
 
 
@@ -34,7 +34,7 @@ def programme(request: AppRequest, slug: str) -> HttpResponse:
 @operator_only("POST")
 def drill(request: AppRequest, slug: str) -> HttpResponse:
     cohort = the_cohort(slug)
-    try_act(request, lambda: cohorts.run_drill(cohort=cohort, actor=request.user), "The drill runs. Nobody loses anything.")
+    try_act(request, lambda: cohort_programme.run_drill(cohort=cohort, actor=request.user), "The drill runs. Nobody loses anything.")
     return redirect("cohort-programme", slug=slug)
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from governance.access import Permission, permissions_of, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
-from rollouts import markdown, plans, selectors
+from rollouts import board_selectors, gate_selectors, markdown, plans, selectors, waiting_selectors
 from rollouts.forms import ReasonForm, RolloutForm
 from rollouts.models import Rollback, Rollout
 from rollouts.services import rollouts as services
@@ -44,12 +44,12 @@ def rollout_list(request: MemberRequest) -> HttpResponse:
     now = timezone.now()
     tab, query = request.GET.get("tab", "running"), request.GET.get("q", "").strip()
     tab = tab if tab in TABS else "running"
-    waiting = selectors.waiting_for(request.membership)
+    waiting = waiting_selectors.waiting_for(request.membership)
     found = selectors.rollouts(tab="running" if tab == "mine" else tab, query=query)
     if tab == "mine":
         found = found.filter(pk__in=[each.gate.rollout_id for each in waiting])
     page = keyset_page(found, order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
-    rows = selectors.board(page.rows, membership=request.membership, now=now)
+    rows = board_selectors.board(page.rows, membership=request.membership, now=now)
     counts = {**selectors.rollout_counts(), "mine": len({each.gate.rollout_id for each in waiting})}
     evaluated = [row.gate.latest.at for row in rows if row.gate and row.gate.latest]
     return render_page(
@@ -110,7 +110,7 @@ def _detail(request: MemberRequest, rollout: Rollout, **extra: Any) -> dict[str,
     gate_view = None
     if gate is not None:
         gate.rollout = rollout
-        gate_view = selectors.gate_view(gate, now=now)
+        gate_view = gate_selectors.gate_view(gate, now=now)
     rollback = selectors.open_rollback(rollout)
     plan = rollout.frozen_plan
     return {

@@ -12,7 +12,7 @@ from costs.models import UsageHour
 from governance.models import Tenant, User
 from rollouts import tasks
 from rollouts.models import Cohort, CohortMember
-from rollouts.services import cohorts
+from rollouts.services import cohort_exposure, cohorts
 from tests import cast
 
 
@@ -57,5 +57,5 @@ def enrol(cohort: Cohort, tenant: Tenant, *, operator: User, person: User, at: d
 
 
 def activate(cohort: Cohort, *, operator: User, other: User, at: datetime | None = None) -> None:
-    change = cohorts.propose_activation(cohort=cohort, reason="The pilot begins", actor=operator, at=at)
-    cohorts.decide(change=change, approve=True, actor=other, at=at)
+    change = cohort_exposure.propose_activation(cohort=cohort, reason="The pilot begins", actor=operator, at=at)
+    cohort_exposure.decide(change=change, approve=True, actor=other, at=at)

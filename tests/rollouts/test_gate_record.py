@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from governance.metrics import NO_DATA
 from governance.models import User
-from rollouts import figures, gate_record, selectors
+from rollouts import board_selectors, figures, gate_record, gate_selectors
 from rollouts.models import Criterion, Gate, Rollout
 from rollouts.services import attestations, waivers
 from tests.conftest import ClientFor
@@ -116,7 +116,7 @@ def test_course_shows_what_was_read_since_the_gate_opened(gate: Gate, readings: 
         readings.readings["test.overhead"] = reading
         make.evaluate(gate, at=start + timedelta(days=day))
     with CaptureQueriesContext(connection) as asked:
-        course = selectors.course_of(make.gate_of(gate.rollout))
+        course = gate_selectors.course_of(make.gate_of(gate.rollout))
     questions = len(asked)
     page = client_for(bob).get(GATE).content.decode()
 
@@ -144,11 +144,11 @@ def test_course_is_drawn_with_its_gaps_and_its_threshold() -> None:
 
 def test_board_says_whom_the_flags_of_a_rollout_reach(rollout: Rollout, rita: User, adam: User, client_for: ClientFor) -> None:
     now = timezone.now()
-    without = selectors.board([rollout], membership=None, now=now)[0].exposure
+    without = board_selectors.board([rollout], membership=None, now=now)[0].exposure
     flag = make.make_flag(rita, rollout=rollout)
-    off = selectors.board([rollout], membership=None, now=now)[0].exposure
+    off = board_selectors.board([rollout], membership=None, now=now)[0].exposure
     make.change_exposure(flag, rita, adam, on=True, percentage=8_000, regions=("eu",))
-    exposed = selectors.board([rollout], membership=None, now=now)[0].exposure
+    exposed = board_selectors.board([rollout], membership=None, now=now)[0].exposure
     pages = [client_for(rita).get(f"/o/acme/release/rollouts/{view}").content.decode() for view in ("", "?view=list")]
 
     assert without is None

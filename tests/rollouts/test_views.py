@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from governance import home, navigation, search
 from governance.models import User
-from rollouts import selectors
+from rollouts import waiting_selectors
 from rollouts.models import Attestation, Criterion, Gate, Phase, Rollout, SignOff, Waiver
 from rollouts.services import rollouts
 from tests.conftest import ClientFor
@@ -297,14 +297,14 @@ def test_badge_home_and_search_know_what_waits(ready_gate: Gate, client_for: Cli
 
 def test_what_waits_for_a_person_depends_on_role_and_state(gate: Gate, people: Any) -> None:
     make.evaluate(gate)
-    asks = {name: selectors.open_gates(getattr(people, name))[0].asks for name in ("rita", "adam", "sam", "bob")}
+    asks = {name: waiting_selectors.open_gates(getattr(people, name))[0].asks for name in ("rita", "adam", "sam", "bob")}
     make.attest_all(gate, people.rita, people.sam)
-    ready = {name: selectors.open_gates(getattr(people, name))[0].asks for name in ("rita", "adam", "sam", "bob")}
+    ready = {name: waiting_selectors.open_gates(getattr(people, name))[0].asks for name in ("rita", "adam", "sam", "bob")}
     make.go(gate, "product", people.rita)
 
     assert asks == {"rita": "Attest 1 criterion", "adam": "", "sam": "Attest 1 criterion", "bob": ""}
     assert ready == {"rita": "Sign for Product", "adam": "Sign for Engineering", "sam": "", "bob": ""}
-    assert selectors.open_gates(people.rita)[0].asks == ""
+    assert waiting_selectors.open_gates(people.rita)[0].asks == ""
 
 
 @pytest.mark.parametrize("path", ["rollouts/", "rollouts/?view=list", "gates/", "home/"])

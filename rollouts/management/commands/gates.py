@@ -12,7 +12,7 @@ from django_tenants.utils import schema_context
 
 from governance.errors import DomainError
 from governance.models import Tenant
-from rollouts import rules, selectors, wording
+from rollouts import gate_selectors, rules, selectors, wording
 from rollouts.models import Evaluation, Gate
 from rollouts.services.gates import evaluate_gate
 
@@ -73,7 +73,7 @@ class Command(BaseCommand):
                 evaluations = evaluations.filter(pk=newest.pk)
             previous_hash: str | None = None
             for evaluation in evaluations.iterator(chunk_size=200):
-                replayed = selectors.replay(evaluation)
+                replayed = gate_selectors.replay(evaluation)
                 differences = list(replayed.differences)
                 if previous_hash is not None and evaluation.previous_hash != previous_hash:
                     differences.append("the evaluation before it is missing or was changed")

@@ -9,7 +9,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from governance.metrics import NO_DATA
-from rollouts import selectors
+from rollouts import gate_selectors
 from rollouts.errors import (
     EvidenceMissingError,
     MeasuredError,
@@ -117,7 +117,7 @@ def test_waiver_opens_the_gate_only_with_a_second_person(failing: Gate, people: 
     latest = make.gate_of(failing.rollout).latest
     assert latest is not None
     assert (latest.verdict, latest.is_ready) == ("waived", True)
-    assert selectors.replay(latest).differences == []
+    assert gate_selectors.replay(latest).differences == []
 
 
 def test_nobody_approves_their_own_waiver(failing: Gate, people: Any) -> None:

@@ -17,7 +17,7 @@ from rollouts import cohort_rules as rules
 from rollouts import cohort_selectors as selectors
 from rollouts import errors
 from rollouts.models import Cohort, CohortMember, FlagChange
-from rollouts.services import cohorts
+from rollouts.services import cohort_endings, cohort_exposure, cohorts
 from tests.factories import cohorts as make
 from tests.factories import costs
 
@@ -92,11 +92,11 @@ def test_exposure_needs_the_organisations_word_two_operators_and_consent(
     make.enrol(cohort, acme, operator=olga, person=rita)
     assert served(acme, cohort) == "off"  # enrolled is not exposed
 
-    change = cohorts.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
+    change = cohort_exposure.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
     with pytest.raises(errors.SelfApprovalError):
-        cohorts.decide(change=change, approve=True, actor=olga)
+        cohort_exposure.decide(change=change, approve=True, actor=olga)
     assert served(acme, cohort) == "off"
-    cohorts.decide(change=change, approve=True, actor=otto)
+    cohort_exposure.decide(change=change, approve=True, actor=otto)
 
     assert [served(acme, cohort), served(globex, cohort)] == ["on", "off"]
     assert member_of(cohort, acme).state == State.ACTIVE
@@ -120,7 +120,7 @@ def test_invitation_is_answered_once_in_time_and_while_there_are_places(
 
     with pytest.raises(errors.CohortFullError):
         cohorts.answer(member=member, accept=True, actor=rita)
-    assert cohorts.end_due(at=timezone.now() + timedelta(days=15)) == 1
+    assert cohort_endings.end_due(at=timezone.now() + timedelta(days=15)) == 1
     assert member_of(cohort, acme).reason == "Nobody answered in time."
     with pytest.raises(errors.CohortStateError):
         cohorts.answer(member=member, accept=False, actor=rita)
@@ -134,19 +134,19 @@ def test_wind_down_is_announced_and_ends_after_fourteen_days(
     make.enrol(cohort, acme, operator=olga, person=rita)
     make.activate(cohort, operator=olga, other=otto)
     make.enrol(cohort, globex, operator=olga, person=charlie)
-    waiting = cohorts.propose_activation(cohort=cohort, reason="Second wave", actor=olga)
+    waiting = cohort_exposure.propose_activation(cohort=cohort, reason="Second wave", actor=olga)
     now = timezone.now()
 
-    cohorts.wind_down(cohort=cohort, tenants=None, reason="The preview is over.", actor=olga, at=now)
+    cohort_endings.wind_down(cohort=cohort, tenants=None, reason="The preview is over.", actor=olga, at=now)
 
     assert [member_of(cohort, each).state for each in (acme, globex)] == [State.WINDING_DOWN, State.LEFT]
     with schema_context(acme.schema_name):
         assert Notice.objects.get(topic="cohort.wind_down").severity == "warning"
     assert selectors.ending(acme) == member_of(cohort, acme)
-    assert cohorts.end_due(at=now + timedelta(days=13, hours=23)) == 0
+    assert cohort_endings.end_due(at=now + timedelta(days=13, hours=23)) == 0
     assert served(acme, cohort) == "on"
 
-    assert cohorts.end_due(at=now + timedelta(days=14)) == 1
+    assert cohort_endings.end_due(at=now + timedelta(days=14)) == 1
 
     assert served(acme, cohort) == "off"
     assert not selectors.fresh_flag(cohort.flag).exposure.on  # no line left would mean everybody
@@ -164,7 +164,7 @@ def test_organisation_leaves_at_once_and_the_others_stay(
         make.enrol(cohort, tenant, operator=olga, person=person)
     make.activate(cohort, operator=olga, other=otto)
 
-    cohorts.leave(member=member_of(cohort, acme), actor=rita)
+    cohort_endings.leave(member=member_of(cohort, acme), actor=rita)
 
     assert [served(acme, cohort), served(globex, cohort)] == ["off", "on"]
     newest = selectors.changes_of(cohort)[0]
@@ -176,14 +176,14 @@ def test_change_that_waits_exposes_nobody_who_left_meanwhile(
 ) -> None:
     for tenant, person in ((acme, rita), (globex, charlie)):
         make.enrol(cohort, tenant, operator=olga, person=person)
-    change = cohorts.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
-    cohorts.leave(member=member_of(cohort, acme), actor=rita)
+    change = cohort_exposure.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
+    cohort_endings.leave(member=member_of(cohort, acme), actor=rita)
 
     with pytest.raises(errors.ChangeStaleError, match="acme"):
-        cohorts.decide(change=change, approve=True, actor=otto)
+        cohort_exposure.decide(change=change, approve=True, actor=otto)
 
     assert [served(acme, cohort), served(globex, cohort)] == ["off", "off"]
-    cohorts.decide(change=change, approve=False, actor=otto, comment="Acme left")
+    cohort_exposure.decide(change=change, approve=False, actor=otto, comment="Acme left")
     make.activate(cohort, operator=olga, other=otto)
     make.enrol(cohort, acme, operator=olga, person=rita)
     member = member_of(cohort, acme)
@@ -196,7 +196,7 @@ def test_switching_off_takes_everybody_back_and_they_stay_enrolled(
     make.enrol(cohort, acme, operator=olga, person=rita)
     make.activate(cohort, operator=olga, other=otto)
 
-    change = cohorts.switch_off(flag=cohort.flag, reason="Answers in the wrong language", actor=olga)
+    change = cohort_exposure.switch_off(flag=cohort.flag, reason="Answers in the wrong language", actor=olga)
 
     assert change.awaits_review
     assert served(acme, cohort) == "off"
@@ -211,13 +211,13 @@ def test_ramp_opens_tier_by_tier_after_a_week_each(
     start = timezone.now() - timedelta(days=20)
     make.enrol(cohort, acme, operator=olga, person=rita, at=start)
     with pytest.raises(errors.StageTooEarlyError):
-        cohorts.open_stage(flag=cohort.flag, stage="tier-free", reason="Too soon", actor=olga)
+        cohort_exposure.open_stage(flag=cohort.flag, stage="tier-free", reason="Too soon", actor=olga)
     make.activate(cohort, operator=olga, other=otto, at=start)
 
     def open_at(stage: str, days: int) -> None:
         at = start + timedelta(days=days)
-        change = cohorts.open_stage(flag=cohort.flag, stage=stage, reason="A week within the objectives", actor=olga, at=at)
-        cohorts.decide(change=change, approve=True, actor=otto, at=at)
+        change = cohort_exposure.open_stage(flag=cohort.flag, stage=stage, reason="A week within the objectives", actor=olga, at=at)
+        cohort_exposure.decide(change=change, approve=True, actor=otto, at=at)
 
     open_at("tier-free", 7)
 

@@ -13,7 +13,7 @@ from django.db import connection
 from governance.errors import DomainError
 from governance.models import Notice, Tenant, User
 from governance.schema import enter_tenant
-from rollouts import selectors
+from rollouts import gate_selectors
 from rollouts.errors import AlreadySignedError, GateNotOpenError
 from rollouts.models import Evaluation, FlagChange, Gate, Incident, Phase, Rollout, SignOff
 from rollouts.services import gates, rollback, signatures
@@ -87,7 +87,7 @@ def test_two_people_and_the_scheduler_give_one_history(planned: Tenant) -> None:
     found = list(Evaluation.objects.filter(gate=gate).order_by("sequence"))
     assert [evaluation.sequence for evaluation in found] == list(range(1, len(found) + 1))
     assert all(later.previous_hash == earlier.evidence_hash for earlier, later in itertools.pairwise(found))
-    assert all(selectors.replay(evaluation).differences == [] for evaluation in found)
+    assert all(gate_selectors.replay(evaluation).differences == [] for evaluation in found)
 
 
 def test_go_and_no_go_at_once_never_both_count(planned: Tenant) -> None:

@@ -18,7 +18,7 @@ from governance.models import AuditEntry, Notice, Tenant, User
 from governance.schema import enter_public
 from rollouts import errors
 from rollouts.models import Cohort, Escalation, FalseAlertCount
-from rollouts.services import cohorts, escalations
+from rollouts.services import cohort_exposure, escalations
 from tests.conftest import ClientFor, TenantClient
 from tests.factories import cohorts as make
 from tests.factories import costs
@@ -47,7 +47,7 @@ def test_false_throttle_pauses_activations_until_the_war_room_is_closed(
 ) -> None:
     otto = make.second_operator()
     with schema_context("public"):
-        waiting = cohorts.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
+        waiting = cohort_exposure.propose_activation(cohort=cohort, reason="The pilot begins", actor=olga)
 
     incident = report(alice)
 
@@ -55,9 +55,9 @@ def test_false_throttle_pauses_activations_until_the_war_room_is_closed(
     room = Escalation.objects.get()
     assert (room.tenant, room.kind, room.due_at - incident.opened_at) == (acme, "false_throttle", timedelta(hours=48))
     acts: tuple[Callable[[], object], ...] = (
-        lambda: cohorts.decide(change=waiting, approve=True, actor=otto),
-        lambda: cohorts.propose_activation(cohort=cohort, reason="Again", actor=olga),
-        lambda: cohorts.open_stage(flag=cohort.flag, stage="internal", reason="Again", actor=olga),
+        lambda: cohort_exposure.decide(change=waiting, approve=True, actor=otto),
+        lambda: cohort_exposure.propose_activation(cohort=cohort, reason="Again", actor=olga),
+        lambda: cohort_exposure.open_stage(flag=cohort.flag, stage="internal", reason="Again", actor=olga),
     )
     for act in acts:
         with pytest.raises(errors.ActivationsPausedError):
@@ -72,7 +72,7 @@ def test_false_throttle_pauses_activations_until_the_war_room_is_closed(
     closed = platform_api.post(f"{API}{room.pk}/close/", {"resolution": "Mended, with a test"}, content_type="application/json").json()
 
     assert (closed["closed_by"], len(closed["notes"])) == (olga.email, 1)
-    assert cohorts.decide(change=waiting, approve=True, actor=otto).status == "applied"
+    assert cohort_exposure.decide(change=waiting, approve=True, actor=otto).status == "applied"
     with pytest.raises(errors.EscalationClosedError):
         escalations.add_note(escalation=room, text="More", actor=olga)
     events = AuditEntry.objects.filter(event__startswith="escalation.").order_by("sequence").values_list("event", flat=True)

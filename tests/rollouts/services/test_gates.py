@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from governance.metrics import NO_DATA, Reading, Window
 from governance.models import AuditEntry
-from rollouts import selectors
+from rollouts import gate_selectors
 from rollouts.errors import GateNotOpenError, NotUnderWayError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry
 from rollouts.services import gates, rollouts
@@ -33,7 +33,7 @@ def test_evaluation_judges_every_criterion_and_keeps_the_evidence(gate: Gate, re
     assert coverage["reading"]["statistics"] == {"attributed": 941, "all": 950}
     assert coverage["rule"]["minimum_sample"] == 50
     assert readings.windows == [Window(now - timedelta(days=7), now), Window(now - timedelta(days=1), now)]
-    assert selectors.replay(evaluation).differences == []
+    assert gate_selectors.replay(evaluation).differences == []
 
 
 def test_gate_is_ready_once_everything_holds(ready_gate: Gate) -> None:
@@ -42,7 +42,7 @@ def test_gate_is_ready_once_everything_holds(ready_gate: Gate) -> None:
 
 
 def test_gate_that_was_never_evaluated_is_not_ready(gate: Gate) -> None:
-    view = selectors.gate_view(gate, now=timezone.now())
+    view = gate_selectors.gate_view(gate, now=timezone.now())
 
     assert not view.is_ready
     assert view.sentence == "Not evaluated yet, so not ready"
@@ -102,14 +102,14 @@ def test_evaluations_form_a_chain(gate: Gate) -> None:
 
     assert (first.sequence, second.sequence) == (1, 2)
     assert second.previous_hash == first.evidence_hash
-    assert selectors.replay(second).differences == []
+    assert gate_selectors.replay(second).differences == []
 
 
 def test_tampered_evidence_is_found(gate: Gate) -> None:
     evaluation = make.evaluate(gate)
     evaluation.evidence = evaluation.evidence.replace('"value":12.0', '"value":11.5')
 
-    assert selectors.replay(evaluation).differences == ["the evidence was changed after it was written"]
+    assert gate_selectors.replay(evaluation).differences == ["the evidence was changed after it was written"]
 
 
 def test_unchanged_verdicts_are_evidence_but_no_news(gate: Gate) -> None:
@@ -169,7 +169,7 @@ def test_gates_of_one_run_read_a_metric_once_and_each_has_its_evidence(gate: Gat
     assert len(readings.windows) == 2
     first, second = Evaluation.objects.order_by("gate")
     assert [record["reading"] for record in first.records] == [record["reading"] for record in second.records]
-    assert selectors.replay(second).differences == []
+    assert gate_selectors.replay(second).differences == []
 
 
 def test_a_gate_that_breaks_leaves_the_others_alone_and_is_raised(gate: Gate, readings: make.Board) -> None:
@@ -202,7 +202,7 @@ def test_gates_whose_verdicts_stay_are_written_together_and_can_be_replayed(gate
     gate.refresh_from_db()
     assert gate.latest is not None
     assert (gate.latest.sequence, gate.latest.at, gate.latest.records[0]["reading"]["value"]) == (3, later + gates.EVALUATE_EVERY, 14.0)
-    assert [selectors.replay(evaluation).differences for evaluation in Evaluation.objects.all()] == [[]] * 10
+    assert [gate_selectors.replay(evaluation).differences for evaluation in Evaluation.objects.all()] == [[]] * 10
 
 
 def test_of_many_gates_only_the_one_whose_verdicts_change_is_news(gate: Gate, readings: make.Board) -> None:

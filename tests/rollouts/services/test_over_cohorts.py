@@ -15,7 +15,7 @@ from django_tenants.utils import schema_context
 from governance import metrics
 from governance.metrics import NO_DATA, Reading
 from governance.models import Tenant, User
-from rollouts import plans, selectors, wording
+from rollouts import gate_selectors, plans, wording
 from rollouts.aggregation import Aggregate, together, why_unknown
 from rollouts.errors import CohortInvalidError
 from rollouts.models import Cohort, CohortMember, Gate
@@ -154,7 +154,7 @@ def test_gate_judges_what_each_organisation_of_the_cohort_has(
         by_schema["globex"] = Reading(30.0, sample=500)
         better = make.evaluate(make.gate_of(gate.rollout))
         assert [record["verdict"] for record in better.records] == ["pass", "pass", "pass", "no_data"]
-        assert selectors.replay(better).differences == []
+        assert gate_selectors.replay(better).differences == []
 
         by_schema.pop("globex")  # what is missing is never a pass, nor left out
         worse = make.evaluate(make.gate_of(gate.rollout))
@@ -162,7 +162,7 @@ def test_gate_judges_what_each_organisation_of_the_cohort_has(
         tampered = better.evidence.replace('"value":30.0', '"value":99.0')
         assert tampered != better.evidence
         better.evidence = tampered
-        assert any(line.startswith("each: stored pass, recomputed") for line in selectors.replay(better).differences)
+        assert any(line.startswith("each: stored pass, recomputed") for line in gate_selectors.replay(better).differences)
 
         page = client_for(rita).get(f"/o/acme/release/rollouts/partners/gates/{gate.number}/criteria/each/").content.decode()
         assert "globex" in page

@@ -16,7 +16,7 @@ from governance.services import consent, tenant_data, tenants
 from rollouts import cohort_selectors as selectors
 from rollouts import errors, exposure
 from rollouts.models import Cohort, Flag, FlagChange, TenantOverride
-from rollouts.services import cohorts, flags, tenant_overrides
+from rollouts.services import cohort_endings, cohort_exposure, flags, tenant_overrides
 from tests.conftest import ClientFor, TenantClient
 from tests.factories import cohorts as make
 from tests.rollouts.services.test_cohorts import served
@@ -32,8 +32,8 @@ def cohort(acme: Tenant, globex: Tenant, olga: User, otto: User) -> Cohort:
     """Staff organisations have the flag, so acme and globex have not. The test goes on in the public schema."""
     enter_public()
     cohort = make.make_cohort(olga)
-    change = cohorts.open_stage(flag=cohort.flag, stage="dogfood", reason="We use it", actor=olga)
-    cohorts.decide(change=change, approve=True, actor=otto)
+    change = cohort_exposure.open_stage(flag=cohort.flag, stage="dogfood", reason="We use it", actor=olga)
+    cohort_exposure.decide(change=change, approve=True, actor=otto)
     return cohort
 
 
@@ -44,7 +44,7 @@ def give(cohort: Cohort, tenant: Tenant, actor: User, variant: str = "on", days:
 
 def agree(change: FlagChange | None, actor: User) -> None:
     assert change is not None
-    cohorts.decide(change=change, approve=True, actor=actor)
+    cohort_exposure.decide(change=change, approve=True, actor=actor)
 
 
 def test_on_takes_two_operators_and_stays_within_the_consent(
@@ -109,7 +109,7 @@ def test_what_is_over_ends_by_itself_and_what_protects_waits_for_somebody(
     assert off.state_words == "In force, its end waits for another operator"
     assert off.ending is not None
     assert off.ending.proposed_by == olga
-    cohorts.decide(change=off.ending, approve=False, comment="Not mended", actor=otto)
+    cohort_exposure.decide(change=off.ending, approve=False, comment="Not mended", actor=otto)
     assert tenant_overrides.end_due(at=later) == 0  # who declined it is not asked again, and the flag is free
     off.refresh_from_db()
     assert off.state_words == "In force, its end was declined"
@@ -123,7 +123,7 @@ def test_deleted_organisation_keeps_no_grant_and_nobody_else_from_their_end(
     acme: Tenant, globex: Tenant, cohort: Cohort, olga: User, otto: User
 ) -> None:
     broken = make.make_cohort(olga, slug="others", flag_key="ai.agents.preview-2")
-    agree(cohorts.open_stage(flag=broken.flag, stage="dogfood", reason="We use it", actor=olga), otto)
+    agree(cohort_exposure.open_stage(flag=broken.flag, stage="dogfood", reason="We use it", actor=olga), otto)
     agree(give(broken, globex, olga, days=1).change, otto)
     Flag.objects.filter(pk=broken.flag_id).update(current=None)
     for tenant in (acme, globex):
@@ -141,13 +141,13 @@ def test_deleted_organisation_keeps_no_grant_and_nobody_else_from_their_end(
 def test_what_waits_too_long_or_is_declined_never_comes(acme: Tenant, cohort: Cohort, olga: User, otto: User) -> None:
     late = give(cohort, acme, olga, days=1)
     with pytest.raises(errors.ChangeStaleError):
-        cohorts.decide(change=late.change, approve=True, actor=otto, at=timezone.now() + timedelta(days=2))
+        cohort_exposure.decide(change=late.change, approve=True, actor=otto, at=timezone.now() + timedelta(days=2))
     tenant_overrides.end_due(at=timezone.now() + timedelta(days=2))
     late.refresh_from_db()
     assert (late.state_words, late.change.status) == ("Not agreed to", FlagChange.Status.OVERTAKEN)
 
     declined = give(cohort, acme, olga)
-    cohorts.decide(change=declined.change, approve=False, comment="Not yet", actor=otto)
+    cohort_exposure.decide(change=declined.change, approve=False, comment="Not yet", actor=otto)
     declined.refresh_from_db()
     assert declined.state_words == "Not agreed to"
     withdrawn = tenant_overrides.end_override(override=give(cohort, acme, olga), reason="Wrong one", actor=olga)
@@ -159,7 +159,7 @@ def test_organisation_that_leaves_keeps_nothing_by_grant(acme: Tenant, cohort: C
     override = give(cohort, acme, olga)
     agree(override.change, otto)
 
-    cohorts.leave(member=member, actor=rita)
+    cohort_endings.leave(member=member, actor=rita)
 
     override.refresh_from_db()
     assert (override.state_words, served(acme, cohort)) == ("Ended", "off")
@@ -174,7 +174,7 @@ def test_terms_are_checked(acme: Tenant, cohort: Cohort, olga: User) -> None:
         waits = give(cohort, acme, olga)
     first = next(query["sql"] for query in asked if '"rollouts_flag"' in query["sql"])
     assert "FOR UPDATE" in first  # the new exposure is worked out from what nobody else changes meanwhile
-    cohorts.switch_off(flag=cohort.flag, reason="All stop", actor=olga)
+    cohort_exposure.switch_off(flag=cohort.flag, reason="All stop", actor=olga)
     waits.refresh_from_db()
     assert waits.state_words == "Not agreed to"
     with pytest.raises(errors.ExposureInvalidError, match="off for everybody"):
