@@ -115,6 +115,7 @@ def test_metrics_command_lists_values_and_what_is_missing(rollout: Rollout, read
 
     text = run("metrics", "--tenant", "acme")
 
+    assert text.startswith("Of the organisation acme, over the 168 h up to ")
     assert "12 ms" in text
     assert "(11 to 13)" in text
     assert "test.coverage could not be read: ZeroDivisionError" in text

@@ -1,4 +1,4 @@
-"""`./manage.py metrics --tenant acme`: every registered metric with its present value."""
+"""`./manage.py metrics --tenant acme`: every registered metric with its unit, scope, window, sample rule and present value."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Command(BaseCommand):
             raise CommandError("--hours must be above zero.")
         now = timezone.now()
         window = metrics.Window(now - timedelta(hours=options["hours"]), now)
+        self.stdout.write(f"Of the organisation {tenant.slug}, over the {options['hours']:,} h up to {now:%Y-%m-%d %H:%M} UTC:")
         with schema_context(tenant.schema_name):
             for metric in metrics.all_metrics():
                 reading = read_metric(metric.key, window)
                 value = reading["error"] or ("no data" if reading["value"] is None else wording.figure(reading["value"], metric.unit))
                 spread = wording.interval(reading, metric.unit)
                 self.stdout.write(
-                    f"{metric.key:32} {value:>16}  {f'({spread})' if spread else '':24} {metric.unit:6} sample {reading['sample']:,} of "
-                    f"{metric.minimum_sample:,}  {metric.scope:12} {options['hours']} h  {metric.title}"
+                    f"{metric.key:34} {value:>16}  {f'({spread})' if spread else '':24} {metric.unit:5} {metric.better:6} is better  "
+                    f"sample {reading['sample']:,} of {metric.minimum_sample:,}  {metric.title}"
                 )

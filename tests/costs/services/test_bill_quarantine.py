@@ -59,6 +59,23 @@ def test_every_row_is_accepted_known_rejected_or_quarantined(acme: Tenant, fay: 
     assert not BillRow.objects.filter(currency="CREDITS").exists()
 
 
+@pytest.mark.soak  # the sum over a few rows is held above; this is the size at which it must hold, too
+def test_hundred_thousand_malformed_rows_are_each_accounted_for(acme: Tenant, fay: User, client_for: ClientFor) -> None:
+    wrong: list[dict[str, str]] = [
+        {"BilledCost": "a lot"}, {"ChargeCategory": "Gift"}, {"ChargePeriodStart": "yesterday"}, {"ConsumedQuantity": "many"},
+        {"BillingCurrency": "CREDITS"}, {"ProviderName": ""}, AHEAD,
+    ]  # fmt: skip
+
+    bill = imported(fay, *(wrong[number % len(wrong)] for number in range(100_000)), {}, {})
+
+    accepted, duplicate, rejected, quarantined = counts(bill)
+    assert (accepted + duplicate, rejected, quarantined) == (2, 57_144, 42_856)
+    assert bill.errors.filter(is_quarantined=True).count() == quarantined
+    answer = client_for(fay).get(f"/o/acme/operate/costs/reconciliation/bills/{bill.pk}/errors/?format=csv")
+    told = b"".join(answer.streaming_content if answer.streaming else [answer.content]).splitlines()  # type: ignore[attr-defined]
+    assert len(told) == 1 + rejected + quarantined
+
+
 def test_what_can_be_placed_later_is_taken_over_once(acme: Tenant, fay: User) -> None:
     bill = imported(fay, {}, {"ProviderName": ""}, {"ProviderName": ""}, AHEAD, {"BillingCurrency": "CREDITS"})
     assert counts(bill) == (1, 0, 0, 4)
