@@ -10,8 +10,8 @@ from gateway.contract import treatments
 from gateway.contract.treatments import Treatment
 from rollouts import advice, wording
 from rollouts.advice import MEASURES, Arm, Effect, Report, Standing, Terms
-from rollouts.figures import Bar, change_bar
-from rollouts.models import Experiment, Flag
+from rollouts.figures import Bar, axis_reach, change_bar
+from rollouts.models import Experiment, ExperimentReading, Flag
 
 GLYPHS = {
     Standing.BETTER: "pass",
@@ -147,6 +147,44 @@ def effect_lines(terms: Terms, arms: dict[str, Arm], report: Report) -> list[Eff
         _line(terms, arms, each.variant, each.primary, 0.0, lower_is_good=terms.better == "lower", rule=f"{wanted} looked for")
         for each in report.contenders
     ]
+
+
+WIDEST = 4
+"""Of the newest interval's reach, how far the axis of all goes at most: the first looks, at a few units, would leave nothing to see of it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one reading said of one treatment on the primary metric."""
+
+    variant: str
+    value: str
+    interval: str
+    bar: Bar | None
+    glyph: str
+
+
+def looks(experiment: Experiment, readings: Sequence[ExperimentReading]) -> list[list[Look]]:
+    """Of each reading, newest first as they come, on one axis: so one sees the interval narrow and the effect settle."""
+    found = [[(each.variant, each.primary) for each in reading.report.contenders] for reading in readings]
+    reaches = [
+        max(
+            (axis_reach(effect.low, effect.high, 0.0) for _, effect in effects if effect.low is not None and effect.high is not None),
+            default=0.0,
+        )
+        for effects in found
+    ]
+    newest = next((reach for reach in reaches if reach), 0.0)
+    reach = min(max(reaches, default=0.0), WIDEST * newest)
+    return [[_look(variant, effect, experiment.better == "lower", reach) for variant, effect in effects] for effects in found]
+
+
+def _look(variant: str, effect: Effect, lower_is_good: bool, reach: float) -> Look:
+    shown = interval(effect)
+    bar = None
+    if effect.low is not None and effect.high is not None:
+        bar = change_bar(effect.low, effect.high, 0.0, lower_is_good=lower_is_good, label=f"{variant}: {shown}", reach=reach)
+    return Look(variant, change(effect.value, effect.metric), shown, bar, GLYPHS[effect.standing])
 
 
 def guardrail_lines(terms: Terms, arms: dict[str, Arm], report: Report) -> list[EffectLine]:

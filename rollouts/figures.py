@@ -46,7 +46,7 @@ def bar(record: Mapping[str, Any]) -> Bar | None:
     threshold = float(rule["threshold"])
     low = reading["value"] if reading["low"] is None else reading["low"]
     high = reading["value"] if reading["high"] is None else reading["high"]
-    reach = _reach(low, high, threshold)
+    reach = axis_reach(low, high, threshold)
     first, last = threshold - reach, threshold + reach
     if first < 0 <= min(low, threshold):
         first = 0.0  # nothing measured here is below zero: the axis does not pretend so
@@ -103,13 +103,13 @@ def _seen(line: list[str]) -> list[str]:
     return [f"{max(float(x) - 1, 0):.1f},{y}", f"{min(float(x) + 1, WIDTH):.1f},{y}"]
 
 
-def change_bar(low: float, high: float, threshold: float, *, lower_is_good: bool, label: str) -> Bar:
-    """The drawing of a change, which may be below zero."""
-    reach = _reach(low, high, threshold)
+def change_bar(low: float, high: float, threshold: float, *, lower_is_good: bool, label: str, reach: float | None = None) -> Bar:
+    """The drawing of a change, which may be below zero. `reach`: how far the axis goes to either side, where several are drawn on one."""
+    reach = axis_reach(low, high, threshold) if reach is None else reach
     return _draw(low, high, threshold, threshold - reach, threshold + reach, lower_is_good=lower_is_good, label=label)
 
 
-def _reach(low: float, high: float, threshold: float) -> float:
+def axis_reach(low: float, high: float, threshold: float) -> float:
     return 1.5 * max(abs(low - threshold), abs(high - threshold), abs(threshold) * 0.1, 1e-9)
 
 

@@ -132,6 +132,7 @@ def _detail(request: MemberRequest, experiment: Experiment) -> dict[str, Any]:
     now, flag = timezone.now(), experiment.flag
     split = experiment_selectors.split_of(flag, flag.exposure)
     manages = may_manage(request)
+    readings = list(experiment_selectors.readings_of(experiment)[:SHOWN_READINGS])
     return {
         "experiment": experiment,
         "flag": flag,
@@ -143,7 +144,8 @@ def _detail(request: MemberRequest, experiment: Experiment) -> dict[str, Any]:
         ],
         "effect": words.change(experiment.effect if experiment.better == "higher" else -experiment.effect, experiment.metric),
         "day": min((now - experiment.started_at).days + 1, experiment.max_days) if experiment.started_at else 0,
-        "readings": list(experiment_selectors.readings_of(experiment)[:SHOWN_READINGS]),
+        "readings": readings,
+        "course": list(zip(readings, words.looks(experiment, readings), strict=True)),
         "read_every": experiment_selectors.READ_EVERY,
         "may_manage": manages,
         "stop_form": StopForm(),

@@ -138,6 +138,23 @@ def test_earlier_reading_is_shown_as_it_was(acme: Tenant, running: Experiment, c
     assert "Differs" in client.get(f"{PAGE}?reading=1").text
 
 
+def test_readings_show_on_one_axis_how_the_effect_settled(acme: Tenant, flag: Flag, client_for: ClientFor, rita: User) -> None:
+    experiment = make_experiment(flag, rita, at=START)
+    arrive(acme, flag, users=60)
+    experiments.read_experiment(experiment=experiment)
+    arrive(acme, flag, users=220)
+    experiments.read_experiment(experiment=experiment)
+
+    response = client_for(rita).get(PAGE)
+
+    (newest, (now,)), (oldest, (before,)) = response.context["course"]
+    assert (newest.sequence, oldest.sequence) == (2, 1)
+    assert now.bar.mark == before.bar.mark  # the same axis
+    assert now.bar.width < before.bar.width  # more units know more
+    assert now.value.startswith("−2")
+    assert f'aria-label="new: {now.interval}"' in response.text
+
+
 def test_decision_is_taken_on_what_was_seen(running: Experiment, client_for: ClientFor, rita: User) -> None:
     client = client_for(rita)
 
