@@ -49,6 +49,7 @@ urlpatterns = [
     path("build/first-call/", keys.first_call, name="first-call"),
     path("models/<str:slug>/", models.model_detail, name="model-detail"),
     path("models/<str:slug>/edit/", models.model_edit, name="model-edit"),
+    path("models/<str:slug>/leaving/", models.model_leaving, name="model-leaving"),
     path("models/<str:slug>/cache/", models.model_cache, name="model-cache"),
     path("models/<str:slug>/check/", models.model_check, name="model-check"),
     path("models/<str:slug>/discard/", models.model_discard, name="model-discard"),

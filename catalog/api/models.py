@@ -17,6 +17,7 @@ from catalog.api.serializers.fields import CommentInput, PriceSerializer
 from catalog.api.serializers.models import (
     CacheInput,
     CacheOutput,
+    LeavingInput,
     ModelCheckOutput,
     ModelFactsSerializer,
     ModelHealthOutput,
@@ -128,6 +129,17 @@ class ModelDecision(ModelAct):
     """Approve a submitted model that somebody else submitted, as it was submitted; or return it to draft, with a comment that says why."""
 
     access = {"POST": Permission.APPROVE_MODELS}
+
+
+class ModelLeaving(APIView):
+    """What callers of a deprecated model are told: the day it goes and its successor."""
+
+    access = {"PUT": Permission.MANAGE_CATALOG}
+
+    @extend_schema(request=LeavingInput, responses={200: ModelOutput, **BAD})
+    def put(self, request: ApiRequest, slug: str) -> Response:
+        model = one(selectors.all_models(), slug=slug)
+        return Response(_model_body(model_services.announce_leaving(model=model, actor=request.user, **body_of(request, LeavingInput))))
 
 
 class ModelCache(APIView):

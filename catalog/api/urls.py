@@ -15,6 +15,7 @@ urlpatterns = [
     path("models/<str:slug>/return/", models.ModelDecision.as_view(act="return"), name="api-model-return"),
     path("models/<str:slug>/reinstate/", models.ModelAct.as_view(act="reinstate"), name="api-model-reinstate"),
     path("models/<str:slug>/deprecate/", models.ModelAct.as_view(act="deprecate"), name="api-model-deprecate"),
+    path("models/<str:slug>/leaving/", models.ModelLeaving.as_view(), name="api-model-leaving"),
     path("models/<str:slug>/retire/", models.ModelAct.as_view(act="retire"), name="api-model-retire"),
     path("models/<str:slug>/redraft/", models.ModelAct.as_view(act="redraft"), name="api-model-redraft"),
     path("model-reviews/", reviews.ModelReviews.as_view(), name="api-model-reviews"),

@@ -131,6 +131,19 @@ class DeploymentChangeForm(forms.Form):
     is_enabled = forms.BooleanField(required=False)
 
 
+class LeavingForm(forms.Form):
+    retires_on = forms.DateField(
+        label="Goes on", required=False, widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="Callers are told in the header Sunset. Nothing happens on that day by itself.",
+    )  # fmt: skip
+    successor = forms.ChoiceField(label="Use instead", required=False, help_text="Callers are told in the header Link.")
+
+    def __init__(self, *args: Any, model: Model, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        others = selectors.served_models().exclude(pk=model.pk).values_list("slug", flat=True)
+        self.fields["successor"].choices = [("", "nothing is named"), *((slug, slug) for slug in others)]  # type: ignore[attr-defined]
+
+
 class CacheForm(forms.Form):
     ttl_s = forms.IntegerField(
         label="Keep answers for, seconds", min_value=0, max_value=604_800, help_text="0 keeps none. A day is 86400, a week the most."

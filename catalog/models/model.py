@@ -65,6 +65,12 @@ class Model(models.Model):
     """Of semantic hits: how often the model is asked too, to see whether it agrees."""
     approved_binding = models.JSONField(null=True, editable=False)
     """What it may be served as, see `catalog.bindings`; None until it is approved."""
+    deprecated_at = models.DateTimeField(null=True, editable=False)
+    """Since when callers are told that it is leaving; None while they are not."""
+    retires_on = models.DateField(null=True, blank=True)
+    """The day that callers are told, in the organisation's time zone. Nothing happens on it by itself."""
+    successor = models.CharField(max_length=80, blank=True)
+    """Slug of the model that callers are told to use instead."""
     changed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+", editable=False)
     """Who last changed what it is bound to, before it was approved."""
     created_at = models.DateTimeField(auto_now_add=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -146,7 +146,11 @@ def _move(model: Model, act: str, event: str, actor: User, comment: str) -> Mode
     before, model.status = model.status, lifecycle.next_status(model.status, act)
     if act == "redraft":
         model.approved_binding, model.changed_by = None, actor
-    model.save(update_fields=["status", "approved_binding", "changed_by"])
+    if act == "deprecate":
+        model.deprecated_at = timezone.now()
+    elif model.status != Model.Status.DEPRECATED:
+        model.deprecated_at, model.retires_on, model.successor = None, None, ""
+    model.save(update_fields=["status", "approved_binding", "changed_by", "deprecated_at", "retires_on", "successor"])
     if act == "retire":
         reviews.close(model=model, actor=actor, note="The model is retired.")
     audit.record(event, actor=actor, target=model, before=before, after=model.status, comment=comment)
@@ -180,6 +184,32 @@ def _submission(model: Model, act: str) -> ModelReview:
 def deprecate_model(*, model: Model, actor: User, comment: str = "") -> Model:
     """Still served, but said to be leaving. Raises WrongStatusError."""
     return _move(model, "deprecate", "model.deprecated", actor, comment)
+
+
+@transaction.atomic
+def announce_leaving(*, model: Model, actor: User, retires_on: date | None, successor: str = "") -> Model:
+    """What callers of a deprecated model are told: the day it goes, and the model to use instead; None and empty say nothing.
+
+    Writes one audit entry and tells the gateway. Raises WrongStatusError (not deprecated) or InvalidValueError (with its field).
+    """
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    if model.status != Model.Status.DEPRECATED:
+        raise WrongStatusError(f"{model.slug} is {model.status}. Deprecate it first.")
+    if successor and (successor == model.slug or not selectors.served_models().filter(slug=successor).exists()):
+        raise InvalidValueError(f"{successor} is no other model that is served.", field="successor")
+    if retires_on is not None and retires_on != model.retires_on and retires_on < timezone.now().date():
+        raise InvalidValueError("The day lies in the past. Retire the model instead.", field="retires_on")
+    before, after = (model.retires_on, model.successor), (retires_on, successor)
+    if before == after:
+        return model
+    model.retires_on, model.successor = after
+    model.save(update_fields=["retires_on", "successor"])
+    audit.record(
+        "model.leaving_announced", actor=actor, target=model, retires_on=str(retires_on or ""), successor=successor,
+        before={"retires_on": str(before[0] or ""), "successor": before[1]},
+    )  # fmt: skip
+    config.changed()
+    return model
 
 
 def reinstate_model(*, model: Model, actor: User, comment: str = "") -> Model:

@@ -21,6 +21,7 @@ from catalog.forms.models import (
     CacheForm,
     DeploymentChangeForm,
     DeploymentForm,
+    LeavingForm,
     ModelChangeForm,
     ModelLimitsForm,
     ModelSourceForm,
@@ -142,6 +143,9 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "capability_words": [CAPABILITY_WORDS.get(name, name) for name in model.capabilities],
         "deployment_form": DeploymentForm(),
         "form": ModelChangeForm(initial=vars_of(model)),
+        "leaving_form": LeavingForm(initial={"retires_on": model.retires_on, "successor": model.successor}, model=model)
+        if tab == "edit"
+        else None,
         "cache_form": CacheForm(
             initial={name: getattr(model, f"cache_{name}") for name in ("ttl_s", "scope", "embedding", "threshold", "sample_percent")}
         ),
@@ -198,6 +202,17 @@ def model_cache(request: MemberRequest, slug: str) -> HttpResponse:
         messages.success(request, f"The cache of {slug} is set. The gateway has it within seconds.")
         return redirect(f"{reverse('model-detail', args=[slug])}?tab=cache")
     return _detail(request, model, tab="cache", cache_form=form, status=422)
+
+
+@requires(Permission.MANAGE_CATALOG, "POST")
+def model_leaving(request: MemberRequest, slug: str) -> HttpResponse:
+    """What callers of a deprecated model are told."""
+    model = find_model(request, slug)
+    form = LeavingForm(request.POST, model=model)
+    if form.is_valid() and try_service(form, lambda: services.announce_leaving(model=model, actor=request.user, **form.cleaned_data)):
+        messages.success(request, f"Callers of {slug} are told within seconds.")
+        return redirect(reverse("model-detail", args=[slug]))
+    return _detail(request, model, tab="edit", leaving_form=form, status=422)
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")

@@ -136,6 +136,17 @@ class Semantic(msgspec.Struct, frozen=True, kw_only=True):
     """Share of such hits, 0 to 1, after which the model is asked all the same, to see whether it would have said so too."""
 
 
+class Leaving(msgspec.Struct, frozen=True, kw_only=True):
+    """What callers of a deprecated model are told."""
+
+    since: int | None = None
+    """Seconds since the epoch; None when it was not noted."""
+    until: int | None = None
+    """The beginning of the day it goes, likewise; None when none was announced."""
+    successor: str = ""
+    """Slug of the model to use instead."""
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     capabilities: tuple[str, ...]
@@ -162,6 +173,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """None: only the same request is the same."""
     objectives: Objectives | None = None
     """What deployments of one priority are chosen by; None: at random by weight."""
+    leaving: Leaving | None = None
+    """Of a deprecated one."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime, time
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import connection, transaction
@@ -120,6 +122,7 @@ def _store(tenant: str, version: int, body: bytes) -> None:
 def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     """What the current schema holds, as the plane serves it. The same content always gives the same bytes."""
     prices = cost_figures().current_prices()
+    served = {model.slug: model for model in catalog_selectors.served_models()}
     caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     flags = flag_selectors.served_flags()
@@ -134,7 +137,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         projects=projects,
         payloads=payload_selectors.published_rules(projects),
         keys={key.public_id: _key(key, caps) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
-        models={model.slug: _model(model, prices) for model in catalog_selectors.served_models()},
+        models={model.slug: _model(model, prices, _leaving(model, served, tenant.time_zone)) for model in served.values()},
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
@@ -275,7 +278,7 @@ def _limits(scope: Any, name: str, requests_per_minute: int | None, monthly_budg
     return tuple(limits)
 
 
-def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Model:
+def _model(model: Model, prices: Mapping[tuple[str, str], Price], leaving: contract.Leaving | None) -> contract.Model:
     deployments = [deployment for deployment in model.deployments.all() if deployment.is_enabled]
     found = [prices.get((deployment.provider.slug, model.slug)) for deployment in deployments]
     # Any of the deployments may serve the call, so the dearest is reserved; one without a price leaves the model unpriced.
@@ -317,6 +320,18 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price]) -> contract.Mo
         semantic=_semantic(model),
         cache_scope=cast(Literal["tenant", "project", "key"], model.cache_scope),
         objectives=objectives_of(model),
+        leaving=leaving,
+    )
+
+
+def _leaving(model: Model, served: Collection[str], time_zone: str) -> contract.Leaving | None:
+    if model.status != Model.Status.DEPRECATED:
+        return None
+    day = model.retires_on
+    return contract.Leaving(
+        since=int(model.deprecated_at.timestamp()) if model.deprecated_at else None,
+        until=int(datetime.combine(day, time.min, ZoneInfo(time_zone)).timestamp()) if day else None,
+        successor=model.successor if model.successor in served else "",  # it may have gone meanwhile
     )
 
 

@@ -51,6 +51,9 @@ class ModelOutput(serializers.Serializer[Any]):
     data_sensitivity = serializers.ChoiceField(source="model.data_sensitivity", choices=Model.Sensitivity.choices)
     environment = serializers.CharField(source="model.environment")
     owner = serializers.CharField(source="model.owner.email")
+    deprecated_at = serializers.DateTimeField(source="model.deprecated_at", allow_null=True)
+    retires_on = serializers.DateField(source="model.retires_on", allow_null=True)
+    successor = serializers.CharField(source="model.successor", allow_blank=True)
     cache_ttl_s = serializers.IntegerField(source="model.cache_ttl_s")
     cache_scope = serializers.ChoiceField(source="model.cache_scope", choices=Model.CacheScope.choices)
     cache_embedding = serializers.CharField(source="model.cache_embedding", allow_blank=True)
@@ -71,6 +74,11 @@ class DeploymentCheckOutput(serializers.Serializer[Any]):
 class ModelCheckOutput(serializers.Serializer[Any]):
     ok = serializers.BooleanField(help_text="Every deployment that is switched on answered.")
     checks = DeploymentCheckOutput(many=True)
+
+
+class LeavingInput(StrictSerializer):
+    retires_on = serializers.DateField(default=None, allow_null=True, help_text="The day that callers are told; null for none.")
+    successor = serializers.CharField(max_length=80, default="", allow_blank=True, help_text="Slug of the model to use instead.")
 
 
 class CacheInput(StrictSerializer):

@@ -11,6 +11,7 @@ from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, Headers, Receive, Send, send_refusal, send_whole, standard_headers
 from gateway.plane.ingress.calls import MAX_NAME_CHARACTERS
+from gateway.plane.leaving import leaving_facts
 from gateway.plane.pipeline import WHO, take
 from gateway.plane.plane import Plane
 
@@ -49,6 +50,7 @@ def _shown(model: Model) -> dict[str, Any]:
         "owned_by": model.deployments[0].provider if model.deployments else "",
         "capabilities": list(model.capabilities),
         "context_window": model.context_window,
+        **leaving_facts(model.leaving),
     }
 
 
@@ -61,4 +63,5 @@ def _shown_in_anthropic(model: Model) -> dict[str, Any]:
         "max_input_tokens": model.context_window,
         "max_tokens": model.max_output_tokens,
         "capabilities": None,
+        **leaving_facts(model.leaving),
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
+from gateway.plane.leaving import leaving_headers
 
 
 async def authorize(call: Call) -> str:
@@ -24,4 +25,6 @@ async def authorize(call: Call) -> str:
         raise Refusal("model_not_allowed", f"The key {key.id} may not call {model.slug}.", param="model", scope="key")
     if call.kind not in model.capabilities:
         raise Refusal("invalid_request", f"The model {model.slug} does {' and '.join(model.capabilities)}, not {call.kind}.", param="model")
+    if model.leaving is not None:
+        call.response_headers += leaving_headers(model.leaving)
     return ""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
+from django.utils import timezone
 
 from catalog import selectors
 from catalog.errors import (
@@ -21,6 +25,7 @@ from catalog.models import Deployment, Model
 from catalog.services import models, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
+from tests.conftest import ClientFor
 from tests.factories.catalog import make_model, make_provider
 from tests.gateway.conftest import SandboxUpstream
 
@@ -208,3 +213,35 @@ def test_only_a_draft_is_discarded(acme: Tenant, alice: User) -> None:
     assert not Model.objects.filter(pk=draft.pk).exists()
     with pytest.raises(WrongStatusError):
         models.discard_draft(model=served, actor=alice)
+
+
+def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
+    acme: Tenant, adam: User, client_for: ClientFor, api_for: ClientFor
+) -> None:
+    model, newer = make_model(owner=adam, slug="chat-1", status="approved"), make_model(owner=adam, slug="chat-2", status="approved")
+    day = timezone.now().date() + timedelta(days=30)
+    with pytest.raises(WrongStatusError):
+        models.announce_leaving(model=model, actor=adam, retires_on=day)
+    models.deprecate_model(model=model, actor=adam)
+    for on, successor, field in ((day, "chat-1", "successor"), (day, "nobody", "successor"), (date(2020, 1, 1), "", "retires_on")):
+        with pytest.raises(InvalidValueError) as refused:
+            models.announce_leaving(model=model, actor=adam, retires_on=on, successor=successor)
+        assert refused.value.field == field
+
+    path = {"page": "/o/acme/models/chat-1/leaving/", "api": "/api/v1/models/chat-1/leaving/"}
+    assert client_for(adam).post(path["page"], {"retires_on": "soon"}).status_code == 422
+    assert client_for(adam).post(path["page"], {"retires_on": str(day), "successor": "chat-2"}).status_code == 302
+    page = client_for(adam).get("/o/acme/models/chat-1/").content.decode()
+    told = api_for(adam).put(path["api"], {"retires_on": str(day), "successor": "chat-2"}, content_type="application/json").json()
+
+    assert 'use <a href="/o/acme/models/chat-2/">chat-2</a> instead' in page
+    assert (told["retires_on"], told["successor"]) == (str(day), "chat-2")
+    leaving = compile_snapshot(acme, 1).models["chat-1"].leaving
+    assert leaving is not None
+    assert leaving.successor == "chat-2"
+    assert leaving.until == datetime.combine(day, time.min, ZoneInfo(acme.time_zone)).timestamp()
+    assert AuditEntry.objects.filter(event="model.leaving_announced").count() == 1  # the second time changed nothing
+    models.retire_model(model=newer, actor=adam)
+    assert compile_snapshot(acme, 1).models["chat-1"].leaving == msgspec.structs.replace(leaving, successor="")
+    models.reinstate_model(model=model, actor=adam)
+    assert compile_snapshot(acme, 1).models["chat-1"].leaving is None
