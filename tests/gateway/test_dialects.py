@@ -19,6 +19,9 @@ IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 PLACE = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 CHAT_TOOLS: list[Any] = [{"type": "function", "function": {"name": name, "parameters": PLACE}} for name in ("get_weather", "get_time")]
 MESSAGE_TOOLS: list[Any] = [{"name": name, "input_schema": PLACE} for name in ("get_weather", "get_time")]
+RESPONSE_TOOLS: list[Any] = [
+    {"type": "function", "name": name, "parameters": PLACE, "strict": None} for name in ("get_weather", "get_time")
+]
 QUESTION = "Use get_weather and get_time for Graz."
 DIALECTS = ("openai", "anthropic")
 
@@ -191,17 +194,19 @@ def test_what_cannot_be_said_goes_to_a_deployment_that_understands_it(plane: Pla
     with pytest.raises(openai.BadRequestError) as refused:
         org.client().chat.completions.create(model="only", messages=hello, seed=7)
     with pytest.raises(openai.BadRequestError) as untranslated:
-        org.client().responses.create(model="only", input="Hello")
+        org.client().responses.create(model="only", input="Hello", previous_response_id="resp_1")
 
     assert (refused.value.code, refused.value.param) == ("invalid_request", "seed")
-    assert (untranslated.value.code, untranslated.value.param) == ("invalid_request", "model")
-    assert "/v1/responses is not translated" in untranslated.value.message
+    assert (untranslated.value.code, untranslated.value.param) == ("invalid_request", "previous_response_id")
     events = plane.wait_for_events(org.id, 3)
-    assert [(event["status"], event["deployment"]) for event in events] == [("ok", "b-gpt"), ("refused", "a-claude"), ("refused", None)]
+    assert [(event["status"], event["deployment"]) for event in events] == [
+        ("ok", "b-gpt"),
+        ("refused", "a-claude"),
+        ("refused", "a-claude"),
+    ]
 
 
-def test_responses_pass_through_with_their_usage(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    org = _org(plane, sandbox_upstream, "openai")
+def test_responses_come_from_both_protocols_with_their_usage(org: Org, sandbox_upstream: SandboxUpstream) -> None:
     client = org.client()
 
     answer = client.responses.create(model="chat", input="Hello there", instructions="Be short.")
@@ -214,8 +219,28 @@ def test_responses_pass_through_with_their_usage(plane: Plane, sandbox_upstream:
     _as_served(org, sandbox_upstream, 3)
 
 
-def test_cut_responses_end_with_an_error(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    org = _org(plane, sandbox_upstream, "openai", "faults", "cut")
+def test_responses_call_tools_of_an_anthropic_upstream(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
+    org = _org(plane, sandbox_upstream, "anthropic")
+    client = org.client()
+
+    asked = client.responses.create(model="chat", input=QUESTION, tools=RESPONSE_TOOLS)
+    calls = [item for item in asked.output if item.type == "function_call"]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+        (name, {"place": "place"}) for name in ("get_weather", "get_time")
+    ]
+    results: list[Any] = [{"type": "function_call_output", "call_id": call.call_id, "output": "fine"} for call in calls]
+    turns: list[Any] = [{"role": "user", "content": QUESTION}, *[call.to_dict() for call in calls], *results]
+
+    assert client.responses.create(model="chat", input=turns, tools=RESPONSE_TOOLS).output_text
+    with client.responses.stream(model="chat", input=QUESTION, tools=RESPONSE_TOOLS) as stream:
+        streamed = [item for item in stream.get_final_response().output if item.type == "function_call"]
+    assert [(call.name, json.loads(call.arguments)) for call in streamed] == [(call.name, json.loads(call.arguments)) for call in calls]
+    _as_served(org, sandbox_upstream, 3)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_cut_responses_end_with_an_error(plane: Plane, sandbox_upstream: SandboxUpstream, dialect: str) -> None:
+    org = _org(plane, sandbox_upstream, dialect, "faults", "cut")
 
     with pytest.raises(openai.APIError, match="broke off"):
         list(org.client().responses.create(model="chat", input="Hello there, how do you do?", stream=True))

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter
 
 from gateway.plane.errors import Refusal
 from gateway.plane.sse import EventReader
-from gateway.plane.translate import anthropic_to_openai, openai_to_anthropic, translated
+from gateway.plane.translate import anthropic_to_openai, openai_to_anthropic, responses_to_anthropic, translated
 from gateway.plane.translate.anthropic_to_openai import MessageTap
 from gateway.plane.translate.openai_to_anthropic import ChunkTap
+from gateway.plane.translate.responses_to_anthropic import ResponseTap
 from gateway.plane.upstream.dialects import Tap
 
 HERE = Path(__file__).parent / "payloads"
@@ -82,6 +83,49 @@ def message_of(stream: bytes) -> dict[str, Any]:
 
 def test_chat_request_becomes_a_messages_request() -> None:
     assert openai_to_anthropic.request(_read("chat_request.json"), "claude-test", 4096) == _read("chat_request.messages.json")
+
+
+def test_responses_request_becomes_the_messages_request_of_the_same_chat() -> None:
+    expected = _read("chat_request.messages.json")
+    del expected["stop_sequences"]  # responses have none
+    expected["messages"][0]["content"][0].pop("cache_control")
+
+    assert responses_to_anthropic.request(_read("responses_request.json"), "claude-test", 4096) == expected
+
+
+def test_message_becomes_a_response_whole_and_streamed() -> None:
+    asked = {"input": "Hello", "instructions": "Be short."}
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    read: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+    whole = Response.model_validate(responses_to_anthropic.response(openai_to_anthropic.answer(_read("message.json")), asked))
+    tap = ResponseTap(provider="claude", asked=asked, request_id="r-1")
+
+    events = [read.validate_json(payload) for payload in EventReader().feed(through(tap, stream_of("message.sse")))]
+
+    streamed = events[-1].response
+    assert [type(item).__name__ for item in whole.output] == [
+        "ResponseReasoningItem",
+        "ResponseOutputMessage",
+        *["ResponseFunctionToolCall"] * 2,
+    ]
+    assert [item.to_dict() | {"id": ""} for item in streamed.output] == [item.to_dict() | {"id": ""} for item in whole.output]
+    assert (streamed.status, streamed.usage, streamed.instructions) == ("completed", whole.usage, "Be short.")
+    assert whole.usage is not None
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (377, 65)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == streamed.output_text != ""
+    assert tap.is_done
+
+
+@given(st.lists(st.integers(0, 4000), max_size=6))
+def test_response_is_the_same_however_its_bytes_are_cut(cuts: list[int]) -> None:
+    def texts(places: list[int]) -> str:
+        events = EventReader().feed(through(ResponseTap(provider="c", asked={}, request_id="r"), stream_of("message.sse"), places))
+        return "".join(json.loads(event).get("delta", "") for event in events)
+
+    assert texts([cut for cut in cuts if cut < len(stream_of("message.sse"))]) == texts([])
 
 
 def test_messages_request_becomes_a_chat_request() -> None:
@@ -268,6 +312,31 @@ def test_what_chat_cannot_say_is_refused_by_name(fields: dict[str, Any], param: 
     assert (refused.value.code, refused.value.param) == ("invalid_request", param)
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"text": {"verbosity": "low"}}, "text.verbosity"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
+        ({"input": 7}, "input"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input.0.content.0.type"),
+        ({"temperature": 1.5}, "temperature"),
+    ],
+)
+def test_what_messages_cannot_say_of_responses_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        responses_to_anthropic.request({"input": "hello", **fields}, "m", 100)
+
+    assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+
+
 _json = st.recursive(
     st.none()
     | st.booleans()
@@ -293,7 +362,11 @@ _fields = st.dictionaries(
 @given(_fields)
 def test_odd_request_is_translated_or_refused_and_nothing_else(fields: dict[str, Any]) -> None:
     body = {"messages": HELLO, "max_tokens": 5, **fields}
-    builds = (lambda: openai_to_anthropic.request(body, "m", 100), lambda: anthropic_to_openai.request(body, "m", OPENAI))
+    builds = (
+        lambda: openai_to_anthropic.request(body, "m", 100),
+        lambda: anthropic_to_openai.request(body, "m", OPENAI),
+        lambda: responses_to_anthropic.request({**body, "input": body["messages"], "text": body.get("metadata")}, "m", 100),
+    )
 
     for build in builds:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.plane.translate.anthropic_to_openai import MESSAGES_ON_CHAT
 from gateway.plane.translate.openai_to_anthropic import CHAT_ON_MESSAGES
+from gateway.plane.translate.responses_to_anthropic import RESPONSES_ON_MESSAGES
 from gateway.plane.upstream import anthropic, openai
 from gateway.plane.upstream.dialects import Pair
 
@@ -15,5 +16,6 @@ PAIRS: dict[tuple[str, str], Pair] = {
     ("count_tokens", "anthropic"): anthropic.COUNT_TOKENS,
     ("chat", "anthropic"): CHAT_ON_MESSAGES,
     ("messages", "openai"): MESSAGES_ON_CHAT,
+    ("responses", "anthropic"): RESPONSES_ON_MESSAGES,
 }
 """By surface and by the deployment's dialect."""
