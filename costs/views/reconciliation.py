@@ -81,9 +81,10 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
     return render_page(
         request,
         "costs/bill_detail.html",
+        partial="bill-errors",
         context={
             "bill": bill,
-            "errors": bill.errors.order_by("-is_quarantined", "line")[:50],
+            "page": keyset_page(bill.errors.all(), order=["-is_quarantined", "line", "pk"], cursor=request.GET.get("cursor", "")),
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
             "may_manage": _may_manage(request),
             "kinds": bill_selectors.kinds_of(bill),

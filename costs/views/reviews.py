@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from django.utils import timezone
 from costs import review_selectors, reviewing
 from costs.forms import ReviewDecisionForm, ReviewKeyForm, ReviewSignForm
 from costs.models import ReviewItem
-from costs.reviewing import Row
+from costs.reviewing import Row, Section
 from costs.services import review as services
 from costs.views.showback import month_of, months
 from governance import csvs
@@ -24,8 +25,9 @@ from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page, try_service
 from governance.requests import MemberRequest
 
-SHOWN = 50
-"""Findings of one kind, undecided ones first: deciding brings the others up. The CSV has them all."""
+SHOWN = 20
+"""Findings of each kind, undecided ones first; a page of one kind has more of them."""
+SHOWN_OF_KIND = 50
 
 
 @requires(Permission.VIEW_COSTS)
@@ -36,13 +38,14 @@ def review(request: MemberRequest) -> HttpResponse:
 def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) -> HttpResponse:
     found = review_selectors.review(month)
     permissions = permissions_of(request.membership.roles)
+    only = _only(request)
     context: dict[str, Any] = {
         "found": found,
         "groups": [
-            (section, [(row, _link(row)) for row in sorted(section.rows, key=lambda row: not row.waits)[:SHOWN]], len(section.rows) - SHOWN)
-            for section in found.sections
-            if section.rows
+            _group(section, only, request.GET.get("after", "")) for section in found.sections if section.rows and only in ("", section.kind)
         ],
+        "only": only,
+        "kinds": dict(ReviewItem.Kind.choices),
         "month": month,
         "months": months(month),
         "form": form,
@@ -55,6 +58,38 @@ def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) 
         "may_sign": Permission.SIGN_BILLS in permissions and found.signature is None and found.is_over and not found.waiting,
     }
     return render_page(request, "costs/review.html", partial="review", context=context, status=422 if form else 200)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is shown of one kind."""
+
+    section: Section
+    rows: list[tuple[Row, str]]
+    """With where the figures of each stand."""
+    first: int
+    """Number of the first of them."""
+    after: str
+    """The last of them when there are more."""
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
+
+
+def _group(section: Section, only: str, after: str) -> Group:
+    """By key: behind the finding that was the last of the page before, wherever it is by now."""
+    rows = sorted(section.rows, key=lambda row: not row.waits)
+    start = next((index + 1 for index, row in enumerate(rows) if only and after and row.ref == after), 0)
+    shown = rows[start : start + (SHOWN_OF_KIND if only else SHOWN)]
+    is_last = start + len(shown) >= len(rows)
+    return Group(section, [(row, _link(row)) for row in shown], start + 1, "" if is_last else shown[-1].ref)
+
+
+def _only(request: MemberRequest) -> str:
+    """The one kind that is asked for, or empty."""
+    kind = request.GET.get("kind", "")
+    return kind if kind in ReviewItem.Kind.values else ""
 
 
 def _link(row: Row) -> str:
@@ -88,7 +123,7 @@ def decide(request: MemberRequest, month: date) -> HttpResponse:
         made = try_service(form, lambda: services.decide(month=month, actor=request.user, **form.cleaned_data))
         if made is not None:
             messages.success(request, f"{made}: {made.get_decision_display().lower()}, {made.owner}.")
-            return redirect(_url(month))
+            return redirect(_url(month, _only(request)))
     return _page(request, month, form=form)
 
 
@@ -99,7 +134,7 @@ def close(request: MemberRequest, month: date) -> HttpResponse:
         done = try_service(form, lambda: services.close_item(month=month, actor=request.user, **form.cleaned_data))
         if done is not None:
             messages.success(request, f"{done} is done and is not carried on.")
-            return redirect(_url(month))
+            return redirect(_url(month, _only(request)))
     return _page(request, month, form=form)
 
 
@@ -112,5 +147,5 @@ def sign(request: MemberRequest, month: date) -> HttpResponse:
     return _page(request, month, form=form)
 
 
-def _url(month: date) -> str:
-    return f"{reverse('cost-review')}?month={month:%Y-%m}"
+def _url(month: date, only: str = "") -> str:
+    return f"{reverse('cost-review')}?{urlencode({'month': f'{month:%Y-%m}', **({'kind': only} if only else {})})}"

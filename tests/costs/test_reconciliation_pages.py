@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
 from costs import generator, tasks
-from costs.models import BillFile, BillRow, Inbox, Revision
+from costs.models import BillError, BillFile, BillRow, Inbox, Revision
 from costs.services import bills, reconciliation
 from governance.models import Tenant, User
 from governance.schema import enter_tenant
@@ -33,8 +33,14 @@ def test_upload_leads_to_what_became_of_the_rows(acme: Tenant, client_for: Clien
 
     first = client.post(f"{LIST}upload/", upload(generator.to_csv(made.rows) + b"cut off"), follow=True)
     again = client.post(f"{LIST}upload/", upload(generator.to_csv(made.rows) + b"cut off", "copy.csv"), follow=True)
-    errors = client.get(f"{LIST}bills/{BillFile.objects.get().pk}/errors/").getvalue().decode().splitlines()
+    bill = BillFile.objects.get()
+    errors = client.get(f"{LIST}bills/{bill.pk}/errors/").getvalue().decode().splitlines()
+    enter_tenant(acme)
+    BillError.objects.bulk_create(BillError(file=bill, line=10_000 + n, message="odd") for n in range(60))
+    pages = [client.get(f"{LIST}bills/{bill.pk}/").context["page"]]
+    pages.append(client.get(f"{LIST}bills/{bill.pk}/?cursor={pages[0].next_cursor}", headers={"HX-Request": "true"}).context["page"])
 
+    assert [len(page.rows) for page in pages] == [50, 11]
     assert f"{len(made.rows):,} accepted" in first.content.decode()
     assert "Nothing was changed" in again.content.decode()
     assert errors[0] == "line,state,column,message,row"

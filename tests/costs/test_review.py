@@ -182,11 +182,16 @@ def test_page_leads_from_a_finding_to_a_signed_month(
     client_for: ClientFor, october: Deployment, fay: User, audra: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reviews, "SHOWN", 1)  # of each kind
+    monkeypatch.setattr(reviews, "SHOWN_OF_KIND", 1)
     smaller = Anomaly.objects.get()
     smaller.pk, smaller.ref, smaller.actual, smaller.excess = None, "search", Decimal(2), Decimal(1)
     smaller.save(force_insert=True)
     by_fay, by_audra = client_for(fay), client_for(audra)
     first = by_fay.get(f"{PAGE}?month=2026-10").content.decode()
+    rows = review_selectors.review(OCTOBER).sections[-1].rows
+    one, two = (by_fay.get(f"{PAGE}?month=2026-10&kind=anomaly{more}").content.decode() for more in ("", f"&after={rows[0].ref}"))
+    kept = {"kind": "anomaly", "ref": rows[1].ref, "decision": "retire", "owner": "nobody@example.org"}
+    stranger = by_fay.post(f"{PAGE}2026-10/decide/?kind=anomaly", kept)
     bad = by_fay.post(f"{PAGE}2026-10/decide/", {"kind": "idle", "ref": str(october.pk), "decision": "retire", "owner": fay.email})
     for each in review_selectors.review(OCTOBER).rows:
         assert f'value="{each.ref}"' in by_fay.get(f"{PAGE}?month=2026-10").content.decode()
@@ -199,6 +204,11 @@ def test_page_leads_from_a_finding_to_a_signed_month(
     lines = b"".join(by_audra.get(f"{PAGE}csv/?month=2026-10")).decode().splitlines()
 
     assert "5 findings have no decision yet." in first
+    assert "Show all 2" in first
+    assert (rows[0].title in one, rows[1].title in one, rows[0].title in two, rows[1].title in two) == (True, False, False, True)
+    assert "1 to 1 of 2" in one
+    assert "2 to 2 of 2" in two
+    assert stranger.status_code == 422
     assert (bad.status_code, wrong.status_code, signed.status_code) == (422, 422, 302)
     assert "Say by when" in bad.content.decode()
     assert "Sign off October 2026" in decided
