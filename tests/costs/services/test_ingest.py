@@ -75,9 +75,15 @@ def test_the_price_of_the_time_of_the_call_counts(acme: Tenant, alice: User) -> 
         acme,
         make.call(acme, started_at=change - timedelta(microseconds=1), input_tokens=1_000_000),
         make.call(acme, started_at=change, input_tokens=1_000_000),
+        make.call(acme, started_at=change + timedelta(hours=12), input_tokens=500_000, cached_input_tokens=250_000),
+        make.call(acme, started_at=change + timedelta(hours=18), input_tokens=500_000),
     )
 
-    assert [event.cost for event in Event.objects.order_by("started_at")] == [Decimal(1), Decimal(3)]
+    assert [event.cost for event in Event.objects.order_by("started_at")] == [Decimal(1), Decimal(3), Decimal("1.5"), Decimal("1.5")]
+    assert list(TokenDay.objects.filter(token_class="input").order_by("day").values_list("tokens", "cost")) == [
+        (1_000_000, Decimal(1)),
+        (1_750_000, Decimal("5.25")),
+    ]
 
 
 def test_call_without_a_price_is_unpriced_and_counted_never_zero(acme: Tenant, alice: User) -> None:
@@ -255,6 +261,7 @@ def test_failovers_are_counted_by_model_and_why_the_deployment_was_left(acme: Te
 def test_how_calls_went_is_added_up_by_all_that_a_model_can_be_narrowed_to(acme: Tenant) -> None:
     slow, quick = str(sketch.bucket(9_000_000)), str(sketch.bucket(800_000))
     hit, miss = ([["cache:small-chat", verdict, 0, ""]] for verdict in ("hit", "miss"))
+    miss = [*miss, ["cache:small-chat", "hit", 0, ""]]  # the first word counts
     first = [make.call(acme, started_at=NOON, steps=miss), make.call(acme, started_at=NOON, duration_us=9_000_000, ttft_us=None)]
     later = [
         make.call(acme, started_at=NOON + timedelta(minutes=5), duration_us=9_000_000, ttft_us=None),
