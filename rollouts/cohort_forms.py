@@ -9,7 +9,7 @@ from django import forms
 from governance.models import FeatureClass, Tenant
 from rollouts import cohort_rules as rules
 from rollouts.cohort_rules import CriterionError
-from rollouts.models import CohortMember, SurveySubject
+from rollouts.models import CohortMember
 from rollouts.models.flag import key_validator
 from rollouts.models.rollout import slug_validator
 
@@ -27,10 +27,6 @@ class CohortForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Who is invited reads it.",
     )
-    subject = forms.ChoiceField(
-        label="Preview of", required=False, choices=[("", "Something else"), *((value, label[:1].upper() + label[1:]) for value, label in SurveySubject.choices)],
-        help_text="Its people's answers to surveys count for the gates of this.",
-    )  # fmt: skip
     flag_key = forms.CharField(
         label="Flag", max_length=120, validators=[key_validator],
         help_text="ai.<feature>.<change-id>. A key that is not used yet makes a flag, which begins off.",

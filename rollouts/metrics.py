@@ -14,7 +14,18 @@ from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilso
 from governance.schema import current_schema
 from rollouts import advice, evaluation_selectors, figure_selectors, programme_rules
 from rollouts.evaluation_rules import MEASURES
-from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange, Incident, ShiftWindow, SurveyAnswer, SurveyKind, Waiver
+from rollouts.models import (
+    Experiment,
+    ExperimentReading,
+    Flag,
+    FlagChange,
+    Incident,
+    Rollout,
+    ShiftWindow,
+    SurveyAnswer,
+    SurveyKind,
+    Waiver,
+)
 from rollouts.programme_rules import Score
 from rollouts.reported_figures import FIGURES
 from rollouts.survey_subjects import ASKS, Ask
@@ -138,36 +149,37 @@ def model_pairs(window: Window) -> Reading:
     return Reading(float(pairs), pairs, statistics={"pairs": pairs})
 
 
-def _is_platform() -> bool:
-    return bool(current_schema() == get_public_schema_name())
-
-
 def _answers(window: Window, kind: SurveyKind) -> QuerySet[SurveyAnswer]:
-    """Of people of the organisation, or of all where the platform's own rollouts are judged; of whole days (UTC) that were over at the end of the
-    window, since answers keep the day alone."""
+    """Of whole days (UTC) that were over at the end of the window, since answers keep the day alone."""
     first, end = (moment.astimezone(UTC).date() for moment in (window.start, window.end))
-    answers = SurveyAnswer.objects.filter(kind=kind, on__gte=first, on__lt=end)
-    return answers if _is_platform() else answers.filter(tenant__schema_name=current_schema())
+    return SurveyAnswer.objects.filter(kind=kind, on__gte=first, on__lt=end)
 
 
 def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
-    """About whatever cohort. Too few have no value."""
+    """Of people of the organisation, or of all in the public schema, about whatever cohort. Too few have no value."""
     answers = _answers(window, kind).exclude(cohort=None)
+    if current_schema() != get_public_schema_name():
+        answers = answers.filter(tenant__schema_name=current_schema())
     found = score(list(answers.values_list("score", flat=True)))
     return Reading(found.value, found.n, found.low, found.high, {"answers": found.n}) if found.n else NO_DATA
 
 
-def _asked(ask: Ask) -> Callable[[Window], Reading]:
-    """What was said for a gate of this schema: an organisation's rollouts and the platform's each read what they asked for themselves."""
+def _asked(key: str, ask: Ask) -> Callable[[Window], Reading]:
+    """What was said for a gate of the current organisation: by its own people, or, where it runs the rollout over cohorts, by those of theirs."""
 
     def read(window: Window) -> Reading:
-        answers = _answers(window, ask.kind).filter(subject=ask.subject, stage=ask.stage, cohort__isnull=not _is_platform())
-        scores = list(answers.order_by("tenant").values_list("tenant", "score"))
+        running = Rollout.objects.filter(status=Rollout.Status.RUNNING, gates__criteria__metric=key).exclude(cohort="")
+        cohorts = list(running.order_by("cohort").values_list("cohort", flat=True).distinct())
+        answers = _answers(window, ask.kind).filter(subject=ask.subject, stage=ask.stage)
+        mine = Q(cohort__slug__in=cohorts) if cohorts else Q(cohort=None, tenant__schema_name=current_schema())
+        scores = list(answers.filter(mine).order_by("tenant").values_list("tenant", "score"))
         if not scores:
             return NO_DATA
         said = [score for _, score in scores]
-        if ask.by_organisation and _is_platform():
-            found = programme_rules.csat_by_organisation([[score for _, score in mine] for _, mine in groupby(scores, key=itemgetter(0))])
+        if ask.by_organisation and cohorts:
+            found = programme_rules.csat_by_organisation(
+                [[score for _, score in theirs] for _, theirs in groupby(scores, key=itemgetter(0))]
+            )
         else:
             found = programme_rules.csat(said) if ask.kind == SurveyKind.CSAT else programme_rules.nps(said)
         return Reading(found.value, found.n, found.low, found.high, {"answers": len(said)})
@@ -185,7 +197,7 @@ def _metric_of(key: str, ask: Ask) -> Metric:
         "score",
         "higher",
         least,
-        _asked(ask),
+        _asked(key, ask),
         f"{words} to the question that a gate of that phase asks{whose}.",
         "programme",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
-from django_tenants.utils import get_public_schema_name, schema_context
+from django_tenants.utils import schema_context
 
 from governance.models import Effect, Tenant, User
 from rollouts import cohort_selectors
@@ -161,11 +161,12 @@ def question_for(tenant: Tenant, person: User, *, at: datetime) -> Question | No
     return _gate_question(own[0]) if member is None else _cohort_question(member.cohort, last, at)
 
 
-def asked_by_gates(*, at: datetime) -> list[Ask]:
-    """What the gates of the phases that the current schema's rollouts are in need people's answers for."""
+def asked_by_gates(*, at: datetime, cohort: str = "") -> list[Ask]:
+    """What the gates of the phases that the current schema's rollouts are in need answers for: of its own people, or of those of a cohort's
+    organisations, where the rollout is over that."""
     needed = Criterion.objects.filter(
         metric__in=ASKS, gate__phase__status=Phase.Status.CURRENT, gate__phase__entered_at__lte=at - SETTLED,
-        gate__rollout__status=Rollout.Status.RUNNING, gate__rollout__paused_at=None,
+        gate__rollout__status=Rollout.Status.RUNNING, gate__rollout__paused_at=None, gate__rollout__cohort=cohort,
     )  # fmt: skip
     return [ASKS[metric] for metric in dict.fromkeys(needed.order_by("gate__rollout", "position").values_list("metric", flat=True))]
 
@@ -175,13 +176,15 @@ def _gate_question(ask: Ask) -> Question:
 
 
 def _cohort_question(cohort: Cohort, last: SurveyPrompt | None, at: datetime) -> Question:
-    """Satisfaction, then recommendation, unless a gate of the platform needs one of them."""
-    kind, stage = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT, ""
-    if cohort.subject:
-        with schema_context(get_public_schema_name()):
-            ask = next((ask for ask in asked_by_gates(at=at) if ask.subject == cohort.subject), None)
-        kind, stage = (ask.kind, str(ask.stage)) if ask else (kind, stage)
-    return Question(cohort, kind, QUESTIONS[kind].format(name=cohort.name), cohort.subject, stage)
+    """What a gate over the cohort needs; else satisfaction, then recommendation."""
+    for internal in Tenant.objects.filter(kind=Tenant.Kind.INTERNAL).order_by("pk"):  # only these roll out over cohorts
+        with schema_context(internal.schema_name):
+            asked = asked_by_gates(at=at, cohort=cohort.slug)
+        if asked:
+            ask = asked[0]
+            return Question(cohort, ask.kind, QUESTIONS[ask.kind].format(name=cohort.name), ask.subject, ask.stage)
+    kind = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT
+    return Question(cohort, kind, QUESTIONS[kind].format(name=cohort.name))
 
 
 def has_surveys(tenant: Tenant) -> bool:

@@ -20,13 +20,6 @@ class CohortInput(StrictSerializer):
     slug = serializers.CharField(max_length=60, validators=[slug_validator])
     name = serializers.CharField(max_length=100)
     purpose = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
-    subject = serializers.ChoiceField(
-        choices=SurveySubject.choices,
-        required=False,
-        default="",
-        allow_blank=True,
-        help_text="What its people's answers to surveys count for, beside the cohort.",
-    )
     flag_key = serializers.CharField(max_length=120, validators=[key_validator], help_text="A key that is not used yet makes a flag.")
     feature_class = serializers.ChoiceField(choices=FeatureClass.choices)
     criteria = serializers.CharField(max_length=4000, help_text="One per line, for example calls_per_day >= 100.")
@@ -104,7 +97,7 @@ class CohortOutput(serializers.ModelSerializer[Cohort]):
     class Meta:
         model = Cohort
         fields = [
-            "slug", "name", "purpose", "subject", "flag", "feature_class", "criteria", "places", "over_recruitment", "recruits", "owner", "created_at",
+            "slug", "name", "purpose", "flag", "feature_class", "criteria", "places", "over_recruitment", "recruits", "owner", "created_at",
             "screened_at", "closed_at", "candidates", "asked", "enrolled", "active", "winding_down",
         ]  # fmt: skip
 

@@ -13,11 +13,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
-            model_name='cohort',
-            name='subject',
-            field=models.CharField(blank=True, choices=[('costs', 'cost attribution and anomaly detection'), ('gateway', 'the AI gateway')], db_default='', default='', max_length=16),
-        ),
-        migrations.AddField(
             model_name='surveyanswer',
             name='stage',
             field=models.CharField(blank=True, choices=[('internal', 'Internal'), ('pilot', 'Pilot'), ('limited', 'Limited'), ('ramp', 'Ramp'), ('general', 'General')], db_default='', default='', max_length=16),

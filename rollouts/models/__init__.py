@@ -1,4 +1,4 @@
-from rollouts.models.cohort import Cohort, CohortMember, SurveySubject
+from rollouts.models.cohort import Cohort, CohortMember
 from rollouts.models.escalation import Escalation, EscalationNote, FalseAlertCount
 from rollouts.models.evaluation_run import EvaluationRun, EvaluationScore, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.models.experiment import Experiment, ExperimentReading
@@ -10,7 +10,7 @@ from rollouts.models.rollback_rule import RollbackMinute, RollbackRule, Rollback
 from rollouts.models.rollout import Phase, ReleaseLogEntry, Rollback, Rollout
 from rollouts.models.shadow import Shadow, ShadowPair
 from rollouts.models.shift import Shift, ShiftWindow
-from rollouts.models.survey import SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt
+from rollouts.models.survey import SurveyAnswer, SurveyKind, SurveyOptOut, SurveyPrompt, SurveySubject
 from rollouts.models.tenant_override import TenantOverride
 
 __all__ = [

@@ -18,13 +18,6 @@ from rollouts.cohort_rules import Criterion, Outcome, parse, recruits
 from rollouts.models.flag import Flag
 
 
-class SurveySubject(models.TextChoices):
-    """What a plan rolls out, as people are asked about it."""
-
-    COSTS = "costs", "cost attribution and anomaly detection"
-    GATEWAY = "gateway", "the AI gateway"
-
-
 class Cohort(models.Model):
     """Who is wanted, by criteria that are judged on live figures."""
 
@@ -37,8 +30,6 @@ class Cohort(models.Model):
     """What those who are asked read."""
     flag = models.ForeignKey(Flag, on_delete=models.PROTECT, related_name="cohorts")
     """The operator's: it lives in the public schema, and its road of changes is the only one to exposure."""
-    subject = models.CharField(max_length=16, choices=SurveySubject, blank=True, default="", db_default="")
-    """What its answers to surveys count for, beside the cohort itself."""
     criteria = models.TextField()
     """As they are written, one per line; see `cohort_rules.parse`."""
     places = models.PositiveIntegerField()

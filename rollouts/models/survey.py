@@ -12,7 +12,14 @@ from django.db.models import Q
 
 from governance.models import Tenant, User
 from rollouts import plans
-from rollouts.models.cohort import Cohort, SurveySubject
+from rollouts.models.cohort import Cohort
+
+
+class SurveySubject(models.TextChoices):
+    """What a plan rolls out, as people are asked about it."""
+
+    COSTS = "costs", "cost attribution and anomaly detection"
+    GATEWAY = "gateway", "the AI gateway"
 
 
 class SurveyKind(models.TextChoices):

@@ -34,11 +34,9 @@ def create_cohort(
     actor: User,
     over_recruitment: int = rules.DEFAULT_OVER_RECRUITMENT,
     purpose: str = "",
-    subject: str = "",
     at: datetime | None = None,
 ) -> Cohort:
     """Make a cohort on one of the operator's flags; a key that is not used yet makes a flag (off and on), which begins off.
-    `subject`: what its people's answers count for, beside the cohort itself.
 
     Raises CohortInvalidError, SlugTakenError, FlagKeyTakenError (a tenant has the key), ExposureInvalidError.
     """
@@ -53,12 +51,12 @@ def create_cohort(
         with transaction.atomic():
             flag = _flag(flag_key, feature_class, name=name, actor=actor, at=at)
             cohort = Cohort.objects.create(
-                slug=slug, name=name.strip(), purpose=purpose.strip(), flag=flag, subject=subject, criteria="\n".join(str(one) for one in parsed),
+                slug=slug, name=name.strip(), purpose=purpose.strip(), flag=flag, criteria="\n".join(str(one) for one in parsed),
                 places=places, over_recruitment=over_recruitment, owner=actor, created_at=at,
             )  # fmt: skip
             audit.record(
                 "cohort.created", actor=actor, target=cohort, at=at, flag=flag.key, criteria=cohort.criteria, places=places,
-                recruits=cohort.recruits, subject=subject,
+                recruits=cohort.recruits,
             )  # fmt: skip
     except IntegrityError as error:
         if Cohort.objects.filter(slug=slug).exists():

@@ -26,9 +26,9 @@ from tests.factories import rollouts as make
 HOME = "/o/acme/build/home/"
 
 
-def in_phase(owner: User, position: int, *, days: int = 10) -> Rollout:
+def in_phase(owner: User, position: int, *, cohort: str = "", days: int = 10) -> Rollout:
     """A rollout of the gateway's plan that has been in this phase for some days."""
-    rollout = make.make_rollout(owner=owner, plan_key="ai-gateway-governance", slug="gateway")
+    rollout = make.make_rollout(owner=owner, plan_key="ai-gateway-governance", slug="gateway", cohort=cohort)
     rollout.phases.update(status=Phase.Status.DONE)
     rollout.phases.filter(position=position).update(status=Phase.Status.CURRENT, entered_at=timezone.now() - timedelta(days=days))
     return rollout
@@ -84,7 +84,7 @@ def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga:
     window, yesterday = Window(now - timedelta(days=28), now), now - timedelta(days=1)
     internal, pilot = (metrics.get(f"surveys.gateway_{name}") for name in ("internal_nps", "pilot_csat"))
     with schema_context("public"):
-        cohort = make_cohorts.make_cohort(olga, subject="gateway")
+        cohort = make_cohorts.make_cohort(olga)
         SurveyAnswer.objects.bulk_create(
             [
                 *said(acme, yesterday, *[10] * 8, 3, 8),
@@ -93,25 +93,30 @@ def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga:
                 *said(globex, yesterday, 1, 1, stage="pilot", kind="csat", cohort=cohort),
             ]
         )  # fmt: skip
-        everybody = pilot.read(window)
-        assert internal.read(window) == NO_DATA  # organisations' own rollouts are not the platform's
 
     own = internal.read(window)
 
     assert (own.value, own.sample, own.statistics) == (70, 10, {"answers": 10})
     assert own.low is not None
-    assert pilot.read(window) == NO_DATA
+    assert pilot.read(window) == NO_DATA  # nobody said it for this organisation
+    Tenant.objects.filter(pk=acme.pk).update(kind=Tenant.Kind.INTERNAL)
+    in_phase(olga, 1, cohort="partners")
+    everybody = pilot.read(window)
     assert (everybody.value, everybody.sample, everybody.statistics) == (2.5, 2, {"answers": 5})  # each organisation has one voice
 
 
-def test_cohorts_on_the_subject_are_asked_for_a_gate_of_the_platform(acme: Tenant, olga: User, rita: User) -> None:
+def test_organisations_of_a_cohort_are_asked_for_the_gate_over_it(acme: Tenant, globex: Tenant, olga: User, rita: User) -> None:
     at = timezone.now() - timedelta(days=10)
+    Tenant.objects.filter(pk=globex.pk).update(kind=Tenant.Kind.INTERNAL)
     with schema_context("public"):
-        cohort = make_cohorts.make_cohort(olga, subject="gateway")
+        cohort = make_cohorts.make_cohort(olga)
         make_cohorts.enrol(cohort, acme, operator=olga, person=rita, at=at)
         make_cohorts.activate(cohort, operator=olga, other=make_cohorts.second_operator(), at=at)
-        in_phase(olga, 2)
+    with schema_context(globex.schema_name):
+        in_phase(olga, 2, cohort="partners")
+        assert selectors.asked_by_gates(at=timezone.now()) == []  # not of its own people
 
+    with schema_context("public"):
         question = selectors.question_for(acme, rita, at=timezone.now())
         assert question is not None
         surveys.answer(tenant=acme, person=rita, score=9, comment="Soon, please")
