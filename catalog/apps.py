@@ -21,10 +21,28 @@ class CatalogConfig(AppConfig):
         register_erasure(erase_answers)
         register_watch(look_at_guardrails, hold=lock_all)
         navigation.register(
-            Item("operate", "Catalog", "Models", "operate-models", icon="box", permission=Permission.VIEW_OPERATE, order=10),
+            Item(
+                "operate",
+                "Catalog",
+                "Models",
+                "operate-models",
+                icon="box",
+                permission=Permission.VIEW_OPERATE,
+                order=10,
+                due=panels.reviews_due,
+            ),
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),
             Item("operate", "Catalog", "Providers", "provider-list", icon="plug", permission=Permission.VIEW_OPERATE, order=30),
-            Item("operate", "Catalog", "Keys", "operate-keys", icon="key", permission=Permission.MANAGE_KEYS, order=40),
+            Item(
+                "operate",
+                "Catalog",
+                "Keys",
+                "operate-keys",
+                icon="key",
+                permission=Permission.MANAGE_KEYS,
+                order=40,
+                due=panels.key_requests_due,
+            ),
             Item("operate", "Control", "Limits", "limits", icon="gauge", permission=Permission.VIEW_OPERATE, order=57),
             Item("operate", "Organisation", "Projects", "project-list", icon="folders", permission=Permission.VIEW_OPERATE, order=20),
             Item("build", "Discover", "Models", "build-models", icon="box", permission=Permission.USE_GATEWAY, order=10),

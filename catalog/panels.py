@@ -5,22 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
 from catalog import review_selectors, selectors
-from catalog.models import ToolServer
+from catalog.models import ModelReview, ToolServer
 from governance.access import Permission
 from governance.models import Membership
 
 SHOWN = 5
 
 
+def _reviews_for(membership: Membership) -> QuerySet[ModelReview]:
+    """What waits for somebody like them."""
+    waiting = review_selectors.waiting().exclude(asked_by=membership.user)
+    return waiting if selectors.can(membership, Permission.APPROVE_MODELS) else waiting.none()
+
+
+def reviews_due(membership: Membership) -> int:
+    """Models that wait for them: the badge in the sidebar."""
+    return _reviews_for(membership).count()
+
+
+def key_requests_due(membership: Membership) -> int:
+    """Keys that are asked for and wait for them: the badge in the sidebar."""
+    return selectors.key_requests_to_decide(membership).count()
+
+
 def attention(membership: Membership) -> dict[str, Any] | None:
     """Models that wait for approval by somebody like them, failing providers, servers that were not reached, suspended tools, credentials and keys to rotate; None when all is quiet."""
-    approves = selectors.can(membership, Permission.APPROVE_MODELS)
     found: dict[str, list[Any]] = {
-        "reviews": list(review_selectors.waiting().exclude(asked_by=membership.user)[:SHOWN]) if approves else [],
+        "reviews": list(_reviews_for(membership)[:SHOWN]),
         "providers": list(selectors.providers_failing()[:SHOWN]),
         "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
         "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],

@@ -109,6 +109,7 @@ def test_by_page(guarded: Project, adam: User, bob: User, client_for: ClientFor)
     asked = developer.post("/o/acme/build/keys/new/", body | {"why": "Load test"}, follow=True).content.decode()
     waiting = admin.get("/o/acme/operate/keys/requests/").content.decode()
     home = admin.get("/o/acme/operate/home/").content.decode()
+    assert 'title="Waiting for you">1<' in home
     request = KeyRequest.objects.get()
     declined = admin.post(f"/o/acme/operate/keys/requests/{request.pk}/decide/", {"agree": "0"}, follow=True).content.decode()
     admin.post(f"/o/acme/operate/keys/requests/{request.pk}/decide/", {"agree": "1"})

@@ -218,6 +218,9 @@ def test_wizard_goes_from_nothing_to_a_served_model(
     decide = f"/o/acme/operate/models/approvals/{review.pk}/decide/"
     approver = client_for(sam)
     assert "waits for approval" in text_of(approver.get("/o/acme/operate/home/"))
+    badge = 'title="Waiting for you">1<'
+    assert badge in text_of(approver.get("/o/acme/operate/audit/"))
+    assert badge not in submitted  # not for who asked
     assert review.digest in text_of(approver.get("/o/acme/models/small/?tab=approval"))
     assert "Say why" in text_of(approver.post(decide, {"decision": "return"}, follow=True))
     done = text_of(approver.post(decide, {"decision": "approve", "comment": "Seen."}, follow=True))

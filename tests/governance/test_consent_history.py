@@ -85,6 +85,6 @@ def test_history_is_filtered_paged_and_exported(
     assert client_for(charlie).get(f"{URL}history.csv").status_code == 404
     for number in range(60):
         decide(sam, "search", "withdrawn" if number % 2 else "granted", str(number))
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         page = client.get(URL).content.decode()
     assert "Next" in page

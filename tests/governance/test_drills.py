@@ -172,7 +172,7 @@ def test_pages_and_api(
     assert len(many) <= len(few)
     assert len(api.get("/api/v1/drills/").json()["results"]) > 25
     assert client_for(charlie).get(URL).status_code == 404
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         page = client.get(URL).content.decode()
     assert "Next" in page
     assert "Nothing matches" in client.get(f"{URL}?q=zzz").content.decode()

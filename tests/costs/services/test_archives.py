@@ -240,7 +240,7 @@ def test_page_and_endpoints(
     assert AuditEntry.objects.filter(event="event_retention.changed").count() == 1
     archives.archive_due(at=NOW)
 
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         shown = owner.get(page).content.decode()
     assert "May 2026" in shown
     listed = program.get("/api/v1/archive/").json()["results"]
