@@ -25,7 +25,7 @@ import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
-from django.db import connection, connections  # noqa: E402
+from django.db import connection, connections, transaction  # noqa: E402
 from django.test import Client, override_settings  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
 from xdist.scheduler.loadscope import LoadScopeScheduling  # noqa: E402
@@ -38,6 +38,7 @@ from tests import cast  # noqa: E402
 BACKEND = settings.AUTHENTICATION_BACKENDS[0]
 hypothesis.settings.register_profile("suite", deadline=None)  # several share the cores: how long an example takes says nothing
 hypothesis.settings.load_profile("suite")
+LayOut = Callable[[Callable[[], Any]], Any]
 SHARING = ("tests/gateway/", "tests/road/")
 """Folders whose tests share running processes."""
 # Each HTTP client reads the web's authorities, which takes 40 ms of the processor; the hundreds of clients here share what was read.
@@ -133,6 +134,33 @@ def _plain_settings() -> Iterator[None]:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ):
         yield
+
+
+@pytest.fixture(scope="module")
+def lay_out(django_db_setup: None, django_db_blocker: Any) -> Iterator[LayOut]:
+    """lay_out(build) makes inside acme what all tests of a file begin with: once, in a transaction around all of them.
+
+    Each test works in a savepoint of it and finds it unchanged; it reads the rows anew, as objects in memory would carry changes along. Who
+    asks for this is `autouse`, so that the tests of the file begin alike in whatever order they run.
+    """
+
+    def make(build: Callable[[], Any]) -> Any:
+        with django_db_blocker.unblock():
+            enter_tenant(Tenant.objects.get(slug="acme"))
+            try:
+                return build()
+            finally:
+                enter_public()
+
+    around = transaction.atomic()
+    with django_db_blocker.unblock():
+        around.__enter__()
+    token = audit.via.set("test")
+    yield make
+    audit.via.reset(token)
+    with django_db_blocker.unblock():
+        transaction.set_rollback(True)
+        around.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from governance.models import Membership, Tenant, User
 from rollouts import exposure, flag_selectors, plans
 from rollouts.models import Criterion, Evaluation, Experiment, Flag, Gate, Rollout
 from rollouts.services import attestations, experiments, flags, gates, rollouts, signatures
+from tests import cast
 from tests.factories import catalog, costs
 
 PLAN_YAML = """
@@ -110,6 +111,11 @@ def shipped_plan(text: str = PLAN_YAML) -> Iterator[plans.Plan]:
         yield plan
     finally:
         library.pop(plan.key, None)
+
+
+def person(name: str) -> User:
+    """Of the cast, for what a file lays out before any test asks for people."""
+    return User.objects.get(email=cast.email(name))
 
 
 def membership(user: User, tenant: Tenant) -> Membership:

@@ -9,9 +9,9 @@ from django.utils import timezone
 from governance.models import Tenant, User
 from governance.services import tokens
 from rollouts.models import Flag
-from tests.conftest import ClientFor, TenantClient
+from tests.conftest import ClientFor, LayOut, TenantClient
 from tests.factories import costs
-from tests.factories.rollouts import flagged_call, make_split_flag
+from tests.factories.rollouts import flagged_call, make_split_flag, person
 
 BASE = "/api/v1/experiments/"
 ONE = f"{BASE}next-model/"
@@ -25,9 +25,15 @@ def post(client: TenantClient, path: str, body: Any = None) -> Any:
     return client.post(path, body or {}, content_type="application/json")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def laid_out(lay_out: LayOut) -> Flag:
+    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
+    return flag
+
+
 @pytest.fixture
-def flag(acme: Tenant, rita: User, adam: User) -> Flag:
-    return make_split_flag(rita, adam)
+def flag(acme: Tenant, laid_out: Flag) -> Flag:
+    return Flag.objects.get(pk=laid_out.pk)
 
 
 def test_experiment_goes_its_way_from_draft_to_decision(acme: Tenant, flag: Flag, api_for: ClientFor, rita: User, bob: User) -> None:

