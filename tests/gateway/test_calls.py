@@ -72,9 +72,8 @@ def test_completion_is_answered_and_becomes_one_event(org: Org, sandbox_upstream
             "call_upstream",
             "guard_output",
             "settle",
-            "record",
         )
-    ]
+    ]  # the last step, which writes the event, is in none
     [served] = [line for line in sandbox_upstream.journal() if line["request_id"] == "mine-1"]
     assert (served["input_tokens"], served["output_tokens"]) == (event["input_tokens"], event["output_tokens"])
 
