@@ -76,6 +76,13 @@ def served_models() -> QuerySet[Model]:
     return _with_deployments(Model.objects.filter(status__in=Model.SERVED).order_by("slug"))
 
 
+def possible_successors(model: Model) -> list[str]:
+    """Slugs of other served models that answer the same kinds of calls."""
+    kinds = [kind for kind in ("chat", "embeddings") if kind in model.capabilities]
+    others = Model.objects.filter(status__in=Model.SERVED, capabilities__contains=kinds).exclude(pk=model.pk)
+    return list(others.order_by("slug").values_list("slug", flat=True))
+
+
 def serving_references(slug: str) -> list[str]:
     """What evaluations call the deployments that serve the model (`openai/gpt-4o`); those switched off, or not approved yet, serve nothing."""
     serving = Deployment.objects.filter(model__slug=slug, is_enabled=True).select_related("provider")

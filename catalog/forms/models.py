@@ -140,8 +140,7 @@ class LeavingForm(forms.Form):
 
     def __init__(self, *args: Any, model: Model, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        others = selectors.served_models().exclude(pk=model.pk).values_list("slug", flat=True)
-        self.fields["successor"].choices = [("", "nothing is named"), *((slug, slug) for slug in others)]  # type: ignore[attr-defined]
+        self.fields["successor"].choices = [("", "nothing is named"), *((slug, slug) for slug in selectors.possible_successors(model))]  # type: ignore[attr-defined]
 
 
 class CacheForm(forms.Form):

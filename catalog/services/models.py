@@ -195,8 +195,8 @@ def announce_leaving(*, model: Model, actor: User, retires_on: date | None, succ
     model = Model.objects.select_for_update().get(pk=model.pk)
     if model.status != Model.Status.DEPRECATED:
         raise WrongStatusError(f"{model.slug} is {model.status}. Deprecate it first.")
-    if successor and (successor == model.slug or not selectors.served_models().filter(slug=successor).exists()):
-        raise InvalidValueError(f"{successor} is no other model that is served.", field="successor")
+    if successor and successor not in selectors.possible_successors(model):
+        raise InvalidValueError(f"{successor} is no other served model that does what {model.slug} is called for.", field="successor")
     if retires_on is not None and retires_on != model.retires_on and retires_on < timezone.now().date():
         raise InvalidValueError("The day lies in the past. Retire the model instead.", field="retires_on")
     before, after = (model.retires_on, model.successor), (retires_on, successor)

@@ -223,7 +223,13 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
     with pytest.raises(WrongStatusError):
         models.announce_leaving(model=model, actor=adam, retires_on=day)
     models.deprecate_model(model=model, actor=adam)
-    for on, successor, field in ((day, "chat-1", "successor"), (day, "nobody", "successor"), (date(2020, 1, 1), "", "retires_on")):
+    make_model(owner=adam, slug="vectors", status="approved", capabilities=["embeddings"])
+    for on, successor, field in (
+        (day, "chat-1", "successor"),
+        (day, "vectors", "successor"),
+        (day, "nobody", "successor"),
+        (date(2020, 1, 1), "", "retires_on"),
+    ):
         with pytest.raises(InvalidValueError) as refused:
             models.announce_leaving(model=model, actor=adam, retires_on=on, successor=successor)
         assert refused.value.field == field
