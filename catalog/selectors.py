@@ -17,6 +17,7 @@ from catalog.hooks import Price, Usage, cost_figures, limit_uses
 from catalog.models import Deployment, KeyRequest, Model, ModelReview, Project, Provider, Tool, ToolServer, UsageLimit, VirtualKey
 from catalog.models.key_request import TAKE_WITHIN
 from catalog.models.provider import ROTATE_CREDENTIALS_AFTER
+from gateway.contract.snapshot import PICO_USD
 from governance.call_figures import call_figures
 from governance.drills import Subject
 from governance.models import Drill, Effect, Membership, Tenant, User
@@ -365,8 +366,9 @@ def limit_rows(limits: Iterable[UsageLimit]) -> list[tuple[UsageLimit, int | Non
     rows: list[tuple[UsageLimit, int | None, datetime | None, float]] = []
     for limit in limits:
         use = uses.get(limit.counter_id)
-        percent = min(100.0, 100 * use.used / limit.amount) if use and limit.amount else 0.0
-        rows.append((limit, use.used if use else None, use.resets_at if use else None, percent))
+        unit = PICO_USD if limit.resource == UsageLimit.Resource.MONEY else 1
+        percent = min(100.0, 100 * use.used / (unit * limit.amount)) if use and limit.amount else 0.0
+        rows.append((limit, use.used // unit if use else None, use.resets_at if use else None, percent))
     return rows
 
 

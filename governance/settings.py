@@ -226,6 +226,7 @@ SPECTACULAR_SETTINGS = {
         "AnomalySensitivity": "costs.models.AnomalySettings.Sensitivity",
         "CacheScope": "catalog.models.Model.CacheScope",
         "LimitScope": "catalog.models.UsageLimit.Scope",
+        "BudgetScope": "costs.models.Budget.Scope",
         "LimitResource": "catalog.models.UsageLimit.Resource",
         "LimitWindow": "catalog.models.UsageLimit.Window",
         "Pillar": "governance.models.Pillar",

@@ -34,11 +34,14 @@ class LimitChangeInput(StrictSerializer):
 class LimitInput(StrictSerializer):
     scope = serializers.ChoiceField(choices=UsageLimit.Scope.choices)
     ref = serializers.CharField(
-        max_length=128, default="", allow_blank=True, help_text="Project or model slug, key id or agent; empty for the organisation."
+        max_length=400,
+        default="",
+        allow_blank=True,
+        help_text="Project or model slug, key id, agent, or `<model>/<provider>/<upstream model>` of a deployment; empty for the organisation.",
     )
     resource = serializers.ChoiceField(choices=UsageLimit.Resource.choices)
     window = serializers.ChoiceField(choices=UsageLimit.Window.choices, default="", allow_blank=True, help_text="Empty for calls at once.")
-    amount = serializers.IntegerField(min_value=0, max_value=limits.HIGHEST)
+    amount = serializers.IntegerField(min_value=0, max_value=limits.HIGHEST, help_text="Of money, whole US dollars.")
     fail_open = serializers.BooleanField(default=True)
     note = serializers.CharField(max_length=200, default="", allow_blank=True)
 

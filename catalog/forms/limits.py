@@ -25,9 +25,10 @@ class LimitForm(LimitChangeForm):
     scope = forms.ChoiceField(label="Applies to", choices=UsageLimit.Scope.choices)
     ref = forms.CharField(
         label="Which",
-        max_length=128,
+        max_length=400,
         required=False,
-        help_text="The short name of the project or model, the agent's name, or the key's id; empty for the whole organisation.",
+        help_text="The short name of the project or model, the agent's name, the key's id, or of a deployment model/provider/upstream-model; "
+        "empty for the whole organisation.",
     )
     resource = forms.ChoiceField(label="Of what", choices=UsageLimit.Resource.choices)
     window = forms.ChoiceField(

@@ -1,4 +1,4 @@
-"""A ceiling on requests, tokens or calls at once. (Ceilings on money are budgets.)"""
+"""A ceiling on requests, tokens or calls at once, and of a deployment on money. (Other ceilings on money are budgets.)"""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ class UsageLimit(models.Model):
         AGENT = "agent", "Agent"
         MODEL = "model", "Model"
         KEY = "key", "Key"
+        DEPLOYMENT = "deployment", "Deployment"
+        """Beyond it calls go to the model's next deployment."""
 
     class Resource(models.TextChoices):
         REQUESTS = "requests", "Requests"
         INPUT_TOKENS = "input_tokens", "Input tokens"
         OUTPUT_TOKENS = "output_tokens", "Output tokens"
         CONCURRENT = "concurrent", "Calls at once"
+        MONEY = "money", "US dollars"
+        """Whole ones, at our own prices. Of deployments only."""
 
     class Window(models.TextChoices):
         MINUTE = "minute", "Minute"
@@ -29,9 +33,9 @@ class UsageLimit(models.Model):
         DAY = "day", "Day"
         MONTH = "month", "Month"
 
-    scope = models.CharField(max_length=8, choices=Scope)
-    ref = models.CharField(max_length=128, blank=True)
-    """Project or model slug, public id of a key, name of an agent; empty for the whole organisation."""
+    scope = models.CharField(max_length=16, choices=Scope)
+    ref = models.CharField(max_length=400, blank=True)
+    """Project or model slug, public id of a key, name of an agent, `<model>/<provider>/<upstream model>`; empty for the whole organisation."""
     resource = models.CharField(max_length=16, choices=Resource)
     window = models.CharField(max_length=8, choices=Window, blank=True)
     """Calendar-aligned in the organisation's time zone; empty for calls at once."""

@@ -1,4 +1,4 @@
-"""Limits on requests, tokens and calls at once."""
+"""Limits on requests, tokens and calls at once, and of deployments on money."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from catalog.errors import InvalidValueError, NameTakenError
-from catalog.models import Model, Project, UsageLimit, VirtualKey
+from catalog.models import Deployment, Model, Project, UsageLimit, VirtualKey
 from governance import config
 from governance.models import User
 from governance.services import audit
@@ -73,6 +73,8 @@ def _check(limit: UsageLimit) -> None:
         limit.window = ""
     elif not limit.window:
         raise InvalidValueError("Say per what: minute, hour, day or month.", field="window")
+    if limit.resource == Resource.MONEY and limit.scope != Scope.DEPLOYMENT:
+        raise InvalidValueError("Money is held by budgets; a limit on it is of a deployment only.", field="resource")
     if limit.scope == Scope.TENANT:
         limit.ref = ""
     elif not limit.ref:
@@ -87,6 +89,11 @@ def _exists(limit: UsageLimit) -> bool:
         return Project.objects.filter(slug=limit.ref).exists()
     if limit.scope == Scope.MODEL:
         return Model.objects.filter(slug=limit.ref).exists()
+    if limit.scope == Scope.DEPLOYMENT:
+        model, _, reference = limit.ref.partition("/")
+        return any(
+            deployment.reference == reference for deployment in Deployment.objects.filter(model__slug=model).select_related("provider")
+        )
     if limit.scope == Scope.KEY:
         return VirtualKey.objects.filter(public_id=limit.ref).exists()
     return True

@@ -126,6 +126,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     flags = flag_selectors.served_flags()
+    limits, of_deployments = _usage_limits(tenant)
     return contract.TenantSnapshot(
         tenant=tenant.public_id,
         slug=tenant.slug,
@@ -137,12 +138,12 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         projects=projects,
         payloads=payload_selectors.published_rules(projects),
         keys={key.public_id: _key(key, caps) for key in VirtualKey.objects.select_related("project", "owner").order_by("public_id")},
-        models={model.slug: _model(model, prices, _leaving(model, served, tenant.time_zone)) for model in served.values()},
+        models={model.slug: _model(model, prices, of_deployments, _leaving(model, served, tenant.time_zone)) for model in served.values()},
         tool_servers={
             server.namespace: _tool_server(server) for server in ToolServer.objects.prefetch_related("tools").order_by("namespace")
         },
         switched_off=_switched_off(tenant.name),
-        usage_limits=tuple(_usage_limit(limit, tenant) for limit in UsageLimit.objects.filter(is_enabled=True).order_by("pk")),
+        usage_limits=limits,
         policies=tuple(
             contract_policy(policy.active, enforce=policy.mode == Policy.Mode.ENFORCE)
             for policy in Policy.objects.exclude(active=None).select_related("active__policy")
@@ -190,6 +191,18 @@ def _budget(budget: Budget, amount: Decimal, tenant: Tenant) -> contract.Limit:
     )
 
 
+def _usage_limits(tenant: Tenant) -> tuple[tuple[contract.Limit, ...], dict[str, tuple[contract.Limit, ...]]]:
+    """Those that calls are held to before they are routed, and those of deployments by what they name."""
+    limits: list[contract.Limit] = []
+    of_deployments: dict[str, tuple[contract.Limit, ...]] = {}
+    for limit in UsageLimit.objects.filter(is_enabled=True).order_by("pk"):
+        if limit.scope == UsageLimit.Scope.DEPLOYMENT:
+            of_deployments[limit.ref] = (*of_deployments.get(limit.ref, ()), _usage_limit(limit, tenant))
+        else:
+            limits.append(_usage_limit(limit, tenant))
+    return tuple(limits), of_deployments
+
+
 def _usage_limit(limit: UsageLimit, tenant: Tenant) -> contract.Limit:
     return contract.Limit(
         id=limit.counter_id,
@@ -197,7 +210,7 @@ def _usage_limit(limit: UsageLimit, tenant: Tenant) -> contract.Limit:
         scope_name=limit.ref or tenant.slug,
         resource=cast(contract.Resource, limit.resource),
         window=cast(contract.Window, limit.window or "minute"),  # calls at once have none and look at none
-        amount=limit.amount,
+        amount=limit.amount * (contract.PICO_USD if limit.resource == UsageLimit.Resource.MONEY else 1),
         fail_open=limit.fail_open,
     )
 
@@ -278,7 +291,12 @@ def _limits(scope: Any, name: str, requests_per_minute: int | None, monthly_budg
     return tuple(limits)
 
 
-def _model(model: Model, prices: Mapping[tuple[str, str], Price], leaving: contract.Leaving | None) -> contract.Model:
+def _model(
+    model: Model,
+    prices: Mapping[tuple[str, str], Price],
+    of_deployments: Mapping[str, tuple[contract.Limit, ...]],
+    leaving: contract.Leaving | None,
+) -> contract.Model:
     deployments = [deployment for deployment in model.deployments.all() if deployment.is_enabled]
     found = [prices.get((deployment.provider.slug, model.slug)) for deployment in deployments]
     # Any of the deployments may serve the call, so the dearest is reserved; one without a price leaves the model unpriced.
@@ -302,7 +320,7 @@ def _model(model: Model, prices: Mapping[tuple[str, str], Price], leaving: contr
                 region=deployment.provider.region,
                 weight=deployment.weight,
                 priority=deployment.priority,
-                limits=_quota(deployment),
+                limits=(*_quota(deployment), *of_deployments.get(f"{model.slug}/{deployment.reference}", ())),
                 input_price=_pico(price.input_per_million) if price else None,
                 output_price=_pico(price.output_per_million) if price else None,
                 quality=None if deployment.quality is None else float(deployment.quality),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from catalog.errors import CatalogError
 from catalog.models import UsageLimit
 from catalog.services import limits
+from gateway.contract.snapshot import PICO_USD
 from gateway.publish.models import Counter, Slot
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
@@ -38,6 +39,25 @@ def test_limits_of_every_scope_reach_the_plane(acme: Tenant, adam: User) -> None
         ("tenant", "acme", "concurrent", "minute", 40, False),
     ]
     assert UsageLimit.objects.get(resource="concurrent").window == ""
+
+
+def test_limits_of_a_deployment_go_with_it(acme: Tenant, adam: User) -> None:
+    model = make_model(owner=adam)
+    [deployment] = model.deployments.all()
+    named = f"{model.slug}/{deployment.reference}"
+
+    limits.create_limit(actor=adam, scope="deployment", ref=named, resource="money", window="month", amount=20)
+    limits.create_limit(actor=adam, scope="deployment", ref=named, resource="concurrent", amount=8)
+    for fields in ({"ref": f"{model.slug}/elsewhere/gpt"}, {"ref": "nothing"}, {"scope": "model", "ref": model.slug}):
+        with pytest.raises(CatalogError):
+            limits.create_limit(actor=adam, **{"scope": "deployment", "resource": "money", "window": "day", "amount": 1, **fields})
+
+    snapshot = compile_snapshot(acme, 1)
+    assert snapshot.usage_limits == ()
+    assert [(limit.resource, limit.window, limit.amount) for limit in snapshot.models[model.slug].deployments[0].limits] == [
+        ("money", "month", 20 * PICO_USD),
+        ("concurrent", "minute", 8),
+    ]
 
 
 @pytest.mark.parametrize(

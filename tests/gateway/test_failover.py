@@ -96,6 +96,23 @@ def test_deployment_at_its_quota_is_passed_over(plane: Plane, sandbox_upstream: 
     assert [step[3] for event in events for step in event["steps"] if step[0] == "failover"] == ["small:quota → large"] * 2
 
 
+@pytest.mark.parametrize(
+    ("resource", "amount", "served"),
+    [("output_tokens", 1, 1), ("input_tokens", 1, 1), ("money", 1, 1), ("concurrent", 0, 0), ("concurrent", 1, 3)],
+)
+def test_deployment_is_passed_over_for_whatever_it_is_limited_in(
+    plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client, resource: contract.Resource, amount: int, served: int
+) -> None:
+    """One call may go beyond what is left, as what it uses is known afterwards; a call that has ended gives its slot back."""
+    small = deployment(sandbox_upstream.base_url(), id="small", limits=_quota(resource, amount))
+    org = _org(plane, sandbox_upstream, small, deployment(sandbox_upstream.base_url(), id="large", priority=1))
+
+    assert [_say(wire, org) for _ in range(3)] == [200] * 3
+
+    events = plane.wait_for_events(org.id, 3)
+    assert [event["deployment"] for event in events] == ["small"] * served + ["large"] * (3 - served)
+
+
 def test_last_deployment_at_its_quota_says_when_it_is_free_again(
     plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client
 ) -> None:

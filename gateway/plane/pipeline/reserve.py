@@ -18,7 +18,7 @@ async def reserve(call: Call) -> str:
     limits = served.limits_of(key, call.kind, agent=call.agent, model=call.model.slug if call.model else None)
     if not limits:
         return "no limits"
-    wants = [(limit, _need(call, limit)) for limit in limits if limit.resource != "concurrent"]
+    wants = [(limit, need(call, limit)) for limit in limits if limit.resource != "concurrent"]
     try:
         for limit in limits:
             if limit.resource == "concurrent":
@@ -26,25 +26,22 @@ async def reserve(call: Call) -> str:
         call.reservation = await call.plane.ledger.reserve(served.tenant, served.zone, wants)
     except LimitExceededError as error:
         _tell(call, error.limit, error.remaining, error.resets_at)
-        raise _exceeded(error) from error
+        raise exceeded(error) from error
     except LimitThrottledError as error:
         raise _throttled(error) from error
     except LeaseUnavailableError as error:
-        raise Refusal(
-            "store_unavailable",
-            f"The {_called(error.limit)} cannot be checked at the moment.",
-            scope=_scope(error.limit),
-            budget=error.limit.budget,
-            retry_after_s=2,
-        ) from error
+        raise unavailable(error) from error
     _tell_rate(call, call.reservation)
     opened = call.reservation.opened
     return f"failed open: {', '.join(opened)}" if opened else ""
 
 
-def _need(call: Call, limit: Limit) -> int:
+def need(call: Call, limit: Limit) -> int:
+    """The call's worst case of what is limited. Refusal when it has no price and money is."""
     if limit.resource == "requests":
         return 1
+    if limit.resource == "tokens":
+        return call.input_estimate + call.output_estimate
     if limit.resource == "input_tokens":
         return call.input_estimate
     if limit.resource == "output_tokens":
@@ -75,7 +72,17 @@ def cost_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
     return input_tokens * model.input_price + output_tokens * model.output_price
 
 
-def _exceeded(error: LimitExceededError) -> Refusal:
+def unavailable(error: LeaseUnavailableError) -> Refusal:
+    return Refusal(
+        "store_unavailable",
+        f"The {_called(error.limit)} cannot be checked at the moment.",
+        scope=_scope(error.limit),
+        budget=error.limit.budget,
+        retry_after_s=2,
+    )
+
+
+def exceeded(error: LimitExceededError) -> Refusal:
     limit = error.limit
     scope = _scope(limit)
     if limit.resource == "money":

@@ -27,9 +27,9 @@ from gateway.plane.errors import Refusal
 from gateway.plane.guarding import is_gathered, look_at_answer, look_at_stream
 from gateway.plane.health import Change, Circuit
 from gateway.plane.http import JSON, send_whole, standard_headers
-from gateway.plane.leases import LimitExceededError
 from gateway.plane.served import Target
 from gateway.plane.sse import error_event
+from gateway.plane.upstream import quota
 from gateway.plane.upstream.dialects import Pair, Tap
 from gateway.plane.upstream.eventstream import BedrockTap
 from gateway.plane.upstream.pairs import PAIRS
@@ -49,8 +49,6 @@ _FAULTS = frozenset({401, 402, 403, 407, 408, 424, 425, 429})
 """Besides those from 500 on. 424 is how Bedrock says that the model failed."""
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
-QUOTA_SHARE = 4
-"""A call takes at most 1/QUOTA_SHARE of a deployment's quota of tokens before it goes."""
 _BUSY = frozenset({429, 503, 529})
 """Whoever answers so is asked again by clients at once, unless they are told when."""
 _AT_QUOTA = "quota"
@@ -131,42 +129,27 @@ def _in_order(call: Call) -> list[tuple[Deployment, Circuit]]:
 
 
 async def _attempt_within_quota(call: Call, deployment: Deployment, circuit: Circuit) -> _Failed | None:
-    """`_attempt` as long as enough is left of the deployment's quota; what it did not use is given back at once."""
-    assert call.served is not None
-    ledger, most = call.plane.ledger, call.input_estimate + call.output_estimate
-    # The worst case of a call is mostly far from what it uses, so a large one takes a share: it must not shut the minute to itself and
-    # others. What it uses beyond is a debt as soon as it is known, so the quota is passed by no more than what is in flight.
-    wants = [(limit, 1 if limit.resource == "requests" else min(most, max(1, limit.amount // QUOTA_SHARE))) for limit in deployment.limits]
+    """`_attempt` as long as enough is left of the deployment's limits; what it did not use is given back at once."""
+    if not deployment.limits:
+        return await _attempt(call, deployment, circuit)
     try:
-        quota = await ledger.reserve(call.served.tenant, call.served.zone, wants)
-    except LimitExceededError as error:
-        return _Failed(_at_quota(call, deployment, error), _AT_QUOTA, was_sent=False)
-    used: dict[Resource, int | None] = {"tokens": most}  # unless it is known: missing is not zero, nor a share
+        taken = await quota.take(call, deployment)
+    except Refusal as refusal:
+        return _Failed(refusal, _AT_QUOTA if refusal.code in quota.USED_UP else refusal.code, was_sent=False)
     spent_elsewhere, call.may_have_spent = call.may_have_spent, False
+    used: dict[Resource, int | None] = {**taken.worst}  # unless it is known: missing is not zero, nor a share
     try:
         outcome = await _attempt(call, deployment, circuit)
-        if outcome is not None:
-            if not outcome.was_sent:
-                used = {"tokens": 0, "requests": 0}
-            elif not call.may_have_spent:  # one that took too long, or broke off, may have generated all of it
-                used = {"tokens": 0}
-        elif call.usage is not None and call.usage.prompt_tokens is not None:
-            used = {"tokens": call.usage.prompt_tokens + (call.usage.completion_tokens or 0)}
+        if outcome is None:
+            used |= quota.used(call)
+        elif not outcome.was_sent:
+            used = dict.fromkeys(used, 0)
+        elif not call.may_have_spent:  # one that took too long, or broke off, may have generated all of it
+            used = {**dict.fromkeys(used, 0), "requests": 1}
         return outcome
     finally:
         call.may_have_spent |= spent_elsewhere
-        ledger.settle(quota, used)
-
-
-def _at_quota(call: Call, deployment: Deployment, error: LimitExceededError) -> Refusal:
-    return Refusal(
-        "rate_limit_exceeded",
-        f"The model {call.name} has used up its quota at {deployment.provider}: {error.limit.amount:,} {error.limit.resource} "
-        f"per {error.limit.window}.",
-        scope=f"deployment:{deployment.id}",
-        resets_at=error.resets_at,
-        retry_after_s=max(1, math.ceil(error.resets_at - time.time())),
-    )
+        quota.settle(call, taken, used)
 
 
 async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Failed | None:
