@@ -48,9 +48,9 @@ def test_limits_of_a_deployment_go_with_it(acme: Tenant, adam: User) -> None:
 
     limits.create_limit(actor=adam, scope="deployment", ref=named, resource="money", window="month", amount=20)
     limits.create_limit(actor=adam, scope="deployment", ref=named, resource="concurrent", amount=8)
-    for fields in ({"ref": f"{model.slug}/elsewhere/gpt"}, {"ref": "nothing"}, {"scope": "model", "ref": model.slug}):
+    for scope, ref in (("deployment", f"{model.slug}/elsewhere/gpt"), ("deployment", "nothing"), ("model", model.slug)):
         with pytest.raises(CatalogError):
-            limits.create_limit(actor=adam, **{"scope": "deployment", "resource": "money", "window": "day", "amount": 1, **fields})
+            limits.create_limit(actor=adam, scope=scope, ref=ref, resource="money", window="day", amount=1)
 
     snapshot = compile_snapshot(acme, 1)
     assert snapshot.usage_limits == ()
