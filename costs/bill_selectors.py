@@ -140,7 +140,11 @@ CAUSE_NOTES = {
         "Tokens that we counted and the bill does not have: late rows of the bill, or calls counted twice",
         "Wait for the next file, then look for duplicates",
     ),
-    "telemetry_only": ("Models or days that the bill does not have", "Wait for the next file"),
+    "telemetry_only": (
+        "Models or days that the bill does not have, though it goes on after them",
+        "Ask the provider, or look for calls counted twice",
+    ),
+    "late": ("Our calls of days that the bill does not reach yet", "Wait for the next file"),
     "rounding": ("Within what rounding each row to the cent can make", "None needed"),
     "unexplained": ("The bill's cost is not its quantity times its own price, or it gives no quantity", "Ask the provider"),
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from itertools import pairwise
 
@@ -27,6 +28,7 @@ CAUSES = {
     "commitment": "Commitment",
     "extra_calls": "Calls that the bill does not have",
     "telemetry_only": "Only in our telemetry",
+    "late": "After the end of the bill",
     "rounding": "Rounding",
     "unexplained": "Unexplained",
 }
@@ -58,12 +60,21 @@ class OurSide:
     calls: int = 0
 
 
-def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None) -> dict[str, Decimal]:
-    """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book."""
+def reaches(complete_through: datetime | None, day: date) -> bool:
+    """Whether a bill has the whole of a UTC day. `complete_through` (UTC) is the end of its last charge period; None when it has none."""
+    # Ends are exclusive, but some bills write 23:59:59.
+    return complete_through is not None and (complete_through + timedelta(seconds=1)).date() > day
+
+
+def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None, *, is_late: bool = False) -> dict[str, Decimal]:
+    """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book.
+
+    `is_late`: the bill does not reach the key's day yet.
+    """
     with localcontext(_EXACT):
         if bill is None:
             assert ours is not None
-            return _without_zeros({"telemetry_only": -ours.amount})
+            return _without_zeros({"late" if is_late else "telemetry_only": -ours.amount})
         if ours is None or ours.tokens == 0:
             return _without_zeros({"bill_only": bill.amount - (ours.amount if ours else 0)})
         if price is None:

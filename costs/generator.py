@@ -145,6 +145,8 @@ class _Run:
     faults: Faults
     days: int | None
     found: Generated = field(default_factory=Generated)
+    ends: date = date.max
+    """Last day of the first file."""
     truth: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     complete: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
@@ -160,6 +162,7 @@ class _Run:
             raise ValueError("the month has too few days for so many faults")
         chosen = self.random.sample(all_days, sum(wanted) + self.faults.late_days)
         missing_day, late_call_day, duplicate_day, drift_day = (chosen.pop() if one else None for one in wanted)
+        self.ends = max(day for day in all_days if day not in chosen)
         for day in all_days:
             calls = [self._call(day, n) for n in range(self.calls_per_day)]
             seen = list(calls)
@@ -199,7 +202,7 @@ class _Run:
             rounding = _rounded(cost) - cost if self.faults.round_to_cents else Decimal()
             self.complete["rounding"] += rounding
             if is_late:
-                self.truth["telemetry_only"] -= cost
+                self.truth["telemetry_only" if day < self.ends else "late"] -= cost
             else:
                 self.truth["rounding"] += rounding
             (self.found.late_rows if is_late else self.found.rows).append(self._row(day, upstream, token_class, tokens, price, cost))

@@ -126,8 +126,8 @@ class Revision(models.Model):
 
     @property
     def is_provisional(self) -> bool:
-        """The bill does not reach the end of the month yet. (Ends are exclusive; some bills write 23:59:59.)"""
-        return self.complete_through is None or (self.complete_through + timedelta(seconds=1)).date() <= self.last_day
+        """The bill does not reach the end of the month yet."""
+        return not bridge.reaches(self.complete_through, self.last_day)
 
     @property
     def digest(self) -> str:

@@ -26,7 +26,7 @@ from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Part of the run key: a change of the rules makes a new revision."""
 MONTHS_BACK = 3
 """How far back the schedule looks for changed inputs."""
@@ -48,6 +48,11 @@ class Inputs:
     prices: dict[Key, Decimal]
     excluded: list[dict[str, Any]]
     complete_through: datetime | None
+
+    def is_late(self, key: Key) -> bool:
+        """The bill does not have the key, and does not reach its day yet."""
+        _, _, day = key
+        return key not in self.bill and day is not None and not bridge.reaches(self.complete_through, day)
 
     @property
     def run_key(self) -> str:
@@ -74,6 +79,7 @@ class Inputs:
             side(self.ours),
             sorted(([str(part) for part in key], plain(price)) for key, price in self.prices.items()),
             self.excluded,
+            sorted([str(part) for part in key] for key in self.ours if self.is_late(key)),
         ]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -90,6 +96,7 @@ def gather(provider: str, month: date) -> Inputs:
     """Read both sides at their finest common grain. NothingToReconcileError without a compared row."""
     rows = BillRow.objects.filter(provider=provider, month=month)
     compared = rows.filter(kind__in=BillRow.COMPARED)
+    complete_through = compared.aggregate(last=Max("charge_end"))["last"]
     accounts = sorted(set(compared.values_list("account", flat=True)))
     if not accounts:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
@@ -144,6 +151,8 @@ def gather(provider: str, month: date) -> Inputs:
             "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
         ):
             at = key(model, token_class, day)
+            if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill:
+                at = late  # also where the bill is monthly: what it has so far says nothing of this day
             before = ours.get(at, bridge.OurSide(Decimal(), 0))
             ours[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
     excluded = [
@@ -161,7 +170,7 @@ def gather(provider: str, month: date) -> Inputs:
         ours,
         _prices(provider, month, {*bill, *ours}),
         excluded,
-        compared.aggregate(last=Max("charge_end"))["last"],
+        complete_through,
     )
 
 
@@ -257,7 +266,10 @@ def _void_others(others: list[Reconciliation], by: Revision, actor: User | None,
 def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
     with localcontext(focus.EXACT):
         keys = sorted({*inputs.bill, *inputs.ours}, key=lambda key: (key[0], key[2] or date.min, key[1]))
-        explained = {key: bridge.explain(inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key)) for key in keys}
+        explained = {
+            key: bridge.explain(inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key), is_late=inputs.is_late(key))
+            for key in keys
+        }
         bill = sum((side.amount for side in inputs.bill.values()), Decimal())
         telemetry = sum((side.amount for side in inputs.ours.values()), Decimal())
         rows = sum(side.rows for side in inputs.bill.values())

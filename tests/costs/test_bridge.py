@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from decimal import Decimal, localcontext
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,9 +69,16 @@ def test_each_fault_alone_has_its_own_name() -> None:
     assert bridge.explain(bill("1.6", listed="2", commitment=Decimal("-0.4")), same, price) == {"commitment": Decimal("-0.4")}
     assert bridge.explain(bill("2"), None, price) == {"bill_only": Decimal(2)}
     assert bridge.explain(None, same, price) == {"telemetry_only": Decimal(-2)}
+    assert bridge.explain(None, same, price, is_late=True) == {"late": Decimal(-2)}
     assert bridge.explain(bill("2"), OurSide(Decimal(0), 1_000_000, 1_000_000), None) == {"unpriced": Decimal(2)}
     assert bridge.explain(bill("2"), OurSide(Decimal("1.5"), 1_000_000, 250_000), price) == {"unpriced": Decimal("0.5")}
     assert bridge.explain(BillSide(Decimal(2), None, None), OurSide(Decimal(1), 1), price) == {"unexplained": Decimal(1)}
+
+
+@pytest.mark.parametrize(("through", "is_whole"), [("10-20T00:00", False), ("10-20T23:59:59", True), ("10-21T00:00", True)])
+def test_bill_reaches_a_day_once_it_has_all_of_it(through: str, is_whole: bool) -> None:
+    assert bridge.reaches(datetime.fromisoformat(f"2026-{through}+00:00"), date(2026, 10, 20)) == is_whole
+    assert not bridge.reaches(None, date(2026, 10, 20))
 
 
 def test_rounding_beyond_the_tolerance_of_focus_is_unexplained() -> None:

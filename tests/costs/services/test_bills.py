@@ -353,6 +353,32 @@ def test_monthly_bill_is_compared_by_month(acme: Tenant, offers: object, fay: Us
     assert {line.day for line in revision.lines.all()} == {None}
 
 
+def test_days_after_the_end_of_the_bill_are_late_and_a_day_that_it_left_out_is_not(acme: Tenant, offers: object, fay: User) -> None:
+    generated = made(acme)
+    ingest.deliver(generated.calls)
+    ingest.ingest(tenant=acme)
+    so_far = [row for row in generated.rows if row["ChargePeriodStart"] < "2026-10-20"]
+    left_out = [row for row in so_far if row["ChargePeriodStart"][:10] == "2026-10-07"]
+    upload(fay, [row for row in so_far if row not in left_out])
+    daily, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    BillRow.objects.all().delete()
+    monthly = {"ChargePeriodStart": "2026-10-01", "ChargePeriodEnd": "2026-10-19T23:59:59Z"}
+    upload(fay, [{**row, **monthly} for row in so_far])
+    at_once, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+    BillRow.objects.all().delete()
+    upload(fay, generated.rows, name="final.csv")
+    final, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    cost = {
+        name: sum(Decimal(row["BilledCost"]) for row in rows)
+        for name, rows in (("all", generated.rows), ("so far", so_far), ("out", left_out))
+    }
+    assert causes(daily) == {"late": cost["so far"] - cost["all"], "telemetry_only": -cost["out"]}
+    assert causes(at_once) == {"late": cost["so far"] - cost["all"]}
+    assert (final.number, final.causes) == (3, [])
+
+
 def test_far_from_the_bill_is_doubtful_and_audited(acme: Tenant, offers: object, fay: User) -> None:
     upload(fay, made(acme).rows)
 
