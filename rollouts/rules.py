@@ -14,7 +14,7 @@ import json
 import math
 import operator as operator_module
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
@@ -53,6 +53,9 @@ class MetricCriterion:
     unit: str
     minimum_sample: int
     sustain_hours: int = 0
+    sustain_times: int = 0
+    """Of the last `sustain_of` evaluations, this one among them."""
+    sustain_of: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Measured:
     """Why there is no value, where that is known."""
     held_since: datetime | None = None
     """Since when, without a break before this evaluation, the rule has held; None when it had not."""
+    held_before: tuple[bool, ...] = ()
+    """Whether the rule held in the evaluations before this one, oldest first; for `sustain_of`."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,23 @@ class Judgement:
     reason: str
     held_since: datetime | None = None
     """To be carried to the next evaluation."""
+    held: tuple[bool, ...] = ()
+    """Likewise: whether the rule held, here and before; empty when nobody asks how often."""
 
 
 def judge_metric(criterion: MetricCriterion, measured: Measured, *, at: datetime) -> Judgement:
+    """As the reading alone says, or, where the criterion asks for it, in so many of the last evaluations."""
+    judgement = _judge_reading(criterion, measured, at=at)
+    if not criterion.sustain_of:
+        return judgement
+    held = (*measured.held_before, judgement.verdict is Verdict.PASS)[-criterion.sustain_of :]
+    if judgement.verdict is Verdict.PASS and sum(held) < criterion.sustain_times:
+        reason = f"held in {sum(held)} of the last {len(held)} evaluations, {criterion.sustain_times} of {criterion.sustain_of} are needed"
+        return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, reason, judgement.held_since, held)
+    return replace(judgement, held=held)
+
+
+def _judge_reading(criterion: MetricCriterion, measured: Measured, *, at: datetime) -> Judgement:
     """pass: the whole interval is on the good side and the sample is reached; fail: the whole interval is on the bad side;
     inconclusive: the interval straddles the threshold, the sample is too small, or it has not held long enough."""
     if measured.error:
@@ -156,9 +175,7 @@ def apply_waiver(judgement: Judgement, waived: Waived | None, *, at: datetime, w
     )
     if not covered or waived is None:
         return judgement
-    return Judgement(
-        Verdict.WAIVED, judgement.raw, f"waived to {waived.until:%b} {waived.until.day}; {judgement.reason}", judgement.held_since
-    )
+    return replace(judgement, verdict=Verdict.WAIVED, reason=f"waived to {waived.until:%b} {waived.until.day}; {judgement.reason}")
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -196,6 +213,13 @@ def held_since(previous: Mapping[str, Any] | None, *, previous_at: datetime | No
     if previous is None or previous_at is None or at - previous_at > MAX_GAP or not previous.get("held_since"):
         return None
     return datetime.fromisoformat(previous["held_since"])
+
+
+def held_before(previous: Mapping[str, Any] | None, *, previous_at: datetime | None, at: datetime) -> tuple[bool, ...]:
+    """In which evaluations before this one the rule held, oldest first; of none when the pause since then was too long to know."""
+    if previous is None or previous_at is None or at - previous_at > MAX_GAP:
+        return ()
+    return tuple(previous.get("held", ()))
 
 
 # Evidence: one JSON object per criterion with every input of its verdict, and the verdict.
@@ -241,10 +265,18 @@ def judge_record(record: Mapping[str, Any], *, at: datetime) -> Judgement:
             error=reading["error"],
             why_none=aggregation.why_unknown(reading) if "over" in rule and not reading["error"] else "",
             held_since=_time(reading["held_since"]),
+            held_before=tuple(reading.get("held_before", ())),
         )
         judgement = judge_metric(
             MetricCriterion(
-                rule["metric"], rule["operator"], rule["threshold"], rule["unit"], rule["minimum_sample"], rule["sustain_hours"]
+                rule["metric"],
+                rule["operator"],
+                rule["threshold"],
+                rule["unit"],
+                rule["minimum_sample"],
+                rule["sustain_hours"],
+                rule.get("sustain_times", 0),
+                rule.get("sustain_of", 0),
             ),
             measured,
             at=at,

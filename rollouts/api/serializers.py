@@ -147,6 +147,8 @@ class CriterionOutput(serializers.Serializer[CriterionState]):
             "window_hours": criterion.window_hours,
             "minimum_sample": criterion.minimum_sample,
             "sustain_hours": criterion.sustain_hours,
+            "sustain_times": criterion.sustain_times,
+            "sustain_of": criterion.sustain_of,
             "over": criterion.over,
         }
 

@@ -79,6 +79,9 @@ class Criterion(models.Model):
     window_hours = models.PositiveIntegerField(null=True)
     minimum_sample = models.PositiveIntegerField(null=True)
     sustain_hours = models.PositiveIntegerField(default=0)
+    sustain_times = models.PositiveSmallIntegerField(default=0, db_default=0)
+    sustain_of = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """It must have held in `sustain_times` of so many evaluations; 0 of 0 when this one is enough."""
     over = models.JSONField(null=True)
     """How organisations are taken together, see `plans.schema.Over`; None when each must meet the rule. Only of a rollout over a cohort."""
 

@@ -71,6 +71,13 @@ def _check(plan: Plan, name: str) -> None:
         for criterion in phase.gate.criteria:
             if (criterion.rule is None) == (not criterion.evidence):
                 raise PlanError(f"{name}: {phase.key}/{criterion.key} needs either a rule or the evidence of an attestation")
+            if (
+                criterion.rule is not None
+                and not criterion.rule.sustain_times <= criterion.rule.sustain_of <= 1000 * criterion.rule.sustain_times
+            ):
+                raise PlanError(
+                    f"{name}: {phase.key}/{criterion.key} must hold in `sustain_times` of `sustain_of` evaluations, both or neither"
+                )
         if all(criterion.severity == "observe" for criterion in phase.gate.criteria):
             raise PlanError(f"{name}: the gate of {phase.key} has no criterion that decides")
     for section in plan.sections:

@@ -60,6 +60,9 @@ class MetricRule(_Part, frozen=True):
     """None: the metric's own."""
     sustain_hours: Annotated[int, Meta(ge=0)] = 0
     """How long it must have held without a break before it passes."""
+    sustain_times: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """In how many of the last `sustain_of` evaluations it must have held, this one among them: forgives single misses. 0: this one is enough."""
+    sustain_of: Annotated[int, Meta(ge=0, le=1000)] = 0
     over: Over | None = None
     """None: every organisation must meet the rule."""
 

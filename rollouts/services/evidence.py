@@ -74,7 +74,7 @@ def build(
 ) -> Evaluation:
     """The evaluation, not saved yet. `previous` is the newest since the gate opened, `last` the newest at all; what is read here is added to `readings`."""
     before = {record["key"]: record for record in previous.records} if previous else {}
-    judged = [_record(criterion, inputs, before.get(criterion.key), previous, at, readings) for criterion in inputs.criteria]
+    judged = [_record(criterion, inputs, before.get(criterion.key), previous, at, readings, trigger) for criterion in inputs.criteria]
     evidence = rules.canonical(
         {"rollout": gate.rollout.slug, "gate": gate.number, "at": at.isoformat(), "rules": rules.VERSION, "criteria": judged}
     )
@@ -159,6 +159,7 @@ def _record(
     previous: Evaluation | None,
     at: datetime,
     readings: Readings,
+    trigger: Evaluation.Trigger,
 ) -> dict[str, Any]:
     record: dict[str, Any] = {
         "key": criterion.key,
@@ -179,6 +180,9 @@ def _record(
         record.update(_measured(criterion, inputs, readings, at))
         held = rules.held_since(before, previous_at=previous.at if previous else None, at=at)
         record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
+        if criterion.sustain_of:
+            earlier = rules.held_before(before, previous_at=previous.at if previous else None, at=at)
+            record["reading"]["held_before"] = list(earlier)[1 - criterion.sustain_of :]
     judgement = rules.judge_record(record, at=at)
     record.update(
         verdict=str(judgement.verdict),
@@ -186,6 +190,9 @@ def _record(
         reason=judgement.reason,
         held_since=judgement.held_since.isoformat() if judgement.held_since else None,
     )
+    if judgement.held:
+        # Only the schedule's evaluations add to the count: nobody gets there by evaluating again and again.
+        record["held"] = list(judgement.held) if trigger == Evaluation.Trigger.SCHEDULE else record["reading"]["held_before"]
     return record
 
 
@@ -205,6 +212,8 @@ def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: date
         "minimum_sample": minimum,
         "sustain_hours": criterion.sustain_hours,
     }
+    if criterion.sustain_of:
+        rule |= {"sustain_times": criterion.sustain_times, "sustain_of": criterion.sustain_of}
     if over is None:
         reading = _reading(key, criterion.window_hours, at, readings)
     else:

@@ -154,6 +154,7 @@ def _criterion(gate: Gate, position: int, planned: plans.Criterion) -> Criterion
             rule.minimum_sample,
             rule.sustain_hours,
         )
+        criterion.sustain_times, criterion.sustain_of = rule.sustain_times, rule.sustain_of
         criterion.over = None if rule.over is None else msgspec.to_builtins(rule.over)
     return criterion
 

@@ -23,6 +23,8 @@ def planned_rule(criterion: plans.Criterion) -> str:
         text += f" (over a cohort: {_over(rule)})"
     if rule.minimum_sample:
         text += f", from {rule.minimum_sample:,} observations"
+    if rule.sustain_of:
+        text += f", in {rule.sustain_times} of {rule.sustain_of} evaluations"
     return text + (f", for {wording.window(rule.sustain_hours)} on end" if rule.sustain_hours else "")
 
 

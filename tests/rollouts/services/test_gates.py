@@ -159,6 +159,23 @@ def test_rule_that_must_hold_carries_since_when_from_one_evaluation_to_the_next(
     assert found == ["inconclusive", "inconclusive", "pass"]
 
 
+def test_rule_that_must_hold_in_some_of_the_last_evaluations_forgives_a_miss(gate: Gate, readings: make.Board) -> None:
+    Criterion.objects.filter(gate=gate, key="overhead").update(sustain_times=3, sustain_of=4)
+    now = timezone.now()
+    found = []
+    for step, good in enumerate((True, True, False, True, True, False, False, True)):
+        readings.readings["test.overhead"] = make.GOOD_OVERHEAD if good else make.BAD_OVERHEAD
+        gates.evaluate_gates([gate], at=now + step * gates.EVALUATE_EVERY)
+        found.append(verdicts(make.gate_of(gate.rollout).latest)["overhead"])
+        make.evaluate(make.gate_of(gate.rollout), at=now + step * gates.EVALUATE_EVERY)  # a person's counts once, and not for the next
+
+    assert found == ["inconclusive", "inconclusive", "fail", "pass", "pass", "fail", "fail", "inconclusive"]
+    latest = make.gate_of(gate.rollout).latest
+    assert latest is not None
+    assert latest.records[0]["reason"] == "held in 2 of the last 4 evaluations, 3 of 4 are needed"
+    assert gate_selectors.replay(latest).differences == []
+
+
 def test_gates_of_one_run_read_a_metric_once_and_each_has_its_evidence(gate: Gate, readings: make.Board) -> None:
     other = make.gate_of(make.make_rollout(owner=gate.rollout.owner, slug="other"))
     now = timezone.now()
