@@ -1,7 +1,7 @@
 """One figure for a cohort from a reading of each of its organisations. Pure: the readings stand in the evidence, so that it is recomputed from them.
 
 An organisation whose figure is not known (none was measured, or of too few observations) is not left out: the interval covers whatever it may be,
-so a gate only passes when it would pass with it.
+from `floor` (0 for what can't be negative, None for no bound) upwards, so a gate only passes when it would pass with it.
 """
 
 from __future__ import annotations
@@ -51,16 +51,18 @@ def together(over: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> d
         # One whose own interval straddles the threshold is not known either.
         met = [_meets(member, over["operator"], over["threshold"]) for member in known]
         passing, open_ones = met.count(True), met.count(None) + unknown
-        scale = 100 / len(members) if aggregate is Aggregate.SHARE else 1
         found["statistics"]["meeting"] = passing
-        return found | {"value": scale * passing, "low": scale * passing, "high": scale * (passing + open_ones), "sample": len(members)}
-    lows = [_bound(member, "low") for member in known] + [-math.inf] * unknown
+        low, high = (100 * n / len(members) if aggregate is Aggregate.SHARE else n for n in (passing, passing + open_ones))
+        return found | {"value": low, "low": low, "high": high, "sample": len(members)}
+    floor = -math.inf if over["floor"] is None else over["floor"]
+    lows = [_bound(member, "low") for member in known] + [floor] * unknown
     highs = [_bound(member, "high") for member in known] + [math.inf] * unknown
     fold = statistics.median if aggregate is Aggregate.MEDIAN else math.fsum
     low, high = fold(lows), fold(highs)
-    if not math.isfinite(low) or not math.isfinite(high):
+    if not known or not math.isfinite(low):
         return found
-    return found | {"value": fold([member["value"] for member in known]), "low": low, "high": high}
+    found["statistics"]["is_unbounded"] = int(math.isinf(high))  # JSON has no infinity
+    return found | {"value": fold([member["value"] for member in known]), "low": low, "high": None if math.isinf(high) else high}
 
 
 def why_unknown(reading: Mapping[str, Any]) -> str:

@@ -263,9 +263,14 @@ def _row(each: Mapping[str, Any]) -> list[str]:
     rule, reading = each["rule"], each["reading"]
     return [
         verdict, title, wording.shown_value(each), wording.interval(reading, rule["unit"]),
-        f"{rule['metric']} {wording.rule(rule['operator'], rule['threshold'], rule['unit'])}", wording.window(rule["window_hours"]),
+        f"{_asked_of(rule, reading)} {wording.rule(rule['operator'], rule['threshold'], rule['unit'])}", wording.window(rule["window_hours"]),
         wording.sample(reading, rule["minimum_sample"]),
     ]  # fmt: skip
+
+
+def _asked_of(rule: Mapping[str, Any], reading: Mapping[str, Any]) -> str:
+    """The metric, and of a cohort how its organisations were taken together."""
+    return f"{rule['metric']}, {wording.over(rule['over'], reading['statistics'])}:" if "over" in rule else str(rule["metric"])
 
 
 def _signature_line(each: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ class Measured:
     high: float | None = None
     statistics: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    is_unbounded: bool = False
+    """Nothing bounds it above; then `high` says nothing."""
     why_none: str = ""
     """Why there is no value, where that is known."""
     held_since: datetime | None = None
@@ -129,6 +131,7 @@ def _judge_reading(criterion: MetricCriterion, measured: Measured, *, at: dateti
     high = measured.value if measured.high is None else measured.high
     if not all(math.isfinite(number) for number in (measured.value, low, high)) or not low <= measured.value <= high or measured.sample < 0:
         return Judgement(Verdict.ERROR, Verdict.ERROR, "the metric returned a reading that contradicts itself")
+    high = math.inf if measured.is_unbounded else high
     if measured.sample < criterion.minimum_sample:
         if measured.sample == 0:
             return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, f"no observations, {criterion.minimum_sample} are needed")
@@ -263,6 +266,7 @@ def judge_record(record: Mapping[str, Any], *, at: datetime) -> Judgement:
             low=reading["low"],
             high=reading["high"],
             error=reading["error"],
+            is_unbounded=bool(reading.get("statistics", {}).get("is_unbounded")),
             why_none=aggregation.why_unknown(reading) if "over" in rule and not reading["error"] else "",
             held_since=_time(reading["held_since"]),
             held_before=tuple(reading.get("held_before", ())),

@@ -46,6 +46,8 @@ class Over(_Part, frozen=True):
     threshold: float | None = None
     at_least: Annotated[float, Meta(gt=0, le=100)] = 100
     """Percent, of `share`. A count, a median and a sum are held to the rule's own operator and threshold."""
+    more_than: Annotated[float, Meta(ge=0, lt=100)] | None = None
+    """Instead of `at_least`, where so many percent are not enough."""
 
 
 class MetricRule(_Part, frozen=True):

@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 READ_TIMEOUT_MS = 20_000
 """How long one metric may take: a slow one must not hold the rollout's lock for longer."""
+COHORT_READ_EVERY = timedelta(minutes=10)
+"""An act of a person takes a cohort's figures as the schedule has read them, unless they are older."""
+NEVER_NEGATIVE = frozenset(["count", "ms", "s", "h", "days"])
+"""Units of figures that are 0 at least, also where they are not known."""
 _EMPTY: Mapping[str, Any] = {"value": None, "sample": 0, "low": None, "high": None, "statistics": {}, "error": ""}
 
 Readings = dict[tuple[str, str, int], dict[str, Any]]
@@ -177,7 +181,12 @@ def _record(
         record["rule"] = {"evidence": criterion.evidence}
         record["attestation"] = _attestation(inputs.attestations.get(criterion.pk))
     else:
-        record.update(_measured(criterion, inputs, readings, at))
+        is_fresh = trigger == Evaluation.Trigger.SCHEDULE or before is None or not _is_recent_of_cohort(before, inputs.cohort, at)
+        record.update(
+            _measured(criterion, inputs, readings, at)
+            if is_fresh or before is None
+            else {name: before[name] for name in ("rule", "window", "reading")}
+        )
         held = rules.held_since(before, previous_at=previous.at if previous else None, at=at)
         record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
         if criterion.sustain_of:
@@ -194,6 +203,12 @@ def _record(
         # Only the schedule's evaluations add to the count: nobody gets there by evaluating again and again.
         record["held"] = list(judgement.held) if trigger == Evaluation.Trigger.SCHEDULE else record["reading"]["held_before"]
     return record
+
+
+def _is_recent_of_cohort(before: Mapping[str, Any], cohort: str, at: datetime) -> bool:
+    """Whether the last evaluation has just read the cohort: what people do must not read every organisation again while the rollout is locked."""
+    asked = (before["rule"] or {}).get("over") or {}
+    return asked.get("cohort") == cohort != "" and at - datetime.fromisoformat(before["window"]["end"]) <= COHORT_READ_EVERY
 
 
 def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: datetime) -> dict[str, Any]:
@@ -220,10 +235,15 @@ def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: date
         members = [
             {"organisation": tenant.slug, **_reading(key, criterion.window_hours, at, readings, tenant)} for tenant in inputs.organisations
         ]
-        over |= {"cohort": inputs.cohort, "minimum_sample": metric.minimum_sample if metric else 1}
+        over |= {
+            "cohort": inputs.cohort,
+            "minimum_sample": metric.minimum_sample if metric else 1,
+            "floor": 0 if metric and metric.unit in NEVER_NEGATIVE else None,
+        }
         rule |= {"over": over, "minimum_sample": criterion.minimum_sample or 1}
         if over["aggregate"] == Aggregate.SHARE:
-            rule |= {"operator": ">=", "threshold": over["at_least"], "unit": "%"}
+            strict = over["more_than"]
+            rule |= {"operator": ">=" if strict is None else ">", "threshold": over["at_least"] if strict is None else strict, "unit": "%"}
         reading = {**aggregation.together(over, members), "members": members}
     # A share and a count are of organisations, whatever is measured of each.
     is_figure = over is None or over["aggregate"] in (Aggregate.MEDIAN, Aggregate.SUM)
@@ -249,6 +269,7 @@ def over_cohort(criterion: Criterion) -> dict[str, Any] | None:
         "operator": given.get("operator") or criterion.operator,
         "threshold": criterion.threshold if given.get("threshold") is None else given["threshold"],
         "at_least": given.get("at_least", 100),
+        "more_than": given.get("more_than"),
     }
 
 

@@ -36,7 +36,10 @@ def _over(rule: plans.MetricRule) -> str:
         "operator": rule.over.operator or rule.operator,
         "threshold": rule.threshold if rule.over.threshold is None else rule.over.threshold,
     }
-    return wording.over(given) + (f", {rule.over.at_least:g}% at least" if rule.over.aggregate == "share" else "")
+    if rule.over.aggregate != "share":
+        return wording.over(given)
+    asked = f"{rule.over.at_least:g}% at least" if rule.over.more_than is None else f"more than {rule.over.more_than:g}%"
+    return f"{wording.over(given)}, {asked}"
 
 
 @register.filter

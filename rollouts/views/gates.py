@@ -233,9 +233,10 @@ def _evidence_row(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"record": record, "value": wording.shown_value(record), "role": signing.label(record["role"]), "rule": "met"}
     if record["kind"] == "metric":
         rule, reading, window = record["rule"], record["reading"], record["window"]
+        limit = wording.rule(rule["operator"], rule["threshold"], rule["unit"])
         row |= {
             "interval": wording.interval(reading, rule["unit"]),
-            "rule": wording.rule(rule["operator"], rule["threshold"], rule["unit"]),
+            "rule": f"{wording.over(rule.get('over'), reading['statistics'])} {limit}".strip(),
             "statistics": json.dumps(reading["statistics"], ensure_ascii=False) if reading["statistics"] else "",
             "start": wording.moment(window["start"]),
             "end": wording.moment(window["end"]),

@@ -18,7 +18,9 @@ from governance.models import Tenant, User
 from rollouts import gate_selectors, plans, wording
 from rollouts.aggregation import Aggregate, together, why_unknown
 from rollouts.errors import CohortInvalidError
-from rollouts.models import Cohort, CohortMember, Gate
+from rollouts.models import Cohort, CohortMember, Evaluation, Gate
+from rollouts.rules import Measured, MetricCriterion, judge_metric
+from rollouts.services import gates
 from tests.factories import rollouts as make
 from tests.factories.cohorts import make_cohort
 
@@ -28,7 +30,15 @@ def member(value: float | None, sample: int = 10, low: float | None = None, high
 
 
 def over(aggregate: Aggregate, operator: str = "<", threshold: float = 3) -> dict[str, Any]:
-    return {"aggregate": str(aggregate), "metric": "m", "operator": operator, "threshold": threshold, "at_least": 100, "minimum_sample": 5}
+    return {
+        "aggregate": str(aggregate),
+        "metric": "m",
+        "operator": operator,
+        "threshold": threshold,
+        "at_least": 100,
+        "minimum_sample": 5,
+        "floor": None,
+    }
 
 
 UNKNOWN = [member(None, 0), member(2, sample=4), member(2, error="broke")]
@@ -62,6 +72,20 @@ def test_organisation_without_a_figure_is_not_left_out(unknown: dict[str, Any]) 
     assert lost["value"] is total["value"] is nobody["value"] is None
     assert why_unknown(total) == "1 of 5 organisations has no figure"
     assert why_unknown(nobody) == "no organisation of the cohort is active"
+
+
+def test_what_cannot_be_negative_is_at_least_nothing_and_all_are_all() -> None:
+    counted = over(Aggregate.SUM) | {"floor": 0}
+    total = together(counted, [member(7), member(5), member(None)])
+    nobody = together(counted, [member(None)])
+
+    assert (total["value"], total["low"], total["high"], total["statistics"]["is_unbounded"]) == (12, 12, None, 1)
+    assert nobody["value"] is None
+    for operator, verdict in ((">", "pass"), ("<", "inconclusive")):
+        criterion = MetricCriterion("m", operator, 10 if operator == ">" else 20, "count", minimum_sample=1)
+        measured = Measured(12, 2, low=12, high=None, is_unbounded=True)
+        assert judge_metric(criterion, measured, at=timezone.now()).verdict == verdict
+    assert all(together(over(Aggregate.SHARE), [member(1)] * n)["value"] == 100 for n in range(1, 300))
 
 
 def test_interval_holds_whatever_the_missing_figures_are() -> None:
@@ -130,6 +154,12 @@ def schema_of(connected: Any) -> str:
     return str(connected.tenant.slug)
 
 
+def evaluated(gate: Gate, step: int) -> Evaluation:
+    """By the schedule."""
+    gates.evaluate_gates([gate], at=timezone.now() + step * gates.EVALUATE_EVERY)
+    return Evaluation.objects.filter(gate=gate).latest("pk")
+
+
 def start(actor: User, cohort: str) -> Gate:
     return make.gate_of(make.make_rollout(owner=actor, slug="partners", plan_key="over-partners", cohort=cohort))
 
@@ -152,13 +182,15 @@ def test_gate_judges_what_each_organisation_of_the_cohort_has(
         assert wording.over(each["rule"]["over"], each["reading"]["statistics"]) == "share of the 2 organisations with test.overhead < 50"
 
         by_schema["globex"] = Reading(30.0, sample=500)
-        better = make.evaluate(make.gate_of(gate.rollout))
+        acted = make.evaluate(make.gate_of(gate.rollout))  # within minutes a person's act takes what the schedule has read
+        assert [record["verdict"] for record in acted.records] == [record["verdict"] for record in evaluation.records]
+        better = evaluated(gate, 1)
         assert [record["verdict"] for record in better.records] == ["pass", "pass", "pass", "no_data"]
         assert gate_selectors.replay(better).differences == []
 
         by_schema.pop("globex")  # what is missing is never a pass, nor left out
-        worse = make.evaluate(make.gate_of(gate.rollout))
-        assert [record["verdict"] for record in worse.records][:3] == ["inconclusive", "no_data", "inconclusive"]
+        worse = evaluated(gate, 2)
+        assert [record["verdict"] for record in worse.records][:3] == ["inconclusive"] * 3
         tampered = better.evidence.replace('"value":30.0', '"value":99.0')
         assert tampered != better.evidence
         better.evidence = tampered
