@@ -5,7 +5,7 @@ class CatalogConfig(AppConfig):
     name = "catalog"
 
     def ready(self) -> None:
-        from catalog import metrics, panels, selectors, sources
+        from catalog import metrics, panels, review_selectors, selectors, sources
         from catalog.services.models import erase_answers
         from catalog.services.reviews import lock_all, look_at_guardrails
         from governance import drills, home, navigation, search
@@ -30,6 +30,7 @@ class CatalogConfig(AppConfig):
                 permission=Permission.VIEW_OPERATE,
                 order=10,
                 due=panels.reviews_due,
+                among=(review_selectors.waiting,),
             ),
             Item("operate", "Catalog", "Tools", "operate-tools", icon="tool", permission=Permission.VIEW_OPERATE, order=20),
             Item("operate", "Catalog", "Providers", "provider-list", icon="plug", permission=Permission.VIEW_OPERATE, order=30),
@@ -42,6 +43,7 @@ class CatalogConfig(AppConfig):
                 permission=Permission.MANAGE_KEYS,
                 order=40,
                 due=panels.key_requests_due,
+                among=(selectors.waiting_key_requests,),
             ),
             Item("operate", "Control", "Limits", "limits", icon="gauge", permission=Permission.VIEW_OPERATE, order=57),
             Item("operate", "Organisation", "Projects", "project-list", icon="folders", permission=Permission.VIEW_OPERATE, order=20),

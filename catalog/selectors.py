@@ -227,9 +227,13 @@ def key_requests_visible_to(membership: Membership) -> QuerySet[KeyRequest]:
     return found if can(membership, Permission.MANAGE_KEYS) else found.filter(requester=membership.user)
 
 
+def waiting_key_requests() -> QuerySet[KeyRequest]:
+    return KeyRequest.objects.filter(status=KeyRequest.Status.WAITING)
+
+
 def key_requests_to_decide(membership: Membership) -> QuerySet[KeyRequest]:
     """What waits for somebody like them, the oldest first. Nobody decides on their own."""
-    waiting = KeyRequest.objects.select_related("project", "requester").filter(status=KeyRequest.Status.WAITING)
+    waiting = waiting_key_requests().select_related("project", "requester")
     return waiting.exclude(requester=membership.user).order_by("pk") if can(membership, Permission.MANAGE_KEYS) else waiting.none()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from governance import glance
 from governance.models import Membership
 
 
@@ -17,14 +18,15 @@ class Banner:
 
 
 Source = Callable[[Membership], Banner | None]
-_sources: list[Source] = []
+_sources: dict[Source, glance.Rows] = {}
 
 
-def register(source: Source) -> None:
-    """Called from AppConfig.ready(); the source is asked on every page, so it costs one indexed read at most."""
-    _sources.append(source)
+def register(source: Source, *, among: glance.Rows) -> None:
+    """Called from AppConfig.ready(); the source is asked on every page while there is a row among those, so it costs one indexed read at most."""
+    _sources[source] = among
 
 
 def banner_for(membership: Membership) -> Banner | None:
     """The first that has something to say."""
-    return next((banner for source in _sources if (banner := source(membership)) is not None), None)
+    there = glance.present(set(_sources.values()))
+    return next((banner for source, among in _sources.items() if among in there and (banner := source(membership)) is not None), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.text import slugify
 
-from governance import banners, selectors
+from governance import banners, glance, selectors
 from governance.access import Permission, permissions_of
 from governance.models import Membership, User
 from governance.search import Hit
@@ -41,6 +42,8 @@ class Item:
     order: int = 50
     due: Callable[[Membership], int] | None = None
     """How many things wait for this person; shown as a badge."""
+    among: tuple[glance.Rows, ...] = ()
+    """What `due` counts, of everybody: while all of them are empty it is not asked. Every item that has one names the other."""
 
 
 _items: list[Item] = []
@@ -48,6 +51,9 @@ _items: list[Item] = []
 
 def register(*items: Item) -> None:
     """Called from AppConfig.ready()."""
+    for item in items:
+        if (item.due is None) != (not item.among):
+            raise ValueError(f"{item.title}: a badge counts something, and names what")
     _items.extend(items)
 
 
@@ -75,10 +81,12 @@ def _allowed(membership: Membership, area: str) -> list[Item]:
 def items_for(membership: Membership, area: str) -> list[tuple[str, list[dict[str, Any]]]]:
     """Sections of the area with the items that this person may open."""
     allowed = _allowed(membership, area)
+    there = glance.present({rows for item in allowed for rows in item.among})
+    due = {item: item.due(membership) if item.due and not there.isdisjoint(item.among) else 0 for item in allowed}
     found = []
     for section in SECTIONS[area]:
         items = [
-            {"title": item.title, "url": reverse(item.url_name), "icon": item.icon, "due": item.due(membership) if item.due else 0}
+            {"title": item.title, "url": reverse(item.url_name), "icon": item.icon, "due": due[item]}
             for item in allowed
             if item.section == section
         ]
@@ -137,7 +145,7 @@ def default_area(membership: Membership) -> str:
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """Template context of the frame around every page."""
+    """Template context of the frame around every page. What only the frame shows is looked up when it shows it: fragments have none."""
     membership: Membership | None = getattr(request, "membership", None)
     if membership is None:
         user = getattr(request, "user", None)  # missing when a page fails before authentication
@@ -149,17 +157,23 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         area = default_area(membership)
     if request.session.get("area") != area:
         request.session["area"] = area
-    found = items_for(membership, area)
-    current = current_item(found, request.path)
+    granted = permissions_of(membership.roles)
+
+    @cache
+    def sidebar() -> tuple[list[Section], str]:
+        found = items_for(membership, area)
+        current = current_item(found, request.path)
+        return sections_for(found, area=area, current=current, chosen=request.COOKIES.get(COOKIE, "")), current
+
     return {
         "tenant": membership.tenant,
         "membership": membership,
         "area": area,
         "areas": [(name, AREAS[name], reverse(f"{name}-home")) for name in areas],
-        "sections": sections_for(found, area=area, current=current, chosen=request.COOKIES.get(COOKIE, "")),
+        "sections": lambda: sidebar()[0],
         "memberships": selectors.memberships_of(membership.user),
         "current_path": request.path,
-        "current_item": current,
-        "banner": banners.banner_for(membership),
-        "can": {permission.value: permission in permissions_of(membership.roles) for permission in Permission},
+        "current_item": lambda: sidebar()[1],
+        "banner": cache(lambda: banners.banner_for(membership)),
+        "can": {permission.value: permission in granted for permission in Permission},
     }

@@ -26,9 +26,10 @@ def register() -> None:
             permission=Permission.VIEW,
             order=40,
             due=cohort_selectors.invitations_for,
+            among=(cohort_selectors.invited,),
         )
     )
-    banners.register(_banner)
+    banners.register(_banner, among=cohort_selectors.winding_down)
     for area in ("operate", "build", "release"):
         home.register(home.Panel(area, "rollouts/partials/home_survey.html", Permission.VIEW, _question, order=90))
     erasure.register_eraser(_forget)

@@ -292,16 +292,26 @@ def _standing(member: CohortMember, consents: dict[str, str], facts: dict[str, s
     )
 
 
+def invited() -> QuerySet[CohortMember]:
+    """Of every organisation."""
+    return CohortMember.objects.filter(state=State.INVITED)
+
+
+def winding_down() -> QuerySet[CohortMember]:
+    """Of every organisation."""
+    return CohortMember.objects.filter(state=State.WINDING_DOWN)
+
+
 def invitations_for(membership: Membership) -> int:
     """How many wait for this person's answer."""
     if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
         return 0
-    return CohortMember.objects.filter(tenant=membership.tenant, state=State.INVITED).count()
+    return invited().filter(tenant=membership.tenant).count()
 
 
 def ending(tenant: Tenant) -> CohortMember | None:
     """The membership whose announced end comes first."""
-    found = CohortMember.objects.select_related("cohort").filter(tenant=tenant, state=State.WINDING_DOWN)
+    found = winding_down().select_related("cohort").filter(tenant=tenant)
     return found.order_by("leaves_at").first()
 
 

@@ -94,12 +94,15 @@ def waiting_changes() -> QuerySet[EvaluationThresholdChange]:
     return found.order_by("-requested_at", "-pk")
 
 
+def waiting_waivers() -> QuerySet[EvaluationWaiver]:
+    return EvaluationWaiver.objects.filter(decided_at=None)
+
+
 def due_count(membership: Membership) -> int:
     """Waivers and changes of thresholds that wait for this person."""
     if Permission.SIGN_GATES not in permissions_of(membership.roles):
         return 0
-    waiting = (EvaluationWaiver.objects.filter(decided_at=None), waiting_changes())
-    return sum(each.exclude(requested_by=membership.user_id).count() for each in waiting)
+    return sum(each.exclude(requested_by=membership.user_id).count() for each in (waiting_waivers(), waiting_changes()))
 
 
 @dataclass(frozen=True)

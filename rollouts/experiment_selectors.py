@@ -63,11 +63,15 @@ def experiment_counts() -> dict[str, int]:
     }
 
 
+def undecided() -> QuerySet[Experiment]:
+    return Experiment.objects.filter(status=Experiment.Status.STOPPED)
+
+
 def due_count(membership: Membership) -> int:
     """Experiments that wait for a decision, of whoever may make it."""
     if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
         return 0
-    return Experiment.objects.filter(status=Experiment.Status.STOPPED).count()
+    return undecided().count()
 
 
 def find_experiment(slug: str) -> Experiment | None:

@@ -71,11 +71,14 @@ def versions_of(flag: Flag) -> QuerySet[FlagVersion]:
     return flag.versions.select_related("change__proposed_by", "change__decided_by").order_by("-number")
 
 
+def waiting_changes() -> QuerySet[FlagChange]:
+    """Proposals, and emergencies that nobody has looked at afterwards."""
+    return FlagChange.objects.filter(Q(status=FlagChange.Status.PROPOSED) | Q(review_due_at__isnull=False, reviewed_at=None))
+
+
 def open_changes(keys: Sequence[int]) -> dict[int, list[FlagChange]]:
     """What waits for somebody, by flag."""
-    waiting = FlagChange.objects.select_related("proposed_by").filter(
-        Q(status=FlagChange.Status.PROPOSED) | Q(review_due_at__isnull=False, reviewed_at=None), flag__in=keys
-    )
+    waiting = waiting_changes().select_related("proposed_by").filter(flag__in=keys)
     found: dict[int, list[FlagChange]] = {}
     for change in waiting:
         found.setdefault(change.flag_id, []).append(change)
@@ -84,11 +87,10 @@ def open_changes(keys: Sequence[int]) -> dict[int, list[FlagChange]]:
 
 def waiting_for(membership: Membership) -> QuerySet[FlagChange]:
     """Changes and emergencies that wait for this person, the oldest first."""
-    found = FlagChange.objects.select_related("flag", "proposed_by").order_by("proposed_at", "pk")
+    found = waiting_changes().select_related("flag", "proposed_by").order_by("proposed_at", "pk")
     if Permission.SIGN_GATES not in permissions_of(membership.roles):
         return found.none()
-    waits = Q(status=FlagChange.Status.PROPOSED) | Q(review_due_at__isnull=False, reviewed_at=None)
-    return found.filter(waits).exclude(proposed_by=membership.user_id)
+    return found.exclude(proposed_by=membership.user_id)
 
 
 def due_count(membership: Membership) -> int:

@@ -44,10 +44,19 @@ def register() -> None:
             permission=Permission.VIEW,
             order=20,
             due=waiting_selectors.due_count,
+            among=(waiting_selectors.opened,),
         ),
         navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
         navigation.Item(
-            "release", "Steer", "Flags", "flag-list", icon="flag", permission=Permission.VIEW, order=10, due=flag_selectors.due_count
+            "release",
+            "Steer",
+            "Flags",
+            "flag-list",
+            icon="flag",
+            permission=Permission.VIEW,
+            order=10,
+            due=flag_selectors.due_count,
+            among=(flag_selectors.waiting_changes,),
         ),
         navigation.Item(
             "release",
@@ -58,9 +67,18 @@ def register() -> None:
             permission=Permission.VIEW,
             order=20,
             due=experiment_selectors.due_count,
+            among=(experiment_selectors.undecided,),
         ),
         navigation.Item(
-            "release", "Steer", "Shadows", "shadow-list", icon="copy", permission=Permission.VIEW, order=25, due=shadow_selectors.due_count
+            "release",
+            "Steer",
+            "Shadows",
+            "shadow-list",
+            icon="copy",
+            permission=Permission.VIEW,
+            order=25,
+            due=shadow_selectors.due_count,
+            among=(shadow_selectors.drafts,),
         ),
         navigation.Item(
             "release",
@@ -71,6 +89,7 @@ def register() -> None:
             permission=Permission.VIEW,
             order=30,
             due=shift_selectors.due_count,
+            among=(shift_selectors.paused,),
         ),
         navigation.Item("release", "Prove", "Release log", "release-log", icon="history", permission=Permission.VIEW, order=5),
         navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
@@ -83,6 +102,7 @@ def register() -> None:
             permission=Permission.VIEW,
             order=20,
             due=evaluation_selectors.due_count,
+            among=(evaluation_selectors.waiting_waivers, evaluation_selectors.waiting_changes),
         ),
     )
     hooks.register_approval_checks(_ApprovalChecks())

@@ -17,10 +17,30 @@ SHOWN = 5
 def register() -> None:
     """Called once, from AppConfig.ready()."""
     navigation.register(
-        navigation.Item("operate", "Reliability", "Incidents", "incidents", icon="urgent", permission=Permission.VIEW, order=20, due=_due),
-        navigation.Item("release", "Prove", "Incidents", "incidents", icon="urgent", permission=Permission.VIEW, order=20, due=_due),
+        navigation.Item(
+            "operate",
+            "Reliability",
+            "Incidents",
+            "incidents",
+            icon="urgent",
+            permission=Permission.VIEW,
+            order=20,
+            due=_due,
+            among=(rollback_selectors.unacknowledged_incidents,),
+        ),
+        navigation.Item(
+            "release",
+            "Prove",
+            "Incidents",
+            "incidents",
+            icon="urgent",
+            permission=Permission.VIEW,
+            order=20,
+            due=_due,
+            among=(rollback_selectors.unacknowledged_incidents,),
+        ),
     )
-    banners.register(_banner)
+    banners.register(_banner, among=rollback_selectors.unresolved_incidents)
     home.register(home.Panel("operate", "rollouts/partials/home_incidents.html", Permission.VIEW, _open, order=5))
 
 

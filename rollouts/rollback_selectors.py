@@ -91,16 +91,24 @@ def find_incident(number: int) -> Incident | None:
     return incidents().select_related("change__version", "change__flag", "flag__current", "flag__rollout").filter(number=number).first()
 
 
+def unresolved_incidents() -> QuerySet[Incident]:
+    return Incident.objects.exclude(status=Incident.Status.RESOLVED)
+
+
+def unacknowledged_incidents() -> QuerySet[Incident]:
+    return Incident.objects.filter(status=Incident.Status.OPEN)
+
+
 def open_incident() -> Incident | None:
     """The newest that is not resolved."""
-    return Incident.objects.select_related("flag").exclude(status=Incident.Status.RESOLVED).order_by("-number").first()
+    return unresolved_incidents().select_related("flag").order_by("-number").first()
 
 
 def incidents_waiting_for(membership: Membership) -> int:
     """That nobody has acknowledged, for who could."""
     if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
         return 0
-    return Incident.objects.filter(status=Incident.Status.OPEN).count()
+    return unacknowledged_incidents().count()
 
 
 # The watcher

@@ -47,11 +47,15 @@ def find_shadow(slug: str) -> Shadow | None:
     return shadows().filter(slug=slug).first()
 
 
+def drafts() -> QuerySet[Shadow]:
+    return Shadow.objects.filter(status=Shadow.Status.DRAFT)
+
+
 def due_count(membership: Membership) -> int:
     """Drafts of others, of whoever may start them."""
     if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
         return 0
-    return Shadow.objects.filter(status=Shadow.Status.DRAFT).exclude(proposer=membership.user_id).count()
+    return drafts().exclude(proposer=membership.user_id).count()
 
 
 def may_be_told(source: Model, other: Model) -> bool:

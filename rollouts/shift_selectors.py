@@ -34,11 +34,15 @@ def shift_counts() -> dict[str, int]:
     return {"open": is_open, "paused": counted.get("paused", 0), "closed": sum(counted.values()) - is_open}
 
 
+def paused() -> QuerySet[Shift]:
+    return Shift.objects.filter(status=Shift.Status.PAUSED)
+
+
 def due_count(membership: Membership) -> int:
     """Paused ones, of whoever may resume or end them."""
     if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
         return 0
-    return Shift.objects.filter(status=Shift.Status.PAUSED).count()
+    return paused().count()
 
 
 def find_shift(slug: str) -> Shift | None:

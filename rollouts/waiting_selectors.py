@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Prefetch
+from django.db.models import Count, Prefetch, QuerySet
 
 from governance.access import Permission, permissions_of
 from governance.models import Membership
@@ -40,10 +40,15 @@ class Waiting:
         return text[:1].upper() + text[1:]
 
 
+def opened() -> QuerySet[Gate]:
+    """Gates of phases that are current."""
+    return Gate.objects.filter(rollout__status=Rollout.Status.RUNNING, status__in=[Gate.Status.OPEN, Gate.Status.REJECTED])
+
+
 def open_gates(membership: Membership | None) -> list[Waiting]:
     """Every gate of a phase that is current, by planned date, with what it asks of this person. Three queries."""
     gates = list(
-        Gate.objects.filter(rollout__status=Rollout.Status.RUNNING, status__in=[Gate.Status.OPEN, Gate.Status.REJECTED])
+        opened()
         .select_related("rollout", "rollout__owner", "phase", "latest")
         .defer("rollout__plan")
         .order_by("planned_on", "pk")
