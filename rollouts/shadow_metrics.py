@@ -25,7 +25,8 @@ def preferred_share(window: Window) -> Reading:
 def _worst_change(window: Window, call: str, answer: str, seen: str, *, either_way: bool = False) -> Reading:
     """Of the candidates against the present models, over the shadows with pairs in the window, in percent of the present figure: the highest.
 
-    `either_way`: a fall counts like a rise. One shadow with fewer pairs than its own verdict takes, or without a figure, makes it unknown.
+    `seen`: the figure that counts the pairs the other two are of. `either_way`: a fall counts like a rise. One shadow with fewer such pairs
+    than its own verdict takes, or without a figure, makes it unknown.
     """
     worst: tuple[float, int] | None = None
     shadows = Shadow.objects.filter(Exists(ShadowPair.objects.filter(shadow=OuterRef("pk"), at__gte=window.start, at__lt=window.end)))
@@ -40,11 +41,11 @@ def _worst_change(window: Window, call: str, answer: str, seen: str, *, either_w
 
 
 def latency_apart(window: Window) -> Reading:
-    return _worst_change(window, "call_p50_ms", "answer_p50_ms", "pairs", either_way=True)
+    return _worst_change(window, "call_p50_ms", "answer_p50_ms", "answered", either_way=True)
 
 
 def p95_change(window: Window) -> Reading:
-    return _worst_change(window, "call_p95_ms", "answer_p95_ms", "pairs")
+    return _worst_change(window, "call_p95_ms", "answer_p95_ms", "answered")
 
 
 def saving(window: Window) -> Reading:

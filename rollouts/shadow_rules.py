@@ -63,8 +63,8 @@ def judge(figures: Mapping[str, Any], *, latency: float, cost: float, length: fl
     preference = _preference(figures)
     checks = [
         preference,
-        _slower("Median latency", figures["call_p50_ms"], figures["answer_p50_ms"], latency, figures["pairs"]),
-        _slower("P95 latency", figures["call_p95_ms"], figures["answer_p95_ms"], latency, figures["pairs"]),
+        _slower("Median latency", figures["call_p50_ms"], figures["answer_p50_ms"], latency, figures["answered"]),
+        _slower("P95 latency", figures["call_p95_ms"], figures["answer_p95_ms"], latency, figures["answered"]),
         _slower("Cost per call", figures["call_usd"], figures["answer_usd"], cost, figures["priced"]),
         _length(figures["call_tokens"], figures["answer_tokens"], length, figures["counted"]),
         _errors(figures["pairs"], figures["failed"]),

@@ -113,7 +113,7 @@ def figures_of(shadow: Shadow, *, window: Window | None = None) -> dict[str, Any
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT count(*) AS pairs, count(*) FILTER (WHERE NOT is_ok) AS failed,
+            SELECT count(*) AS pairs, count(*) FILTER (WHERE NOT is_ok) AS failed, count(*) FILTER (WHERE is_ok) AS answered,
                 percentile_cont(0.5) WITHIN GROUP (ORDER BY call_ms) FILTER (WHERE is_ok) AS call_p50_ms,
                 percentile_cont(0.95) WITHIN GROUP (ORDER BY call_ms) FILTER (WHERE is_ok) AS call_p95_ms,
                 percentile_cont(0.5) WITHIN GROUP (ORDER BY answer_ms) FILTER (WHERE is_ok) AS answer_p50_ms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -126,10 +127,16 @@ def test_gates_read_how_far_shadows_are_from_production(shadow: Shadow) -> None:
     now = timezone.now()
     window = Window(now - timedelta(hours=1), now + timedelta(seconds=1))
     keys = ("shadows.latency_apart", "shadows.p95_change", "shadows.saving")
-    assert [metrics.get(key).read(window) for key in keys] == [NO_DATA] * 3  # four pairs are too few
     told = {"shadow": shadow, "is_ok": True, "call_ms": 800, "answer_ms": 600, "call_usd": Decimal("0.02"), "answer_usd": Decimal("0.0137")}
-    pairs = [ShadowPair(**told, call=uuid4(), answer=uuid4(), at=now - timedelta(seconds=n)) for n in range(96)]
-    ShadowPair.objects.bulk_create(pairs)
+
+    def pairs(**seen: Any) -> None:
+        ShadowPair.objects.bulk_create(
+            ShadowPair(**{**told, **seen}, call=uuid4(), answer=uuid4(), at=now - timedelta(seconds=n)) for n in range(96)
+        )
+
+    pairs(is_ok=False)
+    assert [metrics.get(key).read(window) for key in keys] == [NO_DATA] * 3  # of a hundred pairs four were answered: too few
+    pairs()
     ShadowPair.objects.create(**{**told, "answer_ms": 9_000, "call": uuid4(), "answer": uuid4(), "at": window.end})
 
     apart, p95, saving = (metrics.get(key).read(window) for key in keys)

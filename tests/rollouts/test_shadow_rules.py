@@ -10,8 +10,8 @@ from rollouts import shadow_rules
 from rollouts.services.shadow_judging import verdict_of
 
 GOOD: dict[str, Any] = {
-    "pairs": 600, "failed": 0, "call_p50_ms": 800.0, "call_p95_ms": 2000.0, "answer_p50_ms": 700.0, "answer_p95_ms": 2200.0, "priced": 600,
-    "call_usd": 0.01, "answer_usd": 0.008, "counted": 600, "call_tokens": 200.0, "answer_tokens": 220.0, "wins": 240, "losses": 160,
+    "pairs": 600, "failed": 0, "answered": 600, "call_p50_ms": 800.0, "call_p95_ms": 2000.0, "answer_p50_ms": 700.0,
+    "answer_p95_ms": 2200.0, "priced": 600, "call_usd": 0.01, "answer_usd": 0.008, "counted": 600, "call_tokens": 200.0, "answer_tokens": 220.0, "wins": 240, "losses": 160,
     "ties": 100, "inconsistent": 50, "not_kept": 0, "withheld": 0, "waiting": 0,
 }  # fmt: skip
 
@@ -43,6 +43,7 @@ def test_evidence_grows_with_wins_and_is_even_for_a_coin() -> None:
         ({"answer_tokens": 270.0}, "keep"),
         ({"failed": 12}, "keep"),
         ({"pairs": 99}, "wait"),
+        ({"pairs": 100, "failed": 1, "answered": 99}, "wait"),  # a call without an answer says nothing of latency
         ({"withheld": 1}, "keep"),
     ],
 )
