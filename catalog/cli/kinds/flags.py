@@ -112,10 +112,9 @@ def _change_exposure(api: Api, document: Document, live: Live) -> list[str]:
 
 def _agree(api: Api, document: Document, change: Mapping[str, Any], meant: Mapping[str, Any]) -> list[str]:
     """Approve what somebody else proposed, where the manifest says the same of every part."""
-    if not all(same(meant[name], value) for name, value in _exposure(change["exposure"]).items()):
-        raise CliError(
-            f"{document.where}: {document}: change #{change['number']} waits with another exposure. Somebody decides it, or takes it back, first."
-        )
+    unsaid = _unsaid(document.spec, change, meant)
+    if unsaid:
+        raise CliError(f"{document.where}: {document}: change #{change['number']} {unsaid}. Somebody decides it, or takes it back, first.")
     try:
         api.call("POST", f"{_path(document.name)}changes/{change['number']}/approve/", {"comment": "by manifest"})
     except RefusedError as refused:
@@ -123,6 +122,17 @@ def _agree(api: Api, document: Document, change: Mapping[str, Any], meant: Mappi
             raise
         return [_waits(document, change, refused.detail)]
     return []
+
+
+def _unsaid(spec: Mapping[str, Any], change: Mapping[str, Any], meant: Mapping[str, Any]) -> str:
+    """What a waiting change does that the manifest does not say; empty when there is nothing."""
+    if not all(same(meant[name], value) for name, value in _exposure(change["exposure"]).items()):
+        return "waits with another exposure"
+    if change["label"]:
+        return f"moves the label {change['label']} to {change['prompt']}, too"
+    if "phase" in spec and change["phase"] != spec["phase"]:
+        return f"waits for {'the phase ' + change['phase'] if change['phase'] else 'no phase'}, not for {spec['phase']}"
+    return ""
 
 
 def _waits(document: Document, change: Mapping[str, Any], why: str) -> str:

@@ -99,7 +99,8 @@ def test_exposure_by_manifest_waits_for_a_second_person(
     assert rita_runs("diff", "-f", str(file)) == (0, "0 to make, 0 to change, 0 to remove, 2 as wanted.\n")
     assert [one["metadata"]["name"] for one in yaml.safe_load_all(text)] == ["ai.chat.next-model", "next-model"]
 
-    file.write_text(MANIFEST.replace("66.667", "80").replace("33.333", "20").replace("regions: [eu]", "regions: [eu, us]"))
+    grown_text = MANIFEST.replace("66.667", "80").replace("33.333", "20").replace("regions: [eu]", "regions: [eu, us]")
+    file.write_text(grown_text)
     assert rita_runs(*apply)[0] == 3
     grown = flag.changes.get(number=2).exposed
     assert Flag.objects.values_list("rollout_salt", "variant_salt").get() == salts
@@ -107,6 +108,14 @@ def test_exposure_by_manifest_waits_for_a_second_person(
     file.write_text(MANIFEST.replace("12.5", "50"))
     assert adam_runs(*apply)[0] == 1  # nobody agrees by accident to what stands in no manifest
     assert "change #2 waits with another exposure" in capsys.readouterr().err
+    file.write_text(grown_text.replace("  reason:", "  phase: pilot\n  reason:"))
+    assert adam_runs(*apply)[0] == 1  # it would be in force before the pilot
+    assert "change #2 waits for no phase" in capsys.readouterr().err
+    file.write_text(grown_text)
+    flag.changes.filter(number=2).update(prompt="greeting@3", label="production")  # as an experiment's promotion does
+    assert adam_runs(*apply)[0] == 1
+    assert "change #2 moves the label production to greeting@3, too" in capsys.readouterr().err
+    assert flag.changes.get(number=2).status == "proposed"
 
 
 def test_lowering_is_done_at_once_and_what_a_flag_is_stays(
