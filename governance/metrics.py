@@ -19,6 +19,8 @@ class Window:
 
     start: datetime
     end: datetime
+    cohort: str = ""
+    """Slug of the cohort that the rollout which asks is over, of which a metric with the scope `programme` may tell; empty: of none."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Metric:
     read: Callable[[Window], Reading]
     description: str
     scope: Literal["organisation", "programme"] = "organisation"
-    """`programme`: it is of all organisations of a rollout together, or of who runs it, wherever it is read."""
+    """`programme`: it is of all organisations of the rollout's cohort together, or of who runs it, and is read once."""
 
 
 _metrics: dict[str, Metric] = {}

@@ -20,7 +20,6 @@ from rollouts.models import (
     Flag,
     FlagChange,
     Incident,
-    Rollout,
     ShiftWindow,
     SurveyAnswer,
     SurveyKind,
@@ -156,27 +155,30 @@ def _answers(window: Window, kind: SurveyKind) -> QuerySet[SurveyAnswer]:
 
 
 def _survey(window: Window, kind: SurveyKind, score: Callable[[Sequence[int]], Score]) -> Reading:
-    """Of people of the organisation, or of all in the public schema, about whatever cohort. Too few have no value."""
+    """About the cohort of the rollout; without one, of people of the organisation, or of all in the public schema, about whatever cohort.
+
+    Too few have no value.
+    """
     answers = _answers(window, kind).exclude(cohort=None)
-    if current_schema() != get_public_schema_name():
+    if window.cohort:
+        answers = answers.filter(cohort__slug=window.cohort)
+    elif current_schema() != get_public_schema_name():
         answers = answers.filter(tenant__schema_name=current_schema())
     found = score(list(answers.values_list("score", flat=True)))
     return Reading(found.value, found.n, found.low, found.high, {"answers": found.n}) if found.n else NO_DATA
 
 
-def _asked(key: str, ask: Ask) -> Callable[[Window], Reading]:
-    """What was said for a gate of the current organisation: by its own people, or, where it runs the rollout over cohorts, by those of theirs."""
+def _asked(ask: Ask) -> Callable[[Window], Reading]:
+    """What was said for a gate of the current organisation: by its own people, or, where the rollout is over a cohort, about that."""
 
     def read(window: Window) -> Reading:
-        running = Rollout.objects.filter(status=Rollout.Status.RUNNING, gates__criteria__metric=key).exclude(cohort="")
-        cohorts = list(running.order_by("cohort").values_list("cohort", flat=True).distinct())
         answers = _answers(window, ask.kind).filter(subject=ask.subject, stage=ask.stage)
-        mine = Q(cohort__slug__in=cohorts) if cohorts else Q(cohort=None, tenant__schema_name=current_schema())
+        mine = Q(cohort__slug=window.cohort) if window.cohort else Q(cohort=None, tenant__schema_name=current_schema())
         scores = list(answers.filter(mine).order_by("tenant").values_list("tenant", "score"))
         if not scores:
             return NO_DATA
         said = [score for _, score in scores]
-        if ask.by_organisation and cohorts:
+        if ask.by_organisation and window.cohort:
             found = programme_rules.csat_by_organisation(
                 [[score for _, score in theirs] for _, theirs in groupby(scores, key=itemgetter(0))]
             )
@@ -197,7 +199,7 @@ def _metric_of(key: str, ask: Ask) -> Metric:
         "score",
         "higher",
         least,
-        _asked(key, ask),
+        _asked(ask),
         f"{words} to the question that a gate of that phase asks{whose}.",
         "programme",
     )
@@ -224,8 +226,8 @@ def register_all() -> None:
         Metric("shifts.error_change", "Errors against the control", "pp", "lower", 100, shift_errors, "Of the challenger, in the newest window of the worst shift."),
         Metric("shifts.latency_change", "Latency against the control", "%", "lower", 100, shift_latency, "Of the challenger's mean, in the newest window of the worst shift."),
         Metric("shifts.saving", "Saving against the control", "%", "higher", 100, shift_saving, "Of the challenger's cost per call, in the newest window of the worst shift."),
-        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page, about all cohorts.", "programme"),
-        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about all cohorts.", "programme"),
+        Metric("surveys.csat", "Satisfaction", "score", "higher", programme_rules.FEWEST_ANSWERS, survey_csat, "Mean of the answers from 1 to 5 to the question on the home page, about the cohort of the rollout, or else about all.", "programme"),
+        Metric("surveys.nps", "Net promoter score", "score", "higher", 10, survey_nps, "Promoters less detractors, in points, of the answers to the question on the home page, about the cohort of the rollout, or else about all.", "programme"),
     ):  # fmt: skip
         register(metric)
     register(

@@ -34,8 +34,8 @@ NEVER_NEGATIVE = frozenset(["count", "ms", "s", "h", "days"])
 """Units of figures that are 0 at least, also where they are not known."""
 _EMPTY: Mapping[str, Any] = {"value": None, "sample": 0, "low": None, "high": None, "statistics": {}, "error": ""}
 
-Readings = dict[tuple[str, str, int], dict[str, Any]]
-"""What metrics read up to one moment, by schema, metric and hours."""
+Readings = dict[tuple[str, str, int, str], dict[str, Any]]
+"""What metrics read up to one moment, by schema, metric, hours, and the cohort of the rollout for which it was read, where it may matter."""
 
 
 @dataclass
@@ -230,7 +230,7 @@ def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: date
     if criterion.sustain_of:
         rule |= {"sustain_times": criterion.sustain_times, "sustain_of": criterion.sustain_of}
     if over is None:
-        reading = _reading(key, criterion.window_hours, at, readings)
+        reading = _reading(key, criterion.window_hours, at, readings, cohort=inputs.cohort)
     else:
         members = [
             {"organisation": tenant.slug, **_reading(key, criterion.window_hours, at, readings, tenant)} for tenant in inputs.organisations
@@ -273,11 +273,13 @@ def over_cohort(criterion: Criterion) -> dict[str, Any] | None:
     }
 
 
-def _reading(metric: str, hours: int, at: datetime, readings: Readings, tenant: Tenant | None = None) -> dict[str, Any]:
-    name = (current_schema() if tenant is None else tenant.schema_name, metric, hours)
+def _reading(
+    metric: str, hours: int, at: datetime, readings: Readings, tenant: Tenant | None = None, *, cohort: str = ""
+) -> dict[str, Any]:
+    name = (current_schema() if tenant is None else tenant.schema_name, metric, hours, cohort)
     if name not in readings:
         with nullcontext() if tenant is None else tenant_context(tenant):
-            readings[name] = read_metric(metric, metrics.Window(at - timedelta(hours=hours), at))
+            readings[name] = read_metric(metric, metrics.Window(at - timedelta(hours=hours), at, cohort))
     return readings[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,9 +15,9 @@ from governance.models import Tenant, User
 from rollouts import evaluation_selectors, plans
 from rollouts import programme_selectors as selectors
 from rollouts.errors import SurveyScoreError
-from rollouts.models import Phase, Rollout, SurveyAnswer
+from rollouts.models import Gate, Phase, Rollout, SurveyAnswer
 from rollouts.reported_figures import FIGURES
-from rollouts.services import evaluation_runs, rollouts, surveys
+from rollouts.services import evaluation_runs, evidence, rollouts, surveys
 from rollouts.services.evaluation_runs import ScoreInput
 from rollouts.survey_subjects import ASKS
 from tests.conftest import ClientFor
@@ -26,9 +27,9 @@ from tests.factories import rollouts as make
 HOME = "/o/acme/build/home/"
 
 
-def in_phase(owner: User, position: int, *, cohort: str = "", days: int = 10) -> Rollout:
-    """A rollout of the gateway's plan that has been in this phase for some days."""
-    rollout = make.make_rollout(owner=owner, plan_key="ai-gateway-governance", slug="gateway", cohort=cohort)
+def in_phase(owner: User, position: int, *, cohort: str = "", days: int = 10, plan: str = "ai-gateway-governance") -> Rollout:
+    """A rollout that has been in this phase for some days; of the gateway's plan unless another one is said."""
+    rollout = make.make_rollout(owner=owner, plan_key=plan, slug=f"{plan}{cohort}", cohort=cohort)
     rollout.phases.update(status=Phase.Status.DONE)
     rollout.phases.filter(position=position).update(status=Phase.Status.CURRENT, entered_at=timezone.now() - timedelta(days=days))
     return rollout
@@ -85,12 +86,14 @@ def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga:
     internal, pilot = (metrics.get(f"surveys.gateway_{name}") for name in ("internal_nps", "pilot_csat"))
     with schema_context("public"):
         cohort = make_cohorts.make_cohort(olga)
+        other = make_cohorts.make_cohort(olga, slug="others", flag_key="ai.agents.preview-2")
         SurveyAnswer.objects.bulk_create(
             [
                 *said(acme, yesterday, *[10] * 8, 3, 8),
                 *said(acme, yesterday, 0, stage="ramp"), *said(acme, yesterday, 0, subject="costs"), *said(globex, yesterday, 0),
                 *said(acme, yesterday, 5, 4, 3, stage="pilot", kind="csat", cohort=cohort),
                 *said(globex, yesterday, 1, 1, stage="pilot", kind="csat", cohort=cohort),
+                *said(globex, yesterday, 5, 5, 5, 5, 5, stage="pilot", kind="csat", cohort=other), *said(acme, yesterday, 5, kind="csat", cohort=other),
             ]
         )  # fmt: skip
 
@@ -100,9 +103,18 @@ def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga:
     assert own.low is not None
     assert pilot.read(window) == NO_DATA  # nobody said it for this organisation
     Tenant.objects.filter(pk=acme.pk).update(kind=Tenant.Kind.INTERNAL)
-    in_phase(olga, 1, cohort="partners")
-    everybody = pilot.read(window)
-    assert (everybody.value, everybody.sample, everybody.statistics) == (2.5, 2, {"answers": 5})  # each organisation has one voice
+    over = [in_phase(olga, 1, cohort=each.slug) for each in (cohort, other)]
+    readings = evidence.Readings()
+    evidence.read_for(Gate.objects.filter(rollout__in=over, number=2).values_list("pk", flat=True), at=now, readings=readings)
+    found = {cohort: one for (_, metric, _, cohort), one in readings.items() if metric == pilot.key}
+    assert {cohort: (one["value"], one["sample"], one["statistics"]) for cohort, one in found.items()} == {
+        "partners": (2.5, 2, {"answers": 5}),
+        "others": (5, 1, {"answers": 5}),
+    }  # each organisation has one voice, about the cohort of that rollout alone
+    assert pilot.read(window) == NO_DATA  # nor does a rollout of its own read them
+    assert internal.read(window).value == 70
+    csat = metrics.get("surveys.csat").read
+    assert (csat(window).sample, csat(replace(window, cohort="others")).sample) == (4, 6)  # of its own people; about the cohort
 
 
 def test_organisations_of_a_cohort_are_asked_for_the_gate_over_it(acme: Tenant, globex: Tenant, olga: User, rita: User) -> None:
