@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rollouts.models import Phase, ReleaseLogEntry, Rollout
@@ -31,8 +31,11 @@ def release_log(rollout: Rollout, entries: Iterable[ReleaseLogEntry], phases: It
     return "\n".join(lines) + "\n"
 
 
-def organisation_log(organisation: str, chosen: Chosen, rollout: str, lines: Iterable[Line], *, at: datetime) -> str:
-    """What was asked for and its lines, oldest first; `lines` come newest first. `rollout` is the name of the chosen one, or empty."""
+def organisation_log(organisation: str, chosen: Chosen, rollout: str, lines: Sequence[Line], *, is_whole: bool, at: datetime) -> str:
+    """What was asked for and its lines, oldest first; `lines` come newest first. `rollout` is the name of the chosen one, or empty.
+
+    `is_whole`: there are no older lines.
+    """
     narrowed = [
         f"{name}: {value}"
         for name, value in (
@@ -47,5 +50,6 @@ def organisation_log(organisation: str, chosen: Chosen, rollout: str, lines: Ite
         f"- {line.at:%Y-%m-%d %H:%M} UTC — **{line.what}**, {line.about}{f' ({line.who})' if line.who else ''}: {' '.join(line.text.split())}"
         for line in lines
     ]
-    head = [f"# Release log of {organisation}", "", "  \n".join([*narrowed, f"Written: {at:%Y-%m-%d %H:%M} UTC"]), "", "## Log", ""]
+    cut = [] if is_whole else [f"Only the newest {len(lines):,} lines: choose days for earlier ones."]
+    head = [f"# Release log of {organisation}", "", "  \n".join([*narrowed, f"Written: {at:%Y-%m-%d %H:%M} UTC", *cut]), "", "## Log", ""]
     return "\n".join([*head, *(reversed(told) if told else ["Nothing happened."])]) + "\n"

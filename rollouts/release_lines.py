@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils.dateparse import parse_date
 
 from governance.pages import PAGE_SIZE
 from rollouts import exposure
-from rollouts.models import Experiment, FlagChange, Incident, ReleaseLogEntry, Shift
+from rollouts.models import Experiment, FlagChange, Incident, ReleaseLogEntry, Rollback, Shift
 
 TABS = {
     "": "Everything", "rollouts": "Rollouts", "flags": "Exposure", "experiments": "Experiments", "shifts": "Traffic shifts",
     "incidents": "Incidents",
 }  # fmt: skip
 EXPORTED_AT_ONCE = 500
+EXPORTED_AT_MOST = 5_000
+"""Lines of one file, which is laid out as a whole, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,14 @@ def _entry(entry: ReleaseLogEntry) -> Line:
 
 
 def _changes(chosen: Chosen) -> QuerySet[FlagChange]:
-    """What took effect. Those of rollback rules are told as incidents."""
+    """What took effect. Those of rollback rules are told as incidents; where everything is asked for, those of a phase that was rolled back
+    stand in its rollout's own lines already.
+    """
     applied = FlagChange.objects.filter(status=FlagChange.Status.APPLIED, incident=None, version__isnull=False)
+    if not chosen.tab:
+        # A phase is rolled back with its flags in one act of one moment.
+        with_phase = Rollback.objects.filter(rollout=OuterRef("flag__rollout"), started_at=OuterRef("version__at"))
+        applied = applied.exclude(Exists(with_phase), is_emergency=True)
     return applied.select_related("flag", "version", "base", "proposed_by", "decided_by")
 
 

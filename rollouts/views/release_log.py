@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from django.http import HttpResponse
 from django.utils import timezone
 
@@ -35,11 +37,18 @@ def release_log(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.VIEW)
 def release_log_markdown(request: MemberRequest) -> HttpResponse:
-    """Everything that is chosen, oldest first."""
+    """What is chosen, oldest first; of very many lines the newest, which the file says."""
     chosen = release_lines.chosen_from(request.GET)
     rollout = selectors.find_rollout(chosen.rollout) if chosen.rollout else None
+    most = release_lines.EXPORTED_AT_MOST
+    lines = list(islice(release_lines.all_lines(chosen), most + 1))
     text = markdown.organisation_log(
-        request.tenant.name, chosen, rollout.name if rollout else chosen.rollout, list(release_lines.all_lines(chosen)), at=timezone.now()
+        request.tenant.name,
+        chosen,
+        rollout.name if rollout else chosen.rollout,
+        lines[:most],
+        is_whole=len(lines) <= most,
+        at=timezone.now(),
     )
     response = HttpResponse(text, content_type="text/markdown; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{request.tenant.slug}-release-log.md"'

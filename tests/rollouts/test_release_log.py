@@ -14,7 +14,7 @@ from governance.models import Tenant, User
 from rollouts import exposure, release_lines
 from rollouts.models import Experiment, FlagVersion, ReleaseLogEntry, Rollout
 from rollouts.release_lines import Chosen
-from rollouts.services import experiments, flags, rollback, shifts
+from rollouts.services import experiments, flags, rollback, rollouts, shifts
 from tests.conftest import ClientFor
 from tests.factories import rollbacks
 from tests.factories import rollouts as make
@@ -59,6 +59,29 @@ def test_the_log_tells_of_everything_that_changed_for_callers(eventful: Rollout)
     change = next(line for line in release_lines.all_lines(Chosen("flags")) if line.what == "Exposure")
     assert change.text == "Switch off → on; percentage 0% → 20%. Next step"
     assert change.who == "Rita, agreed by Adam"
+
+
+def test_a_phase_rolled_back_is_told_once(
+    acme: Tenant, rollout: Rollout, bob: User, rita: User, adam: User, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = make.make_flag(rita, rollout=rollout)
+    exposed = exposure.changed(flag.exposure, on=True, percentage=20_000)
+    change = flags.propose_change(flag=flag, exposure=exposed, reason="Pilot", actor=rita, phase=rollout.phases.get(position=0))
+    flags.approve_change(change=change, actor=adam)
+    rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
+
+    assert [what for what, about in titles() if about == flag.key] == ["Exposure"]
+    assert any(flag.key in line.text and line.what == "Rollback" for line in release_lines.all_lines(Chosen()))
+    assert ("Lowered at once", flag.key) in titles(Chosen("flags"))
+
+    whole = client_for(bob).get("/o/acme/release/log.md").content.decode()
+    monkeypatch.setattr(release_lines, "EXPORTED_AT_MOST", 2)
+    newest = client_for(bob).get("/o/acme/release/log.md").content.decode()
+
+    assert "newest" not in whole
+    assert "Only the newest 2 lines: choose days for earlier ones" in newest
+    assert newest.splitlines()[-2:] == whole.splitlines()[-2:]
+    assert newest.count("\n- ") == 2
 
 
 def test_pages_by_key_hold_each_line_once_also_at_the_same_moment(eventful: Rollout) -> None:
