@@ -133,6 +133,18 @@ def compared_by(revision: Revision, column: str) -> list[Compared]:
 CAUSE_NOTES = {
     "missing_calls": ("Tokens on the bill that our telemetry does not have", "Look for calls around the gateway, or for late telemetry"),
     "bill_only": ("Models or days of which we saw no call at all", "Route these calls through the gateway, or assign the model below"),
+    "negotiated": (
+        "The bill charges less or more than its list price, and our book has no such rate",
+        "Put the negotiated prices in the book",
+    ),
+    "price_band": (
+        "Tokens at the price of a service tier, a region or a long context that the other side has at another",
+        "Compare what tier and region the calls ask for",
+    ),
+    "book_drift": (
+        "Our book had another price within the month: calls were valued by it, or the bill still is or already was",
+        "Check from when on the price holds",
+    ),
     "price": ("The bill's price per token is another than ours on that day", "Correct the price book"),
     "unpriced": ("Our tokens had no price when they were counted", "Add prices"),
     "commitment": ("Usage that a prepaid commitment covers at its own rate", "None needed"),
@@ -162,6 +174,11 @@ class CauseRow:
     cents: Decimal
     exact: Decimal
     bar: bridge.Bar
+
+    @property
+    def is_of_book(self) -> bool:
+        """What is to do is to do in the price book."""
+        return self.cause in ("negotiated", "book_drift", "price", "unpriced")
 
 
 def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, Decimal]]]:

@@ -3,7 +3,7 @@
 For a key with price P per token, bill amount B over Qb tokens, and our A over Qt tokens (Qu of them unpriced):
     quantity  P·(Qb − Qt)     tokens that only one side has
     unpriced  P·Qu            our tokens that had no price
-    price     V − P·Qb  +  P·(Qt − Qu) − A      the bill's unit price (V is quantity times it), or a book that changed meanwhile
+    price     V − P·Qb  +  P·(Qt − Qu) − A      the bill's unit price (V is quantity times it), or ours was another; named by `_price_causes`
     rest      B − V           (B − P·Qb without V) rounding of the bill's rows, a commitment, or unexplained
 and quantity + unpriced + price + rest = B − A for any figures.
 """
@@ -11,6 +11,7 @@ and quantity + unpriced + price + rest = B − A for any figures.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -23,6 +24,9 @@ _EXACT = Context(prec=80)
 CAUSES = {
     "missing_calls": "Calls that we did not see",
     "bill_only": "Only on the bill",
+    "negotiated": "Negotiated rate",
+    "price_band": "Tier, region or context band",
+    "book_drift": "Price book changed",
     "price": "Price differs from our book",
     "unpriced": "Calls without a price",
     "commitment": "Commitment",
@@ -46,6 +50,8 @@ class BillSide:
     rows: int = 1
     commitment: Decimal = Decimal()
     """Of `amount - listed`, what rows under a commitment differ by."""
+    negotiated: Decimal = Decimal()
+    """Of `listed`, what the rows' unit prices make it differ from their list prices; a discount is negative."""
     is_committed: bool = False
     """Every row is under a commitment, and one of ours covered the model then: without prices of the rows, what differs is the commitment."""
 
@@ -60,13 +66,27 @@ class OurSide:
     calls: int = 0
 
 
+@dataclass(frozen=True)
+class OtherPrices:
+    """What our book says of a key besides its usual price at the end of the key's period. Prices are USD per token."""
+
+    bands: tuple[Decimal, ...] = ()
+    """Of tiers, regions and context bands that were in force in the period."""
+    times: tuple[Decimal, ...] = ()
+    """Usual ones of other times of the month, and those that were corrected."""
+    has_changed: bool = False
+    """Calls of the period may have been valued by one of `times`."""
+
+
 def reaches(complete_through: datetime | None, day: date) -> bool:
     """Whether a bill has the whole of a UTC day. `complete_through` (UTC) is the end of its last charge period; None when it has none."""
     # Ends are exclusive, but some bills write 23:59:59.
     return complete_through is not None and (complete_through + timedelta(seconds=1)).date() > day
 
 
-def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None, *, is_late: bool = False) -> dict[str, Decimal]:
+def explain(
+    bill: BillSide | None, ours: OurSide | None, price: Decimal | None, *, others: OtherPrices | None = None, is_late: bool = False
+) -> dict[str, Decimal]:
     """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book.
 
     `is_late`: the bill does not reach the key's day yet.
@@ -85,19 +105,48 @@ def explain(bill: BillSide | None, ours: OurSide | None, price: Decimal | None, 
         causes = {
             "missing_calls" if quantity > 0 else "extra_calls": quantity,
             "unpriced": price * ours.unpriced_tokens,
-            "price": price * (ours.tokens - ours.unpriced_tokens) - ours.amount,
         }
+        own = price * (ours.tokens - ours.unpriced_tokens) - ours.amount
+        theirs = Decimal()
         tolerance = CENT / 2 * bill.rows  # each row may have been rounded to the cent
         if bill.listed is None:
             rest = bill.amount - price * bill.tokens
             name = "commitment" if bill.is_committed else "rounding" if abs(rest) <= tolerance else "price"
         else:
-            causes["price"] += bill.listed - price * bill.tokens
+            theirs = bill.listed - price * bill.tokens
             causes["commitment"] = bill.commitment
             rest = bill.amount - bill.listed - bill.commitment
             name = "rounding" if abs(rest) <= tolerance else "unexplained"
-        causes[name] = causes.get(name, Decimal()) + rest
-        return _without_zeros(causes)
+        if name == "price":
+            theirs = rest
+        else:
+            causes[name] = causes.get(name, Decimal()) + rest
+        return _without_zeros(causes | _price_causes(bill, theirs, own, others or OtherPrices()))
+
+
+def _price_causes(bill: BillSide, theirs: Decimal, own: Decimal, others: OtherPrices) -> dict[str, Decimal]:
+    """What a difference of prices comes from, as far as the rows and the book tell; the rest is `price`. Sums to theirs + own.
+
+    `theirs`: the bill's tokens at its price less ours; `own`: our priced tokens at the book's price less what we valued them at. What one
+    side has and the other takes back (both know of a tier) is no difference.
+    """
+    if theirs * own < 0:
+        theirs, own = (theirs + own, Decimal()) if abs(theirs) > abs(own) else (Decimal(), theirs + own)
+    causes: dict[str, Decimal] = defaultdict(Decimal)
+    # A discount that our book has already is no cause: at most what is apart, and only in its direction.
+    if bill.negotiated * theirs > 0:
+        causes["negotiated"] = min(bill.negotiated, theirs, key=abs)
+    at = bill.amount if bill.listed is None else bill.listed - (bill.negotiated if causes else 0)
+
+    def is_at(prices: tuple[Decimal, ...]) -> bool:
+        return any(price * (bill.tokens or 0) == at for price in prices)
+
+    name = "price_band" if is_at(others.bands) else "book_drift" if is_at(others.times) else "price"
+    causes[name] += theirs - causes.get("negotiated", Decimal())
+    # With both, the rollup does not tell which calls were valued by which.
+    name = "price" if bool(others.bands) == others.has_changed else "price_band" if others.bands else "book_drift"
+    causes[name] += own
+    return causes
 
 
 def _without_zeros(causes: Mapping[str, Decimal]) -> dict[str, Decimal]:

@@ -81,6 +81,7 @@ class Row:
     tokens: Decimal | None
     token_class: str
     listed_cost: Decimal | None
+    list_cost: Decimal | None
     is_committed: bool
     is_unused: bool
     model_name: str
@@ -277,6 +278,7 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
         tokens=tokens,
         token_class=token_class,
         listed_cost=_listed(values, tokens, block),
+        list_cost=_at(number(values, "ListUnitPrice"), values, tokens, block),
         is_committed=values.get("PricingCategory") == "Committed" or values.get("CommitmentDiscountStatus") == "Used",
         is_unused=values.get("CommitmentDiscountStatus") == "Unused",
         model_name=str(details.get("ModelId") or details.get("x_ModelId") or details.get("ModelName") or "")[:160],
@@ -349,7 +351,11 @@ def _block(unit: str, counted: re.Pattern[str]) -> Decimal | None:
 def _listed(values: Mapping[str, str], tokens: Decimal | None, block: Decimal | None) -> Decimal | None:
     """Quantity times the row's own unit price: what the row says it should cost."""
     price = number(values, "ContractedUnitPrice")
-    price = number(values, "ListUnitPrice") if price is None else price
+    return _at(number(values, "ListUnitPrice") if price is None else price, values, tokens, block)
+
+
+def _at(price: Decimal | None, values: Mapping[str, str], tokens: Decimal | None, block: Decimal | None) -> Decimal | None:
+    """The row's quantity times a price per its pricing unit; None when one of them is not given."""
     if price is None:
         return None
     if tokens is not None and block:

@@ -98,6 +98,8 @@ class BillRow(models.Model):
     currency = models.CharField(max_length=8)
     listed_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
     """Quantity times the row's own unit price, exact; None when one of them is not given."""
+    list_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    """Quantity times the list price of the row, exact; also None for rows of before it was kept."""
     invoice_id = models.CharField(max_length=160, blank=True)
     sku_id = models.CharField(max_length=200, blank=True)
     meter = models.CharField(max_length=200, blank=True)

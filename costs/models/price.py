@@ -68,6 +68,11 @@ class PriceSeries(models.Model):
         return f"{self.provider} {self.model} {self.series_label.lower()}"
 
     @property
+    def is_usual(self) -> bool:
+        """See `PriceEntryQuerySet.usual`."""
+        return self.service_tier == ServiceTier.STANDARD and not self.region and not self.context_over
+
+    @property
     def series(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SERIES}
 

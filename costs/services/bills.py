@@ -50,6 +50,7 @@ _ROW_COLUMNS = (
     "effective_cost",
     "currency",
     "listed_cost",
+    "list_cost",
     "invoice_id",
     "sku_id",
     "meter",
@@ -370,12 +371,12 @@ def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, s
 def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, row.column[:64], row.message[:300], row.text, False)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 7, row.column[:64], row.message[:300], row.text, False)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         if (why := why_quarantined(row, provider, at)) is not None:
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 6, *why, row.text, True)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 7, *why, row.text, True)
             continue
         yield (
             row.line,
@@ -398,6 +399,7 @@ def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[
             row.effective_cost,
             row.currency,
             row.listed_cost,
+            row.list_cost,
             row.values.get("InvoiceId", "")[:160],
             row.values.get("SkuId", "")[:200],
             row.values.get("SkuMeter", "")[:200],

@@ -7,26 +7,27 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from costs import bridge, commitment_selectors, focus
 from costs.errors import NothingToReconcileError
-from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
+from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, SupersededPrice, TokenClass, TokenDay, UsageHour
 from costs.periods import Period
 from costs.services import signoff
 from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Part of the run key: a change of the rules makes a new revision."""
 MONTHS_BACK = 3
 """How far back the schedule looks for changed inputs."""
@@ -46,6 +47,8 @@ class Inputs:
     bill: dict[Key, bridge.BillSide]
     ours: dict[Key, bridge.OurSide]
     prices: dict[Key, Decimal]
+    others: dict[Key, bridge.OtherPrices]
+    """Keys whose book has but one price are missing."""
     excluded: list[dict[str, Any]]
     complete_through: datetime | None
 
@@ -78,6 +81,7 @@ class Inputs:
             side(self.bill),
             side(self.ours),
             sorted(([str(part) for part in key], plain(price)) for key, price in self.prices.items()),
+            side(self.others),
             self.excluded,
             sorted([str(part) for part in key] for key in self.ours if self.is_late(key)),
         ]
@@ -114,6 +118,7 @@ def gather(provider: str, month: date) -> Inputs:
             listed_committed=Sum("listed_cost", filter=committed),
             n_committed=Count("pk", filter=committed & Q(listed_cost__isnull=False)),
             under=Count("pk", filter=committed),
+            negotiated=Sum(F("listed_cost") - F("list_cost")),
             effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
         )
     )
@@ -142,6 +147,7 @@ def gather(provider: str, month: date) -> Inputs:
                 rows=row["n"],
                 commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
                 is_committed=is_committed(row),
+                negotiated=row["negotiated"] or Decimal(),
             )
             at = key(row["model"], row["token_class"], row["day"])
             bill[at] = _joined(bill.get(at), side)
@@ -168,7 +174,7 @@ def gather(provider: str, month: date) -> Inputs:
         month,
         bill,
         ours,
-        _prices(provider, month, {*bill, *ours}),
+        *_prices(provider, month, {*bill, *ours}),
         excluded,
         complete_through,
     )
@@ -183,24 +189,78 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
         None if before.listed is None or side.listed is None else before.listed + side.listed,
         before.rows + side.rows,
         before.commitment + side.commitment,
+        before.negotiated + side.negotiated,
         before.is_committed and side.is_committed,
     )
 
 
-def _prices(provider: str, month: date, keys: set[Key]) -> dict[Key, Decimal]:
-    """Price per token from our book at the end of each key's period; keys without one are missing."""
-    series: dict[tuple[str, str], list[PriceEntry]] = defaultdict(list)
-    for entry in PriceEntry.objects.usual().filter(provider=provider, model__in={model for model, _, _ in keys}):
-        series[entry.model, entry.token_class].append(entry)
-    prices = {}
-    for model, token_class, day in keys:
-        at = _midnight((day or end_of(month)) + timedelta(days=1)) - timedelta(microseconds=1)
-        for name in (token_class, TokenClass.INPUT) if token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE) else (token_class,):
-            found = next((entry for entry in series[model, name] if entry.covers(at)), None)
-            if found is not None:
-                prices[model, token_class, day] = found.price.scaleb(-6, focus.EXACT)
-                break
-    return prices
+def _prices(provider: str, month: date, keys: set[Key]) -> tuple[dict[Key, Decimal], dict[Key, bridge.OtherPrices]]:
+    """From our book: the usual price per token at the end of each key's period, and the others of the key. Keys without one are missing."""
+    first, end = _midnight(month), _midnight(end_of(month) + timedelta(days=1))
+    of_keys = Q(provider=provider, model__in={model for model, _, _ in keys}, valid_from__lt=end)
+    books: dict[tuple[str, str], _Book] = defaultdict(_Book)
+    for entry in PriceEntry.objects.filter(of_keys):
+        book = books[entry.model, entry.token_class]
+        (book.usual if entry.is_usual else book.bands).append(entry)
+    for was in SupersededPrice.objects.filter(of_keys):
+        if was.is_usual:
+            books[was.model, was.token_class].corrected.append(was)
+    prices, others = {}, {}
+    for key in keys:
+        model, token_class, day = key
+        start, until = (_midnight(day), _midnight(day + timedelta(days=1))) if day else (first, end)
+        book = books[model, token_class]
+        if token_class in (TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE):
+            charged_as = books[model, str(TokenClass.INPUT)]  # without a price of its own
+            book = _Book(book.usual + charged_as.usual, book.bands + charged_as.bands, book.corrected + charged_as.corrected)
+        at = until - timedelta(microseconds=1)
+        found = next((entry for entry in book.usual if entry.covers(at)), None)
+        if found is None:
+            continue
+        prices[key] = found.price.scaleb(-6, focus.EXACT)
+        others_of_month: list[PriceEntry | SupersededPrice] = [entry for entry in book.usual if entry is not found]
+        others_of_month += book.corrected
+        other = bridge.OtherPrices(
+            bands=_per_token(entry for entry in book.bands if _overlaps(entry, start, until)),
+            times=_per_token(entry for entry in others_of_month if _overlaps(entry, first, end)),
+            has_changed=_has_changed(book, start, until),
+        )
+        if other != bridge.OtherPrices():
+            others[key] = other
+    return prices, others
+
+
+@dataclass(frozen=True)
+class _Book:
+    """Entries of one model and token class."""
+
+    usual: list[PriceEntry] = field(default_factory=list)
+    bands: list[PriceEntry] = field(default_factory=list)
+    """Of tiers, regions and context bands."""
+    corrected: list[SupersededPrice] = field(default_factory=list)
+    """Usual ones that were wrong."""
+
+
+def _per_token(entries: Iterable[PriceEntry | SupersededPrice]) -> tuple[Decimal, ...]:
+    return tuple(sorted({entry.price.scaleb(-6, focus.EXACT).normalize(focus.EXACT) for entry in entries}))
+
+
+def _overlaps(entry: PriceEntry | SupersededPrice, start: datetime, until: datetime) -> bool:
+    return entry.valid_from < until and (entry.valid_to is None or entry.valid_to > start)
+
+
+def _has_changed(book: _Book, start: datetime, until: datetime) -> bool:
+    """Whether calls of a period may have been valued by two usual prices: one begins, ends or was corrected in it, or took another's place after it began."""
+
+    def came_later(entry: PriceEntry) -> bool:
+        before = [one for one in book.usual if one.created_at < entry.created_at and one.valid_from <= entry.valid_from]
+        return entry.created_at > start and bool(before)
+
+    return any(_overlaps(was, start, until) for was in book.corrected) or any(
+        entry.valid_from > start or (entry.valid_to is not None and entry.valid_to < until) or came_later(entry)
+        for entry in book.usual
+        if _overlaps(entry, start, until)
+    )
 
 
 @transaction.atomic
@@ -267,7 +327,13 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
     with localcontext(focus.EXACT):
         keys = sorted({*inputs.bill, *inputs.ours}, key=lambda key: (key[0], key[2] or date.min, key[1]))
         explained = {
-            key: bridge.explain(inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key), is_late=inputs.is_late(key))
+            key: bridge.explain(
+                inputs.bill.get(key),
+                inputs.ours.get(key),
+                inputs.prices.get(key),
+                others=inputs.others.get(key),
+                is_late=inputs.is_late(key),
+            )
             for key in keys
         }
         bill = sum((side.amount for side in inputs.bill.values()), Decimal())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costs import bridge
-from costs.bridge import BillSide, OurSide
+from costs.bridge import BillSide, OtherPrices, OurSide
 
 MONEY = st.decimals(-(10**9), 10**9, places=14, allow_nan=False)
 TOKENS = st.integers(0, 10**12)
@@ -21,21 +21,27 @@ BILLS = st.builds(
     listed=st.none() | MONEY,
     rows=st.integers(1, 10**5),
     commitment=st.just(Decimal()) | MONEY,
+    negotiated=st.just(Decimal()) | MONEY,
 )
 OURS = TOKENS.flatmap(lambda tokens: st.builds(OurSide, amount=MONEY, tokens=st.just(tokens), unpriced_tokens=st.integers(0, tokens)))
 PRICES = st.none() | st.decimals(0, 1000, places=14)
+OTHERS = st.none() | st.builds(
+    OtherPrices, bands=st.sampled_from([(), (Decimal(1),)]), times=st.sampled_from([(), (Decimal(2),)]), has_changed=st.booleans()
+)
 LINES = st.lists(
     st.tuples(st.none() | BILLS, st.none() | OURS, PRICES).filter(lambda line: line[0] is not None or line[1] is not None), max_size=8
 )
 
 
-@given(LINES)
-def test_sum_of_causes_is_the_difference(lines: list[tuple[BillSide | None, OurSide | None, Decimal | None]]) -> None:
+@given(LINES, OTHERS)
+def test_sum_of_causes_is_the_difference(
+    lines: list[tuple[BillSide | None, OurSide | None, Decimal | None]], others: OtherPrices | None
+) -> None:
     with localcontext(bridge._EXACT):
         difference = sum(
             ((bill.amount if bill else Decimal()) - (ours.amount if ours else Decimal()) for bill, ours, _ in lines), Decimal()
         )
-        explained = [bridge.explain(*line) for line in lines]
+        explained = [bridge.explain(*line, others=others) for line in lines]
 
         causes = bridge.total(explained, sum(bill.rows for bill, _, _ in lines if bill))
 
@@ -73,6 +79,38 @@ def test_each_fault_alone_has_its_own_name() -> None:
     assert bridge.explain(bill("2"), OurSide(Decimal(0), 1_000_000, 1_000_000), None) == {"unpriced": Decimal(2)}
     assert bridge.explain(bill("2"), OurSide(Decimal("1.5"), 1_000_000, 250_000), price) == {"unpriced": Decimal("0.5")}
     assert bridge.explain(BillSide(Decimal(2), None, None), OurSide(Decimal(1), 1), price) == {"unexplained": Decimal(1)}
+
+
+def test_difference_of_prices_is_named_as_far_as_row_and_book_tell_it() -> None:
+    price, million = Decimal("0.000002"), 1_000_000
+    usual, halved = OurSide(Decimal(2), million), OurSide(Decimal(1), million)
+    book = {
+        "one": OtherPrices(),
+        "band": OtherPrices(bands=(Decimal("0.000001"),)),
+        "drift": OtherPrices(times=(Decimal("0.000001"),), has_changed=True),
+        "both": OtherPrices(bands=(Decimal("0.000001"),), times=(Decimal("0.000003"),), has_changed=True),
+    }
+
+    def found(listed: str, ours: OurSide, others: str, negotiated: str = "0") -> dict[str, Decimal]:
+        bill = BillSide(Decimal(listed), Decimal(million), Decimal(listed), negotiated=Decimal(negotiated))
+        return bridge.explain(bill, ours, price, others=book[others])
+
+    # The discount of a row is told as far as our book does not have it; what is left is something else.
+    assert found("1.5", usual, "one", "-0.5") == {"negotiated": Decimal("-0.5")}
+    assert found("1.5", usual, "one", "-0.2") == {"negotiated": Decimal("-0.2"), "price": Decimal("-0.3")}
+    assert found("1.5", usual, "one", "-0.9") == {"negotiated": Decimal("-0.5")}
+    assert found("2", usual, "one", "-0.5") == {}
+    assert found("2.5", usual, "one", "-0.5") == {"price": Decimal("0.5")}
+    # The bill has the price of a band, or of another time.
+    assert found("1", usual, "band") == {"price_band": Decimal(-1)}
+    assert found("1", usual, "drift") == {"book_drift": Decimal(-1)}
+    assert found("1.5", usual, "both") == {"price": Decimal("-0.5")}
+    # Our calls have it; which of both, nothing tells.
+    assert [found("2", halved, others) for others in book] == [
+        {name: Decimal(1)} for name in ("price", "price_band", "book_drift", "price")
+    ]
+    # Both have it.
+    assert found("1", halved, "band") == {}
 
 
 @pytest.mark.parametrize(("through", "is_whole"), [("10-20T00:00", False), ("10-20T23:59:59", True), ("10-21T00:00", True)])

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costs import bill_selectors, generator, parquet, showback_selectors
 from costs.errors import BillFormatError, NothingToReconcileError, RevisionReplacedError
-from costs.models import BillAlias, BillFile, BillRow, Reconciliation, Revision
+from costs.models import BillAlias, BillFile, BillRow, PriceEntry, Reconciliation, Revision
 from costs.services import bills, ingest, prices, reconciliation, signoff
 from governance.models import AuditEntry, Notice, Tenant, User
 from tests.factories import costs as make
@@ -269,8 +270,6 @@ def test_same_inputs_make_no_new_revision(acme: Tenant, offers: object, fay: Use
 
 
 def test_unpriced_calls_are_a_cause_until_they_are_priced(acme: Tenant, offers: object, fay: User, alice: User) -> None:
-    from costs.models import PriceEntry
-
     PriceEntry.objects.filter(model="big-chat", token_class="output").delete()
     generated = made(acme)
     ingest.deliver(generated.calls)
@@ -317,9 +316,20 @@ def test_price_corrected_afterwards_explains_the_difference(acme: Tenant, offers
     ]
     upload(fay, dearer)
 
-    found = causes(reconciliation.reconcile(provider="openai", month=MONTH)[0])
+    revision, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+    prices.reprice(entry=PriceEntry.objects.get(price=4))
+    BillRow.objects.filter(day__gte=date(2026, 10, 15), sku_id="gpt-big-input").update(listed_cost=F("list_cost") * 3 / 4)
+    BillRow.objects.filter(day__gte=date(2026, 10, 15), sku_id="gpt-big-input").update(billed_cost=F("listed_cost"))
+    negotiated, _ = reconciliation.reconcile(provider="openai", month=MONTH)
 
-    assert set(found) == {"price"}
+    BillRow.objects.update(list_cost=F("listed_cost"))
+    make.price(alice, "input", "3", model="big-chat", service_tier="batch")
+    at_batch, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    assert causes(revision) == {"book_drift": revision.variance}
+    assert causes(at_batch) == {"price_band": negotiated.variance}
+    assert causes(negotiated) == {"negotiated": negotiated.variance}
+    assert revision.variance == -negotiated.variance > 0
 
 
 def test_monthly_bill_is_compared_by_month(acme: Tenant, offers: object, fay: User) -> None:
