@@ -6,7 +6,7 @@ class GovernanceConfig(AppConfig):
     verbose_name = "Governance"
 
     def ready(self) -> None:
-        from governance import drill_selectors, drills, effect_metrics, home, navigation, search, selectors  # noqa: F401 - registers itself
+        from governance import drill_selectors, drills, effect_metrics, home, navigation, search, selectors, uptime_metrics  # noqa: F401 - registers itself
         from governance.access import Permission
         from governance.migration_state import render_only_what_is_new
         from governance.navigation import Item

@@ -38,6 +38,8 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=5, minute=30, day_of_week="mon"),
         "options": {"expires": 3600},
     },
+    # On the minute, and over before the next one: what runs late would speak for another minute.
+    "probe-portal": {"task": "governance.tasks.probe_portal", "schedule": crontab(), "options": {"expires": 45}},
     "tell-circuits": {"task": "gateway.publish.tasks.dispatch_circuits", "schedule": 15.0, "options": {"expires": 15}},
     "ingest": {"task": "costs.tasks.dispatch_ingest", "schedule": 1.0, "options": {"expires": 2}},
     "collect-payloads": {"task": "gateway.publish.tasks.dispatch_payloads", "schedule": 3.0, "options": {"expires": 3}},

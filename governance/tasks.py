@@ -23,6 +23,14 @@ def publish_stragglers() -> None:
 
 
 @shared_task(base=PlatformTask)
+def probe_portal() -> None:
+    """Once a minute: whether people get a page of the portal."""
+    from governance.services import uptime
+
+    uptime.probe()
+
+
+@shared_task(base=PlatformTask)
 def measure_effects() -> None:
     """Time what was just changed, for as long as a change usually takes; `measure_slow_effects` waits for the rest. One at a time is enough."""
     from governance.services import drills, effects  # they queue this task

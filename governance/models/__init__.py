@@ -11,6 +11,7 @@ from governance.models.schema_recipe import SchemaRecipe
 from governance.models.switch import Pillar, Switch
 from governance.models.tenant import Domain, Tenant
 from governance.models.token import ApiToken
+from governance.models.uptime import PortalMinute
 from governance.models.user import User
 from governance.models.worker import Heartbeat
 
@@ -36,6 +37,7 @@ __all__ = [
     "Pillar",
     "Policy",
     "PolicyVersion",
+    "PortalMinute",
     "SchemaRecipe",
     "Severity",
     "Switch",
