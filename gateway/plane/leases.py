@@ -13,6 +13,7 @@ slice, which may fall below zero, and written to the counter without asking. Tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -225,8 +226,9 @@ class Ledger:
         now = self._clock()
         for key, held in list(self._slices.items()):
             if held.counter.span.end <= now:
-                del self._slices[key]
-                self._closed.append(held)
+                if self._slices.get(key) is held:  # a call may have opened the next window's meanwhile
+                    del self._slices[key]
+                    self._closed.append(held)
             elif held.available < 0 or (held.available > 0 and now - held.last_used > IDLE_S):
                 await self._return(held)
         for holding in list(self._closed):
@@ -267,7 +269,10 @@ class Ledger:
             return
         if holding.place is None:
             if holding.outstanding and self._clock() < holding.counter.span.end:
-                holding.place = self.records.add(with_amount(holding.outstanding, msgspec.json.encode(holding.counter)))
+                with contextlib.suppress(
+                    OSError
+                ):  # no room on the disk: what is not recorded is lost with this process, and counts as spent
+                    holding.place = self.records.add(with_amount(holding.outstanding, msgspec.json.encode(holding.counter)))
         else:
             self.records.set_amount(holding.place, holding.outstanding)
 

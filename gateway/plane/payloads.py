@@ -121,7 +121,7 @@ class Payloads:
         watch = call.payload
         assert watch is not None
         if watch.rule.mode not in KEEPING:
-            _be_discreet(call)
+            call.steps = discreet(call, call.steps)
             return
         size = waiting_bytes(call, watch)
         if self._waiting_bytes + size > MOST_WAITING_BYTES or self._spool.share_used > SPOOL_SHARE:
@@ -219,6 +219,8 @@ def _reply(waiting: _Waiting) -> Any:
         return assembled(waiting.surface, body) if waiting.is_stream else None
 
 
-def _be_discreet(call: Call) -> None:
+def discreet(call: Call, steps: list[Step]) -> list[Step]:
     """Under `none` the record says what was decided, and nothing that was counted in the texts."""
-    call.steps = [Step(step.name, step.verdict, step.micros) if step.name.startswith("guardrail:") else step for step in call.steps]
+    if call.payload is None or call.payload.rule.mode in KEEPING:
+        return steps
+    return [Step(step.name, step.verdict, step.micros) if step.name.startswith("guardrail:") else step for step in steps]

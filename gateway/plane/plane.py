@@ -25,7 +25,7 @@ from gateway.plane.metrics import Metrics
 from gateway.plane.payloads import Payloads
 from gateway.plane.presidio import PresidioWorker
 from gateway.plane.proofs import Proofs
-from gateway.plane.records import Records, taken_over
+from gateway.plane.records import Records, left_in, read
 from gateway.plane.reports import Reports
 from gateway.plane.semantic import SemanticCache, SemanticStore
 from gateway.plane.served import Served
@@ -140,7 +140,11 @@ class Plane:
         return self.snapshots.listening, self.under_way.open_streams, self.spool.bytes_on_disk
 
     def _taken_over(self, folder: Path) -> None:
-        left = taken_over(folder, "leases", LEASE_RECORD_BYTES)
+        left = []
+        for path in left_in(folder, "leases"):
+            holdings = read(path, LEASE_RECORD_BYTES)
+            path.unlink()  # first: what is lost in between counts as spent, what goes back twice would not
+            left += holdings
         if self.ledger.records is None:  # the first is this process's own folder, as the one before left it
             self.ledger.records = Records(folder, "leases", LEASE_RECORD_BYTES)
         self.ledger.take_over(left)

@@ -8,6 +8,7 @@ of processes that are gone are taken over by those that live.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,7 +20,7 @@ from typing import IO
 import msgspec
 
 from gateway.contract.events import CallEvent, CircuitEvent, PayloadEvent
-from gateway.plane.records import Records, taken_over
+from gateway.plane.records import Records, left_in, read
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +79,23 @@ class Spool:
     def start(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory, self._lock_file = self._claim()
-        left = taken_over(self.directory, "calls", RECORD_BYTES)
+        self._take_over(self.directory)
         self._records = Records(self.directory, "calls", RECORD_BYTES)
-        self._take_over(self.directory, left)
         self.adopt()
         self.bytes_on_disk = sum(path.stat().st_size for path in self.directory.glob("*.jsonl"))
         self._task = asyncio.create_task(self._write_always())
 
     def opened(self, event: CallEvent) -> None:
         """What is to be recorded of a call if this process does not come to its end."""
-        place = self._records.add(self._encoder.encode(event))
+        try:
+            place = self._records.add(self._encoder.encode(event))
+            if place is None:
+                place = self._records.add(self._encoder.encode(_shortened(event)))
+        except OSError as error:
+            self.failed = True
+            self._wake.set()
+            logger.error("spool.record_failed", extra={"error": error.strerror})
+            return
         if place is not None:
             self._open[event.event_id] = place
 
@@ -95,7 +103,8 @@ class Spool:
         """Accept one event; it is in a segment within FLUSH_S. Never blocks."""
         line = self._encoder.encode(event)
         if type(event) is CallEvent and (place := self._open.get(event.event_id)) is not None:
-            self._records.change(place, line)
+            if not self._records.change(place, line):
+                self._records.change(place, self._encoder.encode(_shortened(event)))
             self._recorded.append(event.event_id)
         self._pend(line)
 
@@ -147,14 +156,24 @@ class Spool:
                     size = segment.stat().st_size
                     segment.rename(self.directory / segment.name)
                     self.bytes_on_disk += size
-                self._take_over(lock_path.parent, taken_over(lock_path.parent, "calls", RECORD_BYTES))
+                self._take_over(lock_path.parent)
 
-    def _take_over(self, folder: Path, calls: list[bytes]) -> None:
-        """Calls whose end their process did not record. Some may stand in a segment, too; the inbox takes one of each."""
-        for line in calls:
-            self._pend(line)
-        if calls:
-            logger.warning("spool.calls_taken_over", extra={"calls": len(calls)})
+    def _take_over(self, folder: Path) -> None:
+        """Calls whose end their process did not record, into a segment. Some may stand in another one, too; the inbox takes one of each."""
+        for path in left_in(folder, "calls"):
+            calls = read(path, RECORD_BYTES)
+            if calls:
+                logger.warning("spool.calls_taken_over", extra={"calls": len(calls)})
+                whole = self.directory / f"{time.time_ns()}-{os.getpid()}-taken.new"
+                try:
+                    whole.write_bytes(b"\n".join([*calls, b""]))
+                except OSError as error:
+                    logger.error("spool.write_failed", extra={"error": error.strerror})
+                    whole.unlink(missing_ok=True)
+                    continue  # they stay where they are, for the next start
+                self.bytes_on_disk += whole.stat().st_size
+                whole.rename(whole.with_suffix(".jsonl"))
+            path.unlink()
         if self._on_taken_over is not None:
             self._on_taken_over(folder)
 
@@ -172,6 +191,10 @@ class Spool:
         lines, self._pending = self._pending, []
         recorded, self._recorded = self._recorded, []
         if not lines:
+            if self.failed:  # a record could not be made; calls are refused until one can
+                with contextlib.suppress(OSError):
+                    self._records.make_room()
+                    self.failed = False
             return
         data = b"\n".join([*lines, b""])
         try:
@@ -206,3 +229,8 @@ class Spool:
         except OSError:
             self._file.truncate(start)  # no torn line in the middle of a segment
             raise
+
+
+def _shortened(event: CallEvent) -> CallEvent:
+    """What fits into a record: tags and steps may be as long as they like."""
+    return msgspec.structs.replace(event, tags={}, steps=[])
