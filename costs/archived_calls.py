@@ -87,7 +87,8 @@ def _steps(month: ArchivedMonth, start: Position, end: datetime, *, is_newer: bo
     for text in sorted(month.days, reverse=not is_newer):
         low = datetime.fromisoformat(text).replace(tzinfo=UTC)
         high, count = low + timedelta(days=1), int(month.days[text]["events"])
-        if high <= first or low >= last:
+        is_beyond = low >= last if is_newer else Position(low) >= start  # calls that began with the day itself may be older than `start`
+        if high <= first or is_beyond:
             continue
         if run is not None and run[2] + count > STEP_ROWS:
             yield run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.utils import timezone
@@ -87,7 +87,9 @@ def calls_page(
         return _of_files(months, deleted, seam=seam, keys=keys, chosen=chosen, period=period, cursor=cursor, size=size)
     events = call_filters.filter_events(selectors.events_visible_to(membership, own=own), chosen, period)
     page = keyset_page(events, order=ORDER, cursor=str(cursor) if cursor else "", size=size)
-    goes_on = seam is not None and bool(months) and page.next_cursor is None
+    # Reached from the files there is nothing older behind it in the database, though a page that was read backwards always has a next one.
+    is_turned = seam is not None and cursor == Cursor(Position(seam), is_newer=True)
+    goes_on = seam is not None and bool(months) and (is_turned or page.next_cursor is None)
     following = str(Cursor(Position(seam), is_newer=False)) if goes_on and seam is not None else page.next_cursor
     return Calls(page.rows, following, page.previous_cursor, kept_from=seam, goes_on=goes_on, deleted=deleted)
 
@@ -124,7 +126,7 @@ def _of_files(
     asked = call_filters.conditions(chosen)
     with_days = list(ArchivedMonth.objects.filter(month__in=[month.month for month in months]))
     end = newest if is_newer else oldest
-    is_over = asked is None or (start.at >= end if is_newer else start.at <= end)
+    is_over = asked is None or (start.at >= end if is_newer else start <= Position(end))
     found = (
         archived_calls.Found([], None)
         if asked is None or is_over
@@ -136,12 +138,15 @@ def _of_files(
         (Position(rows[0].started_at, rows[0].event_id), Position(rows[-1].started_at, rows[-1].event_id)) if rows else (start, start)
     )
     reached = found.reached
+    in_database = Position(seam) if period is None or period.end > seam else None
+    before: Position | None
+    after: Position | None
     if is_newer:
-        is_seam = newest == seam and (period is None or period.end > seam)
-        before = first if beyond else reached or (Position(seam) if is_seam else None)
-        after: Position | None = last
+        before = first if beyond else reached or in_database
+        # Going on from where nothing newer was found, the call that the search started from is the next one.
+        after = last if rows else Position(start.at + timedelta(microseconds=1))
     else:
-        before = first if cursor else None
+        before = in_database if start == Position(seam) else first if cursor else None
         after = last if beyond else reached
     return Calls(
         rows,

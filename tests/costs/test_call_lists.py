@@ -25,6 +25,7 @@ from tests.factories import costs as make
 NOW = datetime(2026, 11, 21, 9, 40, tzinfo=UTC)
 SEAM = datetime(2026, 7, 1, tzinfo=UTC)
 SUMMER = Period(date(2026, 5, 20), date(2026, 7, 2))
+JUNE_ON = Period(date(2026, 6, 1), date(2026, 7, 2))
 LACKING = [["tags:required", "would_refuse", 3, "team=ok cost.centre=missing owner=ok"]]
 FALSE = [["identify", "pass", 4, '["tags:required", "pass", 3, "cost.centre=missing"]']]
 
@@ -73,13 +74,25 @@ def backward(membership: Membership, chosen: dict[str, str], *, size: int) -> li
     """All pages from before the oldest call to the newest."""
     found, cursor = list[UUID](), Cursor(Position(datetime(2026, 1, 1, tzinfo=UTC)), is_newer=True)
     while True:
-        page = call_lists.calls_page(membership=membership, own=False, chosen=chosen, period=None, cursor=cursor, size=size)
+        page = page_at(membership, chosen, cursor, size=size)
         found = [row.event_id for row in page.rows] + found
         if page.previous_cursor is None:
             return found
         before = Cursor.read(page.previous_cursor)
         assert before is not None
         cursor = before
+
+
+def page_at(membership: Membership, chosen: dict[str, str], cursor: Cursor | None, *, size: int) -> call_lists.Calls:
+    return call_lists.calls_page(membership=membership, own=False, chosen=chosen, period=None, cursor=cursor, size=size)
+
+
+def turned(membership: Membership, chosen: dict[str, str], *, size: int) -> list[call_lists.Calls]:
+    """The last page of the database, the first of files, back again, and on again."""
+    pages = [page_at(membership, chosen, None, size=size)]
+    for name in ("next_cursor", "previous_cursor", "next_cursor"):
+        pages.append(page_at(membership, chosen, Cursor.read(getattr(pages[-1], name)), size=size))
+    return pages
 
 
 def test_archived_calls_follow_in_the_same_order_in_both_directions(
@@ -90,15 +103,27 @@ def test_archived_calls_follow_in_the_same_order_in_both_directions(
         ({"tag": "cost.centre"}, None), ({"tag": "(any)"}, Period(date(2026, 5, 1), date(2026, 6, 1))), ({"tag": "costXcentre"}, None),
         ({"tag": "%"}, None), ({"q": "r-3"}, None), ({"code": "budget_exceeded", "pricing": "unpriced"}, None), ({"status": "failed"}, SUMMER),
     ]  # fmt: skip
-    expected = [listed(*one) for one in asked]
+    expected, since_june = [listed(*one) for one in asked], listed({}, JUNE_ON)
     own = list(Event.objects.filter(key_id=Event.objects.get(request_id="r0", started_at=SEAM).key_id).values_list("event_id", flat=True))
     archive(alice)
     membership, owner = (Membership.objects.get(user=user) for user in (fay, alice))
 
     assert ArchivedMonth.objects.count() == 2
     assert len(before) == 37
-    assert forward(membership, {}, size=8) == backward(membership, {}, size=9) == before
+    # Pages of nine end among the calls that began when June did, and the last of the database is full.
+    assert forward(membership, {}, size=9) == backward(membership, {}, size=8) == before
+    assert forward(membership, {}, JUNE_ON, size=9) == since_june
     assert [forward(membership, *one) for one in asked] == expected
+    for chosen in ({}, {"status": "refused"}):  # of the second kind none is in the database
+        pages = turned(membership, chosen, size=9)
+        assert [[row.event_id for row in page.rows] for page in pages[2:]] == [[row.event_id for row in page.rows] for page in pages[:2]]
+        assert [page.goes_on for page in pages] == [True, False, True, False]
+    # Nothing is newer than the newest of the files: it is the first again from there.
+    newest = pages[1].rows[0]
+    nothing = Cursor(Position(newest.started_at, newest.event_id), is_newer=True)
+    empty = page_at(membership, chosen, nothing, size=9)
+    again = page_at(membership, chosen, Cursor.read(empty.next_cursor or ""), size=9)
+    assert ([*empty.rows], [row.event_id for row in again.rows]) == ([], [newest.event_id])
     assert len(expected[0]) > 10
     own_page = call_lists.calls_page(membership=owner, own=True, chosen={}, period=Period(date(2026, 5, 1), date(2026, 6, 30)))
     assert [row.event_id for row in own_page.rows] == own[-len(own_page.rows) :]
@@ -120,14 +145,17 @@ def test_page_and_endpoint_say_what_is_from_the_archive(
     by_fay.get(following)  # what is asked once of a file
     with django_assert_max_num_queries(28):
         second = by_fay.get(following).content.decode()
-    nothing = by_fay.get(f"{page}?q=nowhere").content.decode()
+    nothing = by_fay.get(f"{page}?q=nowhere")
+    no_more = by_fay.get(f"{page}?q=nowhere&cursor={nothing.context['page'].next_cursor}").content.decode()
     may = program.get("/api/v1/requests/?from=2026-05-01&to=2026-05-31&limit=5").json()
     rest = program.get(may["next"]).json()
 
     assert "They follow behind the last of these" in first.content.decode()
     assert second.count("<tr><th>Request</th>") + second.count('class="full"') > 20
     assert "From the archive" in second
-    assert "None in the database" in nothing
+    assert "None in the database" in nothing.content.decode()
+    assert "No more in the archive" in no_more
+    assert "Previous</a>" in no_more
     assert "No request matches" in by_fay.get(f"{page}?q=nowhere&from=2026-05-01&to=2026-05-02").content.decode()
     assert [len(may["results"]), len(rest["results"]), rest["next"]] == [5, 4, None]
     assert {row["is_archived"] for row in may["results"] + rest["results"]} == {True}
