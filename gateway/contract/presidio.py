@@ -175,9 +175,10 @@ def find_once(settings: Presidio, text: str) -> list[Hit]:
     """What it finds in one text, by a worker that is started for it: for people who wait. Raises PresidioError."""
     if not is_installed():
         raise PresidioError("Presidio is not installed here.")
+    patient = msgspec.structs.replace(settings, time_limit_ms=int(TRY_S * 1000))
     try:
         done = subprocess.run(
-            COMMAND, input=frame(Ask(0, settings, [text])), capture_output=True, timeout=TRY_S, cwd=ROOT, env=environment(), check=False
+            COMMAND, input=frame(Ask(0, patient, [text])), capture_output=True, timeout=TRY_S, cwd=ROOT, env=environment(), check=False
         )
     except subprocess.TimeoutExpired as error:
         raise PresidioError(f"Presidio did not answer within {TRY_S:.0f} s.") from error

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.contract import presidio
@@ -23,33 +24,53 @@ logger = logging.getLogger(__name__)
 
 READY_S = 20.0
 """How long a first call waits until the worker has loaded what it needs; counted apart from the time limits of guardrails."""
-STUCK_S = 10.0
-"""A worker that has been asked and says nothing for this long is killed."""
+STUCK_S = 5.0
+"""A worker that says nothing for this long after a question's time is over is killed."""
 RESTART_S = 2.0
 """Between two starts of a worker that ends."""
-MOST_ASKED = 64
+MOST_CALLS = 64
 """Calls that wait for an answer at the same time; more are told at once that there is none."""
+MOST_ASKED_BYTES = presidio.MOST_FRAME_BYTES
+"""Of all questions that wait or are at the worker."""
 
 State = Literal["off", "missing", "starting", "ok", "failed"]
 Key = tuple[str, str]
 """Language and model: what is loaded once."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    number: int
+    body: bytes
+    patience_s: float
+    """How long the worker may take for it before it is killed."""
+    answer: asyncio.Future[Told]
+
+
 class PresidioWorker:
-    """One process's worker. All methods run on the loop; `find` may be called at any time and by many."""
+    """One process's worker. All methods run on the loop; `find` may be called at any time and by many.
+
+    The worker does one thing after the other, so it is given one question at a time and the others wait here: what nobody waits for any more
+    is never asked. The shortest is next, and the newest of equals: above the worker's capacity those that it can answer in time are answered,
+    and a few long texts hold nobody up.
+    """
 
     def __init__(self, command: Sequence[str] = presidio.COMMAND, is_installed: Callable[[], bool] = presidio.is_installed) -> None:
         self._command = command
         self._is_installed = is_installed
         self._numbers = itertools.count()
-        self._asked: dict[int, asyncio.Future[Told]] = {}
+        self._calls = 0
+        """That wait for an answer, or for the worker to be ready."""
+        self._waiting: dict[int, _Question] = {}
+        self._owed: _Question | None = None
+        """What the worker was given and has not answered, whether or not somebody still waits for it."""
+        self._patience: asyncio.TimerHandle | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._ready: dict[Key, asyncio.Task[None]] = {}
         self._started_at = 0.0
-        self._heard_at = 0.0
         self.state: State = "off"
         self.failures = 0
         """Times that it was asked and there was no answer, since the start."""
@@ -73,16 +94,18 @@ class PresidioWorker:
         if not self._is_installed():
             self.state = "missing"
             raise PresidioError("not installed")
-        if len(self._asked) >= MOST_ASKED:
+        if self._calls >= MOST_CALLS:
             raise PresidioError("too many calls wait")
+        self._calls += 1
         try:
             async with asyncio.timeout(READY_S):
                 await asyncio.shield(self._loading(settings))
             async with asyncio.timeout(settings.time_limit_ms / 1000):
                 told = await self._ask(settings, texts)
         except TimeoutError as error:
-            self._kill_if_stuck()
             raise PresidioError("no answer in time") from error
+        finally:
+            self._calls -= 1
         return presidio.hits_of(told, texts)
 
     def _loading(self, settings: Presidio) -> asyncio.Task[None]:
@@ -133,7 +156,6 @@ class PresidioWorker:
         finally:
             theirs.close()
         reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._heard_at = time.monotonic()
         self._reading = asyncio.create_task(self._read_always(reader))
         logger.info("presidio.started")
 
@@ -144,15 +166,34 @@ class PresidioWorker:
         body = presidio.frame(Ask(number, settings, list(texts)))
         if len(body) > presidio.MOST_FRAME_BYTES:
             raise PresidioError("too long")
-        if not self._asked:
-            self._heard_at = time.monotonic()
-        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self._asked[number] = future
+        owed = [*self._waiting.values(), *([self._owed] if self._owed is not None else [])]
+        if sum(len(question.body) for question in owed) + len(body) > MOST_ASKED_BYTES:
+            raise PresidioError("too many calls wait")
+        patience_s = STUCK_S + (settings.time_limit_ms / 1000 if texts else READY_S)
+        question = _Question(number, body, patience_s, asyncio.get_running_loop().create_future())
+        self._waiting[number] = question
+        self._give_next()
         try:
-            self._writer.write(body)
-            return await future
+            return await question.answer
         finally:
-            self._asked.pop(number, None)
+            self._waiting.pop(number, None)
+
+    def _give_next(self) -> None:
+        """Give the worker its next question, when it owes no answer."""
+        if self._owed is not None or not self._waiting or self._writer is None or self._process is None:
+            return
+        number = min(self._waiting, key=lambda number: (len(self._waiting[number].body), -number))
+        self._owed = question = self._waiting.pop(number)
+        self._writer.write(question.body)
+        # Killed even if nobody waits by then: its end is read, and noted there.
+        self._patience = asyncio.get_running_loop().call_later(question.patience_s, self._process.kill)
+
+    def _taken(self) -> _Question | None:
+        """What the worker was at, which it is no more."""
+        if self._patience is not None:
+            self._patience.cancel()
+        question, self._owed, self._patience = self._owed, None, None
+        return question
 
     async def _read_always(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -161,10 +202,12 @@ class PresidioWorker:
                 if size > presidio.MOST_FRAME_BYTES:
                     break
                 told = presidio.read_told(await reader.readexactly(size))
-                self._heard_at = time.monotonic()
-                future = self._asked.get(told.number)
-                if future is not None and not future.done():
-                    future.set_result(told)
+                question = self._taken()
+                if question is None or question.number != told.number:
+                    break
+                if not question.answer.done():
+                    question.answer.set_result(told)
+                self._give_next()
         except (asyncio.IncompleteReadError, ConnectionError, PresidioError):
             pass  # it has ended, or says what it should not: either way a new one is started when it is next asked
         finally:
@@ -177,16 +220,13 @@ class PresidioWorker:
         self._ready.clear()
         if self._process is not None:
             self._process.kill()
-        for future in self._asked.values():
-            if not future.done():
-                future.set_exception(PresidioError("its worker has ended"))
+        for question in (self._taken(), *self._waiting.values()):
+            if question is not None and not question.answer.done():
+                question.answer.set_exception(PresidioError("its worker has ended"))
+        self._waiting.clear()
         if self.state != "off":
             self.state = "failed"
             logger.warning("presidio.ended")
-
-    def _kill_if_stuck(self) -> None:
-        if self._process is not None and self._writer is not None and time.monotonic() - self._heard_at > STUCK_S:
-            self._process.kill()  # its end is read, and noted there
 
     async def close(self) -> None:
         self.state = "off"

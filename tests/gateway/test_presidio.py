@@ -5,6 +5,7 @@ The stand-in is a program that speaks the worker's frames; tests of the real one
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -13,10 +14,10 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from gateway.contract import presidio
+from gateway.contract import presidio, presidio_worker
 from gateway.contract.events import Step
 from gateway.contract.guardrails import Guard, Hit, places_in_request
-from gateway.contract.presidio import PresidioError, united
+from gateway.contract.presidio import Ask, PresidioError, Told, united
 from gateway.contract.snapshot import Guardrail, Presidio
 from gateway.plane import presidio as beside
 from gateway.plane.call import Call
@@ -30,14 +31,17 @@ STAND_IN = """
 import re, sys, time
 from gateway.contract.presidio import Ask, Told, frame
 import msgspec
+asked = 0
 while len(head := sys.stdin.buffer.read(4)) == 4:
     ask = msgspec.msgpack.decode(sys.stdin.buffer.read(int.from_bytes(head)), type=Ask)
     if "end" in ask.texts:
         sys.exit(1)
-    if "slow" in ask.texts:
-        continue
+    asked += 1
+    if "slow" in ask.texts or "hang" in ask.texts:
+        time.sleep(0.3 if "slow" in ask.texts else 60)
     hits = [[("person", one.start(), one.end()) for one in re.finditer("Ada( Lovelace)?|Lovelace", text)]
-            + [("email", one.start(), one.end()) for one in re.finditer(r"\\S+@\\S+", text)] for text in ask.texts]
+            + [("email", one.start(), one.end()) for one in re.finditer(r"\\S+@\\S+", text)]
+            + [("asked", 0, asked) for one in re.finditer("^How many", text)] for text in ask.texts]
     sys.stdout.buffer.write(frame(Told(ask.number, hits, "OSError" if "fail" in ask.texts else "")))
     sys.stdout.buffer.flush()
 """
@@ -75,6 +79,48 @@ async def test_worker_answers_or_says_why_there_is_no_answer(worker: PresidioWor
     with pytest.raises(PresidioError, match="not installed"):
         await absent.find(settings, ["Ada"])
     assert absent.state == "missing"
+
+
+async def test_worker_that_hangs_is_replaced_though_no_calls_overlap(worker: PresidioWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Presidio(time_limit_ms=2000)
+    await worker.find(settings, ["Ada"])
+    monkeypatch.setattr(beside, "STUCK_S", 0.3)
+
+    with pytest.raises(PresidioError, match="no answer in time"):
+        await worker.find(Presidio(time_limit_ms=20), ["hang"])
+    with pytest.raises(PresidioError, match="has ended"):
+        await worker.find(settings, ["Ada"])
+
+    assert await worker.find(settings, ["Ada"]) == [[Hit("person", 0, 3)]]
+
+
+async def test_worker_is_not_asked_what_nobody_waits_for_and_long_texts_hold_nobody_up(
+    worker: PresidioWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, hasty = Presidio(time_limit_ms=5000), Presidio(time_limit_ms=20)
+    await worker.find(settings, [""])  # the second that it is asked: the first was to load
+
+    late = await asyncio.gather(*(worker.find(hasty, [text]) for text in ("slow", "Ada", "Lovelace")), return_exceptions=True)
+    many = await asyncio.gather(*(worker.find(settings, [text]) for text in ("How many" + " or so" * 100, "How many?")))
+    monkeypatch.setattr(beside, "MOST_ASKED_BYTES", 1000)
+    with pytest.raises(PresidioError, match="too many calls wait"):
+        await worker.find(settings, ["Ada" * 400])
+    monkeypatch.setattr(beside, "MOST_CALLS", 2)
+    crowd = await asyncio.gather(*(worker.find(settings, ["Ada"]) for _ in range(3)), return_exceptions=True)
+
+    assert [str(error) for error in late] == ["no answer in time"] * 3
+    assert many == [[[Hit("asked", 0, 5)]], [[Hit("asked", 0, 4)]]]
+    assert [str(told) for told in crowd].count("too many calls wait") == 1
+    assert worker.failures == 5
+
+
+def test_worker_stops_at_the_time_limit_of_what_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(entity_type="EMAIL_ADDRESS", start=0, end=2)
+    library = SimpleNamespace(analyze=lambda *_, **__: [found])
+    monkeypatch.setattr(presidio_worker, "_engine", lambda *_: library)  # the library, which is an extra
+
+    assert presidio_worker.answer(Ask(1, Presidio(time_limit_ms=5000), ["Ada"])) == Told(1, [[("email", 0, 2)]])
+    assert presidio_worker.answer(Ask(2, Presidio(time_limit_ms=0), ["Ada"])) == Told(2, [], "TimeoutError")
 
 
 def _call(worker: PresidioWorker, surface: Any = "chat") -> Call:
