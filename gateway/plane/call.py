@@ -181,11 +181,11 @@ class Call:
             event.input_tokens, event.usage_source = self.input_estimate, "estimated"
         return event
 
-    def event(self) -> CallEvent:
-        """The record of this call. Only for a call whose tenant is known."""
+    def event(self, ended_ns: int | None = None) -> CallEvent:
+        """The record of this call, which ended then on the clock of `started_ns`, or now. Only for a call whose tenant is known."""
         served, usage, deployment = self.served, self.usage, self.deployment
         assert served is not None
-        duration_ns = time.perf_counter_ns() - self.started_ns
+        duration_ns = (ended_ns or time.perf_counter_ns()) - self.started_ns
         prompt = usage.prompt_tokens_details if usage else None
         completion = usage.completion_tokens_details if usage else None
         return CallEvent(

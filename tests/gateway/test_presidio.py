@@ -23,6 +23,7 @@ from gateway.plane import presidio as beside
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.guarding import look_afterwards, look_at_answer, look_at_stream, note_findings, scan_places, watch_answer
+from gateway.plane.pipeline.record import record
 from gateway.plane.presidio import PresidioWorker
 from gateway.plane.sse import data_event
 from tests.gateway.conftest import Org
@@ -226,6 +227,25 @@ async def test_answers_of_every_surface_are_looked_at_whole_and_streamed(worker:
         assert watched.output_scan is not None
         note_findings(watched, watched.output_scan, "output")
         assert (_guardrail_step(watched).verdict, _guardrail_step(watched).detail) == ("flagged", "output person=1")
+
+
+async def test_time_of_monitoring_answers_is_not_the_calls(worker: PresidioWorker) -> None:
+    await worker.find(Presidio(time_limit_ms=5000), ["Ada"])
+    events: list[Any] = []
+    call = _call(worker)
+    call.plane = cast(Any, SimpleNamespace(presidio=worker, spool=events, metrics=SimpleNamespace(count=events.append)))
+    call.served = cast(Any, SimpleNamespace(tenant="acme", version=1))
+    watch_answer(call, (_guard(enforce=False),))
+    assert call.on_text is not None
+    call.on_text(0, "slow")
+
+    await record(call)
+
+    event = events[0]
+    [took_us] = [step.micros for step in event.steps if step.name == "presidio:names"]
+    assert took_us >= 300_000
+    assert call.overhead_us - event.duration_us >= 300_000
+    assert event.overhead_us == event.duration_us
 
 
 ASK: Any = {"model": "chat", "messages": [{"role": "user", "content": "Call me at (415) 555-0132, says Ada."}]}
