@@ -119,8 +119,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Its quota at the provider, of requests and tokens. Used up, calls go to the next deployment."""
     timeout_s: float = 120.0
     input_price: int | None = None
-    """Pico-dollars per input token; None while unpriced. Of what calls here cost; limits hold the model's own price."""
+    """Pico-dollars per input token; None while unpriced. Of what calls here cost, and of the deployment's limits on money; others hold the model's price."""
     output_price: int | None = None
+    unit_prices: dict[str, int] = {}
+    """As of a model."""
     quality: float | None = None
     """The registered score, 0 to 100; None while there is none."""
 

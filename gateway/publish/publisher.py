@@ -323,6 +323,7 @@ def _model(
                 limits=(*_quota(deployment), *of_deployments.get(f"{model.slug}/{deployment.reference}", ())),
                 input_price=_pico(price.input_per_million) if price else None,
                 output_price=_pico(price.output_per_million) if price else None,
+                unit_prices=_unit_prices([price]) if price else {},
                 quality=None if deployment.quality is None else float(deployment.quality),
             )
             for deployment, price in zip(deployments, found, strict=True)

@@ -98,13 +98,22 @@ def test_deployment_at_its_quota_is_passed_over(plane: Plane, sandbox_upstream: 
 
 @pytest.mark.parametrize(
     ("resource", "amount", "served"),
-    [("output_tokens", 1, 1), ("input_tokens", 1, 1), ("money", 1, 1), ("concurrent", 0, 0), ("concurrent", 1, 3)],
+    [
+        ("output_tokens", 1, 1),
+        ("input_tokens", 1, 1),
+        ("money", 1, 1),
+        ("money", 10_000_000, 3),
+        ("concurrent", 0, 0),
+        ("concurrent", 1, 3),
+    ],
 )
 def test_deployment_is_passed_over_for_whatever_it_is_limited_in(
     plane: Plane, sandbox_upstream: SandboxUpstream, wire: httpx2.Client, resource: contract.Resource, amount: int, served: int
 ) -> None:
-    """One call may go beyond what is left, as what it uses is known afterwards; a call that has ended gives its slot back."""
-    small = deployment(sandbox_upstream.base_url(), id="small", limits=_quota(resource, amount))
+    """One call may go beyond what is left, as what it uses is known afterwards; a call that has ended gives its slot back.
+    Money is counted at the deployment's own prices, by which three calls are well below 10,000,000; at the model's, one is above.
+    """
+    small = deployment(sandbox_upstream.base_url(), id="small", input_price=1, output_price=4, limits=_quota(resource, amount))
     org = _org(plane, sandbox_upstream, small, deployment(sandbox_upstream.base_url(), id="large", priority=1))
 
     assert [_say(wire, org) for _ in range(3)] == [200] * 3

@@ -152,6 +152,6 @@ def test_budgets_are_settled_by_what_units_cost() -> None:
     )
     call: Any = SimpleNamespace(model=model, usage=usage, kind="chat")
 
-    assert money_of(call, 100, 10) == 40 + 40 * 32 + 20 * 2 + 10 * 4 + 10_000
+    assert money_of(call, model, 100, 10) == 40 + 40 * 32 + 20 * 2 + 10 * 4 + 10_000
     usage.completion_tokens_details = CompletionDetails(audio_tokens=5)
-    assert money_of(call, 100, 10) is None  # nobody knows: what was reserved stays spent
+    assert money_of(call, model, 100, 10) is None  # nobody knows: what was reserved stays spent

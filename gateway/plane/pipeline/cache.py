@@ -58,7 +58,7 @@ async def _give(call: Call, found: Kept, verdict: str, told: HeaderList, similar
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
     await call.send({"type": "http.response.start", "status": 200, "headers": headers})
     await call.send({"type": "http.response.body", "body": found.body})
-    saved = cost_of(call, found.usage.prompt_tokens or 0, found.usage.completion_tokens or 0) if found.usage else None
+    saved = cost_of(call, call.model, found.usage.prompt_tokens or 0, found.usage.completion_tokens or 0) if found.usage else None
     said = [f"saved_microusd={saved * 10**6 // PICO_USD}"] if saved is not None else []
     said += [f"similarity_ppm={round(similarity * 10**6)}"] if similarity is not None else []
     call.steps.append(Step(f"cache:{call.model.slug}", verdict, 0, " ".join(said)))

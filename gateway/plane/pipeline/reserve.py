@@ -4,7 +4,7 @@ import math
 import time
 from datetime import UTC, datetime
 
-from gateway.contract.snapshot import PICO_USD, Limit
+from gateway.contract.snapshot import PICO_USD, Deployment, Limit, Model
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.leases import LeaseUnavailableError, LimitExceededError, LimitThrottledError, Reservation
@@ -36,8 +36,8 @@ async def reserve(call: Call) -> str:
     return f"failed open: {', '.join(opened)}" if opened else ""
 
 
-def need(call: Call, limit: Limit) -> int:
-    """The call's worst case of what is limited. Refusal when it has no price and money is."""
+def need(call: Call, limit: Limit, priced: Deployment | None = None) -> int:
+    """The call's worst case of what is limited; money at the prices of `priced`, else of the model. Refusal when money is limited and has none."""
     if limit.resource == "requests":
         return 1
     if limit.resource == "tokens":
@@ -46,12 +46,13 @@ def need(call: Call, limit: Limit) -> int:
         return call.input_estimate
     if limit.resource == "output_tokens":
         return call.output_estimate
-    cost = cost_of(call, call.input_estimate, call.output_estimate)
+    assert call.model is not None
+    cost = cost_of(call, priced or call.model, call.input_estimate, call.output_estimate)
     if cost is None:
-        assert call.model is not None
+        where = f" at {priced.provider}" if priced else ""
         raise Refusal(
             "model_unpriced",
-            f"The model {call.model.slug} has no price, so it cannot be called under the {_called(limit)}.",
+            f"The model {call.model.slug} has no price{where}, so it cannot be called under the {_called(limit)}.",
             param="model",
             scope=_scope(limit),
             budget=limit.budget,
@@ -59,17 +60,15 @@ def need(call: Call, limit: Limit) -> int:
     return cost
 
 
-def cost_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
-    """Pico-dollars; None while the model has no price for what is used."""
-    model = call.model
-    assert model is not None
-    if model.input_price is None:
+def cost_of(call: Call, priced: Model | Deployment, input_tokens: int, output_tokens: int) -> int | None:
+    """Pico-dollars, at the prices of `priced`; None while it has none for what is used."""
+    if priced.input_price is None:
         return None
     if call.kind == "embeddings":
-        return input_tokens * model.input_price
-    if model.output_price is None:
+        return input_tokens * priced.input_price
+    if priced.output_price is None:
         return None
-    return input_tokens * model.input_price + output_tokens * model.output_price
+    return input_tokens * priced.input_price + output_tokens * priced.output_price
 
 
 def unavailable(error: LeaseUnavailableError) -> Refusal:

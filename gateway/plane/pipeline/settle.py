@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
-from gateway.contract.snapshot import Resource
+from gateway.contract.snapshot import Deployment, Model, Resource
 from gateway.plane.call import Call
 from gateway.plane.pipeline.reserve import cost_of
 
@@ -27,23 +27,23 @@ async def settle(call: Call) -> str:
         used = {
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
-            "money": money_of(call, input_tokens or 0, output_tokens or 0) if known and call.model else None,
+            "money": money_of(call, call.model, input_tokens or 0, output_tokens or 0) if known and call.model else None,
         }
     over = call.plane.ledger.settle(reservation, used)
     return f"{over} beyond the reservation" if over else ""
 
 
-def money_of(call: Call, input_tokens: int, output_tokens: int) -> int | None:
-    """Pico-dollars. Sound, images and searches by prices of their own; None without one: then what was reserved stays spent."""
-    cost = cost_of(call, input_tokens, output_tokens)
+def money_of(call: Call, priced: Model | Deployment, input_tokens: int, output_tokens: int) -> int | None:
+    """Pico-dollars, at the prices of `priced`. Sound, images and searches by prices of their own; None without one: then what was reserved stays spent."""
+    cost = cost_of(call, priced, input_tokens, output_tokens)
     units = call.usage.units if call.usage else None
     if cost is None or units is None:
         return cost
-    model = call.model
-    assert model is not None
-    plain = dict.fromkeys((*INPUT_UNITS, *CACHED_UNITS, *WRITE_UNITS), model.input_price) | dict.fromkeys(OUTPUT_UNITS, model.output_price)
+    plain = dict.fromkeys((*INPUT_UNITS, *CACHED_UNITS, *WRITE_UNITS), priced.input_price) | dict.fromkeys(
+        OUTPUT_UNITS, priced.output_price
+    )
     for name, count in units.items():
-        price = model.unit_prices.get(name)
+        price = priced.unit_prices.get(name)
         if price is None:
             return None
         cost += count * (price - (plain.get(name) or 0))

@@ -141,7 +141,7 @@ async def _attempt_within_quota(call: Call, deployment: Deployment, circuit: Cir
     try:
         outcome = await _attempt(call, deployment, circuit)
         if outcome is None:
-            used |= quota.used(call)
+            used |= quota.used(call, deployment)
         elif not outcome.was_sent:
             used = dict.fromkeys(used, 0)
         elif not call.may_have_spent:  # one that took too long, or broke off, may have generated all of it

@@ -32,11 +32,11 @@ class Taken:
 
 
 async def take(call: Call, deployment: Deployment) -> Taken:
-    """Reserve from every limit of the deployment, or take nothing. Refusal when one is used up, cannot be checked, or the model has no price."""
+    """Reserve from every limit of the deployment, or take nothing. Refusal when one is used up, cannot be checked, or the deployment has no price."""
     assert call.served is not None
     tenant, slots = call.served.tenant, call.plane.slots
     windowed = [limit for limit in deployment.limits if limit.resource != "concurrent"]
-    worst = {limit.resource: need(call, limit) for limit in windowed}
+    worst = {limit.resource: need(call, limit, deployment) for limit in windowed}
     taken: list[Held] = []
     try:
         for limit in deployment.limits:
@@ -62,8 +62,8 @@ def _share(limit: Limit, worst: int) -> int:
     return min(worst, max(1, limit.amount // QUOTA_SHARE)) if limit.resource != "requests" else 1
 
 
-def used(call: Call) -> dict[Resource, int | None]:
-    """What an answer used, as far as the provider has said; money is None without a price for all of it."""
+def used(call: Call, deployment: Deployment) -> dict[Resource, int | None]:
+    """What an answer used, as far as the provider has said; money at the deployment's prices, None without one for all of it."""
     usage = call.usage
     if usage is None or usage.prompt_tokens is None:
         return {}
@@ -72,7 +72,7 @@ def used(call: Call) -> dict[Resource, int | None]:
         "tokens": usage.prompt_tokens + output_tokens,
         "input_tokens": usage.prompt_tokens,
         "output_tokens": output_tokens,
-        "money": money_of(call, usage.prompt_tokens, output_tokens),
+        "money": money_of(call, deployment, usage.prompt_tokens, output_tokens),
     }
 
 
