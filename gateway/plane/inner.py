@@ -57,7 +57,7 @@ async def ask(
     call.name, call.model, call.body = model.slug, model, body
     call.input_estimate = estimate_input(orjson.dumps(body), model.context_window)
     if kind == "chat":
-        call.output_estimate = asked_output(body, model.max_output_tokens)
+        call.output_estimate = asked_output(body, surface, model.max_output_tokens)
     began = time.perf_counter_ns()
     try:
         await take(INNER_ROAD, call)

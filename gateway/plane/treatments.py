@@ -10,7 +10,7 @@ from gateway.contract.snapshot import Model
 from gateway.contract.treatments import Comparison, Treatment
 from gateway.plane.call import Call, Surface
 from gateway.plane.prompts import other_version, place_version
-from gateway.plane.usage import asked_output, estimate_input
+from gateway.plane.usage import MOST_OUTPUT_NAMES, asked_output, estimate_input
 
 _SAME = {"temperature": "temperature", "top_p": "top_p"}
 FIELDS: dict[Surface, dict[str, str]] = {
@@ -25,7 +25,6 @@ FIELDS: dict[Surface, dict[str, str]] = {
     "messages": {**_SAME, "max_tokens": "max_tokens", "reasoning_effort": "output_config.effort"},
 }
 """Where a surface has each parameter; a dot stands between an object and its field."""
-_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MESSAGES_EFFORTS = ("low", "medium", "high", "xhigh")
 _MESSAGES_TEMPERATURE = 1
 
@@ -87,14 +86,15 @@ def apply_treatment(call: Call, treatment: Treatment) -> None:
     raw = orjson.dumps(call.body)
     call.body_bytes = len(raw)
     call.input_estimate = estimate_input(raw, model.context_window if model else None)
-    call.output_estimate = asked_output(call.body, model.max_output_tokens if model else 0)
+    if call.kind == "chat":
+        call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens if model else 0)
 
 
 def _set(call: Call, name: str, value: Any, model: Model | None) -> None:
     body, field = call.body, FIELDS[call.surface][name]
     if name == "max_tokens":
         most = min(value, model.max_output_tokens) if model else value
-        for own in [each for each in _MOST if each in body] or [field]:
+        for own in [each for each in MOST_OUTPUT_NAMES if each in body] or [field]:
             before, is_own = body.get(own), own in body and not (call.prompt is not None and own in call.prompt.added)
             if not is_own:
                 body[own] = most

@@ -11,6 +11,14 @@ import msgspec
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 CHARACTERS_PER_TOKEN = 4
+MOST_OUTPUT: dict[str, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "messages": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+    "count_tokens": (),
+}
+"""The names that a surface has for the most tokens to write."""
+MOST_OUTPUT_NAMES = tuple(dict.fromkeys(name for names in MOST_OUTPUT.values() for name in names))
 _STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 TEXT_IN_CHAT = re.compile(rb'"(?:content|arguments|reasoning_content)"' + _STRING)
 TEXT_IN_MESSAGES = re.compile(rb'"(?:text|partial_json|thinking)"' + _STRING)
@@ -211,9 +219,15 @@ def text_bytes(chunk: bytes, pattern: re.Pattern[bytes] = TEXT_IN_CHAT) -> int:
     return sum(map(len, pattern.findall(chunk)))
 
 
-def asked_output(request: dict[str, Any], default: int) -> int:
-    """The most tokens that a request can make the model write; each surface has its own name for it."""
-    given = (request.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    most = next((value for value in given if isinstance(value, int) and value > 0), default)
+def asked_output(request: dict[str, Any], surface: str, default: int) -> int:
+    """The most tokens that a request can make the model write.
+
+    Upstreams differ in which of several names they follow, and fields that a surface does not know are passed on: another surface's name,
+    or one that is no count, never makes this less than what the surface's own names ask for, or than `default` without them.
+    """
+    given = {name: request[name] for name in MOST_OUTPUT_NAMES if request.get(name) is not None}
+    counts = [value for value in given.values() if isinstance(value, int) and value > 0]
+    is_asked = len(counts) == len(given) and any(name in given for name in MOST_OUTPUT[surface])
+    most = max(counts) if is_asked else max([default, *counts])
     choices = request.get("n")
     return most * choices if isinstance(choices, int) and choices > 1 else most

@@ -15,7 +15,7 @@ from gateway.contract.snapshot import Model
 from gateway.plane.ingress.otlp import tokens_of
 from gateway.plane.pipeline.settle import money_of
 from gateway.plane.upstream.openai import RESPONSES
-from gateway.plane.usage import CachedDetails, CompletionDetails, MessagesUsage, PromptDetails, Usage, usage_of_body
+from gateway.plane.usage import CachedDetails, CompletionDetails, MessagesUsage, PromptDetails, Usage, asked_output, usage_of_body
 
 COUNTS = st.one_of(st.none(), st.integers(0, 1000))
 
@@ -155,3 +155,24 @@ def test_budgets_are_settled_by_what_units_cost() -> None:
     assert money_of(call, model, 100, 10) == 40 + 40 * 32 + 20 * 2 + 10 * 4 + 10_000
     usage.completion_tokens_details = CompletionDetails(audio_tokens=5)
     assert money_of(call, model, 100, 10) is None  # nobody knows: what was reserved stays spent
+
+
+@pytest.mark.parametrize(
+    ("surface", "request_body", "most"),
+    [
+        ("chat", {"max_completion_tokens": 7}, 7),
+        ("chat", {"max_tokens": 7, "n": 3}, 21),
+        ("chat", {"max_completion_tokens": 1, "max_tokens": 64_000}, 64_000),  # some upstreams only know the older name
+        ("chat", {"max_tokens": 1, "max_completion_tokens": 64_000.0}, 4096),
+        ("responses", {"max_output_tokens": 7}, 7),
+        ("responses", {"max_completion_tokens": 1, "max_output_tokens": 64_000}, 64_000),
+        ("responses", {"max_tokens": 1}, 4096),
+        ("messages", {"max_tokens": 1, "max_completion_tokens": 64_000}, 64_000),  # passed on, and OpenAI's own
+        ("messages", {"max_tokens": 7, "max_output_tokens": None}, 7),
+        ("count_tokens", {}, 4096),
+    ],
+)
+def test_no_field_makes_the_worst_case_of_a_call_smaller_than_what_may_be_written(
+    surface: str, request_body: dict[str, Any], most: int
+) -> None:
+    assert asked_output(request_body, surface, 4096) == most

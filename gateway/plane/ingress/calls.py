@@ -49,7 +49,7 @@ async def _prepare(call: Call) -> None:
         return
     call.input_estimate = estimate_input(raw, model.context_window if model else None)
     if call.kind == "chat":
-        call.output_estimate = asked_output(body, model.max_output_tokens if model else 0)
+        call.output_estimate = asked_output(body, call.surface, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True
         if call.stream and call.surface == "chat":
             _ask_for_usage(call, body)
