@@ -105,6 +105,7 @@ class AnswerForm(forms.Form):
 
 
 class SurveyForm(forms.Form):
+    question = forms.CharField(max_length=200)
     score = forms.IntegerField(min_value=0, max_value=10)
     comment = forms.CharField(max_length=1000, required=False)
 

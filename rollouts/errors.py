@@ -50,7 +50,7 @@ RolloutError
 ├── EvaluationInvalidError   a result of a harness, or a threshold, that can't be used
 ├── EvaluationConflictError  another run was told under this key
 ├── EvaluationMissingError   the model has not scored what its class asks for
-├── SurveyNotDueError        nothing is asked of the person now
+├── SurveyNotDueError        nothing, or another question, is asked of the person now
 ├── SurveyScoreError         a number that is not on the scale
 ├── FigureInvalidError       a reported figure that can't be
 ├── FigureConflictError      another figure was reported under this reference

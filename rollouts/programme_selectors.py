@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django_tenants.utils import schema_context
 
 from governance.models import Effect, Tenant, User
@@ -133,6 +133,11 @@ class Question:
     stage: str = ""
 
     @property
+    def key(self) -> str:
+        """Which question it is: an answer says to which one it was given, for another one may be due by then."""
+        return ".".join((self.kind, self.subject, self.stage, self.cohort.slug if self.cohort else ""))
+
+    @property
     def choices(self) -> range:
         return range(1, 6) if self.kind == SurveyKind.CSAT else range(11)
 
@@ -143,9 +148,14 @@ class Question:
 
 
 def question_for(tenant: Tenant, person: User, *, at: datetime) -> Question | None:
-    """What may be asked of a person of an organisation now; None nearly always. For a gate of the organisation first, then for a cohort.
+    """What a person of an organisation is asked now; None nearly always."""
+    return next(iter(questions_for(tenant, person, at=at)), None)
 
-    Works in the organisation's schema as in the public one.
+
+def questions_for(tenant: Tenant, person: User, *, at: datetime) -> list[Question]:
+    """What may be asked of a person of an organisation now, the one that has the fewest answers first; none nearly always.
+
+    For gates of the organisation, else for a cohort. Works in the organisation's schema as in the public one.
     """
     with schema_context(tenant.schema_name):
         own = asked_by_gates(at=at)
@@ -154,37 +164,54 @@ def question_for(tenant: Tenant, person: User, *, at: datetime) -> Question | No
     )
     member = None if own else settled.order_by("-activated_at", "-pk").first()
     if (not own and member is None) or SurveyOptOut.objects.filter(tenant=tenant).exists():
-        return None
+        return []
     last = SurveyPrompt.objects.filter(person=person).order_by("-at").first()
     if last is not None and last.at > at - PAUSE:
-        return None
-    return _gate_question(own[0]) if member is None else _cohort_question(member.cohort, last, at)
+        return []
+    if member is None:
+        return [_gate_question(ask) for ask in _fewest_answers_first(own, tenant)]
+    return _cohort_questions(member.cohort, tenant, last, at)
 
 
-def asked_by_gates(*, at: datetime, cohort: str = "") -> list[Ask]:
-    """What the gates of the phases that the current schema's rollouts are in need answers for: of its own people, or of those of a cohort's
-    organisations, where the rollout is over that."""
+def asked_by_gates(*, at: datetime, cohort: str = "") -> dict[Ask, datetime]:
+    """What the gates of the phases that the current schema's rollouts are in need answers for, and since when: of its own people, or of those of a
+    cohort's organisations, where the rollout is over that."""
     needed = Criterion.objects.filter(
         metric__in=ASKS, gate__phase__status=Phase.Status.CURRENT, gate__phase__entered_at__lte=at - SETTLED,
         gate__rollout__status=Rollout.Status.RUNNING, gate__rollout__paused_at=None, gate__rollout__cohort=cohort,
     )  # fmt: skip
-    return [ASKS[metric] for metric in dict.fromkeys(needed.order_by("gate__rollout", "position").values_list("metric", flat=True))]
+    found = needed.order_by("gate__rollout_id", "position").values_list("metric", "gate__phase__entered_at")
+    return {ASKS[metric]: entered for metric, entered in found if entered}
+
+
+def _fewest_answers_first(asked: Mapping[Ask, datetime], tenant: Tenant, cohort: Cohort | None = None) -> list[Ask]:
+    """Of this organisation, then of the cohort: a person is asked so seldom that otherwise the first gate would take every answer."""
+    if len(asked) < 2:
+        return list(asked)
+    told = SurveyAnswer.objects.filter(cohort=cohort, on__gte=min(asked.values()).date())
+    if cohort is None:
+        told = told.filter(tenant=tenant)
+    by_question = told.order_by().values_list("subject", "stage", "kind")
+    counted = by_question.annotate(theirs=Count("pk", filter=Q(tenant=tenant)), all=Count("pk"))
+    answers = {(subject, stage, kind): (theirs, together) for subject, stage, kind, theirs, together in counted}
+    return sorted(asked, key=lambda ask: answers.get((str(ask.subject), str(ask.stage), str(ask.kind)), (0, 0)))
 
 
 def _gate_question(ask: Ask) -> Question:
     return Question(None, ask.kind, QUESTIONS[ask.kind].format(name=SurveySubject(ask.subject).label), ask.subject, ask.stage)
 
 
-def _cohort_question(cohort: Cohort, last: SurveyPrompt | None, at: datetime) -> Question:
-    """What a gate over the cohort needs; else satisfaction, then recommendation."""
+def _cohort_questions(cohort: Cohort, tenant: Tenant, last: SurveyPrompt | None, at: datetime) -> list[Question]:
+    """What gates over the cohort need; else satisfaction, then recommendation."""
+    asked: dict[Ask, datetime] = {}
     for internal in Tenant.objects.filter(kind=Tenant.Kind.INTERNAL).order_by("pk"):  # only these roll out over cohorts
         with schema_context(internal.schema_name):
-            asked = asked_by_gates(at=at, cohort=cohort.slug)
-        if asked:
-            ask = asked[0]
-            return Question(cohort, ask.kind, QUESTIONS[ask.kind].format(name=cohort.name), ask.subject, ask.stage)
+            asked |= asked_by_gates(at=at, cohort=cohort.slug)
+    if asked:
+        asks = _fewest_answers_first(asked, tenant, cohort)
+        return [Question(cohort, ask.kind, QUESTIONS[ask.kind].format(name=cohort.name), ask.subject, ask.stage) for ask in asks]
     kind = SurveyKind.NPS if last is not None and last.kind == SurveyKind.CSAT else SurveyKind.CSAT
-    return Question(cohort, kind, QUESTIONS[kind].format(name=cohort.name))
+    return [Question(cohort, kind, QUESTIONS[kind].format(name=cohort.name))]
 
 
 def has_surveys(tenant: Tenant) -> bool:

@@ -214,11 +214,13 @@ class ProgrammeCommentOutput(serializers.ModelSerializer[SurveyAnswer]):
 
 
 class SurveyAnswerInput(StrictSerializer):
+    question = serializers.CharField(max_length=200, help_text="The key of the question that is answered.")
     score = serializers.IntegerField(min_value=0, max_value=10)
     comment = serializers.CharField(max_length=1000, required=False, default="", allow_blank=True)
 
 
 class SurveyQuestionOutput(serializers.Serializer[Any]):
+    key = serializers.CharField(help_text="Which question it is; an answer says it.")
     cohort = serializers.CharField(source="cohort.slug", default=None, help_text="Null: a gate of the organisation's own rollout asks.")
     subject = serializers.ChoiceField(choices=SurveySubject.choices, allow_blank=True)
     kind = serializers.ChoiceField(choices=SurveyKind.choices)

@@ -18,17 +18,21 @@ SCALES = {SurveyKind.CSAT: (1, 5), SurveyKind.NPS: (0, 10)}
 
 
 @transaction.atomic
-def answer(*, tenant: Tenant, person: User, score: int, comment: str = "", at: datetime | None = None) -> SurveyAnswer:
-    """Answer the question that is due to the person. Raises SurveyNotDueError, SurveyScoreError (not on the scale, or words where nobody reads them)."""
+def answer(*, tenant: Tenant, person: User, question: str, score: int, comment: str = "", at: datetime | None = None) -> SurveyAnswer:
+    """Answer a question that is due to the person, told by its key.
+
+    Raises SurveyNotDueError (also where it was another question that the person saw), SurveyScoreError (not on the scale, or words where
+    nobody reads them).
+    """
     at = at or timezone.now()
-    question = _take(tenant, person, at)
-    low, high = SCALES[question.kind]
+    asked = _take(tenant, person, at, key=question)
+    low, high = SCALES[asked.kind]
     if not low <= score <= high:
         raise SurveyScoreError(f"Choose {low} to {high}.", field="score")
-    if comment.strip() and question.cohort is None:
+    if comment.strip() and asked.cohort is None:
         raise SurveyScoreError("A gate asks for the number alone.", field="comment")
     return SurveyAnswer.objects.create(
-        cohort=question.cohort, subject=question.subject, stage=question.stage, tenant=tenant, kind=question.kind, score=score,
+        cohort=asked.cohort, subject=asked.subject, stage=asked.stage, tenant=tenant, kind=asked.kind, score=score,
         comment=comment.strip(), on=at.date(),
     )  # fmt: skip
 
@@ -39,11 +43,14 @@ def dismiss(*, tenant: Tenant, person: User, at: datetime | None = None) -> None
     _take(tenant, person, at or timezone.now())
 
 
-def _take(tenant: Tenant, person: User, at: datetime) -> selectors.Question:
+def _take(tenant: Tenant, person: User, at: datetime, *, key: str | None = None) -> selectors.Question:
     User.objects.select_for_update().get(pk=person.pk)  # two windows of one person ask at once
-    question = selectors.question_for(tenant, person, at=at)
+    due = selectors.questions_for(tenant, person, at=at)
+    question = next((one for one in due if key is None or one.key == key), None)
     if question is None:
-        raise SurveyNotDueError("Nothing is asked of you now.")
+        raise SurveyNotDueError(
+            "Another question is asked of you now. Your answer was not kept." if due else "Nothing is asked of you now."
+        )
     SurveyPrompt.objects.create(person=person, cohort=question.cohort, kind=question.kind, at=at)
     return question
 

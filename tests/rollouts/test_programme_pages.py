@@ -66,7 +66,7 @@ def test_person_is_asked_once_in_sixty_days_and_never_named(
     client, home = client_for(bob), "/o/acme/build/home/"
     assert "How satisfied are you with Design partners?" in client.get(home).content.decode()
 
-    client.post("/o/acme/surveys/answer/", {"score": "4", "comment": "Quick, but hard to set up"})
+    client.post("/o/acme/surveys/answer/", {"question": "csat...partners", "score": "4", "comment": "Quick, but hard to set up"})
 
     assert "How satisfied" not in client.get(home).content.decode()
     assert SurveyAnswer.objects.values_list("score", "on").get() == (4, timezone.now().date())
@@ -89,14 +89,14 @@ def test_question_can_be_put_away_and_the_organisation_can_switch_it_off(
         answer = getattr(api_for(user), method)("/api/v1/survey/", body, content_type="application/json")
         return answer.status_code, answer.json()
 
-    assert send(fay, "post", {"score": 6})[1]["code"] == "survey_score"  # type: ignore[index]
+    assert send(fay, "post", {"question": "csat...partners", "score": 6})[1]["code"] == "survey_score"  # type: ignore[index]
     client_for(bob).post("/o/acme/surveys/answer/", {"dismiss": "yes"})
     assert api_for(bob).get("/api/v1/survey/").json() == {"question": None, "is_allowed": True}
     assert send(bob, "put", {"is_allowed": False})[0] == 403
 
     assert send(rita, "put", {"is_allowed": False}) == (200, {"question": None, "is_allowed": False})
 
-    assert send(fay, "post", {"score": 5})[0] == 409
+    assert send(fay, "post", {"question": "csat...partners", "score": 5})[0] == 409
     assert AuditEntry.objects.filter(event="survey.switched_off", actor=rita).count() == 1
     client_for(rita).post("/o/acme/release/cohorts/surveys/", {"wanted": "yes"})
     assert selectors.has_surveys(acme)

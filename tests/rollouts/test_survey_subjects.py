@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -14,7 +15,7 @@ from governance.metrics import NO_DATA, Window
 from governance.models import Tenant, User
 from rollouts import evaluation_selectors, plans
 from rollouts import programme_selectors as selectors
-from rollouts.errors import SurveyScoreError
+from rollouts.errors import SurveyNotDueError, SurveyScoreError
 from rollouts.models import Gate, Phase, Rollout, SurveyAnswer
 from rollouts.reported_figures import FIGURES
 from rollouts.services import evaluation_runs, evidence, rollouts, surveys
@@ -64,18 +65,28 @@ def test_people_are_asked_what_a_gate_of_their_organisation_needs(
     assert "How likely are you to recommend the AI gateway to a colleague?" in home
     assert 'id="survey-comment"' not in home  # nobody reads it
     assert api_for(fay).get("/api/v1/survey/").json()["question"] == {
-        "cohort": None, "subject": "gateway", "kind": "nps", "text": "How likely are you to recommend the AI gateway to a colleague?",
+        "key": "nps.gateway.internal.", "cohort": None, "subject": "gateway", "kind": "nps",
+        "text": "How likely are you to recommend the AI gateway to a colleague?",
     }  # fmt: skip
+    assert 'name="question" value="nps.gateway.internal."' in home
 
-    client.post("/o/acme/surveys/answer/", {"score": "9"})
+    client.post("/o/acme/surveys/answer/", {"score": "9", "question": "nps.gateway.internal."})
 
     answer = SurveyAnswer.objects.get()
     assert (answer.cohort, answer.subject, answer.stage, answer.kind, answer.score) == (None, "gateway", "internal", "nps", 9)
+    second = in_phase(rita, 1, plan="ai-cost-attribution")
+    fewest = selectors.question_for(acme, fay, at=now)
+    assert fewest is not None
+    assert fewest.key == "csat.costs.pilot."  # nobody has answered that one
+    gateway: dict[str, Any] = {"tenant": acme, "person": fay, "question": "nps.gateway.internal.", "score": 5}
     with schema_context("public"):
-        with pytest.raises(SurveyScoreError, match="number alone"):
-            surveys.answer(tenant=acme, person=fay, score=9, comment="Fine")
+        with pytest.raises(SurveyScoreError, match="number alone"):  # the one seen before is due as well
+            surveys.answer(**gateway, comment="Fine")
         assert selectors.question_for(acme, bob, at=now + timedelta(days=59)) is None
     rollouts.pause_rollout(rollout=rollout, reason="Wait", actor=rita)
+    with schema_context("public"), pytest.raises(SurveyNotDueError, match="Another question"):  # 5 of 10 is not 5 of 5
+        surveys.answer(**gateway)
+    rollouts.pause_rollout(rollout=second, reason="Wait", actor=rita)
     assert selectors.question_for(acme, fay, at=now) is None
     assert "a gate of your own rollouts" in client_for(rita).get("/o/acme/release/cohorts/").content.decode()
 
@@ -117,7 +128,7 @@ def test_gate_reads_what_it_asked_for_itself(acme: Tenant, globex: Tenant, olga:
     assert (csat(window).sample, csat(replace(window, cohort="others")).sample) == (4, 6)  # of its own people; about the cohort
 
 
-def test_organisations_of_a_cohort_are_asked_for_the_gate_over_it(acme: Tenant, globex: Tenant, olga: User, rita: User) -> None:
+def test_organisations_of_a_cohort_are_asked_for_the_gate_over_it(acme: Tenant, globex: Tenant, olga: User, rita: User, bob: User) -> None:
     at = timezone.now() - timedelta(days=10)
     Tenant.objects.filter(pk=globex.pk).update(kind=Tenant.Kind.INTERNAL)
     with schema_context("public"):
@@ -126,15 +137,19 @@ def test_organisations_of_a_cohort_are_asked_for_the_gate_over_it(acme: Tenant, 
         make_cohorts.activate(cohort, operator=olga, other=make_cohorts.second_operator(), at=at)
     with schema_context(globex.schema_name):
         in_phase(olga, 2, cohort="partners")
-        assert selectors.asked_by_gates(at=timezone.now()) == []  # not of its own people
+        in_phase(olga, 1, cohort="partners", plan="ai-cost-attribution")
+        assert selectors.asked_by_gates(at=timezone.now()) == {}  # not of its own people
 
     with schema_context("public"):
         question = selectors.question_for(acme, rita, at=timezone.now())
         assert question is not None
-        surveys.answer(tenant=acme, person=rita, score=9, comment="Soon, please")
+        surveys.answer(tenant=acme, person=rita, question=question.key, score=9, comment="Soon, please")
+        after = selectors.question_for(acme, bob, at=timezone.now())
 
     assert (question.cohort, question.kind, question.stage) == (cohort, "nps", "ramp")
     assert "Design partners" in question.text
+    assert after is not None
+    assert after.key == "csat.costs.pilot.partners"  # each gate gets its answers
     assert SurveyAnswer.objects.values_list("cohort", "subject", "stage").get() == (cohort.pk, "gateway", "ramp")
 
 
