@@ -47,17 +47,13 @@ def opened() -> QuerySet[Gate]:
 
 def open_gates(membership: Membership | None) -> list[Waiting]:
     """Every gate of a phase that is current, by planned date, with what it asks of this person. Three queries."""
-    gates = list(
-        opened()
-        .select_related("rollout", "rollout__owner", "phase", "latest")
-        .defer("rollout__plan")
-        .order_by("planned_on", "pk")
-        .prefetch_related(
-            Prefetch("signoffs", queryset=SignOff.objects.filter(voided_at=None).select_related("person"), to_attr="live_signoffs")
-        )
-    )
-    may = membership is not None and Permission.SIGN_GATES in permissions_of(membership.roles)
-    if membership is None or not may:
+    gates = opened().select_related("rollout", "rollout__owner", "phase", "latest").defer("rollout__plan").order_by("planned_on", "pk")
+    return _asked_of(membership, gates, SignOff.objects.select_related("person"))
+
+
+def _asked_of(membership: Membership | None, opened: QuerySet[Gate], signoffs: QuerySet[SignOff]) -> list[Waiting]:
+    gates = list(opened.prefetch_related(Prefetch("signoffs", queryset=signoffs.filter(voided_at=None), to_attr="live_signoffs")))
+    if membership is None or not _may_sign(membership):
         return [Waiting(gate) for gate in gates]
     held = {str(role) for role in signing.held_by(membership.roles)}
     waivers = (
@@ -72,6 +68,10 @@ def open_gates(membership: Membership | None) -> list[Waiting]:
         else {}
     )
     return [_waiting(gate, membership, held, waivers.get(gate.pk, 0)) for gate in gates]
+
+
+def _may_sign(membership: Membership) -> bool:
+    return Permission.SIGN_GATES in permissions_of(membership.roles)
 
 
 def _waiting(gate: Gate, membership: Membership, held: set[str], waivers: int) -> Waiting:
@@ -96,5 +96,9 @@ def waiting_for(membership: Membership) -> list[Waiting]:
 
 
 def due_count(membership: Membership) -> int:
-    """The badge in the sidebar."""
-    return len(waiting_for(membership))
+    """The badge in the sidebar: how many `waiting_for` gives, reading only what it is decided by."""
+    if not _may_sign(membership):
+        return 0
+    fields = ("status", "roles", "rollout__paused_at", "latest__is_ready", "latest__evidence")
+    gates = opened().select_related("rollout", "latest").only(*fields).order_by()
+    return sum(waiting.is_mine for waiting in _asked_of(membership, gates, SignOff.objects.only("gate", "role", "person").order_by()))

@@ -304,6 +304,7 @@ def test_what_waits_for_a_person_depends_on_role_and_state(gate: Gate, people: A
 
     assert asks == {"rita": "Attest 1 criterion", "adam": "", "sam": "Attest 1 criterion", "bob": ""}
     assert ready == {"rita": "Sign for Product", "adam": "Sign for Engineering", "sam": "", "bob": ""}
+    assert [waiting_selectors.due_count(person) for person in (people.rita, people.adam, people.sam, people.bob)] == [0, 1, 0, 0]
     assert waiting_selectors.open_gates(people.rita)[0].asks == ""
 
 
