@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import Any
 
 from django import template
@@ -30,7 +31,12 @@ MISSING = mark_safe('<span class="gh-3" title="No data">—</span>')
 @register.simple_tag
 def icon(name: str, css: str = "") -> SafeString:
     """A Tabler icon from the sprite; decoration only, so hidden from screen readers."""
-    return format_html('<svg class="gh-i {}" aria-hidden="true"><use href="{}#{}"/></svg>', css, static("icons.svg"), name)
+    return _drawn(name, css, static("icons.svg"))
+
+
+@lru_cache(maxsize=1024, typed=True)  # a page has some forty; text that is safe and text that is not are told apart by their type
+def _drawn(name: str, css: str, sprite: str) -> SafeString:
+    return format_html('<svg class="gh-i {}" aria-hidden="true"><use href="{}#{}"/></svg>', css, sprite, name)
 
 
 @register.simple_tag
