@@ -19,6 +19,7 @@ from django.utils import timezone
 from costs import parquet
 from costs.errors import ArchiveError
 from costs.models import ArchivedMonth, Event, EventRetention
+from costs.models.event import DATED_ID
 from costs.periods import Period
 
 CHUNK = 1024 * 1024
@@ -156,7 +157,7 @@ def event(event_id: UUID, *, keys: Collection[str] | None = None) -> Event | Non
     Other ids would take reading every month, for whoever asks. Raises ArchiveError when the file is damaged.
     """
     milliseconds = event_id.int >> 80
-    if event_id.version != 7 or milliseconds > timezone.now().timestamp() * 1000:  # of the future, or of no year at all
+    if event_id.version != DATED_ID or milliseconds > timezone.now().timestamp() * 1000:  # of the future, or of no year at all
         return None
     began = datetime.fromtimestamp(milliseconds / 1000, UTC)
     first, last = began - timedelta(days=1), began + timedelta(days=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, date
 from typing import Any
 
 from django.utils import timezone
@@ -11,11 +11,25 @@ from rest_framework.exceptions import ValidationError
 
 from costs import periods
 
+EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+
 
 def period(asked: Mapping[str, Any]) -> periods.Period:
     """Whole UTC days from `from` to `to`, by default the month up to now. Raises ValidationError for one that ends before it begins, or too long."""
     last = asked.get("to") or timezone.now().astimezone(UTC).date()
     first = asked.get("from") or last.replace(day=1)
-    if first > last or last - first > periods.LONGEST or not 2000 <= first.year <= last.year <= 2100:
+    if last - first > periods.LONGEST or not EARLIEST <= first <= last <= LATEST:
         raise ValidationError({"from": [f"The period must not end before it begins, nor be longer than {periods.LONGEST.days} days."]})
+    return periods.Period(first, last)
+
+
+def open_period(asked: Mapping[str, Any]) -> periods.Period | None:
+    """Whole UTC days from `from` to `to`, either of which may be open; None without both. Raises ValidationError for one that ends before it begins."""
+    if "from" not in asked and "to" not in asked:
+        return None
+    first, last = asked.get("from", EARLIEST), asked.get("to", LATEST)
+    if not EARLIEST <= first <= last <= LATEST:
+        raise ValidationError(
+            {"from": [f"The period must not end before it begins; days are of the years {EARLIEST.year} to {LATEST.year}."]}
+        )
     return periods.Period(first, last)

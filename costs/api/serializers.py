@@ -175,7 +175,7 @@ class EventDetailOutput(EventOutput):
 
 
 class EventQuery(StrictSerializer):
-    """`from` and `to` are whole UTC days by the start of the call; without them, all."""
+    """`from` and `to` are whole UTC days by the start of the call; without one of them that end is open, without both all are listed."""
 
     to = serializers.DateField(required=False)
     project = serializers.CharField(required=False)

@@ -12,6 +12,9 @@ from django.db import models
 from costs.models.price import TokenClass
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
+DATED_ID = 7
+"""Version of the UUIDs that the gateway makes: they say when."""
+
 
 class Event(models.Model):
     placement = "tenant"
@@ -111,6 +114,11 @@ class Event(models.Model):
     @property
     def ttft_ms(self) -> float | None:
         return None if self.ttft_us is None else self.ttft_us / 1000
+
+    @property
+    def has_page(self) -> bool:
+        """Whether it can be found by its id: in the archive only by one that says when it was."""
+        return not self.is_archived or self.event_id.version == DATED_ID
 
     @property
     def is_ok(self) -> bool:

@@ -15,6 +15,7 @@ from costs import archived_calls, call_filters, call_lists
 from costs.archived_calls import Position
 from costs.call_lists import Cursor
 from costs.models import ArchivedMonth, Event
+from costs.models.event import DATED_ID
 from costs.periods import Period
 from costs.services import archives
 from governance.models import Membership, Tenant, User
@@ -42,7 +43,9 @@ def before(acme: Tenant, alice: User) -> Iterator[list[UUID]]:
             at = end + timedelta(hours=5 * (n // 3)) - timedelta(microseconds=1 if n < 0 else 0)
             of_some = {"key_id": key.public_id, "steps": LACKING} if n % 4 == 0 else {"steps": FALSE}
             made.append(make.call(acme, started_at=at, project="shop" if n % 2 else None, request_id=f"r{n}", **of_some))
-    made.append(make.call(acme, started_at=SEAM - timedelta(days=3), **make.REFUSED))
+    at = SEAM - timedelta(days=3)
+    dated = UUID(int=int(at.timestamp() * 1000) << 80 | DATED_ID << 76 | 2 << 62)
+    made.append(make.call(acme, event_id=dated, started_at=at, **make.REFUSED))
     make.record(acme, *made)
     yield listed({})
     for month in ("2026-05", "2026-06"):
@@ -149,6 +152,8 @@ def test_page_and_endpoint_say_what_is_from_the_archive(
     no_more = by_fay.get(f"{page}?q=nowhere&cursor={nothing.context['page'].next_cursor}").content.decode()
     may = program.get("/api/v1/requests/?from=2026-05-01&to=2026-05-31&limit=5").json()
     rest = program.get(may["next"]).json()
+    open_ended = [program.get(f"/api/v1/requests/?{end}&limit=200").json()["results"] for end in ("to=2026-06-30", "from=2024-01-01")]
+    dated = next(one for one in before if one.version == DATED_ID)
 
     assert "They follow behind the last of these" in first.content.decode()
     assert second.count("<tr><th>Request</th>") + second.count('class="full"') > 20
@@ -160,7 +165,14 @@ def test_page_and_endpoint_say_what_is_from_the_archive(
     assert [len(may["results"]), len(rest["results"]), rest["next"]] == [5, 4, None]
     assert {row["is_archived"] for row in may["results"] + rest["results"]} == {True}
     assert [row["event_id"] for row in may["results"] + rest["results"]] == [str(one) for one in before[-9:]]
-    assert program.get(f"/api/v1/requests/{before[-1]}/").status_code == 404  # its id does not say when it was
+    assert [[row["event_id"] for row in rows] for rows in open_ended] == [
+        [str(one) for one in before[9:]],
+        [str(one) for one in before[:9]],
+    ]
+    # Only the ids of the gateway say when it was.
+    assert f'/requests/{dated}/"' in second
+    assert f'/requests/{before[-1]}/"' not in second
+    assert [program.get(f"/api/v1/requests/{one}/").status_code for one in (dated, before[-1])] == [200, 404]
     assert program.get("/api/v1/requests/?cursor=ours").status_code == 404
     assert program.get("/api/v1/requests/?from=2026-06-02&to=2026-06-01").status_code == 400
     enter_tenant(acme)
