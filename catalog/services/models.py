@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
@@ -190,14 +191,15 @@ def deprecate_model(*, model: Model, actor: User, comment: str = "") -> Model:
 def announce_leaving(*, model: Model, actor: User, retires_on: date | None, successor: str = "") -> Model:
     """What callers of a deprecated model are told: the day it goes, and the model to use instead; None and empty say nothing.
 
-    Writes one audit entry and tells the gateway. Raises WrongStatusError (not deprecated) or InvalidValueError (with its field).
+    The day is one of the organisation's time zone. Writes one audit entry and tells the gateway. Raises WrongStatusError (not deprecated) or InvalidValueError (with its field).
     """
     model = Model.objects.select_for_update().get(pk=model.pk)
     if model.status != Model.Status.DEPRECATED:
         raise WrongStatusError(f"{model.slug} is {model.status}. Deprecate it first.")
     if successor and successor not in selectors.possible_successors(model):
         raise InvalidValueError(f"{successor} is no other served model that does what {model.slug} is called for.", field="successor")
-    if retires_on is not None and retires_on != model.retires_on and retires_on < timezone.now().date():
+    today = timezone.now().astimezone(ZoneInfo(selectors.current_tenant().time_zone)).date()
+    if retires_on is not None and retires_on != model.retires_on and retires_on < today:
         raise InvalidValueError("The day lies in the past. Retire the model instead.", field="retires_on")
     before, after = (model.retires_on, model.successor), (retires_on, successor)
     if before == after:

@@ -251,3 +251,12 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
     assert compile_snapshot(acme, 1).models["chat-1"].leaving == msgspec.structs.replace(leaving, successor="")
     models.reinstate_model(model=model, actor=adam)
     assert compile_snapshot(acme, 1).models["chat-1"].leaving is None
+
+    models.deprecate_model(model=model, actor=adam)
+    for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):  # in one of the two it is not UTC's day, whenever this runs
+        Tenant.objects.filter(pk=acme.pk).update(time_zone=zone)
+        today = timezone.now().astimezone(ZoneInfo(zone)).date()
+        with pytest.raises(InvalidValueError, match="past"):
+            models.announce_leaving(model=model, actor=adam, retires_on=today - timedelta(days=1))
+        assert models.announce_leaving(model=model, actor=adam, retires_on=today).retires_on == today
+        models.announce_leaving(model=model, actor=adam, retires_on=None)  # the day that is announced already would pass
