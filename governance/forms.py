@@ -110,7 +110,10 @@ class AuditForm(DaysForm):
     event = forms.CharField(max_length=64, required=False, label="Event")
     via = forms.ChoiceField(choices=[("", "Any door"), *AuditEntry.Via.choices], required=False, label="Door")
     target = forms.RegexField(
-        r"[a-z0-9_]{1,64}:.{1,64}", required=False, error_messages={"invalid": "Type and id of the object, for example model:12."}
+        r"\A[a-z0-9_]{1,64}:.{1,64}\Z",
+        required=False,
+        strip=True,
+        error_messages={"invalid": "Type and id of the object, for example model:12."},
     )
 
 
@@ -118,8 +121,9 @@ class CheckpointForm(forms.Form):
     """A number and hash of an entry, written down outside."""
 
     checkpoint = forms.RegexField(
-        r"[1-9][0-9]{0,17}:[0-9a-f]{64}",
+        r"\A[1-9][0-9]{0,17}:[0-9a-f]{64}\Z",
         required=False,
+        strip=True,
         error_messages={"invalid": "The number of an entry, a colon and its hash of 64 characters."},
     )
 

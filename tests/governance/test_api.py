@@ -71,7 +71,10 @@ def test_audit_is_paged_and_verified(api_for: ClientFor, audra: User) -> None:
     assert client.get("/api/v1/audit/?last=never").status_code == client.get("/api/v1/audit/verify/?checkpoint=4").status_code == 400
     told = client.get("/api/v1/audit/verify/").json()
     assert told["is_intact"] is True
-    assert client.get(f"/api/v1/audit/verify/?checkpoint={told['checkpoint']}").json() == told
+    assert client.get(f"/api/v1/audit/verify/?checkpoint=%20{told['checkpoint']}%20").json() == told
+    for odd in (f"x{told['checkpoint']}", f"{told['checkpoint']}0"):
+        assert client.get(f"/api/v1/audit/verify/?checkpoint={odd}").status_code == 400
+    assert client.get("/api/v1/audit/?target=Model:12").status_code == 400
 
 
 def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient) -> None:
