@@ -117,7 +117,7 @@ WITH batch AS (
             CASE WHEN pricing = 'priced' THEN {pricing.PRICE_IDS} ELSE '{{}}' END AS price_ids
         FROM judged
     ) priced
-    ORDER BY started_at  -- indexes take rows in their order at half the price
+    ORDER BY started_at, id  -- indexes take rows in their order at half the price; of two records of one call the first that came counts
     ON CONFLICT (event_id, started_at) DO NOTHING
     RETURNING event_id, started_at, date_trunc('hour', started_at, 'UTC') AS hour, duration_us,
         CASE WHEN status = 'ok' THEN {sketch.BUCKET_SQL.format(us="duration_us")} END AS duration_bucket,

@@ -141,12 +141,15 @@ def test_duplicates_replays_and_shuffles_change_no_total(acme: Tenant, alice: Us
 
 
 def test_duplicate_within_one_batch(acme: Tenant) -> None:
-    make.deliver(make.call(acme), times=3)
+    """Of a killed plane's call there may be two records that differ: the first that came counts."""
+    call = make.call(acme, output_tokens=7)
+    make.deliver(call, {**call, "status": "error", "output_tokens": 8}, call)
 
     done = ingest.ingest(tenant=acme)
 
     assert (done.new, done.duplicates) == (1, 2)
     assert UsageHour.objects.get().calls == 1
+    assert (Event.objects.get().status, Event.objects.get().output_tokens) == ("ok", 7)
 
 
 def test_late_event_changes_the_hour_it_belongs_to(acme: Tenant, alice: User) -> None:
