@@ -328,7 +328,9 @@ WITH picked AS (
 ), valued AS (
     SELECT *, {pricing.COST} AS value, {pricing.PRICE_IDS} AS ids FROM with_prices
 ), differing AS (
-    SELECT * FROM valued WHERE ids IS DISTINCT FROM price_ids
+    -- Arrays of calls that came before a class was known are shorter: it has no price there, as none is NULL here.
+    SELECT * FROM valued
+    WHERE ids IS DISTINCT FROM price_ids || array_fill(NULL::bigint, ARRAY[greatest(cardinality(ids) - cardinality(price_ids), 0)])
 ), kept AS (
     INSERT INTO valuation (event_id, started_at, cost, price_ids, replaced_at)
     SELECT event_id, started_at, cost, price_ids, clock_timestamp() FROM differing

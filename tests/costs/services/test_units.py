@@ -100,7 +100,9 @@ def test_class_without_a_price_leaves_the_call_unpriced_until_it_has_one(missing
 def test_correction_of_one_class_moves_every_figure_by_it(acme: Tenant, alice: User) -> None:
     make.prices(alice)
     unit_prices(alice)
-    make.record(acme, spoken(acme), make.call(acme, started_at=DAY))
+    make.record(acme, spoken(acme), spoken(acme, units={"audio_output": 50}), make.call(acme, started_at=DAY))
+    other = Event.objects.get(units={"audio_output": 50})
+    Event.objects.filter(pk=other.pk).update(price_ids=other.price_ids[:11])  # as before there was sound from a cache
     before = sums()
 
     entry = prices.correct_price(
