@@ -143,7 +143,8 @@ def _by_the_thousand(entries: models.QuerySet[AuditEntry]) -> Iterator[AuditEntr
         rows = list(entries.filter(sequence__lt=rows[-1].sequence)[:1000])
 
 
-def _hash(entry: AuditEntry) -> str:
+def hashed_text(entry: AuditEntry) -> str:
+    """What the entry's hash is the SHA-256 of, in UTF-8."""
     fields = {
         "sequence": entry.sequence,
         "at": entry.at.isoformat(),
@@ -157,4 +158,8 @@ def _hash(entry: AuditEntry) -> str:
         "details": entry.details,
         "previous": entry.previous_hash,
     }
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _hash(entry: AuditEntry) -> str:
+    return hashlib.sha256(hashed_text(entry).encode()).hexdigest()
