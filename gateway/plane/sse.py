@@ -27,6 +27,11 @@ MOST_UNCOUNTED_BYTES = 32 * 1024
 """Counting text costs more than all else that is done to a stream, and is for nothing when the upstream tells the usage: it waits until so much has come."""
 
 
+def has_line(data: bytes, beginning: bytes) -> bool:
+    """Whether a line of whole events begins so. In the middle of one it is text: that has no line ends of its own inside JSON."""
+    return beginning in data and (data.startswith(beginning) or b"\n" + beginning in data)
+
+
 class EventTap(ABC):
     """Feed it the upstream's bytes; it gives back the bytes for the client, in whole events, and remembers the usage."""
 
@@ -141,7 +146,7 @@ class SseTap(EventTap):
     def _read(self, data: bytes) -> bytes:
         if _ERROR in data:
             self.is_failed = True
-        if b"[DONE]" in data and b"data: [DONE]" in data:
+        if b"[DONE]" in data and has_line(data, b"data: [DONE]"):
             self.is_done = True
         kept, last = [], 0
         for start, end in _with_usage(data):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from gateway.contract.snapshot import Guardrail
 from gateway.plane.cache import AnswerCache
+from gateway.plane.call import Call
+from gateway.plane.pipeline.cache import keep_answer
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment, make_org
 
 
@@ -133,3 +136,17 @@ def test_cache_is_bounded_and_forgets_in_time() -> None:
     assert cache.get(b"a") is None
     keep(b"c", ttl_s=5)
     assert cache.bytes_held == 1001
+
+
+def test_nothing_is_kept_of_a_call_whose_caller_left() -> None:
+    plane = SimpleNamespace(answers=AnswerCache())
+
+    def call(key: bytes, *, is_gone: bool) -> Call:
+        made = Call(cast(Any, plane), "chat", {}, cast(Any, None), cast(Any, None), kept=[b"Hi"], cache_key=key, client_gone=is_gone)
+        made.model, made.has_all = chat_model(cache_ttl_s=60), is_gone
+        return made
+
+    keep_answer(call(b"stayed", is_gone=False))
+    keep_answer(call(b"left", is_gone=True))
+
+    assert (plane.answers.get(b"stayed") is None, plane.answers.get(b"left") is None) == (False, True)

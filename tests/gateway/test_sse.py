@@ -4,12 +4,13 @@ import json
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.events import Kind
 from gateway.plane.call import Call
-from gateway.plane.sse import MAX_HELD_BYTES, MOST_UNCOUNTED_BYTES, SseTap
+from gateway.plane.sse import MAX_HELD_BYTES, MOST_UNCOUNTED_BYTES, EventTap, SseTap
 from gateway.plane.upstream.anthropic import MessagesTap
 from gateway.plane.upstream.exchange import _take_usage
 from gateway.plane.upstream.openai import ResponsesTap
@@ -156,3 +157,22 @@ def test_error_in_a_stream_is_noticed_and_passed_on() -> None:
 
     assert (well.feed(text), ill.feed(error)) == (text, error)
     assert (well.is_failed, ill.is_failed) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("tap", "ends", "fails"),
+    [
+        (SseTap(hide_usage=True), b"data: [DONE]\n\n", _event({"error": {"message": "overloaded"}})),
+        (MessagesTap(), b"event: message_stop\r\ndata: {}\r\n\r\n", b"event: error\ndata: {}\n\n"),
+        (ResponsesTap(), b"event: response.completed\ndata: {}\n\n", b"event: response.failed\ndata: {}\n\n"),
+        (ResponsesTap(), b"event: response.incomplete\ndata: {}\n\n", b"event: error\ndata: {}\n\n"),
+    ],
+)
+def test_text_about_the_protocol_is_not_the_protocol(tap: EventTap, ends: bytes, fails: bytes) -> None:
+    tap.feed(_event(_chunk(f"It ends with {ends.decode()} and fails with {fails.decode()}.")))
+    from_text = (tap.is_done, tap.is_failed)
+    tap.feed(_event(_chunk("So.")) + ends)
+    from_end = (tap.is_done, tap.is_failed)
+    tap.feed(fails)
+
+    assert (from_text, from_end, tap.is_failed) == ((False, False), (True, False), True)

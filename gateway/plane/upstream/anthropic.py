@@ -10,7 +10,7 @@ import orjson
 from gateway.contract import platforms
 from gateway.plane.call import Call
 from gateway.plane.served import Target
-from gateway.plane.sse import UsageTap
+from gateway.plane.sse import UsageTap, has_line
 from gateway.plane.upstream.dialects import TRACE, Pair, same
 from gateway.plane.usage import TEXT_IN_MESSAGES, MessagesUsage, Usage
 
@@ -44,9 +44,9 @@ class MessagesTap(UsageTap):
         self._usage = MessagesUsage()
 
     def _read(self, data: bytes) -> bytes:
-        if b"event: error" in data:
+        if has_line(data, b"event: error"):
             self.is_failed = True
-        if b"event: message_stop" in data:
+        if has_line(data, b"event: message_stop"):
             self.is_done = True
         return super()._read(data)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.plane.call import Call
 from gateway.plane.served import Target
-from gateway.plane.sse import SseTap, UsageTap
+from gateway.plane.sse import SseTap, UsageTap, has_line
 from gateway.plane.upstream.dialects import TRACE, Pair, same
 from gateway.plane.usage import TEXT_IN_RESPONSES, ResponseItem, ResponsesUsage, Usage, tool_units, usage_of_body
 
@@ -54,9 +54,9 @@ class ResponsesTap(UsageTap):
     pattern = TEXT_IN_RESPONSES
 
     def _read(self, data: bytes) -> bytes:
-        if b"event: response.failed" in data or b"event: error" in data:
+        if has_line(data, b"event: response.failed") or has_line(data, b"event: error"):
             self.is_failed = True
-        if b"event: response.completed" in data or b"event: response.incomplete" in data:
+        if has_line(data, b"event: response.completed") or has_line(data, b"event: response.incomplete"):
             self.is_done = True
         return super()._read(data)
 
