@@ -133,6 +133,10 @@ def compared_by(revision: Revision, column: str) -> list[Compared]:
 CAUSE_NOTES = {
     "missing_calls": ("Tokens on the bill that our telemetry does not have", "Look for calls around the gateway, or for late telemetry"),
     "bill_only": ("Models or days of which we saw no call at all", "Route these calls through the gateway, or assign the model below"),
+    "mix": (
+        "Tokens that the bill has in a dearer or cheaper class of the same model and day than we do, as many as on our side",
+        "Compare how cached tokens are counted",
+    ),
     "negotiated": (
         "The bill charges less or more than its list price, and our book has no such rate",
         "Put the negotiated prices in the book",

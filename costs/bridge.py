@@ -1,11 +1,12 @@
-"""Why a bill and our figures differ: causes that sum to the difference exactly, without one division.
+"""Why a bill and our figures differ: causes that sum to the difference exactly.
 
 For a key with price P per token, bill amount B over Qb tokens, and our A over Qt tokens (Qu of them unpriced):
     quantity  P·(Qb − Qt)     tokens that only one side has
     unpriced  P·Qu            our tokens that had no price
     price     V − P·Qb  +  P·(Qt − Qu) − A      the bill's unit price (V is quantity times it), or ours was another; named by `_price_causes`
     rest      B − V           (B − P·Qb without V) rounding of the bill's rows, a commitment, or unexplained
-and quantity + unpriced + price + rest = B − A for any figures.
+and quantity + unpriced + price + rest = B − A for any figures, without one division.
+Quantity is split in two: volume, the net tokens at their mean price, and mix, the rest (see `split_mix`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _EXACT = Context(prec=80)
 CAUSES = {
     "missing_calls": "Calls that we did not see",
     "bill_only": "Only on the bill",
+    "mix": "Mix of token classes",
     "negotiated": "Negotiated rate",
     "price_band": "Tier, region or context band",
     "book_drift": "Price book changed",
@@ -147,6 +149,44 @@ def _price_causes(bill: BillSide, theirs: Decimal, own: Decimal, others: OtherPr
     name = "price" if bool(others.bands) == others.has_changed else "price_band" if others.bands else "book_drift"
     causes[name] += own
     return causes
+
+
+QUANTITY = ("missing_calls", "extra_calls", "bill_only", "telemetry_only")
+"""Causes of which a line has one at most: tokens that only one side has."""
+_FINEST = Decimal("1E-20")
+"""USD; the scale of amounts in the database."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A line within the lines of one model and period whose tokens may be in another class on the other side."""
+
+    causes: dict[str, Decimal]
+    more: Decimal
+    """Tokens on the bill less ours."""
+
+
+def split_mix(lines: Sequence[Apart]) -> list[dict[str, Decimal]]:
+    """The causes of each line, where tokens that one class has more and another has less are `mix` instead of missing and extra calls.
+
+    Of such lines together, volume is the net of their tokens at the mean price of those on the side that has more, and mix is the rest.
+    By line: as many tokens as the other side offsets are mix, the same share of each line; quantised to 1E-20 USD, and volume is what is
+    left, so that no line's sum changes. Without tokens in the other direction there is no mix.
+    """
+    with localcontext(_EXACT):
+        more = sum((line.more for line in lines if line.more > 0), Decimal())
+        less = -sum((line.more for line in lines if line.more < 0), Decimal())
+        offset = min(more, less)
+        return [_with_mix(line.causes, offset, more if line.more > 0 else less) if offset else line.causes for line in lines]
+
+
+def _with_mix(causes: dict[str, Decimal], offset: Decimal, side: Decimal) -> dict[str, Decimal]:
+    name = next((name for name in QUANTITY if name in causes), None)
+    if name is None:
+        return causes
+    whole = causes[name]
+    mix = whole if offset == side else (whole * offset / side).quantize(_FINEST, ROUND_HALF_EVEN)
+    return _without_zeros(causes | {name: whole - mix, "mix": mix})
 
 
 def _without_zeros(causes: Mapping[str, Decimal]) -> dict[str, Decimal]:

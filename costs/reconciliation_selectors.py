@@ -40,7 +40,7 @@ _STANDING = Case(
     When(bill_rows=0, then=Value("ours_only")),
     When(telemetry_tokens=0, then=Value("theirs_only")),
     When(causes__has_key="unexplained", then=Value("unexplained")),
-    When(causes__has_any_keys=["missing_calls", "extra_calls"], then=Value("tokens")),
+    When(causes__has_any_keys=["missing_calls", "extra_calls", "mix"], then=Value("tokens")),
     When(causes__has_any_keys=["negotiated", "price_band", "book_drift", "price", "unpriced", "commitment"], then=Value("price")),
     default=Value("matched"),
     output_field=CharField(),

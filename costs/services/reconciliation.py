@@ -27,7 +27,7 @@ from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Part of the run key: a change of the rules makes a new revision."""
 MONTHS_BACK = 3
 """How far back the schedule looks for changed inputs."""
@@ -323,19 +323,37 @@ def _void_others(others: list[Reconciliation], by: Revision, actor: User | None,
         signoff.void(series=other, by=by, actor=actor, at=at or timezone.now())
 
 
+_INPUT = frozenset(
+    {
+        TokenClass.INPUT, TokenClass.CACHED_INPUT, TokenClass.CACHE_WRITE, TokenClass.CACHE_WRITE_1H, TokenClass.AUDIO_INPUT, TokenClass.IMAGE_INPUT,
+        TokenClass.CACHED_AUDIO, TokenClass.CACHED_IMAGE,
+    }
+)  # fmt: skip
+_OUTPUT = frozenset({TokenClass.OUTPUT, TokenClass.AUDIO_OUTPUT, TokenClass.IMAGE_OUTPUT})
+
+
+def _explain(inputs: Inputs, keys: list[Key]) -> dict[Key, dict[str, Decimal]]:
+    """Causes of each key. Mix is looked for among the classes of a model and day, a prompt's and an answer's apart: the one is never the other."""
+    found: dict[Key, dict[str, Decimal]] = {}
+    groups: dict[tuple[str, date | None, bool], dict[Key, bridge.Apart]] = defaultdict(dict)
+    for key in keys:
+        model, token_class, day = key
+        bill, ours, price = inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key)
+        is_late = inputs.is_late(key)
+        found[key] = bridge.explain(bill, ours, price, others=inputs.others.get(key), is_late=is_late)
+        tokens = Decimal() if bill is None else bill.tokens
+        is_valued = price is not None or bill is None or ours is None  # else all of the difference is a price that is missing
+        if tokens is not None and is_valued and not is_late and token_class in _INPUT | _OUTPUT:
+            groups[model, day, token_class in _INPUT][key] = bridge.Apart(found[key], tokens - (ours.tokens if ours else 0))
+    for group in groups.values():
+        found.update(zip(group, bridge.split_mix(list(group.values())), strict=True))
+    return found
+
+
 def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
     with localcontext(focus.EXACT):
         keys = sorted({*inputs.bill, *inputs.ours}, key=lambda key: (key[0], key[2] or date.min, key[1]))
-        explained = {
-            key: bridge.explain(
-                inputs.bill.get(key),
-                inputs.ours.get(key),
-                inputs.prices.get(key),
-                others=inputs.others.get(key),
-                is_late=inputs.is_late(key),
-            )
-            for key in keys
-        }
+        explained = _explain(inputs, keys)
         bill = sum((side.amount for side in inputs.bill.values()), Decimal())
         telemetry = sum((side.amount for side in inputs.ours.values()), Decimal())
         rows = sum(side.rows for side in inputs.bill.values())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal, localcontext
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from costs import bridge
-from costs.bridge import BillSide, OtherPrices, OurSide
+from costs.bridge import Apart, BillSide, OtherPrices, OurSide
 
 MONEY = st.decimals(-(10**9), 10**9, places=14, allow_nan=False)
 TOKENS = st.integers(0, 10**12)
@@ -79,6 +80,47 @@ def test_each_fault_alone_has_its_own_name() -> None:
     assert bridge.explain(bill("2"), OurSide(Decimal(0), 1_000_000, 1_000_000), None) == {"unpriced": Decimal(2)}
     assert bridge.explain(bill("2"), OurSide(Decimal("1.5"), 1_000_000, 250_000), price) == {"unpriced": Decimal("0.5")}
     assert bridge.explain(BillSide(Decimal(2), None, None), OurSide(Decimal(1), 1), price) == {"unexplained": Decimal(1)}
+
+
+PARTS = st.lists(
+    st.tuples(st.decimals(-(10**12), 10**12, places=4), st.none() | st.sampled_from(bridge.QUANTITY), MONEY, MONEY).map(
+        lambda part: Apart({name: amount for name, amount in ((part[1], part[2]), ("price", part[3])) if name and amount}, part[0])
+    ),
+    max_size=6,
+)
+
+
+@given(PARTS, st.randoms(use_true_random=False))
+def test_mix_changes_no_sum_and_follows_no_order(lines: list[Apart], random: Random) -> None:
+    shuffled = random.sample(range(len(lines)), len(lines))
+
+    split = bridge.split_mix(lines)
+
+    with localcontext(bridge._EXACT):
+        assert [sum(causes.values()) for causes in split] == [sum(line.causes.values()) for line in lines]
+        net = sum(line.more for line in lines)
+        less = [causes for line, causes in zip(lines, split, strict=True) if line.more * net <= 0 and line.more]
+    assert bridge.split_mix([lines[n] for n in shuffled]) == [split[n] for n in shuffled]
+    assert net == 0 or not any(name in causes for causes in less for name in bridge.QUANTITY)
+    assert len({line.more > 0 for line in lines if line.more}) == 2 or split == [line.causes for line in lines]
+
+
+@given(st.lists(st.tuples(st.integers(-(10**9), 10**9), PRICES), min_size=1, max_size=6))
+def test_volume_is_the_net_tokens_at_the_mean_price_of_the_side_that_has_more(parts: list[tuple[int, Decimal | None]]) -> None:
+    priced = [(more, price or Decimal()) for more, price in parts]
+    split = bridge.split_mix(
+        [
+            Apart({"missing_calls" if more > 0 else "extra_calls": more * price} if more * price else {}, Decimal(more))
+            for more, price in priced
+        ]
+    )
+
+    with localcontext(bridge._EXACT):
+        net = sum(more for more, _ in priced)
+        side = [(more, price) for more, price in priced if more * net > 0]
+        mean = sum((more * price for more, price in side), Decimal()) / (sum(more for more, _ in side) or 1)
+        volume = sum((amount for causes in split for name, amount in causes.items() if name != "mix"), Decimal())
+        assert abs(volume - mean * net) < Decimal("1E-19")
 
 
 def test_difference_of_prices_is_named_as_far_as_row_and_book_tell_it() -> None:

@@ -332,6 +332,40 @@ def test_price_corrected_afterwards_explains_the_difference(acme: Tenant, offers
     assert revision.variance == -negotiated.variance > 0
 
 
+def test_tokens_that_the_bill_counts_in_another_class_are_mix_and_not_missing(acme: Tenant, offers: object, fay: User) -> None:
+    generated = made(acme, missing_calls=2, duplicate_calls=1)
+    ingest.deliver(generated.calls)
+    ingest.ingest(tenant=acme)
+    moved, used = Decimal(), set()
+    for row in generated.rows:  # a provider that does not know the cache: every second day of it is plain input
+        day = row["ChargePeriodStart"]
+        if row["SkuId"] == "gpt-small-cached_input" and int(day[8:10]) % 2:
+            tokens = Decimal(row["ConsumedQuantity"])
+            moved += tokens * (OFFERS[0].prices["input"] - OFFERS[0].prices["cached_input"]) / 1_000_000
+            plain = next(one for one in generated.rows if one["SkuId"] == "gpt-small-input" and one["ChargePeriodStart"] == day)
+            used.add(day)
+            row.update(
+                {
+                    name: plain[name]
+                    for name in ("SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "ContractedUnitPrice", "ListUnitPrice")
+                }
+            )
+            row.update(dict.fromkeys(("BilledCost", "EffectiveCost"), str(tokens * OFFERS[0].prices["input"] / 1_000_000)))
+    faulty = {"missing_calls", "extra_calls"}
+    upload(fay, generated.rows)
+
+    revision, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    assert len(used) > 5
+    assert revision.variance == moved + sum(generated.truth.values())
+    mixed = revision.lines.filter(causes__has_key="mix")
+    clean = mixed.exclude(causes__has_any_keys=faulty)
+    assert {line.token_class for line in mixed} == {"input", "cached_input"}
+    assert {f"{line.day}T00:00:00Z" for line in clean} <= used
+    assert len(clean) >= 2 * (len(used) - 2)
+    assert sum(causes(revision).values()) == revision.variance
+
+
 def test_monthly_bill_is_compared_by_month(acme: Tenant, offers: object, fay: User) -> None:
     generated = made(acme, missing_calls=2)
     ingest.deliver(generated.calls)
