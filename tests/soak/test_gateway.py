@@ -1,12 +1,13 @@
 """Minutes of mixed load on three planes with one database, while things break. `make soak`; SOAK_S says how long.
 
-The oracle is the upstream's own journal: what it served must be recorded exactly once, with its tokens, also what a plane
-was at when it was killed; and no limit holds anything for it afterwards.
+The oracle is the upstream's own journal: what it served must be recorded exactly once, with its tokens and for its price, also what
+a plane was at when it was killed; no limit holds anything for it afterwards, and the month's money is what was spent of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -78,6 +79,24 @@ def planes(tmp_path: Path, database: EmbeddedPostgres) -> Iterator[list[Plane]]:
         plane.kill()
 
 
+@dataclass(frozen=True)
+class Price:
+    """Pico-dollars per token."""
+
+    input: int
+    output: int
+
+    def of(self, input_tokens: int, output_tokens: int | None) -> int:
+        return input_tokens * self.input + (output_tokens or 0) * self.output
+
+
+@dataclass(frozen=True)
+class Asked:
+    model: str
+    reserved: int
+    """Pico-dollars that a limit on money holds for the call: what the request can cost at most."""
+
+
 @dataclass
 class Told:
     """What callers saw, by request id."""
@@ -85,13 +104,23 @@ class Told:
     outcomes: Counter[str] = field(default_factory=Counter)
     by_minute: Counter[int] = field(default_factory=Counter)
     """Answered calls of the limited key."""
+    asked: dict[str, Asked] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """The connection to the plane broke: it was killed, or its address was not there."""
 
 
+MIX = {"chat": 60, "slow": 20, "embed": 10, "failing": 2, "cut": 3, "garbled": 2, "hanging": 1}
+PRICES = {slug: Price(1_000_003 + 10 * place, 4_000_037 + 10 * place) for place, slug in enumerate(MIX)}
+"""Each model its own, so that money under the wrong name is another sum. Embeddings have no output."""
+MOST_OUTPUT = 4096
+"""Tokens that are reserved, since the requests name no maximum."""
+MOST_USD = 1_000_000
+
+
 def models(upstream: SandboxUpstream) -> dict[str, contract.Model]:
-    def at(slug: str, *conditions: str, **fields: object) -> contract.Model:
-        return chat_model(deployment(upstream.base_url(*conditions), id=slug, timeout_s=2.0, **fields), slug=slug)
+    def at(slug: str, *conditions: str, **fields: Any) -> contract.Model:
+        price = {"input_price": PRICES[slug].input, "output_price": PRICES[slug].output, "max_output_tokens": MOST_OUTPUT}
+        return chat_model(deployment(upstream.base_url(*conditions), id=slug, timeout_s=2.0), slug=slug, **price, **fields)
 
     return {
         "chat": at("chat"),
@@ -100,11 +129,8 @@ def models(upstream: SandboxUpstream) -> dict[str, contract.Model]:
         "cut": at("cut", "faults/cut"),
         "garbled": at("garbled", "faults/bad_json"),
         "hanging": at("hanging", "faults/hang"),
-        "embed": chat_model(deployment(upstream.base_url(), id="embed"), slug="embed", capabilities=("embeddings",)),
+        "embed": at("embed", capabilities=("embeddings",)),
     }
-
-
-MIX = {"chat": 60, "slow": 20, "embed": 10, "failing": 2, "cut": 3, "garbled": 2, "hanging": 1}
 
 
 async def one_caller(planes: list[Plane], orgs: list[Org], number: int, until: float, told: Told) -> None:
@@ -117,11 +143,13 @@ async def one_caller(planes: list[Plane], orgs: list[Org], number: int, until: f
             stream = model != "embed" and chance.random() < 0.5
             leaves = stream and chance.random() < 0.2
             body = {"model": model, "input": "Rice."} if model == "embed" else {"model": model, "messages": SAY_HELLO, "stream": stream}
+            raw = json.dumps(body).encode()
+            told.asked[request_id] = Asked(model, PRICES[model].of(-(-len(raw) // 4), 0 if model == "embed" else MOST_OUTPUT))
             url = f"{chance.choice(planes).url}/v1/{'embeddings' if model == 'embed' else 'chat/completions'}"
             try:
                 minute = int(time.time() // 60)
-                headers = {"authorization": f"Bearer {org.key}", "x-request-id": request_id}
-                async with client.post(url, json=body, headers=headers) as answer:
+                headers = {"authorization": f"Bearer {org.key}", "x-request-id": request_id, "content-type": "application/json"}
+                async with client.post(url, data=raw, headers=headers) as answer:
                     told.outcomes[f"{model} {answer.status}"] += 1
                     if answer.status == 200 and org is orgs[1]:
                         told.by_minute[minute] += 1
@@ -167,6 +195,27 @@ def reserved(event: dict[str, Any]) -> bool:
     return any(name == "reserve" and verdict == "pass" for name, verdict, *_ in event["steps"])
 
 
+def cost(event: dict[str, Any]) -> int | None:
+    """Pico-dollars of a record by its own model and tokens; None when they are not known."""
+    output_tokens = 0 if event["kind"] == "embeddings" else event["output_tokens"]
+    known = event["input_tokens"] is not None and output_tokens is not None
+    return PRICES[event["model"]].of(event["input_tokens"], output_tokens) if known else None
+
+
+def taken(event: dict[str, Any], asked: Asked, *, was_served: bool) -> int:
+    """Pico-dollars that the call took of a limit on money, by its record.
+
+    What it cost as far as that is known, estimates included; all that was reserved for it when the upstream worked on it and did not say, or said
+    too late: missing is not zero. Nothing when it got no further than the limits, or when its plane was killed: then the hold went back.
+    """
+    if not reserved(event) or event["error_code"] == "process_lost":
+        return 0
+    known = cost(event)
+    if known is not None:
+        return known
+    return asked.reserved if was_served or event["error_code"] == "upstream_timeout" else 0
+
+
 def resident_mb(plane: Plane) -> float:
     """Of the server and its worker."""
     assert plane._process is not None
@@ -187,6 +236,32 @@ async def run(database: EmbeddedPostgres, planes: list[Plane], orgs: list[Org]) 
     return told, memory
 
 
+def may_lack_usage(event: dict[str, Any]) -> bool:
+    """Whether nobody could have read what the upstream charged: the answer broke off, made no sense, came too late or had no reader left."""
+    is_broken = event["model"] in ("cut", "garbled")
+    return is_broken or event["error_code"] in ("process_lost", "upstream_timeout") or event["status"] == "client_gone"
+
+
+def compare_money(events: list[dict[str, Any]], journal: list[dict[str, Any]], told: Told) -> None:
+    """What the upstream charged against what was recorded, to the pico-dollar, wherever the upstream could say what it was."""
+    charged: Counter[str] = Counter()
+    for line in journal:
+        if line["status"] == 200:
+            charged[line["request_id"]] += PRICES[told.asked[line["request_id"]].model].of(line["input_tokens"], line["output_tokens"])
+    recorded: Counter[str] = Counter()
+    unsaid: Counter[tuple[str, ...]] = Counter()
+    for event in {event["event_id"]: event for event in events}.values():
+        request_id = event["request_id"]
+        if event["usage_source"] == "provider":
+            recorded[request_id] += cost(event) or 0
+        elif charged.pop(request_id, None) is not None:
+            assert may_lack_usage(event), event
+            unsaid[(event["model"], event["status"], event["error_code"] or "", event["usage_source"])] += 1
+    print(f"{charged.total()} pico-dollars charged, {recorded.total()} recorded, {charged.total() - recorded.total()} apart")
+    print("charged, and not told by the upstream:", dict(unsaid))
+    assert recorded == charged
+
+
 @pytest.mark.django_db
 def test_nothing_is_lost_doubled_or_kept_while_things_break(
     database: EmbeddedPostgres, planes: list[Plane], upstream: SandboxUpstream, tmp_path: Path
@@ -198,6 +273,10 @@ def test_nothing_is_lost_doubled_or_kept_while_things_break(
             id="soak:minute", scope="key", scope_name=limited.key_id, resource="requests", window="minute", amount=PER_MINUTE, fail_open=False
         ),
         contract.Limit(id="soak:month", scope="key", scope_name=limited.key_id, resource="requests", window="month", amount=10**9, fail_open=False),
+        contract.Limit(
+            id="soak:money", scope="key", scope_name=limited.key_id, resource="money", window="month",
+            amount=MOST_USD * contract.PICO_USD, fail_open=False,
+        ),
     ))  # fmt: skip
 
     told, memory = asyncio.run(run(database, planes, [free, limited]))
@@ -221,6 +300,7 @@ def test_nothing_is_lost_doubled_or_kept_while_things_break(
         if (event["input_tokens"], event["output_tokens"] or 0) != (served[request_id]["input_tokens"], served[request_id]["output_tokens"])
     ]
     assert wrong == []
+    compare_money(events, upstream.journal(), told)
     # A call that begins in one minute may be answered in the next, and minutes here and at the database differ by the clock's reading.
     assert max(told.by_minute.values(), default=0) <= PER_MINUTE + CALLERS
     for number, seen in memory.items():
@@ -230,13 +310,20 @@ def test_nothing_is_lost_doubled_or_kept_while_things_break(
         assert late - early < GROWTH_MB
     with psycopg.connect(database.url) as connected:
         at_rest = connected.execute(f"select sum(slots) from {names.SLOT_TABLE} where expires_at > now()").fetchone()
-        granted = connected.execute(f"select granted::bigint from {names.COUNTER_TABLE} where limit_id = 'soak:month'").fetchone()
+        granted: dict[str, int] = dict(
+            connected.execute(f"select limit_id, granted::bigint from {names.COUNTER_TABLE} where limit_id like 'soak:mon%'").fetchall()
+        )
     assert at_rest == (None,)
-    assert granted is not None
     # A call that the killed plane was at gave its hold back. What was on its way to the counter when the database stopped counts as spent.
     limits_took = {
         event["event_id"] for event in events if event["tenant"] == limited.id and reserved(event) and event["error_code"] != "process_lost"
     }
-    print(f"{len(limits_took)} calls counted by a limit, {granted[0]} granted")
-    assert len(limits_took) <= granted[0] <= len(limits_took) * 1.01
+    print(f"{len(limits_took)} calls counted by a limit, {granted['soak:month']} granted")
+    assert len(limits_took) <= granted["soak:month"] <= len(limits_took) * 1.01
+    money = sum(
+        taken(event, told.asked[event["request_id"]], was_served=event["request_id"] in served)
+        for event in {event["event_id"]: event for event in events if event["tenant"] == limited.id}.values()
+    )
+    print(f"{money} pico-dollars taken of the month by its calls, {granted['soak:money']} granted, {granted['soak:money'] - money} apart")
+    assert money <= granted["soak:money"] <= money * 1.01
     shutil.rmtree(tmp_path / "sandbox", ignore_errors=True)
