@@ -141,12 +141,15 @@ def test_cache_is_bounded_and_forgets_in_time() -> None:
 def test_nothing_is_kept_of_a_call_whose_caller_left() -> None:
     plane = SimpleNamespace(answers=AnswerCache())
 
-    def call(key: bytes, *, is_gone: bool) -> Call:
+    def call(key: bytes, *, is_gone: bool, has_all: bool = False) -> Call:
         made = Call(cast(Any, plane), "chat", {}, cast(Any, None), cast(Any, None), kept=[b"Hi"], cache_key=key, client_gone=is_gone)
-        made.model, made.has_all = chat_model(cache_ttl_s=60), is_gone
+        made.model, made.has_all = chat_model(cache_ttl_s=60), has_all
         return made
 
     keep_answer(call(b"stayed", is_gone=False))
     keep_answer(call(b"left", is_gone=True))
+    keep_answer(call(b"left with the last event", is_gone=True, has_all=True))  # as SDKs do
 
-    assert (plane.answers.get(b"stayed") is None, plane.answers.get(b"left") is None) == (False, True)
+    assert plane.answers.get(b"stayed") is not None
+    assert plane.answers.get(b"left with the last event") is not None
+    assert plane.answers.get(b"left") is None

@@ -68,7 +68,7 @@ async def _give(call: Call, found: Kept, verdict: str, told: HeaderList, similar
 def keep_answer(call: Call) -> None:
     """Keep what was sent, when it was a whole answer of the provider to a caller who stayed for it."""
     model = call.model
-    if call.kept is None or model is None or call.cache_key is None or call.client_gone:
+    if call.kept is None or model is None or call.cache_key is None or (call.client_gone and not call.has_all):
         return
     if call.status != "ok" or call.http_status != 200:
         return
