@@ -266,7 +266,7 @@ async def test_withdrawn_consent_ends_a_tool_that_runs(plane: Plane, sandbox_ups
 
     assert time.monotonic() - began < allowed(5)
     [event] = plane.wait_for_events(org.id, 1)
-    assert (event["status"], event["error_code"], event["steps"][-3][0]) == ("refused", "consent_withdrawn", "call_upstream")
+    assert (event["status"], event["error_code"], event["steps"][-2][0]) == ("refused", "consent_withdrawn", "call_upstream")
 
 
 async def test_restarted_server_is_called_again(plane: Plane, sandbox_upstream: SandboxUpstream, everything: Everything) -> None:
