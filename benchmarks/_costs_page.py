@@ -41,10 +41,13 @@ def main() -> None:
     settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     owner = User.objects.create_user("bench@example.com", None, name="Bench")
     tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
-    enter_tenant(tenant)
     client = Client()
     client.force_login(owner)
-    print(json.dumps({f"page_{int(calls) // 1_000_000}m_ms": round(slowest_view_ms(client, int(calls))) for calls in sys.argv[1:]}))
+    figures = {}
+    for calls in map(int, sys.argv[1:]):
+        enter_tenant(tenant)  # the requests of the last one have left it
+        figures[f"page_{calls // 1_000_000}m_ms"] = round(slowest_view_ms(client, calls))
+    print(json.dumps(figures))
 
 
 def slowest_view_ms(client: Any, calls_a_month: int) -> float:
