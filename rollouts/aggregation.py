@@ -7,19 +7,12 @@ from `floor` (0 for what can't be negative, None for no bound) upwards, so a gat
 from __future__ import annotations
 
 import math
-import operator as operators
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-MEETS: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operators.lt,
-    "<=": operators.le,
-    ">": operators.gt,
-    ">=": operators.ge,
-    "=": operators.eq,
-}
+from rollouts.thresholds import side
 
 
 class Aggregate(StrEnum):
@@ -29,6 +22,19 @@ class Aggregate(StrEnum):
     """How many of them do."""
     MEDIAN = "median"
     SUM = "sum"
+
+
+def taken_together(over: Mapping[str, Any] | None, *, metric: str, operator: str, threshold: float | None) -> dict[str, Any]:
+    """What `plans.schema.Over` says for a rule, with what it leaves out taken from the rule; without a word every organisation must meet it."""
+    given = over or {}
+    return {
+        "aggregate": given.get("aggregate", str(Aggregate.SHARE)),
+        "metric": given.get("metric") or metric,
+        "operator": given.get("operator") or operator,
+        "threshold": threshold if given.get("threshold") is None else given["threshold"],
+        "at_least": given.get("at_least", 100),
+        "more_than": given.get("more_than"),
+    }
 
 
 def together(over: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def together(over: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> d
         return found
     if aggregate in (Aggregate.SHARE, Aggregate.COUNT):
         # One whose own interval straddles the threshold is not known either.
-        met = [_meets(member, over["operator"], over["threshold"]) for member in known]
+        met = [side(over["operator"], over["threshold"], _bound(member, "low"), _bound(member, "high")) for member in known]
         passing, open_ones = met.count(True), met.count(None) + unknown
         found["statistics"]["meeting"] = passing
         low, high = (100 * n / len(members) if aggregate is Aggregate.SHARE else n for n in (passing, passing + open_ones))
@@ -81,9 +87,3 @@ def _bound(member: Mapping[str, Any], name: str) -> float:
     bound: float | None = member[name]
     value: float = member["value"]
     return value if bound is None else bound
-
-
-def _meets(member: Mapping[str, Any], operator: str, threshold: float) -> bool | None:
-    meets = MEETS[operator]
-    at_low, at_high = meets(_bound(member, "low"), threshold), meets(_bound(member, "high"), threshold)
-    return at_low if at_low == at_high else None

@@ -5,14 +5,14 @@ A figure that is not known is no pass: whoever can't be judged is no candidate u
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from gateway.contract.flags import Cohort as Line
+from rollouts.thresholds import COMPARE, side
 
 Figure = str | float | None
 Verdict = Literal["pass", "fail", "no_data"]
@@ -48,13 +48,6 @@ FACTS: dict[str, Fact] = {
     "spend_usd": Fact("Spend", True, f"USD in {WINDOW_DAYS} days"),
     "models": Fact("Models in service", True),
     "open_incidents": Fact("Open incidents", True),
-}
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
 }
 _LINE = re.compile(r"\s*([a-z_]+)\s+(not in|in|<=|>=|<|>|=)\s+(.+?)\s*")
 
@@ -102,7 +95,7 @@ def _criterion(line: str) -> Criterion:
         if sign not in ("in", "not in") or not values:
             raise CriterionError(f"“{line}”: {fact} is a word. Write: {fact} in one, another")
         return Criterion(fact, sign, values)
-    if sign not in _COMPARE or not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", rest):
+    if sign not in (*COMPARE, "=") or not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", rest):
         raise CriterionError(f"“{line}”: {fact} is a number. Write: {fact} >= 10")
     return Criterion(fact, sign, (rest,))
 
@@ -116,7 +109,7 @@ def _verdict(criterion: Criterion, figure: Figure) -> Verdict:
         return "no_data"
     if isinstance(figure, str):
         return "pass" if (figure in criterion.values) is (criterion.operator == "in") else "fail"
-    return "pass" if _COMPARE[criterion.operator](figure, float(criterion.values[0])) else "fail"
+    return "pass" if side(criterion.operator, float(criterion.values[0]), figure, figure) else "fail"
 
 
 def folded(outcomes: Sequence[Outcome]) -> Verdict:

@@ -11,11 +11,12 @@ window). A measure is one of `MEASURES`, of the calls that got the variant, or a
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from rollouts.thresholds import COMPARE
 
 MAX_LENGTH = 500
 MAX_COMPARISONS = 8
@@ -65,7 +66,6 @@ MEASURES: Mapping[str, Measure] = {
 _UNITS: Mapping[str, tuple[str, float]] = {
     "%": ("%", 1.0), "pp": ("%", 1.0), "ms": ("ms", 1.0), "s": ("ms", 1000.0), "USD": ("USD", 1.0), "$": ("USD", 1.0),
 }  # fmt: skip
-COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from costs import sketch
-from rollouts.rollback_language import COMPARE, SLICE_S, Comparison, FailureClass, Measure, Node, Rule
+from rollouts.rollback_language import SLICE_S, Comparison, FailureClass, Measure, Node, Rule
+from rollouts.thresholds import COMPARE
 
 VERSION = 1
 """Grows when the same evidence would be judged otherwise. Part of the evidence."""

@@ -12,14 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import operator as operator_module
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
 
 from rollouts import aggregation
+from rollouts.thresholds import side
 
 VERSION = 1
 """Grows when the same evidence would get another verdict. Part of the digest, so that such a change voids signatures."""
@@ -136,10 +136,10 @@ def _judge_reading(criterion: MetricCriterion, measured: Measured, *, at: dateti
         if measured.sample == 0:
             return Judgement(Verdict.NO_DATA, Verdict.NO_DATA, f"no observations, {criterion.minimum_sample} are needed")
         return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, f"{measured.sample} of {criterion.minimum_sample} observations")
-    side = _side(criterion.operator, criterion.threshold, low, high)
-    if side is None:
+    is_good = side(criterion.operator, criterion.threshold, low, high)
+    if is_good is None:
         return Judgement(Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, "the threshold is inside the interval")
-    if not side:
+    if not is_good:
         return Judgement(
             Verdict.FAIL,
             Verdict.FAIL,
@@ -179,25 +179,6 @@ def apply_waiver(judgement: Judgement, waived: Waived | None, *, at: datetime, w
     if not covered or waived is None:
         return judgement
     return replace(judgement, verdict=Verdict.WAIVED, reason=f"waived to {waived.until:%b} {waived.until.day}; {judgement.reason}")
-
-
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": operator_module.lt,
-    "<=": operator_module.le,
-    ">": operator_module.gt,
-    ">=": operator_module.ge,
-}
-
-
-def _side(operator: str, threshold: float, low: float, high: float) -> bool | None:
-    """True: the whole interval is good; False: the whole interval is bad; None: it straddles."""
-    if operator == "=":
-        if low == high == threshold:
-            return True
-        return None if low <= threshold <= high else False
-    compare = _COMPARE[operator]
-    good_low, good_high = compare(low, threshold), compare(high, threshold)
-    return good_low if good_low == good_high else None
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -112,7 +112,7 @@ def slice_size(left: int, need: int, want: int) -> int:
     return max(need, min(want, left // SHARE))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Holding:
     """What this plane was granted of one counter."""
 
@@ -124,7 +124,7 @@ class Holding:
     """Where `outstanding` stands in `Ledger.records`."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Slice(Holding):
     """What is spent from."""
 
@@ -269,9 +269,8 @@ class Ledger:
             return
         if holding.place is None:
             if holding.outstanding and self._clock() < holding.counter.span.end:
-                with contextlib.suppress(
-                    OSError
-                ):  # no room on the disk: what is not recorded is lost with this process, and counts as spent
+                # Without room on the disk it is not recorded: then it is lost with this process, and counts as spent.
+                with contextlib.suppress(OSError):
                     holding.place = self.records.add(with_amount(holding.outstanding, msgspec.json.encode(holding.counter)))
         else:
             self.records.set_amount(holding.place, holding.outstanding)

@@ -181,12 +181,10 @@ def _record(
         record["rule"] = {"evidence": criterion.evidence}
         record["attestation"] = _attestation(inputs.attestations.get(criterion.pk))
     else:
-        is_fresh = trigger == Evaluation.Trigger.SCHEDULE or before is None or not _is_recent_of_cohort(before, inputs.cohort, at)
-        record.update(
-            _measured(criterion, inputs, readings, at)
-            if is_fresh or before is None
-            else {name: before[name] for name in ("rule", "window", "reading")}
-        )
+        if trigger != Evaluation.Trigger.SCHEDULE and before is not None and _is_recent_of_cohort(before, inputs.cohort, at):
+            record.update({name: before[name] for name in ("rule", "window", "reading")})
+        else:
+            record.update(_measured(criterion, inputs, readings, at))
         held = rules.held_since(before, previous_at=previous.at if previous else None, at=at)
         record["reading"] = {**record["reading"], "held_since": held.isoformat() if held else None}
         if criterion.sustain_of:
@@ -258,19 +256,9 @@ def _measured(criterion: Criterion, inputs: Inputs, readings: Readings, at: date
 
 def over_cohort(criterion: Criterion) -> dict[str, Any] | None:
     """How organisations are taken together for this criterion; None when its metric is of all of them anyway."""
-    given = criterion.over or {}
-    key = given.get("metric") or criterion.metric
-    metric = registered(key)
-    if metric is not None and metric.scope == "programme":
-        return None
-    return {
-        "aggregate": given.get("aggregate", str(Aggregate.SHARE)),
-        "metric": key,
-        "operator": given.get("operator") or criterion.operator,
-        "threshold": criterion.threshold if given.get("threshold") is None else given["threshold"],
-        "at_least": given.get("at_least", 100),
-        "more_than": given.get("more_than"),
-    }
+    over = aggregation.taken_together(criterion.over, metric=criterion.metric, operator=criterion.operator, threshold=criterion.threshold)
+    metric = registered(over["metric"])
+    return None if metric is not None and metric.scope == "programme" else over
 
 
 def _reading(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
 from django import template
 
 from rollouts import plans, signing, wording
+from rollouts.aggregation import Aggregate, taken_together
 from rollouts.models import Criterion
 
 register = template.Library()
@@ -30,16 +32,11 @@ def planned_rule(criterion: plans.Criterion) -> str:
 
 def _over(rule: plans.MetricRule) -> str:
     assert rule.over is not None
-    given = {
-        "aggregate": str(rule.over.aggregate),
-        "metric": rule.over.metric or rule.metric,
-        "operator": rule.over.operator or rule.operator,
-        "threshold": rule.threshold if rule.over.threshold is None else rule.over.threshold,
-    }
-    if rule.over.aggregate != "share":
-        return wording.over(given)
+    over = taken_together(msgspec.to_builtins(rule.over), metric=rule.metric, operator=rule.operator, threshold=rule.threshold)
+    if rule.over.aggregate != Aggregate.SHARE:
+        return wording.over(over)
     asked = f"{rule.over.at_least:g}% at least" if rule.over.more_than is None else f"more than {rule.over.more_than:g}%"
-    return f"{wording.over(given)}, {asked}"
+    return f"{wording.over(over)}, {asked}"
 
 
 @register.filter

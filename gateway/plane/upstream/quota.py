@@ -33,6 +33,15 @@ class Taken:
 
 async def take(call: Call, deployment: Deployment) -> Taken:
     """Reserve from every limit of the deployment, or take nothing. Refusal when one is used up, cannot be checked, or the deployment has no price."""
+    try:
+        return await _take(call, deployment)
+    except LimitExceededError as error:
+        raise _at_quota(call, deployment, error) from error
+    except LeaseUnavailableError as error:
+        raise unavailable(error) from error
+
+
+async def _take(call: Call, deployment: Deployment) -> Taken:
     assert call.served is not None
     tenant, slots = call.served.tenant, call.plane.slots
     windowed = [limit for limit in deployment.limits if limit.resource != "concurrent"]
@@ -44,13 +53,9 @@ async def take(call: Call, deployment: Deployment) -> Taken:
                 taken.append(await slots.take(tenant, limit))
         wants = [(limit, _share(limit, worst[limit.resource])) for limit in windowed]
         reservation = await call.plane.ledger.reserve(tenant, call.served.zone, wants)
-    except BaseException as error:
+    except BaseException:  # also when the caller leaves while it waits
         for slot in taken:
             slots.give_back(slot)
-        if isinstance(error, LimitExceededError):
-            raise _at_quota(call, deployment, error) from error
-        if isinstance(error, LeaseUnavailableError):
-            raise unavailable(error) from error
         raise
     return Taken(reservation, taken, worst)
 

@@ -51,12 +51,14 @@ def test_figures_of_organisations_are_taken_together(unknown: dict[str, Any]) ->
     median, total = together(over(Aggregate.MEDIAN), three), together(over(Aggregate.SUM), three)
     share, count = together(over(Aggregate.SHARE), three), together(over(Aggregate.COUNT), [*three, unknown])
     straddling = together(over(Aggregate.COUNT, threshold=2), three)
+    around = together(over(Aggregate.COUNT, "=", 2), three)
 
     assert (median["value"], median["low"], median["high"], median["sample"]) == (2, 1.5, 2.5, 3)
     assert (total["value"], total["low"], total["high"]) == (12, 11.5, 12.5)
     assert (round(share["value"], 1), share["sample"]) == (66.7, 3)
     assert (count["value"], count["low"], count["high"], count["sample"]) == (2, 2, 3, 4)
     assert (straddling["low"], straddling["high"]) == (1, 2)
+    assert (around["low"], around["high"]) == (0, 1)  # the one with an interval around 2 may be it
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN)
