@@ -14,6 +14,7 @@ DomainError
     ├── ProjectOffError           the project is switched off
     ├── KeyByRequestError         keys of the project are made by request
     ├── SelfApprovalError         nobody approves what they wrote
+    ├── ReferenceGoneError        what a prompt or flow names is not served any more
     ├── TooMuchServedError        prompts are part of every snapshot, which has its limits
     ├── BindingChangedError       the model is no longer what approval was asked for
     └── NothingPendingError       no changed definition waits for approval
@@ -86,6 +87,10 @@ class SelfApprovalError(CatalogError):
 
 class TooMuchServedError(CatalogError):
     code = "too_much_served"
+
+
+class ReferenceGoneError(CatalogError):
+    code = "reference_gone"
 
 
 class BindingChangedError(CatalogError):

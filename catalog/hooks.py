@@ -334,7 +334,7 @@ def experiments_on(model: str) -> ModelExperiments | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """One thing that the floor above asks of a deployment before it serves calls, and how it stands."""
+    """One thing that the floor above asks of a deployment or a prompt version before it is served, and how it stands."""
 
     what: str
     """Such as `faithfulness >= 0.9`."""
@@ -352,13 +352,16 @@ class ApprovalChecks(Protocol):
         """Raises a DomainError when the model may not be approved."""
 
     def check_prompt(self, version: str, model: str, feature_class: str) -> None:
-        """The same of a prompt version as `greeting@3`, with the model that it is written for."""
+        """The same of a version of a prompt or flow as `greeting@3`, with a model that it names."""
 
     def check_deployment(self, deployment: str, model: str, feature_class: str) -> None:
         """The same of a deployment, as `<provider>/<upstream model>`, that is added to a served model."""
 
     def asked_of_deployment(self, deployment: str, model: str, feature_class: str) -> list[Asked]:
         """How it stands with what `check_deployment` asks; empty when nothing is asked."""
+
+    def asked_of_prompt(self, version: str, model: str, feature_class: str) -> list[Asked]:
+        """How it stands with what `check_prompt` asks; empty when nothing is asked."""
 
 
 class _NoChecks:
@@ -372,6 +375,9 @@ class _NoChecks:
         pass
 
     def asked_of_deployment(self, deployment: str, model: str, feature_class: str) -> list[Asked]:
+        return []
+
+    def asked_of_prompt(self, version: str, model: str, feature_class: str) -> list[Asked]:
         return []
 
 

@@ -61,15 +61,6 @@ def checked_messages(messages: Sequence[Mapping[str, str]]) -> list[dict[str, st
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def checked_flow(flow: Any) -> dict[str, Any]:
-    """Of a flow. Raises InvalidValueError."""
-    if not isinstance(flow, dict) or not flow:
-        raise InvalidValueError("A flow's configuration is a JSON object with at least one field.", field="flow")
-    if len(json.dumps(flow)) > MOST_CHARACTERS:
-        raise InvalidValueError(f"A flow's configuration has {MOST_CHARACTERS:,} characters at most.", field="flow")
-    return flow
-
-
 def checked_parameters(parameters: Any) -> dict[str, Any]:
     """Raises InvalidValueError."""
     if not isinstance(parameters, dict):

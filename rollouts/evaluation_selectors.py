@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
@@ -172,7 +173,15 @@ def _standing(threshold: EvaluationThreshold, score: EvaluationScore | None, wai
 def asked_of_deployment(deployment: str, model: str, feature_class: str) -> list[hooks.Asked]:
     """How a deployment (`openai/gpt-4o`) that is added to a served model stands with each threshold of the class, for the model's page."""
     subject = evaluation_rules.deployment_subject(model, deployment)
-    found = standings(model, feature_class, at=timezone.now(), deployment=deployment)
+    return _asked(standings(model, feature_class, at=timezone.now(), deployment=deployment), subject)
+
+
+def asked_of_prompt(version: str, model: str, feature_class: str) -> list[hooks.Asked]:
+    """The same of a version of a prompt or flow (`greeting@3`) with each threshold of the class of a model that it names."""
+    return _asked(standings(model, feature_class, at=timezone.now(), prompt_version=version), version)
+
+
+def _asked(found: Iterable[Standing], subject: str) -> list[hooks.Asked]:
     return [hooks.Asked(one.said, one.verdict.value, one.reason, _waive_url(one.threshold, subject)) for one in found]
 
 

@@ -125,6 +125,7 @@ class _ApprovalChecks:
     check_prompt = staticmethod(evaluation_runs.check_prompt)
     check_deployment = staticmethod(evaluation_runs.check_deployment)
     asked_of_deployment = staticmethod(evaluation_selectors.asked_of_deployment)
+    asked_of_prompt = staticmethod(evaluation_selectors.asked_of_prompt)
 
 
 def _find(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:

@@ -12,8 +12,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from catalog import flows, prompt_texts
 from catalog import prompt_selectors as selectors
-from catalog import prompt_texts
 from catalog.api.endpoints import BAD, RowsView, body_of, one
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
@@ -32,7 +32,9 @@ class MessageShape(StrictSerializer):
 
 class PromptVersionInput(StrictSerializer):
     messages = MessageShape(many=True, required=False, help_text="Of a prompt.")
-    flow = serializers.DictField(required=False, help_text="Of a flow: its configuration, for the program that runs it.")
+    flow = serializers.DictField(
+        required=False, help_text="Of a flow: its configuration by `GET flow-schema/`, for the program that runs it."
+    )
     model = serializers.CharField(max_length=80, required=False, allow_blank=True, help_text="Called when a call names no model.")
     parameters = serializers.DictField(required=False, help_text="Fields of the request that a call does not give itself.")
     note = serializers.CharField(max_length=300, required=False, allow_blank=True)
@@ -154,6 +156,16 @@ class Prompts(RowsView):
         """With its first version, a draft."""
         data = body_of(request, PromptInput)
         return Response(_body(prompts.create_prompt(actor=request.user, **{"name": data["slug"], **data})), status=201)
+
+
+class FlowSchema(APIView):
+    """The JSON Schema of a flow's configuration."""
+
+    access = {"GET": Permission.VIEW}
+
+    @extend_schema(operation_id="flow_schema_retrieve", responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(flows.schema())
 
 
 class PromptDetail(APIView):

@@ -34,6 +34,7 @@ urlpatterns = [
     path("projects/<slug:slug>/", projects.ProjectDetail.as_view(), name="api-project"),
     path("projects/<slug:slug>/tags/", projects.ProjectTags.as_view(), name="api-project-tags"),
     path("projects/<slug:slug>/switch/", projects.ProjectSwitch.as_view(), name="api-project-switch"),
+    path("flow-schema/", prompts.FlowSchema.as_view(), name="api-flow-schema"),
     path("prompts/", prompts.Prompts.as_view(), name="api-prompts"),
     path("prompts/<str:slug>/", prompts.PromptDetail.as_view(), name="api-prompt"),
     path("prompts/<str:slug>/versions/", prompts.PromptVersions.as_view(), name="api-prompt-versions"),

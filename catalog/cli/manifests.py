@@ -17,6 +17,7 @@ import yaml
 from catalog.cli.errors import UsageError
 
 SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
+FLOW_SCHEMA_FILE = Path(__file__).parent.with_name("flow.schema.json")
 MOST_BYTES = 5_000_000
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -69,8 +70,9 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of manifests, for editors and other tools."""
+    """The JSON Schema of manifests, for editors and other tools, with that of a flow's configuration in its place."""
     found: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
+    found["$defs"]["Prompt"]["properties"]["spec"]["properties"]["flow"] = json.loads(FLOW_SCHEMA_FILE.read_text())
     return found
 
 

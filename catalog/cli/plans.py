@@ -102,7 +102,7 @@ def make(api: Api, documents: Iterable[Document], options: Options) -> Plan:
         _refuse_twice(KINDS[name], found)
     for kind in (kind for name, kind in KINDS.items() if name in by_kind):
         live = kind.live(api)
-        for document in by_kind[kind.name]:
+        for document in sorted(by_kind[kind.name], key=kind.comes_after):
             present = live.pop(kind.identity(document.name, document.spec), None)
             change = _change(api, kind, document, present, options)
             if change is None:

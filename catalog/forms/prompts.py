@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 
-from catalog import prompt_texts
+from catalog import flows, prompt_texts
 from catalog.errors import InvalidValueError
 from catalog.forms.fields import MAX_INTEGER
 from catalog.models import Model, Prompt
@@ -42,7 +42,9 @@ class PromptVersionForm(forms.Form):
         self.fields["model"].queryset = Model.objects.exclude(status=Model.Status.RETIRED).order_by("slug")  # type: ignore[attr-defined]
         if kind == Prompt.Kind.FLOW:
             self.fields["content"].label = "Configuration"
-            self.fields["content"].help_text = "A JSON object, for the program that runs the flow."
+            self.fields[
+                "content"
+            ].help_text = "A JSON object by the published schema: steps that name models, prompts and tools; what only the program reads goes into settings."
         else:
             self.fields[
                 "content"
@@ -59,7 +61,7 @@ class PromptVersionForm(forms.Form):
             return given
         try:
             if kind == Prompt.Kind.FLOW:
-                given["flow"] = prompt_texts.checked_flow(json.loads(text))
+                given["flow"] = flows.checked_flow(json.loads(text))
             else:
                 given["messages"] = prompt_texts.parse_messages(text)
         except json.JSONDecodeError as error:

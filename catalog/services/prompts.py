@@ -10,8 +10,15 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from catalog import prompt_selectors, prompt_texts
-from catalog.errors import InvalidValueError, NameTakenError, SelfApprovalError, TooMuchServedError, WrongStatusError
+from catalog import flows, prompt_selectors, prompt_texts
+from catalog.errors import (
+    InvalidValueError,
+    NameTakenError,
+    ReferenceGoneError,
+    SelfApprovalError,
+    TooMuchServedError,
+    WrongStatusError,
+)
 from catalog.hooks import approval_checks
 from catalog.models import Model, Prompt, PromptLabel, PromptVersion
 from catalog.models.prompt import label_validator
@@ -83,7 +90,8 @@ def write_version(
     else:
         if messages is not None or flow is None:
             raise InvalidValueError("A flow has a configuration.", field="flow")
-        content = {"flow": prompt_texts.checked_flow(flow)}
+        content = {"flow": flows.checked_flow(flow)}
+        flows.refuse(prompt_selectors.unknown_references(flow))
     checked = prompt_texts.checked_parameters(parameters or {})
     if model and not Model.objects.filter(slug=model).exclude(status=Model.Status.RETIRED).exists():
         raise InvalidValueError(f"There is no model {model}.", field="model")
@@ -121,8 +129,9 @@ def reject_version(*, version: PromptVersion, actor: User, reason: str = "") -> 
 def approve_version(*, version: PromptVersion, actor: User, at: datetime | None = None) -> PromptVersion:
     """From now on it may be asked for and labelled; that never ends while the prompt is not archived. Audited; tells the gateway.
 
-    Raises SelfApprovalError (the actor wrote it), WrongStatusError unless it is submitted, TooMuchServedError, or what the floor above asks
-    for: evaluations that pass the thresholds of the class of the model that it names.
+    Raises SelfApprovalError (the actor wrote it), WrongStatusError unless it is submitted, ReferenceGoneError (it names what is not served),
+    InvalidValueError (a flow from before its schema), TooMuchServedError, or what the floor above asks for: evaluations that pass the
+    thresholds of the class of each model that it names.
     """
     if version.author_id == actor.pk:
         raise SelfApprovalError("Somebody else approves what you wrote.")
@@ -130,8 +139,12 @@ def approve_version(*, version: PromptVersion, actor: User, at: datetime | None 
     moved.decided_by, moved.decided_at = actor, at or timezone.now()
     moved.save(update_fields=["decided_by", "decided_at"])
     _check_size()
-    model = Model.objects.filter(slug=moved.model).first()
-    if model is not None:
+    if moved.prompt.kind == Prompt.Kind.FLOW:
+        flows.checked_flow(moved.content["flow"])
+    unmet = prompt_selectors.unmet_references(moved)
+    if unmet:
+        raise ReferenceGoneError(f"{moved} can't be approved: {' '.join(unmet[: flows.MOST_SAID])}")
+    for model in prompt_selectors.models_named(moved):
         approval_checks().check_prompt(str(moved), model.slug, model.feature_class)
     config.changed()
     return moved

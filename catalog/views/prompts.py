@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
@@ -101,6 +102,7 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
     prompt = _find(slug)
     versions = list(prompt_selectors.versions_of(prompt)[: SHOWN_VERSIONS + 1])
     chosen = _version(prompt, request.GET["version"]) if "version" in request.GET else versions[0]
+    is_open = chosen.status != PromptVersion.Status.APPROVED and prompt.archived_at is None
     sees_costs = prompt.kind == Prompt.Kind.CHAT and selectors.can(request.membership, Permission.VIEW_COSTS)
     return render_page(
         request,
@@ -112,7 +114,10 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
             "chosen": chosen,
             "text": _texts(chosen),
             "variables": prompt_texts.variables_of(chosen.content),
-            "call": _sample(prompt, chosen),
+            "unmet": prompt_selectors.unmet_references(chosen) if is_open else [],
+            "asked": prompt_selectors.asked_of(chosen) if is_open else [],
+            "call": _sample(prompt, chosen) if prompt.kind == Prompt.Kind.CHAT else "",
+            "read": _reading(prompt, chosen),
             "usage": cost_figures().usage_by_prompt_version(slug) if sees_costs else [],
             "sees_costs": sees_costs,
             "may_write": selectors.can(request.membership, Permission.USE_GATEWAY),
@@ -124,13 +129,23 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
 
 def _sample(prompt: Prompt, version: PromptVersion) -> str:
     """The body of a call that asks for it."""
-    label = next((label.name for label in prompt.labels.all() if label.version_id == version.pk), str(version.number))
-    asked: dict[str, Any] = {"id": prompt.slug, "version": label}
+    asked: dict[str, Any] = {"id": prompt.slug, "version": _label(prompt, version) or str(version.number)}
     variables = prompt_texts.variables_of(version.content)
     if variables:
         asked["variables"] = dict.fromkeys(variables, "…")
     body = {"prompt": asked} if version.model else {"model": "…", "prompt": asked}
     return json.dumps(body, indent=2, ensure_ascii=False)
+
+
+def _reading(prompt: Prompt, version: PromptVersion) -> str:
+    """The command that reads it through the gateway."""
+    wanted = f"label={_label(prompt, version)}" if _label(prompt, version) else f"version={version.number}"
+    return f"curl {settings.BASE_URL}/v1/prompts/{prompt.slug}?{wanted} -H 'Authorization: Bearer …'"
+
+
+def _label(prompt: Prompt, version: PromptVersion) -> str:
+    """One that it has; empty when it has none."""
+    return next((label.name for label in prompt.labels.all() if label.version_id == version.pk), "")
 
 
 @requires(Permission.VIEW)

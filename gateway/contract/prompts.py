@@ -50,10 +50,38 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     def find(self, wanted: str) -> Version | None:
         """By label or number."""
-        number = self.labels.get(wanted)
-        if number is None and wanted.isascii() and wanted.isdecimal() and len(wanted) < 10:
-            number = int(wanted)
-        return self.versions.get(number) if number is not None else None
+        return self.versions.get(_number(self.labels, wanted))
+
+
+class FlowVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved version of a flow's configuration. It never changes."""
+
+    number: int
+    document: str
+    """JSON text of an object, for the program that runs the flow."""
+    model: str = ""
+    parameters: str = "{}"
+    models: tuple[str, ...] = ()
+    """Slugs of all models that it names: a key that may not call one of them does not read it."""
+    tools: tuple[str, ...] = ()
+    """Namespaces of the tools that it names, likewise."""
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    labels: dict[str, int]
+    versions: dict[int, FlowVersion]
+
+    def find(self, wanted: str) -> FlowVersion | None:
+        """By label or number."""
+        return self.versions.get(_number(self.labels, wanted))
+
+
+def _number(labels: Mapping[str, int], wanted: str) -> int:
+    """Of a label, or the number itself; 0, which no version has, of anything else."""
+    number = labels.get(wanted)
+    if number is None and wanted.isascii() and wanted.isdecimal() and len(wanted) < 10:
+        number = int(wanted)
+    return number or 0
 
 
 def reference(slug: str, number: int) -> str:

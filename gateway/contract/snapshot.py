@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from gateway.contract.flags import Flag
-from gateway.contract.prompts import Prompt
+from gateway.contract.prompts import Flow, Prompt
 from gateway.contract.routing import Objectives
 from gateway.contract.tags import RequiredTag
 
@@ -319,6 +319,8 @@ class TenantSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """By slug of the model whose calls are repeated."""
     prompts: dict[str, Prompt] = {}
     """By slug; those with an approved version."""
+    flows: dict[str, Flow] = {}
+    """Likewise. Apart from `prompts`, which a plane of the previous release fills calls in with."""
     required_tags: tuple[RequiredTag, ...] = ()
     payloads: dict[str, PayloadRule] = {}
     """By project, the organisation's own rule applied. A project that is not here is on `metadata`."""

@@ -13,6 +13,7 @@ from gateway.plane.call import SURFACES, Surface, uuid7
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, ClientGoneError, Headers, Receive, Scope, Send, own_request_id, send_refusal, send_whole
 from gateway.plane.ingress import otlp
+from gateway.plane.ingress import prompts as prompts_door
 from gateway.plane.ingress.calls import serve_call
 from gateway.plane.ingress.mcp import McpDoor
 from gateway.plane.ingress.models import serve_models
@@ -123,6 +124,10 @@ async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, rec
     elif path == "/v1/models" or path.startswith("/v1/models/"):
         _allow(method, "GET")
         await serve_models(plane, path[len("/v1/models/") :] or None, headers, receive, send)
+    elif path == prompts_door.PATH or path.startswith(f"{prompts_door.PATH}/"):
+        _allow(method, "GET")
+        slug = path[len(prompts_door.PATH) + 1 :] or None
+        await prompts_door.serve_prompts(plane, slug, scope["query_string"], headers, receive, send)
     elif path == "/mcp" or path.startswith("/mcp/"):
         await mcp.serve(scope, headers, receive, send)
     elif path.startswith("/ofrep/"):

@@ -85,6 +85,11 @@ async def send_whole(send: Send, status: int, headers: HeaderList, body: bytes) 
     await send({"type": "http.response.body", "body": body})
 
 
+def is_known_etag(given: bytes, etag: bytes) -> bool:
+    """Whether `If-None-Match` names what would be answered."""
+    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in given.split(b",")) if given else False
+
+
 async def send_refusal(
     send: Send, refusal: Refusal, request_id: str, overhead_us: float, extra: HeaderList | None = None, *, in_anthropic: bool = False
 ) -> None:

@@ -71,15 +71,21 @@ def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
 def _find(call: Call, slug: str, wanted: str) -> contract.Version:
     assert call.served is not None
     prompt = call.served.snapshot.prompts.get(slug)
+    if prompt is None and slug in call.served.snapshot.flows:
+        raise Refusal("prompt_not_found", f"{slug} is a flow, which programs read: GET /v1/prompts/{slug}.", param="prompt.id")
     if prompt is None:
         raise Refusal("prompt_not_found", f"There is no prompt {slug[:80]} with an approved version.", param="prompt.id")
     version = prompt.find(wanted)
     if version is None:
-        known = ", ".join([*sorted(prompt.labels), *map(str, sorted(prompt.versions, reverse=True)[:10])])
-        raise Refusal(
-            "prompt_not_found", f"The prompt {slug} has no approved version {wanted[:80]}. There are: {known}.", param="prompt.version"
-        )
+        raise not_approved(prompt, slug, wanted, "prompt.version")
     return version
+
+
+def not_approved(of: contract.Prompt | contract.Flow, slug: str, wanted: str, param: str) -> Refusal:
+    """What a call is told that asks for a version which is not served."""
+    known = ", ".join([*sorted(of.labels), *map(str, sorted(of.versions, reverse=True)[:10])])
+    what = "flow" if isinstance(of, contract.Flow) else "prompt"
+    return Refusal("prompt_not_found", f"The {what} {slug} has no approved version {wanted[:80]}. There are: {known}.", param=param)
 
 
 def _fill(body: dict[str, Any], version: contract.Version) -> frozenset[str]:

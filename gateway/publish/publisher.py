@@ -126,6 +126,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     flags = flag_selectors.served_flags()
+    prompts, flows = prompt_selectors.served_prompts(flag_selectors.prompts_of(flags))
     limits, of_deployments = _usage_limits(tenant)
     return contract.TenantSnapshot(
         tenant=tenant.public_id,
@@ -153,7 +154,8 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
             contract_guardrail(guardrail, enforce=guardrail.mode == Guardrail.Mode.ENFORCE)
             for guardrail in Guardrail.objects.exclude(mode=Guardrail.Mode.OFF)
         ),
-        prompts=prompt_selectors.served_prompts(flag_selectors.prompts_of(flags)),
+        prompts=prompts,
+        flows=flows,
         flags={flag.key: flag for flag in flags},
         facts=flag_selectors.facts_of(tenant),
         required_tags=tuple(tag_selectors.served_tags()),

@@ -137,7 +137,7 @@ def test_what_the_gateway_serves_is_bounded(acme: Tenant, bob: User, adam: User,
         approve(prompts.write_version(prompt=prompt, actor=bob, messages=[{"role": "user", "content": text}]), bob, adam)
     first, *_ = versions = list(prompt.versions.filter(status="approved").order_by("number"))
     prompts.set_label(prompt=prompt, name="old", version=first, actor=adam)
-    assert list(prompt_selectors.served_prompts(())["greeting"].versions) == [version.number for version in versions]
+    assert list(prompt_selectors.served_prompts(())[0]["greeting"].versions) == [version.number for version in versions]
     assert 6000 < prompt_selectors.served_characters() < 6300
     prompts.remove_label(label=prompt.labels.get(), actor=adam)
     assert prompt_selectors.served_characters() < 5300
@@ -182,10 +182,11 @@ def test_the_gateway_gets_approved_versions_until_the_prompt_is_archived(acme: T
     first = approve(prompt.versions.get(), bob, alice)
     prompts.write_version(prompt=prompt, actor=bob, messages=[*HELLO, {"role": "user", "content": "Hi"}])
     prompts.set_label(prompt=prompt, name="production", version=first, actor=alice)
-    flow = prompts.create_prompt(slug="flow", name="Flow", kind="flow", actor=bob, flow={"steps": [1]})
+    flow = prompts.create_prompt(slug="flow", name="Flow", kind="flow", actor=bob, flow={"steps": [{"id": "only"}]})
     approve(flow.versions.get(), bob, alice)
 
-    served = compile_snapshot(acme, 1).prompts
+    compiled = compile_snapshot(acme, 1)
+    served = compiled.prompts
 
     assert served == {
         "greeting": contract.Prompt(
@@ -197,6 +198,8 @@ def test_the_gateway_gets_approved_versions_until_the_prompt_is_archived(acme: T
             },
         )
     }
+    document = '{"steps": [{"id": "only"}]}'
+    assert compiled.flows == {"flow": contract.Flow(labels={}, versions={1: contract.FlowVersion(number=1, document=document)})}
     assert prompt_selectors.version_named("greeting@1") == first
     for reference in ("greeting@2", "flow@1", "greeting", "nothing@1"):
         with pytest.raises(InvalidValueError):

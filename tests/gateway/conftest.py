@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -263,6 +263,11 @@ class Org:
         """A bare request with the key, for what no SDK would send."""
         headers = {"authorization": f"Bearer {self.key}", **options.pop("headers", {})}
         return httpx2.post(self.plane.url + path, headers=headers, timeout=30, trust_env=False, **options)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+        """Likewise, for what is only read."""
+        with_key = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        return httpx2.get(self.plane.url + path, headers=with_key, timeout=30, trust_env=False)
 
 
 def deployment(base_url: str, **fields: Any) -> contract.Deployment:

@@ -84,3 +84,40 @@ def test_prompt_that_cannot_be_had_is_refused(org: Org, asked: dict[str, Any], s
 
     assert refused.status_code == status, refused.text
     assert (refused.json()["error"]["code"], refused.json()["error"]["param"]) == (code, param)
+
+
+def test_programs_read_prompts_and_flows_within_the_scope_of_their_key(org: Org) -> None:
+    version = contract.FlowVersion(
+        number=4, document='{"steps": [{"id": "a", "model": "chat", "settings": {"z": 1, "a": 2}}]}', models=("chat",), tools=("crm",)
+    )
+    org.change(prompts={"greeting": GREETING}, flows={"triage": contract.Flow(labels={"production": 4}, versions={4: version})})
+
+    flow, prompt = org.get("/v1/prompts/triage"), org.get("/v1/prompts/greeting?label=production")
+    same = org.get("/v1/prompts/triage", headers={"if-none-match": flow.headers["etag"]})
+    listed = org.get("/v1/prompts").json()
+    asked = [org.get(f"/v1/prompts/{path}") for path in ("nothing", "triage?version=9", "triage?label=x&version=4", "triage?lable=x")]
+    called = org.post(json={"model": "chat", "prompt": {"id": "triage"}}).json()["error"]
+    posted, stranger = org.post("/v1/prompts/triage"), org.get("/v1/prompts/triage", headers={"authorization": "Bearer nobody"})
+
+    assert flow.json() == {
+        "object": "prompt", "id": "triage", "kind": "flow", "version": 4, "reference": "triage@4", "labels": ["production"], "model": None,
+        "parameters": {}, "flow": {"steps": [{"id": "a", "model": "chat", "settings": {"z": 1, "a": 2}}]},
+    }  # fmt: skip
+    assert (prompt.json()["messages"], prompt.json()["variables"]) == ([{"role": "system", "content": "Greet {{name}}."}], ["name"])
+    assert (prompt.json()["version"], prompt.json()["parameters"]) == (3, {"temperature": 0.2, "max_tokens": 3})
+    assert (same.status_code, same.content) == (304, b"")
+    assert [(row["id"], row["kind"], row["versions"]) for row in listed["data"]] == [("greeting", "chat", [3, 2]), ("triage", "flow", [4])]
+    assert [(answer.status_code, answer.json()["error"]["code"]) for answer in asked] == [
+        (404, "prompt_not_found"), (404, "prompt_not_found"), (400, "invalid_request"), (400, "invalid_request"),
+    ]  # fmt: skip
+    assert "There are: production, 4." in asked[1].json()["error"]["message"]
+    assert (called["code"], "GET /v1/prompts/triage" in called["message"]) == ("prompt_not_found", True)
+    assert (posted.status_code, posted.headers["allow"], stranger.status_code) == (405, "GET", 401)
+    org.change_key(tools=("wiki",))
+    org.change_now(keys=org.snapshot.keys)
+    assert org.get("/v1/prompts/triage").json()["error"]["code"] == "tool_not_allowed"
+    assert [row["id"] for row in org.get("/v1/prompts").json()["data"]] == ["greeting"]
+    org.change_key(models=("embed",), tools=None)
+    org.change_now(keys=org.snapshot.keys)
+    assert org.get("/v1/prompts/greeting").json()["error"]["code"] == "model_not_allowed"
+    assert org.get("/v1/prompts").json()["data"] == []

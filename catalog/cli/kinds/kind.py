@@ -60,6 +60,8 @@ class Kind:
     """The same with what is meant where nothing is said."""
     ready: Callable[[Document, Options], None] = lambda _document, _options: None
     """Raises CliError when it can't be made here; asked before anything is made."""
+    comes_after: Callable[[Document], bool] = lambda _document: False
+    """Whether it names others of its kind, which are made before it."""
     is_stranger: Callable[[Live, Sequence[Document]], bool] = lambda _live, _documents: True
     """Whether it goes when `--prune` is given and none of the manifests names it."""
 

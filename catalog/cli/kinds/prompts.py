@@ -83,4 +83,5 @@ PROMPT = _Prompts(
     lambda api, live: api.call("POST", f"prompts/{live.name}/archive/"),
     removal="archive",
     not_compared=("note",),
+    comes_after=lambda document: "flow" in document.spec,
 )

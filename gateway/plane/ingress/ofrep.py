@@ -18,7 +18,7 @@ import orjson
 from gateway.contract.flags import Decision, Flag, decide
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.http import JSON, Headers, Receive, Send, read_body, send_refusal, send_whole, standard_headers
+from gateway.plane.http import JSON, Headers, Receive, Send, is_known_etag, read_body, send_refusal, send_whole, standard_headers
 from gateway.plane.pipeline import WHO
 from gateway.plane.pipeline.flags import has_consent, known_facts
 from gateway.plane.plane import Plane
@@ -146,7 +146,7 @@ async def _answer_all(call: Call, served: Served, context: dict[str, Any]) -> No
     """Every flag of the tenant, or 304 when nothing that decides has changed since the caller asked."""
     etag = _etag(served, context)
     headers = [*_headers(call), (b"etag", etag)]
-    if _is_known(call.headers.get(b"if-none-match", b""), etag):
+    if is_known_etag(call.headers.get(b"if-none-match", b""), etag):
         await send_whole(call.send, 304, headers[1:], b"")
         return
     flags = [_evaluated(flag, served, context) for flag in served.snapshot.flags.values()]
@@ -157,10 +157,6 @@ def _etag(served: Served, context: dict[str, Any]) -> bytes:
     """Over tenant, whole context and configuration: clients send an old tag along with a new context."""
     asked = orjson.dumps([served.tenant, served.version, context], option=orjson.OPT_SORT_KEYS)
     return b'"' + hashlib.sha256(asked).hexdigest()[:32].encode() + b'"'
-
-
-def _is_known(given: bytes, etag: bytes) -> bool:
-    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in given.split(b",")) if given else False
 
 
 def _evaluated(flag: Flag, served: Served, context: dict[str, Any]) -> dict[str, Any]:
