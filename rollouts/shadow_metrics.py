@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.db.models import Count, Exists, OuterRef, Q
 
 from governance.metrics import NO_DATA, Metric, Reading, Window, register, wilson
 from rollouts import shadow_selectors
 from rollouts.models import Shadow, ShadowPair
-from rollouts.shadow_rules import FEWEST_DECIDED, FEWEST_PAIRS
+from rollouts.shadow_rules import ERROR_POINTS, FEWEST_DECIDED, FEWEST_PAIRS
 
 
 def preferred_share(window: Window) -> Reading:
@@ -22,17 +25,41 @@ def preferred_share(window: Window) -> Reading:
     return Reading(100 * judged["wins"] / decided, decided, low, high, {"preferred": judged["wins"], "decided": decided})
 
 
+def _figures(window: Window) -> Iterator[dict[str, Any]]:
+    """Of each shadow with pairs in the window, those of these pairs."""
+    shadows = Shadow.objects.filter(Exists(ShadowPair.objects.filter(shadow=OuterRef("pk"), at__gte=window.start, at__lt=window.end)))
+    for shadow in shadows.order_by("pk"):
+        yield shadow_selectors.figures_of(shadow, window=window)
+
+
+def failed_share(window: Window) -> Reading:
+    """Of the calls that the candidate was shown, those that it left without an answer, of the shadow where that share is highest.
+
+    One shadow with fewer pairs than its own verdict takes makes it unknown.
+    """
+    worst: Reading = NO_DATA
+    for figures in _figures(window):
+        pairs, failed = figures["pairs"], figures["failed"]
+        if pairs < FEWEST_PAIRS:
+            return NO_DATA
+        if worst.value is None or 100 * failed / pairs > worst.value:
+            low, high = wilson(failed, pairs)
+            worst = Reading(100 * failed / pairs, pairs, low, high, {"failed": failed, "pairs": pairs})
+    return worst
+
+
 def _worst_change(window: Window, call: str, answer: str, seen: str, *, either_way: bool = False) -> Reading:
     """Of the candidates against the present models, over the shadows with pairs in the window, in percent of the present figure: the highest.
 
     `seen`: the figure that counts the pairs the other two are of. `either_way`: a fall counts like a rise. One shadow with fewer such pairs
-    than its own verdict takes, or without a figure, makes it unknown.
+    than its own verdict takes, or without a figure, makes it unknown; so does one that leaves more calls unanswered than its verdict allows:
+    those that it answers may be the easy ones.
     """
     worst: tuple[float, int] | None = None
-    shadows = Shadow.objects.filter(Exists(ShadowPair.objects.filter(shadow=OuterRef("pk"), at__gte=window.start, at__lt=window.end)))
-    for shadow in shadows.order_by("pk"):
-        figures = shadow_selectors.figures_of(shadow, window=window)
+    for figures in _figures(window):
         if figures[seen] < FEWEST_PAIRS or not figures[call] or figures[answer] is None:
+            return NO_DATA
+        if 100 * figures["failed"] > ERROR_POINTS * figures["pairs"]:
             return NO_DATA
         change = 100 * (float(figures[answer]) / float(figures[call]) - 1)
         change = abs(change) if either_way else change
@@ -55,6 +82,7 @@ def saving(window: Window) -> Reading:
 
 
 for _metric in (
+    Metric("shadows.failed_share", "Unanswered in shadow", "%", "lower", FEWEST_PAIRS, failed_share, "Of the calls the candidate was shown, those it left without an answer, of the shadow where that is most."),
     Metric("shadows.latency_apart", "Latency in shadow and in production", "%", "lower", FEWEST_PAIRS, latency_apart, "How far the candidate's median is from the present model's, either way, of the shadow where that is most."),
     Metric("shadows.p95_change", "P95 latency in shadow", "%", "lower", FEWEST_PAIRS, p95_change, "Of the candidate against the present model, of the shadow where that is most."),
     Metric("shadows.saving", "Projected saving", "%", "higher", FEWEST_PAIRS, saving, "By how much the candidate's calls cost less than the present model's, of the shadow where that is least."),

@@ -9,5 +9,6 @@ import. No Django here: a test imports the plane and fails if Django came along.
 - `sealing`   upstream secrets and kept payloads at rest
 - `payloads`  what is kept of what a call said
 - `outbound`  which hosts may be called at all
+- `logs`      the form of a log line
 - `names`     tables, channels and headers that both halves name
 """

@@ -136,7 +136,12 @@ def test_gates_read_how_far_shadows_are_from_production(shadow: Shadow) -> None:
 
     pairs(is_ok=False)
     assert [metrics.get(key).read(window) for key in keys] == [NO_DATA] * 3  # of a hundred pairs four were answered: too few
+    failed = metrics.get("shadows.failed_share").read
+    assert (failed(window).value, failed(window).sample) == (96, 100)
     pairs()
+    assert [metrics.get(key).read(window) for key in keys] == [NO_DATA] * 3  # enough were answered, and far too many were not
+    ShadowPair.objects.filter(is_ok=False).delete()
+    assert failed(window).value == 0
     ShadowPair.objects.create(**{**told, "answer_ms": 9_000, "call": uuid4(), "answer": uuid4(), "at": window.end})
 
     apart, p95, saving = (metrics.get(key).read(window) for key in keys)
