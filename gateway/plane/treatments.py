@@ -10,7 +10,7 @@ from gateway.contract.snapshot import Model
 from gateway.contract.treatments import Comparison, Treatment
 from gateway.plane.call import Call, Surface
 from gateway.plane.prompts import other_version, place_version
-from gateway.plane.usage import MOST_OUTPUT_NAMES, asked_output, estimate_input
+from gateway.plane.usage import MOST_OUTPUT, MOST_OUTPUT_NAMES, asked_output, estimate_input
 
 _SAME = {"temperature": "temperature", "top_p": "top_p"}
 FIELDS: dict[Surface, dict[str, str]] = {
@@ -93,16 +93,22 @@ def apply_treatment(call: Call, treatment: Treatment) -> None:
 def _set(call: Call, name: str, value: Any, model: Model | None) -> None:
     body, field = call.body, FIELDS[call.surface][name]
     if name == "max_tokens":
-        most = min(value, model.max_output_tokens) if model else value
-        for own in [each for each in MOST_OUTPUT_NAMES if each in body] or [field]:
-            before, is_own = body.get(own), own in body and not (call.prompt is not None and own in call.prompt.added)
-            if not is_own:
-                body[own] = most
-            elif isinstance(before, int):  # anything else is the upstream's to refuse
-                body[own] = min(most, before)
+        _cap_output(call, min(value, model.max_output_tokens) if model else value)
         return
     head, _, rest = field.partition(".")
     if rest:
         body[head] = {**(body.get(head) or {}), rest: value}
     else:
         body[head] = value
+
+
+def _cap_output(call: Call, most: int) -> None:
+    """Under every name that some surface has for it, since servers know more names than the protocol; and under one that this surface has."""
+    body, added = call.body, call.prompt.added if call.prompt is not None else frozenset()
+    if not any(name in body for name in MOST_OUTPUT[call.surface]):
+        body[FIELDS[call.surface]["max_tokens"]] = most
+    for name in MOST_OUTPUT_NAMES:
+        if name in body:
+            before = body[name]
+            is_less = name not in added and isinstance(before, int | float) and not isinstance(before, bool) and 0 < before < most
+            body[name] = before if is_less else most  # null is no limit, to some servers -1 is none, and some read a number from a text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gateway.contract.treatments import Treatment, TreatmentError, comparison_of, differences, treatment_of
+from gateway.plane.call import Call
+from gateway.plane.treatments import apply_treatment
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,28 @@ def test_all_variants_name_versions_of_one_prompt_or_none_does() -> None:
             comparison_of({"old": other, "new": {"prompt": "greeting@3"}})
     with pytest.raises(TreatmentError, match=r"^new: "):
         comparison_of({"old": "chat", "new": 3})
+
+
+@pytest.mark.parametrize(
+    ("surface", "own", "capped"),
+    [
+        ("chat", {}, {"max_completion_tokens": 20}),
+        ("chat", {"max_tokens": 50, "max_completion_tokens": 90}, {"max_tokens": 20, "max_completion_tokens": 20}),
+        ("chat", {"max_tokens": 5, "max_completion_tokens": None}, {"max_tokens": 5, "max_completion_tokens": 20}),
+        ("chat", {"max_output_tokens": 90}, {"max_output_tokens": 20, "max_completion_tokens": 20}),
+        ("chat", {"max_tokens": "90"}, {"max_tokens": 20}),
+        ("chat", {"max_tokens": -1}, {"max_tokens": 20}),
+        ("chat", {"max_tokens": 9e9, "max_completion_tokens": True}, {"max_tokens": 20, "max_completion_tokens": 20}),
+        ("responses", {"max_output_tokens": 90}, {"max_output_tokens": 20}),
+        ("responses", {"max_completion_tokens": 5}, {"max_completion_tokens": 5, "max_output_tokens": 20}),
+        ("messages", {"max_tokens": 90, "max_completion_tokens": 90}, {"max_tokens": 20, "max_completion_tokens": 20}),
+    ],
+)
+def test_cap_holds_under_every_name_that_a_call_may_write(surface: Any, own: dict[str, Any], capped: dict[str, Any]) -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None), surface)
+    call.body = {"model": "chat", **own}
+
+    apply_treatment(call, Treatment(parameters={"max_tokens": 20}))
+
+    assert call.body == {"model": "chat", **capped}
+    assert call.output_estimate == 20
