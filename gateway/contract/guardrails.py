@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.contract.documents import Document
 from gateway.contract.snapshot import Guardrail
 
 
@@ -261,16 +262,47 @@ _NOT_TEXT = frozenset(
 """Everything else is text: a field that nobody here knew is scanned, not passed by."""
 _MAY_HOLD_TEXT = frozenset(("data", "format", "detail"))
 """Of those that are not text themselves: an object of that name may hold some."""
+_ARGUMENTS = frozenset(("arguments", "input"))
+"""What a tool was called with, as an object. (A text of the first name is JSON, and one of the second is not.)"""
 _HOLDERS = (dict, list)
 _MAX_DEPTH = 64
 
 Place = tuple[Any, Any, str]
-"""The list or object that holds a text, its index or name there, and the text."""
+"""The list, object or document that holds a text, its index or name there, and the text."""
 
 
-def places_in_request(body: dict[str, Any]) -> list[Place]:
+class Places(list[Place]):
+    """The texts of a call where they stand. What a scan changed in them reaches the call with `write_back`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._documents: list[Document] = []
+        self._signed: list[tuple[list[Any], dict[str, Any], Any]] = []
+
+    def add_document(self, holder: Any, at: Any) -> None:
+        """All of a value or of a JSON text that a tool is called with, or answers: its names are the tool's own, so none is left out."""
+        document = Document(holder, at)
+        self._documents.append(document)
+        self.extend((document, index, text) for index, text in document.texts())
+
+    def add_signed(self, holder: list[Any], block: dict[str, Any]) -> None:
+        self._signed.append((holder, block, block.get("thinking")))
+
+    def write_back(self) -> None:
+        """A signed thought is valid only as it was, and may be left out: one that was changed is.
+
+        Source: Anthropic, "Building with extended thinking", preserving thinking blocks.
+        """
+        for document in self._documents:
+            document.write_back()
+        for holder, block, before in self._signed:
+            if block.get("thinking") != before:
+                holder[:] = [each for each in holder if each is not block]
+
+
+def places_in_request(body: dict[str, Any]) -> Places:
     """Each text of a request body that goes to a model."""
-    found: list[Place] = []
+    found = Places()
     for name in _SPOKEN:
         value = body.get(name)
         if isinstance(value, str):
@@ -280,28 +312,42 @@ def places_in_request(body: dict[str, Any]) -> list[Place]:
     return found
 
 
-def places_in(value: Any) -> list[Place]:
-    """Each text under a value: a tool's arguments or result."""
-    found: list[Place] = []
+def places_in(value: Any) -> Places:
+    """Each text under a value: the contents of a tool's result."""
+    found = Places()
     _find_places([value], _MAX_DEPTH + 1, found)
     return found
 
 
-def _find_places(holder: Any, depth: int, found: list[Place]) -> None:
+def places_in_data(holder: Any, at: Any) -> Places:
+    """Each string, name and number of what stands there: a tool's arguments."""
+    found = Places()
+    found.add_document(holder, at)
+    return found
+
+
+def _find_places(holder: Any, depth: int, found: Places) -> None:
     """Written for speed: it runs on the road of every call."""
     if isinstance(holder, list):
         for index, value in enumerate(holder):
             if isinstance(value, str):
                 found.append((holder, index, value))
             elif depth > 1 and isinstance(value, _HOLDERS):
+                if "signature" in value and isinstance(value, dict) and value["signature"]:
+                    found.add_signed(holder, value)
                 _find_places(value, depth - 1, found)
         return
     for name, value in holder.items():
         if isinstance(value, str):
-            if name not in _NOT_TEXT:
+            if name == "arguments":
+                found.add_document(holder, name)
+            elif name not in _NOT_TEXT:
                 found.append((holder, name, value))
         elif depth > 1 and isinstance(value, _HOLDERS) and (name not in _NOT_TEXT or name in _MAY_HOLD_TEXT):
-            _find_places(value, depth - 1, found)
+            if name in _ARGUMENTS and isinstance(value, dict):
+                found.add_document(holder, name)
+            else:
+                _find_places(value, depth - 1, found)
 
 
 class GuardSet:
@@ -407,7 +453,7 @@ class StreamScan:
         self._held: dict[Any, str] = {}
 
     def feed(self, channel: Any, delta: str) -> str:
-        """What may be sent now of one channel (a choice's text, a tool call's arguments)."""
+        """What may be sent now of one channel (a choice's text)."""
         held = self._held.get(channel, "") + delta
         cut = self._safe_cut(held)
         self._held[channel] = held[cut:]
@@ -441,3 +487,43 @@ class StreamScan:
             if not cut and len(held) > self.MOST:  # as long as a finding gets: it is let go, or it would be held for ever
                 cut = max(hit.end for hit in spanning)
         return cut
+
+
+class GatheredScan:
+    """The same for texts that can only be judged as a whole: nothing of them is let go before their end.
+
+    Arguments of tool calls are JSON, in which a finding may not be cut out of a number or stand half behind an escape; signed thoughts are
+    valid only as they were. Without a guardrail that changes or stops anything nothing is held back.
+    """
+
+    MOST = 2**20
+    """Characters of one text. Models write less; what goes on is refused where it would have to be held."""
+    __slots__ = ("_held", "_holds", "_scan", "_sizes")
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._holds = any(guard.guardrail.enforce for guard in scan.guards)
+        self._held: dict[Any, list[str]] = {}
+        self._sizes: dict[Any, int] = {}
+
+    def feed(self, channel: Any, piece: str, *, is_json: bool) -> str:
+        """What may be sent now. OverflowError for a text that is too long to be held."""
+        self._held.setdefault(channel, []).append(piece)
+        self._sizes[channel] = self._sizes.get(channel, 0) + len(piece)
+        if self._sizes[channel] > self.MOST:
+            if self._holds:
+                raise OverflowError
+            self.finish(channel, is_json=is_json)  # only counted: as well in two parts
+        return "" if self._holds else piece
+
+    def finish(self, channel: Any, *, is_json: bool) -> str:
+        """The rest of a channel."""
+        self._sizes.pop(channel, None)
+        holder = ["".join(self._held.pop(channel, ()))]
+        if holder[0]:
+            places = places_in_data(holder, 0) if is_json else places_in(holder)
+            for at, index, text in places:
+                if (clean := self._scan.text(text)) != text:
+                    at[index] = clean
+            places.write_back()
+        return holder[0] if self._holds else ""

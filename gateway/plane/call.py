@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.plane.plane import Plane
     from gateway.plane.prompts import AskedPrompt
     from gateway.plane.semantic import Asked
+    from gateway.plane.text import OnText, Said
 
 
 Surface = Literal["chat", "embeddings", "messages", "count_tokens", "responses"]
@@ -112,16 +113,11 @@ class Call:
     """What is sent to the caller, while the answer is to be kept."""
     kept_bytes: int = 0
     kept_headers: tuple[tuple[bytes, bytes], ...] = ()
-    on_text: Callable[[Hashable, str], str] | None = None
-    """Passes or changes the answer's text before the caller sees it: given which text of the answer and its next piece, it
-    returns what may be sent.
-
-    Called once more with "" where a text ends, so that it may hold pieces back until it has seen enough. A Refusal that it
-    raises ends the answer. A whole answer is one piece. Not asked about tool arguments and reasoning. None costs nothing.
-    """
+    on_text: OnText | None = None
+    """Passes or changes the answer's texts before the caller sees them. A Refusal that it raises ends the answer. None costs nothing."""
     output_scan: Scan | None = None
     """What `on_text` has found so far."""
-    heard: dict[Hashable, list[str]] | None = None
+    heard: dict[Said, list[str]] | None = None
     """The answer's texts in pieces, where a guardrail that only monitors looks at them when the call is over."""
     payload: Watch | None = None
     """What is noted of the call for the organisation's payload mode; None for most."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable
-
-import orjson
+from collections.abc import Callable
 
 from gateway.contract.events import Step
-from gateway.contract.guardrails import Blocked, Finding, Guard, Place, Scan, StreamScan
+from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Places, Scan, StreamScan
 from gateway.contract.presidio import PresidioError
 from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
+from gateway.plane.text import OnText, Said
 
 WHOLE_CHARACTERS = 64 * 1024
 """A text up to this long is looked at as a whole, and a longer one in pieces of this length where what is found may be far apart."""
@@ -24,7 +23,7 @@ _SHORT = frozenset(("pii", "secrets", "size"))
 """Kinds of guardrails whose findings are short, or need no more than counting."""
 
 
-async def scan_places(call: Call, guards: tuple[Guard, ...], places: list[Place], direction: str) -> None:
+async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, direction: str) -> None:
     """Scan every text where it stands, and record what was found. Refusal when a guardrail blocks."""
     scan = Scan(guards)
     since_turn = 0
@@ -39,6 +38,7 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: list[Place]
                 await asyncio.sleep(0)
         if any(guard.guardrail.presidio is not None for guard in guards):
             await _ask_presidio(call, scan, places, direction)
+        places.write_back()
     except Blocked as blocked:
         raise _refusal(blocked.finding, direction) from blocked
     finally:
@@ -57,19 +57,24 @@ async def _in_slices(scan: Scan, text: str) -> str:
 
 
 def watch_answer(call: Call, guards: tuple[Guard, ...]) -> None:
-    """Have the answer's text pass the guardrails on its way to the caller."""
+    """Have the answer's texts pass the guardrails on its way to the caller."""
     call.output_scan = scan = Scan(guards)
-    stream = StreamScan(scan)
+    stream, gathered = StreamScan(scan), GatheredScan(scan)
     if any(_asks(guard, enforced=False) for guard in guards):
         call.heard = {}
 
-    def on_text(text: Hashable, piece: str) -> str:
+    def on_text(said: Said, piece: str) -> str:
         if call.heard is not None and piece:
-            call.heard.setdefault(text, []).append(piece)
+            call.heard.setdefault(said, []).append(piece)
         try:
-            return stream.feed(text, piece) if piece else stream.finish(text)
+            if not said.is_gathered:
+                return stream.feed(said, piece) if piece else stream.finish(said)
+            is_json = said.kind == "arguments"
+            return gathered.feed(said, piece, is_json=is_json) if piece else gathered.finish(said, is_json=is_json)
         except Blocked as blocked:
             raise _refusal(blocked.finding, "output") from blocked
+        except OverflowError as error:  # what is not looked at is not let through
+            raise Refusal("upstream_error", f"The provider sent {said.kind} of more than {GatheredScan.MOST:,} characters.") from error
 
     call.on_text = on_text
 
@@ -85,43 +90,55 @@ def is_gathered(call: Call) -> bool:
 
 async def look_at_answer(call: Call, body: bytes) -> bytes:
     """An answer that is one JSON document, behind its patterns, as far as enforced guardrails ask Presidio too. Refusal."""
-    if not is_gathered(call):
-        return body
-    answer = orjson.loads(body)
-    await _look_at(call, [(place, name, place[name]) for place, name in answers.texts(call.surface, answer)])
-    return orjson.dumps(answer)
+    return await _look_again(call, body, answers.whole) if is_gathered(call) else body
 
 
 async def look_at_stream(call: Call, events: bytes) -> bytes:
     """The same for a whole stream of the caller's events. Refusal."""
-    heard: dict[Hashable, list[str]] = {}
+    return await _look_again(call, events, answers.rewritten)
 
-    def listen(text: Hashable, piece: str) -> str:
-        heard.setdefault(text, []).append(piece)
+
+async def _look_again(call: Call, answer: bytes, passed: Callable[[str, bytes, OnText], bytes]) -> bytes:
+    """Hear the answer out, ask Presidio about its texts, and say it again with what became of them."""
+    heard: dict[Said, list[str]] = {}
+
+    def listen(said: Said, piece: str) -> str:
+        heard.setdefault(said, []).append(piece)
         return piece
 
-    answers.rewritten(call.surface, events, listen)
-    texts = {text: "".join(pieces) for text, pieces in heard.items()}
-    await _look_at(call, [(texts, text, said) for text, said in texts.items()])
-    return answers.rewritten(call.surface, events, lambda text, piece: "" if piece else texts.pop(text, ""))
+    passed(call.surface, answer, listen)
+    texts = {said: "".join(pieces) for said, pieces in heard.items()}
+    await _look_at(call, _places(texts))
+    return passed(call.surface, answer, lambda said, piece: "" if piece else texts.pop(said, ""))
+
+
+def _places(texts: dict[Said, str]) -> Places:
+    places = Places()
+    for said, text in texts.items():
+        if said.kind == "arguments":
+            places.add_document(texts, said)
+        else:
+            places.append((texts, said, text))
+    return places
 
 
 async def look_afterwards(call: Call) -> None:
     """Have Presidio look at the answer for guardrails that only monitor: nobody waited for it."""
     if call.heard and call.output_scan is not None:
-        texts = {text: "".join(pieces) for text, pieces in call.heard.items()}
-        await _ask_presidio(call, call.output_scan, [(texts, text, said) for text, said in texts.items()], "output", (False,))
+        texts = {said: "".join(pieces) for said, pieces in call.heard.items()}
+        await _ask_presidio(call, call.output_scan, _places(texts), "output", (False,))
 
 
-async def _look_at(call: Call, places: list[Place]) -> None:
+async def _look_at(call: Call, places: Places) -> None:
     assert call.output_scan is not None
     try:
         await _ask_presidio(call, call.output_scan, places, "output", (True,))
+        places.write_back()
     except Blocked as blocked:
         raise _refusal(blocked.finding, "output") from blocked
 
 
-async def _ask_presidio(call: Call, scan: Scan, places: list[Place], direction: str, enforced: tuple[bool, ...] = (True, False)) -> None:
+async def _ask_presidio(call: Call, scan: Scan, places: Places, direction: str, enforced: tuple[bool, ...] = (True, False)) -> None:
     """For each guardrail that wants it: what Presidio finds in texts that have passed the patterns, and what becomes of them where they stand.
 
     Raises Blocked, or Refusal when there was no answer and the guardrail lets nothing pass without one.

@@ -293,7 +293,7 @@ def answer_text(surface: str, body: bytes, *, is_stream: bool) -> str:
     answer = assembled(surface, body) if is_stream else orjson.loads(body)
     if surface == "responses" and all(isinstance(item, str) for item in answer.get("output") or ()):
         return "\n".join(answer.get("output") or ())
-    return "\n".join(place[name] for place, name in text.texts(surface, answer))
+    return "\n".join(holder[name] for said, holder, name in text.texts(surface, answer) if said.kind == "text")
 
 
 def _cosine(one: list[float], other: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""The generated text in an answer, passed through `Call.on_text` on its way to the caller.
+"""What a model wrote into an answer, passed through `Call.on_text` on its way to the caller: texts, reasoning, and the arguments of tool calls.
 
 One place for every surface, and after any translation: what is judged here is what the caller would have read. Only calls with an
 `on_text` come here at all.
@@ -6,8 +6,9 @@ One place for every surface, and after any translation: what is judged here is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -16,17 +17,55 @@ from gateway.plane.sse import EventReader, data_event, named_event
 from gateway.plane.upstream.dialects import Tap
 from gateway.plane.usage import Usage
 
-OnText = Callable[[Hashable, str], str]
-"""Which of the texts of one answer a piece belongs to, and the piece; an empty piece ends the text."""
+Kind = Literal["text", "reasoning", "thinking", "arguments"]
+"""`thinking` is reasoning that its provider signed, `arguments` is JSON."""
+
+
+class Said(NamedTuple):
+    """One of the texts of an answer."""
+
+    kind: Kind
+    place: tuple[Any, ...]
+    """Where it stands, in the terms of its surface."""
+
+    @property
+    def is_gathered(self) -> bool:
+        """Can it only be judged as a whole? JSON stays JSON, and a signed thought is passed on as it is, or not at all."""
+        return self.kind in ("arguments", "thinking")
+
+
+class OnText(Protocol):
+    def __call__(self, said: Said, piece: str, /) -> str:
+        """What may be sent of a text, given its next piece.
+
+        Called once more with "" where the text ends, so that pieces may be held back until enough was seen. A whole answer is one piece.
+        """
+
+
+Text = tuple[Said, dict[str, Any], str]
+"""A text, the object that holds it and the name of the field."""
 
 
 def whole(surface: str, body: bytes, on_text: OnText) -> bytes:
     """An answer that is one JSON document, with its texts passed through."""
     answer = orjson.loads(body)
-    for number, (place, name) in enumerate(texts(surface, answer)):
-        place.pop("logprobs", None)  # they spell the text out
-        place[name] = on_text(number, place[name]) + on_text(number, "")
+    for said, holder, name in list(texts(surface, answer)):
+        holder.pop("logprobs", None)  # they spell the text out
+        before = holder[name]
+        if isinstance(before, str):
+            holder[name] = on_text(said, before) + on_text(said, "")
+        else:
+            holder[name] = _object(said, before, on_text)
+        if said.kind == "thinking" and holder[name] != before:
+            answer["content"] = [block for block in answer["content"] if block is not holder]
     return orjson.dumps(answer)
+
+
+def _object(said: Said, arguments: Any, on_text: OnText) -> Any:
+    """Arguments that are not written as a text."""
+    before = orjson.dumps(arguments).decode()
+    after = on_text(said, before) + on_text(said, "")
+    return arguments if after == before else orjson.loads(after)
 
 
 def rewritten(surface: str, events: bytes, on_text: OnText) -> bytes:
@@ -35,19 +74,24 @@ def rewritten(surface: str, events: bytes, on_text: OnText) -> bytes:
     return rewriter.feed(events) + rewriter.flush()
 
 
-def texts(surface: str, answer: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where texts are: the object and the name of the field."""
+def texts(surface: str, answer: dict[str, Any]) -> Iterator[Text]:
+    """What a whole answer says, in its order. Arguments may be an object rather than a text."""
     if surface == "chat":
-        for choice in answer.get("choices") or ():
+        for choice in _objects(answer.get("choices")):
             choice.pop("logprobs", None)
-        messages = [choice.get("message") or {} for choice in answer.get("choices") or ()]
-        yield from ((message, name) for message in messages for name in ("content", "refusal") if isinstance(message.get(name), str))
+            yield from _chat_texts(choice.get("index", 0), choice.get("message") or {})
     elif surface == "messages":
-        yield from ((block, "text") for block in answer.get("content") or () if block.get("type") == "text")
+        for index, block in enumerate(_objects(answer.get("content"))):
+            if kind := _block_kind(block):
+                said = Said("reasoning" if kind == "thinking" and not block.get("signature") else kind, (index,))
+                yield from ((said, block, name) for name in (_BLOCK_FIELDS[kind],) if name in block)
     elif surface == "responses":
-        for item in answer.get("output") or ():
-            parts = item.get("content") or () if item.get("type") == "message" else ()
-            yield from ((part, name) for part in parts for name in ("text", "refusal") if isinstance(part.get(name), str))
+        for index, item in enumerate(_objects(answer.get("output"))):
+            yield from _item_texts(index, item)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 class Rewriter:
@@ -62,10 +106,11 @@ class Rewriter:
 
     def flush(self) -> bytes:
         rest = self._reader.flush()
-        return b"".join(self._rewritten(rest)) if rest else b""
+        return b"".join([*(self._rewritten(rest) if rest else ()), *self._rewrite.rest()])
 
     def _rewritten(self, payload: bytes) -> Iterator[bytes]:
         if payload == b"[DONE]":
+            yield from self._rewrite.rest()
             yield b"data: [DONE]\n\n"
             return
         try:
@@ -106,45 +151,267 @@ class TextTap:
         return self._rewriter.feed(self._inner.flush()) + self._rewriter.flush()
 
 
+# --- chat completions ---
+
+_CHAT_FIELDS: dict[str, Kind] = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "text", "refusal": "text"}
+_DETAILS = ("text", "summary")
+"""Of `reasoning_details`, in which some servers say the reasoning again."""
+_TOOL_FIELDS: tuple[tuple[str, str, Kind], ...] = (("function", "arguments", "arguments"), ("custom", "input", "text"))
+
+
+def _chat_texts(choice: int, message: dict[str, Any]) -> Iterator[Text]:
+    """Of a message, or of a piece of one."""
+    for name, kind in _CHAT_FIELDS.items():
+        if isinstance(message.get(name), str):
+            yield Said(kind, (choice, name)), message, name
+    yield from _listed_texts(choice, message)
+    for number, call in enumerate(_objects(message.get("tool_calls"))):
+        for which, name, kind in _TOOL_FIELDS:
+            if isinstance(tool := call.get(which), dict) and isinstance(tool.get(name), str):
+                yield Said(kind, (choice, "tool_calls", call.get("index", number), which, name)), tool, name
+    if isinstance(tool := message.get("function_call"), dict) and isinstance(tool.get("arguments"), str):
+        yield Said("arguments", (choice, "function_call")), tool, "arguments"
+
+
+def _listed_texts(choice: int, message: dict[str, Any]) -> Iterator[Text]:
+    for part in _objects(message.get("content")):  # as Mistral's models that reason write it
+        if isinstance(part.get("text"), str):
+            yield Said("text", (choice, "content", "text")), part, "text"
+        for thought in _objects(part.get("thinking")):
+            if isinstance(thought.get("text"), str):
+                yield Said("reasoning", (choice, "content", "thinking")), thought, "text"
+    for number, detail in enumerate(_objects(message.get("reasoning_details"))):
+        for name in _DETAILS:
+            if isinstance(detail.get(name), str):
+                yield Said("reasoning", (choice, "reasoning_details", detail.get("index", number), name)), detail, name
+
+
+def _append(delta: dict[str, Any], said: Said, held: str) -> None:
+    """Say the rest of a text in a piece of its message."""
+    _, name, *at = said.place
+    if name == "tool_calls":
+        index, which, field_name = at
+        delta.setdefault(name, []).append({"index": index, which: {field_name: held}})
+    elif name == "function_call":
+        tool = delta.setdefault(name, {})
+        tool["arguments"] = (tool.get("arguments") or "") + held
+    elif name == "reasoning_details":
+        delta.setdefault(name, []).append({"index": at[0], "type": f"reasoning.{at[1]}", at[1]: held})
+    elif at or isinstance(delta.get(name), list):
+        part = {"type": "text", "text": held}
+        before = delta.get(name)
+        parts = before if isinstance(before, list) else [{"type": "text", "text": before}] if before else []
+        delta[name] = [*parts, {"type": "thinking", "thinking": [part]} if at == ["thinking"] else part]
+    else:
+        delta[name] = (delta.get(name) or "") + held
+
+
 class _Chat:
     def __init__(self, on_text: OnText) -> None:
         self._on_text = on_text
+        self._open: dict[Said, None] = {}
+        """Texts that have begun and not ended, in order."""
+        self._head: dict[str, Any] = {}
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
-        for choice in event.get("choices") or ():
-            delta, number = choice.setdefault("delta", {}), choice.get("index", 0)
-            for name in ("content", "refusal"):
-                if isinstance(delta.get(name), str) and delta[name]:
-                    delta[name] = self._on_text(number, delta[name])
+        for choice in _objects(event.get("choices")):
+            if not isinstance(choice.get("delta"), dict):
+                choice["delta"] = {}
             choice.pop("logprobs", None)  # they spell the text out
-            if choice.get("finish_reason"):
-                held = self._on_text(number, "")
-                if held:
-                    delta["content"] = (delta.get("content") or "") + held
+            self._pass(choice.get("index", 0), choice["delta"], is_last=bool(choice.get("finish_reason")))
+            self._head = event
         yield data_event(event)
+
+    def _pass(self, choice: int, delta: dict[str, Any], *, is_last: bool) -> None:
+        fed = set()
+        for said, holder, name in list(_chat_texts(choice, delta)):
+            if holder[name]:
+                holder[name] = self._on_text(said, holder[name])
+                self._open[said] = None
+                fed.add(said)
+        # Texts of the message follow each other; calls of several tools may be written side by side.
+        mine = [said for said in self._open if said.place[0] == choice]
+        for said in mine if is_last else [said for said in mine if fed and said not in fed and said.place[1] in _CHAT_FIELDS]:
+            self._end(said, delta)
+
+    def _end(self, said: Said, delta: dict[str, Any]) -> None:
+        del self._open[said]
+        if held := self._on_text(said, ""):
+            _append(delta, said, held)
+
+    def rest(self) -> Iterator[bytes]:
+        """Of choices whose end was not told."""
+        for choice in dict.fromkeys(said.place[0] for said in self._open):
+            delta: dict[str, Any] = {}
+            for said in [said for said in self._open if said.place[0] == choice]:
+                self._end(said, delta)
+            if delta:
+                head = {name: value for name, value in self._head.items() if name in ("id", "object", "created", "model")}
+                yield data_event({**head, "choices": [{"index": choice, "delta": delta, "finish_reason": None}]})
+
+
+# --- messages ---
+
+_BLOCK_FIELDS: dict[Kind, str] = {"text": "text", "thinking": "thinking", "arguments": "input"}
+_DELTAS: dict[Kind, tuple[str, str]] = {
+    "text": ("text_delta", "text"),
+    "thinking": ("thinking_delta", "thinking"),
+    "arguments": ("input_json_delta", "partial_json"),
+}
+
+
+def _block_kind(block: dict[str, Any]) -> Kind | None:
+    kind = block.get("type")
+    if kind in ("text", "thinking"):
+        return "text" if kind == "text" else "thinking"
+    return "arguments" if isinstance(kind, str) and kind.endswith("tool_use") else None
+
+
+@dataclass(slots=True)
+class _Block:
+    """One that has begun and not ended."""
+
+    kind: Kind
+    start: dict[str, Any] | None = None
+    """The event that begins it, while nothing of it was sent."""
+    heard: list[str] = field(default_factory=list)
+    """Of a thought, to compare it with what was sent of it."""
+    sent: list[str] = field(default_factory=list)
+    is_ended: bool = False
+    """Its text is: a signature follows."""
+    is_dropped: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        return "".join(self.heard) != "".join(self.sent)
 
 
 class _Messages:
     def __init__(self, on_text: OnText) -> None:
         self._on_text = on_text
-        self._texts: set[int] = set()
-        """Indices of the open blocks that are text."""
+        self._blocks: dict[int, _Block] = {}
+        """The open ones, by the provider's index."""
+        self._dropped = 0
+        """Blocks that were left out: those behind them move up."""
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
-        kind, index = event.get("type"), event.get("index", 0)
-        if kind == "content_block_start" and event.get("content_block", {}).get("type") == "text":
-            self._texts.add(index)
-            block = event["content_block"]
-            if block.get("text"):
-                block["text"] = self._on_text(index, block["text"])
-        elif kind == "content_block_delta" and event.get("delta", {}).get("type") == "text_delta":
-            event["delta"]["text"] = self._on_text(index, event["delta"].get("text", ""))
-        elif kind == "content_block_stop" and index in self._texts:
-            self._texts.discard(index)
-            held = self._on_text(index, "")
-            if held:
-                yield named_event({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": held}})
-        yield named_event(event)
+        index = event.get("index", 0)
+        if event.get("type") == "content_block_start":
+            self._begin(index, event)
+        block = self._blocks.get(index) if "index" in event else None
+        if block is None:
+            yield self._moved(event, index)
+        elif event["type"] == "content_block_delta":
+            yield from self._delta(index, block, event)
+        elif event["type"] == "content_block_stop":
+            del self._blocks[index]
+            yield from self._end(index, block)
+            if block.is_dropped:
+                self._dropped += 1
+            else:
+                yield from self._started(block, index)
+                yield self._moved(event, index)
+        elif block.kind != "thinking":
+            yield from self._started(block, index)
+
+    def rest(self) -> Iterator[bytes]:
+        """None: what is not at its end has broken off."""
+        return iter(())
+
+    def _begin(self, index: int, event: dict[str, Any]) -> None:
+        begun = event.get("content_block") or {}
+        kind = _block_kind(begun)
+        if kind is None:
+            return
+        self._blocks[index] = block = _Block(kind, event)
+        if kind == "arguments":
+            if begun.get("input"):
+                begun["input"] = _object(Said(kind, (index, "start")), begun["input"], self._on_text)
+        elif begun.get(kind):
+            begun[kind] = self._passed(index, block, begun[kind])
+
+    def _delta(self, index: int, block: _Block, event: dict[str, Any]) -> Iterator[bytes]:
+        kind, name = _DELTAS[block.kind]
+        delta = event.get("delta") or {}
+        if delta.get("type") == kind:
+            delta[name] = self._passed(index, block, delta.get(name) or "")
+            if block.kind == "thinking" and not delta[name]:
+                return
+        elif delta.get("type") == "signature_delta" and delta.get("signature"):
+            yield from self._end(index, block, is_signed=True)
+            if block.is_changed:
+                return
+        if not block.is_dropped:
+            yield from self._started(block, index)
+            yield self._moved(event, index)
+
+    def _passed(self, index: int, block: _Block, piece: str) -> str:
+        out = self._on_text(Said(block.kind, (index,)), piece) if piece else ""
+        if block.kind == "thinking":
+            block.heard.append(piece)
+            block.sent.append(out)
+        return out
+
+    def _end(self, index: int, block: _Block, *, is_signed: bool = False) -> Iterator[bytes]:
+        """The rest of its text. A signed thought that was changed is left out; if something of it was sent before, its signature is."""
+        if block.is_ended:
+            return
+        block.is_ended = True
+        held = self._on_text(Said(block.kind, (index,)), "")
+        block.sent.append(held)
+        block.is_dropped = is_signed and block.is_changed and block.start is not None
+        if held and not block.is_dropped:
+            kind, name = _DELTAS[block.kind]
+            yield from self._started(block, index)
+            yield self._moved({"type": "content_block_delta", "index": index, "delta": {"type": kind, name: held}}, index)
+
+    def _started(self, block: _Block, index: int) -> Iterator[bytes]:
+        start, block.start = block.start, None
+        if start is not None:
+            yield self._moved(start, index)
+
+    def _moved(self, event: dict[str, Any], index: int) -> bytes:
+        return named_event({**event, "index": index - self._dropped} if "index" in event and self._dropped else event)
+
+
+# --- responses ---
+
+_ITEM_FIELDS: dict[str, tuple[tuple[str, Kind], ...]] = {
+    "function_call": (("arguments", "arguments"),),
+    "mcp_call": (("arguments", "arguments"), ("output", "text")),
+    "custom_tool_call": (("input", "text"),),
+    "code_interpreter_call": (("code", "text"),),
+}
+_PART_FIELDS = ("text", "refusal", "transcript")
+_SOUND = ("response.audio", "response.output_audio")
+_DONE_FIELDS = (*_PART_FIELDS, "arguments", "input", "code")
+
+
+def _item_texts(output: Any, item: dict[str, Any]) -> Iterator[Text]:
+    of_parts: Kind = "reasoning" if item.get("type") == "reasoning" else "text"
+    for list_name in ("summary", "content"):
+        for index, part in enumerate(_objects(item.get(list_name))):
+            yield from _part_texts(Said(of_parts, (output, list_name, index)), part)
+    for name, kind in _ITEM_FIELDS.get(item.get("type", ""), ()):
+        if isinstance(item.get(name), str):
+            yield Said(kind, (output, name)), item, name
+
+
+def _part_texts(said: Said, part: dict[str, Any]) -> Iterator[Text]:
+    yield from ((said, part, name) for name in _PART_FIELDS if isinstance(part.get(name), str))
+
+
+def _said_in(event: dict[str, Any], stem: str) -> Said:
+    """Which text an event is about: `stem` is its type without what happens to the text."""
+    output = event.get("output_index")
+    if "summary" in stem:
+        return Said("reasoning", (output, "summary", event.get("summary_index")))
+    if "content_index" in event:
+        return Said("reasoning" if "reasoning" in stem else "text", (output, "content", event["content_index"]))
+    for name in ("arguments", "input", "code"):
+        if stem.endswith(name):
+            return Said("arguments" if name == "arguments" else "text", (output, name))
+    return Said("text", (output, stem))
 
 
 class _Responses:
@@ -152,46 +419,63 @@ class _Responses:
 
     def __init__(self, on_text: OnText) -> None:
         self._on_text = on_text
-        self._sent: dict[tuple[Any, Any], str] = {}
-        """What was let through so far, by output and content index."""
+        self._sent: dict[Said, str] = {}
+        """What was let through so far."""
+        self._open: set[Said] = set()
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
-        kind, place = event.get("type", ""), (event.get("output_index"), event.get("content_index"))
+        stem, _, act = str(event.get("type", "")).rpartition(".")
         event.pop("logprobs", None)  # they spell the text out
-        if kind in ("response.output_text.delta", "response.refusal.delta"):
-            event["delta"] = self._on_text(place, event.get("delta", ""))
-            self._sent[place] = self._sent.get(place, "") + event["delta"]
-        elif kind in ("response.output_text.done", "response.refusal.done"):
-            held = self._on_text(place, "")
-            name = "refusal" if "refusal" in kind else "text"
-            event.pop(name, None)  # the whole text as it was
-            if held:
-                self._sent[place] = self._sent.get(place, "") + held
-                delta = {name: value for name, value in event.items() if name not in ("text", "refusal")}
-                yield named_event({**delta, "type": kind.removesuffix("done") + "delta", "delta": held})
-            event[name] = self._sent.get(place, "")
-        elif kind == "response.content_part.done":
-            self._replace(event.get("part", {}), place)
-        elif kind == "response.output_item.done":
-            self._replace_all(event.get("item", {}), event.get("output_index"))
+        if isinstance(part := event.get("part"), dict):
+            self._replace(_part_texts(_said_in(event, f"{stem}.{part.get('type')}"), part), is_last=act == "done")
+        elif isinstance(item := event.get("item"), dict):
+            self._replace(_item_texts(event.get("output_index"), item), is_last=act == "done")
         elif isinstance(event.get("response"), dict):
-            for index, item in enumerate(event["response"].get("output") or ()):
-                self._replace_all(item, index)
+            for index, item in enumerate(_objects(event["response"].get("output"))):
+                self._replace(_item_texts(index, item), is_last=True)
+        elif act == "delta" and isinstance(event.get("delta"), str) and stem not in _SOUND:
+            said = _said_in(event, stem)
+            event["delta"] = self._on_text(said, event["delta"])
+            self._sent[said] = self._sent.get(said, "") + event["delta"]
+            self._open.add(said)
+        elif act == "done":
+            yield from self._done(event, stem)
         yield named_event(event)
 
-    def _replace_all(self, item: dict[str, Any], output_index: Any) -> None:
-        if item.get("type") == "message":
-            for index, part in enumerate(item.get("content") or ()):
-                self._replace(part, (output_index, index))
+    def rest(self) -> Iterator[bytes]:
+        """None: what is not at its end has broken off."""
+        return iter(())
 
-    def _replace(self, part: dict[str, Any], place: tuple[Any, Any]) -> None:
-        part.pop("logprobs", None)
-        for name in ("text", "refusal"):
-            if isinstance(part.get(name), str):
-                part[name] = self._sent.get(place, "")
+    def _done(self, event: dict[str, Any], stem: str) -> Iterator[bytes]:
+        said = _said_in(event, stem)
+        if said in self._open and (held := self._finish(said)):
+            delta = {name: value for name, value in event.items() if name not in _DONE_FIELDS}
+            yield named_event({**delta, "type": f"{stem}.delta", "delta": held})
+        self._replace(((said, event, name) for name in _DONE_FIELDS if isinstance(event.get(name), str)), is_last=True)
+
+    def _finish(self, said: Said) -> str:
+        self._open.discard(said)
+        held = self._on_text(said, "")
+        self._sent[said] = self._sent.get(said, "") + held
+        return held
+
+    def _replace(self, found: Iterator[Text], *, is_last: bool) -> None:
+        """Texts that are said again become what was sent of them; one that no delta told is looked at here."""
+        for said, holder, name in found:
+            holder.pop("logprobs", None)
+            if is_last and said in self._open:
+                self._finish(said)
+            elif said not in self._sent and holder[name]:
+                told = self._on_text(said, holder[name]) + self._on_text(said, "")
+                if not is_last:  # as it begins: what follows is added to it
+                    holder[name] = told
+                    continue
+                self._sent[said] = told
+            holder[name] = self._sent.get(said, "")
 
 
-_REWRITES: dict[str, Callable[[OnText], Callable[[dict[str, Any]], Iterator[bytes]]]] = {
+_Rewrite = _Chat | _Messages | _Responses
+_REWRITES: dict[str, Callable[[OnText], _Rewrite]] = {
     "chat": _Chat,
     "messages": _Messages,
     "responses": _Responses,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, cast
 
@@ -10,10 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.guardrails import Blocked, Guard, GuardSet, Scan, StreamScan, iban_checks, luhn, places_in_request, redact
+from gateway.contract.guardrails import (
+    Blocked,
+    GatheredScan,
+    Guard,
+    GuardSet,
+    Scan,
+    StreamScan,
+    iban_checks,
+    luhn,
+    places_in_request,
+    redact,
+)
 from gateway.contract.snapshot import Guardrail, Tool, ToolServer
+from gateway.plane import text as answers
 from gateway.plane.call import Call
-from gateway.plane.guarding import SLICE_CHARACTERS, WHOLE_CHARACTERS, scan_places
+from gateway.plane.errors import Refusal
+from gateway.plane.guarding import SLICE_CHARACTERS, WHOLE_CHARACTERS, scan_places, watch_answer
+from gateway.plane.sse import EventReader, data_event
 from tests.clock import allowed
 from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment
 
@@ -364,6 +379,208 @@ def test_tools_are_guarded_in_both_directions(org: Org, sandbox_upstream: Sandbo
     first, second, third = org.plane.wait_for_events(org.id, 3)
     assert ["guardrail:no-cards", "guardrail_blocked", "input card=1"] in [[step[0], step[1], step[3]] for step in first["steps"]]
     assert (second["status"], second["error_code"], third["status"]) == ("refused", "guardrail_blocked", "ok")
+
+
+# What is in the arguments: a card as text behind an escaped line end, as a number, as a name, and an address without its `@`.
+ARGUMENTS = '{"to":"jo\\u0040acme.example","note":"first\\nCARD","card": 4111111111111111,"CARD": [1.50, "\\u00e9"]}'.replace("CARD", CARD)
+REDACTED = '{"to":"[EMAIL]","note":"first\\n[CARD]","card": "[CARD]","[CARD]": [1.50, "\\u00e9"]}'
+THOUGHT = f"They pay with {CARD}, I think. Then it is done."
+
+
+def _chat_answer() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    calls = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "pay", "arguments": ARGUMENTS}}]
+    message: dict[str, Any] = {"role": "assistant", "content": None, "reasoning_content": THOUGHT, "tool_calls": calls}
+    message["function_call"] = {"name": "pay", "arguments": ARGUMENTS}
+    deltas: list[dict[str, Any]] = [{"reasoning_content": piece} for piece in _pieces(THOUGHT)]
+    deltas += [{"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "pay", "arguments": ""}}]}]
+    deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in _pieces(ARGUMENTS)]
+    deltas += [{"function_call": {"arguments": piece}} for piece in _pieces(ARGUMENTS)]
+    events = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    return {"choices": [{"index": 0, "message": message}]}, [
+        *events,
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+    ]
+
+
+def _messages_answer() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    blocks: list[dict[str, Any]] = [
+        {"type": "thinking", "thinking": THOUGHT, "signature": ""},
+        {"type": "tool_use", "id": "toolu_1", "name": "pay", "input": json.loads(ARGUMENTS)},
+    ]
+    deltas = [("thinking_delta", "thinking", THOUGHT), ("input_json_delta", "partial_json", ARGUMENTS)]
+    events: list[dict[str, Any]] = []
+    for index, (block, (kind, name, text)) in enumerate(zip(blocks, deltas, strict=True)):
+        empty: dict[str, Any] = {"thinking": ""} if index == 0 else {"input": {}}
+        events.append({"type": "content_block_start", "index": index, "content_block": {**block, **empty}})
+        events += [{"type": "content_block_delta", "index": index, "delta": {"type": kind, name: piece}} for piece in _pieces(text)]
+        events.append({"type": "content_block_stop", "index": index})
+    return {"content": blocks}, events
+
+
+def _responses_answer() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": THOUGHT}]}
+    call = {"type": "function_call", "call_id": "c", "name": "pay", "arguments": ARGUMENTS}
+    of_thought, of_call = {"output_index": 0, "summary_index": 0}, {"output_index": 1}
+    whole = {"output": [thought, call]}
+    events: list[dict[str, Any]] = [
+        {"type": "response.output_item.added", "output_index": 0, "item": {"type": "reasoning", "summary": []}},
+        *({"type": "response.reasoning_summary_text.delta", **of_thought, "delta": piece} for piece in _pieces(THOUGHT)),
+        {"type": "response.reasoning_summary_text.done", **of_thought, "text": THOUGHT},
+        {"type": "response.reasoning_summary_part.done", **of_thought, "part": thought["summary"][0]},
+        {"type": "response.output_item.done", "output_index": 0, "item": thought},
+        {"type": "response.output_item.added", "output_index": 1, "item": {**call, "arguments": ""}},
+        *({"type": "response.function_call_arguments.delta", **of_call, "delta": piece} for piece in _pieces(ARGUMENTS)),
+        {"type": "response.function_call_arguments.done", **of_call, "arguments": ARGUMENTS},
+        {"type": "response.output_item.done", "output_index": 1, "item": call},
+        {"type": "response.completed", "response": whole},
+    ]
+    return whole, events
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[at : at + 7] for at in range(0, len(text), 7)]
+
+
+ANSWERS = {"chat": _chat_answer, "messages": _messages_answer, "responses": _responses_answer}
+
+
+def _watched(**fields: Any) -> Call:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    watch_answer(call, (make_guard(**fields),))
+    return call
+
+
+def _passed(call: Call, surface: str, stream: bool) -> str:
+    assert call.on_text is not None
+    whole, events = ANSWERS[surface]()
+    if stream:
+        return answers.rewritten(surface, b"".join(data_event(event) for event in events), call.on_text).decode()
+    return answers.whole(surface, json.dumps(whole).encode(), call.on_text).decode()
+
+
+def _texts(surface: str, out: str, stream: bool) -> set[str]:
+    """All reasoning and arguments of an answer, each put together; arguments that are an object as the text that they were."""
+    heard: dict[answers.Said, str] = {}
+
+    def listen(said: answers.Said, piece: str) -> str:
+        heard[said] = heard.get(said, "") + piece
+        return piece
+
+    (answers.rewritten if stream else answers.whole)(surface, out.encode(), listen)
+    return {text if said.kind != "arguments" else json.dumps(json.loads(text)) for said, text in heard.items()}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("surface", ANSWERS)
+def test_arguments_and_reasoning_of_answers_are_guarded_alike(surface: str, stream: bool) -> None:
+    redacting, watching, blocking = _watched(), _watched(enforce=False), _watched(action="block")
+
+    redacted, as_it_was = _passed(redacting, surface, stream), _passed(watching, surface, stream)
+    with pytest.raises(Refusal, match="was stopped by the guardrail no-pii"):
+        _passed(blocking, surface, stream)
+
+    assert _texts(surface, redacted, stream) == {THOUGHT.replace(CARD, "[CARD]"), json.dumps(json.loads(REDACTED))}
+    assert not [each for each in ("4111", "acme") if each in redacted]
+    assert _texts(surface, as_it_was, stream) == {THOUGHT, json.dumps(json.loads(ARGUMENTS))}
+    counts = {"card": 1 + 3 * (2 if surface == "chat" else 1), "email": 2 if surface == "chat" else 1}
+    for call in (redacting, watching):
+        assert call.output_scan is not None
+        assert call.output_scan.findings[0].counts == counts
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_signed_thought_passes_as_it_is_or_not_at_all(stream: bool) -> None:
+    """Its provider takes it back only as it was, or without it."""
+    blocks = [{"type": "thinking", "thinking": text, "signature": "c2ln"} for text in (THOUGHT, "Fine.")] + [
+        {"type": "text", "text": "Done."}
+    ]
+    events: list[dict[str, Any]] = []
+    for index, block in enumerate(blocks):
+        name = block["type"]
+        events.append({"type": "content_block_start", "index": index, "content_block": {"type": name, name: ""}})
+        events += [
+            {"type": "content_block_delta", "index": index, "delta": {"type": f"{name}_delta", name: piece}}
+            for piece in _pieces(block[name])
+        ]
+        if name == "thinking":
+            events.append({"type": "content_block_delta", "index": index, "delta": {"type": "signature_delta", "signature": "c2ln"}})
+        events.append({"type": "content_block_stop", "index": index})
+    given = b"".join(data_event(event) for event in events) if stream else json.dumps({"content": blocks}).encode()
+
+    def passed(call: Call) -> str:
+        assert call.on_text is not None
+        return (answers.rewritten if stream else answers.whole)("messages", given, call.on_text).decode()
+
+    redacted, watched = passed(_watched()), passed(_watched(enforce=False))
+
+    assert (redacted.count("c2ln"), "pay with" in redacted, "Fine." in redacted, "Done." in redacted) == (1, False, True, True)
+    assert watched.count("c2ln") == 2
+    if stream:
+        assert [
+            event["index"] for event in map(json.loads, EventReader().feed(redacted.encode())) if event["type"] == "content_block_start"
+        ] == [0, 1]
+
+
+async def test_arguments_and_thoughts_of_earlier_answers_are_looked_at_in_every_dialect() -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    thoughts = [{"type": "thinking", "thinking": text, "signature": "c2ln"} for text in (THOUGHT, "Fine.")]
+    body: dict[str, Any] = {
+        "messages": [
+            {"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "pay", "arguments": ARGUMENTS}}]},
+            {"role": "assistant", "function_call": {"name": "pay", "arguments": ARGUMENTS[:-30]}},
+            {
+                "role": "assistant",
+                "content": [*thoughts, {"type": "tool_use", "id": "t", "name": "pay", "input": {"name": CARD, "id": "i"}}],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": f"Paid by {CARD}."}]},
+        ],
+        "input": [
+            {"type": "function_call", "call_id": "c", "name": "pay", "arguments": ARGUMENTS},
+            {"type": "custom_tool_call", "call_id": "d", "name": "run", "input": f"pay {CARD}"},
+            {"type": "function_call_output", "call_id": "c", "output": f"Paid by {CARD}."},
+        ],
+    }
+
+    await scan_places(call, (make_guard(),), places_in_request(body), "input")
+
+    called, cut, said, result = body["messages"]
+    assert (called["tool_calls"][0]["function"]["arguments"], body["input"][0]["arguments"]) == (REDACTED, REDACTED)
+    assert cut["function_call"]["arguments"].startswith('{"to":"[EMAIL]","note":"first\\n')  # not JSON: what is found goes all the same
+    assert CARD not in str(cut)
+    assert said["content"] == [thoughts[1], {"type": "tool_use", "id": "t", "name": "pay", "input": {"name": "[CARD]", "id": "i"}}]
+    assert result["content"][0]["content"] == body["input"][2]["output"] == "Paid by [CARD]."
+    assert body["input"][1]["input"] == "pay [CARD]"
+
+
+def test_arguments_that_are_too_long_to_be_judged_are_not_let_through() -> None:
+    enforced, watched = GatheredScan(Scan([make_guard()])), GatheredScan(Scan([make_guard(enforce=False)]))
+    piece = "x" * 2**19
+
+    assert [watched.feed(0, piece, is_json=True) for _ in range(3)] == [piece] * 3
+    assert [enforced.feed(0, piece, is_json=True) for _ in range(2)] == ["", ""]
+    with pytest.raises(OverflowError):
+        enforced.feed(0, piece, is_json=True)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_tool_calls_of_answers_are_redacted_on_the_wire(org: Org, sandbox_upstream: SandboxUpstream, path: str) -> None:
+    """The upstream is another dialect's, so that it is what was translated that is looked at."""
+    in_chat = path.endswith("completions")
+    org.change(
+        models={"chat": chat_model(deployment(sandbox_upstream.base_url(), dialect="anthropic" if in_chat else "openai"))},
+        guardrails=(Guardrail(name="out", kind="pii", enforce=True, action="redact", on_input=False, on_output=True),),
+    )
+    schema = {"type": "object", "properties": {"card": {"const": CARD}, "number": {"const": 4111111111111111}}}
+    tool = {"name": "pay", "parameters" if in_chat else "input_schema": schema}
+    body = {**SURFACES[path], "model": "chat", "messages": [{"role": "user", "content": "pay"}]}
+    body["tools"] = [{"type": "function", "function": tool} if in_chat else tool]
+
+    streamed, whole = org.post(path, json={**body, "stream": True}).text, org.post(path, json=body).json()
+
+    call = whole["choices"][0]["message"]["tool_calls"][0]["function"] if in_chat else whole["content"][0]
+    assert (json.loads(call["arguments"]) if in_chat else call["input"]) == {"card": "[CARD]", "number": "[CARD]"}
+    assert (streamed.count("[CARD]"), "4111" in streamed) == (2, False)
+    assert ["guardrail:out", "redacted", "output card=2"] in verdicts(org, 2)
 
 
 @pytest.mark.parametrize("offset", [-30, -12, -3, 0, 2])

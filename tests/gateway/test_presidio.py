@@ -26,6 +26,7 @@ from gateway.plane.guarding import look_afterwards, look_at_answer, look_at_stre
 from gateway.plane.pipeline.record import record
 from gateway.plane.presidio import PresidioWorker
 from gateway.plane.sse import data_event
+from gateway.plane.text import Said
 from tests.gateway.conftest import Org
 
 STAND_IN = """
@@ -222,7 +223,7 @@ async def test_answers_of_every_surface_are_looked_at_whole_and_streamed(worker:
         assert enforced.output_scan is not None
         assert enforced.output_scan.findings[0].counts == {"person": 2}
         assert watched.on_text is not None
-        assert [watched.on_text(0, piece) for piece in ("I am A", "da.")] == ["I am A", "da."]  # nobody waits
+        assert [watched.on_text(Said("text", (0,)), piece) for piece in ("I am A", "da.")] == ["I am A", "da."]  # nobody waits
         await look_afterwards(watched)
         assert watched.output_scan is not None
         note_findings(watched, watched.output_scan, "output")
@@ -237,7 +238,7 @@ async def test_time_of_monitoring_answers_is_not_the_calls(worker: PresidioWorke
     call.served = cast(Any, SimpleNamespace(tenant="acme", version=1))
     watch_answer(call, (_guard(enforce=False),))
     assert call.on_text is not None
-    call.on_text(0, "slow")
+    call.on_text(Said("text", (0,)), "slow")
 
     await record(call)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
 
 import pytest
 
-from gateway.plane.text import TextTap, whole
+from gateway.plane.text import Said, TextTap, whole
 from gateway.sandbox.surfaces import responses
 from tests.gateway.test_translate import HERE, completion_of, message_of, stream_of, through
 
@@ -16,9 +15,9 @@ class _Shout:
     """Holds one piece back until it has seen the next."""
 
     def __init__(self) -> None:
-        self.held: dict[Hashable, str] = {}
+        self.held: dict[Said, str] = {}
 
-    def __call__(self, place: Hashable, piece: str) -> str:
+    def __call__(self, place: Said, piece: str) -> str:
         out, self.held[place] = self.held.get(place, ""), piece
         return out.upper()
 
@@ -39,10 +38,16 @@ class _Untouched:
 def test_text_of_a_stream_passes_through(name: str, surface: str) -> None:
     out = through(TextTap(surface, _Untouched(), _Shout()), stream_of(name))
 
-    if surface == "messages":
-        assert [block["text"] for block in message_of(out)["content"] if block["type"] == "text"] == ["I LOOK AT THE WEATHER AND THE TIME."]
+    if surface == "messages":  # without its thought, whose signature is another's
+        assert [block.get("text") or block["input"] for block in message_of(out)["content"]] == [
+            "I LOOK AT THE WEATHER AND THE TIME.",
+            {"PLACE": "PARIS"},
+            {},
+        ]
     else:
-        assert completion_of(out)["choices"][0]["message"]["content"] == "I LOOK."
+        said = completion_of(out)["choices"][0]["message"]
+        assert (said["content"], said["reasoning_content"]) == ("I LOOK.", "PARIS, THEN.")
+        assert [call["function"]["arguments"] for call in said["tool_calls"]] == ['{"PLACE":"PARIS"}', "{}"]
 
 
 def test_text_of_a_stream_of_responses_passes_through_wherever_it_is_repeated() -> None:
@@ -62,5 +67,5 @@ def test_text_of_a_stream_of_responses_passes_through_wherever_it_is_repeated() 
 def test_text_of_a_whole_answer_passes_through(name: str, surface: str, text: str) -> None:
     out = json.loads(whole(surface, (HERE / name).read_bytes(), _Shout()))
 
-    given_text = out["choices"][0]["message"]["content"] if surface == "chat" else out["content"][1]["text"]
+    given_text = out["choices"][0]["message"]["content"] if surface == "chat" else out["content"][0]["text"]
     assert given_text == text

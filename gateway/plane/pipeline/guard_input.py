@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.contract.guardrails import places_in, places_in_request
+from gateway.contract.guardrails import places_in_data, places_in_request
 from gateway.plane.call import Call
 from gateway.plane.guarding import scan_places, watch_answer
 
@@ -19,6 +19,10 @@ async def guard_input(call: Call) -> str:
     inputs, call.output_guards = served.guards.of(project=key.project, model=model, agent=call.agent or "")
     if call.output_guards and call.kind == "chat":
         watch_answer(call, call.output_guards)
-    if inputs:
-        await scan_places(call, inputs, places_in(call.arguments) if call.kind == "tool" else places_in_request(call.body), "input")
+    if inputs and call.kind == "tool":
+        given = [call.arguments]
+        await scan_places(call, inputs, places_in_data(given, 0), "input")
+        call.arguments = given[0]
+    elif inputs:
+        await scan_places(call, inputs, places_in_request(call.body), "input")
     return ""

@@ -10,8 +10,10 @@ async def guard_output(call: Call) -> str:
     if call.kind != "tool" or not call.output_guards or call.result is None:
         return ""
     content = [part.model_dump(mode="json", by_alias=True) for part in call.result.content]
-    found = {"content": content, "structured": call.result.structured_content}
-    await scan_places(call, call.output_guards, places_in(found), "output")
+    found = {"structured": call.result.structured_content}
+    places = places_in(content)
+    places.add_document(found, "structured")
+    await scan_places(call, call.output_guards, places, "output")
     call.result = call.result.model_validate(
         {**call.result.model_dump(mode="json", by_alias=True), "content": content, "structuredContent": found["structured"]}
     )
