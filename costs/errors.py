@@ -6,6 +6,9 @@ DomainError
 ├── PriceSheetError          rows of a sheet that are no prices; says which
 ├── PriceFeedError           the list prices could not be read
 ├── PriceProposalStateError  decided before, by its own author, or another price came into force meanwhile
+├── ExchangeRateError        not an exchange rate, or rows of a file that are none
+├── ExchangeRateStateError   decided before, or by its own author
+├── RateUnknownError         a bill in another currency has days without an exchange rate
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
 ├── BillSourceError          a cost API cannot be set up so
@@ -60,6 +63,19 @@ class PriceFeedError(DomainError):
 
 class PriceProposalStateError(DomainError):
     code = "price_proposal_state"
+
+
+class ExchangeRateError(DomainError):
+    code = "invalid_exchange_rate"
+    status = 400
+
+
+class ExchangeRateStateError(DomainError):
+    code = "exchange_rate_state"
+
+
+class RateUnknownError(DomainError):
+    code = "exchange_rate_unknown"
 
 
 class BillFormatError(DomainError):

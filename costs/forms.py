@@ -113,6 +113,31 @@ class DiscountForm(forms.Form):
         return at.astimezone(UTC) if at else timezone.now()
 
 
+class ExchangeRateForm(forms.Form):
+    currency = forms.CharField(max_length=3, min_length=3, help_text="ISO 4217, for example EUR.")
+    day = forms.DateField(label="Day, UTC", widget=forms.DateInput(attrs={"type": "date"}))
+    per_usd = forms.DecimalField(
+        label="Units for 1 USD",
+        min_value=Decimal("0.0000000001"),
+        max_digits=18,
+        decimal_places=10,
+        help_text="How much of the currency a dollar buys: 0.92 for EUR, not 1.09.",
+    )
+    source = forms.CharField(max_length=200, help_text="Where the rate stands: a bank, a contract, an invoice.")
+
+    def clean_currency(self) -> str:
+        return str(self.cleaned_data["currency"]).upper()
+
+
+class RateFileForm(forms.Form):
+    file = forms.FileField(
+        label="File of rates",
+        help_text="CSV whose first line names day, currency and per_usd (units of the currency for 1 USD).",
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
+    )
+    source = forms.CharField(label="Where they stand", max_length=200)
+
+
 class BillForm(forms.Form):
     file = forms.FileField(
         label="FOCUS file",

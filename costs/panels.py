@@ -32,6 +32,9 @@ navigation.register(
     navigation.Item("operate", "Costs", "Savings", "costs-savings", icon="pig-money", permission=Permission.VIEW_COSTS, order=27),
     navigation.Item("operate", "Costs", "Required tags", "required-tags", icon="tag", permission=Permission.VIEW_COSTS, order=28),
     navigation.Item("operate", "Costs", "Commitments", "commitment-list", icon="contract", permission=Permission.VIEW_COSTS, order=45),
+    navigation.Item(
+        "operate", "Costs", "Exchange rates", "exchange-rates", icon="currency-euro", permission=Permission.VIEW_COSTS, order=42
+    ),
     navigation.Item("operate", "Costs", "Export", "costs-export", icon="download", permission=Permission.VIEW_COSTS, order=50),
     navigation.Item("operate", "Costs", "Archive", "event-archive", icon="archive", permission=Permission.VIEW_COSTS, order=60),
     navigation.Item("build", "Use", "Requests", "requests", icon="list-details", permission=Permission.USE_GATEWAY, order=50),

@@ -6,16 +6,18 @@ import logging
 from datetime import date
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from costs import budget_selectors, hooks, price_selectors
-from costs.errors import CostApiError, NothingToReconcileError
+from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError
 from costs.services import (
     anomalies,
     archives,
     bill_sources,
     budgets,
     commitments,
+    exchange_rates,
     price_feed,
     prices,
     reconciliation,
@@ -92,6 +94,24 @@ def read_price_feed() -> None:
     """Propose what list prices say otherwise than the book, a week after they were read last."""
     if price_feed.is_due(timezone.now()):
         price_feed.propose_listed()
+
+
+@shared_task(base=PlatformTask)
+def dispatch_exchange_rates() -> None:
+    """Queue one task for each organisation that is not suspended, where an address of reference rates is set."""
+    if not settings.EXCHANGE_RATES_URL:
+        return
+    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+        read_exchange_rates.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+
+
+@shared_task(base=TenantTask)
+def read_exchange_rates() -> None:
+    """Take over the reference rates that came out since; without an answer, the ones that hold reach a week, and bills then say what is missing."""
+    try:
+        exchange_rates.read_reference()
+    except ExchangeRateError as error:
+        logger.warning("exchange_rates.failed", extra={"error": error.message})
 
 
 @shared_task(base=PlatformTask)

@@ -55,6 +55,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "tell-review": {"task": "costs.tasks.dispatch_review", "schedule": 3600.0, "options": {"expires": 3000}},
     "fetch-bills": {"task": "costs.tasks.dispatch_bill_sources", "schedule": 1800.0, "options": {"expires": 1800}},
     "read-price-feed": {"task": "costs.tasks.dispatch_price_feed", "schedule": 3600.0, "options": {"expires": 3000}},
+    "read-exchange-rates": {"task": "costs.tasks.dispatch_exchange_rates", "schedule": 21_600.0, "options": {"expires": 3000}},
     "detect-anomalies": {"task": "costs.tasks.dispatch_anomalies", "schedule": 900.0, "options": {"expires": 900}},
     "note-key-figures": {"task": "catalog.tasks.dispatch_key_figures", "schedule": 300.0, "options": {"expires": 300}},
     "read-experiments": {"task": "rollouts.tasks.dispatch_experiments", "schedule": 300.0, "options": {"expires": 300}},

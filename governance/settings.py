@@ -218,6 +218,7 @@ SPECTACULAR_SETTINGS = {
         "RequiredTagFact": "costs.models.RequiredTagVersion.Fact",
         "CommitmentKind": "costs.models.Commitment.Kind",
         "CommitmentStatus": "costs.models.Commitment.Status",
+        "RateSheetKind": "costs.models.RateSheet.Kind",
         "BillSourceKind": "costs.models.BillSource.Kind",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",
@@ -272,6 +273,9 @@ USE_I18N = False
 globals().update(env.mail_server(env.text("EMAIL_URL", "")))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "gatehouse@localhost")
+
+EXCHANGE_RATES_URL = env.text("EXCHANGE_RATES_URL", "")
+# The daily reference rates of the ECB, or a mirror of them; without it rates are entered by people.
 
 LOGGING = {
     "version": 1,

@@ -4,6 +4,7 @@ from costs.models.bill import BillAlias, BillError, BillFile, BillRow, BillSourc
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.commitment import Commitment, CommitmentDay
 from costs.models.event import Event
+from costs.models.exchange import ExchangeRate, RateSheet
 from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
@@ -39,12 +40,14 @@ __all__ = [
     "CommitmentDay",
     "Event",
     "EventRetention",
+    "ExchangeRate",
     "Inbox",
     "LatencyHour",
     "PriceEntry",
     "PriceProposal",
     "PriceSheet",
     "PromptDay",
+    "RateSheet",
     "Reconciliation",
     "ReconciliationLine",
     "RejectedInbox",

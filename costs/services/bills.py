@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from catalog.models import Deployment, Provider
-from costs import focus, parquet, tasks
+from costs import exchange, focus, parquet, tasks
 from costs.errors import BillFormatError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 from governance.models import User
@@ -60,14 +60,6 @@ UNKNOWN = "unknown"
 """The provider of rows that name none."""
 AHEAD = timedelta(days=1)
 """Usage that begins later than this after the upload has not happened."""
-CURRENCIES = frozenset(
-    """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE
-    CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES
-    KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR
-    NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND
-    TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG""".split()  # noqa: SIM905  # a line for each says no more
-)
-"""ISO 4217, money of states."""
 _STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
 
 
@@ -361,7 +353,7 @@ def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, s
     """Column and reason of a row that is well-formed and cannot be placed; None for all others."""
     if provider == UNKNOWN:
         return "ProviderName", "Names no provider: choose whose bill it is."
-    if row.currency not in CURRENCIES:
+    if row.currency not in exchange.CURRENCIES:
         return "BillingCurrency", f"{row.currency} is no currency of ISO 4217, so its amounts are worth nobody knows what."
     if row.category == "Usage" and row.charge_start > at + AHEAD:
         return "ChargePeriodStart", "Has not happened yet."
