@@ -6,7 +6,7 @@ rollups. A worker that dies, a second worker, a replay or a late event changes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from catalog.models import Project
 from costs import call_hours, latency_hours, pricing, prompt_days, sketch, tag_days, token_days, usage_days, verdict_hours
 from costs.models import ArchivedMonth
 from costs.pricing import counts
+from gateway.contract import copying
 from gateway.contract import tags as contract_tags
 from gateway.contract.events import CACHED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
 from governance.models import Tenant
@@ -211,18 +212,27 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
     return Ingested(taken, new, taken - new - rejected, rejected)
 
 
+@transaction.atomic
 def deliver(events: Iterable[CallEvent]) -> int:
-    """Copy calls into the inbox, column by column as the plane's shipper does. Returns how many."""
-    count = 0
-    with connection.cursor() as cursor, cursor.copy(f"COPY public.inbox ({_INBOX}) FROM STDIN") as copy:
-        for event in events:
-            values = {name: getattr(event, name) for name in INBOX_COLUMNS}
-            values["started_at"] = datetime.fromtimestamp(event.started_at, UTC)
-            values["tags"], values["steps"] = msgspec.json.encode(event.tags).decode(), msgspec.json.encode(event.steps).decode()
-            values["units"] = None if event.units is None else msgspec.json.encode(event.units).decode()
-            copy.write_row([values[name] for name in INBOX_COLUMNS])
-            count += 1
-    return count
+    """Copy calls into the inbox by the same statements as the plane's shipper. Returns how many."""
+    lines = [msgspec.json.encode(event) for event in events]
+    ship(lines)
+    return len(lines)
+
+
+def ship(lines: Sequence[bytes]) -> None:
+    """Spool lines, calls all of them, into the inbox; within a transaction."""
+    rows, left = copying.rows(lines)
+    with connection.cursor() as cursor:
+        if rows:
+            with cursor.copy(copying.COPY_ROWS) as copy:
+                copy.write(rows)
+        if left:
+            cursor.execute(copying.STAGE)
+            with cursor.copy(copying.COPY_LINES) as copy:
+                copy.write(copying.staged(left))
+            cursor.execute(copying.TAKE_APART)
+            cursor.execute("TRUNCATE arriving")  # it would be there until the outermost transaction ends
 
 
 LOCK_SPACE = 0x6A7E

@@ -5,6 +5,7 @@ import. No Django here: a test imports the plane and fails if Django came along.
 
 - `snapshot`  a tenant's whole configuration as the plane sees it
 - `events`    one governed call as it is recorded, and the inbox it is copied into
+- `copying`   how calls in spool lines become rows of the inbox
 - `keys`      the form, digest and check sum of keys and tokens
 - `sealing`   upstream secrets and kept payloads at rest
 - `payloads`  what is kept of what a call said

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psycopg
 
-from gateway.contract.events import CIRCUIT_COLUMNS, INBOX_COLUMNS, PAYLOAD_COLUMNS
-from gateway.contract.names import CIRCUIT_TABLE, INBOX_TABLE, PAYLOAD_TABLE
+from gateway.contract import copying
+from gateway.contract.events import CIRCUIT_COLUMNS, PAYLOAD_COLUMNS
+from gateway.contract.names import CIRCUIT_TABLE, PAYLOAD_TABLE
 from gateway.plane.database import Link
 from gateway.plane.errors import DatabaseAwayError
 from gateway.plane.spool import Spool
@@ -20,26 +21,13 @@ INTERVAL_S = 0.25
 BATCH_BYTES = 2 * 1024 * 1024
 COPY_TIMEOUT_S = 30.0
 ADOPT_S = 30.0
+LINES_AT_ONCE = 64
+"""Made into rows before calls get their turn: a third of a millisecond."""
 
-# A spool line goes to PostgreSQL as it is and is taken apart there, which costs this process nothing per event.
-_TYPES = {
-    "event_id": "uuid", "started_at": "double precision", "stream": "boolean", "tags": "jsonb", "units": "jsonb", "steps": "jsonb", "http_status": "integer",
-    **dict.fromkeys(
-        ("duration_us", "overhead_us", "ttft_us", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
-         "reasoning_tokens", "snapshot_version"), "bigint",
-    ),
-}  # fmt: skip
-_STAGE = "create temporary table if not exists arriving (line json not null) on commit delete rows"
-_COPY = "copy arriving (line) from stdin"
-_TAKE_APART = f"""
-insert into {INBOX_TABLE} ({", ".join(INBOX_COLUMNS)})
-select {", ".join("to_timestamp(started_at)" if name == "started_at" else name for name in INBOX_COLUMNS)}
-from arriving, json_to_record(line) as event({", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in INBOX_COLUMNS)})
-"""  # noqa: S608 - our own constants
 # Circuits change seldom and few tenants keep payloads, so most batches hold only calls and are not asked what their lines are.
 _CIRCUIT = b'"circuit":'
 _PAYLOAD = b'"sealed":'
-_TAKE_CALLS = f"{_TAKE_APART} where line ->> 'circuit' is null and line ->> 'sealed' is null"
+_TAKE_CALLS = f"{copying.TAKE_APART} where line ->> 'circuit' is null and line ->> 'sealed' is null"
 _CIRCUIT_TYPES = {
     "event_id": "uuid", "at": "double precision", "calls": "integer", "errors": "integer", "cooldown_s": "double precision"
 }  # fmt: skip
@@ -126,9 +114,10 @@ class Shipper:
                 await _copy_lines(connection, data)
             except psycopg.DataError:
                 # One event that the inbox cannot hold must not keep all others here for ever.
-                for line in data.splitlines(keepends=True):
+                for line in data.split(b"\n")[:-1]:
                     try:
-                        await _copy_lines(connection, line)
+                        async with connection.transaction(), connection.cursor() as cursor:
+                            await _take_apart(cursor, [line])
                     except psycopg.DataError as error:
                         logger.error("spool.unfit_event", extra={"error": str(error).partition("\n")[0], "bytes": len(line)})
         self.shipped += data.count(b"\n")
@@ -148,16 +137,33 @@ class Shipper:
 
 
 async def _copy_lines(connection: psycopg.AsyncConnection, data: bytes) -> None:
+    made, left = [], []
+    lines = data.split(b"\n")[:-1]
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        rows, others = copying.rows(lines[start : start + LINES_AT_ONCE])
+        left += others
+        if rows:
+            made.append(rows)
+        await asyncio.sleep(0)
     async with connection.transaction(), connection.cursor() as cursor:
-        await cursor.execute(_STAGE)
-        async with cursor.copy(_COPY) as copy:
-            await copy.write(data.replace(b"\\", b"\\\\"))  # COPY's text format; JSON escapes all else that it minds
-        has_circuits, has_payloads = _CIRCUIT in data, _PAYLOAD in data
-        await cursor.execute(_TAKE_CALLS if has_circuits or has_payloads else _TAKE_APART)
-        if has_circuits:
-            await cursor.execute(_TAKE_CIRCUITS)
-        if has_payloads:
-            await cursor.execute(_TAKE_PAYLOADS)
+        if made:
+            async with cursor.copy(copying.COPY_ROWS) as copy:
+                await copy.write(b"\n".join(made))
+        if left:
+            await _take_apart(cursor, left)
+
+
+async def _take_apart(cursor: psycopg.AsyncCursor, lines: list[bytes]) -> None:
+    data = copying.staged(lines)
+    await cursor.execute(copying.STAGE)
+    async with cursor.copy(copying.COPY_LINES) as copy:
+        await copy.write(data)
+    has_circuits, has_payloads = _CIRCUIT in data, _PAYLOAD in data
+    await cursor.execute(_TAKE_CALLS if has_circuits or has_payloads else copying.TAKE_APART)
+    if has_circuits:
+        await cursor.execute(_TAKE_CIRCUITS)
+    if has_payloads:
+        await cursor.execute(_TAKE_PAYLOADS)
 
 
 def _read_lines(segment: Path, start: int) -> bytes:

@@ -6,11 +6,9 @@ import httpx2
 import pytest
 
 from gateway.contract import snapshot as contract
-from gateway.contract.events import INBOX_COLUMNS
 from gateway.contract.outbound import AllowList, OutboundError, check_address, check_url
 from gateway.contract.outbound_httpx import GuardedAsyncTransport, GuardedTransport
 from gateway.plane.settings import SettingsError, read
-from gateway.plane.shipper import _TYPES
 from tests import bootstrap
 
 NOBODY = AllowList.parse([])
@@ -123,7 +121,3 @@ def test_wrong_setting_stops_the_start_with_a_sentence(name: str, value: str) ->
 
     with pytest.raises(SettingsError, match=name):
         read(given)
-
-
-def test_shipper_knows_the_inbox_columns() -> None:
-    assert set(_TYPES) <= set(INBOX_COLUMNS)

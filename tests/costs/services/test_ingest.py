@@ -6,13 +6,16 @@ import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
-from django.db import connection, transaction
+from django.db import connection, models, transaction
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from costs import sketch, tasks
 from costs.models import CallHour, Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
 from costs.services import ingest
+from gateway.contract import copying
 from gateway.contract.events import INBOX_COLUMNS
 from governance.models import Tenant, User
 from governance.schema import enter_tenant
@@ -30,6 +33,53 @@ def test_inbox_has_the_columns_of_the_contract() -> None:
     ours = [field.column for field in Inbox._meta.fields if field.name not in ("id", "received_at")]
 
     assert tuple(ours) == INBOX_COLUMNS
+
+
+def test_a_line_gives_the_same_row_whoever_takes_it_apart(acme: Tenant) -> None:
+    chance = random.Random(5)
+    texts = ("", "null", "Zoë, 東京", 'say "a"', "tab\there", "back\\slash", "a,b", "\\.", "line\nline", "\x7f\u2028")
+    # What the plane leaves to its defaults is in some lines and not in others.
+    lines = [
+        msgspec.json.encode(
+            {
+                **make.call(acme, agent=chance.choice((None, *texts)), model=texts[n % len(texts)]),
+                "started_at": 1_795_283_344 + chance.randrange(-(10**9), 10**7) + chance.random(),
+                "stream": bool(n % 2),
+                "tags": {"team, a": texts[n % len(texts)]},
+                **({"units": {"web_search": n}, "service_tier": "flex"} if n % 3 else {}),
+            }
+        )
+        for n in range(200)
+    ]
+    plain = [line for line in lines if b"\\" not in line]
+    columns = [Cast(name, models.TextField()) for name in INBOX_COLUMNS]
+
+    ingest.ship(plain)
+    quick = set(Inbox.objects.values_list(*columns))
+    Inbox.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(copying.STAGE)
+        with cursor.copy(copying.COPY_LINES) as copy:
+            copy.write(copying.staged(plain))
+        cursor.execute(copying.TAKE_APART)
+        cursor.execute("TRUNCATE arriving")
+    taken_apart = set(Inbox.objects.values_list(*columns))
+
+    assert copying.rows(plain)[1] == []
+    assert len(quick) == len(plain) > 40
+    assert quick == taken_apart
+    Inbox.objects.all().delete()
+    ingest.ship(lines)
+    assert set(Inbox.objects.values_list("model", flat=True)) == set(texts)
+    assert Inbox.objects.count() == len(lines)
+    strange = [
+        b"{}",
+        b'{"event_id":',
+        lines[0].replace(b"1", b"\xff"),
+        lines[0].replace(b'"kind":"chat"', b'"kind":"x"'),
+        b'{"circuit":"open"}',
+    ]
+    assert copying.rows(strange) == (b"", strange)
 
 
 def test_call_becomes_one_priced_event_and_its_rollups(acme: Tenant, alice: User) -> None:
