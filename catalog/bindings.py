@@ -16,6 +16,7 @@ FACT_WORDS = {
     "feature_class": "Needs consent for",
     "data_sensitivity": "Data up to",
     "environment": "Environment",
+    "default_parameters": "Default parameters",
 }
 FACTS = tuple(FACT_WORDS)
 SENSITIVITIES = ("public", "internal", "confidential", "restricted")
@@ -37,12 +38,14 @@ class Change:
 
     @property
     def widens(self) -> bool:
-        """Whether more may happen than before: more data, other upstreams, another class of features, less of a guardrail."""
+        """Whether more may happen than before: more data, other upstreams, another class of features, less of a guardrail; or another thing."""
         kind = self.what.partition(" ")[0]
         if kind == "capabilities":
             return bool(_words(self.after) - _words(self.before))
         if kind == "data_sensitivity":
             return self.before not in SENSITIVITIES or SENSITIVITIES.index(self.after) > SENSITIVITIES.index(self.before)
+        if kind == "default_parameters":
+            return True  # what is more of it is for people to judge, its end too
         if kind == "guardrail":
             return bool(self.before)  # whether another setting of it is stricter is for people to judge
         return kind != "price" and bool(self.after)

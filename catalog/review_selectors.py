@@ -13,6 +13,7 @@ from catalog import bindings, selectors
 from catalog.errors import SelfApprovalError
 from catalog.hooks import Asked, Price, approval_checks, cost_figures
 from catalog.models import Deployment, Model, ModelReview, Provider
+from gateway.contract.treatments import said_parameters
 from governance.models import AuditEntry, Guardrail, Membership, User
 from governance.roles import GRANTS, Permission
 
@@ -193,7 +194,9 @@ def _binding(
     found: dict[str, str] = {}
     for name in bindings.FACTS:
         value = facts.get(name, getattr(model, name))
-        found[name] = ", ".join(sorted(value)) if name == "capabilities" else str(value)
+        text = ", ".join(sorted(value)) if name == "capabilities" else said_parameters(value) if isinstance(value, dict) else str(value)
+        if text or not isinstance(value, dict):  # none at all is nothing to be bound to, as it was before there were any
+            found[name] = text
     for deployment in deployments:
         provider = deployment.provider
         found[f"deployment {deployment.reference}"] = _place(provider)

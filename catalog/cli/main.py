@@ -137,7 +137,9 @@ def _command(commands: Any, name: str, run: Callable[..., int], words: str) -> a
 
 
 def _resource(commands: Any, name: str, resource: Resource) -> None:
-    offered = ", ".join(["list", "show", *(["create"] if resource.is_made else []), *resource.acts])
+    offered = ", ".join(
+        ["list", "show", *(["create"] if resource.is_made else []), *(["leaving"] if name == "models" else []), *resource.acts]
+    )
     acts = commands.add_parser(name, help=offered, description=f"{name}: {offered}", epilog=EXIT_CODES)
     acts = acts.add_subparsers(required=True, metavar="ACT")
     listing = _command(acts, "list", _list, f"list {name}")
@@ -154,6 +156,12 @@ def _resource(commands: Any, name: str, resource: Resource) -> None:
         create.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="the value as YAML: 5, true, [a, b]")
         create.add_argument("--secret-env", metavar="NAME", help="environment variable that holds the field `secret`")
         made.append(create)
+    if name == "models":
+        leaving = _command(acts, "leaving", _leaving, "what callers of a deprecated one are told; what is left out stays")
+        leaving.add_argument("name")
+        leaving.add_argument("--retires-on", metavar="DAY", help="such as 2027-03-07, in the organisation's time zone; none takes it back")
+        leaving.add_argument("--successor", metavar="NAME", help="the model to use instead; none takes it back")
+        made.append(leaving)
     for act in resource.acts:
         acting = _command(acts, act, _act, f"{act} one")
         acting.add_argument("name")
@@ -232,6 +240,18 @@ def _act(given: argparse.Namespace, transport: httpx2.BaseTransport | None, out:
     made = _api(transport).call("POST", f"{_path(given)}{given.act}/", body)
     _print_made(given, made, out)
     return FAILED if given.act == "check" and not made.get("ok", made.get("trace", {}).get("ok")) else DONE
+
+
+def _leaving(given: argparse.Namespace, transport: httpx2.BaseTransport | None, out: TextIO) -> int:
+    said = {"retires_on": given.retires_on, "successor": given.successor}
+    if not any(said.values()):
+        raise UsageError("Say --retires-on or --successor.")
+    api = _api(transport)
+    present = api.call("GET", _path(given))
+    nothing = {"retires_on": None, "successor": ""}
+    body = {name: present[name] if value is None else nothing[name] if value == "none" else value for name, value in said.items()}
+    _print_made(given, api.call("PUT", f"{_path(given)}leaving/", body), out)
+    return DONE
 
 
 _COMMENTED = ("models", "model-reviews")

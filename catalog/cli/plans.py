@@ -42,7 +42,7 @@ class Plan:
         yield f"{signs.count('+')} to make, {signs.count('~')} to change, {signs.count('-')} to remove, {self.unchanged} as wanted."
 
 
-WHOLE = ("parameters", "flow", "variants")
+WHOLE = ("parameters", "default_parameters", "flow", "variants")
 """Free JSON: compared as one, because a field that is left out is not there."""
 PARTS = {"deployments": ("provider", "upstream_model"), "rollback_rules": ("text", "clear_percent", "cooldown_minutes")}
 """Lists of things of their own, by what each is known by: their order means nothing, and only `--prune` removes one."""

@@ -11,6 +11,7 @@ from catalog.forms.fields import MAX_INTEGER
 from catalog.lifecycle import CAPABILITIES
 from catalog.models import Model, Provider
 from catalog.models.model import slug_validator
+from gateway.contract.treatments import PARAMETERS
 from governance.models import FeatureClass
 
 DEFAULT_THRESHOLD, DEFAULT_SAMPLE = 0.95, 5
@@ -98,6 +99,16 @@ class ModelChangeForm(forms.Form):
     data_sensitivity = forms.ChoiceField(label="Data up to", choices=Model.Sensitivity.choices)
     feature_class = forms.ChoiceField(label="Needs consent for", choices=FeatureClass.choices)
     environment = forms.ChoiceField(choices=ENVIRONMENTS)
+    default_parameters = forms.JSONField(
+        required=False, initial=dict, widget=forms.Textarea(attrs={"rows": "2", "class": "gh-mono", "spellcheck": "false"}),
+        help_text=f'Sent for calls that set none of their own, such as {{"temperature": 0.2}}. Of {", ".join(PARAMETERS)}.',
+    )  # fmt: skip
+
+    def clean_default_parameters(self) -> dict[str, Any]:
+        given = self.cleaned_data["default_parameters"] or {}
+        if not isinstance(given, dict):
+            raise forms.ValidationError("Parameters are a JSON object.")
+        return given
 
 
 def _per_minute(what: str) -> forms.IntegerField:

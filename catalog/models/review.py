@@ -19,6 +19,7 @@ class ModelReview(models.Model):
     class Kind(models.TextChoices):
         SERVE = "serve", "To be served"
         FACTS = "facts", "A wider description"
+        PARAMETERS = "parameters", "Default parameters"
         DEPLOYMENT = "deployment", "Another deployment"
         DRIFT = "drift", "Changed underneath"
 

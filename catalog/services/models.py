@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ from catalog.errors import (
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, ModelReview, Provider, SemanticAnswer
 from catalog.services import reviews
+from gateway.contract.treatments import TreatmentError, checked_parameters
 from governance import config, payload_selectors
 from governance.models import FeatureClass, User
 from governance.services import audit
@@ -41,6 +43,8 @@ class ModelFacts:
     feature_class: str = FeatureClass.ASSISTANTS
     data_sensitivity: str = Model.Sensitivity.INTERNAL
     environment: str = "production"
+    default_parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of `gateway.contract.treatments.PARAMETERS`: for calls that set none of their own."""
 
 
 @transaction.atomic
@@ -98,6 +102,21 @@ def change_model(*, model: Model, facts: ModelFacts, actor: User) -> Model:
     audit.record("model.changed", actor=actor, target=model, before=before, after=_described(model))
     config.changed()
     return model
+
+
+@transaction.atomic
+def propose_parameters(
+    *, model: Model, parameters: Mapping[str, Any], actor: User, reason: str, at: datetime | None = None
+) -> ModelReview | None:
+    """Ask that a served model has these among its default parameters, as an experiment found them better: a second person approves it as any
+    other change. None when it has them, or is not served. What else waits of the model stays. Raises InvalidValueError."""
+    model = Model.objects.select_for_update().get(pk=model.pk)
+    after = _checked_defaults(replace(facts_of(model), default_parameters={**model.default_parameters, **parameters}))
+    if not model.is_served or after == model.default_parameters:
+        return None
+    return reviews.ask(
+        model=model, kind=ModelReview.Kind.PARAMETERS, actor=actor, facts={"default_parameters": after}, reason=reason[:200], at=at
+    )
 
 
 @transaction.atomic
@@ -460,6 +479,19 @@ def _apply(model: Model, facts: ModelFacts) -> None:
     model.name, model.description, model.capabilities = facts.name, facts.description, list(facts.capabilities)
     model.context_window, model.max_output_tokens = facts.context_window, facts.max_output_tokens
     model.feature_class, model.data_sensitivity, model.environment = facts.feature_class, facts.data_sensitivity, facts.environment
+    model.default_parameters = _checked_defaults(facts)
+
+
+def _checked_defaults(facts: ModelFacts) -> dict[str, Any]:
+    try:
+        checked = checked_parameters(facts.default_parameters)
+    except TreatmentError as error:
+        raise InvalidValueError(str(error), field="default_parameters") from error
+    if checked and "chat" not in facts.capabilities:
+        raise InvalidValueError("Only calls to a model that chats have parameters.", field="default_parameters")
+    if checked.get("max_tokens", 0) > facts.max_output_tokens:
+        raise InvalidValueError(f"The model writes {facts.max_output_tokens:,} tokens at most.", field="default_parameters")
+    return checked
 
 
 def _described(model: Model) -> dict[str, Any]:
@@ -472,6 +504,7 @@ def _described(model: Model) -> dict[str, Any]:
         "feature_class": model.feature_class,
         "data_sensitivity": model.data_sensitivity,
         "environment": model.environment,
+        "default_parameters": model.default_parameters,
     }
 
 
@@ -486,6 +519,7 @@ def facts_of(model: Model) -> ModelFacts:
         model.feature_class,
         model.data_sensitivity,
         model.environment,
+        model.default_parameters,
     )
 
 

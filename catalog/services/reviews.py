@@ -153,7 +153,7 @@ def _accept(review: ModelReview) -> None:
     _check_answered(review.model)
 
 
-_APPLY = {Kind.SERVE: _serve, Kind.FACTS: _describe, Kind.DEPLOYMENT: _switch_on, Kind.DRIFT: _accept}
+_APPLY = {Kind.SERVE: _serve, Kind.FACTS: _describe, Kind.PARAMETERS: _describe, Kind.DEPLOYMENT: _switch_on, Kind.DRIFT: _accept}
 
 
 @transaction.atomic
@@ -195,8 +195,9 @@ def close(*, model: Model, actor: User, note: str, deployment: Deployment | None
 
 @transaction.atomic
 def overtake(*, model: Model, facts: Iterable[str], actor: User) -> None:
-    """Take back a waiting description that has one of these facts: it holds as somebody said since, and approval must not undo that."""
-    for review in ModelReview.objects.filter(model=model, kind=Kind.FACTS, status=Status.WAITING, facts__has_any_keys=list(facts)):
+    """Take back a waiting description, or default parameters, that has one of these facts: it holds as somebody said since, and approval must not undo that."""
+    described = ModelReview.objects.filter(model=model, kind__in=(Kind.FACTS, Kind.PARAMETERS), status=Status.WAITING)
+    for review in described.filter(facts__has_any_keys=list(facts)):
         _close(review, actor, "The same was changed since.", None)
 
 

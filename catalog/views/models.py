@@ -32,6 +32,7 @@ from catalog.services import models as services
 from catalog.services import providers as provider_services
 from catalog.views.providers import TEMPLATE_NAMES, new_form
 from catalog.views.providers import find as find_provider
+from gateway.contract.treatments import said_parameters
 from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
@@ -129,6 +130,7 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
     own = next((key for key in keys if key.models is None or model.slug in key.models), None)
     context = {
         "model": model,
+        "default_parameters": said_parameters(model.default_parameters),
         "row": row,
         "held": {review.deployment_id for review in row.waiting if review.deployment_id},
         "tab": tab,
@@ -168,7 +170,7 @@ def _acts(model: Model) -> list[tuple[str, str]]:
     return [(act, ACT_LABELS[act]) for act in acts if model.status != Model.Status.SUBMITTED]
 
 
-WAITS = "waits for approval: it makes a served model wider. Until then it is served as before."
+WAITS = "waits for approval: it makes a served model wider, or sets other parameters for its callers. Until then it is served as before."
 
 
 def vars_of(model: Model) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -163,6 +163,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Pico-dollars each of `CallEvent.units`; what lacks one costs nobody knows what."""
     max_output_tokens: int = 4096
     """What is reserved when a request names no maximum."""
+    defaults: dict[str, Any] = {}
+    """Of `treatments.PARAMETERS`: what is sent for a call that sets none of its own."""
     context_window: int | None = None
     sensitivity: str = ""
     """The most sensitive data that may be sent to it; for policies, as the environment is."""

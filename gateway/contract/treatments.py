@@ -71,7 +71,18 @@ def treatment_of(value: Any) -> Treatment:
             parse_reference(prompt)
         except PromptError as error:
             raise TreatmentError(str(error)) from error
-    return Treatment(model=model, prompt=prompt, parameters={name: _checked(name, given) for name, given in parameters.items()})
+    return Treatment(model=model, prompt=prompt, parameters=checked_parameters(parameters))
+
+
+def checked_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `PARAMETERS`, in their order. Raises TreatmentError."""
+    checked = {name: _checked(name, value) for name, value in given.items()}
+    return {name: checked[name] for name in PARAMETERS if name in checked}
+
+
+def said_parameters(given: Mapping[str, Any]) -> str:
+    """For people, in the order of `PARAMETERS`, which the database does not keep: `temperature 0.2, max_tokens 400`."""
+    return ", ".join(f"{name} {_said(given[name])}" for name in PARAMETERS if name in given)
 
 
 def _checked(name: str, given: Any) -> Any:

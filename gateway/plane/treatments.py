@@ -25,8 +25,8 @@ FIELDS: dict[Surface, dict[str, str]] = {
     "messages": {**_SAME, "max_tokens": "max_tokens", "reasoning_effort": "output_config.effort"},
 }
 """Where a surface has each parameter; a dot stands between an object and its field."""
-_MESSAGES_EFFORTS = ("low", "medium", "high", "xhigh")
-_MESSAGES_TEMPERATURE = 1
+MESSAGES_EFFORTS = ("low", "medium", "high", "xhigh")
+MESSAGES_TEMPERATURE = 1
 
 
 def why_outside(call: Call, compared: Comparison) -> str:
@@ -54,8 +54,8 @@ def why_outside(call: Call, compared: Comparison) -> str:
 def _messages_know(name: str, compared: Comparison) -> bool:
     given = [each.parameters[name] for each in compared.treatments.values() if name in each.parameters]
     if name == "reasoning_effort":
-        return all(value in _MESSAGES_EFFORTS for value in given)
-    return name != "temperature" or all(value <= _MESSAGES_TEMPERATURE for value in given)
+        return all(value in MESSAGES_EFFORTS for value in given)
+    return name != "temperature" or all(value <= MESSAGES_TEMPERATURE for value in given)
 
 
 def _is_own(call: Call, field: str) -> bool:
@@ -95,6 +95,11 @@ def _set(call: Call, name: str, value: Any, model: Model | None) -> None:
     if name == "max_tokens":
         _cap_output(call, min(value, model.max_output_tokens) if model else value)
         return
+    put(body, field, value)
+
+
+def put(body: dict[str, Any], field: str, value: Any) -> None:
+    """Set a field of `FIELDS`."""
     head, _, rest = field.partition(".")
     if rest:
         body[head] = {**(body.get(head) or {}), rest: value}

@@ -334,6 +334,7 @@ def _model(
         output_price=max(_pico(price.output_per_million) for price in known) if is_priced else None,
         unit_prices=_unit_prices(known) if is_priced else {},
         max_output_tokens=model.max_output_tokens,
+        defaults=model.default_parameters,
         context_window=model.context_window,
         sensitivity=model.data_sensitivity,
         environment=model.environment,

@@ -15,7 +15,7 @@ from django_tenants.utils import get_public_schema_name, schema_context
 from catalog import prompt_selectors
 from catalog import selectors as catalog_selectors
 from catalog.errors import CatalogError
-from catalog.services import prompts
+from catalog.services import models, prompts
 from gateway.contract.flags import BUCKETS, Exposure, Kind
 from gateway.contract.treatments import TreatmentError, comparison_of
 from governance import config
@@ -42,7 +42,7 @@ from rollouts.errors import (
     WatcherAwayError,
 )
 from rollouts.exposure import ExposureError
-from rollouts.models import Flag, FlagChange, FlagVersion, Incident, Phase, Rollout
+from rollouts.models import Experiment, Flag, FlagChange, FlagVersion, Incident, Phase, Rollout
 from rollouts.services.locking import check_may_advance, lock_rollout
 
 REVIEW_WITHIN = timedelta(hours=24)
@@ -417,6 +417,7 @@ def _apply(flag: Flag, change: FlagChange, *, actor: User | None, at: datetime) 
     flag.save(update_fields=["current"])
     if change.label and actor is not None:
         _move_label(change, actor, at)
+    _propose_parameters(flag, change, at)
     change.status, change.version, change.decided_by, change.decided_at = FlagChange.Status.APPLIED, version, actor, at
     change.save()
     audit.record(
@@ -431,6 +432,28 @@ def _move_label(change: FlagChange, actor: User, at: datetime) -> None:
     """In the change's transaction, by whoever approved it. Raises what the catalog raises, such as of a prompt in the archive."""
     version = prompt_selectors.version_named(change.prompt)
     prompts.set_label(prompt=version.prompt, name=change.label, version=version, actor=actor, at=at)
+
+
+def _propose_parameters(flag: Flag, change: FlagChange, at: datetime) -> None:
+    """Ask that what a promoted variant says of parameters becomes its model's default, in the name of whoever proposed the promotion.
+
+    Those that come with a version of a prompt are for calls of that prompt, so they stay with the flag. Of a model that was retired meanwhile
+    nothing is asked.
+    """
+    if current_schema() == get_public_schema_name() or change.proposed_by is None:
+        return
+    promoted = Experiment.objects.filter(change=change, decision=Experiment.Decision.PROMOTE).first()
+    treatment = flag.comparison.treatments[promoted.winner] if promoted else None
+    if promoted is None or treatment is None or not treatment.parameters or treatment.prompt:
+        return
+    model = catalog_selectors.all_models().filter(slug=treatment.model or flag.model).first()
+    if model is not None:
+        most = (
+            {"max_tokens": min(treatment.parameters["max_tokens"], model.max_output_tokens)} if "max_tokens" in treatment.parameters else {}
+        )
+        models.propose_parameters(
+            model=model, parameters={**treatment.parameters, **most}, actor=change.proposed_by, reason=change.reason, at=at
+        )
 
 
 def _check_guards(flag: Flag, at: datetime) -> None:

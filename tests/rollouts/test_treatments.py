@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from catalog import prompt_selectors
 from catalog.errors import InvalidValueError
-from catalog.models import Prompt
-from catalog.services import prompts
+from catalog.models import Model, ModelReview, Prompt
+from catalog.services import prompts, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
 from rollouts import exposure
@@ -22,7 +22,7 @@ from rollouts.services import experiments, flags
 from tests.catalog.test_prompts import approve
 from tests.conftest import ClientFor, LayOut
 from tests.factories import costs
-from tests.factories.rollouts import flagged_call, make_experiment, make_flag, make_treatment_flag, person
+from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_flag, make_treatment_flag, person
 
 START = timezone.now() - timedelta(days=2)
 WARM = {"prompt": "greeting@2", "parameters": {"temperature": 0.9, "max_tokens": 200}}
@@ -107,6 +107,30 @@ def test_winner_moves_the_label_once_a_second_person_agrees(
     moved = prompt.labels.get(name="production")
     assert (moved.version.number, moved.moved_by) == (2, adam)
     assert AuditEntry.objects.filter(event="prompt.label_moved", actor_name=adam.name).exists()
+
+
+def test_parameters_of_the_winner_are_proposed_as_defaults_of_its_model(
+    acme: Tenant, flag: Flag, rita: User, adam: User, client_for: ClientFor
+) -> None:
+    flags.archive_flag(flag=switched_off(flag, rita), actor=rita)
+    warm = {"temperature": 0.9, "max_tokens": 200}
+    heat = make_flag(
+        rita, key="ai.chat.heat", kind="object", variants={"old": {}, "warm": {"parameters": warm}}, control="old", model="chat"
+    )  # fmt: skip
+    change_exposure(heat, rita, adam, on=True, percentage=50_000)
+    experiment = run(acme, heat, rita)
+    decided = experiments.decide(experiment=experiment, decision="promote", winner="warm", note="Warmer", actor=rita)
+    assert not ModelReview.objects.exists()  # not before the promotion is in force
+
+    assert decided.change is not None
+    flags.approve_change(change=decided.change, actor=adam)
+
+    review = ModelReview.objects.get()
+    assert (review.kind, review.asked_by, review.reason) == ("parameters", rita, "Experiment tone: Warmer")
+    assert "Default parameters" in client_for(adam).get("/o/acme/models/chat/?tab=approval").content.decode()
+    reviews.approve(review=review, actor=adam)
+    assert Model.objects.get(slug="chat").default_parameters == warm
+    assert "temperature 0.9, max_tokens 200" in client_for(rita).get("/o/acme/models/chat/").content.decode()
 
 
 def test_label_that_cannot_move_keeps_the_change_from_being_applied(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:

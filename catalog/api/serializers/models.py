@@ -13,6 +13,7 @@ from catalog.health_selectors import CIRCUITS, DeploymentState
 from catalog.lifecycle import CAPABILITIES
 from catalog.models import Model
 from catalog.models.model import slug_validator
+from gateway.contract.treatments import PARAMETERS
 from governance.api.serializers import StrictSerializer
 from governance.models import FeatureClass
 
@@ -28,6 +29,9 @@ class ModelFactsSerializer(StrictSerializer):
     feature_class = serializers.ChoiceField(choices=FeatureClass.choices, required=False, help_text="The consent that a call needs.")
     data_sensitivity = serializers.ChoiceField(choices=Model.Sensitivity.choices, required=False)
     environment = serializers.CharField(max_length=16, required=False)
+    default_parameters = serializers.DictField(
+        required=False, help_text=f"For calls that set none of their own: {', '.join(PARAMETERS)}. The whole of it."
+    )
 
 
 class ModelInput(ModelFactsSerializer):
@@ -50,6 +54,7 @@ class ModelOutput(serializers.Serializer[Any]):
     feature_class = serializers.ChoiceField(source="model.feature_class", choices=FeatureClass.choices)
     data_sensitivity = serializers.ChoiceField(source="model.data_sensitivity", choices=Model.Sensitivity.choices)
     environment = serializers.CharField(source="model.environment")
+    default_parameters = serializers.DictField(source="model.default_parameters")
     owner = serializers.CharField(source="model.owner.email")
     deprecated_at = serializers.DateTimeField(source="model.deprecated_at", allow_null=True)
     retires_on = serializers.DateField(source="model.retires_on", allow_null=True)

@@ -9,11 +9,22 @@ from urllib.parse import quote
 from catalog.cli.client import Api
 from catalog.cli.errors import CliError, RefusedError
 from catalog.cli.kinds.kind import SOMEBODY_ELSE, Kind, Live, Options
-from catalog.cli.kinds.values import changed, exact, only, same, wire
+from catalog.cli.kinds.values import changed, exact, only, plain, same, wire
 from catalog.cli.manifests import Document
 
-_MODEL = ("name", "description", "capabilities", "context_window", "max_output_tokens", "feature_class", "data_sensitivity", "environment")
+_MODEL = (
+    "name",
+    "description",
+    "capabilities",
+    "context_window",
+    "max_output_tokens",
+    "feature_class",
+    "data_sensitivity",
+    "environment",
+    "default_parameters",
+)
 _CACHE = ("ttl_s", "scope", "embedding", "threshold", "sample_percent")
+_LEAVING = ("retires_on", "successor")
 _SHARE = ("weight", "priority", "requests_per_minute", "tokens_per_minute", "is_enabled")
 ROADS: dict[tuple[str, str], tuple[str, ...]] = {
     ("draft", "submitted"): ("check", "submit"),
@@ -38,6 +49,7 @@ def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
         "status": row["status"],
         "price": {name: exact(value) for name, value in price.items()} if price else None,
         "cache": {name: row[f"cache_{name}"] for name in _CACHE},
+        "leaving": {name: row[name] for name in _LEAVING} if row["status"] == "deprecated" else None,
         "deployments": [
             {"provider": one["provider"], "upstream_model": one["upstream_model"], **{name: one[name] for name in _SHARE}}
             for one in row["deployments"]
@@ -55,14 +67,21 @@ def _upstream(deployment: Mapping[str, Any]) -> tuple[str, str]:
 
 def _create_model(api: Api, document: Document, options: Options) -> list[str]:
     first = document.spec["deployments"][0]
-    body = {"slug": document.name, "provider": first["provider"], "upstream_model": first["upstream_model"], **only(document.spec, _MODEL)}
+    body = {
+        "slug": document.name,
+        "provider": first["provider"],
+        "upstream_model": first["upstream_model"],
+        **_sent(only(document.spec, _MODEL), document),
+    }
     return _change_model(api, document, Live(document.name, _model_spec(row := api.call("POST", "models/", body)), row), options)
 
 
 def _change_model(api: Api, document: Document, live: Live, options: Options) -> list[str]:
     spec, path = document.spec, _model_path(document.name)
     acts = _road(document, live)
-    body = changed(spec, live, _MODEL)
+    if spec.get("leaving") and spec.get("status", live.spec["status"]) != "deprecated":
+        raise CliError(f"{document.where}: {document}: only a model that is deprecated is leaving.")
+    body = _sent(changed(spec, live, _MODEL), document)
     if body:
         api.call("PATCH", path, body)
     switched_on = _change_deployments(api, document, live, options)
@@ -73,7 +92,23 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     cache = {**live.spec["cache"], **spec.get("cache", {})}
     if not same(cache, live.spec["cache"]):
         api.call("PUT", f"{path}cache/", wire(cache))
-    return [*_agree_to_changes(api, document, described=bool(body), switched_on=switched_on), *_go(api, document, acts)]
+    waits = [*_agree_to_changes(api, document, described=bool(body), switched_on=switched_on), *_go(api, document, acts)]
+    if not waits or live.spec["status"] == "deprecated":
+        _announce(api, document, live)
+    return waits
+
+
+def _sent(body: dict[str, Any], document: Document) -> dict[str, Any]:
+    """Parameters are free JSON, whose numbers are no texts."""
+    return {**body, "default_parameters": plain(document.spec["default_parameters"])} if "default_parameters" in body else body
+
+
+def _announce(api: Api, document: Document, live: Live) -> None:
+    """What callers of a deprecated model are told; what the manifest leaves out stays."""
+    told = live.spec["leaving"] or {"retires_on": None, "successor": ""}
+    wanted = {**told, **(document.spec.get("leaving") or {})}
+    if not same(wanted, told):
+        api.call("PUT", f"{_model_path(document.name)}leaving/", wanted)
 
 
 def _go(api: Api, document: Document, acts: Iterable[str]) -> list[str]:
@@ -99,7 +134,8 @@ def _agree_to_changes(api: Api, document: Document, *, described: bool, switched
     asked = [
         review
         for review in api.call("GET", path)["waiting"]
-        if (review["kind"] == "facts" and described and _says(document, review["facts"])) or review["deployment"] in switched_on
+        if (review["kind"] in ("facts", "parameters") and described and _says(document, review["facts"]))
+        or review["deployment"] in switched_on
     ]
     if any(review["deployment"] for review in asked):
         api.call("POST", f"{path}check/")
@@ -172,4 +208,5 @@ MODEL = Kind(
     _remove_model,
     removal="retire",
     is_gone=lambda row: row["status"] == "retired",
+    comes_after=lambda document: bool(document.spec.get("leaving") or document.spec.get("cache", {}).get("embedding")),
 )

@@ -50,6 +50,7 @@ def _shown(model: Model) -> dict[str, Any]:
         "owned_by": model.deployments[0].provider if model.deployments else "",
         "capabilities": list(model.capabilities),
         "context_window": model.context_window,
+        **({"default_parameters": model.defaults} if model.defaults else {}),
         **leaving_facts(model.leaving),
     }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from gateway.plane.call import Call
+from gateway.plane.defaults import apply_defaults
 from gateway.plane.errors import Refusal
 from gateway.plane.leaving import leaving_headers
 
@@ -27,4 +28,4 @@ async def authorize(call: Call) -> str:
         raise Refusal("invalid_request", f"The model {model.slug} does {' and '.join(model.capabilities)}, not {call.kind}.", param="model")
     if model.leaving is not None:
         call.response_headers += leaving_headers(model.leaving)
-    return ""
+    return apply_defaults(call, model) if model.defaults else ""

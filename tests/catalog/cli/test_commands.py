@@ -166,6 +166,45 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     assert model.status == "deprecated"
 
 
+LEAVING = """\
+apiVersion: gatehouse/v1
+kind: Model
+metadata: {name: helper}
+spec:
+  status: deprecated
+  default_parameters: {temperature: 0.20}
+  leaving: {retires_on: 2099-03-07, successor: next}
+  deployments: [{provider: local, upstream_model: small}]
+"""
+
+
+def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
+    acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path
+) -> None:
+    provider = make_provider(slug="local")
+    model = make_model(owner=alice, slug="helper", provider=provider, upstream_model="small")
+    make_model(owner=alice, slug="next", provider=provider)
+    file, run = tmp_path / "leaving.yaml", run_as(alice)
+    file.write_text(LEAVING)
+
+    code, done = run("apply", "-f", str(file))
+
+    assert (code, "+ leaving.successor: next" in done) == (3, True), done  # parameters wait for somebody else
+    assert run_as(adam)("apply", "-f", str(file))[0] == 0
+    assert run("diff", "-f", str(file))[0] == 0
+    model.refresh_from_db()
+    assert (str(model.retires_on), model.successor, model.default_parameters) == ("2099-03-07", "next", {"temperature": 0.2})
+    exported = run("export", "Model")[1]
+    assert "  leaving:\n    retires_on: '2099-03-07'\n    successor: next\n" in exported
+    assert "  default_parameters:\n    temperature: 0.2\n" in exported
+    assert run("models", "leaving", "helper", "--successor", "none")[0] == 0
+    model.refresh_from_db()
+    assert (str(model.retires_on), model.successor) == ("2099-03-07", "")
+    assert run("models", "leaving", "helper")[0] == 2
+    code, _ = run("apply", "-f", str(_edited(file, "status: deprecated", "status: approved")))
+    assert (code, Model.objects.get(pk=model.pk).status) == (1, "deprecated")  # what stays is not leaving
+
+
 def _edited(file: Path, old: str, new: str) -> Path:
     file.write_text(file.read_text().replace(old, new))
     return file

@@ -267,3 +267,33 @@ def test_bindings_of_many_models_take_as_many_queries_as_of_one(acme: Tenant, al
         bound = review_selectors.bindings_of(found)
 
     assert len({str(one) for one in bound.values()}) == 4
+
+
+def test_default_parameters_of_a_served_model_wait_their_end_too(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    facts = models.facts_of(model)
+    for wrong, said in (
+        ({"temperature": 3}, "number from 0 to 2"), ({"seed": 1}, "no parameter seed"), ({"max_tokens": 9000}, "writes 4,096 tokens at most"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidValueError, match=said) as refused:
+            models.change_model(model=model, facts=replace(facts, default_parameters=wrong), actor=alice)
+        assert refused.value.field == "default_parameters"
+
+    held = models.change_model(model=model, facts=replace(facts, default_parameters={"max_tokens": 400, "temperature": 0.2}), actor=alice)
+
+    assert held.default_parameters == {}
+    review = waiting(model)
+    assert [(one["what"], one["before"], one["after"], one["widens"]) for one in review.shown_changes] == [
+        ("Default parameters", "", "temperature 0.2, max_tokens 400", True)
+    ]
+    reviews.approve(review=review, actor=adam)
+    model.refresh_from_db()
+    assert compile_snapshot(acme, 1).models[model.slug].defaults == {"temperature": 0.2, "max_tokens": 400}
+    with pytest.raises(InvalidValueError, match="writes 100 tokens at most"):
+        models.change_model(model=model, facts=replace(models.facts_of(model), max_output_tokens=100), actor=alice)
+    models.change_model(model=model, facts=models.facts_of(held), actor=alice)
+    model.refresh_from_db()
+    assert model.default_parameters == {"temperature": 0.2, "max_tokens": 400}
+    reviews.approve(review=waiting(model), actor=adam)
+    model.refresh_from_db()
+    assert model.default_parameters == {}
