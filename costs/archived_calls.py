@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from costs import archive_selectors, call_filters, parquet
-from costs.call_filters import Is, Lacks
+from costs.call_filters import Condition
 from costs.models import ArchivedMonth, Event
 
 STEP_ROWS = 500_000
@@ -44,7 +44,7 @@ def read(
     *,
     start: Position,
     end: datetime,
-    asked: list[Is | Lacks],
+    asked: list[Condition],
     keys: Collection[str] | None,
     size: int,
 ) -> Found:
@@ -73,7 +73,7 @@ def read(
     return Found(rows, None)
 
 
-def _condition(asked: list[Is | Lacks], keys: Collection[str] | None) -> tuple[str, dict[str, object]]:
+def _condition(asked: list[Condition], keys: Collection[str] | None) -> tuple[str, dict[str, object]]:
     condition, parameters = call_filters.of_file(asked)
     if keys is None:
         return condition, parameters

@@ -19,7 +19,7 @@ from django.db.models.functions import ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import bill_selectors, budgeting, charts, selectors, simulation
+from costs import bill_selectors, budgeting, charts, dimensions, simulation
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageHour
@@ -362,7 +362,7 @@ def refs(scope: str) -> list[str]:
         return bill_selectors.model_choices()
     if scope == Budget.Scope.KEY:
         return list(VirtualKey.objects.filter(revoked_at=None).order_by("public_id").values_list("public_id", flat=True))
-    return selectors.choices("agent") if scope == Budget.Scope.AGENT else []
+    return dimensions.choices("agent") if scope == Budget.Scope.AGENT else []
 
 
 def notices(found: Budget | None = None) -> QuerySet[BudgetNotice]:

@@ -7,9 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
+from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField, Value
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact
 
-from costs import selectors
+from costs import attribute_days, dimensions, selectors
 from costs.models import Event
 from costs.periods import Period
 from gateway.contract import tags as contract_tags
@@ -34,15 +37,25 @@ class Lacks:
     tag: str
 
 
-def conditions(chosen: Mapping[str, str]) -> list[Is | Lacks] | None:
+@dataclass(frozen=True)
+class Carries:
+    """A tag of the call's own, with its value; empty: none."""
+
+    tag: str
+    value: str
+
+
+Condition = Is | Lacks | Carries
+
+
+def conditions(chosen: Mapping[str, str]) -> list[Condition] | None:
     """As the query string says; `status` may also be `failed`, everything that is not ok, or `errors`, that without refusals.
 
     None where no call can fit.
     """
-    found: list[Is | Lacks] = []
-    for name, column in selectors.FILTERS.items():
-        if value := chosen.get(name, ""):
-            found.append(Is(column, ("" if value == selectors.NONE else value,)))
+    found = _of_dimensions(chosen)
+    if found is None:
+        return None
     status = chosen.get("status", "")
     if status in _GROUPS_OF_STATUSES:
         found.append(Is("status", _GROUPS_OF_STATUSES[status], is_not=True))
@@ -61,6 +74,24 @@ def conditions(chosen: Mapping[str, str]) -> list[Is | Lacks] | None:
     return found
 
 
+def _of_dimensions(chosen: Mapping[str, str]) -> list[Condition] | None:
+    found: list[Condition] = []
+    for name, value in chosen.items():
+        if not value:
+            continue
+        its = "" if value == selectors.NONE else value
+        if name in attribute_days.COLUMNS or name in selectors.FILTERS:
+            found.append(Is(selectors.FILTERS.get(name, name), (its,)))
+        elif dimensions.is_tag(name):
+            found.append(Carries(name.removeprefix(attribute_days.TAG), its))
+        elif name == dimensions.ENVIRONMENT:
+            slugs = tuple(slug for slug, own in dimensions.environments().items() if its in ("", own))
+            if its and not slugs:
+                return None
+            found.append(Is("project", slugs, is_not=not its))
+    return found
+
+
 def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Period | None = None) -> QuerySet[Event]:
     """Narrow calls in the database by `conditions`, and to those that began in the period."""
     asked = conditions(chosen)
@@ -69,6 +100,10 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
     for one in asked:
         if isinstance(one, Lacks):
             events = events.filter(_lacks(one))
+        elif isinstance(one, Carries):
+            events = events.filter(
+                Exact(Coalesce(KeyTextTransform(one.tag, "tags"), Value(""), output_field=TextField()), Value(one.value))
+            )
         else:
             has = Q(**{one.column: one.values[0]}) if len(one.values) == 1 else Q(**{f"{one.column}__in": one.values})
             events = events.filter(~has if one.is_not else has)
@@ -81,7 +116,7 @@ def _lacks(one: Lacks) -> Func:
     return Func(F("steps"), Value(path), template="jsonb_path_exists(%(expressions)s::jsonpath)", output_field=BooleanField())
 
 
-def of_file(asked: list[Is | Lacks]) -> tuple[str, dict[str, object]]:
+def of_file(asked: list[Condition]) -> tuple[str, dict[str, object]]:
     """The same as a condition of DuckDB on an archived file, with its parameters; a text there is as `event` had it."""
     terms, parameters = ["true"], dict[str, object]()
     for index, one in enumerate(asked):
@@ -90,6 +125,9 @@ def of_file(asked: list[Is | Lacks]) -> tuple[str, dict[str, object]]:
             # As PostgreSQL writes the JSON of a step. A quote within a text would have a backslash before it.
             parameters[name] = rf'\["{contract_tags.STEP}", "[^"]*", [0-9]+, "([^"]* )?{one.tag}=(missing|not_allowed)[ "]'
             terms.append(f"regexp_matches(steps, ${name})")
+        elif isinstance(one, Carries):
+            parameters[name], parameters[f"{name}_value"] = f'$."{one.tag}"', one.value
+            terms.append(f"coalesce(json_extract_string(tags, ${name}), '') = ${name}_value")
         else:
             parameters[name] = list(one.values)
             terms.append(f"{'NOT ' if one.is_not else ''}list_contains(${name}, {one.column})")

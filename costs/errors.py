@@ -33,6 +33,7 @@ DomainError
 ├── ArchiveError             the file of a month is not what was written
 ├── ReviewError              a field of a decision does not make sense
 ├── ReviewStateError         the month is signed off, not over, or not what was seen
+├── SpendQueryError          spend is not counted by these dimensions together
 ├── SavedViewError           a view without a name, or one too many
 └── SavedViewNameTakenError  another view of the person has the name
 """
@@ -177,6 +178,11 @@ class ReviewError(DomainError):
 
 class ReviewStateError(DomainError):
     code = "review_state"
+
+
+class SpendQueryError(DomainError):
+    code = "spend_not_counted"
+    status = 400
 
 
 class SavedViewError(DomainError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 LONGEST = timedelta(days=400)
+EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+"""Where an open period begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ class Period:
 
     @property
     def label(self) -> str:
-        """`Nov 1 – 20, 2026`."""
+        """`Nov 1 – 20, 2026`; of an open one `up to Nov 20, 2026` or `from Nov 1, 2026 on`."""
+        if self.first == EARLIEST:
+            return f"up to {Period(self.last, self.last).label}"
+        if self.last == LATEST:
+            return f"from {Period(self.first, self.first).label} on"
         if self.first == self.last:
             return f"{self.first:%b} {self.first.day}, {self.first.year}"
         if (self.first.year, self.first.month) == (self.last.year, self.last.month):
@@ -93,6 +99,14 @@ def from_query(query: Mapping[str, str], today: date) -> Period:
     if first > last or last - first > LONGEST:
         return month
     return Period(first, last)
+
+
+def open_from_query(query: Mapping[str, str]) -> Period | None:
+    """`from` and `to` as ISO dates, either of which may be open; None without both, for what is unreadable and for the wrong order."""
+    first, last = parse_day(query.get("from", "")), parse_day(query.get("to", ""))
+    if (first is None and last is None) or (first or EARLIEST) > (last or LATEST):
+        return None
+    return Period(first or EARLIEST, last or LATEST)
 
 
 SHORTCUTS = {

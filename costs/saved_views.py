@@ -7,18 +7,20 @@ from urllib.parse import urlencode
 
 from django.db.models import Case, Q, QuerySet, When
 
-from costs import periods, selectors
+from costs import dimensions, periods, selectors
 from costs.models import SavedView
 from governance.models import User
 
 LONGEST_VALUE = 200
-_CHOICES = {"group": selectors.GROUPS, "compare": {**periods.COMPARISONS, "none": ""}, "period": periods.SHORTCUTS, "view": {"table": ""}}
+_CHOICES = {"compare": {**periods.COMPARISONS, "none": ""}, "period": periods.SHORTCUTS, "view": {"table": ""}}
 
 
 def cleaned(parameters: Mapping[str, str]) -> dict[str, str]:
     """What a page understands of `parameters`. Days are kept only for a period of its own: a named one moves with the day."""
-    kept = {name: parameters[name] for name, values in _CHOICES.items() if parameters.get(name) in values and parameters[name]}
-    kept |= {name: parameters[name][:LONGEST_VALUE].replace("\0", "") for name in selectors.FILTERS if parameters.get(name)}
+    group = parameters.get("group", "")
+    kept = {"group": group} if group in selectors.GROUPS or dimensions.is_tag(group) else {}
+    kept |= {name: parameters[name] for name, values in _CHOICES.items() if parameters.get(name) in values and parameters[name]}
+    kept |= {name: value[:LONGEST_VALUE] for name, value in dimensions.chosen(parameters).items()}
     if kept.get("period", "custom") == "custom":
         days = {name: parameters[name] for name in ("from", "to") if periods.parse_day(parameters.get(name, ""))}
         kept |= days

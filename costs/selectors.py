@@ -14,7 +14,7 @@ from django.db.models import F, Max, Q, QuerySet, Sum
 from django.utils import timezone
 
 from catalog.hooks import PromptUsage, Usage
-from catalog.models import VirtualKey
+from catalog.models import Project, VirtualKey
 from costs import archive_selectors, sketch
 from costs.models import (
     Event,
@@ -24,7 +24,6 @@ from costs.models import (
     PromptDay,
     SupersededPrice,
     TokenClass,
-    UsageDay,
     UsageHour,
     Valuation,
 )
@@ -33,8 +32,20 @@ from governance.models import Membership, Tenant, User
 from governance.schema import current_schema
 
 USAGE_DAYS = 30
-GROUPS = {"project": "Project", "model": "Model", "agent": "Agent", "key": "Key", "provider": "Provider", "cost_centre": "Cost centre"}
+GROUPS = {
+    "project": "Project",
+    "cost_centre": "Cost centre",
+    "environment": "Environment",
+    "agent": "Agent",
+    "key": "Key",
+    "model": "Model",
+    "token_class": "Token class",
+    "provider": "Provider",
+    "deployment": "Deployment",
+    "region": "Region",
+}
 FILTERS = {"project": "project", "model": "model", "agent": "agent", "key": "key_id", "provider": "provider", "cost_centre": "cost_centre"}
+"""Those that are columns of an hour and of a call."""
 UNKNOWN = {
     "project": "No project",
     "model": "No model",
@@ -42,6 +53,9 @@ UNKNOWN = {
     "key": "No key",
     "provider": "Not routed",
     "cost_centre": "No cost centre",
+    "environment": "No project",
+    "deployment": "Not routed",
+    "region": "No region",
 }
 NONE = "(none)"
 """In a URL: the calls for which the dimension is not known."""
@@ -140,20 +154,16 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
 # Spend
 
 
-def only(hours: QuerySet[Any], chosen: Mapping[str, str]) -> QuerySet[Any]:
-    """Narrow hours or events to the dimensions named in a query string."""
+def only(rows: QuerySet[Any], chosen: Mapping[str, str]) -> QuerySet[Any]:
+    """Narrow rows with the columns of FILTERS to what a query string names, and to the projects of an environment."""
     for name, column in FILTERS.items():
-        value = chosen.get(name, "")
-        if value:
-            hours = hours.filter(**{column: "" if value == NONE else value})
-    return hours
-
-
-def labels(group: str, values: Iterable[str]) -> dict[str, str]:
-    """Names of keys; everything else is called by its slug."""
-    if group != "key":
-        return {}
-    return {key: f"{name} ({key})" for key, name in VirtualKey.objects.filter(public_id__in=list(values)).values_list("public_id", "name")}
+        if value := chosen.get(name, ""):
+            rows = rows.filter(**{column: "" if value == NONE else value})
+    if environment := chosen.get("environment", ""):
+        slugs = Project.objects.all() if environment == NONE else Project.objects.filter(environment=environment)
+        of_it = Q(project__in=list(slugs.values_list("slug", flat=True)))
+        rows = rows.filter(~of_it if environment == NONE else of_it)
+    return rows
 
 
 def complete_through(tenant: Tenant | None = None) -> datetime:
@@ -192,17 +202,6 @@ def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = Fals
 
 
 STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}
-
-
-def choices(column: str, *, keys: Iterable[str] | None = None) -> list[str]:
-    """Values of a dimension, named by its column, over the last 90 days, for a filter."""
-    since = timezone.now() - timedelta(days=90)
-    if keys is None:
-        dimension = next(name for name, its in FILTERS.items() if its == column)
-        days = UsageDay.objects.filter(dimension=dimension, day__gte=since.astimezone(UTC).date()).exclude(value="")
-        return list(days.order_by("value").values_list("value", flat=True).distinct()[:200])
-    hours = UsageHour.objects.filter(hour__gte=since, key_id__in=list(keys)).exclude(**{column: ""})
-    return list(hours.order_by(column).values_list(column, flat=True).distinct()[:200])
 
 
 def earlier_values(event: Event) -> QuerySet[Valuation]:

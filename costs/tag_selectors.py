@@ -16,7 +16,7 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
 
 from catalog.models import Project, VirtualKey
 from catalog.selectors import current_tenant
-from costs import bill_selectors, selectors
+from costs import bill_selectors, dimensions, selectors
 from costs.models import RequiredTag, RequiredTagVersion, TagDay, UsageDay
 from costs.periods import Period
 from costs.tagging import PastTags
@@ -194,7 +194,7 @@ def report(tag: str, period: Period, group: str = "project") -> Report:
 
 
 def _labels(group: str, values: Iterable[str]) -> dict[str, str]:
-    return bill_selectors.project_names() if group == "project" else selectors.labels(group, values)
+    return bill_selectors.project_names() if group == "project" else dimensions.labels(group, values)
 
 
 def _owners(by_key: Mapping[str, Coverage]) -> tuple[dict[str, Coverage], dict[str, str]]:

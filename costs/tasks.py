@@ -155,8 +155,15 @@ def dispatch_compaction() -> None:
 
 @shared_task(base=TenantTask)
 def compact_rollups() -> None:
-    """Make one row of the hours of days long past."""
+    """Make one row of the hours of days long past, and count what days lack."""
     rollups.compact_call_hours(at=timezone.now())
+    rollups.count_attributes(at=timezone.now())
+
+
+@shared_task(base=TenantTask)
+def count_attributes() -> None:
+    """Count the values of a tag that was just declared."""
+    rollups.count_attributes(at=timezone.now())
 
 
 @shared_task(base=PlatformTask)

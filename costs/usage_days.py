@@ -4,17 +4,21 @@ from __future__ import annotations
 
 IS_UNTAGGED = "project = '' OR key_id = '' OR model = '' OR agent = ''"
 
-_COUNTS = "calls, refused, errors, tokens, cost, unpriced_calls, untagged_calls, untagged_cost, estimated_calls"
+COUNTS = "calls, refused, errors, tokens, cost, unpriced_calls, untagged_calls, untagged_cost, estimated_calls"
+FIGURES = """sum(c.calls) AS calls,
+        coalesce(sum(c.calls) FILTER (WHERE c.outcome = 'refused'), 0) AS refused, coalesce(sum(c.calls) FILTER (WHERE c.outcome = 'error'), 0) AS errors,
+        sum(c.uncached_input_tokens + c.cached_input_tokens + c.cache_write_tokens + c.output_tokens) AS tokens, sum(c.cost) AS cost,
+        sum(c.unpriced_calls) AS unpriced_calls, coalesce(sum(c.untagged_calls) FILTER (WHERE c.outcome <> 'refused'), 0) AS untagged_calls,
+        coalesce(sum(c.cost) FILTER (WHERE c.untagged_calls > 0), 0) AS untagged_cost, sum(c.estimated_calls) AS estimated_calls"""
+"""The same, of rows `c` shaped like `usage_hour`."""
+DIMENSIONS = ("all", "hour", "project", "cost_centre", "agent", "model", "provider", "key")
+"""What hours know; `costs.attribute_days` keeps the others."""
 _DIMENSIONS = """(VALUES ('all', ''), ('hour', to_char({at} AT TIME ZONE 'UTC', 'HH24')), ('project', c.project), ('cost_centre', c.cost_centre),
         ('agent', c.agent), ('model', c.model), ('provider', c.provider), ('key', c.key_id)) d(dimension, ref)"""
 
 _SUMS = f"""
-    INSERT INTO usage_day AS u (day, dimension, value, {_COUNTS})
-    SELECT (c.hour AT TIME ZONE 'UTC')::date, d.dimension, d.ref, sum(c.calls),
-        coalesce(sum(c.calls) FILTER (WHERE c.outcome = 'refused'), 0), coalesce(sum(c.calls) FILTER (WHERE c.outcome = 'error'), 0),
-        sum(c.uncached_input_tokens + c.cached_input_tokens + c.cache_write_tokens + c.output_tokens), sum(c.cost), sum(c.unpriced_calls),
-        coalesce(sum(c.untagged_calls) FILTER (WHERE c.outcome <> 'refused'), 0), coalesce(sum(c.cost) FILTER (WHERE c.untagged_calls > 0), 0),
-        sum(c.estimated_calls)
+    INSERT INTO usage_day AS u (day, dimension, value, {COUNTS})
+    SELECT (c.hour AT TIME ZONE 'UTC')::date, d.dimension, d.ref, {FIGURES}
     FROM {{hours}} c CROSS JOIN LATERAL {_DIMENSIONS.format(at="c.hour")}
     WHERE {{only}}
     GROUP BY 1, 2, 3
@@ -22,7 +26,7 @@ _SUMS = f"""
 
 ADD = f"""
     {_SUMS.format(hours="{hours}", only="true")}
-    ON CONFLICT ON CONSTRAINT usage_day_once DO UPDATE SET {", ".join(f"{name} = u.{name} + excluded.{name}" for name in _COUNTS.split(", "))}
+    ON CONFLICT ON CONSTRAINT usage_day_once DO UPDATE SET {", ".join(f"{name} = u.{name} + excluded.{name}" for name in COUNTS.split(", "))}
 """
 """Adds rows shaped like `usage_hour`, of the table or CTE `hours`."""
 
@@ -40,7 +44,7 @@ VALUE = f"""
 
 _WITHIN = "c.hour >= %(first)s::timestamp AT TIME ZONE 'UTC' AND c.hour < (%(last)s::date + 1)::timestamp AT TIME ZONE 'UTC'"
 COUNT_AGAIN = (
-    "DELETE FROM usage_day WHERE day >= %(first)s AND day <= %(last)s",
+    "DELETE FROM usage_day WHERE day >= %(first)s AND day <= %(last)s AND dimension = ANY(%(dimensions)s)",
     _SUMS.format(hours="usage_hour", only=_WITHIN),
 )
-"""Two statements that make the days from `first` to `last` anew."""
+"""Two statements that make the days from `first` to `last` anew, of `DIMENSIONS`."""

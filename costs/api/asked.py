@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date
+from datetime import UTC
 from typing import Any
 
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
 from costs import periods
-
-EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+from costs.periods import EARLIEST, LATEST
 
 
 def period(asked: Mapping[str, Any]) -> periods.Period:

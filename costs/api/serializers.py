@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from costs import bridge, price_sheets, reconciliation_selectors, selectors
+from costs import bridge, dimensions, price_sheets, reconciliation_selectors, selectors
 from costs.models import (
     SERIES,
     BillError,
@@ -36,16 +36,9 @@ class ExactField(serializers.Field[Decimal, Any, str, Any]):
         return f"{value.normalize():f}"
 
 
-class SpendQuery(StrictSerializer):
-    """Period (whole UTC days, default the present month), grouping and filters."""
+class DimensionsQuery(StrictSerializer):
+    """Filters by the dimensions of spend."""
 
-    to = serializers.DateField(required=False)
-    group = serializers.ChoiceField(choices=list(selectors.GROUPS.items()), default="model")
-    compare = serializers.ChoiceField(
-        choices=["", "before", "month", "year", "none"],
-        default="",
-        help_text="With as many days just before, or the same days a month or year before; empty: a month before for a part of one month from its first day on, else just before.",
-    )
     project = serializers.CharField(
         required=False, help_text="`(none)` for calls whose project is not known; the same holds for the others."
     )
@@ -54,9 +47,36 @@ class SpendQuery(StrictSerializer):
     key = serializers.CharField(required=False)
     provider = serializers.CharField(required=False)
     cost_centre = serializers.CharField(required=False)
+    environment = serializers.CharField(required=False, help_text="Of the project, as it is today.")
+    deployment = serializers.CharField(required=False, help_text="Its id.")
+    region = serializers.CharField(
+        required=False,
+        help_text="Of the deployment. Calls with a tag are found by `tag:<name>=<value>`, a parameter that is not listed here.",
+    )
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {"from": serializers.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
+        asked = self.initial_data if hasattr(self, "initial_data") else {}
+        tags = {name: serializers.CharField(required=False) for name in asked if dimensions.is_tag(name)}
+        return {"from": serializers.DateField(required=False), **super().get_fields(), **tags}  # `from` cannot be an attribute
+
+
+class SpendQuery(DimensionsQuery):
+    """Period (whole UTC days, default the present month), grouping and filters."""
+
+    to = serializers.DateField(required=False)
+    group = serializers.CharField(
+        default="model", help_text=f"One of {', '.join(f'`{name}`' for name in selectors.GROUPS)}, or `tag:<name>` of a declared tag."
+    )
+    compare = serializers.ChoiceField(
+        choices=["", "before", "month", "year", "none"],
+        default="",
+        help_text="With as many days just before, or the same days a month or year before; empty: a month before for a part of one month from its first day on, else just before.",
+    )
+
+    def validate_group(self, value: str) -> str:
+        if value not in selectors.GROUPS and not dimensions.is_tag(value):
+            raise serializers.ValidationError(f"One of {', '.join(selectors.GROUPS)}, or tag:<name>.")
+        return value
 
 
 class SpendLine(serializers.Serializer[Any]):
@@ -65,9 +85,10 @@ class SpendLine(serializers.Serializer[Any]):
     cost_usd = ExactField(source="cost")
     earlier_cost_usd = ExactField(source="before", allow_null=True, help_text="Of the period that it is compared with; null without any.")
     calls = serializers.IntegerField()
-    refused = serializers.IntegerField()
-    failed = serializers.IntegerField(source="errors")
-    unpriced_calls = serializers.IntegerField()
+    refused = serializers.IntegerField(allow_null=True, help_text="Like the next two null of a token class.")
+    failed = serializers.IntegerField(source="errors", allow_null=True)
+    unpriced_calls = serializers.IntegerField(allow_null=True)
+    unpriced_tokens = serializers.IntegerField(allow_null=True, help_text="Only of a token class.")
     tokens = serializers.IntegerField()
 
 
@@ -174,16 +195,10 @@ class EventDetailOutput(EventOutput):
         return [dict(StepOutput(step).data) for step in selectors.steps_of(event)]
 
 
-class EventQuery(StrictSerializer):
+class EventQuery(DimensionsQuery):
     """`from` and `to` are whole UTC days by the start of the call; without one of them that end is open, without both all are listed."""
 
     to = serializers.DateField(required=False)
-    project = serializers.CharField(required=False)
-    model = serializers.CharField(required=False)
-    agent = serializers.CharField(required=False)
-    key = serializers.CharField(required=False)
-    provider = serializers.CharField(required=False)
-    cost_centre = serializers.CharField(required=False)
     status = serializers.ChoiceField(choices=["failed", "errors", *selectors.STATUSES], required=False)
     code = serializers.CharField(required=False, help_text="The code of a refusal or failure.")
     pricing = serializers.ChoiceField(choices=["unpriced"], required=False)
@@ -191,9 +206,6 @@ class EventQuery(StrictSerializer):
     q = serializers.CharField(required=False, help_text="A whole request id.")
     cursor = serializers.CharField(required=False)
     limit = serializers.IntegerField(required=False, min_value=1, max_value=200)
-
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {"from": serializers.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
 
 
 class PriceInput(StrictSerializer):

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from costs import bill_selectors, call_lists, periods, price_selectors, reconciliation_selectors, selectors, spend_selectors
+from costs import bill_selectors, call_lists, dimensions, periods, price_selectors, reconciliation_selectors, selectors, spend_selectors
 from costs.api import asked as asked_of
 from costs.api import serializers
 from costs.call_lists import Cursor
@@ -62,7 +62,7 @@ def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
     query.is_valid(raise_exception=True)
     asked = query.validated_data
     period = asked_of.period(asked)
-    chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
+    chosen = dimensions.chosen(request.query_params.dict())
     earlier = periods.compared(period, asked["compare"])
     found = spend_selectors.spend(period, asked["group"], chosen, keys=keys, earlier=earlier)
     outlook = None

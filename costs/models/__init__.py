@@ -9,7 +9,7 @@ from costs.models.inbox import Inbox, RejectedInbox
 from costs.models.price import SERIES, PriceEntry, PriceProposal, PriceSheet, ServiceTier, SupersededPrice, TokenClass
 from costs.models.reconciliation import Reconciliation, ReconciliationLine, Revision, RevisionSignature
 from costs.models.review import ReviewItem, ReviewSignature
-from costs.models.rollup import CallHour, LatencyHour, PromptDay, TokenDay, UsageDay, UsageHour, VerdictHour
+from costs.models.rollup import AttributeDay, CallHour, LatencyHour, PromptDay, TokenDay, UsageDay, UsageHour, VerdictHour
 from costs.models.saved_view import SavedView
 from costs.models.savings import Baseline
 from costs.models.tag import RequiredTag, RequiredTagVersion, TagDay
@@ -25,6 +25,7 @@ __all__ = [
     "AnomalyRun",
     "AnomalySettings",
     "ArchivedMonth",
+    "AttributeDay",
     "Baseline",
     "BillAlias",
     "BillError",

@@ -59,7 +59,8 @@ class UsageHour(models.Model):
 
 
 class UsageDay(models.Model):
-    """Calls of one UTC day by one dimension: sums of `UsageHour`, so that a page without filters reads hundreds of rows and not a million."""
+    """Calls of one UTC day by one dimension: sums of `UsageHour` (of deployment, region and `tag:<name>`: of `AttributeDay`), so that a page
+    without filters reads hundreds of rows and not a million."""
 
     placement = "tenant"
 
@@ -72,9 +73,12 @@ class UsageDay(models.Model):
         MODEL = "model", "Model"
         PROVIDER = "provider", "Provider"
         KEY = "key", "Key"
+        DEPLOYMENT = "deployment", "Deployment"
+        REGION = "region", "Region"
 
     day = models.DateField()
-    dimension = models.CharField(max_length=12, choices=Dimension)
+    dimension = models.CharField(max_length=48)
+    """One of `Dimension`, or `tag:` and the name of a declared tag."""
     value = models.TextField()
     """Empty for all calls; of an hour, `00` to `23` in UTC."""
     calls = models.BigIntegerField()
@@ -95,6 +99,49 @@ class UsageDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day} {self.dimension} {self.value}"
+
+
+class AttributeDay(models.Model):
+    """Calls of one UTC day by one attribute that `UsageHour` does not have, and all that it has: see `costs.attribute_days`.
+
+    Each attribute has every call once, so attributes are not added up, nor narrowed by one another.
+    """
+
+    placement = "tenant"
+
+    day = models.DateField()
+    attribute = models.CharField(max_length=48)
+    """`deployment`, `region`, or `tag:` and the name of a declared tag."""
+    value = models.TextField()
+    """Empty where the call has none; `(other)` for the values of a tag beyond those kept of a day."""
+    project = models.TextField()
+    cost_centre = models.TextField()
+    agent = models.TextField()
+    model = models.TextField()
+    provider = models.TextField()
+    key_id = models.TextField()
+    calls = models.BigIntegerField()
+    refused = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+    """USD over the priced calls. Likewise the others: as in `UsageDay`."""
+    unpriced_calls = models.BigIntegerField()
+    untagged_calls = models.BigIntegerField()
+    untagged_cost = models.DecimalField(max_digits=34, decimal_places=14)
+    estimated_calls = models.BigIntegerField()
+
+    class Meta:
+        db_table = "attribute_day"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["attribute", "day", "value", "project", "cost_centre", "agent", "model", "provider", "key_id"],
+                name="attribute_day_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.attribute} {self.value}"
 
 
 class TokenDay(models.Model):

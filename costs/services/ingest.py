@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from catalog.models import Project
-from costs import call_hours, latency_hours, pricing, prompt_days, sketch, tag_days, token_days, usage_days, verdict_hours
-from costs.models import ArchivedMonth
+from costs import attribute_days, call_hours, latency_hours, pricing, prompt_days, sketch, tag_days, token_days, usage_days, verdict_hours
+from costs.models import ArchivedMonth, RequiredTag
 from costs.pricing import counts
 from gateway.contract import copying
 from gateway.contract import tags as contract_tags
@@ -71,6 +71,7 @@ _STEPS = (*verdict_hours.NAMES, contract_tags.STEP)
 _SUMMED = """calls, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, cost, unpriced_calls, untagged_calls, estimated_calls,
         duration_us"""
 
+# Filled by `_move`, as it has other words for other declared tags.
 # Rows are wide and each CTE is a copy: `valid` is none, and `fresh` is narrow, with what nearly every rollup reads first.
 # OFFSET 0 keeps an expression from being put in, and computed, at each place that names it.
 _MOVE = f"""
@@ -127,16 +128,11 @@ WITH batch AS (
         -- What others report counts from its arrival: how long their exporter kept it is not ours.
         {sketch.BUCKET_SQL.format(us=_ATTRIBUTION_US)} AS attribution_bucket,
         uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
-        model, provider, kind, project, agent, key_id, status, deployment, pricing, cost, cost_centre, price_ids, usage_source, error_code, units, tags, steps
-), by_hour AS (
-    SELECT hour, project, cost_centre, agent, model, provider, key_id, kind,
-        CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, count(*) AS calls,
-        coalesce(sum(uncached_input_tokens), 0) AS uncached_input_tokens, coalesce(sum(cached_input_tokens), 0) AS cached_input_tokens,
-        coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
-        coalesce(sum(cost), 0) AS cost, count(*) FILTER (WHERE pricing = 'unpriced') AS unpriced_calls,
-        count(*) FILTER (WHERE {usage_days.IS_UNTAGGED}) AS untagged_calls, count(*) FILTER (WHERE usage_source = 'estimated') AS estimated_calls,
-        sum(duration_us) AS duration_us, max(started_at) AS last_event_at
-    FROM fresh GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+        model, provider, kind, project, agent, key_id, status, deployment, pricing, cost, cost_centre, price_ids, region, usage_source, error_code, units, tags, steps
+), <detail>, by_hour AS (
+    SELECT hour, project, cost_centre, agent, model, provider, key_id, kind, outcome,
+        {", ".join(f"sum({name}) AS {name}" for name in _SUMMED.replace(",", "").split())}, max(last_event_at) AS last_event_at
+    FROM by_detail GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ), rolled AS (
     INSERT INTO usage_hour AS r (hour, project, cost_centre, agent, model, provider, key_id, kind, outcome, {_SUMMED}, last_event_at)
     SELECT * FROM by_hour
@@ -150,7 +146,7 @@ WITH batch AS (
     ) s WHERE s.name ^@ ANY(ARRAY[{", ".join(f"'{name}'" for name in _STEPS)}])
 ), by_day AS (
     {usage_days.ADD.format(hours="by_hour")}
-), by_tag AS (
+), <attributes>, by_tag AS (
     {tag_days.ADD.format(steps="said")}
 ), by_prompt AS (
     {prompt_days.ADD.format(calls="fresh")}
@@ -165,6 +161,16 @@ WITH batch AS (
 )
 SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM fresh), (SELECT count(*) FROM refused)
 """  # noqa: S608  # names and expressions of this module only
+
+
+def _move(tags: list[str]) -> str:
+    """The statement for these declared tags; its text follows their number only."""
+    return _MOVE.replace("<detail>", attribute_days.detail("fresh", tags)).replace("<attributes>", attribute_days.add(tags))
+
+
+def declared_tags() -> list[str]:
+    """Whose values are counted."""
+    return list(RequiredTag.objects.order_by("name").values_list("name", flat=True))
 
 
 def ingest(*, tenant: Tenant, batch_size: int = BATCH_SIZE, most_batches: int = 200) -> Ingested:
@@ -205,7 +211,8 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
         cursor.execute("SET LOCAL enable_nestloop = off")
         # A batch is some ten megabytes, and every CTE over it would be written to disk and read again for each rollup.
         cursor.execute("SET LOCAL work_mem = '64MB'")
-        cursor.execute(_MOVE, {"ids": ids, **limits})
+        tags = declared_tags()
+        cursor.execute(_move(tags), {"ids": ids, **limits, **attribute_days.parameters(tags)})
         taken, new, rejected = cursor.fetchone()
         cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
         cursor.execute("SET LOCAL work_mem TO DEFAULT")

@@ -16,7 +16,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from costs import pricing, prompt_days, tag_days, tasks, usage_days
+from costs import attribute_days, pricing, prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.services import commitments, ingest, reconciliation
@@ -231,7 +231,7 @@ WITH waiting AS (
         = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
 ), by_day AS (
     {usage_days.VALUE.format(calls="valued", money="value", unpriced="1")}
-), by_tag AS (
+), {attribute_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}, by_tag AS (
     {tag_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
 ), by_prompt AS (
     {prompt_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
@@ -349,7 +349,7 @@ WITH picked AS (
         = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
 ), by_day AS (
     {usage_days.VALUE.format(calls="differing", money="value - cost", unpriced="0")}
-), by_tag AS (
+), {attribute_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}, by_tag AS (
     {tag_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}
 ), by_prompt AS (
     {prompt_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}

@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fnmatch import translate
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from costs import tag_selectors, tagging
+from costs import tag_selectors, tagging, tasks
 from costs.errors import RequiredTagError, RequiredTagStateError
 from costs.models import RequiredTag, RequiredTagVersion
+from costs.services import rollups
 from costs.tagging import Preview
 from gateway.contract.names import OWN_TAGS
 from gateway.contract.tags import MOST_CHARACTERS, NAME
 from governance import config
 from governance.models import Severity, User
 from governance.roles import Permission
+from governance.schema import current_schema
 from governance.services import alerts, audit
 
 PREVIEW_DAYS = 7
@@ -46,7 +49,7 @@ class Rule:
 
 @transaction.atomic
 def create_required_tag(*, name: str, rule: Rule, actor: User, description: str = "", note: str = "") -> RequiredTag:
-    """A required tag with its first version, off. Writes one audit entry. Raises RequiredTagError (names the field)."""
+    """A required tag with its first version, off; its values are counted from now on, then those of the calls before. Writes one audit entry. Raises RequiredTagError (names the field)."""
     if not NAME.fullmatch(name) or name in OWN_TAGS or name.startswith("flag.") or name in _PATHS:
         raise RequiredTagError(
             "Letters, digits, _, . and -, a letter first, 40 at most; not `new` or `report`, nor one that the gateway sets itself.",
@@ -62,6 +65,7 @@ def create_required_tag(*, name: str, rule: Rule, actor: User, description: str 
         raise RequiredTagError(f"The tag {name} is there already.", field="name") from error
     RequiredTagVersion.objects.create(required_tag=made, number=1, note=note, author=actor, **_columns(cleaned))
     audit.record("required_tag.created", actor=actor, target=made, description=description, **_columns(cleaned))
+    transaction.on_commit(partial(tasks.count_attributes.delay, schema_name=current_schema()), robust=True)
     return made
 
 
@@ -139,11 +143,12 @@ def set_mode(
 
 @transaction.atomic
 def delete_required_tag(*, required: RequiredTag, actor: User) -> None:
-    """Remove one that is off, with its versions; what was counted stays. Writes one audit entry. Raises RequiredTagStateError."""
+    """Remove one that is off, with its versions and the spend by its values; its coverage stays. Writes one audit entry. Raises RequiredTagStateError."""
     found = _locked(required)
     if found.mode != Mode.OFF:
         raise RequiredTagStateError("Switch it off first.")
     audit.record("required_tag.deleted", actor=actor, target=found, versions=found.versions.count())
+    rollups.forget_tag(found.name)
     found.delete()
 
 

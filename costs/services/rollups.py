@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 
-from costs import usage_days
+from costs import attribute_days, usage_days
+from costs.models import AttributeDay, UsageDay
 from costs.services import ingest
 
 HOURS_KEPT = timedelta(days=2)
@@ -58,4 +60,59 @@ def count_days_again(first: date, last: date) -> None:
     ingest.lock_events()
     with connection.cursor() as cursor:
         for statement in usage_days.COUNT_AGAIN:
-            cursor.execute(statement, {"first": first, "last": last})
+            cursor.execute(statement, {"first": first, "last": last, "dimensions": list(usage_days.DIMENSIONS)})
+
+
+COUNTED_FROM = timedelta(days=400)
+"""As far back as a period on a page of spend can begin."""
+_UNCOUNTED = """
+SELECT whole.day FROM usage_day whole CROSS JOIN unnest(%(attributes)s::text[]) a(attribute)
+LEFT JOIN (
+    SELECT dimension, day, sum(calls) AS calls FROM usage_day WHERE dimension = ANY(%(attributes)s) AND day >= %(since)s GROUP BY 1, 2
+) n ON n.dimension = a.attribute AND n.day = whole.day
+WHERE whole.dimension = 'all' AND whole.day >= %(since)s AND coalesce(n.calls, 0) <> whole.calls
+GROUP BY whole.day ORDER BY whole.day DESC
+"""
+
+
+def count_attributes(*, at: datetime) -> int:
+    """Count deployments, regions and declared tags for days on which they lack calls: from before an upgrade, or before a tag was declared.
+
+    Newest first, each day in a transaction of its own, from the calls; not for months that left the database. Returns how many days were
+    counted. Doing it twice changes nothing.
+    """
+    since = max((at.astimezone(UTC) - COUNTED_FROM).date(), (ingest.kept_from() or ingest.EARLIEST).date())
+    attributes = [*attribute_days.COLUMNS, *(attribute_days.TAG + name for name in ingest.declared_tags())]
+    with connection.cursor() as cursor:
+        cursor.execute(_UNCOUNTED, {"attributes": attributes, "since": since})
+        days = [row[0] for row in cursor.fetchall()]
+    for day in days:
+        _count_attributes_of(day)
+    return len(days)
+
+
+@transaction.atomic
+def _count_attributes_of(day: date) -> None:
+    ingest.lock_events()
+    kept_from = ingest.kept_from()
+    if kept_from is not None and day < kept_from.date():
+        return  # its calls left while this waited for the lock
+    tags = ingest.declared_tags()
+    named: dict[str, Any] = {"day": day, "columns": list(attribute_days.COLUMNS), **attribute_days.parameters(tags)}
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM attribute_day WHERE day = %(day)s", named)
+        cursor.execute(f"DELETE FROM usage_day WHERE day = %(day)s AND {attribute_days.NAMES}", named)  # noqa: S608  # names of ours
+        cursor.execute(
+            f"""WITH called AS NOT MATERIALIZED (
+                SELECT *, date_trunc('day', started_at, 'UTC') AS hour FROM event
+                WHERE started_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+            ), {attribute_days.detail("called", tags)}, {attribute_days.add(tags)} SELECT 1""",  # noqa: S608  # names of ours
+            named,
+        )
+
+
+def forget_tag(name: str) -> None:
+    """Drop the sums by the values of a tag that is no longer declared; within the caller's transaction."""
+    ingest.lock_events()
+    AttributeDay.objects.filter(attribute=attribute_days.TAG + name).delete()
+    UsageDay.objects.filter(dimension=attribute_days.TAG + name).delete()

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import archive_selectors, export_schema, export_selectors, periods, selectors
+from costs import archive_selectors, dimensions, export_schema, export_selectors, periods, selectors
 from costs.errors import ArchiveError
 from costs.services import exports
 from governance.access import Permission, requires
@@ -35,7 +35,7 @@ def export(request: MemberRequest) -> HttpResponse:
             "datasets": list(export_schema.DATASETS.values()),
             "files": list(export_schema.FILE_LABELS.items()),
             "choices": [
-                (name, selectors.GROUPS[name], selectors.choices(name)) for name in ("project", "model", "provider", "cost_centre")
+                (name, selectors.GROUPS[name], dimensions.choices(name)) for name in ("project", "model", "provider", "cost_centre")
             ],
             "query": request.GET.urlencode(),
         },

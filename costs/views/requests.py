@@ -9,15 +9,31 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 
-from costs import call_lists, periods, selectors
+from costs import call_lists, dimensions, periods, selectors
 from costs.call_lists import Cursor
 from costs.errors import ArchiveError
 from governance import payload_selectors
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
+
+SELECTS = ("project", "model", "key", "agent")
+_CHIPS = {"code": "Code", "pricing": "Pricing", "tag": "Lacks the tag"}
+"""Besides the other dimensions of spend."""
+
+
+def _said(name: str, value: str) -> str:
+    if name in _CHIPS:
+        return value
+    return dimensions.unknown(name) if value == selectors.NONE else dimensions.labels(name, [value]).get(value, value)
+
+
+def _without(request: MemberRequest, name: str) -> str:
+    query = request.GET.copy()
+    for gone in (name, "cursor"):
+        query.pop(gone, None)
+    return query.urlencode()
 
 
 @requires(Permission.VIEW_COSTS)
@@ -33,13 +49,9 @@ def own_requests(request: MemberRequest) -> HttpResponse:
 
 
 def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
-    chosen = {
-        name: value
-        for name in (*selectors.FILTERS, "status", "code", "pricing", "tag", "q")
-        if (value := request.GET.get(name, "").strip())
-    }
-    has_period = bool(request.GET.get("from") or request.GET.get("to"))
-    period = periods.from_query(request.GET, timezone.now().date()) if has_period else None
+    asked = {name: value for name in ("status", "code", "pricing", "tag", "q") if (value := request.GET.get(name, "").strip())}
+    chosen = dimensions.chosen(request.GET.dict()) | asked
+    period = periods.open_from_query(request.GET)
     url = reverse("requests" if own else "costs-requests")
     try:
         page = call_lists.calls_page(
@@ -53,30 +65,16 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "page": page,
         "chosen": chosen,
         "period": period,
-        "first": period.first.isoformat() if period else "",
-        "last": period.last.isoformat() if period else "",
+        "first": period.first.isoformat() if period and period.first != periods.EARLIEST else "",
+        "last": period.last.isoformat() if period and period.last != periods.LATEST else "",
         "is_filtered": bool(chosen or period),
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
-        "choices": [
-            (name, label, selectors.choices(column, keys=keys))
-            for name, label, column in (
-                ("project", "Project", "project"),
-                ("model", "Model", "model"),
-                ("key", "Key", "key_id"),
-                ("agent", "Agent", "agent"),
-            )
-        ],
+        "choices": [(name, dimensions.label(name), dimensions.choices(name, keys=keys)) for name in SELECTS],
         "chips": [
-            (name, label, selectors.UNKNOWN.get(name, "") if chosen[name] == selectors.NONE else chosen[name])
-            for name, label in (
-                ("provider", "Provider"),
-                ("cost_centre", "Cost centre"),
-                ("code", "Code"),
-                ("pricing", "Pricing"),
-                ("tag", "Lacks the tag"),
-            )
-            if name in chosen
+            (name, label, _said(name, value), value, f"{url}?{_without(request, name)}")
+            for name, value in chosen.items()
+            if (label := _CHIPS.get(name) or (name not in (*SELECTS, "status", "q") and dimensions.label(name)))
         ],
         "url": url,
         "usage_url": reverse("usage" if own else "costs-spend"),

@@ -13,7 +13,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, charts, periods, price_selectors, saved_views, selectors, spend_selectors
+from costs import bill_selectors, charts, dimensions, periods, price_selectors, saved_views, selectors, spend_selectors
+from costs.errors import SpendQueryError
 from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
 from costs.models import SavedView
@@ -23,6 +24,8 @@ from governance.pages import render_page
 from governance.requests import MemberRequest
 
 CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_calls", "tokens", "cost_usd")
+NEXT_GROUPS = {"project": "model", "agent": "model", "key": "model", "provider": "model", "region": "model"}
+"""What one looks at next within a line; else its projects."""
 MOST_VIEWS = 60
 """Tabs of saved views; more than a person may have of their own."""
 
@@ -33,9 +36,8 @@ def spend(request: MemberRequest) -> HttpResponse:
     page = _Page(request, SavedView.Page.SPEND)
     if view := page.default_view():
         return redirect(f"{page.url}?{saved_views.query(view)}")
-    found = page.found
     context = {
-        "unpriced": price_selectors.unpriced(found.period)[:5] if found.total.unpriced_calls else [],
+        "unpriced": price_selectors.unpriced(page.period)[:5] if not page.refusal and page.found.total.unpriced_calls else [],
         "doubtful": bill_selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
         "matched": bill_selectors.latest_matched(),
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
@@ -69,9 +71,12 @@ def usage_csv(request: MemberRequest) -> HttpResponseBase:
 
 
 def _csv(request: MemberRequest, keys: list[str] | None) -> HttpResponseBase:
-    group, (_, period), chosen = _asked(request)
-    rows = spend_selectors.spend_by_day(period, group, chosen, keys=keys)
-    name = f"spend-{period.first}-{period.last}-by-{group.replace('_', '-')}.csv"
+    group, (_, period), chosen = _asked(request, own=keys is not None)
+    try:
+        rows = spend_selectors.spend_by_day(period, group, chosen, keys=keys)
+    except SpendQueryError as error:
+        return HttpResponse(error.message, status=error.status, content_type="text/plain; charset=utf-8")
+    name = f"spend-{period.first}-{period.last}-by-{group.replace('_', '-').replace(':', '-')}.csv"
     return csvs.response(request, name, [title.format(group=group) for title in CSV_HEADER], rows)
 
 
@@ -79,10 +84,10 @@ def _today() -> date:
     return timezone.now().astimezone(UTC).date()
 
 
-def _asked(request: MemberRequest) -> tuple[str, tuple[str, periods.Period], dict[str, str]]:
+def _asked(request: MemberRequest, *, own: bool) -> tuple[str, tuple[str, periods.Period], dict[str, str]]:
     group = request.GET.get("group", "model")
-    chosen = {name: value for name in selectors.FILTERS if (value := request.GET.get(name, "").replace("\0", ""))}
-    return (group if group in selectors.GROUPS else "model", periods.named_from_query(request.GET, _today()), chosen)
+    is_known = group in dimensions.groups(own=own) or dimensions.is_tag(group)
+    return (group if is_known else "model", periods.named_from_query(request.GET, _today()), dimensions.chosen(request.GET.dict()))
 
 
 class _Page:
@@ -93,7 +98,9 @@ class _Page:
         self.is_own = page == SavedView.Page.USAGE
         self.keys = selectors.own_keys(request.user) if self.is_own else None
         self.url = reverse("usage" if self.is_own else "costs-spend")
-        self.group, (self.shortcut, self.period), self.chosen = _asked(request)
+        self.group, (self.shortcut, self.period), self.chosen = _asked(request, own=self.is_own)
+        self.groups = dimensions.groups(own=self.is_own)
+        self.refusal = dimensions.refusal(self.group, self.chosen, own=self.is_own)
         self.compare = request.GET.get("compare", "")
 
     def default_view(self) -> SavedView | None:
@@ -106,51 +113,79 @@ class _Page:
         return spend_selectors.spend(self.period, self.group, self.chosen, keys=self.keys, earlier=earlier)
 
     def context(self) -> dict[str, Any]:
-        found, requests_url = self.found, reverse("requests" if self.is_own else "costs-requests")
-        outlook = None
-        if self.period == periods.this_month(_today()) and not found.is_empty:
-            outlook = spend_selectors.outlook(self.period, self.chosen, keys=self.keys)
-        return {
-            "spend": found,
-            "period": found.period,
+        earlier = periods.compared(self.period, self.compare)
+        context = {
+            "refusal": self.refusal,
+            "period": self.period,
             "shortcut": self.shortcut,
             "shortcuts": periods.SHORTCUTS,
             "compare": self.compare if self.compare in {*periods.COMPARISONS, "none"} else "none",
             "comparisons": {**periods.COMPARISONS, "none": "nothing"},
-            "group": found.group,
-            "group_label": selectors.GROUPS[found.group],
-            "groups": selectors.GROUPS,
-            "earlier": found.earlier,
+            "group": self.group,
+            "group_label": dimensions.label(self.group),
+            "groups": self.groups | {self.group: dimensions.label(self.group)},
+            "earlier": earlier,
             "is_filtered": bool(self.chosen),
-            "is_this_month": found.period.last >= _today(),
-            "outlook": outlook if isinstance(outlook, Forecast) else None,
-            "no_outlook": outlook if isinstance(outlook, TooLittle) else None,
+            "is_this_month": self.period.last >= _today(),
             "query": self.request.GET.urlencode(),
             "url": self.url,
             "plain_url": f"{self.url}?period=this-month",
-            "drill": urlencode({name: value for name, value in self.chosen.items() if name != found.group}),
-            "requests_url": requests_url,
-            "requests_query": urlencode({**self.chosen, "from": found.period.first, "to": found.period.last}),
+            "requests_url": self.requests_url,
+            "requests_query": urlencode({**self.chosen, "from": self.period.first, "to": self.period.last}),
             "is_own": self.is_own,
             **self._filters(),
             **self._views(),
-            **self._chart(outlook if isinstance(outlook, Forecast) else None, requests_url),
         }
+        return context if self.refusal else context | self._figures()
+
+    def _figures(self) -> dict[str, Any]:
+        found, outlook = self.found, None
+        if self.period == periods.this_month(_today()) and not found.is_empty:
+            outlook = spend_selectors.outlook(self.period, self.chosen, keys=self.keys)
+        return {
+            "spend": found,
+            "rows": [(line, *self._ways(line)) for line in found.shown],
+            "uncounted": any(line.value == spend_selectors.UNCOUNTED for line in found.lines),
+            "drill": self._drill,
+            "outlook": outlook if isinstance(outlook, Forecast) else None,
+            "no_outlook": outlook if isinstance(outlook, TooLittle) else None,
+            **self._chart(outlook if isinstance(outlook, Forecast) else None),
+        }
+
+    @cached_property
+    def requests_url(self) -> str:
+        return reverse("requests" if self.is_own else "costs-requests")
+
+    @cached_property
+    def _drill(self) -> str:
+        """The filters of requests that a line or bar adds its own value to."""
+        return urlencode({name: value for name, value in self.chosen.items() if name != self.group})
+
+    def _ways(self, line: spend_selectors.Line) -> tuple[str, str]:
+        """Where a line leads: to the same page within it, and to its requests. Empty where it leads nowhere."""
+        if line.value == spend_selectors.UNCOUNTED or self.group == dimensions.TOKEN_CLASS:
+            return "", ""
+        query = self.request.GET.copy()
+        query[self.group], query["group"] = line.value, NEXT_GROUPS.get(self.group, "project")
+        calls = {**self.chosen, self.group: line.value, "from": self.period.first, "to": self.period.last}
+        return f"{self.url}?{query.urlencode()}", "" if line.is_other else f"{self.requests_url}?{urlencode(calls)}"
 
     def _filters(self) -> dict[str, Any]:
         """Two dimensions as selects, the others once one asks for more; whatever else is chosen as chips that can be taken away."""
         selects, chips = [], []
         more = self.request.GET.get("more") == "1"
-        for name in selectors.FILTERS if more else ("project", "model"):
-            values = selectors.choices(selectors.FILTERS[name], keys=self.keys)
+        for name in [name for name in self.groups if name != dimensions.TOKEN_CLASS] if more else ("project", "model"):
+            values = dimensions.choices(name, keys=self.keys)
             if values:
-                selects.append((name, selectors.GROUPS[name], {"": "all", **{value: value for value in values}}, self.chosen.get(name, "")))
+                labels = dimensions.labels(name, values) if name == "deployment" else {}
+                options = {"": "all", **{value: labels.get(value, value) for value in values}}
+                selects.append((name, dimensions.label(name), options, self.chosen.get(name, "")))
         for name, value in self.chosen.items():
             if not any(name == select and value in values for select, _, values, _ in selects):
                 query = self.request.GET.copy()
                 del query[name]
-                text = selectors.UNKNOWN[name] if value == selectors.NONE else value
-                chips.append((name, selectors.GROUPS[name], text, value, f"{self.url}?{query.urlencode() or 'period=this-month'}"))
+                text = dimensions.unknown(name) if value == selectors.NONE else dimensions.labels(name, [value]).get(value, value)
+                chips.append((name, dimensions.label(name), text, value, f"{self.url}?{query.urlencode() or 'period=this-month'}"))
         return {"selects": selects, "chips": chips, "has_more": more}
 
     def _views(self) -> dict[str, Any]:
@@ -176,7 +211,7 @@ class _Page:
             "view_parameters": urlencode(present),
         }
 
-    def _chart(self, outlook: Forecast | None, requests_url: str) -> dict[str, Any]:
+    def _chart(self, outlook: Forecast | None) -> dict[str, Any]:
         found, today = self.found, _today()
         days = found.period.days
         lines = [(line.value, line.label) for line in found.lines if line.cost or len(found.lines) == 1]
@@ -194,7 +229,7 @@ class _Page:
                 if day in found.by_day
             ]
             return context
-        filters = urlencode({name: value for name, value in self.chosen.items() if name != found.group})
+        leads = {line.value for line in found.lines if not line.is_other and found.group != dimensions.TOKEN_CLASS}
         context["figure"] = charts.stacked_bars(
             days,
             series,
@@ -202,13 +237,13 @@ class _Page:
             earlier=[self._on_earlier(index) for index in range(len(days))] if found.earlier_days else (),
             coming=outlook.coming if outlook else (),
             drill=charts.Drill(
-                f"{requests_url}?{filters}" if filters else requests_url,
+                f"{self.requests_url}?{self._drill}" if self._drill else self.requests_url,
                 found.group,
-                [one.value or self.chosen.get(found.group, "") for one in series],
+                [one.value if one.value in leads else self.chosen.get(found.group, "") for one in series],
             ),
         )
         context["figure_label"] = (
-            f"Daily spend by {selectors.GROUPS[found.group].lower()}, {found.period.label}, in US dollars"
+            f"Daily spend by {dimensions.label(found.group).lower()}, {found.period.label}, in US dollars"
             + (f", and {found.earlier.label} as a line" if found.earlier and found.earlier_days else "")
             + (", and what is expected up to the end of the month" if outlook else "")
         )

@@ -41,7 +41,7 @@ def before(acme: Tenant, alice: User) -> Iterator[list[UUID]]:
         for n in range(-9, 9):
             # Three calls share each moment: their order is that of their ids.
             at = end + timedelta(hours=5 * (n // 3)) - timedelta(microseconds=1 if n < 0 else 0)
-            of_some = {"key_id": key.public_id, "steps": LACKING} if n % 4 == 0 else {"steps": FALSE}
+            of_some = {"key_id": key.public_id, "steps": LACKING, "tags": {"cost.centre": "c1"}} if n % 4 == 0 else {"steps": FALSE}
             made.append(make.call(acme, started_at=at, project="shop" if n % 2 else None, request_id=f"r{n}", **of_some))
     at = SEAM - timedelta(days=3)
     dated = UUID(int=int(at.timestamp() * 1000) << 80 | DATED_ID << 76 | 2 << 62)
@@ -105,6 +105,7 @@ def test_archived_calls_follow_in_the_same_order_in_both_directions(
         ({"project": "shop"}, SUMMER), ({"project": "(none)", "status": "ok"}, None), ({"status": "refused"}, None), ({"status": "errors"}, None),
         ({"tag": "cost.centre"}, None), ({"tag": "(any)"}, Period(date(2026, 5, 1), date(2026, 6, 1))), ({"tag": "costXcentre"}, None),
         ({"tag": "%"}, None), ({"q": "r-3"}, None), ({"code": "budget_exceeded", "pricing": "unpriced"}, None), ({"status": "failed"}, SUMMER),
+        ({"tag:cost.centre": "c1"}, None), ({"tag:cost.centre": "(none)", "region": "eu"}, SUMMER),
     ]  # fmt: skip
     expected, since_june = [listed(*one) for one in asked], listed({}, JUNE_ON)
     own = list(Event.objects.filter(key_id=Event.objects.get(request_id="r0", started_at=SEAM).key_id).values_list("event_id", flat=True))

@@ -11,11 +11,12 @@ import pytest
 from django.utils import timezone
 
 from catalog.hooks import Price
-from catalog.models import Model
-from costs import cheaper, periods, spend_selectors
+from catalog.models import Model, Project
+from costs import cheaper, dimensions, periods, selectors, spend_selectors
 from costs.forecast import Coming, Forecast, TooLittle, forecast
 from costs.models import UsageDay
 from costs.periods import Period
+from costs.services import required_tags
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -214,3 +215,86 @@ def test_lesser_model_is_not_equal(change: dict[str, Any]) -> None:
 
     assert not cheaper.is_equal(own, equal)
     assert cheaper.hints({"a": cheaper.Used(1, 1)}, [], {("p", "a"): Price(Decimal(1), Decimal(1))}) == []
+
+
+def test_every_dimension_adds_up_is_narrowed_and_leads_to_its_calls(
+    acme: Tenant, client_for: ClientFor, api_for: ClientFor, alice: User, fay: User
+) -> None:
+    Project.objects.create(slug="checkout", name="Checkout", owner=alice, environment="production")
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    make.prices(alice)
+    make.record(
+        acme,
+        *[
+            make.call(acme, tags={"team": f"t{n % 3}"} if n else {}, region="us" if n % 2 else "eu", input_tokens=1000 * n)
+            for n in range(6)
+        ],
+        make.call(acme, project="elsewhere", deployment=None, agent=None),
+        make.call(acme, **make.REFUSED),
+    )
+    period = periods.this_month(timezone.now().date())
+    calls_of = {"environment": "production", "deployment": "1", "region": "us", "tag:team": "t1"}
+
+    for group in dimensions.groups():
+        found = spend_selectors.spend(period, group, {}, earlier=period.previous())
+        assert sum(line.cost for line in found.lines) == found.total.cost
+        assert sum(sum(day.values()) for day in found.by_day.values()) == found.total.cost
+        assert (found.total.calls, found.total.refused, spend_selectors.UNCOUNTED in {line.value for line in found.lines}) == (8, 1, False)
+        assert sum(row[-1] for row in spend_selectors.spend_by_day(period, group, {})) == found.total.cost
+        if group in calls_of:
+            narrowed = spend_selectors.spend(period, "project", {group: calls_of[group]})
+            [own] = [line for line in found.lines if line.value == calls_of[group]]
+            listed = client_for(fay).get("/o/acme/operate/costs/requests/", {group: calls_of[group]}).context["page"].rows
+            answer = api_for(fay).get("/api/v1/requests/", {group: calls_of[group]}).json()["results"]
+            assert (narrowed.total.calls, narrowed.total.cost) == (own.calls, own.cost)
+            assert len(listed) == len(answer) == own.calls > 0
+    assert spend_selectors.spend(period, "region", {"project": "checkout", "environment": "production"}).total.calls == 7
+    assert spend_selectors.spend(period, "region", {"environment": selectors.NONE}).total.calls == 1
+    assert {line.label for line in spend_selectors.spend(period, "tag:team", {}).lines} == {"t0", "t1", "t2", "No team"}
+    assert spend_selectors.spend(period, "tag:team", {}, keys=["k2345678"]).total.calls == 8
+
+    page = client_for(fay).get(f"{PAGE}?group=tag:team&tag:team=t1&project=checkout")
+    assert page.context["requests_query"].startswith("tag%3Ateam=t1&project=checkout&from=")
+    assert "group=project" in page.context["rows"][0][1]
+    classes = api_for(fay).get("/api/v1/spend/", {"group": "token_class", "model": "small-chat"}).json()
+    assert [(line["value"], line["refused"], line["unpriced_tokens"]) for line in classes["lines"]] == [
+        ("input", None, 0),
+        ("output", None, 0),
+    ]
+    assert (classes["total"]["calls"], api_for(fay).get("/api/v1/spend/?tag:team=t1").json()["total"]["calls"]) == (8, 2)
+
+
+def test_what_is_not_counted_together_is_said_and_what_is_missing_has_a_line(
+    acme: Tenant, client_for: ClientFor, api_for: ClientFor, alice: User, fay: User
+) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme, tags={"team": "search"}))
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    make.record(acme, make.call(acme, tags={"team": "search"}), make.call(acme, tags={"team": "search"}, model="new-model"))
+    month = periods.this_month(timezone.now().date())
+
+    [own, missing] = spend_selectors.spend(month, "tag:team", {}).lines
+    assert (own.value, own.calls, missing.label, missing.calls, missing.cost) == ("search", 2, "Not counted by it", 1, Decimal("0.0018"))
+
+    for query in ("group=region&deployment=1", "group=tag:team&region=eu", "group=token_class&project=checkout", "group=tag:nobody"):
+        page = client_for(fay).get(f"{PAGE}?{query}")
+        assert (page.status_code, "Not counted together" in page.content.decode()) == (200, True)
+        assert client_for(fay).get(f"{PAGE}csv/?{query}").status_code == 400
+        assert api_for(fay).get(f"/api/v1/spend/?{query}").json()["code"] == "spend_not_counted"
+    assert api_for(fay).get("/api/v1/spend/?group=colour").status_code == 400
+    assert "token_class" not in client_for(alice).get("/o/acme/build/usage/?period=this-month").context["groups"]
+
+
+def test_requests_have_open_periods(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    now = timezone.now()
+    make.record(acme, make.call(acme, started_at=now - timedelta(days=70)), make.call(acme))
+    url = "/o/acme/operate/costs/requests/"
+
+    def listed(query: str) -> tuple[int, str]:
+        page = client_for(fay).get(f"{url}?{query}")
+        return len(page.context["page"].rows), page.context["period"].label if page.context["period"] else ""
+
+    day = now.date() - timedelta(days=30)
+    assert listed(f"to={day}") == (1, f"up to {Period(day, day).label}")
+    assert listed(f"from={day}") == (1, f"from {Period(day, day).label} on")
+    assert [listed(query) for query in (f"from={now.date()}&to={day}", "to=nonsense")] == [(2, ""), (2, "")]

@@ -1,0 +1,107 @@
+"""Deployments, regions and declared tags: every call once in each, whatever comes first, and never more values than are kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db.models import Sum
+
+from costs import attribute_days
+from costs.models import AttributeDay, UsageDay
+from costs.services import prices, required_tags, rollups
+from costs.services.required_tags import Rule
+from governance.models import Tenant, User
+from tests.factories import costs as make
+
+NOON = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
+
+
+def kept() -> list[set[tuple[Any, ...]]]:
+    return [
+        set(rows.values_list(*(field.name for field in rows.model._meta.fields if field.name != "id")))
+        for rows in (AttributeDay.objects.all(), UsageDay.objects.filter(dimension__regex="^(deployment|region|tag:)"))
+    ]
+
+
+def values(attribute: str) -> dict[str, tuple[int, Decimal]]:
+    rows = AttributeDay.objects.filter(attribute=attribute).values_list("value").annotate(n=Sum("calls"), money=Sum("cost"))
+    return {value: (calls, cost) for value, calls, cost in rows}
+
+
+@pytest.fixture
+def team(acme: Tenant, fay: User) -> Any:
+    return required_tags.create_required_tag(name="team", rule=Rule(), actor=fay)
+
+
+def test_each_call_counts_once_by_each_attribute_and_prices_follow(acme: Tenant, alice: User, fay: User, team: Any) -> None:
+    make.prices(alice)  # a call of 1,000 and 200 tokens costs 0.0018 USD
+    calls = [
+        make.call(acme, started_at=NOON, tags={"team": "search"}),
+        make.call(acme, started_at=NOON, tags={"team": "search"}, deployment="2", region="us"),
+        make.call(acme, started_at=NOON + timedelta(days=1), agent=None),
+        make.call(acme, started_at=NOON, tags={"team": "ads"}, model="new-model", region=None),
+        make.call(acme, started_at=NOON, tags={"team": "ads"}, **make.REFUSED),
+    ]
+    make.record(acme, *calls, calls[0])
+    make.prices(alice, model="new-model")
+    prices.price_unpriced(provider="openai", model="new-model")
+    series: dict[str, Any] = {
+        "provider": "openai",
+        "model": "small-chat",
+        "token_class": "input",
+        "valid_from": datetime(2025, 1, 1, tzinfo=UTC),
+    }
+    prices.reprice(entry=prices.correct_price(price=Decimal(2), actor=alice, source="Invoice", **series))
+
+    assert values("tag:team") == {
+        "search": (2, Decimal("0.0056")), "ads": (2, Decimal("0.0018")), "": (1, Decimal("0.0028"))
+    }  # fmt: skip
+    assert values("deployment") == {"1": (3, Decimal("0.0074")), "2": (1, Decimal("0.0028")), "": (1, Decimal(0))}
+    assert values("region") == {"eu": (3, Decimal("0.0056")), "us": (1, Decimal("0.0028")), "": (1, Decimal("0.0018"))}
+    whole = UsageDay.objects.filter(dimension="all").order_by("day")
+    names = ("day", "calls", "refused", "errors", "tokens", "cost", "unpriced_calls", "untagged_calls", "untagged_cost", "estimated_calls")
+    for dimension in ("deployment", "region", "tag:team"):
+        rows = UsageDay.objects.filter(dimension=dimension).values_list("day").order_by("day")
+        assert list(rows.annotate(**{f"n_{name}": Sum(name) for name in names[1:]})) == list(whole.values_list(*names))
+
+    # What was kept call by call is what the calls together say.
+    before = kept()
+    assert rollups.count_attributes(at=NOON + timedelta(days=2)) == 0
+    UsageDay.objects.filter(dimension="region").delete()
+    assert (rollups.count_attributes(at=NOON + timedelta(days=2)), kept()) == (2, before)
+
+
+def test_tag_declared_late_is_counted_back_and_forgotten_when_removed(acme: Tenant, alice: User, fay: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme, started_at=NOON, tags={"team": "search"}), make.call(acme, started_at=NOON))
+    declared = required_tags.create_required_tag(name="team", rule=Rule(), actor=fay)
+    make.record(acme, make.call(acme, started_at=NOON, tags={"team": "search"}))
+
+    assert rollups.count_attributes(at=NOON + timedelta(days=1)) == 1
+    assert values("tag:team") == {"search": (2, Decimal("0.0036")), "": (1, Decimal("0.0018"))}
+
+    required_tags.delete_required_tag(required=declared, actor=fay)
+    assert (values("tag:team"), UsageDay.objects.filter(dimension="tag:team").count()) == ({}, 0)
+    assert values("region") == {"eu": (3, Decimal("0.0054"))}
+
+
+def test_values_beyond_those_that_are_kept_are_others_and_stay_so(
+    acme: Tenant, alice: User, team: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribute_days, "_BEYOND", attribute_days._BEYOND.replace(f"> {attribute_days.KEPT} -", "> 2 -"))
+    make.prices(alice, model="small-chat")
+
+    def calls(*teams: str, **fields: Any) -> list[dict[str, Any]]:
+        return [make.call(acme, started_at=NOON, tags={"team": team}, **fields) for team in teams]
+
+    make.record(acme, *calls("a", "b", "b", "c", "c", "c"))
+    make.record(acme, *calls("a", "c", "d"), *calls("a", "b", model="new-model"), make.call(acme, started_at=NOON))
+
+    counted = {value: count for value, (count, _) in values("tag:team").items()}
+    assert counted == {"b": 3, "c": 4, attribute_days.OTHER: 4, "": 1}
+    make.prices(alice, model="new-model")
+    prices.price_unpriced(provider="openai", model="new-model")
+    assert {value: money / Decimal("0.0018") for value, (_, money) in values("tag:team").items()} == counted
