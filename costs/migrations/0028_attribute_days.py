@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('costs', '0026_bill_list_cost'),
+        ('costs', '0027_exchange_rate'),
     ]
 
     operations = [
