@@ -67,30 +67,45 @@ def measure() -> dict[str, float]:
 def _compare(bare: str, plane: str, headers: dict[str, str]) -> dict[str, float]:
     for url in (bare, plane):
         load.run(url, headers, connections=CONNECTIONS, seconds=WARM_UP_S)
-    rounds, cpu = [], []
-    owners = {url: owner_of(url) for url in (bare, plane)}
-    for _ in range(ROUNDS):
-        before = [_cpu_s(owner) for owner in owners.values()]
-        without = load.run(bare, headers, connections=CONNECTIONS, seconds=ROUND_S)
-        with_ = load.run(plane, headers, connections=CONNECTIONS, seconds=ROUND_S)
-        rounds.append((without, with_))
-        of_bare, of_plane = (_cpu_s(owner) - so_far for owner, so_far in zip(owners.values(), before, strict=True))
-        cpu.append(of_bare / without.requests_per_s / (of_plane / with_.requests_per_s))
+    rounds, cpu_ratio = _rounds(bare, plane, headers, ROUNDS, load.BODY)
+    streams, stream_cpu_ratio = _rounds(bare, plane, headers, 3, load.STREAM_BODY)
     single = [
         (load.run(bare, headers, connections=1, seconds=WARM_UP_S), load.run(plane, headers, connections=1, seconds=WARM_UP_S))
         for _ in range(3)
     ]
     return {
-        "passthrough_ratio": round(statistics.median(with_.requests_per_s / without.requests_per_s for without, with_ in rounds), 3),
-        "cpu_ratio": round(statistics.median(cpu), 3),
+        "passthrough_ratio": _ratio(rounds),
+        "cpu_ratio": cpu_ratio,
         "requests_per_s": round(statistics.median(with_.requests_per_s for _, with_ in rounds)),
         "passthrough_requests_per_s": round(statistics.median(without.requests_per_s for without, _ in rounds)),
         # What one call waits longer, without a queue in front of the process.
         "added_p50_ms": round(statistics.median(with_.p50_ms - without.p50_ms for without, with_ in single), 3),
         "added_p99_ms": round(statistics.median(with_.p99_ms - without.p99_ms for without, with_ in single), 3),
-        "passthrough_ratio_256": _ratio(bare, plane, headers, connections=256),
-        "stream_ratio": _ratio(bare, plane, headers, connections=CONNECTIONS, body=load.STREAM_BODY),
+        "passthrough_ratio_256": _ratio(_rounds(bare, plane, headers, 3, load.BODY, connections=256)[0]),
+        "stream_ratio": _ratio(streams),
+        "stream_cpu_ratio": stream_cpu_ratio,
     }
+
+
+Rounds = list[tuple[load.Figures, load.Figures]]
+"""Of the bare pass-through and of the plane, in turn."""
+
+
+def _rounds(bare: str, plane: str, headers: dict[str, str], count: int, body: str, connections: int = CONNECTIONS) -> tuple[Rounds, float]:
+    """Also the median of the rounds' ratios of processor time per request, the bare one's over the plane's."""
+    rounds, cpu = [], []
+    owners = [owner_of(url) for url in (bare, plane)]
+    for _ in range(count):
+        before = [_cpu_s(owner) for owner in owners]
+        without, with_ = (load.run(url, headers, connections=connections, seconds=ROUND_S, body=body) for url in (bare, plane))
+        rounds.append((without, with_))
+        of_bare, of_plane = (_cpu_s(owner) - so_far for owner, so_far in zip(owners, before, strict=True))
+        cpu.append(of_bare / without.requests_per_s / (of_plane / with_.requests_per_s))
+    return rounds, round(statistics.median(cpu), 3)
+
+
+def _ratio(rounds: Rounds) -> float:
+    return round(statistics.median(with_.requests_per_s / without.requests_per_s for without, with_ in rounds), 3)
 
 
 def owner_of(url: str) -> int:
@@ -114,17 +129,6 @@ def _cpu_s(pid: int) -> float:
 def _stat(pid: str) -> list[str]:
     """What Linux says of a process, from its state on (proc_pid_stat(5), field 3)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _ratio(bare: str, plane: str, headers: dict[str, str], *, connections: int, body: str = load.BODY) -> float:
-    def rate(url: str) -> float:
-        return load.run(url, headers, connections=connections, seconds=ROUND_S, body=body).requests_per_s
-
-    ratios = []
-    for _ in range(3):
-        without = rate(bare)
-        ratios.append(rate(plane) / without)
-    return round(statistics.median(ratios), 3)
 
 
 @contextlib.contextmanager

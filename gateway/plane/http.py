@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.contract.names import OVERHEAD_HEADER, REQUEST_ID_HEADER
+from gateway.plane import big_json
 from gateway.plane.errors import Refusal
 
 Scope = MutableMapping[str, Any]
@@ -78,6 +80,38 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Refusal("invalid_json", "The request body must be a JSON object.")
     return data
+
+
+async def read_object(receive: Receive, headers: Headers) -> tuple[dict[str, Any], int]:
+    """The request body, which must be a JSON object, and its length in bytes. Refusal.
+
+    A long one is put together and read a piece at a time, so that others have their turn meanwhile.
+    """
+    declared = headers.get(b"content-length", b"")
+    length = int(declared) if declared.isdigit() else 0
+    is_long = big_json.LARGE_BYTES < length <= MAX_REQUEST_BYTES
+    body = await _read_long(receive, length) if is_long else await read_body(receive, headers)
+    if len(body) <= big_json.LARGE_BYTES:
+        return parse_object(bytes(body)), len(body)
+    try:
+        return await big_json.in_turns(big_json.read_object(body)), len(body)
+    except big_json.BigJsonError as error:
+        raise Refusal("invalid_json", f"The request body is not a valid JSON object: {error}.") from error
+
+
+async def _read_long(receive: Receive, length: int) -> bytes | mmap.mmap:
+    """The whole body of known length. Each part goes to its place at once: joining 10 MB takes 10 ms, most of them to get the memory."""
+    body, size, more = mmap.mmap(-1, length), 0, True
+    while more:
+        message = await receive()
+        chunk = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        if size + len(chunk) > length:
+            raise too_large(length)
+        body[size : size + len(chunk)] = chunk
+        size, more = size + len(chunk), message.get("more_body", False)
+    return body if size == length else body[:size]
 
 
 async def send_whole(send: Send, status: int, headers: HeaderList, body: bytes) -> None:

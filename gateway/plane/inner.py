@@ -55,7 +55,8 @@ async def ask(
     call.served, call.key, call.project, call.agent = outer.served, outer.key, outer.project, outer.agent
     call.tags = {**dict(list(outer.tags.items())[: MOST_TAGS - 1]), CAUSE_TAG: cause}
     call.name, call.model, call.body = model.slug, model, body
-    call.input_estimate = estimate_input(orjson.dumps(body), model.context_window)
+    call.body_bytes = len(orjson.dumps(body))
+    call.input_estimate = estimate_input(call.body_bytes, model.context_window)
     if kind == "chat":
         call.output_estimate = asked_output(body, surface, model.max_output_tokens)
     began = time.perf_counter_ns()

@@ -15,7 +15,7 @@ import logging
 import random
 import time
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -149,7 +149,9 @@ class SemanticCache:
         self._store = store
         self._behind: set[asyncio.Task[None]] = set()
 
-    async def find(self, call: Call, settings: Semantic, asked: dict[str, Any], key: Callable[[dict[str, Any]], bytes]) -> Near | None:
+    async def find(
+        self, call: Call, settings: Semantic, asked: dict[str, Any], key: Callable[[dict[str, Any]], Awaitable[bytes]]
+    ) -> Near | None:
         """A near enough answer. Without one, `call.semantic` is set where the answer to come may be kept."""
         served = call.served
         assert served is not None
@@ -163,9 +165,8 @@ class SemanticCache:
         try:
             async with asyncio.timeout(EMBEDDING_S):
                 [vector] = await _embed(call, embedding, [words], CAUSE)
-            looked = Asked(
-                key({**rest, "embedding": [embedding.slug, *[each.upstream_model for each in embedding.deployments]]}).hex(), vector
-            )
+            partition = await key({**rest, "embedding": [embedding.slug, *[each.upstream_model for each in embedding.deployments]]})
+            looked = Asked(partition.hex(), vector)
             near = await self._nearest(served, looked, settings.threshold)
         except (TimeoutError, Refusal, DatabaseAwayError, UnsealError, zlib.error, msgspec.DecodeError, ValueError) as error:
             call.steps.append(Step("semantic", "skipped", 0, type(error).__name__))

@@ -83,9 +83,8 @@ def apply_treatment(call: Call, treatment: Treatment) -> None:
         place_version(call, version)
     for name, value in treatment.parameters.items():
         _set(call, name, value, model)
-    raw = orjson.dumps(call.body)
-    call.body_bytes = len(raw)
-    call.input_estimate = estimate_input(raw, model.context_window if model else None)
+    call.body_bytes = len(orjson.dumps(call.body))
+    call.input_estimate = estimate_input(call.body_bytes, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens if model else 0)
 

@@ -208,9 +208,9 @@ def usage_of_body(body: bytes) -> Usage | None:
     return found.usage.served(found.service_tier) if found.usage else None
 
 
-def estimate_input(body: bytes, context_window: int | None) -> int:
+def estimate_input(body_bytes: int, context_window: int | None) -> int:
     """Tokens of a request by its size; never more than the model can take in at all."""
-    estimate = -(-len(body) // CHARACTERS_PER_TOKEN)
+    estimate = -(-body_bytes // CHARACTERS_PER_TOKEN)
     return min(estimate, context_window) if context_window else estimate
 
 

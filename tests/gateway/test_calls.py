@@ -295,6 +295,19 @@ def test_bad_bodies(org: Org, content: bytes, status: int, code: str) -> None:
     assert (event["status"], event["error_code"]) == ("refused", code)
 
 
+def test_long_prompt_is_read_in_pieces_and_arrives_whole(org: Org) -> None:
+    org.change(guardrails=(contract.Guardrail(name="no-pii", kind="pii", enforce=True, action="redact"),))
+    messages = [{"role": "user", "content": "Rinse the rice. " * 40_000 + "anna@example.com"}]
+
+    broken = org.post(content=orjson.dumps({"model": "chat", "messages": messages})[:-1])
+    whole = org.post(json={"model": "chat", "messages": messages})
+
+    assert (broken.status_code, broken.json()["error"]["code"], whole.status_code) == (400, "invalid_json", 200)
+    _, event = org.plane.wait_for_events(org.id, 2)
+    assert ["guardrail:no-pii", "redacted", "input email=1"] in [[step[0], step[1], step[3]] for step in event["steps"]]
+    assert event["input_tokens"] > 100_000
+
+
 def test_body_beyond_the_cap_is_refused_declared_or_not(org: Org) -> None:
     piece = b"x" * 1024 * 1024
 

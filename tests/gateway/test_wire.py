@@ -17,9 +17,10 @@ from yarl import URL
 from gateway.contract.outbound import AllowList, OutboundError
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
+from gateway.plane.http import Message
 from gateway.plane.served import Target
 from gateway.plane.upstream import wire as subject
-from gateway.plane.upstream.exchange import _send
+from gateway.plane.upstream.exchange import _send, _stream
 from gateway.plane.upstream.pairs import PAIRS
 from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, UnreachedError, Wire, WireError, header_lines
 from tests.gateway.conftest import deployment
@@ -226,6 +227,88 @@ async def test_slow_reader_holds_the_upstream_up_and_not_the_memory() -> None:
         first = await answer.read()
         assert subject.MOST_UNREAD_BYTES < len(first) < 3 * subject.MOST_UNREAD_BYTES
         assert len(first) + len(await read(answer)) == size
+
+
+async def test_long_request_leaves_in_pieces_between_which_others_have_their_turn() -> None:
+    pieces, turns = [bytes([number]) * 50_000 for number in range(60)], 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with upstream(says(OK)) as (told, wire):
+        others = asyncio.create_task(take_turns())
+        first = await wire.post(told.url, b"", pieces, timeout_s=5)
+        others.cancel()
+        second = await wire.post(told.url, b"", b"{}", timeout_s=5)
+
+        assert [await read(answer) for answer in (first, second)] == [b"ok", b"ok"]
+    assert told.requests[0].partition(b"\r\n\r\n")[2] == b"".join(pieces)
+    assert turns >= len(pieces)
+    assert told.connections == 1
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno", OK, b""])
+async def test_upstream_that_does_not_take_a_long_request_ends_it(said: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+
+    writers: list[asyncio.StreamWriter] = []
+    server, wire = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**10), Wire(OPEN)
+    url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    pieces = [bytes(2**18)] * 64
+
+    if said:
+        answer = await wire.post(url, b"", pieces, timeout_s=5)
+        assert (answer.response.is_ended, await read(answer)) == (True, said[-2:])
+    else:
+        with pytest.raises(TimeoutError):
+            await wire.post(url, b"", pieces, timeout_s=0.05)
+    assert wire._pool.get(str(url.origin())) is None
+
+    for each in writers:
+        each.close()
+    server.close()
+    await wire.close()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_stream_that_is_all_there_leaves_at_once_and_one_that_is_not_is_watched(parts: int) -> None:
+    event, sent, looked = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n', [], 0
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(event + usage)
+    go_on = asyncio.Event()
+
+    async def play(writer: asyncio.StreamWriter, request: bytes) -> None:
+        writer.write(head + event + (usage if parts == 1 else b""))
+        if parts == 2:
+            await go_on.wait()
+            writer.write(usage)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        go_on.set() if message.get("body") else None
+
+    async def receive() -> Message:
+        nonlocal looked
+        looked += 1
+        nobody_leaves: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await nobody_leaves
+
+    async with upstream(play) as (told, wire):
+        call = Call(cast(Any, None), "chat", {}, receive, send, stream=True, hide_usage=True, deployment=deployment(""), kept=[])
+        await _stream(call, PAIRS["chat", "openai"], await wire.post(told.url, b"", b"{}", timeout_s=5))
+
+    assert [(message.get("body"), message.get("more_body", False)) for message in sent] == [
+        (None, False),
+        *([(event, True), (b"", False)] if parts == 2 else [(event, False)]),
+    ]
+    assert (call.status, call.usage_source, looked, b"".join(call.kept or ())) == ("ok", "provider", parts - 1, event)
+    assert call.ttft_us is not None
 
 
 async def test_what_may_not_be_called_or_cannot_be_reached_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

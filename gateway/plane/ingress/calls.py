@@ -9,7 +9,7 @@ import orjson
 from gateway.contract.events import Kind
 from gateway.plane.call import Call, Surface
 from gateway.plane.errors import Refusal
-from gateway.plane.http import Headers, Receive, Send, parse_object, read_body, send_refusal
+from gateway.plane.http import Headers, Receive, Send, read_object, send_refusal
 from gateway.plane.pipeline import walk
 from gateway.plane.plane import Plane
 from gateway.plane.prompts import resolve_prompt
@@ -35,19 +35,18 @@ async def serve_call(plane: Plane, surface: Surface, headers: Headers, receive: 
 async def _prepare(call: Call) -> None:
     """Read what is called and the most that it can use."""
     assert call.served is not None
-    raw = await read_body(call.receive, call.headers)
-    body = parse_object(raw)
+    body, size = await read_object(call.receive, call.headers)
     if "prompt" in body and resolve_prompt(call, body):
-        raw = orjson.dumps(body)
+        size = len(orjson.dumps(body))
     name = body.get("model")
     if not isinstance(name, str) or not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise Refusal("invalid_request", "The request must name a model.", param="model")
     call.name = name
     call.model = model = call.served.snapshot.models.get(name)
-    call.body, call.body_bytes = body, len(raw)
+    call.body, call.body_bytes = body, size
     if call.surface == "count_tokens":  # nothing is generated, and no provider charges for it
         return
-    call.input_estimate = estimate_input(raw, model.context_window if model else None)
+    call.input_estimate = estimate_input(size, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(body, call.surface, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 from gateway.contract.events import Step
 from gateway.contract.names import CACHE_HEADER, SIMILARITY_HEADER
 from gateway.contract.snapshot import PICO_USD
+from gateway.plane import big_json
 from gateway.plane.cache import Kept
 from gateway.plane.call import Call
 from gateway.plane.http import HeaderList, standard_headers
@@ -32,7 +34,7 @@ async def cache(call: Call) -> str:
     if model is None or not model.cache_ttl_s or call.headers.get(_HEADER) == b"off":
         return ""
     asked = {name: value for name, value in call.body.items() if name not in _NOT_ASKED}
-    call.cache_key = _key(call, asked)
+    call.cache_key = await _key(call, asked)
     found = call.plane.answers.get(call.cache_key)
     if found is not None:
         return await _give(call, found, "hit", [(_HEADER, b"hit")])
@@ -77,13 +79,17 @@ def keep_answer(call: Call) -> None:
     call.plane.answers.keep(call.cache_key, headers=call.kept_headers, body=b"".join(call.kept), usage=call.usage, ttl_s=model.cache_ttl_s)
 
 
-def _key(call: Call, asked: dict[str, Any]) -> bytes:
+async def _key(call: Call, asked: dict[str, Any]) -> bytes:
     model, key, served = call.model, call.key, call.served
     assert model is not None
     assert key is not None
     assert served is not None
     scope = {"tenant": "", "project": key.project, "key": key.id}[model.cache_scope]
     guards = [guard.guardrail for guard in call.output_guards]
+    if call.body_bytes > big_json.LARGE_BYTES:
+        request = await big_json.in_turns(big_json.written(asked, is_sorted=True))
+    else:
+        request = [orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)]
     digest = hashlib.sha256()
     for part in (
         served.tenant.encode(),
@@ -92,8 +98,12 @@ def _key(call: Call, asked: dict[str, Any]) -> bytes:
         call.surface.encode(),
         b"hidden" if call.hide_usage else b"",
         msgspec.json.encode(guards) if guards else b"",
-        orjson.dumps(asked, option=orjson.OPT_SORT_KEYS),
     ):
         digest.update(len(part).to_bytes(8))  # so that no two ways of cutting the parts agree
         digest.update(part)
+    digest.update(sum(map(len, request)).to_bytes(8))
+    for piece in request:
+        digest.update(piece)
+        if len(request) > 1:
+            await asyncio.sleep(0)
     return digest.digest()

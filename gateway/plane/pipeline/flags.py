@@ -132,7 +132,7 @@ def _bind(call: Call, served: Served, slug: Any) -> None:
         window = model.context_window
         call.input_estimate = min(call.input_estimate, window) if window else call.input_estimate
     else:  # it was cut to what the other model can take in, which says nothing about this one
-        call.input_estimate = estimate_input(orjson.dumps(call.body), model.context_window)
+        call.input_estimate = estimate_input(len(orjson.dumps(call.body)), model.context_window)
     if call.kind == "chat":
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens)
     call.name, call.model = model.slug, model

@@ -5,6 +5,7 @@ A deployment at a protocol's own company with a plain key has none of this: `Tar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,14 +42,17 @@ class Cloud:
     def body(self, operation: str, fields: dict[str, Any], headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         return self.endpoint.body(operation, fields, headers.get(b"anthropic-beta", b"").decode("latin-1"))
 
-    async def proof(self, tokens: Tokens, url: URL, body: bytes) -> dict[str, str]:
+    async def proof(self, tokens: Tokens, url: URL, body: bytes | list[bytes]) -> dict[str, str]:
         """The headers that prove who calls. Refusal when no token is to be had."""
         credential = self._credential
         if isinstance(credential, EntraId | ServiceAccount):
             token = await tokens.get(self._holder, credential, self._provider)
             return {"authorization": f"Bearer {token}"}
         if isinstance(credential, AwsKeys):
-            return self.endpoint.signature(credential, "POST", str(url), body)
+            if isinstance(body, bytes):
+                return self.endpoint.signature(credential, "POST", str(url), body)
+            # Its digest takes long, but needs no one else's turn.
+            return await asyncio.to_thread(self.endpoint.signature, credential, "POST", str(url), b"".join(body))
         return {}
 
     def refused(self, tokens: Tokens) -> None:

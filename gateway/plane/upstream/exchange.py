@@ -21,7 +21,7 @@ from gateway.contract.events import Step
 from gateway.contract.outbound import OutboundError
 from gateway.contract.sealing import UnsealError
 from gateway.contract.snapshot import Deployment, Resource
-from gateway.plane import text
+from gateway.plane import big_json, text
 from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
 from gateway.plane.guarding import is_gathered, look_at_answer, look_at_stream
@@ -40,8 +40,6 @@ DRAIN_S = 5.0
 """How long the rest of a stream is read after its caller has gone, to learn the usage."""
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-LARGE_BYTES = 512 * 1024
-"""Writing such a request as JSON takes milliseconds, and so does sending it: between the two other calls get their turn."""
 SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
@@ -167,15 +165,10 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     except (OutboundError, UnsealError, CredentialError) as error:
         return _Failed(Refusal("upstream_error", f"The deployment {deployment.id} cannot be called: {error}"), "misconfigured")
     try:
-        fields = pair.body(call, target)
+        body = await _body(call, target, pair)
     except Refusal as refusal:  # another deployment may speak the caller's own protocol
         return _Failed(refusal, refusal.code, was_sent=False)
-    try:
-        body = orjson.dumps(fields if target.cloud is None else target.cloud.body(pair.path, fields, call.headers))
-    except orjson.JSONEncodeError:  # what was read may be nested deeper than what can be written
-        return _Failed(Refusal("invalid_request", "The request is nested too deeply."), "invalid_request", was_sent=False)
-    if len(body) > LARGE_BYTES:
-        await asyncio.sleep(0)
+    if isinstance(body, list):
         now = time.monotonic()
         if circuit.is_dead and not circuit.is_ready(now):  # others went on meanwhile; one of them may be the probe
             return _Failed(_unavailable(deployment, circuit.wait_s(now)), "circuit open", was_sent=False)
@@ -202,6 +195,19 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
         is_error = call.status == "upstream_error"
         _note(call, circuit.ended(time.monotonic(), is_error, is_probe=is_probe), call.error_code or "upstream_error")
     return None
+
+
+async def _body(call: Call, target: Target, pair: Pair) -> bytes | list[bytes]:
+    """The request for the upstream, a long one in pieces between which others had their turn. Refusal when it cannot be said to it."""
+    fields = pair.body(call, target)
+    if target.cloud is not None:
+        fields = target.cloud.body(pair.path, fields, call.headers)
+    try:
+        if call.body_bytes <= big_json.LARGE_BYTES:
+            return orjson.dumps(fields)
+        return await big_json.in_turns(big_json.written(fields))
+    except (orjson.JSONEncodeError, big_json.BigJsonError) as error:  # what was read may be nested deeper than what can be written
+        raise Refusal("invalid_request", "The request is nested too deeply.") from error
 
 
 def _is_fault(status: int) -> bool:
@@ -244,8 +250,8 @@ def _not_translated(call: Call, deployment: Deployment) -> Refusal:
     )
 
 
-async def _send(call: Call, target: Target, pair: Pair, body: bytes) -> Answer:
-    """Send the request; the response's headers are there, its body is not. Refusal when the upstream cannot be reached."""
+async def _send(call: Call, target: Target, pair: Pair, body: bytes | list[bytes]) -> Answer:
+    """Send the request, a long one in pieces; the response's headers are there, its body is not. Refusal when the upstream cannot be reached."""
     own = {ours: call.headers[theirs].decode("latin-1") for theirs, ours in pair.forwarded if theirs in call.headers}
     began = time.perf_counter_ns()
     try:
@@ -360,7 +366,7 @@ async def _whole(call: Call, pair: Pair, response: Answer) -> None:
         call.upstream_ns += time.perf_counter_ns() - began
     if body is None:
         call.status = "upstream_error"
-        raise Refusal("upstream_error", f"The provider {deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
+        raise _too_long(call)
     try:
         body, usage = pair.whole(call, body)
     except Refusal:  # it does not fit the provider's protocol
@@ -415,14 +421,16 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
         assert call.deployment is not None
         tap = BedrockTap(tap, call.deployment.provider)
     call.upstream, call.kept_headers = response, _STREAM_HEADERS
-    watcher = asyncio.create_task(_watch_caller(call, response, tap))
+    watch = _Watch(call, response, tap)
     failure: Refusal | None = None
     try:
         call.client_started = True
         headers = [*_STREAM_HEADERS, *standard_headers(call.request_id, call.overhead_us), *call.response_headers]
+        if call.upstream_ns > SLOW_S * 1e9:  # who waited so long may have left by now
+            watch.begin()
         await call.send({"type": "http.response.start", "status": response.status, "headers": headers})
         gathered: list[bytes] | None = [] if is_gathered(call) else None
-        failure = await _forward(call, response, tap, gathered)
+        failure, last = await _forward(call, response, tap, gathered, watch)
         tail = b""
         if failure is None:
             try:
@@ -430,15 +438,16 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
             except Refusal as refusal:
                 failure = refusal
         if failure is None:
+            tail = last + tail
             call.keep(tail)
             call.ttft_us = call.ttft_us or ((time.perf_counter_ns() - call.started_ns) // 1000 if gathered else None)
         if not call.client_gone:
-            watcher.cancel()  # whoever hangs up from here on has the whole answer
+            watch.end()  # whoever hangs up from here on has the whole answer
             if failure is not None:
-                tail = error_event(call.surface, failure, call.request_id)
+                tail = last + error_event(call.surface, failure, call.request_id)
             await call.send({"type": "http.response.body", "body": tail})
     finally:
-        watcher.cancel()
+        watch.end()
         _take_usage(call, tap.usage, lambda: tap.text_bytes)
     if failure is not None and not call.client_gone:
         call.status = "upstream_error" if failure.code in _OF_UPSTREAM else "refused"
@@ -449,38 +458,76 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
         call.status, call.error_code = "upstream_error", "upstream_error"
 
 
-async def _forward(call: Call, response: Answer, tap: Tap, gathered: list[bytes] | None) -> Refusal | None:
-    """Forward until the upstream's end, or gather what would be sent; the reason when it ended too early."""
-    size, deployment = 0, call.deployment
-    assert deployment is not None
+async def _forward(call: Call, response: Answer, tap: Tap, gathered: list[bytes] | None, watch: _Watch) -> tuple[Refusal | None, bytes]:
+    """Forward until the upstream's end, or gather what would be sent.
+
+    The reason when it ended too early, and what came with the end and is not sent yet: it leaves together with what is left in the tap.
+    """
+    size = 0
     while True:
-        began = time.perf_counter_ns()
-        try:
-            data = await response.read()
-        except TimeoutError:
-            return Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.")
-        except WireError:
-            if isinstance(call.cut, Refusal):
-                return call.cut
-            return Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.")
-        finally:
-            call.upstream_ns += time.perf_counter_ns() - began
+        data = await _next(call, response, watch)
+        if isinstance(data, Refusal):
+            return data, b""
         if not data:
-            return call.cut if isinstance(call.cut, Refusal) else None
+            return (call.cut if isinstance(call.cut, Refusal) else None), b""
         try:
             data = tap.feed(data)
         except Refusal as refusal:
-            return refusal
+            return refusal, b""
         if gathered is not None:
             gathered.append(data)
             size += len(data)
             if size > MAX_RESPONSE_BYTES:
-                return Refusal("upstream_error", f"The provider {deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
+                return _too_long(call), b""
         elif data and not call.client_gone:
             if call.ttft_us is None:
                 call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
+            if response.is_over and call.cut is None:
+                return None, data
             call.keep(data)
             await call.send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _next(call: Call, response: Answer, watch: _Watch) -> bytes | Refusal:
+    """What comes next of a stream, empty at its end; the reason when it breaks off."""
+    deployment = call.deployment
+    assert deployment is not None
+    began = time.perf_counter_ns()
+    if response.is_silent:
+        watch.begin()
+    try:
+        return await response.read()
+    except TimeoutError:
+        return Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.")
+    except WireError:
+        if isinstance(call.cut, Refusal):
+            return call.cut
+        return Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.")
+    finally:
+        call.upstream_ns += time.perf_counter_ns() - began
+
+
+def _too_long(call: Call) -> Refusal:
+    assert call.deployment is not None
+    return Refusal("upstream_error", f"The provider {call.deployment.provider} sent more than {MAX_RESPONSE_BYTES // 2**20} MiB.")
+
+
+class _Watch:
+    """Looks whether the caller of a stream hangs up. It begins where there is something to wait for: an answer that is all there needs none."""
+
+    __slots__ = ("_call", "_response", "_tap", "_task")
+
+    def __init__(self, call: Call, response: Answer, tap: Tap) -> None:
+        self._call, self._response, self._tap = call, response, tap
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(_watch_caller(self._call, self._response, self._tap))
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:

@@ -102,6 +102,11 @@ class Answer:
         return self.response.is_ended and not self._chunks and self._error is None
 
     @property
+    def is_silent(self) -> bool:
+        """Who reads now has to wait: nothing has come that was not read, and more is to come."""
+        return not (self._chunks or self.response.is_ended or self._error is not None)
+
+    @property
     def is_held_up(self) -> bool:
         """Its reader is slower than the upstream."""
         return self._unread > MOST_UNREAD_BYTES
@@ -165,7 +170,19 @@ class Answer:
 class Connection(asyncio.Protocol):
     """One connection, with at most one request under way."""
 
-    __slots__ = ("_answer", "_heard_at", "_is_paused", "_loop", "_timer", "idle_since", "pool", "transport")
+    __slots__ = (
+        "_answer",
+        "_heard_at",
+        "_is_full",
+        "_is_paused",
+        "_is_sending",
+        "_loop",
+        "_timer",
+        "_writable",
+        "idle_since",
+        "pool",
+        "transport",
+    )
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -178,6 +195,9 @@ class Connection(asyncio.Protocol):
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_paused = False
+        self._is_sending = self._is_full = False
+        """A request is on its way in pieces; the transport holds as much as it should."""
+        self._writable: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -193,6 +213,37 @@ class Connection(asyncio.Protocol):
         self.transport.writelines(request)
         return answer
 
+    async def send_on(self, answer: Answer, pieces: list[bytes]) -> None:
+        """Send the rest of the request, as fast as the upstream takes it and no piece ahead of others' turns. TimeoutError when it takes nothing.
+
+        Ends early when the upstream does, or has refused already: then the connection serves no other request.
+        """
+        self._is_sending = True
+        last = len(pieces) - 1
+        for number, piece in enumerate(pieces):
+            if self._answer is not answer or self.transport is None or answer.status >= 400:
+                return
+            self.transport.write(piece)
+            self._is_sending = number < last
+            await asyncio.sleep(0)
+            if self._is_full:
+                self._writable = self._loop.create_future()
+                async with asyncio.timeout(answer.timeout_s):
+                    await self._writable
+            self._heard_at = self._loop.time()  # it takes what it is sent
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._go_on_sending()
+
+    def _go_on_sending(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
     def data_received(self, data: bytes) -> None:
         answer = self._answer
         if answer is None:  # nobody has asked, so whatever it is, it must not be taken for an answer to the next request
@@ -204,6 +255,8 @@ class Connection(asyncio.Protocol):
         except ProtocolError as error:
             self._break(WireError(f"It does not speak HTTP/1.1: {error}."))
             return
+        if self._writable is not None and (answer.status >= 400 or answer.response.is_ended):
+            self._go_on_sending()
         if answer.response.is_ended:
             self._finish(answer)
         elif answer.is_held_up and not self._is_paused and self.transport is not None:
@@ -212,6 +265,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._go_on_sending()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -252,7 +306,9 @@ class Connection(asyncio.Protocol):
         if self._is_paused:
             self._is_paused = False
             transport.resume_reading()
-        if answer.response.keeps and not transport.is_closing() and transport.get_write_buffer_size() == 0:
+        if self._is_sending:  # the rest would be taken for the next request
+            transport.abort()
+        elif answer.response.keeps and not transport.is_closing() and transport.get_write_buffer_size() == 0:
             self.pool.put(self)
         else:
             transport.close()
@@ -369,8 +425,8 @@ class Wire:
         self._opener = _Opener(allow)
         self._pool = _Pool()
 
-    async def post(self, url: URL, head: bytes, body: bytes, *, timeout_s: float) -> Answer:
-        """Send `body` under the lines of `head` (see `header_lines`); return when the answer's head is there.
+    async def post(self, url: URL, head: bytes, body: bytes | list[bytes], *, timeout_s: float) -> Answer:
+        """Send `body` under the lines of `head` (see `header_lines`); return when the answer's head is there. Pieces leave one at a time.
 
         The upstream may be silent for `timeout_s` at a time, then and while the body is read. Redirects are not followed, nothing is sent twice.
         UnreachedError, of which ConnectTimeoutError is one, or OutboundError when the address may not be called: then nothing was sent.
@@ -381,8 +437,13 @@ class Wire:
         if connection is None:
             connection = await self._opener.open(origin)
             self._pool.add(connection, origin)
-        answer = connection.send([b"%b%bcontent-length: %d\r\n\r\n" % (start, head, len(body)), body], timeout_s)
+        pieces = None if isinstance(body, bytes) else body
+        length = len(body) if pieces is None else sum(map(len, pieces))
+        lines = b"%b%bcontent-length: %d\r\n\r\n" % (start, head, length)
+        answer = connection.send([lines, body] if isinstance(body, bytes) else [lines], timeout_s)
         try:
+            if pieces is not None:
+                await connection.send_on(answer, pieces)
             await answer.begun()
         except BaseException:
             answer.close()
