@@ -33,7 +33,7 @@ def test_readme_is_short() -> None:
 
 
 def test_openapi_document_is_the_one_that_the_code_makes() -> None:
-    checked_in = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
+    checked_in = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), Loader=yaml.CSafeLoader)  # seven seconds less than in Python
 
     made = SchemaGenerator(urlconf="governance.urls_api").get_schema(request=None, public=True)
 
