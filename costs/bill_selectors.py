@@ -21,7 +21,20 @@ from costs.models import (
 
 
 def bills() -> QuerySet[BillFile]:
-    return BillFile.objects.select_related("uploaded_by").order_by("-uploaded_at", "-pk")
+    return BillFile.objects.select_related("uploaded_by").prefetch_related("deliveries").order_by("-uploaded_at", "-pk")
+
+
+def replacing_files(bill: BillFile) -> list[tuple[BillFile, int]]:
+    """Files that replaced rows of this one, with how many."""
+    rows = BillRow.ever.filter(file=bill, replaced_by__isnull=False).values("replaced_by").annotate(n=Count("pk")).order_by("replaced_by")
+    counts = {row["replaced_by"]: row["n"] for row in rows}
+    return [(file, counts[file.pk]) for file in BillFile.objects.filter(pk__in=counts).order_by("pk")]
+
+
+def replaced_and_new(bill: BillFile) -> QuerySet[BillRow]:
+    """Rows that a file took out of force, and those that it brought, by account and time."""
+    rows = BillRow.ever.filter(Q(replaced_by=bill) | Q(file=bill, is_in_force=True)).select_related("file")
+    return rows.order_by("provider", "account", "charge_start", "charge_key", "is_in_force", "pk")
 
 
 def bill_sources() -> QuerySet[BillSource]:

@@ -48,6 +48,7 @@ _UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s
 _COUNTED_UNIT = re.compile(
     r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:requests?|searches|search|calls?|queries|query)", re.IGNORECASE
 )
+_RESTATED = re.compile("(Cost|Quantity|UnitPrice)(In[A-Z]|$)|ExchangeRate|^Invoice(Detail)?Id$|^Tags$")
 COUNTED_CLASSES = ("web_search", "file_search")
 """Rows of these count calls of tools that the provider ran; `tokens` is how many."""
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
@@ -76,6 +77,7 @@ class Row:
     charge_start: datetime
     charge_end: datetime
     billing_start: datetime
+    """All in UTC."""
     billed_cost: Decimal
     effective_cost: Decimal
     tokens: Decimal | None
@@ -98,18 +100,41 @@ class Row:
     @property
     def day(self) -> date | None:
         """The UTC day of the charge; None when the charge period is longer than a day."""
-        start, end = self.charge_start.astimezone(UTC), self.charge_end.astimezone(UTC)
-        return start.date() if end - start <= timedelta(days=1) and (end - timedelta(microseconds=1)).date() == start.date() else None
+        return _day(self.charge_start, self.charge_end)
 
     @property
     def month(self) -> date:
         """First day of the month that it is compared in: of its usage, else of its invoice."""
         start = self.charge_start if self.category == "Usage" else self.billing_start
-        return start.astimezone(UTC).date().replace(day=1)
+        return start.date().replace(day=1)
+
+    @property
+    def period(self) -> date:
+        """First day of the month in which its billing period begins: what a provider delivers again whole."""
+        return self.billing_start.date().replace(day=1)
 
     def fingerprint(self, provider: str) -> str:
         """The same for equal rows of one provider, whatever file or column order they come in."""
-        return hashlib.blake2b(orjson.dumps([provider, sorted(self.values.items())]), digest_size=16).hexdigest()
+        return _hash(provider, sorted(self.values.items()))
+
+    def charge_key(self, provider: str) -> str:
+        """The same for rows of one charge, also when its figures, its invoice or its tags have changed."""
+        return _hash(provider, sorted(item for item in self.values.items() if not _varies(item[0])))
+
+
+@lru_cache(maxsize=4096)
+def _day(start: datetime, end: datetime) -> date | None:
+    return start.date() if end - start <= timedelta(days=1) and (end - timedelta(microseconds=1)).date() == start.date() else None
+
+
+def _hash(provider: str, columns: list[tuple[str, str]]) -> str:
+    return hashlib.blake2b(orjson.dumps([provider, columns]), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _varies(column: str) -> bool:
+    """Whether a provider restates the column, rather than naming another charge by it."""
+    return _RESTATED.search(column) is not None
 
 
 @dataclass(frozen=True)
@@ -199,7 +224,8 @@ class Reader:
             value = cell.strip()
             if value and (len(value) != 4 or value.upper() != "NULL"):
                 values[name] = value
-        if _NOT_TEXT.search(",".join(cells)):
+        whole = "".join(cells)
+        if (not whole.isascii() or "\x00" in whole) and _NOT_TEXT.search(whole):
             raise RowError("Contains bytes that are not text.", next(name for name, value in values.items() if _NOT_TEXT.search(value)))
         return parse(line, values)
 
@@ -290,8 +316,11 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
 def number(values: Mapping[str, str], name: str) -> Decimal | None:
     """A decimal column; None when it is not given."""
     text = values.get(name)
-    if text is None:
-        return None
+    return None if text is None else _number(text, name)
+
+
+@lru_cache(maxsize=16384)  # unit prices and noughts come again on row after row
+def _number(text: str, name: str) -> Decimal:
     if not _NUMBER.fullmatch(text):
         raise RowError(f"{_safe(text)[:40]} is not a decimal number.", name)
     try:
@@ -300,8 +329,8 @@ def number(values: Mapping[str, str], name: str) -> Decimal | None:
         raise RowError("Is not a decimal number.", name) from error
     if abs(value) >= LARGEST:
         raise RowError("Is out of range.", name)
-    exponent = value.normalize(EXACT).as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > MOST_DECIMALS:
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > MOST_DECIMALS and -int(value.normalize(EXACT).as_tuple().exponent) > MOST_DECIMALS:
         raise RowError(f"Has more than {MOST_DECIMALS} decimals.", name)
     return value
 
@@ -315,13 +344,14 @@ def moment(values: Mapping[str, str], name: str) -> datetime:
         raise RowError(f"{_safe(text)[:40]} is not an ISO 8601 time.", name) from error
     if not 2000 <= at.year <= 2100:
         raise RowError("Is out of range.", name)
-    return at.astimezone(UTC)
+    return at
 
 
 @lru_cache(maxsize=4096)  # a bill has few different times, and each on many rows
 def _moment(text: str) -> datetime:
     at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    # A year at the ends of the calendar has no other offset; it is refused as out of range.
+    return at.replace(tzinfo=UTC) if at.tzinfo is None or not 1 < at.year < 9999 else at.astimezone(UTC)
 
 
 def quantity(values: Mapping[str, str], counted: re.Pattern[str] = _UNIT) -> tuple[Decimal | None, Decimal | None]:
@@ -364,7 +394,8 @@ def _at(price: Decimal | None, values: Mapping[str, str], tokens: Decimal | None
     return None if priced is None else EXACT.multiply(priced, price)
 
 
-def _details(text: str | None) -> dict[str, object]:
+@lru_cache(maxsize=4096)
+def _details(text: str | None) -> Mapping[str, object]:
     if not text:
         return {}
     try:
@@ -380,7 +411,7 @@ def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_token
     if ours in price_sheets.TOKEN_CLASSES:
         return ours
     direction, action = str(details.get("TokenDirection", "")).lower(), str(details.get("TokenCacheAction", "")).lower()
-    said = [re.sub(r"[^a-z0-9]+", " ", text.lower()) for text in texts]
+    said = [_words(text) for text in texts if text]
     if direction in ("input", "output"):
         plain = (
             {"read": "cached_input", "write": "cache_write", "write 1h": "cache_write_1h"}.get(action, "input")
@@ -388,24 +419,35 @@ def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_token
             else "output"
         )
         return next((found for words in said if (found := _narrowed(plain, words)) != plain), plain)
-    for words in said:
-        if re.search(r"\bweb search(es)?\b", words):
-            return "web_search"
-        if re.search(r"\bfile search(es)?\b", words):
-            return "file_search"
-        if not counts_tokens and "token" not in words:
-            continue
-        if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(write|writes|creation|written)\b", words):
-            return _narrowed("cache_write", words)
-        if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(read|reads|hit|input|inp|cached)\b", words):
-            return _narrowed("cached_input", words)
-        if re.search(r"\b(output|outp|outputs|completion|completions|generated)\b", words):
-            return _narrowed("output", words)
-        if re.search(r"\b(input|inp|inputs|prompt|prompts|embedding|embeddings)\b", words):
-            return _narrowed("input", words)
+    return next((found for words in said if (found := _class_in(words, counts_tokens))), "")
+
+
+@lru_cache(maxsize=8192)  # meters come again on row after row
+def _words(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", text.lower())
+
+
+@lru_cache(maxsize=8192)
+def _class_in(words: str, counts_tokens: bool) -> str:
+    """The token class that the words of a meter, SKU or description name."""
+    if re.search(r"\bweb search(es)?\b", words):
+        return "web_search"
+    if re.search(r"\bfile search(es)?\b", words):
+        return "file_search"
+    if not counts_tokens and "token" not in words:
+        return ""
+    if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(write|writes|creation|written)\b", words):
+        return _narrowed("cache_write", words)
+    if re.search(r"\bcach(e|ed|ing)\b", words) and re.search(r"\b(read|reads|hit|input|inp|cached)\b", words):
+        return _narrowed("cached_input", words)
+    if re.search(r"\b(output|outp|outputs|completion|completions|generated)\b", words):
+        return _narrowed("output", words)
+    if re.search(r"\b(input|inp|inputs|prompt|prompts|embedding|embeddings)\b", words):
+        return _narrowed("input", words)
     return ""
 
 
+@lru_cache(maxsize=8192)
 def _narrowed(plain: str, words: str) -> str:
     """The class within a usual one that the words of a meter name: sound, images, or what is kept for an hour."""
     kind = re.search(r"\b(audio|image)\b", words)
@@ -416,6 +458,7 @@ def _narrowed(plain: str, words: str) -> str:
     return "cache_write_1h" if plain == "cache_write" and re.search(r"\b(1h|1 hour|one hour)\b", words) else plain
 
 
+@lru_cache(maxsize=8192)
 def normal(name: str) -> str:
     """For comparing names of models: `GPT 4o (0513)` and `gpt-4o-0513` are the same."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

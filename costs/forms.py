@@ -17,6 +17,7 @@ from costs.models import (
     BillSource,
     Budget,
     Commitment,
+    DeliveryStyle,
     RequiredTag,
     RequiredTagVersion,
     ReviewItem,
@@ -148,6 +149,12 @@ class BillForm(forms.Form):
         required=False,
         label="Whose bill it is",
         help_text="Which of our providers the rows belong to. Left open, the names in the file decide, as they were assigned before.",
+    )
+    style = forms.ChoiceField(
+        required=False,
+        label="How it follows earlier files",
+        choices=[("", "As before, or as the file tells"), *DeliveryStyle.choices],
+        help_text="Clouds deliver a month again and again, each time whole: then a file replaces. You see what it would change before it does.",
     )
 
     def __init__(self, *args: object, **kwargs: object) -> None:

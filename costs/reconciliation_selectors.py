@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import Abs
+from django.db.models.functions import Abs, Coalesce
 
 from costs import bridge
 from costs.models import (
@@ -120,13 +120,18 @@ def period_of(found: ReconciliationLine) -> Period:
 def bill_rows(found: ReconciliationLine) -> QuerySet[BillRow]:
     """The charges behind a line, as far as they were there when its revision was made."""
     revision = found.revision
-    rows = BillRow.objects.filter(
-        provider=revision.reconciliation.provider,
-        month=revision.reconciliation.month,
-        kind__in=BillRow.COMPARED,
-        model=found.model,
-        file__uploaded_at__lte=revision.created_at,
-    ).select_related("file")
+    rows = (
+        BillRow.ever.alias(applied_at=Coalesce("file__applied_at", "file__uploaded_at"))
+        .filter(
+            Q(is_in_force=True) | Q(replaced_by__applied_at__gt=revision.created_at),
+            provider=revision.reconciliation.provider,
+            month=revision.reconciliation.month,
+            kind__in=BillRow.COMPARED,
+            model=found.model,
+            applied_at__lte=revision.created_at,
+        )
+        .select_related("file")
+    )
     if found.token_class:
         rows = rows.filter(token_class=found.token_class)
     return rows.filter(day=found.day) if found.day else rows
@@ -311,9 +316,9 @@ def restatement(series: Reconciliation, before: Revision, after: Revision) -> Re
     changed.sort(key=lambda one: (-max(abs(one.bill), abs(one.ours)), one.model, one.day or date.min, one.token_class))
     amounts = [{cause["cause"]: Decimal(cause["amount"]) for cause in revision.causes} for revision in (before, after)]
     between = {"gt": before.created_at, "lte": after.created_at}
-    files = BillFile.objects.filter(
-        pk__in=BillRow.objects.filter(provider=series.provider, month=series.month).values("file"),
-        **{f"uploaded_at__{name}": at for name, at in between.items()},
+    rows = BillRow.ever.filter(provider=series.provider, month=series.month)
+    files = BillFile.objects.alias(at=Coalesce("applied_at", "uploaded_at")).filter(
+        Q(pk__in=rows.values("file")) | Q(pk__in=rows.values("replaced_by")), **{f"at__{name}": at for name, at in between.items()}
     )
     prices = PriceEntry.objects.filter(provider=series.provider, **{f"created_at__{name}": at for name, at in between.items()})
     return Restatement(

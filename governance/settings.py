@@ -220,6 +220,8 @@ SPECTACULAR_SETTINGS = {
         "CommitmentStatus": "costs.models.Commitment.Status",
         "RateSheetKind": "costs.models.RateSheet.Kind",
         "BillSourceKind": "costs.models.BillSource.Kind",
+        "BillFileState": "costs.models.BillFile.State",
+        "DeliveryStyle": "costs.models.DeliveryStyle",
         "PriceProposalStatus": "costs.models.PriceProposal.Status",
         "BillLineStanding": "costs.reconciliation_selectors.STANDING_CHOICES",
         "AnomalyStatus": "costs.models.Anomaly.Status",

@@ -11,8 +11,10 @@ from rest_framework import serializers
 from costs import bridge, dimensions, price_sheets, reconciliation_selectors, selectors
 from costs.models import (
     SERIES,
+    BillDelivery,
     BillError,
     BillFile,
+    DeliveryStyle,
     Event,
     PriceEntry,
     Reconciliation,
@@ -255,9 +257,49 @@ class BillInput(serializers.Serializer[Any]):
         default="",
         help_text="Which of our providers the rows belong to; default as the file says.",
     )
+    style = serializers.ChoiceField(  # type: ignore[assignment]  # a field is no attribute
+        choices=DeliveryStyle.choices,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="How it follows the files of its accounts before; remembered once it is applied. Default as remembered, else as the file tells.",
+    )
+    preview = serializers.BooleanField(required=False, default=False, help_text="Let it wait to be applied if it would replace rows.")
+
+
+class BillDeliveryOutput(serializers.ModelSerializer[BillDelivery]):
+    """One billing period of an account. Rows that changed are counted among the new and among the gone ones as well."""
+
+    billed_kept = ExactField()
+    billed_new = ExactField()
+    billed_gone = ExactField()
+    difference = ExactField(help_text="What the period is more by, in its currency.")
+
+    class Meta:
+        model = BillDelivery
+        fields = (
+            "provider", "account", "period", "currency", "style", "rows_kept", "rows_new", "rows_gone", "rows_changed", "billed_kept",
+            "billed_new", "billed_gone", "difference",
+        )  # fmt: skip
+
+
+class BillDoubtOutput(serializers.Serializer[Any]):
+    code = serializers.ChoiceField(choices=["style", "older", "smaller", "incomplete", "signed", "empty"])
+    message = serializers.CharField()
+
+
+class BillChangeOutput(serializers.Serializer[Any]):
+    description = serializers.CharField()
+    day = serializers.DateField(allow_null=True)
+    currency = serializers.CharField()
+    was = serializers.CharField(allow_null=True, help_text="Exact; null: there was no such charge.")
+    now = serializers.CharField(allow_null=True)
 
 
 class BillOutput(serializers.ModelSerializer[BillFile]):
+    deliveries = BillDeliveryOutput(many=True, read_only=True, help_text="What it changed, or would change while it waits.")
+    doubts = BillDoubtOutput(many=True, read_only=True, help_text="Why a person should look at it first.")
+    digest = serializers.CharField(read_only=True, help_text="Of what it changes: what is applied is what was seen.")
     billed_in_usd = ExactField(source="billed_in")
     billed_accepted_usd = ExactField(source="billed_accepted")
     billed_duplicate_usd = ExactField(source="billed_duplicate")
@@ -274,6 +316,11 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
             "focus_version",
             "provider",
             "uploaded_at",
+            "state",
+            "applied_at",
+            "digest",
+            "doubts",
+            "deliveries",
             "rows_in",
             "rows_accepted",
             "rows_duplicate",
@@ -285,6 +332,13 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
             "billed_rejected_usd",
             "billed_quarantined_usd",
         )
+
+
+class BillDetailOutput(BillOutput):
+    changes = BillChangeOutput(many=True, read_only=True, help_text="The largest differences to what was in force, at most 50.")
+
+    class Meta(BillOutput.Meta):
+        fields = (*BillOutput.Meta.fields, "changes")  # type: ignore[assignment]  # longer than the base's
 
 
 class ImportedOutput(BillOutput):

@@ -6,6 +6,7 @@ from costs import converters  # noqa: F401  # registers <month:…>
 from costs.api import (
     anomaly_views,
     archive_views,
+    bill_delivery_views,
     bill_source_views,
     budget_views,
     commitment_views,
@@ -88,6 +89,10 @@ urlpatterns = [
     path("bills/sources/<int:pk>/fetch/", bill_source_views.BillSourceFetch.as_view(), name="api-bill-source-fetch"),
     path("bills/<int:pk>/", views.BillDetail.as_view(), name="api-bill"),
     path("bills/<int:pk>/release/", views.BillRelease.as_view(), name="api-bill-release"),
+    path("bills/<int:pk>/preview/", bill_delivery_views.BillPreview.as_view(), name="api-bill-preview"),
+    path("bills/<int:pk>/apply/", bill_delivery_views.BillApply.as_view(), name="api-bill-apply"),
+    path("bills/<int:pk>/dismiss/", bill_delivery_views.BillDismiss.as_view(), name="api-bill-dismiss"),
+    path("bills/<int:pk>/undo/", bill_delivery_views.BillUndo.as_view(), name="api-bill-undo"),
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),
     path(_ONE, views.ReconciliationDetail.as_view(), name="api-reconciliation"),

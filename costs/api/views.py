@@ -179,7 +179,10 @@ class Unpriced(APIView):
 
 
 class Bills(generics.ListAPIView[BillFile]):
-    """Bill files. Posting one takes it over and then compares its months; the same file again answers 200 and changes nothing."""
+    """Bill files. Posting one takes it over and then compares its months; the same file again answers 200 and changes nothing.
+
+    A file that would replace rows and gives reason to doubt waits (`state`, `doubts`): look at `deliveries`, then apply it with its `digest`.
+    """
 
     access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
     serializer_class = serializers.BillOutput
@@ -202,7 +205,14 @@ class Bills(generics.ListAPIView[BillFile]):
         body = serializers.BillInput(data=request.data)
         body.is_valid(raise_exception=True)
         file = body.validated_data["file"]
-        done = bills.import_bill(file=file, name=file.name, actor=request.user, provider=body.validated_data["provider"])
+        done = bills.import_bill(
+            file=file,
+            name=file.name,
+            actor=request.user,
+            provider=body.validated_data["provider"],
+            style=body.validated_data["style"],
+            is_preview=body.validated_data["preview"],
+        )
         done.file.already_imported = not done.is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.ImportedOutput(done.file).data, status=201 if done.is_new else 200)
 
@@ -210,12 +220,12 @@ class Bills(generics.ListAPIView[BillFile]):
 class BillDetail(APIView):
     access = {"GET": Permission.VIEW_COSTS}
 
-    @extend_schema(responses={200: serializers.BillOutput, 404: ErrorSerializer})
+    @extend_schema(responses={200: serializers.BillDetailOutput, 404: ErrorSerializer})
     def get(self, request: ApiRequest, pk: int) -> Response:
         bill = bill_selectors.bills().filter(pk=pk).first()
         if bill is None:
             raise NotFound
-        return Response(serializers.BillOutput(bill).data)
+        return Response(serializers.BillDetailOutput(bill).data)
 
 
 class BillRelease(APIView):

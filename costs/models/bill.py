@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import hashlib
+import json
+from decimal import Context, Decimal
 
 from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from governance.models import User
+
+_EXACT = Context(prec=60)
+
+
+class DeliveryStyle(models.TextChoices):
+    """How the files of an account follow each other."""
+
+    APPEND = "append", "Each file adds to those before"
+    REPLACEMENT = "replacement", "Each file replaces what it delivers again"
+
+
+class BillFeed(models.Model):
+    """How a provider delivers the bills of an account, as a person said. The version of FOCUS is no part of it: a newer one replaces the same rows."""
+
+    placement = "tenant"
+
+    provider = models.CharField(max_length=48)
+    account = models.CharField(max_length=160)
+    style = models.CharField(max_length=12, choices=DeliveryStyle)
+    set_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    set_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "bill_feed"
+        ordering = ["provider", "account"]
+        constraints = [models.UniqueConstraint(fields=["provider", "account"], name="bill_feed_once")]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.account}"
 
 
 class BillFile(models.Model):
     """One FOCUS file. Its counts obey accepted + duplicate + rejected + quarantined = in; so do its sums, as far as a cost could be read."""
 
     placement = "tenant"
+
+    class State(models.TextChoices):
+        APPLIED = "applied", "Applied"
+        WAITING = "waiting", "Waits to be applied"
+        DISMISSED = "dismissed", "Dismissed"
+        UNDONE = "undone", "Undone"
 
     sha256 = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=200)
@@ -38,6 +77,14 @@ class BillFile(models.Model):
     billed_rejected = models.DecimalField(max_digits=40, decimal_places=20)
     """Over rejected rows whose cost could be read."""
     billed_quarantined = models.DecimalField(max_digits=40, decimal_places=20, default=Decimal())
+    state = models.CharField(max_length=12, choices=State, db_default=State.APPLIED, default=State.APPLIED)
+    """Rows of a file that waits are in no table yet; its counts say what they would become."""
+    applied_at = models.DateTimeField(null=True)
+    """None also for files of before it was kept: `uploaded_at`."""
+    doubts = models.JSONField(default=list, db_default=[])
+    """Why it waits, or was applied all the same: list of {code, message}."""
+    changes = models.JSONField(default=list, db_default=[])
+    """The largest differences to what was in force: list of {description, day, currency, was, now}, amounts as text, null where there is no row."""
 
     class Meta:
         db_table = "bill_file"
@@ -46,9 +93,101 @@ class BillFile(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def digest(self) -> str:
+        """sha256 over what it would change: a person applies what the preview showed, and nothing else. Whether the style is known is no change."""
+        shown = [
+            [
+                one.provider,
+                one.account,
+                one.period.isoformat(),
+                one.currency,
+                one.style,
+                one.rows_kept,
+                one.rows_new,
+                one.rows_gone,
+                one.rows_changed,
+            ]
+            + [f"{amount.normalize(_EXACT):f}" for amount in (one.billed_kept, one.billed_new, one.billed_gone)]
+            for one in self.deliveries.all()
+        ]
+        return hashlib.sha256(json.dumps([shown, [doubt for doubt in self.doubts if doubt["code"] != "style"]]).encode()).hexdigest()
+
+    @property
+    def is_undoable(self) -> bool:
+        """As far as the file itself says; a later one on the same period stands in the way as well."""
+        return self.state == self.State.APPLIED and any(one.style == DeliveryStyle.REPLACEMENT for one in self.deliveries.all())
+
+
+class BillDelivery(models.Model):
+    """What a file does to one billing period of an account, or would do while the file waits.
+
+    Once it is applied, only rows that leave quarantine change it.
+    """
+
+    placement = "tenant"
+
+    file = models.ForeignKey(BillFile, on_delete=models.CASCADE, related_name="deliveries")
+    provider = models.CharField(max_length=48)
+    account = models.CharField(max_length=160)
+    period = models.DateField()
+    """First day of the billing period, which for corrections is not the month that they are compared in."""
+    currency = models.CharField(max_length=8)
+    style = models.CharField(max_length=12, choices=DeliveryStyle)
+    rows_kept = models.IntegerField()
+    """In force before and after."""
+    rows_new = models.IntegerField()
+    rows_gone = models.IntegerField()
+    rows_changed = models.IntegerField()
+    """Of those new and gone alike: the same charge with other figures."""
+    billed_kept = models.DecimalField(max_digits=40, decimal_places=20)
+    """Sums of BilledCost."""
+    billed_new = models.DecimalField(max_digits=40, decimal_places=20)
+    billed_gone = models.DecimalField(max_digits=40, decimal_places=20)
+
+    class Meta:
+        db_table = "bill_delivery"
+        ordering = ["provider", "account", "period", "currency"]
+        indexes = [models.Index(fields=["provider", "account", "period"], name="bill_delivery_period")]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.account} {self.period:%Y-%m}"
+
+    @property
+    def only_new(self) -> int:
+        return self.rows_new - self.rows_changed
+
+    @property
+    def only_gone(self) -> int:
+        return self.rows_gone - self.rows_changed
+
+    @property
+    def rows_after(self) -> int:
+        return self.rows_kept + self.rows_new
+
+    @property
+    def rows_before(self) -> int:
+        return self.rows_kept + self.rows_gone
+
+    @property
+    def difference(self) -> Decimal:
+        """What the period is more by, in its currency."""
+        return _EXACT.subtract(self.billed_new, self.billed_gone)
+
+    @property
+    def billed_after(self) -> Decimal:
+        return _EXACT.add(self.billed_kept, self.billed_new)
+
+
+class BillRowManager(models.Manager["BillRow"]):
+    """Rows that count: neither replaced by a later file nor of one that was undone."""
+
+    def get_queryset(self) -> models.QuerySet[BillRow]:
+        return super().get_queryset().filter(is_in_force=True)
+
 
 class BillRow(models.Model):
-    """One accepted row. The same row in a later file is a duplicate; twice in one file it is two charges."""
+    """One accepted row. The same row in a later file is a duplicate; twice in one file it is two charges. None is ever removed."""
 
     placement = "tenant"
 
@@ -103,11 +242,27 @@ class BillRow(models.Model):
     invoice_id = models.CharField(max_length=160, blank=True)
     sku_id = models.CharField(max_length=200, blank=True)
     meter = models.CharField(max_length=200, blank=True)
+    period = models.DateField(null=True)
+    """First day of the month in which its billing period begins; None for rows of before it was kept: `month`."""
+    charge_key = models.CharField(max_length=32, blank=True, db_default="")
+    """Over what names the charge, without amounts; empty for rows of before it was kept."""
+    is_in_force = models.BooleanField(default=True, db_default=True)
+    replaced_by = models.ForeignKey(BillFile, null=True, on_delete=models.PROTECT, related_name="replaced_rows")
+    """Whose delivery took it out; None and not in force: its own file was undone."""
+
+    objects = BillRowManager()
+    ever = models.Manager["BillRow"]()
+    """Those that are not in force as well."""
 
     class Meta:
         db_table = "bill_row"
-        constraints = [models.UniqueConstraint(fields=["fingerprint", "occurrence"], name="bill_row_once")]
-        indexes = [models.Index(fields=["provider", "month", "account"], name="bill_row_period")]
+        constraints = [
+            models.UniqueConstraint(fields=["fingerprint", "occurrence"], condition=Q(is_in_force=True), name="bill_row_in_force")
+        ]
+        indexes = [
+            models.Index(fields=["provider", "month", "account"], name="bill_row_period"),
+            models.Index("provider", "account", Coalesce("period", "month"), name="bill_row_delivered"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.file} line {self.line}"

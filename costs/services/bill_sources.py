@@ -23,7 +23,7 @@ from django.utils import timezone
 from catalog.models import Provider
 from costs import cost_apis, focus
 from costs.errors import BillSourceError, CostApiError
-from costs.models import BillRow, BillSource
+from costs.models import BillRow, BillSource, DeliveryStyle
 from costs.services import bills
 from gateway.contract.outbound import OutboundError, check_url
 from gateway.contract.sealing import Sealer, UnsealError
@@ -167,6 +167,7 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
             name=f"{cost_apis.APIS[source.kind].title} cost API, {first} to {last}",
             actor=source.set_by,
             provider=source.provider,
+            style=DeliveryStyle.APPEND,
             at=at,
         ).file
         if wrong := file.errors.first():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal, localcontext
+from datetime import date, datetime, timedelta
+from decimal import localcontext
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -19,8 +19,9 @@ from django.utils.text import slugify
 
 from catalog.models import Deployment, Provider
 from costs import exchange, focus, parquet, tasks
-from costs.errors import BillFormatError, BillTooLargeError
-from costs.models import BillAlias, BillFile, BillRow
+from costs.errors import BillFormatError, BillStateError, BillTooLargeError, SignatureReasonError
+from costs.models import BillAlias, BillDelivery, BillFile, BillRow, DeliveryStyle
+from costs.services import bill_deliveries
 from governance.models import User
 from governance.schema import current_schema
 from governance.services import audit
@@ -54,6 +55,8 @@ _ROW_COLUMNS = (
     "invoice_id",
     "sku_id",
     "meter",
+    "period",
+    "charge_key",
 )
 _ERROR_COLUMNS = ("error_column", "error_message", "error_text", "is_quarantined")
 UNKNOWN = "unknown"
@@ -91,12 +94,25 @@ class Names:
         return focus.find_model(row, self.models.get(provider, {}))
 
 
-def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", at: datetime | None = None) -> Imported:
+def import_bill(
+    *,
+    file: BinaryIO,
+    name: str,
+    actor: User,
+    provider: str = "",
+    style: str = "",
+    is_preview: bool = False,
+    at: datetime | None = None,
+) -> Imported:
     """Take over one FOCUS file, CSV or Parquet; afterwards the months that it touches are reconciled.
 
     `provider` is the slug that all rows belong to; without it each row's provider name decides by the stored assignments. Choosing
     one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, rejected as no row of a bill,
     or in quarantine as one that cannot be placed; the last two with their reasons. The file itself is kept. Writes one audit entry.
+
+    `style` says how the file follows those of its accounts before and is remembered once the file is applied; without it, what is remembered
+    holds, else the file tells. A file that would replace rows and cannot be trusted to (see `bill_deliveries.doubts`) waits for `apply_bill` with
+    nothing of it in force; with `is_preview`, each file that would replace rows does.
 
     Raises BillFormatError (nothing is stored) or BillTooLargeError.
     """
@@ -106,25 +122,44 @@ def import_bill(*, file: BinaryIO, name: str, actor: User, provider: str = "", a
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
-    if provider and not Provider.objects.filter(slug=provider).exists():
-        raise BillFormatError("This provider does not exist.", field="provider")
+    _check(provider, style)
     buffered = _detachable(file)
     is_parquet = buffered.read(len(parquet.MAGIC)) == parquet.MAGIC
     buffered.seek(0)
     reader = parquet.BillReader(buffered) if is_parquet else focus.Reader(buffered)
     try:
-        return _take_over(file, reader, digest, size, name, actor, provider, at or timezone.now())
+        return _take_over(file, reader, digest, size, name, actor, provider, style, is_preview, at or timezone.now())
     finally:
         reader.detach()
 
 
+def _check(provider: str, style: str) -> None:
+    if provider and not Provider.objects.filter(slug=provider).exists():
+        raise BillFormatError("This provider does not exist.", field="provider")
+    if style and style not in DeliveryStyle.values:
+        raise BillFormatError("There is no such style of delivery.", field="style")
+
+
+def _lock() -> None:
+    """One at a time in a tenant, until the transaction ends: two files with the same rows must see each other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('bills:' || current_schema(), 0))")
+
+
 @transaction.atomic
 def _take_over(
-    file: BinaryIO, reader: focus.Reader, digest: str, size: int, name: str, actor: User, provider: str, at: datetime
+    file: BinaryIO,
+    reader: focus.Reader,
+    digest: str,
+    size: int,
+    name: str,
+    actor: User,
+    provider: str,
+    style: str,
+    is_preview: bool,
+    at: datetime,
 ) -> Imported:
-    with connection.cursor() as cursor:
-        # One import at a time in a tenant: two files with the same rows must see each other.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('bills:' || current_schema(), 0))")
+    _lock()
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
@@ -148,47 +183,180 @@ def _take_over(
         billed_rejected=0,
     )
     names, seen = _names(provider), set[str]()
-    bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected = _stage(bill, _staged(reader, names, seen, at))
+    _stage(bill, _staged(reader, names, seen, at))
+    _deliver(bill, bill_deliveries.styles(style), lambda outcome: not outcome.doubts and not (is_preview and outcome.replaces), at)
+    if bill.state == BillFile.State.APPLIED:
+        _assign(provider, seen)
+        bill_deliveries.remember(bill, style, actor=actor, at=at)
+    _record("bill.imported" if bill.state == BillFile.State.APPLIED else "bill.previewed", bill, actor, at)
+    _keep(file, path)
+    _reconcile(bill)
+    return Imported(bill, True)
+
+
+def _deliver(bill: BillFile, styles: bill_deliveries.Styles, is_applied: Callable[[bill_deliveries.Outcome], bool], at: datetime) -> None:
+    """Put the staged rows in force and those that they replace out of it, or only say what that would change."""
+    before = transaction.savepoint()
+    outcome = bill_deliveries.deliver(bill, styles)
     _account(bill)
-    _assign(provider, seen)
+    if is_applied(outcome):
+        transaction.savepoint_commit(before)
+        bill.state, bill.applied_at = BillFile.State.APPLIED, at
+    else:
+        transaction.savepoint_rollback(before)
+        bill.state, bill.applied_at = BillFile.State.WAITING, None
+    bill.doubts, bill.changes = outcome.doubts, outcome.changes
+    bill.save()
+    bill.deliveries.all().delete()
+    BillDelivery.objects.bulk_create(outcome.deliveries)
+
+
+def _record(event: str, bill: BillFile, actor: User, at: datetime, **details: Any) -> None:
     audit.record(
-        "bill.imported",
+        event,
         actor=actor,
         target=bill,
-        sha256=digest,
+        at=at,
+        sha256=bill.sha256,
         focus_version=bill.focus_version,
         rows_in=bill.rows_in,
         accepted=bill.rows_accepted,
         duplicate=bill.rows_duplicate,
         rejected=bill.rows_rejected,
         quarantined=bill.rows_quarantined,
+        replaced=sum(one.rows_gone for one in bill.deliveries.all()),
         billed=f"{bill.billed_accepted.normalize():f}",
+        doubts=[doubt["code"] for doubt in bill.doubts],
+        **details,
     )
-    _keep(file, path)
-    _reconcile(bill)
-    return Imported(bill, True)
 
 
-def _stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> tuple[int, int, Decimal, Decimal]:
-    """Copy rows in and insert those that are new. Returns how many came and how many were rejected, and the sums of both."""
+@transaction.atomic
+def preview_bill(*, bill: BillFile, actor: User, style: str = "", at: datetime | None = None) -> BillFile:
+    """Say anew what a file that is not applied would change, in this style; it waits afterwards. Writes one audit entry.
+
+    Raises BillStateError (it is applied) or BillFormatError.
+    """
+    at = at or timezone.now()
+    _lock()
+    found = BillFile.objects.select_for_update().get(pk=bill.pk)
+    if found.state == BillFile.State.APPLIED:
+        raise BillStateError("The file is applied.")
+    _check("", style)
+    _read_again(found, set(), at)
+    _deliver(found, bill_deliveries.styles(style), lambda _: False, at)
+    _record("bill.previewed", found, actor, at)
+    return found
+
+
+def apply_bill(*, bill: BillFile, actor: User, digest: str, reason: str = "", at: datetime | None = None) -> BillFile:
+    """Put a file that waits in force, as its preview says; its months are reconciled. Remembers the style for its accounts.
+
+    `digest` is that of the preview which the person saw. Writes one audit entry.
+
+    Raises BillStateError (it does not wait, or would change something else by now: then the preview is made anew) or SignatureReasonError (a
+    month that is signed off changes, and no reason is given).
+    """
+    at = at or timezone.now()
+    try:
+        return _apply(bill, actor, digest, reason.strip(), at)
+    except _OtherChangesError as error:
+        preview_bill(bill=bill, actor=actor, style=error.style, at=at)
+        raise BillStateError("What it would change is not what you saw. Look at it again, then apply it.", field="digest") from error
+
+
+class _OtherChangesError(Exception):
+    def __init__(self, style: str) -> None:
+        super().__init__(style)
+        self.style = style
+
+
+@transaction.atomic
+def _apply(bill: BillFile, actor: User, digest: str, reason: str, at: datetime) -> BillFile:
+    _lock()
+    found = BillFile.objects.select_for_update().get(pk=bill.pk)
+    if found.state != BillFile.State.WAITING:
+        raise BillStateError(f"The file does not wait to be applied: it is {found.get_state_display().lower()}.")
+    chosen = {(one.provider, one.account): one.style for one in found.deliveries.all()}
+    only = next(iter(set(chosen.values()))) if len(set(chosen.values())) == 1 else ""
+    if digest != found.digest:
+        raise _OtherChangesError(only)
+    if any(doubt["code"] == bill_deliveries.SIGNED for doubt in found.doubts) and not reason:
+        raise SignatureReasonError("A month that is signed off changes. Say why.", field="reason")
+    seen = set[str]()
+    _read_again(found, seen, at)
+    _deliver(found, bill_deliveries.styles("", chosen), lambda _: True, at)
+    if found.digest != digest:
+        raise _OtherChangesError(only)
+    for doubt in found.doubts:
+        if doubt["code"] == bill_deliveries.EMPTY:
+            raise BillStateError(f"{doubt['message']} It cannot be applied.")
+    _assign(found.provider, seen)
+    bill_deliveries.remember(found, only, actor=actor, at=at)
+    _record("bill.applied", found, actor, at, reason=reason)
+    _reconcile(found)
+    return found
+
+
+@transaction.atomic
+def dismiss_bill(*, bill: BillFile, actor: User, at: datetime | None = None) -> BillFile:
+    """Do not apply a file that waits; it stays and can be looked at again. Writes one audit entry. Raises BillStateError."""
+    found = BillFile.objects.select_for_update().get(pk=bill.pk)
+    if found.state != BillFile.State.WAITING:
+        raise BillStateError(f"The file does not wait to be applied: it is {found.get_state_display().lower()}.")
+    found.state = BillFile.State.DISMISSED
+    found.save(update_fields=["state"])
+    audit.record("bill.dismissed", actor=actor, target=found, at=at, sha256=found.sha256)
+    return found
+
+
+@transaction.atomic
+def undo_bill(*, bill: BillFile, actor: User, reason: str = "", at: datetime | None = None) -> BillFile:
+    """Take a replacement back: its rows no longer count, and those that it replaced do again. Its months are reconciled.
+
+    Writes one audit entry. Raises BillStateError (not a replacement in force, a later file delivered one of its periods, or a compared month would
+    be left without a bill) or SignatureReasonError (a month that is signed off changes, and no reason is given).
+    """
+    at, reason = at or timezone.now(), reason.strip()
+    _lock()
+    found = BillFile.objects.select_for_update().get(pk=bill.pk)
+    if not found.is_undoable:
+        raise BillStateError("Only a file that replaced what came before, and is applied, can be undone.")
+    later = bill_deliveries.later_files(found).first()
+    if later is not None:
+        raise BillStateError(f"{later.name} delivered one of its periods after it. Undo that one first.")
+    if bill_deliveries.signed_months(found) and not reason:
+        raise SignatureReasonError("A month that is signed off changes. Say why.", field="reason")
+    months = bill_deliveries.months_touched(found)
+    back = bill_deliveries.take_back(found)
+    if gone := bill_deliveries.left_without(months):
+        raise BillStateError(f"Nothing would be left to compare of {', '.join(gone)}. Upload the right file: it replaces this one.")
+    found.state = BillFile.State.UNDONE
+    found.save(update_fields=["state"])
+    audit.record("bill.undone", actor=actor, target=found, at=at, sha256=found.sha256, reason=reason, restored=back)
+    _reconcile_months(months)
+    return found
+
+
+def _stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
+    """Copy rows to the temporary table `bill_staged`, each with its number among equal ones; tell those that are not taken, and count."""
+    columns = ", ".join(_ROW_COLUMNS)
     with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS bill_staging")
+        cursor.execute("DROP TABLE IF EXISTS bill_staging, bill_staged")
         cursor.execute(f"""
             CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
-            SELECT {", ".join(_ROW_COLUMNS)}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined
+            SELECT {columns}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined
             FROM bill_row WITH NO DATA
         """)  # noqa: S608  # names and expressions of this module only
         with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
             for values in rows:
                 copy.write_row(values)
-        cursor.execute(
-            f"""
-            INSERT INTO bill_row (file_id, occurrence, {", ".join(_ROW_COLUMNS)})
-            SELECT %s, row_number() OVER (PARTITION BY fingerprint ORDER BY line), {", ".join(_ROW_COLUMNS)} FROM bill_staging WHERE error_message IS NULL
-            ON CONFLICT (fingerprint, occurrence) DO NOTHING
-            """,  # noqa: S608  # names and expressions of this module only
-            [bill.pk],
-        )
+        cursor.execute(f"""
+            CREATE TEMP TABLE bill_staged ON COMMIT DROP AS
+            SELECT row_number() OVER (PARTITION BY fingerprint ORDER BY line)::integer AS occurrence, {columns}
+            FROM bill_staging WHERE error_message IS NULL
+        """)  # noqa: S608  # names and expressions of this module only
+        cursor.execute("ANALYZE bill_staged")
         cursor.execute(
             """
             INSERT INTO bill_error (file_id, line, "column", message, text, is_quarantined)
@@ -202,20 +370,40 @@ def _stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> tuple[int, int, D
                 count(*) FILTER (WHERE is_quarantined), coalesce(sum(billed_cost) FILTER (WHERE is_quarantined), 0)
             FROM bill_staging
         """)
-        rows_in, rejected, billed_in, billed_rejected, bill.rows_quarantined, bill.billed_quarantined = cursor.fetchone()
+        bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected, bill.rows_quarantined, bill.billed_quarantined = (
+            cursor.fetchone()
+        )
         cursor.execute("DROP TABLE bill_staging")
-    return rows_in, rejected, billed_in, billed_rejected
+
+
+def _read_again(bill: BillFile, seen: set[str], at: datetime, lines: set[int] | None = None) -> None:
+    """Stage the file as it was kept, or some of its lines. BillFormatError when it is gone."""
+    names = _names(bill.provider)
+    try:
+        with default_storage.open(bill.path) as kept:
+            buffered = _detachable(kept)
+            reader = parquet.BillReader(buffered) if bill.path.endswith(".parquet") else focus.Reader(buffered)
+            try:
+                bill.errors.filter(**({} if lines is None else {"line__in": lines})).delete()
+                _stage(bill, _staged((row for row in reader if lines is None or row.line in lines), names, seen, at))
+            finally:
+                reader.detach()
+    except FileNotFoundError as error:
+        raise BillFormatError("The file is not kept any more: upload it again.") from error
 
 
 def _account(bill: BillFile) -> None:
     """Count what is in the book of the file's rows; the rest that is neither rejected nor in quarantine was known before."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*), coalesce(sum(billed_cost), 0) FROM bill_row WHERE file_id = %s", [bill.pk])
+        cursor.execute(
+            """SELECT count(*), coalesce(sum(billed_cost), 0) FROM bill_row
+            WHERE file_id = %s AND (is_in_force OR replaced_by_id IS NOT NULL)""",
+            [bill.pk],
+        )
         bill.rows_accepted, bill.billed_accepted = cursor.fetchone()
     bill.rows_duplicate = bill.rows_in - bill.rows_accepted - bill.rows_rejected - bill.rows_quarantined
     with localcontext(focus.EXACT):
         bill.billed_duplicate = bill.billed_in - bill.billed_accepted - bill.billed_rejected - bill.billed_quarantined
-    bill.save()
 
 
 def _assign(provider: str, seen: set[str]) -> None:
@@ -226,7 +414,12 @@ def _assign(provider: str, seen: set[str]) -> None:
 
 
 def _reconcile(bill: BillFile) -> None:
-    for slug, month in touched(bill):
+    if bill.state == BillFile.State.APPLIED:
+        _reconcile_months(bill_deliveries.months_touched(bill))
+
+
+def _reconcile_months(months: Iterable[tuple[str, date]]) -> None:
+    for slug, month in months:
         # Robust: when the broker is away the bill is imported all the same; the hourly task compares it.
         transaction.on_commit(
             partial(tasks.reconcile.delay, provider=slug, month=month.isoformat(), schema_name=current_schema()), robust=True
@@ -238,31 +431,33 @@ def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: d
     """Try to place the rows that are in quarantine again, from the file as it was kept; with `provider`, as rows of that one.
 
     What can be placed now is accepted, or a duplicate; the rest stays with its reason. Writes one audit entry. Raises BillFormatError (no
-    such provider, nothing in quarantine, or the file is gone).
+    such provider, nothing in quarantine, or the file is gone) or BillStateError (not applied, or a later file replaced their period).
     """
     at = at or timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('bills:' || current_schema(), 0))")
+    _lock()
     found = BillFile.objects.select_for_update().get(pk=bill.pk)
     before = found.rows_quarantined
-    if provider and not Provider.objects.filter(slug=provider).exists():
-        raise BillFormatError("This provider does not exist.", field="provider")
+    _check(provider, "")
     if not before:
         raise BillFormatError("Nothing of it is in quarantine.")
-    lines = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True))
-    names, seen = _names(provider or found.provider), set[str]()
-    try:
-        with default_storage.open(found.path) as kept:
-            buffered = _detachable(kept)
-            reader = parquet.BillReader(buffered) if found.path.endswith(".parquet") else focus.Reader(buffered)
-            try:
-                found.errors.filter(is_quarantined=True).delete()
-                _stage(found, _staged((row for row in reader if row.line in lines), names, seen, at))
-            finally:
-                reader.detach()
-    except FileNotFoundError as error:
-        raise BillFormatError("The file is not kept any more: upload it again.") from error
+    if found.state != BillFile.State.APPLIED:
+        raise BillStateError("The file is not applied.")
+    whole = {name: getattr(found, name) for name in ("rows_in", "billed_in", "rows_rejected", "billed_rejected")}
+    lines, seen = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True)), set[str]()
+    chosen, found.provider = found.provider, provider or found.provider
+    _read_again(found, seen, at, lines)
+    found.provider = chosen
+    for name, value in whole.items():
+        setattr(found, name, value)  # of the whole file, not of these lines
+    if newer := bill_deliveries.replaced_since(found):
+        raise BillStateError(f"{newer.name} replaced their period since: what counts is what it says of them.")
+    outcome = bill_deliveries.deliver(found, bill_deliveries.styles(DeliveryStyle.APPEND))
+    for one in outcome.deliveries:
+        figures = {name: value for name, value in vars(one).items() if name.startswith(("rows_", "billed_"))}
+        place = {name: getattr(one, name) for name in ("file", "provider", "account", "period", "currency")}
+        BillDelivery.objects.update_or_create(**place, defaults=figures, create_defaults={**figures, "style": one.style})
     _account(found)
+    found.save()
     _assign(provider, seen)
     audit.record(
         "bill.released",
@@ -276,16 +471,6 @@ def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: d
     )
     _reconcile(found)
     return found
-
-
-def touched(bill: BillFile) -> list[tuple[str, Any]]:
-    """Provider and month of every compared row of the file, accepted or known before."""
-    return list(
-        BillRow.objects.filter(file=bill, kind__in=BillRow.COMPARED)
-        .order_by("provider", "month")
-        .values_list("provider", "month")
-        .distinct()
-    )
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:
@@ -363,12 +548,12 @@ def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, s
 def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 7, row.column[:64], row.message[:300], row.text, False)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 9, row.column[:64], row.message[:300], row.text, False)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         if (why := why_quarantined(row, provider, at)) is not None:
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 7, *why, row.text, True)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 9, *why, row.text, True)
             continue
         yield (
             row.line,
@@ -395,6 +580,8 @@ def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[
             row.values.get("InvoiceId", "")[:160],
             row.values.get("SkuId", "")[:200],
             row.values.get("SkuMeter", "")[:200],
+            row.period,
+            row.charge_key(provider),
             None,
             None,
             None,
@@ -427,7 +614,7 @@ def kind(row: focus.Row) -> str:
 def assign_model(*, provider: str, theirs: str, ours: str, actor: User) -> int:
     """Say which of our models a bill means; rows imported before are assigned too and their months reconciled. Returns how many rows."""
     BillAlias.objects.update_or_create(subject=BillAlias.Subject.MODEL, provider=provider, theirs=theirs, defaults={"ours": ours})
-    rows = BillRow.objects.filter(provider=provider, model=theirs)
+    rows = BillRow.ever.filter(provider=provider, model=theirs)  # also those that count again when a file is undone
     months = list(rows.order_by("month").values_list("month", flat=True).distinct())
     changed = rows.update(model=ours)
     audit.record("bill_alias.set", actor=actor, target_name=f"{provider}: {theirs}", ours=ours, rows=changed)

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from costs import bill_selectors, bridge, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
-from costs.models import BillFile, BillRow, Reconciliation, Revision
-from costs.services import bills, reconciliation, signoff
+from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
+from costs.services import bill_deliveries, bills, reconciliation, signoff
 from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.errors import DomainError
@@ -42,16 +42,29 @@ def upload(request: MemberRequest) -> HttpResponse:
     if form.is_valid():
         file = form.cleaned_data["file"]
         done = try_service(
-            form, lambda: bills.import_bill(file=file, name=file.name, actor=request.user, provider=form.cleaned_data["provider"])
+            form,
+            lambda: bills.import_bill(
+                file=file,
+                name=file.name,
+                actor=request.user,
+                provider=form.cleaned_data["provider"],
+                style=form.cleaned_data["style"],
+                is_preview=True,
+            ),
         )
         if done is not None:
-            if done.is_new:
+            if done.is_new and done.file.state == BillFile.State.WAITING:
+                messages.info(request, f"{done.file.name} would replace rows. Look at what it changes, then apply it.")
+            elif done.is_new:
                 messages.success(
                     request,
                     f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new. The comparison follows in a moment.",
                 )
             else:
-                messages.info(request, f"This very file was imported on {done.file.uploaded_at:%b %-d, %Y}. Nothing was changed.")
+                messages.info(
+                    request,
+                    f"This very file was imported on {done.file.uploaded_at:%b %-d, %Y} ({done.file.get_state_display().lower()}). Nothing was changed.",
+                )
             return redirect(reverse("bill-detail", args=[done.file.pk]))
     return _overview(request, form, status=422)
 
@@ -88,6 +101,10 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
             "may_manage": _may_manage(request),
             "kinds": bill_selectors.kinds_of(bill),
+            "replacing": bill_selectors.replacing_files(bill),
+            "styles": dict(DeliveryStyle.choices),
+            "style": next((one.style for one in bill.deliveries.all()), ""),
+            "reason_needed": any(doubt["code"] == bill_deliveries.SIGNED for doubt in bill.doubts),
             "compared": bill_selectors.compared_months(bill),
         },
     )

@@ -1,0 +1,326 @@
+"""Bills that are delivered again whole: what a snapshot replaces, what it is trusted to, and taking it back."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from costs.errors import BillStateError, SignatureReasonError
+from costs.models import BillFeed, BillFile, BillRow, Revision
+from costs.services import bills, reconciliation, signoff
+from governance.models import AuditEntry, Tenant, User
+from tests.conftest import ClientFor
+from tests.factories import costs as make
+
+AT = datetime(2026, 12, 5, tzinfo=UTC)
+ROW = {
+    "BilledCost": "1.5", "EffectiveCost": "1.5", "BillingAccountId": "prod", "BillingCurrency": "USD", "ChargeCategory": "Usage",
+    "BillingPeriodStart": "2026-10-01T00:00:00Z", "BillingPeriodEnd": "2026-11-01T00:00:00Z", "ProviderName": "OpenAI",
+    "ChargePeriodStart": "2026-10-07T00:00:00Z", "ChargePeriodEnd": "2026-10-08T00:00:00Z", "ConsumedQuantity": "30000", "InvoiceId": "",
+    "ConsumedUnit": "Tokens", "SkuMeter": "gpt-small Input Tokens", "ServiceSubcategory": "Generative AI", "SkuId": "input", "ChargeClass": "",
+}  # fmt: skip
+NOVEMBER = {"BillingPeriodStart": "2026-11-01T00:00:00Z", "BillingPeriodEnd": "2026-12-01T00:00:00Z"}
+
+
+@pytest.fixture(autouse=True)
+def catalog(acme: Tenant, alice: User) -> None:
+    make.deployment(alice)
+
+
+def day(number: int, cost: str = "1.5", **other: str) -> dict[str, str]:
+    """A charge of a day of October."""
+    period = {"ChargePeriodStart": f"2026-10-{number:02}T00:00:00Z", "ChargePeriodEnd": f"2026-10-{number + 1:02}T00:00:00Z"}
+    return ROW | period | {"BilledCost": cost, "EffectiveCost": cost} | other
+
+
+def imported(user: User, *rows: dict[str, str], style: str = "replacement", is_preview: bool = False) -> BillFile:
+    content = "\n".join([",".join(ROW), *(",".join(row.values()) for row in rows)]).encode()
+    file = bills.import_bill(
+        file=io.BytesIO(content), name=f"{len(rows)}.csv", actor=user, provider="openai", style=style, is_preview=is_preview, at=AT
+    ).file
+    assert file.rows_accepted + file.rows_duplicate + file.rows_rejected + file.rows_quarantined == file.rows_in
+    return file
+
+
+def in_force() -> Counter[tuple[str, Decimal]]:
+    return Counter(BillRow.objects.values_list("charge_start__date", "billed_cost"))
+
+
+def said(file: BillFile) -> list[tuple[int, int, int, int, Decimal]]:
+    return [(one.only_gone, one.only_new, one.rows_changed, one.rows_kept, one.difference) for one in file.deliveries.all()]
+
+
+def codes(file: BillFile) -> list[str]:
+    return [doubt["code"] for doubt in file.doubts]
+
+
+def test_snapshot_replaces_what_it_delivers_again(acme: Tenant, fay: User) -> None:
+    before = imported(fay, day(1), day(1), day(2), day(3, "4"), style="")
+    total = sum(row.billed_cost for row in BillRow.objects.all())
+
+    after = imported(fay, day(1), day(2), day(3, "5.25"), day(4), day(5))
+
+    assert (after.state, said(after)) == ("applied", [(1, 2, 1, 2, Decimal("2.75"))])
+    assert (after.rows_accepted, after.rows_duplicate) == (3, 2)
+    assert sum(row.billed_cost for row in BillRow.objects.all()) - total == Decimal("2.75")
+    assert {(row.file_id, row.replaced_by_id) for row in BillRow.ever.filter(is_in_force=False)} == {(before.pk, after.pk)}
+    assert BillRow.ever.count() == 4 + 3
+    assert sum(Decimal(one["now"] or 0) - Decimal(one["was"] or 0) for one in after.changes) == Decimal("2.75")
+    assert ("4", "5.25") in {(one["was"], one["now"]) for one in after.changes}
+    assert AuditEntry.objects.filter(event="bill.imported").order_by("sequence").last().details["replaced"] == 2  # type: ignore[union-attr]
+    assert [(feed.provider, feed.account, feed.style) for feed in BillFeed.objects.all()] == [("openai", "prod", "replacement")]
+    # What is remembered holds for the next one, and the same file again changes nothing.
+    last = imported(fay, day(1), day(2), day(3, "5.25"), day(4), day(5, "2"), day(6), style="")
+    assert (last.state, said(last)) == ("applied", [(0, 1, 1, 4, Decimal("2"))])
+    assert imported(fay, day(1), day(2), day(3, "5.25"), day(4), day(5)).pk == after.pk
+    assert BillRow.objects.count() == 6
+
+
+def test_periods_of_a_file_are_replaced_each_for_itself(acme: Tenant, fay: User) -> None:
+    imported(fay, day(1), day(2), day(1, "9", BillingAccountId="other"))
+    november = imported(fay, day(2, "-0.5", ChargeClass="Correction", **NOVEMBER), day(1, "0", ChargeCategory="Tax", **NOVEMBER))
+
+    both = imported(
+        fay,
+        day(1),
+        day(2, "1"),
+        day(3),
+        day(2, "-0.75", ChargeClass="Correction", **NOVEMBER),
+        day(1, "0", ChargeCategory="Tax", **NOVEMBER),
+    )
+
+    # The correction is compared with October's calls, and replaced with November's bill.
+    assert said(november) == [(0, 2, 0, 0, Decimal("-0.5"))]
+    assert said(both) == [(0, 1, 1, 1, Decimal("1")), (0, 0, 1, 1, Decimal("-0.25"))]
+    assert sum(row.billed_cost for row in BillRow.objects.filter(month=datetime(2026, 10, 1))) == Decimal("1.5") + 1 + Decimal("1.5") + 9 - Decimal("0.75")  # fmt: skip  # noqa: DTZ001
+    assert BillRow.objects.filter(account="other").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([day(1), day(2)], ["older", "smaller"]),
+        ([day(1), day(3, "3")], ["smaller"]),
+        ([day(1), day(2), day(3), day(4, "much")], ["incomplete"]),
+        ([day(3, ChargeCategory="Tax"), day(4, ChargeCategory="Tax"), day(3, "2", ChargeCategory="Tax")], ["older", "empty"]),
+    ],
+)
+def test_file_that_may_be_the_wrong_one_is_told_and_not_applied(
+    acme: Tenant, fay: User, rows: list[dict[str, str]], expected: list[str]
+) -> None:
+    imported(fay, day(1), day(2), day(3))
+    before = in_force()
+
+    doubtful = imported(fay, *rows)
+
+    assert (doubtful.state, codes(doubtful), in_force()) == ("waiting", expected, before)
+    if expected[-1] == "empty":
+        with pytest.raises(BillStateError, match="Nothing would be left"):
+            bills.apply_bill(bill=doubtful, actor=fay, digest=doubtful.digest)
+        return
+    applied = bills.apply_bill(bill=doubtful, actor=fay, digest=doubtful.digest)
+    assert (applied.state, BillRow.objects.count()) == ("applied", 3 if "incomplete" in expected else 2)
+    assert bills.undo_bill(bill=applied, actor=fay).state == "undone"
+    assert in_force() == before
+
+
+def test_style_is_told_by_the_file_and_decided_by_a_person(acme: Tenant, fay: User) -> None:
+    imported(fay, day(1), day(2), day(3), style="")
+    adding = imported(fay, day(3), day(4), style="")
+    restating = imported(fay, day(1, "1"), day(2), day(3), day(4), day(5), style="")
+
+    assert (adding.state, said(adding)) == ("applied", [(0, 1, 0, 3, Decimal("1.5"))])
+    assert (restating.state, codes(restating), said(restating)) == ("waiting", ["style"], [(0, 1, 1, 3, Decimal("1"))])
+    assert not BillFeed.objects.exists()
+    as_addition = bills.preview_bill(bill=restating, actor=fay, style="append")
+    assert (codes(as_addition), said(as_addition)) == ([], [(0, 2, 0, 4, Decimal("2.5"))])
+    as_snapshot = bills.preview_bill(bill=restating, actor=fay, style="replacement")
+    with pytest.raises(BillStateError, match="not what you saw"):
+        bills.apply_bill(bill=restating, actor=fay, digest=as_addition.digest if as_addition.digest != as_snapshot.digest else "0")
+    bills.apply_bill(bill=restating, actor=fay, digest=as_snapshot.digest)
+    assert [feed.style for feed in BillFeed.objects.all()] == ["replacement"]
+    assert in_force().total() == 5
+
+
+def test_preview_applies_nothing_until_it_is_as_it_was_seen(acme: Tenant, fay: User) -> None:
+    imported(fay, day(1), day(2))
+    waiting = imported(fay, day(1), day(2, "2"), day(3), is_preview=True)
+    seen = waiting.digest
+    assert (waiting.state, waiting.doubts, in_force().total()) == ("waiting", [], 2)
+    imported(fay, day(1), day(2, "1.75"))
+
+    with pytest.raises(BillStateError, match="not what you saw"):
+        bills.apply_bill(bill=waiting, actor=fay, digest=seen)
+    waiting.refresh_from_db()
+    with pytest.raises(BillStateError, match="Only a file that replaced"):
+        bills.undo_bill(bill=waiting, actor=fay)
+    assert said(waiting) == [(0, 1, 1, 1, Decimal("1.75"))]
+    dismissed = bills.dismiss_bill(bill=waiting, actor=fay)
+    with pytest.raises(BillStateError, match="does not wait"):
+        bills.apply_bill(bill=dismissed, actor=fay, digest=waiting.digest)
+    again = bills.preview_bill(bill=dismissed, actor=fay)
+    bills.apply_bill(bill=again, actor=fay, digest=again.digest)
+
+    assert in_force().total() == 3
+    assert AuditEntry.objects.filter(event__in=("bill.previewed", "bill.dismissed", "bill.applied")).count() == 5
+
+
+def test_undone_files_go_in_the_order_in_which_they_came(acme: Tenant, fay: User) -> None:
+    first = imported(fay, day(1), day(2))
+    second = imported(fay, day(1), day(2, "2"))
+    one, two = Counter(dict.fromkeys(in_force(), 1)), in_force()
+    third = imported(fay, day(1), day(2, "3"), day(3))
+
+    with pytest.raises(BillStateError, match="Undo that one first"):
+        bills.undo_bill(bill=second, actor=fay)
+    bills.undo_bill(bill=third, actor=fay)
+    assert in_force() == two == one
+    bills.undo_bill(bill=second, actor=fay)
+    with pytest.raises(BillStateError, match="Nothing would be left"):
+        bills.undo_bill(bill=first, actor=fay)
+    assert Counter(row.billed_cost for row in BillRow.objects.all()) == {Decimal("1.5"): 2}
+    again = bills.preview_bill(bill=third, actor=fay)
+    bills.apply_bill(bill=again, actor=fay, digest=again.digest)
+    assert in_force().total() == 3
+
+
+def test_month_that_is_signed_off_changes_with_a_reason_only(acme: Tenant, fay: User, alice: User) -> None:
+    imported(fay, day(1), day(2))
+    revision, _ = reconciliation.reconcile(provider="openai", month=datetime(2026, 10, 1, tzinfo=UTC).date())
+    for person in (fay, alice):
+        signoff.sign(revision=revision, digest=revision.digest, actor=person, comment="Known", at=AT)
+
+    held = imported(fay, day(1), day(2, "2"))
+
+    assert (held.state, codes(held)) == ("waiting", ["signed"])
+    assert reconciliation.reconcile(provider="openai", month=revision.reconciliation.month) == (revision, False)
+    with pytest.raises(SignatureReasonError):
+        bills.apply_bill(bill=held, actor=fay, digest=held.digest, reason=" ")
+    bills.apply_bill(bill=held, actor=fay, digest=held.digest, reason="The provider restated it")
+    restated, _ = reconciliation.reconcile(provider="openai", month=revision.reconciliation.month)
+    assert (restated.bill, Revision.objects.count()) == (Decimal("3.5"), 2)
+    assert not revision.signatures.filter(voided_at=None).exists()
+
+
+def test_rows_leave_quarantine_only_while_their_period_is_their_files(acme: Tenant, fay: User) -> None:
+    ahead = {"ChargePeriodStart": "2026-12-20T00:00:00Z", "ChargePeriodEnd": "2026-12-21T00:00:00Z"}
+    first = imported(fay, day(1), day(2) | ahead, style="")
+    later = datetime(2026, 12, 21, tzinfo=UTC)
+
+    newer = imported(fay, day(1), day(2, "2"), day(3))
+    with pytest.raises(BillStateError, match="replaced their period"):
+        bills.release_quarantine(bill=first, actor=fay, at=later)
+    bills.undo_bill(bill=newer, actor=fay)
+    released = bills.release_quarantine(bill=first, actor=fay, at=later)
+
+    assert (released.rows_in, released.rows_accepted, released.rows_quarantined) == (2, 2, 0)
+    assert said(released) == [(0, 2, 0, 0, Decimal("3"))]
+    assert in_force().total() == 2
+
+
+def test_page_shows_what_a_file_would_replace_and_applies_it(acme: Tenant, fay: User, audra: User, client_for: ClientFor) -> None:
+    imported(fay, day(1), day(2), style="")
+    client, pages = client_for(fay), "/o/acme/operate/costs/reconciliation/"
+    content = "\n".join([",".join(ROW), *(",".join(row.values()) for row in (day(1), day(2, "2"), day(3)))]).encode()
+    form = {"file": SimpleUploadedFile("again.csv", content), "provider": "openai", "style": "replacement"}
+
+    uploaded = client.post(f"{pages}upload/", form, follow=True)
+    bill = BillFile.objects.get(name="again.csv")
+    page = f"{pages}bills/{bill.pk}/"
+    listed = client.get(pages).content.decode()
+    refused = client_for(audra).post(f"{page}apply/", {"digest": bill.digest})
+    stale = client.post(f"{page}apply/", {"digest": "0" * 64}, follow=True).content.decode()
+    asked = client.post(f"{page}preview/", {"style": "replacement"}, follow=True).content.decode()
+    applied = client.post(f"{page}apply/", {"digest": bill.digest}, follow=True).content.decode()
+    rows = b"".join(client.get(f"{page}changes/")).decode().splitlines()
+    undone = client.post(f"{page}undo/", {"reason": "Wrong file"}, follow=True).content.decode()
+
+    assert "would replace rows" in uploaded.content.decode()
+    assert "Nothing of this file counts yet" in uploaded.content.decode()
+    assert "Waits" in listed
+    assert (refused.status_code, "not what you saw" in stale, "Apply as shown" in asked) == (403, True, True)
+    assert "Undo the file" in applied
+    assert sorted(row.split(",")[0] for row in rows) == ["gone", "new", "new", "state"]
+    assert "what it replaced counts again" in undone
+    assert "Look at it again" in undone
+
+
+def test_api_previews_applies_dismisses_and_undoes(
+    acme: Tenant, fay: User, audra: User, api_for: ClientFor, django_assert_max_num_queries: Any
+) -> None:
+    first = imported(fay, day(1), day(2), style="")
+    client, api = api_for(fay), "/api/v1/bills/"
+    content = "\n".join([",".join(ROW), *(",".join(row.values()) for row in (day(1), day(2, "2"), day(3)))]).encode()
+    body = {"file": SimpleUploadedFile("again.csv", content), "provider": "openai", "style": "replacement", "preview": "true"}
+
+    def post(path: str, **sent: str) -> Any:
+        return client.post(f"{api}{path}", sent, content_type="application/json")
+
+    waiting = client.post(api, body).json()
+    one = f"{waiting['id']}/"
+    assert (waiting["state"], waiting["rows_accepted"], in_force().total()) == ("waiting", 2, 2)
+    assert [(line["rows_gone"], line["rows_new"], line["rows_changed"], line["difference"]) for line in waiting["deliveries"]] == [
+        (1, 2, 1, "2")
+    ]
+    assert post(f"{one}dismiss/").json()["state"] == "dismissed"
+    assert post(f"{one}apply/", digest="0" * 64).status_code == 409
+    again = post(f"{one}preview/", style="replacement").json()
+    assert post(f"{one}preview/", style="magic").status_code == 400
+    done = post(f"{one}apply/", digest=again["digest"])
+    assert (done.status_code, done.json()["state"], len(done.json()["changes"])) == (200, "applied", 2)
+    assert client.get(f"{api}{first.pk}/").json()["state"] == "applied"
+    assert post(f"{first.pk}/undo/").json()["code"] == "bill_state"
+    assert api_for(audra).post(f"{api}{one}undo/").status_code == 403
+    assert post(f"{one}undo/").json()["state"] == "undone"
+    with django_assert_max_num_queries(12):
+        assert [file["state"] for file in client.get(api).json()["results"]] == ["applied", "undone"]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    snapshots=st.lists(
+        st.tuples(
+            st.sampled_from([{}, NOVEMBER]), st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["1", "2"])), min_size=1, max_size=6)
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    undone=st.integers(0, 2),
+)
+def test_any_sequence_of_snapshots_ends_with_the_rows_of_the_newest(
+    acme: Tenant, fay: User, snapshots: list[tuple[dict[str, str], list[tuple[int, str]]]], undone: int
+) -> None:
+    from django.db import transaction
+
+    with transaction.atomic():
+        newest: dict[str, Counter[tuple[str, Decimal]]] = {}
+        history: list[tuple[BillFile, str, Counter[tuple[str, Decimal]] | None]] = []
+        for number, (period, charges) in enumerate(snapshots):
+            # A row of no amount tells files with equal rows apart.
+            rows = [day(1, "0", SkuId=f"file-{number}", **period), *(day(on, cost, **period) for on, cost in charges)]
+            file = imported(fay, *rows)
+            if file.state == "waiting":
+                file = bills.apply_bill(bill=file, actor=fay, digest=file.digest)
+            name = "november" if period else "october"
+            history.append((file, name, newest.get(name)))
+            newest[name] = Counter((str(row["ChargePeriodStart"])[:10], Decimal(row["BilledCost"])) for row in rows)
+        for file, name, before in reversed(history[-undone:] if undone else []):
+            if before is not None:
+                bills.undo_bill(bill=file, actor=fay)
+                newest[name] = before
+        found = Counter(
+            (f"{start:%Y-%m-%d}", cost.normalize()) for start, cost in BillRow.objects.values_list("charge_start", "billed_cost")
+        )
+        ever = BillRow.ever.count()
+        transaction.set_rollback(True)
+
+    assert found == sum((Counter({(on, cost.normalize()): n for (on, cost), n in rows.items()}) for rows in newest.values()), Counter())
+    assert ever >= found.total()
