@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from random import Random
 from typing import Any, cast
 
 import openai
@@ -593,6 +594,33 @@ async def test_what_stands_on_the_edge_of_two_slices_of_a_long_prompt_is_found(o
 
     assert body["messages"][0]["content"] == f"{before} [EMAIL] {'slowly ' * WHOLE_CHARACTERS}"
     assert [step.verdict for step in call.steps] == ["redacted"]
+
+
+FOUND = (
+    "anna@example.com", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "536-90-4399", "+49 170 1234567", "203.0.113.7",
+    f"sk-{'aB3' * 20}", "AKIAIOSFODNN7EXAMPLE", f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQ' * 200}\n-----END PRIVATE KEY-----",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("enforce", [True, False])
+async def test_long_prompt_in_slices_is_judged_as_a_whole_one(seed: int, enforce: bool) -> None:
+    chance, words = Random(seed), "rice is cooked slowly. Rinse it, add water and "
+    text = ""
+    for slice_ends in range(SLICE_CHARACTERS, WHOLE_CHARACTERS + 3 * SLICE_CHARACTERS, SLICE_CHARACTERS):
+        found = chance.choice(FOUND)
+        before = slice_ends - chance.randint(0, len(found)) - len(text)
+        text += f"{(words * 2000)[: before - 1]} {found} "
+    guards = (make_guard(enforce=enforce), make_guard("secrets", enforce=enforce))
+    call, body, scan = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None)), {"input": f"{text}{words}"}, Scan(guards)
+    whole = scan.text(body["input"])
+
+    await scan_places(call, guards, places_in_request(body), "input")
+
+    assert body["input"] == whole
+    assert [(step.verdict, step.detail) for step in call.steps] == [
+        (each.verdict, f"input {each.detail}".strip()) for each in scan.findings
+    ]
 
 
 async def test_suspicion_adds_up_over_a_text_of_ordinary_length() -> None:
