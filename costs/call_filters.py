@@ -14,6 +14,7 @@ from django.db.models.lookups import Exact
 
 from costs import attribute_days, dimensions, selectors
 from costs.models import Event
+from costs.models.event import has_request_id
 from costs.periods import Period
 from gateway.contract import tags as contract_tags
 
@@ -105,7 +106,10 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
                 Exact(Coalesce(KeyTextTransform(one.tag, "tags"), Value(""), output_field=TextField()), Value(one.value))
             )
         else:
-            has = Q(**{one.column: one.values[0]}) if len(one.values) == 1 else Q(**{f"{one.column}__in": one.values})
+            if one.column == "request_id":
+                has = has_request_id(one.values[0])
+            else:
+                has = Q(**{one.column: one.values[0]}) if len(one.values) == 1 else Q(**{f"{one.column}__in": one.values})
             events = events.filter(~has if one.is_not else has)
     return events if period is None else events.filter(started_at__gte=period.start, started_at__lt=period.end)
 

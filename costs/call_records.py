@@ -10,6 +10,7 @@ from django.urls import reverse
 from catalog.hooks import CallRecord, Findings
 from costs import selectors
 from costs.models import Event
+from costs.models.event import has_request_id
 
 _FOUND = re.compile(r"([a-z_]{1,24})=([0-9]{1,9})")
 """As the gateway writes it, see `gateway.contract.guardrails.Finding.detail`."""
@@ -17,7 +18,7 @@ _FOUND = re.compile(r"([a-z_]{1,24})=([0-9]{1,9})")
 
 def call_record(request_id: str, keys: Iterable[str]) -> CallRecord | None:
     """The newest call with that request id by one of these key ids; None while there is none. Callers may choose request ids, so keys must be own."""
-    event = Event.objects.filter(request_id=request_id, key_id__in=list(keys)).order_by("-started_at", "-event_id").first()
+    event = Event.objects.filter(has_request_id(request_id), key_id__in=list(keys)).order_by("-started_at", "-event_id").first()
     if event is None:
         return None
     steps = selectors.steps_of(event)

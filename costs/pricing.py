@@ -69,11 +69,25 @@ PRICED_COLUMNS = f"""
     -- Sound and images cost many times what text does, and a call of a tool is no token: without a price of its own it is not priced.
     {", ".join(f"special.{name}_{what} AS {name}_{what}" for name in UNIT_CLASSES for what in ("price", "price_id"))}"""
 
+WHOLE_TOKENS = {
+    "input": "uncached_input_tokens",
+    "cached_input": "cached_input_tokens",
+    "cache_write": "cache_write_tokens",
+    "output": "output_tokens",
+}
+"""The usual classes of a call without `units`."""
+
+
+def _apart(name: str, units: Iterable[str]) -> str:
+    tokens = WHOLE_TOKENS[name]
+    return f"(CASE WHEN units IS NULL THEN {tokens} ELSE {tokens} - {counts(units).replace(' + ', ' - ')} END)"
+
+
 CLASS_TOKENS = {
-    "input": f"(uncached_input_tokens - {counts(INPUT_UNITS).replace(' + ', ' - ')})",
-    "cached_input": f"(cached_input_tokens - {counts(CACHED_UNITS).replace(' + ', ' - ')})",
-    "cache_write": f"(cache_write_tokens - {counts(WRITE_UNITS)})",
-    "output": f"(output_tokens - {counts(OUTPUT_UNITS).replace(' + ', ' - ')})",
+    "input": _apart("input", INPUT_UNITS),
+    "cached_input": _apart("cached_input", CACHED_UNITS),
+    "cache_write": _apart("cache_write", WRITE_UNITS),
+    "output": _apart("output", OUTPUT_UNITS),
     **{name: f"(units ->> '{name}')::bigint" for name in UNIT_CLASSES},
 }
 """Disjoint: tokens of the first four and of the units sum to what the provider counts."""
@@ -89,7 +103,7 @@ IS_PRICED = f"""{_are_priced(USUAL_CLASSES)} AND (units IS NULL OR ({_are_priced
     AND units - ARRAY[{", ".join(f"'{name}'" for name in UNIT_CLASSES)}] = jsonb_build_object()))"""
 # Multiplying by 0.000001 is exact in numeric; dividing by a million would round.
 CLASS_COST = {name: f"coalesce({tokens}, 0) * coalesce({name}_price, 0) * 0.000001" for name, tokens in CLASS_TOKENS.items()}
-COST = f"""{" + ".join(CLASS_COST[name] for name in USUAL_CLASSES)}
+COST = f"""({" + ".join(f"coalesce({CLASS_TOKENS[name]} * {name}_price, 0)" for name in USUAL_CLASSES)}) * 0.000001
     + CASE WHEN units IS NULL THEN 0 ELSE {" + ".join(CLASS_COST[name] for name in UNIT_CLASSES)} END"""
 
 

@@ -6,7 +6,7 @@ from gateway.contract.names import CAUSE_TAG, PROMPT_TAG, SHADOW_OF_TAG
 
 # The gateway alone sets these tags. What is no reference to a version, such as `greeting@3`, is not counted, nor are shadows of a call and
 # the gateway's own calls for it: they carry its tags, but nobody asked for the version.
-_NAMED = f"f.tags ->> '{PROMPT_TAG}' ~ '^[^@]+@[0-9]{{{{1,9}}}}$' AND NOT f.tags ?| ARRAY['{CAUSE_TAG}', '{SHADOW_OF_TAG}']"
+_NAMED = f"f.tags ? '{PROMPT_TAG}' AND f.tags ->> '{PROMPT_TAG}' ~ '^[^@]+@[0-9]{{{{1,9}}}}$' AND NOT f.tags ?| ARRAY['{CAUSE_TAG}', '{SHADOW_OF_TAG}']"
 _KEYS = f"""(f.started_at AT TIME ZONE 'UTC')::date AS day, split_part(f.tags ->> '{PROMPT_TAG}', '@', 1) AS prompt,
         split_part(f.tags ->> '{PROMPT_TAG}', '@', 2)::int AS version, f.model"""
 _COUNTS = "calls, errors, refused, input_tokens, output_tokens, cost, unpriced_calls"

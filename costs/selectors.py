@@ -27,6 +27,7 @@ from costs.models import (
     UsageHour,
     Valuation,
 )
+from costs.models.event import has_id
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from governance.schema import current_schema
@@ -194,7 +195,7 @@ def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[
 
 def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = False) -> Event | None:
     """One call, archived or not; `own` as in `events_visible_to`. Raises ArchiveError when it is in a file that is damaged."""
-    found = events_visible_to(membership, own=own).filter(event_id=event_id).first()
+    found = events_visible_to(membership, own=own).filter(has_id(event_id)).first()
     if found is not None:
         return found
     keys = None if sees_all_calls(membership) and not own else own_keys(membership.user)

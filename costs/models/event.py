@@ -1,19 +1,51 @@
 """One governed call, attributed and priced. Append-only; only an unpriced one gets its price later.
 
 The table is partitioned by month of `started_at` and made in `0002_event_partitions`; the services create the
-partitions. `(event_id, started_at)` is unique, which makes attribution exactly once.
+partitions. `(started_at, event_id)` is unique, which makes attribution exactly once.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Cast
 
 from costs.models.price import TokenClass
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 
 DATED_ID = 7
 """Version of the UUIDs that the gateway makes: they say when."""
+_LAST_MS = 4_102_444_800_000
+"""2100-01-01: no call is of later."""
+_OF_MOMENT = timedelta(seconds=10)
+"""A call begins when its dated id is made, but for clocks that are set in between. So long the time index is read before and after."""
+_UNDATED = RawSQL("(get_byte(uuid_send(event_id), 6) >> 4) <> 7", (), output_field=models.BooleanField())
+"""As the index of ids that do not say when."""
+
+
+def has_id(event_id: UUID) -> Q:
+    """The call with that id, by an index."""
+    milliseconds = event_id.int >> 80
+    if event_id.version != DATED_ID:
+        return Q(_UNDATED, event_id=event_id)
+    if milliseconds > _LAST_MS:
+        return Q(pk__in=())
+    began = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return Q(event_id=event_id, started_at__range=(began - _OF_MOMENT, began + _OF_MOMENT))
+
+
+def has_request_id(request_id: str) -> Q:
+    """Calls with that request id, by an index: their caller's own, or the call's id, which is what a call gets whose caller sends none."""
+    named = Q(request_id=request_id) & ~Q(request_id=Cast("event_id", models.TextField()))
+    try:
+        return named | has_id(UUID(request_id)) & Q(request_id=request_id)
+    except ValueError:
+        return named
 
 
 class Event(models.Model):

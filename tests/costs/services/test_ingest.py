@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from costs import sketch, tasks
 from costs.models import CallHour, Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
+from costs.models.event import DATED_ID, has_id, has_request_id
 from costs.services import ingest
 from gateway.contract import copying
 from gateway.contract.events import INBOX_COLUMNS
@@ -103,6 +105,30 @@ def test_call_becomes_one_priced_event_and_its_rollups(acme: Tenant, alice: User
     }
     assert {row.measure for row in LatencyHour.objects.all()} == {"duration", "ttft", "overhead", "attribution"}
     assert not Inbox.objects.exists()
+
+
+def test_call_is_found_by_its_id_and_its_request_id(acme: Tenant) -> None:
+    dated = UUID(int=int(NOON.timestamp() * 1000) << 80 | DATED_ID << 76 | 2 << 62 | 5)
+    other = uuid4()
+    make.record(
+        acme,
+        make.call(acme, event_id=dated, started_at=NOON + timedelta(milliseconds=3), request_id=str(dated)),
+        make.call(acme, event_id=other, request_id="of-the-caller"),
+        make.call(acme, request_id=str(other)),
+    )
+
+    first = Event.objects.filter(has_id(dated) | has_id(other)).order_by("started_at").first()
+    assert first is not None
+    assert first.event_id == dated
+    assert Event.objects.filter(has_id(other)).get().request_id == "of-the-caller"
+    assert Event.objects.filter(has_request_id(str(dated))).get().event_id == dated
+    assert Event.objects.filter(has_request_id("of-the-caller")).get().event_id == other
+    assert Event.objects.filter(has_request_id(str(other))).get().event_id != other
+    assert not Event.objects.filter(has_id(UUID(int=dated.int | 0xFFFF << 112)) | has_request_id("nobody")).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    for asked in (has_id(other), has_id(dated), has_request_id("x"), has_request_id(str(other)), has_request_id(str(dated))):
+        assert "Seq Scan" not in Event.objects.filter(asked).explain()
 
 
 def test_cached_input_with_its_own_price(acme: Tenant, alice: User) -> None:
