@@ -27,6 +27,19 @@ SELECT %(first)s + h * interval '1 hour', 'project-' || k %% %(projects)s, 'CC-'
 FROM generate_series(0, %(hours)s - 1) h, generate_series(1, %(keys)s) k, generate_series(0, %(per_key)s - 1) n
 """
 
+_FILL_ATTRIBUTES = """
+WITH added AS (
+    INSERT INTO attribute_day (day, attribute, value, project, cost_centre, agent, model, provider, key_id, calls, refused, errors, tokens, cost,
+        unpriced_calls, untagged_calls, untagged_cost, estimated_calls)
+    SELECT (hour AT TIME ZONE 'UTC')::date, 'region', CASE WHEN substr(key_id, 4)::int % 3 = 0 THEN 'us' ELSE 'eu' END, project, cost_centre, agent, model,
+        provider, key_id, sum(calls), 0, 0, sum(uncached_input_tokens + cached_input_tokens + output_tokens), sum(cost), 0, 0, 0, 0
+    FROM usage_hour GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    RETURNING *
+)
+INSERT INTO usage_day (day, dimension, value, calls, refused, errors, tokens, cost, unpriced_calls, untagged_calls, untagged_cost, estimated_calls)
+SELECT day, attribute, value, sum(calls), 0, 0, sum(tokens), sum(cost), 0, 0, 0, 0 FROM added GROUP BY 1, 2, 3
+"""
+
 
 def main() -> None:
     django.setup()
@@ -62,13 +75,22 @@ def slowest_view_ms(client: Any, calls_a_month: int) -> float:
     calls = calls_a_month // (DAYS * 24 * KEYS * ROWS_PER_KEY)
     counts = {"hours": hours, "keys": KEYS, "per_key": ROWS_PER_KEY, "projects": PROJECTS, "agents": AGENTS, "models": MODELS}
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE usage_hour, usage_day")
+        cursor.execute("TRUNCATE usage_hour, usage_day, attribute_day")
         cursor.execute(_FILL, {"first": first, "calls": calls + 1, **counts})
         rollups.count_days_again(first.date(), now.date())
-        cursor.execute("VACUUM ANALYZE usage_hour")
-        cursor.execute("VACUUM ANALYZE usage_day")
+        cursor.execute(_FILL_ATTRIBUTES)
+        for table in ("usage_hour", "usage_day", "attribute_day"):
+            cursor.execute(f"VACUUM ANALYZE {table}")
     month = f"from={now - timedelta(days=DAYS):%Y-%m-%d}&to={now:%Y-%m-%d}"
-    views = {"plain": "", "month": f"?{month}", "by_key": f"?{month}&group=key", "filtered": f"?{month}&group=agent&project=project-7"}
+    views = {
+        "plain": "",
+        "month": f"?{month}",
+        "by_key": f"?{month}&group=key",
+        "filtered": f"?{month}&group=agent&project=project-7",
+        "by_environment": f"?{month}&group=environment",
+        "in_region": f"?{month}&group=project&region=eu",
+        "showback": "showback/",
+    }
     figures = {}
     for name, query in views.items():
         url, took = f"/o/bench/operate/costs/{query}", []
@@ -76,7 +98,7 @@ def slowest_view_ms(client: Any, calls_a_month: int) -> float:
             began = time.perf_counter()
             answer = client.get(url)
             took.append(1000 * (time.perf_counter() - began))
-            if answer.status_code != 200 or "gh-kpis" not in answer.content.decode():
+            if answer.status_code != 200 or "gh-num" not in answer.content.decode():
                 raise RuntimeError(f"{url} answered {answer.status_code}")
         figures[name] = statistics.quantiles(took[1:], n=20)[-1]
         print(calls_a_month, name, [round(one) for one in took], file=sys.stderr)

@@ -65,7 +65,7 @@ def refusal(group: str, chosen: Mapping[str, str], *, own: bool = False) -> str:
     """Why there are no figures by this grouping with these filters; empty when there are."""
     names = list(dict.fromkeys(name for name in (group, *chosen) if is_attribute(name)))
     if len(names) > 1:
-        said = " and ".join(label(name).lower() if name in selectors.GROUPS else label(name) for name in names)
+        said = " and ".join(label(name)[0].lower() + label(name)[1:] for name in names)
         return f"Deployment, region and tags are counted one at a time, not {said} together. Take one of them away."
     if group == TOKEN_CLASS and (own or set(chosen) - set(CLASS_FILTERS)):
         return "Token classes are counted by provider and model only. Take other filters away, or group by something else."

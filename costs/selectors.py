@@ -17,6 +17,7 @@ from catalog.hooks import PromptUsage, Usage
 from catalog.models import Project, VirtualKey
 from costs import archive_selectors, sketch
 from costs.models import (
+    AttributeDay,
     Event,
     Inbox,
     LatencyHour,
@@ -24,10 +25,12 @@ from costs.models import (
     PromptDay,
     SupersededPrice,
     TokenClass,
+    UsageDay,
     UsageHour,
     Valuation,
 )
 from costs.models.event import has_id
+from costs.periods import Period
 from governance.access import Permission, permissions_of
 from governance.models import Membership, Tenant, User
 from governance.schema import current_schema
@@ -165,6 +168,18 @@ def only(rows: QuerySet[Any], chosen: Mapping[str, str]) -> QuerySet[Any]:
         of_it = Q(project__in=list(slugs.values_list("slug", flat=True)))
         rows = rows.filter(~of_it if environment == NONE else of_it)
     return rows
+
+
+def counted_days(period: Period) -> QuerySet[AttributeDay] | None:
+    """The calls of whole days by all that an hour knows, a 24th of the rows; None while some of them are in the hours only.
+
+    Regions have every call once, so their rows together are all calls.
+    """
+    days = UsageDay.objects.filter(dimension__in=["all", "region"], day__gte=period.first, day__lte=period.last).order_by()
+    calls = dict(days.values_list("dimension").annotate(n=Sum("calls")))
+    if calls.get("all", 0) != calls.get("region", 0):
+        return None
+    return AttributeDay.objects.filter(attribute="region", day__gte=period.first, day__lte=period.last).order_by()
 
 
 def complete_through(tenant: Tenant | None = None) -> datetime:

@@ -1,4 +1,4 @@
-"""What a month cost whom: cost centre, its projects, their agents. From the hourly rollup, at the prices of our book."""
+"""What a month cost whom: cost centre, its projects, their agents. From the rollups, at the prices of our book."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
 from costs import bill_selectors, reconciliation_selectors, selectors
-from costs.models import Reconciliation, RevisionSignature, UsageHour
+from costs.models import Reconciliation, RevisionSignature, UsageDay, UsageHour
 from costs.periods import Period, parse_day
 from governance.models import AlertChannel, Severity, User
 
@@ -105,23 +105,30 @@ def period_of(month: date) -> Period:
     return Period(month, (month + timedelta(days=32)).replace(day=1) - timedelta(days=1))
 
 
-def _sums(hours: QuerySet[UsageHour], columns: Sequence[str]) -> list[dict[str, Any]]:
-    served = ~Q(outcome="refused")
+def _sums(month: date, only: Q, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Figures of the month by some columns: from its days where those have every call, else from its hours."""
+    period = period_of(month)
+    days = selectors.counted_days(period)
+    if days is not None:
+        served = {
+            "n_calls": Sum(F("calls") - F("refused")),
+            "n_untagged_calls": Sum("untagged_calls"),
+            "n_untagged_cost": Sum("untagged_cost"),
+        }
+        sums = {"n_cost": Sum("cost"), "n_tokens": Sum("tokens"), "n_unpriced_calls": Sum("unpriced_calls"), **served}
+        return list(days.filter(only).values(*columns).annotate(**sums))
+    hours = UsageHour.objects.filter(only, hour__gte=period.start, hour__lt=period.end)
+    is_served = ~Q(outcome="refused")
     return list(
         hours.values(*columns).annotate(
             n_cost=Sum("cost"),
-            n_calls=Sum("calls", filter=served, default=0),
+            n_calls=Sum("calls", filter=is_served, default=0),
             n_tokens=Sum(_TOKENS),
             n_unpriced_calls=Sum("unpriced_calls"),
-            n_untagged_calls=Sum("untagged_calls", filter=served, default=0),
+            n_untagged_calls=Sum("untagged_calls", filter=is_served, default=0),
             n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()),
         )
     )
-
-
-def _hours(month: date) -> QuerySet[UsageHour]:
-    period = period_of(month)
-    return UsageHour.objects.filter(hour__gte=period.start, hour__lt=period.end)
 
 
 def _tree(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], names: Mapping[str, str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
@@ -147,9 +154,9 @@ def _tree(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], names: Mapp
 
 def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
     names = bill_selectors.project_names()
-    total, nodes = _tree(_sums(_hours(month).filter(only), columns), columns, names)
+    total, nodes = _tree(_sums(month, only, columns), columns, names)
     earlier = (month - timedelta(days=1)).replace(day=1)
-    _, past = _tree(_sums(_hours(earlier).filter(only), columns), columns, names)
+    _, past = _tree(_sums(earlier, only, columns), columns, names)
     for path, node in nodes.items():
         node.before = past[path].cost if path in past and past[()].calls else None
         node.share = node.cost / total.cost * 100 if total.cost else None
@@ -159,7 +166,7 @@ def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
 
 
 def showback(month: date) -> Showback:
-    """The month (its first day) for everybody who shares it. Six queries."""
+    """The month (its first day) for everybody who shares it. Eight queries."""
     through = selectors.complete_through()
     found = list(Reconciliation.objects.in_force().filter(month=month).select_related("latest__reconciliation"))
     counts = reconciliation_selectors.signature_counts([one.latest_id for one in found if one.latest_id is not None])
@@ -188,16 +195,17 @@ def project_showback(project: Project, month: date) -> ProjectShowback:
     for _ in range(MONTHS_SHOWN - 1):
         first = (first - timedelta(days=1)).replace(day=1)
     history = (
-        UsageHour.objects.filter(only, hour__gte=period_of(first).start, hour__lt=period_of(month).end)
-        .values_list(TruncMonth("hour", tzinfo=UTC))
-        .annotate(n_cost=Sum("cost"), n_calls=Sum("calls", filter=~Q(outcome="refused"), default=0), n_unpriced=Sum("unpriced_calls"))
+        UsageDay.objects.filter(dimension="project", value=project.slug, day__gte=first, day__lte=period_of(month).last)
+        .order_by()
+        .values_list(TruncMonth("day"))
+        .annotate(n_cost=Sum("cost"), n_calls=Sum(F("calls") - F("refused")), n_unpriced=Sum("unpriced_calls"))
     )
     return ProjectShowback(
         project,
         month,
         _tree_with_past(month, ("agent",), only),
         _tree_with_past(month, ("model",), only),
-        [(at.date(), cost, calls, without) for at, cost, calls, without in sorted(history, reverse=True)],
+        [(at, cost, calls, without) for at, cost, calls, without in sorted(history, reverse=True)],
         through >= period_of(month).end,
         through,
     )
@@ -218,6 +226,6 @@ def receivers() -> list[AlertChannel]:
 
 def months_with_usage() -> list[date]:
     """Newest first, at most the last two years."""
-    since = timezone.now() - timedelta(days=731)
-    months = UsageHour.objects.filter(hour__gte=since).order_by().values_list(TruncMonth("hour", tzinfo=UTC), flat=True).distinct()
-    return sorted((at.date() for at in months), reverse=True)
+    since = (timezone.now() - timedelta(days=731)).astimezone(UTC).date()
+    months = UsageDay.objects.filter(dimension="all", day__gte=since).order_by().values_list(TruncMonth("day"), flat=True).distinct()
+    return sorted(months, reverse=True)

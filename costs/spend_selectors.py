@@ -219,50 +219,67 @@ class _Days(_Rollup):
 
 
 @dataclass(frozen=True)
-class _Hours(_Rollup):
-    """All dimensions of an hour at once; `column` is empty for all calls together."""
+class _Narrowed(_Rollup):
+    """Rows that have all dimensions of an hour; `column` is empty for all calls together."""
 
     chosen: Mapping[str, str]
     keys: list[str] | None
     column: str
 
-    def _hours(self, period: Period) -> QuerySet[UsageHour]:
-        hours = selectors.only(UsageHour.objects.filter(hour__gte=period.start, hour__lt=period.end), self.chosen)
-        return hours if self.keys is None else hours.filter(key_id__in=self.keys)
+    def _narrow(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        rows = selectors.only(rows, self.chosen)
+        return rows if self.keys is None else rows.filter(key_id__in=self.keys)
 
-    def rows(self, period: Period) -> Iterable[tuple[Any, ...]]:
-        by = F(self.column) if self.column else Value("")
-        return self._hours(period).values_list(by, TruncDate("hour", tzinfo=UTC)).annotate(**_SUMS).iterator(chunk_size=5000)
+    @property
+    def _by(self) -> F | Value:
+        return F(self.column) if self.column else Value("")
 
-    def money(self, period: Period) -> tuple[dict[str, Decimal], dict[date, Decimal]]:
-        by = F(self.column) if self.column else Value("")
-        return _by_value_and_day(self._hours(period).values_list(by, TruncDate("hour", tzinfo=UTC)).annotate(money=Sum("cost")))
+    def _rows_of(self, days: QuerySet[AttributeDay]) -> Iterable[tuple[Any, ...]]:
+        sums = {f"n_{name}": Sum(name) for name in _FIGURES}
+        yield from self._narrow(days).values_list(self._by, "day").annotate(**sums).iterator(chunk_size=5000)
+
+    def _money_of(self, days: QuerySet[AttributeDay]) -> tuple[dict[str, Decimal], dict[date, Decimal]]:
+        return _by_value_and_day(self._narrow(days).values_list(self._by, "day").annotate(money=Sum("cost")))
 
 
 @dataclass(frozen=True)
-class _Attribute(_Rollup):
-    """One attribute by day with the dimensions of an hour: grouped by it, or narrowed to one of its values."""
+class _Hours(_Narrowed):
+    """Of the hours, or of days where those have every call. Some keys are found in the hours at once, by an index."""
 
-    attribute: str
-    chosen: Mapping[str, str]
-    keys: list[str] | None
-    column: str
+    def _hours(self, period: Period) -> QuerySet[UsageHour]:
+        return self._narrow(UsageHour.objects.filter(hour__gte=period.start, hour__lt=period.end))
 
-    def _days(self, period: Period) -> QuerySet[AttributeDay]:
-        days = AttributeDay.objects.filter(attribute=self.attribute, day__gte=period.first, day__lte=period.last)
-        days = selectors.only(days, self.chosen).order_by()
-        if value := self.chosen.get(self.attribute):
-            days = days.filter(value="" if value == NONE else value)
-        return days if self.keys is None else days.filter(key_id__in=self.keys)
+    def _days(self, period: Period) -> QuerySet[AttributeDay] | None:
+        return selectors.counted_days(period) if self.keys is None else None
 
     def rows(self, period: Period) -> Iterable[tuple[Any, ...]]:
-        by = F(self.column) if self.column else Value("")
-        sums = {f"n_{name}": Sum(name) for name in _FIGURES}
-        return self._days(period).values_list(by, "day").annotate(**sums).iterator(chunk_size=5000)
+        if (days := self._days(period)) is not None:
+            return self._rows_of(days)
+        return self._hours(period).values_list(self._by, TruncDate("hour", tzinfo=UTC)).annotate(**_SUMS).iterator(chunk_size=5000)
 
     def money(self, period: Period) -> tuple[dict[str, Decimal], dict[date, Decimal]]:
-        by = F(self.column) if self.column else Value("")
-        return _by_value_and_day(self._days(period).values_list(by, "day").annotate(money=Sum("cost")))
+        if (days := self._days(period)) is not None:
+            return self._money_of(days)
+        return _by_value_and_day(self._hours(period).values_list(self._by, TruncDate("hour", tzinfo=UTC)).annotate(money=Sum("cost")))
+
+
+@dataclass(frozen=True)
+class _Attribute(_Narrowed):
+    """One attribute by day: grouped by it, or narrowed to one of its values."""
+
+    attribute: str
+
+    def _days(self, period: Period) -> QuerySet[AttributeDay]:
+        days = AttributeDay.objects.filter(attribute=self.attribute, day__gte=period.first, day__lte=period.last).order_by()
+        if value := self.chosen.get(self.attribute):
+            days = days.filter(value="" if value == NONE else value)
+        return days
+
+    def rows(self, period: Period) -> Iterable[tuple[Any, ...]]:
+        return self._rows_of(self._days(period))
+
+    def money(self, period: Period) -> tuple[dict[str, Decimal], dict[date, Decimal]]:
+        return self._money_of(self._days(period))
 
 
 @dataclass(frozen=True)
@@ -315,7 +332,7 @@ def _rollup(group: str, chosen: Mapping[str, str], keys: list[str] | None) -> _R
         return _Days(group or UsageDay.Dimension.ALL)
     attribute = next((name for name in (group, *chosen) if dimensions.is_attribute(name)), "")
     if attribute:
-        return _Attribute(attribute, chosen, keys, "value" if group == attribute else selectors.FILTERS.get(group, ""))
+        return _Attribute(chosen, keys, "value" if group == attribute else selectors.FILTERS.get(group, ""), attribute)
     return _Hours(chosen, keys, selectors.FILTERS.get(group, ""))
 
 

@@ -27,6 +27,7 @@ def showback(request: MemberRequest) -> HttpResponse:
         context={
             "found": showback_selectors.showback(month),
             "month": month,
+            "last_day": showback_selectors.period_of(month).last,
             "months": months(month),
             "receivers": showback_selectors.receivers(),
             "topic": showback_selectors.TOPIC,

@@ -174,7 +174,7 @@ class _Page:
         """Two dimensions as selects, the others once one asks for more; whatever else is chosen as chips that can be taken away."""
         selects, chips = [], []
         more = self.request.GET.get("more") == "1"
-        for name in [name for name in self.groups if name != dimensions.TOKEN_CLASS] if more else ("project", "model"):
+        for name in self._more_filters() if more else ("project", "model"):
             values = dimensions.choices(name, keys=self.keys)
             if values:
                 labels = dimensions.labels(name, values) if name == "deployment" else {}
@@ -187,6 +187,14 @@ class _Page:
                 text = dimensions.unknown(name) if value == selectors.NONE else dimensions.labels(name, [value]).get(value, value)
                 chips.append((name, dimensions.label(name), text, value, f"{self.url}?{query.urlencode() or 'period=this-month'}"))
         return {"selects": selects, "chips": chips, "has_more": more}
+
+    def _more_filters(self) -> list[str]:
+        """All that goes with what is grouped and chosen, and what is chosen."""
+        return [
+            name
+            for name in self.groups
+            if name != dimensions.TOKEN_CLASS and (name in self.chosen or not dimensions.refusal(self.group, self.chosen | {name: "any"}))
+        ]
 
     def _views(self) -> dict[str, Any]:
         """Saved views: the tabs, and the forms of the person's own ones."""

@@ -11,7 +11,7 @@ import pytest
 
 from catalog.models import Project
 from costs import showback_selectors, tasks
-from costs.models import UsageHour
+from costs.models import UsageDay, UsageHour
 from costs.services import showback
 from governance.models import AlertChannel, Delivery, Notice, Tenant, User
 from governance.roles import Role
@@ -57,6 +57,9 @@ def test_every_cent_is_somebodys_or_visibly_nobodys(october: None) -> None:
     assert [agent.label for agent in found.total.children[1].children[0].children] == ["basket-helper", "mailer"]
     assert (found.total.untagged_calls, found.total.untagged_cost) == (1, Decimal("0.0018"))
     assert (found.total.calls, found.total.unpriced_calls) == (8, 1)
+    # The same from the hours, while days lack calls.
+    UsageDay.objects.filter(dimension="region").delete()
+    assert showback_selectors.showback(OCTOBER).total == found.total
 
 
 def test_month_before_is_beside_it(october: None) -> None:

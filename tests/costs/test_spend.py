@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -92,7 +93,11 @@ def test_days_and_hours_give_the_same_page(acme: Tenant, alice: User, fay: User)
 
     for group in ("agent", "model", "key"):
         by_days = spend_selectors.spend(period, group, {}, earlier=period.previous())
+        of_days = spend_selectors.spend(period, group, everything, earlier=period.previous())
+        UsageDay.objects.filter(dimension="region").update(calls=7)  # they lack a call, so only the hours have all
         by_hours = spend_selectors.spend(period, group, everything, earlier=period.previous())
+        UsageDay.objects.filter(dimension="region").update(calls=8)
+        assert replace(of_days, complete_through=by_hours.complete_through) == by_hours
         assert by_days.by_day == by_hours.by_day
         assert by_days.earlier_days == by_hours.earlier_days
         assert [line.cost for line in by_days.lines] == [line.cost for line in by_hours.lines]
