@@ -102,7 +102,7 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
             "may_manage": _may_manage(request),
             "kinds": bill_selectors.kinds_of(bill),
             "replacing": bill_selectors.replacing_files(bill),
-            "styles": dict(DeliveryStyle.choices),
+            "styles": {DeliveryStyle.APPEND: "It adds", DeliveryStyle.REPLACEMENT: "It replaces"},
             "style": next((one.style for one in bill.deliveries.all()), ""),
             "reason_needed": any(doubt["code"] == bill_deliveries.SIGNED for doubt in bill.doubts),
             "compared": bill_selectors.compared_months(bill),
