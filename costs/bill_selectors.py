@@ -163,6 +163,10 @@ CAUSE_NOTES = {
         "Check from when on the price holds",
     ),
     "price": ("The bill's price per token is another than ours on that day", "Correct the price book"),
+    "fx": (
+        "The bill was converted at another exchange rate than ours: its own amounts in the currency that it is priced in tell so",
+        "Compare our rate with the invoice's",
+    ),
     "unpriced": ("Our tokens had no price when they were counted", "Add prices"),
     "commitment": ("Usage that a prepaid commitment covers at its own rate", "None needed"),
     "extra_calls": (
@@ -214,6 +218,29 @@ def bridge_rows(revision: Revision) -> tuple[list[CauseRow], list[tuple[float, D
         for cause, shape in zip(revision.causes, shapes, strict=True)
     ]
     return rows, ticks
+
+
+@dataclass(frozen=True)
+class UsedRates:
+    """Our exchange rates of one currency in a revision."""
+
+    currency: str
+    days: int
+    lowest: str
+    highest: str
+
+
+def used_rates(revision: Revision) -> list[UsedRates]:
+    found: dict[str, list[Decimal]] = {}
+    for rate in revision.rates:
+        found.setdefault(rate["currency"], []).append(Decimal(rate["per_usd"]))
+    return [UsedRates(currency, len(values), f"{min(values):f}", f"{max(values):f}") for currency, values in found.items()]
+
+
+def currency_of(bill: BillFile) -> str:
+    """Of all its rows; empty where they have several, or none was new."""
+    found = list(bill.rows.order_by().values_list("currency", flat=True).distinct()[:2])
+    return found[0] if len(found) == 1 else ""
 
 
 def unknown_models(provider: str, month: date) -> list[str]:

@@ -1,5 +1,7 @@
 """Why a bill and our figures differ: causes that sum to the difference exactly.
 
+All of it is in the currency of the bill: ours is multiplied with our exchange rate first, and what the bill's own rate makes it differ from that is
+`fx`, taken from its amount before anything else.
 For a key with price P per token, bill amount B over Qb tokens, and our A over Qt tokens (Qu of them unpriced):
     quantity  P·(Qb − Qt)     tokens that only one side has
     unpriced  P·Qu            our tokens that had no price
@@ -14,13 +16,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from itertools import pairwise
 
 CENT = Decimal("0.01")
 _EXACT = Context(prec=80)
+_FINEST = Decimal("1E-20")
+"""The scale of amounts in the database."""
 
 CAUSES = {
     "missing_calls": "Calls that we did not see",
@@ -30,6 +34,7 @@ CAUSES = {
     "price_band": "Tier, region or context band",
     "book_drift": "Price book changed",
     "price": "Price differs from our book",
+    "fx": "Exchange rate",
     "unpriced": "Calls without a price",
     "commitment": "Commitment",
     "extra_calls": "Calls that the bill does not have",
@@ -38,6 +43,11 @@ CAUSES = {
     "rounding": "Rounding",
     "unexplained": "Unexplained",
 }
+
+
+def converted(amount: Decimal, rate: Decimal) -> Decimal:
+    """An amount in another currency, quantised to the scale of the database so that what is stored sums up as well."""
+    return _EXACT.multiply(amount, rate).quantize(_FINEST, ROUND_HALF_EVEN, context=_EXACT)
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,28 @@ class BillSide:
     """Of `listed`, what the rows' unit prices make it differ from their list prices; a discount is negative."""
     is_committed: bool = False
     """Every row is under a commitment, and one of ours covered the model then: without prices of the rows, what differs is the commitment."""
+    fx: Decimal = Decimal()
+    """Of `amount`, what the bill's own exchange rate makes it differ from ours; the other figures are at ours."""
+
+    def times(self, rate: Decimal) -> BillSide:
+        """In another currency: each figure quantised to 1E-20 of it."""
+        return replace(
+            self,
+            amount=converted(self.amount, rate),
+            listed=None if self.listed is None else converted(self.listed, rate),
+            commitment=converted(self.commitment, rate),
+            negotiated=converted(self.negotiated, rate),
+            fx=converted(self.fx, rate),
+        )
+
+    def billed(self, amount: Decimal) -> BillSide:
+        """These figures at our exchange rate, of what is billed as `amount`: the difference is what the bill's rate makes of it."""
+        return replace(self, amount=amount, fx=_EXACT.subtract(amount, self.amount))
 
 
 @dataclass(frozen=True)
 class OurSide:
-    """What our telemetry says about the same key."""
+    """What our telemetry says about the same key, in the currency of the bill at our exchange rate."""
 
     amount: Decimal
     tokens: int
@@ -70,7 +97,7 @@ class OurSide:
 
 @dataclass(frozen=True)
 class OtherPrices:
-    """What our book says of a key besides its usual price at the end of the key's period. Prices are USD per token."""
+    """What our book says of a key besides its usual price at the end of the key's period. Prices are per token."""
 
     bands: tuple[Decimal, ...] = ()
     """Of tiers, regions and context bands that were in force in the period."""
@@ -78,6 +105,14 @@ class OtherPrices:
     """Usual ones of other times of the month, and those that were corrected."""
     has_changed: bool = False
     """Calls of the period may have been valued by one of `times`."""
+
+    def times_rate(self, rate: Decimal) -> OtherPrices:
+        """In another currency, exact."""
+        return replace(
+            self,
+            bands=tuple(_EXACT.multiply(price, rate) for price in self.bands),
+            times=tuple(_EXACT.multiply(price, rate) for price in self.times),
+        )
 
 
 def reaches(complete_through: datetime | None, day: date) -> bool:
@@ -87,13 +122,22 @@ def reaches(complete_through: datetime | None, day: date) -> bool:
 
 
 def explain(
-    bill: BillSide | None, ours: OurSide | None, price: Decimal | None, *, others: OtherPrices | None = None, is_late: bool = False
+    bill: BillSide | None,
+    ours: OurSide | None,
+    price: Decimal | None,
+    *,
+    others: OtherPrices | None = None,
+    is_late: bool = False,
+    subunit: Decimal = CENT,
 ) -> dict[str, Decimal]:
-    """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book.
+    """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book; all in the bill's currency.
 
-    `is_late`: the bill does not reach the key's day yet.
+    `is_late`: the bill does not reach the key's day yet. `subunit`: the smallest amount of the currency that is paid.
     """
     with localcontext(_EXACT):
+        if bill is not None and bill.fx:
+            at_ours = replace(bill, amount=bill.amount - bill.fx, fx=Decimal())
+            return explain(at_ours, ours, price, others=others, is_late=is_late, subunit=subunit) | {"fx": bill.fx}
         if bill is None:
             assert ours is not None
             return _without_zeros({"late" if is_late else "telemetry_only": -ours.amount})
@@ -110,7 +154,7 @@ def explain(
         }
         own = price * (ours.tokens - ours.unpriced_tokens) - ours.amount
         theirs = Decimal()
-        tolerance = CENT / 2 * bill.rows  # each row may have been rounded to the cent
+        tolerance = subunit / 2 * bill.rows  # each row may have been rounded to it
         if bill.listed is None:
             rest = bill.amount - price * bill.tokens
             name = "commitment" if bill.is_committed else "rounding" if abs(rest) <= tolerance else "price"
@@ -153,8 +197,6 @@ def _price_causes(bill: BillSide, theirs: Decimal, own: Decimal, others: OtherPr
 
 QUANTITY = ("missing_calls", "extra_calls", "bill_only", "telemetry_only")
 """Causes of which a line has one at most: tokens that only one side has."""
-_FINEST = Decimal("1E-20")
-"""USD; the scale of amounts in the database."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +235,7 @@ def _without_zeros(causes: Mapping[str, Decimal]) -> dict[str, Decimal]:
     return {name: amount for name, amount in causes.items() if amount}
 
 
-def total(lines: Iterable[Mapping[str, Decimal]], rows: int) -> dict[str, Decimal]:
+def total(lines: Iterable[Mapping[str, Decimal]], rows: int, subunit: Decimal = CENT) -> dict[str, Decimal]:
     """Causes of all keys together, in the order of CAUSES.
 
     Rounding that exceeds what rounding can be is unexplained. Source of the limit: FOCUS 1.4, Invoice Detail BilledCost, tolerance
@@ -204,7 +246,7 @@ def total(lines: Iterable[Mapping[str, Decimal]], rows: int) -> dict[str, Decima
         for causes in lines:
             for name, amount in causes.items():
                 sums[name] += amount
-        limit = max(100 * CENT, Decimal(math.isqrt(rows)) * CENT / 2)
+        limit = max(100 * subunit, Decimal(math.isqrt(rows)) * subunit / 2)
         if abs(sums["rounding"]) > limit:
             sums["unexplained"] += sums["rounding"]
             sums["rounding"] = Decimal()

@@ -41,7 +41,13 @@ DomainError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from governance.errors import DomainError
+
+if TYPE_CHECKING:
+    from costs.exchange import Missing
 
 
 class PriceValueError(DomainError):
@@ -78,6 +84,12 @@ class ExchangeRateStateError(DomainError):
 
 class RateUnknownError(DomainError):
     code = "exchange_rate_unknown"
+
+    def __init__(self, message: str, missing: Sequence[Missing], account: str) -> None:
+        super().__init__(message)
+        self.missing = missing
+        self.account = account
+        """Of the bill."""
 
 
 class BillFormatError(DomainError):

@@ -31,7 +31,8 @@ COLUMNS = ("day", "currency", "per_usd")
 MOST_ROWS = 20_000
 LARGEST_FILE = 2 * 1024 * 1024
 HIGHEST = Decimal(10) ** 8
-DECIMALS = 10
+DECIMALS = 6
+"""With the 14 of what calls cost, an amount in another currency has just the 20 that the database keeps: it stays exact."""
 FINEST = Decimal(1).scaleb(-DECIMALS)
 MOST_ERRORS = 10
 EARLIEST = date(2015, 1, 1)

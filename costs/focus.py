@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import orjson
 
-from costs import price_sheets
+from costs import exchange, price_sheets
 from costs.errors import BillFormatError
 
 EXACT = Context(prec=60)
@@ -63,6 +63,17 @@ class RowError(ValueError):
 
 
 @dataclass(frozen=True)
+class Pricing:
+    """The same charge in the currency that it is priced in (FOCUS 1.2 `PricingCurrency…`, Azure's `x_…InUsd`). None is not given."""
+
+    currency: str
+    cost: Decimal
+    """Of the amount that is compared."""
+    listed_cost: Decimal | None
+    list_cost: Decimal | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One charge, with what later steps need of it. Amounts are in `currency`; None is "not given"."""
 
@@ -91,6 +102,8 @@ class Row:
     texts: tuple[str, ...]
     """Where a model's name may hide otherwise: SKU, meter, description."""
     is_ai: bool
+    pricing: Pricing | None = None
+    """Where the row is priced in another currency than it is billed in and says what that is."""
 
     @property
     def text(self) -> str:
@@ -288,6 +301,9 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
     token_class = classify(details, texts, tokens is not None)
     if token_class in COUNTED_CLASSES:
         tokens, block = quantity(values, _COUNTED_UNIT)
+    listed, listing = _listed(values, tokens, block), _at(number(values, "ListUnitPrice"), values, tokens, block)
+    is_committed = values.get("PricingCategory") == "Committed" or values.get("CommitmentDiscountStatus") == "Used"
+    compared = billed if effective is None or not is_committed else effective
     return Row(
         line=line,
         values=values,
@@ -303,14 +319,39 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
         effective_cost=billed if effective is None else effective,
         tokens=tokens,
         token_class=token_class,
-        listed_cost=_listed(values, tokens, block),
-        list_cost=_at(number(values, "ListUnitPrice"), values, tokens, block),
-        is_committed=values.get("PricingCategory") == "Committed" or values.get("CommitmentDiscountStatus") == "Used",
+        listed_cost=listed,
+        list_cost=listing,
+        is_committed=is_committed,
         is_unused=values.get("CommitmentDiscountStatus") == "Unused",
         model_name=str(details.get("ModelId") or details.get("x_ModelId") or details.get("ModelName") or "")[:160],
         texts=texts,
         is_ai=bool(token_class) or values.get("ServiceSubcategory") == "Generative AI",
+        pricing=_pricing(values, currency, compared, effective, (listed, listing), (tokens, block)),
     )
+
+
+def _pricing(
+    values: Mapping[str, str],
+    currency: str,
+    compared: Decimal,
+    effective: Decimal | None,
+    own: tuple[Decimal | None, Decimal | None],
+    counted: tuple[Decimal | None, Decimal | None],
+) -> Pricing | None:
+    """What the row says of itself in the currency that it is priced in; `own` is what it lists in its billing currency."""
+    name, cost = values.get("PricingCurrency", ""), number(values, "PricingCurrencyEffectiveCost")
+    if cost is None or not name:
+        name, cost = exchange.BOOK, number(values, "x_EffectiveCostInUsd")
+    # Both are of the effective cost: where another amount is compared they say nothing of it.
+    is_of_amount = effective is None or effective == compared
+    if cost is None or name == currency or name not in exchange.CURRENCIES or not is_of_amount or (compared != 0) != (cost != 0):
+        return None
+    tokens, block = counted
+    listing = _at(number(values, "PricingCurrencyListUnitPrice"), values, tokens, block)
+    listed = _at(number(values, "PricingCurrencyContractedUnitPrice"), values, tokens, block)
+    if listed is None:
+        listed = cost if own[0] == compared else listing
+    return Pricing(name, cost, listed, listed if listing is None and own[0] == own[1] else listing)
 
 
 def number(values: Mapping[str, str], name: str) -> Decimal | None:

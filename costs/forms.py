@@ -119,9 +119,9 @@ class ExchangeRateForm(forms.Form):
     day = forms.DateField(label="Day, UTC", widget=forms.DateInput(attrs={"type": "date"}))
     per_usd = forms.DecimalField(
         label="Units for 1 USD",
-        min_value=Decimal("0.0000000001"),
-        max_digits=18,
-        decimal_places=10,
+        min_value=Decimal("0.000001"),
+        max_digits=14,
+        decimal_places=6,
         help_text="How much of the currency a dollar buys: 0.92 for EUR, not 1.09.",
     )
     source = forms.CharField(max_length=200, help_text="Where the rate stands: a bank, a contract, an invoice.")

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Abs, Coalesce
 
-from costs import bridge
+from costs import bridge, exchange
 from costs.models import (
     BillFile,
     BillRow,
@@ -41,7 +41,7 @@ _STANDING = Case(
     When(telemetry_tokens=0, then=Value("theirs_only")),
     When(causes__has_key="unexplained", then=Value("unexplained")),
     When(causes__has_any_keys=["missing_calls", "extra_calls", "mix"], then=Value("tokens")),
-    When(causes__has_any_keys=["negotiated", "price_band", "book_drift", "price", "unpriced", "commitment"], then=Value("price")),
+    When(causes__has_any_keys=["negotiated", "price_band", "book_drift", "price", "fx", "unpriced", "commitment"], then=Value("price")),
     default=Value("matched"),
     output_field=CharField(),
 )
@@ -246,6 +246,8 @@ class Restated:
     day: date | None
     before: ReconciliationLine | None
     after: ReconciliationLine | None
+    is_usd: bool = False
+    """Changes are at our exchange rates, because the two are in different currencies."""
 
     @property
     def class_label(self) -> str:
@@ -255,7 +257,11 @@ class Restated:
 
     def _change(self, column: str) -> Decimal:
         return sum(
-            (sign * getattr(side, column) for side, sign in ((self.after, 1), (self.before, -1)) if side is not None),
+            (
+                sign * getattr(side, f"{column}_usd" if self.is_usd else column)
+                for side, sign in ((self.after, 1), (self.before, -1))
+                if side is not None
+            ),
             Decimal(),
         )
 
@@ -289,12 +295,27 @@ class Restatement:
     """Of the provider, put into the book between the two."""
 
     @property
+    def is_usd(self) -> bool:
+        """The bill came to be in another currency: what changed is told in USD, at our exchange rates."""
+        return self.before.currency != self.after.currency
+
+    @property
+    def currency(self) -> str:
+        """Of what changed."""
+        return exchange.BOOK if self.is_usd else self.after.currency
+
+    @property
+    def rules(self) -> bool:
+        """Whether the rules of comparison changed between the two."""
+        return self.before.rules is not None and self.before.rules != self.after.rules
+
+    @property
     def bill(self) -> Decimal:
-        return self.after.bill - self.before.bill
+        return self.after.bill_usd - self.before.bill_usd if self.is_usd else self.after.bill - self.before.bill
 
     @property
     def ours(self) -> Decimal:
-        return self.after.telemetry - self.before.telemetry
+        return self.after.telemetry_usd - self.before.telemetry_usd if self.is_usd else self.after.telemetry - self.before.telemetry
 
     @property
     def calls(self) -> int:
@@ -308,7 +329,7 @@ def restatement(series: Reconciliation, before: Revision, after: Revision) -> Re
     ]
     columns = ("bill", "telemetry", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
     changed = [
-        Restated(*key, old, new)
+        Restated(*key, old, new, before.currency != after.currency)
         for key in {**sides[0], **sides[1]}
         for old, new in [(sides[0].get(key), sides[1].get(key))]
         if old is None or new is None or any(getattr(old, name) != getattr(new, name) for name in columns)

@@ -91,8 +91,8 @@ class Showback:
 
     @property
     def billed_difference(self) -> Decimal:
-        """Bills minus our figures, over the months that were compared; it is nobody's share."""
-        return sum((bill.reconciliation.latest.variance for bill in self.bills if bill.reconciliation.latest), Decimal())
+        """Bills minus our figures, USD at our exchange rates, over the months that were compared; it is nobody's share."""
+        return sum((bill.reconciliation.latest.variance_usd for bill in self.bills if bill.reconciliation.latest), Decimal())
 
 
 def month_of(text: str, today: date) -> date:

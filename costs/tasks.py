@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from costs import budget_selectors, hooks, price_selectors
-from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError
+from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError, RateUnknownError
 from costs.services import (
     anomalies,
     archives,
@@ -130,14 +130,18 @@ def reconcile_recent() -> None:
             prices.price_unpriced(provider=waiting.provider, model=waiting.model)
     commitments.count()
     commitments.warn_of_ends()
-    nothing = 0
+    nothing = waiting_for_rates = 0
     for provider, month in reconciliation.due(timezone.now().date()):
         try:
             reconciliation.reconcile(provider=provider, month=month)
         except NothingToReconcileError:  # its rows were assigned elsewhere meanwhile; the other months do not wait for that
             nothing += 1
+        except RateUnknownError:  # stands on the series, with what is missing
+            waiting_for_rates += 1
     if nothing:
         logger.warning("reconciliation.nothing", extra={"months": nothing})
+    if waiting_for_rates:
+        logger.warning("reconciliation.rate_unknown", extra={"months": waiting_for_rates})
 
 
 @shared_task(base=TenantTask)
@@ -186,6 +190,8 @@ def reconcile(provider: str, month: str) -> None:
         reconciliation.reconcile(provider=provider, month=date.fromisoformat(month))
     except NothingToReconcileError:
         logger.info("reconciliation.nothing", extra={"provider": provider, "month": month})
+    except RateUnknownError:  # stands on the series, with what is missing
+        logger.warning("reconciliation.rate_unknown", extra={"provider": provider, "month": month})
 
 
 @shared_task(base=PlatformTask)

@@ -26,7 +26,7 @@ class RateInput(StrictSerializer):
     currency = serializers.RegexField(r"^[A-Z]{3}$", help_text="ISO 4217.")
     day = serializers.DateField(help_text="UTC.")
     per_usd = serializers.DecimalField(
-        max_digits=18, decimal_places=10, min_value=Decimal(0), help_text="Units of the currency for one USD: 0.92 for EUR, not 1.09."
+        max_digits=14, decimal_places=6, min_value=Decimal(0), help_text="Units of the currency for one USD: 0.92 for EUR, not 1.09."
     )
 
 

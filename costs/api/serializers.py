@@ -300,11 +300,11 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
     deliveries = BillDeliveryOutput(many=True, read_only=True, help_text="What it changed, or would change while it waits.")
     doubts = BillDoubtOutput(many=True, read_only=True, help_text="Why a person should look at it first.")
     digest = serializers.CharField(read_only=True, help_text="Of what it changes: what is applied is what was seen.")
-    billed_in_usd = ExactField(source="billed_in")
-    billed_accepted_usd = ExactField(source="billed_accepted")
-    billed_duplicate_usd = ExactField(source="billed_duplicate")
-    billed_rejected_usd = ExactField(source="billed_rejected")
-    billed_quarantined_usd = ExactField(source="billed_quarantined")
+    billed_in = ExactField(help_text="Sum of BilledCost as the rows say it, in their currency; so are the next ones.")
+    billed_accepted = ExactField()
+    billed_duplicate = ExactField()
+    billed_rejected = ExactField()
+    billed_quarantined = ExactField()
 
     class Meta:
         model = BillFile
@@ -326,11 +326,11 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
             "rows_duplicate",
             "rows_rejected",
             "rows_quarantined",
-            "billed_in_usd",
-            "billed_accepted_usd",
-            "billed_duplicate_usd",
-            "billed_rejected_usd",
-            "billed_quarantined_usd",
+            "billed_in",
+            "billed_accepted",
+            "billed_duplicate",
+            "billed_rejected",
+            "billed_quarantined",
         )
 
 
@@ -362,7 +362,7 @@ class BillErrorOutput(serializers.ModelSerializer[BillError]):
 
 class CauseOutput(serializers.Serializer[Any]):
     cause = serializers.CharField()
-    amount = serializers.CharField(help_text="Exact, USD.")
+    amount = serializers.CharField(help_text="Exact, in the currency of the revision.")
     cents = serializers.CharField(help_text="In cents; sums to the variance in cents.")
     lines = serializers.IntegerField()
 
@@ -374,12 +374,22 @@ class ExcludedOutput(serializers.Serializer[Any]):
     currency = serializers.CharField()
 
 
+class UsedRateOutput(serializers.Serializer[Any]):
+    currency = serializers.CharField()
+    day = serializers.DateField(help_text="That the rate is of.")
+    per_usd = serializers.CharField(help_text="Units of the currency for one USD.")
+
+
 class RevisionOutput(serializers.ModelSerializer[Revision]):
-    bill_usd = ExactField(source="bill")
-    telemetry_usd = ExactField(source="telemetry")
-    variance_usd = ExactField(source="variance")
+    bill = ExactField(help_text="In `currency`, as all that follows and does not say USD.")
+    telemetry = ExactField()
+    variance = ExactField()
+    unexplained = ExactField()
+    bill_usd = ExactField(help_text="At our exchange rates.")
+    telemetry_usd = ExactField(help_text="As it was counted.")
+    variance_usd = ExactField()
     variance_percent = serializers.FloatField(allow_null=True)
-    unexplained_usd = ExactField(source="unexplained")
+    rates = UsedRateOutput(many=True, help_text="Our exchange rates that were used.")
     causes = CauseOutput(many=True)
     excluded = ExcludedOutput(many=True)
     digest = serializers.CharField(help_text="What a signature is bound to.")
@@ -393,11 +403,17 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
             "run_key",
             "digest",
             "created_at",
+            "currency",
+            "bill",
+            "telemetry",
+            "variance",
+            "variance_percent",
+            "unexplained",
             "bill_usd",
             "telemetry_usd",
             "variance_usd",
-            "variance_percent",
-            "unexplained_usd",
+            "rates",
+            "stated_rows",
             "is_doubtful",
             "is_provisional",
             "bill_rows",
@@ -408,14 +424,21 @@ class RevisionOutput(serializers.ModelSerializer[Revision]):
         )
 
 
+class MissingRateOutput(serializers.Serializer[Any]):
+    currency = serializers.CharField()
+    first = serializers.DateField()
+    last = serializers.DateField()
+
+
 class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
     month = serializers.DateField(format="%Y-%m")
     latest = RevisionOutput(allow_null=True)
     is_replaced = serializers.BooleanField(help_text="Bills of the month name several accounts by now and are compared together.")
+    missing_rates = MissingRateOutput(many=True, help_text="Exchange rates without which its bill, as it is now, is not compared.")
 
     class Meta:
         model = Reconciliation
-        fields = ("provider", "account", "month", "is_replaced", "latest")
+        fields = ("provider", "account", "month", "is_replaced", "missing_rates", "latest")
 
 
 class BillSignatureOutput(serializers.ModelSerializer[RevisionSignature]):
@@ -435,14 +458,20 @@ class BillSignOffOutput(serializers.Serializer[Any]):
 
 
 class LineOutput(serializers.ModelSerializer[ReconciliationLine]):
-    bill_usd = ExactField(source="bill")
-    telemetry_usd = ExactField(source="telemetry")
+    bill = ExactField(help_text="In the currency of the revision.")
+    telemetry = ExactField()
+    bill_usd = ExactField(help_text="At our exchange rate of its day.")
+    telemetry_usd = ExactField()
+    rate = ExactField(help_text="Units of the currency for one USD.")
     bill_tokens = ExactField()
     causes = serializers.DictField(child=serializers.CharField())
 
     class Meta:
         model = ReconciliationLine
-        fields = ("model", "token_class", "day", "bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
+        fields = (
+            "model", "token_class", "day", "bill", "telemetry", "bill_usd", "telemetry_usd", "rate", "bill_tokens", "telemetry_tokens",
+            "bill_rows", "causes",
+        )  # fmt: skip
 
 
 class StandingLineOutput(LineOutput):
@@ -476,8 +505,8 @@ class ChangedLineOutput(serializers.Serializer[Any]):
     model = serializers.CharField()
     token_class = serializers.CharField()
     day = serializers.DateField(allow_null=True)
-    bill_usd = ExactField(source="bill", help_text="By how much the bill changed.")
-    telemetry_usd = ExactField(source="ours")
+    bill = ExactField(help_text="By how much the bill changed, in `currency`.")
+    telemetry = ExactField(source="ours")
     before = LineOutput(allow_null=True)
     after = LineOutput(allow_null=True)
 
@@ -485,8 +514,10 @@ class ChangedLineOutput(serializers.Serializer[Any]):
 class ChangesOutput(serializers.Serializer[Any]):
     before = serializers.IntegerField(source="before.number")
     after = serializers.IntegerField(source="after.number")
-    bill_usd = ExactField(source="bill")
-    telemetry_usd = ExactField(source="ours")
+    currency = serializers.CharField(help_text="Of what changed: that of both, or USD where they differ.")
+    bill = ExactField()
+    telemetry = ExactField(source="ours")
+    rules = serializers.BooleanField(help_text="The rules of comparison changed between the two.")
     calls = serializers.IntegerField()
     files = serializers.ListField(child=serializers.CharField(), help_text="Files that came between the two.")
     lines = ChangedLineOutput(many=True, help_text="The largest change first.")

@@ -55,7 +55,7 @@ class ShowbackTotal(ShareOutput):
 class ShowbackBill(drf.Serializer[Any]):
     provider = drf.CharField(source="reconciliation.provider")
     account = drf.CharField(source="reconciliation.account")
-    variance_usd = ExactField(source="reconciliation.latest.variance", help_text="Bill minus our figures.")
+    variance_usd = ExactField(source="reconciliation.latest.variance_usd", help_text="Bill minus our figures, at our exchange rates.")
     is_signed_off = drf.BooleanField()
 
 

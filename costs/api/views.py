@@ -272,7 +272,8 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
         return bill_selectors.reconciliations()
 
     @extend_schema(
-        request=serializers.RunInput, responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer}
+        request=serializers.RunInput,
+        responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer},
     )
     def post(self, request: ApiRequest) -> Response:
         body = serializers.RunInput(data=request.data)
@@ -310,6 +311,7 @@ def _detail(series: Reconciliation, latest: Revision) -> Any:
         "account": series.account,
         "month": series.month,
         "is_replaced": series.is_replaced,
+        "missing_rates": series.missing_rates,
         "latest": latest,
         "sign_off": reconciliation_selectors.sign_off(latest),
         "revisions": series.revisions.select_related("reconciliation").order_by("-number"),

@@ -17,8 +17,8 @@ def variance(window: Window) -> Reading:
     first = (window.start - timedelta(seconds=1)).date().replace(day=1)
     series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
     revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
-    bill = sum((revision.bill for revision in revisions), Decimal())
-    apart = sum((abs(revision.variance) for revision in revisions), Decimal())
+    bill = sum((revision.bill_usd for revision in revisions), Decimal())
+    apart = sum((abs(revision.variance_usd) for revision in revisions), Decimal())
     if not revisions or not bill:
         return NO_DATA
     rows = sum(revision.bill_rows for revision in revisions)
@@ -36,9 +36,15 @@ def routed_share(window: Window) -> Reading:
     first = (window.start - timedelta(seconds=1)).date().replace(day=1)
     series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
     revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
-    bill = sum((revision.bill for revision in revisions), Decimal())
+    bill = sum((revision.bill_usd for revision in revisions), Decimal())
     past = sum(
-        (Decimal(cause["amount"]) for revision in revisions for cause in revision.causes if cause["cause"] in PAST_THE_GATEWAY), Decimal()
+        (
+            revision.in_usd(Decimal(cause["amount"]))
+            for revision in revisions
+            for cause in revision.causes
+            if cause["cause"] in PAST_THE_GATEWAY
+        ),
+        Decimal(),
     )
     if bill <= 0:
         return NO_DATA

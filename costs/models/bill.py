@@ -200,7 +200,6 @@ class BillRow(models.Model):
         TAX = "tax", "Tax"
         ADJUSTMENT = "adjustment", "Adjustments"
         OTHER_SERVICE = "other_service", "Other services"
-        OTHER_CURRENCY = "other_currency", "Other currencies"
 
     COMPARED = (Kind.USAGE, Kind.COMMITTED)
 
@@ -239,6 +238,12 @@ class BillRow(models.Model):
     """Quantity times the row's own unit price, exact; None when one of them is not given."""
     list_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
     """Quantity times the list price of the row, exact; also None for rows of before it was kept."""
+    pricing_currency = models.CharField(max_length=3, blank=True, default="")
+    """Another currency that the row is priced in, where it says what it costs there; else empty."""
+    pricing_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    """The compared amount in it."""
+    pricing_listed_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    pricing_list_cost = models.DecimalField(max_digits=40, decimal_places=20, null=True)
     invoice_id = models.CharField(max_length=160, blank=True)
     sku_id = models.CharField(max_length=200, blank=True)
     meter = models.CharField(max_length=200, blank=True)

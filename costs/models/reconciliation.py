@@ -11,7 +11,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from costs import bridge
+from costs import bridge, exchange
 from costs.models.price import TokenClass
 from governance.models import User
 
@@ -41,6 +41,10 @@ class Reconciliation(models.Model):
     account = models.CharField(max_length=160)
     month = models.DateField()
     latest = models.OneToOneField("Revision", null=True, on_delete=models.PROTECT, related_name="+")
+    missing_rates = models.JSONField(default=list)
+    """Exchange rates without which its bill cannot be compared as it is now: list of {currency, first, last}."""
+    confirmed_key = models.CharField(max_length=64, blank=True, default="")
+    """Run key of other inputs, or of other rules, that came to just what the latest revision says."""
 
     is_replaced: bool
     """Annotated by `with_replaced`."""
@@ -65,10 +69,23 @@ class Revision(models.Model):
     number = models.IntegerField()
     run_key = models.CharField(max_length=64)
     """sha256 over all inputs and the version of the rules."""
+    rules = models.PositiveSmallIntegerField(null=True)
+    """Version of the rules of comparison; None where it was not kept yet."""
     created_at = models.DateTimeField()
     bill = models.DecimalField(max_digits=40, decimal_places=20)
-    """Cost of the compared rows, USD."""
+    """Cost of the compared rows, in `currency`."""
     telemetry = models.DecimalField(max_digits=40, decimal_places=20)
+    """In `currency`, at our exchange rates."""
+    currency = models.CharField(max_length=3, default=exchange.BOOK)
+    """Of the bill; of bills in several, USD."""
+    bill_at_book = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    """The bill in USD at our exchange rates; None where it is in USD."""
+    telemetry_at_book = models.DecimalField(max_digits=40, decimal_places=20, null=True)
+    """As it was counted, USD; None where the bill is in USD."""
+    rates = models.JSONField(default=list)
+    """Our exchange rates that were used: list of {currency, day, per_usd}, the day being the one that the rate is of."""
+    stated_rows = models.IntegerField(default=0)
+    """Rows that say themselves what they cost in another currency: what their rate makes of it is the cause `fx`."""
     bill_rows = models.IntegerField()
     calls = models.BigIntegerField()
     causes = models.JSONField()
@@ -90,8 +107,27 @@ class Revision(models.Model):
 
     @property
     def variance(self) -> Decimal:
-        """Bill minus telemetry, USD."""
+        """Bill minus telemetry, in its currency."""
         return _EXACT.subtract(self.bill, self.telemetry)
+
+    @property
+    def bill_usd(self) -> Decimal:
+        """At our exchange rates."""
+        return self.bill if self.bill_at_book is None else self.bill_at_book
+
+    @property
+    def telemetry_usd(self) -> Decimal:
+        return self.telemetry if self.telemetry_at_book is None else self.telemetry_at_book
+
+    @property
+    def variance_usd(self) -> Decimal:
+        return _EXACT.subtract(self.bill_usd, self.telemetry_usd)
+
+    def in_usd(self, amount: Decimal) -> Decimal:
+        """A part of the bill, at the mean of the rates that were used for it."""
+        return (
+            amount if self.bill_at_book is None or not self.bill else _EXACT.divide(_EXACT.multiply(amount, self.bill_at_book), self.bill)
+        )
 
     @property
     def variance_cents(self) -> Decimal:
@@ -142,6 +178,7 @@ class Revision(models.Model):
             *(f"{amount.normalize(_EXACT):f}" for amount in (self.bill, self.telemetry)),
             self.causes,
             self.excluded,
+            *([] if self.bill_at_book is None else [self.currency, self.rates]),
         ]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -187,6 +224,8 @@ class ReconciliationLine(models.Model):
     bill_tokens = models.DecimalField(max_digits=34, decimal_places=10, null=True)
     telemetry_tokens = models.BigIntegerField()
     bill_rows = models.IntegerField()
+    rate = models.DecimalField(max_digits=20, decimal_places=10, default=Decimal(1))
+    """Units of the revision's currency for one USD of ours."""
     causes = models.JSONField()
     """Cause to amount as text; sums to bill - telemetry exactly."""
 
@@ -204,5 +243,14 @@ class ReconciliationLine(models.Model):
 
     @property
     def variance(self) -> Decimal:
-        """Bill minus telemetry, USD."""
+        """Bill minus telemetry, in the revision's currency."""
         return _EXACT.subtract(self.bill, self.telemetry)
+
+    @property
+    def bill_usd(self) -> Decimal:
+        """At our exchange rate of its day."""
+        return bridge.converted(self.bill, _EXACT.divide(Decimal(1), self.rate)) if self.rate != 1 else self.bill
+
+    @property
+    def telemetry_usd(self) -> Decimal:
+        return bridge.converted(self.telemetry, _EXACT.divide(Decimal(1), self.rate)) if self.rate != 1 else self.telemetry

@@ -28,7 +28,6 @@ from governance.services import audit
 
 LARGEST_FILE = 512 * 1024 * 1024
 CHUNK = 1024 * 1024
-CURRENCY = "USD"
 
 _ROW_COLUMNS = (
     "line",
@@ -52,6 +51,10 @@ _ROW_COLUMNS = (
     "currency",
     "listed_cost",
     "list_cost",
+    "pricing_currency",
+    "pricing_cost",
+    "pricing_listed_cost",
+    "pricing_list_cost",
     "invoice_id",
     "sku_id",
     "meter",
@@ -548,13 +551,15 @@ def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, s
 def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 9, row.column[:64], row.message[:300], row.text, False)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         if (why := why_quarantined(row, provider, at)) is not None:
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 9, *why, row.text, True)
+            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True)
             continue
+        priced = row.pricing
+        pricing = (priced.currency, priced.cost, priced.listed_cost, priced.list_cost) if priced else ("", None, None, None)
         yield (
             row.line,
             row.fingerprint(provider),
@@ -577,6 +582,7 @@ def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[
             row.currency,
             row.listed_cost,
             row.list_cost,
+            *pricing,
             row.values.get("InvoiceId", "")[:160],
             row.values.get("SkuId", "")[:200],
             row.values.get("SkuMeter", "")[:200],
@@ -605,8 +611,6 @@ def kind(row: focus.Row) -> str:
         return BillRow.Kind.UNUSED
     if not row.is_ai:
         return BillRow.Kind.OTHER_SERVICE
-    if row.currency != CURRENCY:
-        return BillRow.Kind.OTHER_CURRENCY
     return BillRow.Kind.COMMITTED if row.is_committed else BillRow.Kind.USAGE
 
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from costs import attribute_days, pricing, prompt_days, tag_days, tasks, usage_days
-from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError
+from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError, RateUnknownError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.services import commitments, ingest, reconciliation
 from governance import config
@@ -438,3 +438,5 @@ def _compare_again(provider: str, months: Iterable[date]) -> None:
             reconciliation.reconcile(provider=provider, month=month)
         except NothingToReconcileError:  # its rows were assigned to another provider
             logger.warning("reconciliation.nothing", extra={"provider": provider, "month": month.isoformat()})
+        except RateUnknownError:  # stands on the series, with what is missing
+            logger.warning("reconciliation.rate_unknown", extra={"provider": provider, "month": month.isoformat()})

@@ -8,18 +8,18 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
-from django.db.models.functions import TruncMonth
+from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
-from costs import bridge, commitment_selectors, focus
-from costs.errors import NothingToReconcileError
+from costs import bridge, commitment_selectors, exchange, exchange_selectors, focus
+from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, SupersededPrice, TokenClass, TokenDay, UsageHour
 from costs.periods import Period
 from costs.services import signoff
@@ -51,6 +51,14 @@ class Inputs:
     """Keys whose book has but one price are missing."""
     excluded: list[dict[str, Any]]
     complete_through: datetime | None
+    currency: str = exchange.BOOK
+    """Of the bill, and of every figure here."""
+    key_rates: dict[Key, Decimal] = field(default_factory=dict)
+    """Units of it for a dollar of ours; keys without one are at 1."""
+    used: tuple[exchange.Rate, ...] = ()
+    """Our rates that were used, of the day that each is of."""
+    stated_rows: int = 0
+    telemetry_usd: Decimal = Decimal()
 
     def is_late(self, key: Key) -> bool:
         """The bill does not have the key, and does not reach its day yet."""
@@ -68,7 +76,8 @@ class Inputs:
             return sorted(
                 (
                     [str(part) for part in key],
-                    {name: plain(value) for name, value in vars(what).items() if (name, value) != ("is_committed", False)},
+                    # Without what a side did not have when its key was first made.
+                    {name: plain(value) for name, value in vars(what).items() if value or name not in ("is_committed", "fx")},
                 )
                 for key, what in found.items()
             )
@@ -84,8 +93,39 @@ class Inputs:
             side(self.others),
             self.excluded,
             sorted([str(part) for part in key] for key in self.ours if self.is_late(key)),
+            *([] if self.currency == exchange.BOOK and not self.used else [self.currency, [plain_rate(rate) for rate in self.used]]),
         ]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def plain_rate(rate: exchange.Rate) -> dict[str, str]:
+    """As it is kept."""
+    return {"currency": rate.currency, "day": rate.day.isoformat(), "per_usd": f"{rate.per_usd.normalize(focus.EXACT):f}"}
+
+
+class _Exchange:
+    """Our exchange rates for one comparison: notes which were used, and which are not known."""
+
+    def __init__(self, currencies: set[str], month: date) -> None:
+        self._rates = exchange_selectors.rates_for(currencies - {exchange.BOOK}, month, end_of(month))
+        self.used: set[exchange.Rate] = set()
+        self.missing: set[tuple[str, date]] = set()
+
+    def per_usd(self, currency: str, day: date) -> Decimal:
+        """Units of the currency for a dollar. What is not known is noted, and the comparison then is refused: the 1 stands for nothing."""
+        if currency == exchange.BOOK:
+            return Decimal(1)
+        found = self._rates.of(currency, day)
+        if found is None:
+            self.missing.add((currency, day))
+            return Decimal(1)
+        self.used.add(found)
+        return found.per_usd
+
+    def factor(self, source: str, target: str, day: date) -> Decimal:
+        """What an amount in `source` is multiplied with to be one in `target`; exact where either is the dollar's own."""
+        per_source, per_target = self.per_usd(source, day), self.per_usd(target, day)
+        return per_target if per_source == 1 else focus.EXACT.divide(per_target, per_source)
 
 
 def end_of(month: date) -> date:
@@ -97,7 +137,10 @@ def _midnight(day: date) -> datetime:
 
 
 def gather(provider: str, month: date) -> Inputs:
-    """Read both sides at their finest common grain. NothingToReconcileError without a compared row."""
+    """Read both sides at their finest common grain, in the currency of the bill (bills in several: USD).
+
+    Raises NothingToReconcileError without a compared row, RateUnknownError where a day has no exchange rate.
+    """
     rows = BillRow.objects.filter(provider=provider, month=month)
     compared = rows.filter(kind__in=BillRow.COMPARED)
     complete_through = compared.aggregate(last=Max("charge_end"))["last"]
@@ -106,8 +149,8 @@ def gather(provider: str, month: date) -> Inputs:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
     account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
     committed = Q(kind=BillRow.Kind.COMMITTED)
-    found = list(
-        compared.values("model", "token_class", "day").annotate(
+    found: list[Any] = list(
+        compared.values("model", "token_class", "day", "currency", "pricing_currency").annotate(
             amount=Sum("billed_cost", filter=~committed, default=Decimal()),
             effective=Sum("effective_cost", filter=committed, default=Decimal()),
             n_tokens=Sum("tokens"),
@@ -120,8 +163,22 @@ def gather(provider: str, month: date) -> Inputs:
             under=Count("pk", filter=committed),
             negotiated=Sum(F("listed_cost") - F("list_cost")),
             effective_listed=Sum("effective_cost", filter=committed & Q(listed_cost__isnull=False), default=Decimal()),
+            **_STATED,
         )
     )
+    currencies = {str(row["currency"]) for row in found}
+    currency = currencies.pop() if len(currencies) == 1 else exchange.BOOK
+    rates = _Exchange({currency} | {str(row[name]) for row in found for name in ("currency", "pricing_currency") if row[name]}, month)
+    last_day = (
+        end_of(month)
+        if complete_through is None
+        else min((complete_through + timedelta(seconds=1)).date() - timedelta(days=1), end_of(month))
+    )
+
+    def rate_day(at: Key) -> date:
+        # Days that the bill does not reach yet are at the rate of its last one: what they will be billed at is not known.
+        return min(at[2] or last_day, last_day)
+
     by_month = {(row["model"], row["token_class"]) for row in found if row["day"] is None}
     without_class = {row["model"] for row in found if row["token_class"] == ""}
 
@@ -150,8 +207,8 @@ def gather(provider: str, month: date) -> Inputs:
                 negotiated=row["negotiated"] or Decimal(),
             )
             at = key(row["model"], row["token_class"], row["day"])
-            bill[at] = _joined(bill.get(at), side)
-        ours: dict[Key, bridge.OurSide] = {}
+            bill[at] = _joined(bill.get(at), _in_currency(side, row, currency, rates, rate_day(at)))
+        usd: dict[Key, bridge.OurSide] = {}
         days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
         for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
             "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
@@ -159,8 +216,21 @@ def gather(provider: str, month: date) -> Inputs:
             at = key(model, token_class, day)
             if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill:
                 at = late  # also where the bill is monthly: what it has so far says nothing of this day
-            before = ours.get(at, bridge.OurSide(Decimal(), 0))
-            ours[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
+            before = usd.get(at, bridge.OurSide(Decimal(), 0))
+            usd[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
+        prices, others = _prices(provider, month, {*bill, *usd})
+        key_rates = {at: rates.per_usd(currency, rate_day(at)) for at in {*bill, *usd}} if currency != exchange.BOOK else {}
+        if rates.missing:
+            missing = exchange.spans(rates.missing)
+            message = f"No exchange rate is known of {exchange.told(missing)}. Enter it, and the bill is compared."
+            raise RateUnknownError(message, missing, account)
+        one = Decimal(1)
+        ours = {
+            at: side if at not in key_rates else replace(side, amount=bridge.converted(side.amount, key_rates[at]))
+            for at, side in usd.items()
+        }
+        prices = {at: price * key_rates.get(at, one) for at, price in prices.items()}
+        others = {at: other.times_rate(key_rates[at]) if at in key_rates else other for at, other in others.items()}
     excluded = [
         {"kind": row["kind"], "rows": row["n"], "amount": f"{row['money'].normalize(focus.EXACT):f}", "currency": row["currency"]}
         for row in rows.exclude(kind__in=BillRow.COMPARED)
@@ -174,10 +244,49 @@ def gather(provider: str, month: date) -> Inputs:
         month,
         bill,
         ours,
-        *_prices(provider, month, {*bill, *ours}),
+        prices,
+        others,
         excluded,
         complete_through,
+        currency,
+        key_rates,
+        tuple(sorted(rates.used)),
+        sum(row["stated_rows"] for row in found),
+        sum((side.amount for side in usd.values()), Decimal()),
     )
+
+
+_COMMITTED = Q(kind=BillRow.Kind.COMMITTED)
+_STATED: dict[str, Any] = {
+    "stated": Sum("pricing_cost"),
+    "stated_rows": Count("pricing_cost"),
+    "stated_listed": Sum("pricing_listed_cost"),
+    "stated_with_price": Count("pricing_listed_cost"),
+    "stated_negotiated": Sum(F("pricing_listed_cost") - F("pricing_list_cost")),
+    "stated_commitment": Sum(
+        F("pricing_cost") - F("pricing_listed_cost"), filter=_COMMITTED & Q(pricing_listed_cost__isnull=False), default=Decimal()
+    ),
+}
+"""What rows say of themselves in the currency that they are priced in."""
+
+
+def _in_currency(side: bridge.BillSide, row: dict[str, Any], currency: str, rates: _Exchange, day: date) -> bridge.BillSide:
+    """Rows of one currency in that of the comparison. Where all of them say what they cost in the currency that they are priced in, that is
+    taken at our rate, and what their own rate makes the bill differ from it is set apart.
+    """
+    if row["currency"] != currency:
+        side = side.times(rates.factor(row["currency"], currency, day))
+    if not row["pricing_currency"] or row["stated_rows"] < row["n"]:
+        return side
+    has_prices = row["stated_with_price"] == row["n"]
+    stated = replace(
+        side,
+        amount=row["stated"],
+        listed=row["stated_listed"] if has_prices else None,
+        negotiated=row["stated_negotiated"] or Decimal(),
+        commitment=row["stated_commitment"] if has_prices else Decimal(),
+    )
+    return stated.times(rates.factor(row["pricing_currency"], currency, day)).billed(side.amount)
 
 
 def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.BillSide:
@@ -191,6 +300,7 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
         before.commitment + side.commitment,
         before.negotiated + side.negotiated,
         before.is_committed and side.is_committed,
+        before.fx + side.fx,
     )
 
 
@@ -263,14 +373,46 @@ def _has_changed(book: _Book, start: datetime, until: datetime) -> bool:
     )
 
 
-@transaction.atomic
 def reconcile(*, provider: str, month: date, actor: User | None = None, at: datetime | None = None) -> tuple[Revision, bool]:
     """Compare one provider's bill of a month with telemetry. Returns the latest revision and whether this run made it.
 
-    The same inputs make no new revision, unless another series of the month took its place since. Series that this one replaces lose
-    their signatures. A new revision that is too far from the bill is audited as such and shows on the pages of spend.
-    Raises NothingToReconcileError.
+    The same inputs make no new revision, nor do others that come to the very same figures (signatures then hold), unless another series of
+    the month took its place since. Series that this one replaces lose their signatures. A new revision that is too far from the bill is
+    audited as such and shows on the pages of spend.
+    Raises NothingToReconcileError, or RateUnknownError: then the series is kept as one that waits for exchange rates, and says which.
     """
+    try:
+        return _reconcile(provider, month, actor, at)
+    except RateUnknownError as error:
+        _hold(provider, month, error, actor, at or timezone.now())
+        raise
+
+
+@transaction.atomic
+def _hold(provider: str, month: date, error: RateUnknownError, actor: User | None, at: datetime) -> None:
+    """Say on the series what is missing; whoever may see bills is told once of each different want."""
+    missing = [{"currency": one.currency, "first": one.first.isoformat(), "last": one.last.isoformat()} for one in error.missing]
+    series, _ = Reconciliation.objects.get_or_create(provider=provider, account=error.account, month=month)
+    if series.missing_rates == missing:
+        return
+    series.missing_rates = missing
+    series.save(update_fields=["missing_rates"])
+    audit.record("reconciliation.rate_unknown", actor=actor, target=series, at=at, missing=missing)
+    alerts.notify(
+        topic="bill.rate_unknown",
+        severity=Severity.WARNING,
+        title=f"The bill of {provider} for {month:%Y-%m} waits for exchange rates",
+        text=f"{error.message} Until then it is compared with nothing.",
+        path="operate/costs/exchange-rates/",
+        permission=Permission.VIEW_COSTS,
+        key=f"bill:{series.pk}:rates:{hashlib.sha256(json.dumps(missing).encode()).hexdigest()[:16]}",
+        data={"provider": provider, "account": error.account, "month": f"{month:%Y-%m}", "missing": missing},
+        at=at,
+    )
+
+
+@transaction.atomic
+def _reconcile(provider: str, month: date, actor: User | None, at: datetime | None) -> tuple[Revision, bool]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))",
@@ -278,15 +420,20 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
         )
     inputs = gather(provider, month)
     series, _ = Reconciliation.objects.get_or_create(provider=provider, account=inputs.account, month=month)
+    if series.missing_rates:
+        series.missing_rates = []
+        series.save(update_fields=["missing_rates"])
     latest = series.revisions.order_by("-number").first()
     others = list(Reconciliation.objects.filter(provider=provider, month=month, latest__isnull=False).exclude(pk=series.pk))
     is_newest = latest is not None and all((other.latest_id or 0) < latest.pk for other in others)
-    if latest is not None and latest.run_key == inputs.run_key and is_newest:
-        _void_others(others, latest, actor, at)
-        return latest, False
+    if latest is not None and is_newest:
+        is_same = inputs.run_key in (latest.run_key, series.confirmed_key) or _confirms(series, latest, inputs)
+        if is_same:
+            _void_others(others, latest, actor, at)
+            return latest, False
     revision = _write(series, inputs, (latest.number if latest else 0) + 1, at or timezone.now())
-    series.latest = revision
-    series.save(update_fields=["latest"])  # waits for a signature that is being given; then it is void as well
+    series.latest, series.confirmed_key = revision, ""
+    series.save(update_fields=["latest", "confirmed_key"])  # waits for a signature that is being given; then it is void as well
     signoff.void(series=series, by=revision, actor=actor, at=revision.created_at)
     _void_others(others, revision, actor, at)
     audit.record(
@@ -306,7 +453,7 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
             topic="bill.variance",
             severity=Severity.WARNING,
             title=f"The bill of {provider} for {month:%Y-%m} does not fit our telemetry",
-            text=f"They differ by {revision.variance:+.2f} USD. Figures of this provider and month may vary until that is explained.",
+            text=f"They differ by {revision.variance:+.2f} {revision.currency}. Figures of this provider and month may vary until that is explained.",
             path=signoff.path_of(series),
             permission=Permission.VIEW_COSTS,
             key=f"bill:{series.pk}:{revision.number}",
@@ -314,6 +461,23 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
         )
         logger.warning("reconciliation.variance_exceeded", extra={"provider": provider, "month": month.isoformat()})
     return revision, True
+
+
+def _confirms(series: Reconciliation, latest: Revision, inputs: Inputs) -> bool:
+    """Whether the inputs, other than those of the latest revision, come to just what it says in every figure and line: then it stands, and so
+    do its signatures. Rules of comparison that changed do not touch most bills.
+    """
+    found, lines = _outcome(inputs)
+    is_same = all(getattr(latest, name) == value for name, value in found.items()) and {
+        (line.model, line.token_class, line.day): [getattr(line, name) for name in _FIGURES] for line in latest.lines.all()
+    } == {key: [one[name] for name in _FIGURES] for key, one in lines.items()}
+    if is_same:
+        series.confirmed_key = inputs.run_key
+        series.save(update_fields=["confirmed_key"])
+    return is_same
+
+
+_FIGURES = ("bill", "telemetry", "bill_tokens", "telemetry_tokens", "bill_rows", "rate", "causes")
 
 
 def _void_others(others: list[Reconciliation], by: Revision, actor: User | None, at: datetime | None) -> None:
@@ -340,7 +504,9 @@ def _explain(inputs: Inputs, keys: list[Key]) -> dict[Key, dict[str, Decimal]]:
         model, token_class, day = key
         bill, ours, price = inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key)
         is_late = inputs.is_late(key)
-        found[key] = bridge.explain(bill, ours, price, others=inputs.others.get(key), is_late=is_late)
+        found[key] = bridge.explain(
+            bill, ours, price, others=inputs.others.get(key), is_late=is_late, subunit=exchange.subunit(inputs.currency)
+        )
         tokens = Decimal() if bill is None else bill.tokens
         is_valued = price is not None or bill is None or ours is None  # else all of the difference is a price that is missing
         if tokens is not None and is_valued and not is_late and token_class in _INPUT | _OUTPUT:
@@ -350,14 +516,15 @@ def _explain(inputs: Inputs, keys: list[Key]) -> dict[Key, dict[str, Decimal]]:
     return found
 
 
-def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
+def _outcome(inputs: Inputs) -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
+    """What a revision of these inputs says: its columns, and those of each line."""
     with localcontext(focus.EXACT):
         keys = sorted({*inputs.bill, *inputs.ours}, key=lambda key: (key[0], key[2] or date.min, key[1]))
         explained = _explain(inputs, keys)
         bill = sum((side.amount for side in inputs.bill.values()), Decimal())
         telemetry = sum((side.amount for side in inputs.ours.values()), Decimal())
         rows = sum(side.rows for side in inputs.bill.values())
-        causes = bridge.total(explained.values(), rows)
+        causes = bridge.total(explained.values(), rows, exchange.subunit(inputs.currency))
         if sum(causes.values(), Decimal()) != bill - telemetry:
             raise AssertionError("the causes do not sum to the difference")
         # The printed equation must hold in cents as well.
@@ -366,16 +533,18 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
         calls = UsageHour.objects.filter(
             provider=inputs.provider, hour__gte=_midnight(inputs.month), hour__lt=_midnight(end_of(inputs.month) + timedelta(days=1))
         ).aggregate(n=Sum("calls", default=0))["n"]
-        revision = Revision.objects.create(
-            reconciliation=series,
-            number=number,
-            run_key=inputs.run_key,
-            created_at=at,
-            bill=bill,
-            telemetry=telemetry,
-            bill_rows=rows,
-            calls=calls,
-            causes=[
+        is_book = inputs.currency == exchange.BOOK
+        columns = {
+            "bill": bill,
+            "telemetry": telemetry,
+            "currency": inputs.currency,
+            "bill_at_book": None if is_book else _at_book(inputs),
+            "telemetry_at_book": None if is_book else inputs.telemetry_usd,
+            "rates": [plain_rate(rate) for rate in inputs.used],
+            "stated_rows": inputs.stated_rows,
+            "bill_rows": rows,
+            "calls": calls,
+            "causes": [
                 {
                     "cause": name,
                     "amount": f"{amount.normalize(focus.EXACT):f}",
@@ -384,40 +553,57 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
                 }
                 for (name, amount), shown in zip(causes.items(), in_cents, strict=True)
             ],
-            excluded=inputs.excluded,
-            complete_through=inputs.complete_through,
-        )
+            "excluded": inputs.excluded,
+            "complete_through": inputs.complete_through,
+        }
         nothing_billed, nothing_ours = bridge.BillSide(Decimal(), None, None, 0), bridge.OurSide(Decimal(), 0)
-        ReconciliationLine.objects.bulk_create(
-            [
-                ReconciliationLine(
-                    revision=revision,
-                    model=key[0],
-                    token_class=key[1],
-                    day=key[2],
-                    bill=inputs.bill.get(key, nothing_billed).amount,
-                    telemetry=inputs.ours.get(key, nothing_ours).amount,
-                    bill_tokens=inputs.bill.get(key, nothing_billed).tokens,
-                    telemetry_tokens=inputs.ours.get(key, nothing_ours).tokens,
-                    bill_rows=inputs.bill.get(key, nothing_billed).rows,
-                    causes={name: f"{amount.normalize(focus.EXACT):f}" for name, amount in explained[key].items()},
-                )
-                for key in keys
-            ],
-            batch_size=1000,
-        )
+        lines = {
+            key: {
+                "bill": inputs.bill.get(key, nothing_billed).amount,
+                "telemetry": inputs.ours.get(key, nothing_ours).amount,
+                "bill_tokens": inputs.bill.get(key, nothing_billed).tokens,
+                "telemetry_tokens": inputs.ours.get(key, nothing_ours).tokens,
+                "bill_rows": inputs.bill.get(key, nothing_billed).rows,
+                "rate": inputs.key_rates.get(key, Decimal(1)),
+                "causes": {name: f"{amount.normalize(focus.EXACT):f}" for name, amount in explained[key].items()},
+            }
+            for key in keys
+        }
+    return columns, lines
+
+
+def _at_book(inputs: Inputs) -> Decimal:
+    """The bill in USD, each line at our rate of its day."""
+    return sum((bridge.converted(side.amount, 1 / inputs.key_rates[key]) for key, side in inputs.bill.items()), Decimal())
+
+
+def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
+    columns, lines = _outcome(inputs)
+    revision = Revision.objects.create(
+        reconciliation=series, number=number, run_key=inputs.run_key, rules=RULES_VERSION, created_at=at, **columns
+    )
+    ReconciliationLine.objects.bulk_create(
+        [
+            ReconciliationLine(revision=revision, model=model, token_class=token_class, day=day, **line)
+            for (model, token_class, day), line in lines.items()
+        ],
+        batch_size=1000,
+    )
     return revision
 
 
 def due(today: date) -> list[tuple[str, date]]:
-    """Provider and month of every bill that the schedule looks at: the last months, and older ones whose calls have another value by now."""
+    """Provider and month of every bill that the schedule looks at: the last months, older ones whose calls have another value by now, and those
+    that wait for exchange rates.
+    """
     first = today.replace(day=1)
     for _ in range(MONTHS_BACK):
         first = (first - timedelta(days=1)).replace(day=1)
     compared = BillRow.objects.filter(kind__in=BillRow.COMPARED)
     recent = compared.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=_midnight(first)))
     found = set(recent.values_list("provider", "month").distinct())
-    return sorted(found | _changed_since(first, compared), key=lambda one: (one[1], one[0]))
+    waiting = set(Reconciliation.objects.exclude(missing_rates=[]).values_list("provider", "month"))
+    return sorted(found | waiting | _changed_since(first, compared), key=lambda one: (one[1], one[0]))
 
 
 def _changed_since(first: date, compared: QuerySet[BillRow]) -> set[tuple[str, date]]:
@@ -425,5 +611,6 @@ def _changed_since(first: date, compared: QuerySet[BillRow]) -> set[tuple[str, d
     days = TokenDay.objects.filter(day__lt=first).annotate(month=TruncMonth("day"))
     money = {(row["provider"], row["month"]): row["cost"] for row in days.values("provider", "month").annotate(cost=Sum("cost"))}
     has_rows = Exists(compared.filter(provider=OuterRef("provider"), month=OuterRef("month")))
-    before = Reconciliation.objects.in_force().filter(has_rows, month__lt=first).values_list("provider", "month", "latest__telemetry")
+    counted = Coalesce("latest__telemetry_at_book", "latest__telemetry")
+    before = Reconciliation.objects.in_force().filter(has_rows, month__lt=first).values_list("provider", "month", counted)
     return {(provider, month) for provider, month, telemetry in before if money.get((provider, month), Decimal()) != telemetry}

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from django.db import transaction
 from django.utils import timezone
 
+from costs import exchange
 from costs.errors import PeriodOpenError, RevisionReplacedError, RevisionSignedError, SignatureReasonError
 from costs.models import Reconciliation, Revision, RevisionSignature
 from governance.models import Severity, User
@@ -100,10 +101,20 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
         return
     is_other = by.reconciliation_id != series.pk
     name = f"{by.reconciliation.account}, revision {by.number}" if is_other else f"revision {by.number}"
+    old = lost[0].revision.rules
+    why = ": the rules of comparison changed" if old is not None and old != by.rules else ""
     for signature in lost:
-        signature.voided_at, signature.void_reason = at, f"{name} replaced it"[:200]
+        signature.voided_at, signature.void_reason = at, f"{name} replaced it{why}"[:200]
         signature.save(update_fields=["voided_at", "void_reason"])
     before = lost[0].revision
+    # A bill that came to be in another currency is told of in USD, at our exchange rates.
+    is_usd = by.currency != before.currency
+    changes = (
+        (by.bill_usd - before.bill_usd, by.telemetry_usd - before.telemetry_usd)
+        if is_usd
+        else (by.bill - before.bill, by.telemetry - before.telemetry)
+    )
+    currency = exchange.BOOK if is_usd else by.currency
     was_signed_off = len(lost) >= RevisionSignature.NEEDED
     audit.record(
         "reconciliation.signatures_voided",
@@ -120,8 +131,8 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
         severity=Severity.WARNING if was_signed_off else Severity.INFO,
         title=f"{series.provider}, {series.month:%Y-%m}: the figures changed after "
         + ("they were signed off" if was_signed_off else "a signature"),
-        text=f"{name if is_other else name.capitalize()} replaced {before.number}: the bill by {by.bill - before.bill:+.2f} USD, our figures by "
-        f"{by.telemetry - before.telemetry:+.2f} USD. It has to be signed again.",
+        text=f"{name if is_other else name.capitalize()} replaced {before.number}: the bill by {changes[0]:+.2f} {currency}, our figures by "
+        f"{changes[1]:+.2f} {currency}. It has to be signed again.",
         path=path_of(by.reconciliation) if is_other else f"{path_of(series)}changes/",
         permission=Permission.VIEW_COSTS,
         key=f"bill:{series.pk}:by-{by.pk}:restated" if is_other else f"bill:{series.pk}:{by.number}:restated",

@@ -105,6 +105,7 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
             "styles": {DeliveryStyle.APPEND: "It adds", DeliveryStyle.REPLACEMENT: "It replaces"},
             "style": next((one.style for one in bill.deliveries.all()), ""),
             "reason_needed": any(doubt["code"] == bill_deliveries.SIGNED for doubt in bill.doubts),
+            "currency": bill_selectors.currency_of(bill),
             "compared": bill_selectors.compared_months(bill),
         },
     )
@@ -166,6 +167,7 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "provider_name": bill_selectors.provider_choices().get(provider, provider),
         "explained": sum(1 for row in rows if row.cause != "unexplained"),
         "cells": bill_selectors.cents_of(revision),
+        "rates": bill_selectors.used_rates(revision),
         "excluded": [{**row, "label": BillRow.Kind(row["kind"]).label} for row in revision.excluded],
     }
     return render_page(request, "costs/reconciliation_detail.html", partial="compared", context=context)
@@ -176,18 +178,18 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
     """Every compared line with its causes, exact; narrowed like the page of lines."""
     _, revision = asked(request, provider, account, month)
     chosen = {name: request.GET[name] for name in LINE_FILTERS if request.GET.get(name)}
-    names = list(bridge.CAUSES)
+    names, code = list(bridge.CAUSES), revision.currency.lower()
     header = (
         "model",
         "token_class",
         "day_utc",
         "standing",
-        "bill_usd",
-        "telemetry_usd",
+        f"bill_{code}",
+        f"telemetry_{code}",
         "bill_tokens",
         "telemetry_tokens",
         "bill_rows",
-        *[f"{name}_usd" for name in names],
+        *[f"{name}_{code}" for name in names],
     )
     rows = (
         (
@@ -210,12 +212,15 @@ def reconciliation_csv(request: MemberRequest, provider: str, account: str, mont
 @requires(Permission.MANAGE_COSTS, "POST")
 def run(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Compare again, now."""
-    if bill_selectors.reconciliation(provider, account, month) is None:
+    series = bill_selectors.reconciliation(provider, account, month)
+    if series is None:
         raise Http404
     try:
         revision, is_new = reconciliation.reconcile(provider=provider, month=month, actor=request.user)
     except DomainError as error:
         messages.error(request, error.message)
+        if series.latest_id is None:  # it waits for exchange rates, and has no page yet
+            return redirect(reverse("reconciliation-list"))
         return redirect(reverse("reconciliation-detail", args=[provider, account, month]))
     messages.success(request, f"Revision {revision.number} is new." if is_new else f"Nothing changed since revision {revision.number}.")
     return redirect(reverse("reconciliation-detail", args=[provider, revision.reconciliation.account, month]))

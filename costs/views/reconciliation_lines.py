@@ -92,9 +92,9 @@ def changes_csv(request: MemberRequest, provider: str, account: str, month: date
         "token_class",
         "day_utc",
         *(
-            f"{what}_rev{n}"
-            for what in ("bill_usd", "telemetry_usd", "bill_tokens", "telemetry_tokens")
-            for n in (found.before.number, found.after.number)
+            f"{what}{'' if 'tokens' in what else f'_{side.currency.lower()}'}_rev{side.number}"
+            for what in ("bill", "telemetry", "bill_tokens", "telemetry_tokens")
+            for side in (found.before, found.after)
         ),
     )
     rows = (

@@ -66,22 +66,25 @@ def verdict_glyph(name: str, css: str = "") -> SafeString:
     )
 
 
-def money_text(value: Decimal | float | str) -> str:
-    """`$18,412.36`; below one cent two significant digits; a true minus."""
+def money_text(value: Decimal | float | str, currency: str = "USD") -> str:
+    """`$18,412.36`, or `EUR 18,412.36` with another code; below one cent two significant digits; a true minus. An empty code: no currency."""
     amount = Decimal(str(value))
     sign, amount = ("−" if amount < 0 else ""), abs(amount)
+    sign += "$" if currency == "USD" else f"{currency}\N{NO-BREAK SPACE}" if currency else ""
     if amount and amount < Decimal("0.01"):
         places = -amount.adjusted() + 1
-        return f"{sign}${amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
-    return f"{sign}${amount.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,}"
+        return f"{sign}{amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
+    return f"{sign}{amount.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,}"
 
 
 @register.filter
-def money(value: Decimal | None) -> SafeString:
+def money(value: Decimal | None, currency: str = "USD") -> SafeString:
     """Money with the exact figure on hover; unpriced says so, it is never $0.00."""
     if value is None:
         return mark_safe('<span class="gh-3">unpriced</span>')
-    return format_html('<span class="gh-tab" title="{}">{}</span>', f"{Decimal(str(value)).normalize():f} USD", money_text(value))
+    return format_html(
+        '<span class="gh-tab" title="{}">{}</span>', f"{Decimal(str(value)).normalize():f} {currency}".strip(), money_text(value, currency)
+    )
 
 
 @register.filter
@@ -97,13 +100,16 @@ def money_big(value: Decimal | None) -> SafeString:
 
 
 @register.filter
-def money_delta(value: Decimal | None) -> SafeString:
+def money_delta(value: Decimal | None, currency: str = "USD") -> SafeString:
     """A difference always carries its sign."""
     if value is None:
         return MISSING
     amount = Decimal(str(value))
     return format_html(
-        '<span class="gh-tab" title="{}">{}{}</span>', f"{amount.normalize():f} USD", "+" if amount > 0 else "", money_text(amount)
+        '<span class="gh-tab" title="{}">{}{}</span>',
+        f"{amount.normalize():f} {currency}",
+        "+" if amount > 0 else "",
+        money_text(amount, currency),
     )
 
 

@@ -23,6 +23,7 @@ BILLS = st.builds(
     rows=st.integers(1, 10**5),
     commitment=st.just(Decimal()) | MONEY,
     negotiated=st.just(Decimal()) | MONEY,
+    fx=st.just(Decimal()) | MONEY,
 )
 OURS = TOKENS.flatmap(lambda tokens: st.builds(OurSide, amount=MONEY, tokens=st.just(tokens), unpriced_tokens=st.integers(0, tokens)))
 PRICES = st.none() | st.decimals(0, 1000, places=14)
@@ -71,6 +72,9 @@ def test_each_fault_alone_has_its_own_name() -> None:
     assert bridge.explain(bill("3", 1_500_000), same, price) == {"missing_calls": Decimal(1)}
     assert bridge.explain(bill("1", 500_000), same, price) == {"extra_calls": Decimal(-1)}
     assert bridge.explain(bill("2.4"), same, price) == {"price": Decimal("0.4")}
+    at_another_rate = bill("2.4").billed(Decimal("2.5"))
+    assert bridge.explain(at_another_rate, same, price) == {"price": Decimal("0.4"), "fx": Decimal("0.1")}
+    assert bridge.explain(at_another_rate, None, price) == {"bill_only": Decimal("2.4"), "fx": Decimal("0.1")}
     assert bridge.explain(bill("2.004", listed="2"), same, price) == {"rounding": Decimal("0.004")}
     assert bridge.explain(bill("2.3", listed="2"), same, price) == {"unexplained": Decimal("0.3")}
     assert bridge.explain(bill("1.6", listed="2", commitment=Decimal("-0.4")), same, price) == {"commitment": Decimal("-0.4")}

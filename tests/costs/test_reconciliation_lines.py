@@ -171,10 +171,10 @@ def test_lines_changes_and_signatures_for_programs(acme: Tenant, api_for: Client
     other = api_for(audra).post(f"{API}sign/", {"digest": restated.digest}, content_type="application/json")
 
     assert [line["standing"] for line in lines] == ["price"]
-    assert (changes["before"], changes["after"], Decimal(changes["bill_usd"])) == (
+    assert (changes["before"], changes["after"], Decimal(changes["bill"])) == (
         1,
         2,
-        sum(Decimal(one["bill_usd"]) for one in changes["lines"]),
+        sum(Decimal(one["bill"]) for one in changes["lines"]),
     )
     assert (signed.status_code, signed.json()["sign_off"]["state"]) == (201, "waiting")
     assert (twice.status_code, twice.json()["code"]) == (409, "revision_signed")
