@@ -37,7 +37,7 @@ class CatalogConfig(AppConfig):
             Item(
                 "operate",
                 "Catalog",
-                "Keys",
+                "Virtual keys",
                 "operate-keys",
                 icon="key",
                 permission=Permission.MANAGE_KEYS,
@@ -56,7 +56,7 @@ class CatalogConfig(AppConfig):
         )
         home.register(
             home.Panel("operate", "catalog/panels/attention.html", Permission.VIEW_OPERATE, panels.attention, order=10),
-            home.Panel("build", "catalog/panels/start.html", Permission.USE_GATEWAY, panels.start, order=10),
+            home.Panel("build", "catalog/panels/start.html", Permission.USE_GATEWAY, panels.start, order=10, line=panels.start_line),
         )
         search.register(search.Source("Models", Permission.VIEW, sources.models))
         search.register(search.Source("Tools", Permission.VIEW, sources.tools))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -10,11 +11,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog import review_selectors, selectors
+from catalog.hooks import Usage
 from catalog.models import ModelReview, ToolServer
 from governance.access import Permission
 from governance.models import Membership
+from governance.templatetags.gatehouse import money_text
 
 SHOWN = 5
+MOST_KEYS = 200
+"""Of one person, whose figures are added up."""
 
 
 def _reviews_for(membership: Membership) -> QuerySet[ModelReview]:
@@ -49,7 +54,7 @@ def attention(membership: Membership) -> dict[str, Any] | None:
 
 def start(membership: Membership) -> dict[str, Any]:
     """The person's newest live keys with their figures, and what is left to do until the first call."""
-    rows = selectors.key_rows(selectors.live_keys(selectors.own_keys(membership.user))[:SHOWN])
+    rows = selectors.key_rows(selectors.live_keys(selectors.own_keys(membership.user))[:MOST_KEYS])
     served, has_project = selectors.served_models().count(), selectors.enabled_projects().exists()
     called = any(row.usage.calls for row in rows)
     steps = [
@@ -59,4 +64,20 @@ def start(membership: Membership) -> dict[str, Any]:
         (called, "The first call arrived", reverse("first-call"), "Make it"),
     ]
     agreed = [asked for asked in selectors.own_key_requests(membership.user, timezone.now()) if asked.take_until]
-    return {"agreed": agreed, "base_url": settings.BASE_URL, "rows": rows, "served": served, "steps": steps, "called": called}
+    return {
+        "agreed": agreed, "base_url": settings.BASE_URL, "rows": rows[:SHOWN], "served": served, "steps": steps, "called": called,
+        "usage": [row.usage for row in rows],
+    }  # fmt: skip
+
+
+def start_line(panel: dict[str, Any]) -> str:
+    """What the person's own keys came to; before the first call, how far it is."""
+    usage: list[Usage] = panel["usage"]
+    if not panel["called"]:
+        done = sum(is_done for is_done, *_ in panel["steps"])
+        return f"{done} of {len(panel['steps'])} steps to your first call through the gateway are done."
+    calls, errors = sum(one.calls for one in usage), sum(one.errors for one in usage)
+    costs = [one.cost_usd for one in usage if one.cost_usd is not None]
+    cost = f" for {money_text(sum(costs, Decimal()))}" if costs else ""
+    keys = f"your {len(usage)} keys" if len(usage) > 1 else "your key"
+    return f"{calls:,} {'call' if calls == 1 else 'calls'} with {keys} in the last 30 days{cost}, {errors:,} failed."

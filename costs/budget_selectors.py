@@ -7,14 +7,14 @@ midnight counts to the day in which it begins.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Count, Prefetch, Q, QuerySet, Sum
+from django.db.models import Case, Count, FloatField, Prefetch, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import ExtractHour, TruncDay
 from django.utils import timezone
 
@@ -45,6 +45,25 @@ def budgets(at: datetime | None = None, *, state: str = "", query: str = "") -> 
     if query:
         found = found.filter(Q(name__icontains=query) | Q(ref__icontains=query) | Q(environment__icontains=query))
     return found
+
+
+BUDGET_ORDERS: dict[str, Callable[[Charged], float]] = {
+    "share": lambda one: float(one.spent / one.amount),
+    "spent": lambda one: float(one.spent),
+}
+"""By name: the figure, the largest first; with a hyphen before the name the other way round."""
+
+
+def ordered_budgets(found: QuerySet[Budget], sort: str) -> tuple[QuerySet[Budget], list[str]]:
+    """The budgets and the fields to page them by: by what is used of them in their present period, or by name."""
+    figure = BUDGET_ORDERS.get(sort.removeprefix("-"))
+    if figure is None:
+        return found, ["-name", "-pk"] if sort == "-name" else ["name", "pk"]
+    figures = {one.budget.pk: figure(one) for one in _spent_of(list(found), timezone.now())}
+    ranked = found.annotate(
+        figure=Case(*[When(pk=pk, then=Value(value)) for pk, value in figures.items()], default=Value(0.0), output_field=FloatField())
+    )
+    return ranked, ["figure" if sort.startswith("-") else "-figure", "name", "pk"]
 
 
 def budgets_by_state() -> dict[str, int]:
@@ -277,6 +296,11 @@ def charged(at: datetime | None = None, *, acting: bool = True) -> list[Charged]
     at = at or timezone.now()
     found = budgets(at).filter(state=Budget.State.ENFORCED).order_by("pk")
     chosen = list(found.exclude(action=Budget.Action.ALERT) if acting else found)
+    return _spent_of(chosen, at)
+
+
+def _spent_of(chosen: Sequence[Budget], at: datetime) -> list[Charged]:
+    """What is known to be spent of each in its present period. For budgets from `budgets()`."""
     if not chosen:
         return []
     where = zone()

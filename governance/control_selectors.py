@@ -107,8 +107,12 @@ def policy_figures(since: datetime | None = None) -> tuple[dict[str, PolicyFigur
     return figures, Coverage(calls, covered)
 
 
-def guardrails() -> QuerySet[Guardrail]:
-    return Guardrail.objects.all()
+def guardrails(query: str = "") -> QuerySet[Guardrail]:
+    """`query` is looked for in names, kinds, and what they apply to."""
+    found = Guardrail.objects.all()
+    if query:
+        found = found.filter(Q(name__icontains=query) | Q(kind__icontains=query) | Q(ref__icontains=query))
+    return found
 
 
 def guardrail_figures(since: datetime | None = None) -> dict[str, GuardrailFigures]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ class Panel:
     """None means that there is nothing to say: the panel is left out."""
     order: int = 50
     wide: bool = True
+    line: Callable[[Any], str] = lambda _context: ""
+    """A sentence with the figure that matters, for the page's first line; empty when there is none. Of the panel's own context."""
 
 
 _panels: list[Panel] = []
@@ -28,6 +30,11 @@ _panels: list[Panel] = []
 def register(*panels: Panel) -> None:
     """Called from AppConfig.ready()."""
     _panels.extend(panels)
+
+
+def line_of(panels: Iterable[tuple[Panel, Any]]) -> str:
+    """What the panels say in a line, in their order; empty when none says anything."""
+    return " ".join(said for panel, context in panels if (said := panel.line(context)))
 
 
 def panels_for(membership: Membership, area: str) -> list[tuple[Panel, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -115,6 +115,19 @@ def sections_for(found: list[tuple[str, list[dict[str, Any]]]], *, area: str, cu
             left -= len(section.items)
         opened.append(replace(section, is_open=fits or wanted[section.key] in ("current", "1")))
     return opened
+
+
+def section_page(membership: Membership | None, area: str, url_names: Sequence[str]) -> tuple[str, str]:
+    """Title and URL of the sidebar's item among these, which lead to the same thing: that of the area if the person has it, else of another;
+    without a URL where they may open none. The platform has no areas, and its operators open all.
+
+    Every breadcrumb begins with it, so that a page says where in the sidebar it belongs.
+    """
+    named = [item for item in _items if item.url_name in url_names]
+    granted = permissions_of(membership.roles) if membership else None
+    open_ones = [item for item in named if granted is None or item.permission in granted]
+    here = min(open_ones, key=lambda item: item.area != area, default=None)
+    return (here.title, reverse(here.url_name)) if here else (named[0].title, "")
 
 
 def pages_named(query: str, membership: Membership, limit: int) -> list[Hit]:

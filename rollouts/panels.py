@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -112,9 +112,9 @@ def register() -> None:
     search.register(search.Source("Flags", Permission.VIEW, _find_flags))
     search.register(search.Source("Experiments", Permission.VIEW, _find_experiments))
     home.register(
-        home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10),
+        home.Panel("release", "rollouts/partials/home_waiting.html", Permission.VIEW, _waiting, order=10, line=_waiting_line),
         home.Panel("release", "rollouts/partials/home_flags.html", Permission.SIGN_GATES, _flags_waiting, order=15),
-        home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20),
+        home.Panel("release", "rollouts/partials/home_current.html", Permission.VIEW, _current, order=20, line=_current_line),
     )
 
 
@@ -185,6 +185,10 @@ def _waiting(membership: Membership) -> Any:
     return waiting_selectors.waiting_for(membership)[:SHOWN] or None
 
 
+def _waiting_line(panel: Sequence[waiting_selectors.Waiting]) -> str:
+    return f"{_counted(panel, 'gate waits', 'gates wait')} for you."
+
+
 def _flags_waiting(membership: Membership) -> Any:
     """None while no change and no emergency waits for this person."""
     return list(flag_selectors.waiting_for(membership)[:SHOWN]) or None
@@ -193,3 +197,15 @@ def _flags_waiting(membership: Membership) -> Any:
 def _current(membership: Membership) -> Any:
     """Always there: who has no rollout yet sees how to start one."""
     return board_selectors.board(list(selectors.rollouts(tab="running")[:SHOWN]), membership=membership, now=timezone.now())
+
+
+def _current_line(panel: Sequence[board_selectors.BoardRow]) -> str:
+    if not panel:
+        return ""
+    late = sum(row.is_late for row in panel)
+    return f"{_counted(panel, 'rollout is', 'rollouts are')} under way{f', {late} late' if late else ''}."
+
+
+def _counted(panel: Sequence[Any], one: str, many: str) -> str:
+    """Panels show a few: as many may be more."""
+    return f"{len(panel)}{' or more' if len(panel) == SHOWN else ''} {one if len(panel) == 1 else many}"

@@ -69,7 +69,7 @@ RESOURCES = {
         ("archive", "restore"),
     ),
     "limits": Resource("limits/", ("id", "scope", "ref", "resource", "window", "amount", "is_enabled"), ("q",), key=""),
-    "guardrails": Resource("guardrails/", ("id", "name", "kind", "mode", "action", "scope", "ref"), key="name"),
+    "guardrails": Resource("guardrails/", ("id", "name", "kind", "mode", "action", "scope", "ref"), ("q",), key="name"),
     "policies": Resource("policies/", ("id", "namespace", "name", "mode", "active_version", "newest_version"), key="name"),
     "flags": Resource(
         "flags/",

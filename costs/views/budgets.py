@@ -16,10 +16,21 @@ from costs.models import Budget
 from costs.services import budgets
 from costs.simulation import Outcome
 from governance.access import Permission, permissions_of, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
 _DEFAULTS = {"period": "month", "action": "alert", "thresholds": "50, 80, 100", "throttle_from": 80, "target": "tenant:"}
+
+_COLUMNS = (
+    Column("Budget", "name"),
+    Column("Used", "share", falls=True),
+    Column("Spent", "spent", css="gh-num", falls=True),
+    Column("Of", css="gh-num"),
+    Column("At the end"),
+    Column("By day", css="gh-hide-s"),
+    Column("Refused", css="gh-num gh-hide-s"),
+    Column("Action"),
+)
 
 
 def _may_manage(request: MemberRequest) -> bool:
@@ -38,10 +49,15 @@ def budget_list(request: MemberRequest) -> HttpResponse:
     query, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
     state = state if state in Budget.State.values else ""
     counts = budget_selectors.budgets_by_state()
-    page = keyset_page(budget_selectors.budgets(state=state, query=query), order=["name", "pk"], cursor=request.GET.get("cursor", ""))
+    sort = request.GET.get("sort", "")
+    found, order = budget_selectors.ordered_budgets(budget_selectors.budgets(state=state, query=query), sort)
+    page = keyset_page(found, order=order, cursor=request.GET.get("cursor", ""))
     context = {
         "page": page,
         "states": budget_selectors.states(page.rows),
+        "heads": sort_heads(_COLUMNS, sort if sort.removeprefix("-") in budget_selectors.BUDGET_ORDERS or sort == "-name" else "name"),
+        "list_url": reverse("budget-list"),
+        "sort": sort,
         "query": query,
         "state": state,
         "tabs": [("", "All", sum(counts.values()))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
@@ -245,6 +246,7 @@ class TryOutput(serializers.Serializer[Any]):
     blocks = serializers.BooleanField()
 
 
+@extend_schema_view(get=extend_schema(parameters=[OpenApiParameter("q", OpenApiTypes.STR)]))
 class Guardrails(generics.ListAPIView[Guardrail]):
     """Checks of what is sent and answered."""
 
@@ -253,7 +255,7 @@ class Guardrails(generics.ListAPIView[Guardrail]):
     ordering = ("name",)
 
     def get_queryset(self) -> QuerySet[Guardrail]:
-        return selectors.guardrails()
+        return selectors.guardrails(self.request.query_params.get("q", ""))
 
     @extend_schema(request=GuardrailInput, responses={201: GuardrailOutput, **BAD})
     def post(self, request: ApiRequest) -> Response:

@@ -39,6 +39,17 @@ def _drawn(name: str, css: str, sprite: str) -> SafeString:
     return format_html('<svg class="gh-i {}" aria-hidden="true"><use href="{}#{}"/></svg>', css, sprite, name)
 
 
+@register.simple_tag(takes_context=True)
+def section_crumb(context: template.Context, *url_names: str) -> SafeString:
+    """The first breadcrumb of a page below a list: the sidebar's item of the current area, see `navigation.section_page`."""
+    from governance import navigation  # it reads models, which are not there yet when the library is loaded
+
+    title, url = navigation.section_page(context.get("membership"), context.get("area") or "", url_names)
+    if not url:
+        return format_html("<span>{}</span><span>/</span>", title)
+    return format_html('<a href="{}">{}</a><span>/</span>', url, title)
+
+
 @register.simple_tag
 def verdict(name: str, label: str = "") -> SafeString:
     """Shape, word and colour together."""

@@ -11,7 +11,7 @@ from governance.access import Permission, requires, signed_in
 from governance.pages import render_page
 from governance.requests import MemberRequest
 
-QUESTIONS = {
+QUESTIONS = {  # while no panel has a figure
     "operate": "What needs attention today.",
     "build": "Your calls through the gateway, and how to make the next one.",
     "release": "What is being rolled out, and which gate comes next.",
@@ -40,12 +40,6 @@ def release_home(request: MemberRequest) -> HttpResponse:
 
 
 def _home(request: MemberRequest, area: str) -> HttpResponse:
-    return render_page(
-        request,
-        "governance/home.html",
-        context={
-            "panels": home.panels_for(request.membership, area),
-            "home_title": navigation.AREAS[area],
-            "question": QUESTIONS[area],
-        },
-    )
+    panels = home.panels_for(request.membership, area)
+    context = {"panels": panels, "home_title": navigation.AREAS[area], "line": home.line_of(panels) or QUESTIONS[area]}
+    return render_page(request, "governance/home.html", context=context)

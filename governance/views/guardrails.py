@@ -14,7 +14,7 @@ from governance import control_selectors as selectors
 from governance.access import Permission, permissions_of, requires
 from governance.control_forms import USUAL_SCORE, GuardrailForm, TryForm
 from governance.models import Guardrail
-from governance.pages import render_page, try_service
+from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 from governance.services import guardrails
 
@@ -29,10 +29,16 @@ ABOUT = {
 
 @requires(Permission.VIEW_OPERATE)
 def guardrail_list(request: MemberRequest) -> HttpResponse:
-    figures = selectors.guardrail_figures()
-    rows = [(guardrail, figures.get(guardrail.name, selectors.GuardrailFigures())) for guardrail in selectors.guardrails()]
-    context = {"rows": rows, "kinds": [(kind, kind.label, ABOUT[kind]) for kind in Guardrail.Kind], "may_change": _may_change(request)}
-    return render_page(request, "governance/guardrails.html", context=context)
+    query, figures = request.GET.get("q", "").strip(), selectors.guardrail_figures()
+    page = keyset_page(selectors.guardrails(query), order=["name", "pk"], cursor=request.GET.get("cursor", ""))
+    context = {
+        "page": page,
+        "rows": [(guardrail, figures.get(guardrail.name, selectors.GuardrailFigures())) for guardrail in page.rows],
+        "query": query,
+        "kinds": [(kind, kind.label, ABOUT[kind]) for kind in Guardrail.Kind],
+        "may_change": _may_change(request),
+    }
+    return render_page(request, "governance/guardrails.html", partial="guardrail-table", context=context)
 
 
 @requires(Permission.MANAGE_POLICIES, "GET", "POST")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.contrib.messages import get_messages
 
-from catalog import selectors
-from catalog.hooks import Price
+from catalog import panels, selectors
+from catalog.hooks import Price, Usage
 from catalog.models import Model, ModelReview, Project, Provider, Tool, ToolServer, VirtualKey
 from catalog.services import keys as key_services
 from catalog.services import models
@@ -655,6 +655,10 @@ def test_build_home_leads_to_the_first_call(furnished: dict[str, str], bob: User
 
     assert "The first call arrived" in text
     assert "bob&#x27;s key" in text
+    assert "3 of 4 steps to your first call through the gateway are done." in text
+    used = [Usage(calls=1200, errors=3, cost_usd=Decimal("4.12")), Usage(calls=4)]
+    said = panels.start_line({"called": True, "usage": used, "steps": []})
+    assert said == "1,204 calls with your 2 keys in the last 30 days for $4.12, 3 failed."
 
 
 def test_search_finds_what_the_person_may_see(furnished: dict[str, str], alice: User, rita: User, client_for: ClientFor) -> None:

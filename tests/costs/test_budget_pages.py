@@ -11,9 +11,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from costs import budget_selectors
 from costs.models import Budget, BudgetIncident
 from costs.services import budgets
 from governance.models import Tenant, User
+from governance.pages import keyset_page
 from tests.conftest import ClientFor
 from tests.costs.services.test_budgets import draft, hour
 
@@ -47,6 +49,28 @@ def test_list_is_searched_and_in_tabs_by_state(acme: Tenant, client_for: ClientF
     assert "No budget matches" in none
     assert 'value="nothing"' in none
     assert client.get(f"{LIST}?state=nonsense").context["state"] == ""
+
+
+def test_list_is_sorted_by_what_is_used(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    hour(timezone.now(), "40")
+    for name, amount in (("Alpha", "400"), ("Beta", "50"), ("Gamma", "100")):
+        draft(fay, name=name, amount=Decimal(amount))
+    client = client_for(fay)
+
+    def shown(query: str) -> list[str]:
+        return [state.budget.name for state in client.get(f"{LIST}?{query}").context["states"]]
+
+    assert shown("sort=share") == ["Beta", "Gamma", "Alpha"]
+    assert shown("sort=-share") == ["Alpha", "Gamma", "Beta"]
+    assert shown("sort=-name") == ["Gamma", "Beta", "Alpha"]
+    assert shown("sort=nonsense") == shown("sort=spent") == ["Alpha", "Beta", "Gamma"]
+    page = client.get(f"{LIST}?sort=share&q=a").content.decode()
+    assert '<th aria-sort="descending">' in page
+    assert '<input type="hidden" name="sort" value="share">' in page
+    found, order = budget_selectors.ordered_budgets(budget_selectors.budgets(), "share")
+    first = keyset_page(found, order=order, size=1)
+    second = keyset_page(found, order=order, size=1, cursor=first.next_cursor or "")
+    assert [one.name for one in (*first.rows, *second.rows)] == ["Beta", "Gamma"]
 
 
 def test_what_a_budget_would_do_at_once_is_said_before_it_is_put_in_force(

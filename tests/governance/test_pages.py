@@ -2,14 +2,20 @@
 
 import csv
 import hashlib
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from governance import navigation
 from governance.models import ApiToken, AuditEntry, Consent, Membership, Tenant, User
-from governance.services import audit
+from governance.services import audit, guardrails
 from tests.conftest import ClientFor
+from tests.factories.catalog import make_project
 
 PAGES = ["operate/home/", "build/home/", "release/home/", "operate/people/", "operate/consent/", "operate/audit/", "search/?q=bo", "me/"]
 
@@ -276,3 +282,52 @@ def test_operator_exports_and_deletes_a_suspended_tenant(client_for: ClientFor, 
     assert "Type globex to delete" in mistyped.content.decode()
     assert "is deleted, with all of its data" in done.content.decode()
     assert "/o/globex/" not in done.content.decode()
+
+
+def test_breadcrumbs_begin_with_the_item_of_the_sidebar(acme: Tenant, alice: User, rita: User, client_for: ClientFor) -> None:
+    """Below a list the list is the first crumb, by its name in the sidebar, whichever pages and areas it is reached by."""
+    linked = re.compile(r"""{% block crumbs %}(?:{% if [^%]*%})?<a href="{% url '([\w-]+)'""")
+    titles = {item.url_name for item in navigation._items}
+    templates = Path(settings.BASE_DIR, "templates")
+    by_hand = [path.name for path in templates.rglob("*.html") for name in linked.findall(path.read_text()) if name in titles]
+    assert by_hand == []
+    client = client_for(alice)
+    make_project(owner=alice, slug="shop")
+
+    page = client.get("/o/acme/projects/shop/").content.decode()
+    prompt = client.get("/o/acme/build/prompts/new/").content.decode()
+
+    assert '<a href="/o/acme/operate/projects/">Projects</a><span>/</span><b>' in page
+    assert '<a href="/o/acme/build/prompts/">Prompts</a><span>/</span><b>New</b>' in prompt
+    names = ("operate-models", "build-models")
+    found = [
+        navigation.section_page(member, area, names)
+        for member, area in ((owner_of(acme, alice), "build"), (owner_of(acme, alice), "operate"))
+    ]
+    assert [title for title, _ in found] == ["Models", "Models"]
+    assert [url.rsplit("/o/acme/", 1)[-1].strip("/").split("/")[0] for _, url in found] == ["build", "operate"]
+    assert navigation.section_page(owner_of(acme, rita), "release", ("operate-keys",)) == ("Virtual keys", "")
+
+
+def owner_of(tenant: Tenant, user: User) -> Membership:
+    return Membership.objects.get(tenant=tenant, user=user)
+
+
+def test_guardrails_are_searched_by_name_kind_and_what_they_apply_to(acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    client = client_for(alice)
+    rails: list[dict[str, Any]] = [{"kind": "pii"}, {"kind": "topics", "terms": ["x"]}, {"kind": "pii", "scope": "project", "ref": "shop"}]
+    for number, fields in enumerate(rails):
+        guardrails.create_guardrail(name=f"rail-{number}", actor=alice, **fields)
+
+    def listed(query: str) -> list[str]:
+        return re.findall(
+            r">(rail-\d)<", client.get(f"/o/acme/operate/guardrails/?q={query}", headers={"HX-Request": "true"}).content.decode()
+        )
+
+    assert [listed(query) for query in ("", "topics", "shop", "rail-0")] == [
+        ["rail-0", "rail-1", "rail-2"],
+        ["rail-1"],
+        ["rail-2"],
+        ["rail-0"],
+    ]
+    assert "No guardrail matches" in client.get("/o/acme/operate/guardrails/?q=none").content.decode()

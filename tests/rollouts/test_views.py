@@ -291,7 +291,9 @@ def test_badge_home_and_search_know_what_waits(ready_gate: Gate, client_for: Cli
     assert item["due"] == 1
     assert "rollouts/partials/home_waiting.html" in panels
     assert "rollouts/partials/home_waiting.html" not in [panel.template for panel, _ in home.panels_for(people.bob, "release")]
-    assert "Sign for Product" in client_for(people.rita.user).get(f"{BASE}home/").content.decode()
+    page = client_for(people.rita.user).get(f"{BASE}home/").content.decode()
+    assert "Sign for Product" in page
+    assert "1 gate waits for you. 1 rollout is under way" in page
     assert [(title, [hit.title for hit in hits]) for title, hits in search.find("smal", people.bob)] == [("Rollouts", ["Small"])]
 
 
