@@ -236,8 +236,9 @@ def models_named(version: PromptVersion) -> list[Model]:
     """Those that calls of the version go to as far as it says: its own model, those of a flow's steps, and those that the prompts of its steps
     name where a step names none. By slug."""
     flow = version.content.get("flow", {})
-    slugs = set(flows.models_of(flow, version.model))
-    silent = {step["prompt"] for step in flow.get("steps", []) if isinstance(step, dict) and "prompt" in step and "model" not in step}
+    slugs, references = set(flows.models_of(flow, version.model)), flows.references(flow)
+    steps = {one.path.rpartition(".")[0] for one in references if one.kind == "model"}
+    silent = {one.name for one in references if one.kind == "prompt" and one.path.rpartition(".")[0] not in steps}
     for name in silent:
         slug, asked = flows.split_prompt(name)
         of = PromptVersion.objects.filter(prompt__slug=slug)

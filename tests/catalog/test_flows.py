@@ -117,8 +117,9 @@ def test_a_flow_names_only_what_is_there_and_is_approved_only_while_that_is_serv
 
     [served] = compile_snapshot(acme, 1).flows["triage"].versions.values()
     assert (served.models, served.tools) == ((), ("crm",))
-    PromptVersion.objects.filter(pk=version.pk).update(status="submitted", content={"flow": {"old": "form"}})
-    with pytest.raises(InvalidValueError, match="required property"):
+    PromptVersion.objects.filter(pk=version.pk).update(status="submitted", content={"flow": {"steps": [7, {"prompt": {}}]}})
+    assert client_for(adam).get("/o/acme/prompts/triage/").status_code == 200  # of a form from before the schema
+    with pytest.raises(InvalidValueError, match="7 is not of type"):
         prompts.approve_version(version=version, actor=adam)
 
 
