@@ -21,8 +21,8 @@ FLAGS = [
 
 
 def chromium() -> str:
-    """Path of the system's Chromium; the test is skipped where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    """Path of the system's Chromium; the test is skipped where there is none. To open a page the shell without windows takes a third less."""
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"):
         path = shutil.which(name)
         if path:
             return path

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.road.api import Api
-from tests.road.browser import enter, open_browser, quiet
+from tests.road.browser import enter, quiet
 from tests.road.product import Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
@@ -32,12 +32,7 @@ def fill(page: Page, **fields: str) -> None:
             field.fill(value)
 
 
-def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dict[str, Any], tmp_path: Path) -> None:
-    with open_browser() as browser:
-        _walk(browser, product, demo, tmp_path)
-
-
-def _walk(browser: Browser, product: Product, demo: dict[str, Any], tmp_path: Path) -> None:
+def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dict[str, Any], browser: Browser, tmp_path: Path) -> None:
     base_url = demo["base_url"]
     sandbox = product.local_settings()["SANDBOX_URL"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.road.browser import open_browser, sign_in
+from tests.road.browser import sign_in
 from tests.road.product import Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
@@ -20,102 +20,98 @@ def _quiet(page: Page) -> None:
     assert page.problems == []  # type: ignore[attr-defined]
 
 
-def test_playground_streams_two_models_and_tells_what_they_cost(product: Product, demo: dict[str, Any]) -> None:
-    with open_browser() as browser:
-        page = sign_in(browser, demo, "bob", permissions=["clipboard-read", "clipboard-write"])
-        page.goto(PLAYGROUND)
+def test_playground_streams_two_models_and_tells_what_they_cost(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob", permissions=["clipboard-read", "clipboard-write"])
+    page.goto(PLAYGROUND)
 
-        page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
-        page.keyboard.press("Control+Enter")
+    page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
+    page.keyboard.press("Control+Enter")
 
-        expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
-        for column in page.locator(".pg-col").all():
-            expect(column.locator("[data-out]")).to_contain_text("parcel 4471")
-            expect(column.locator("[data-ttft]")).to_have_text(re.compile(r"^\d+(\.\d+)? m?s$"))
-            expect(column.locator("[data-tokens]")).to_have_text(re.compile(r"^\d+ / \d+$"))
-            expect(column.locator("[data-cost]")).to_have_text(re.compile(r"^\$0\.0*[1-9]"))
-            expect(column.locator("[data-meta]")).to_contain_text("request ")
-            expect(column.locator("[data-record]")).to_contain_text("answered by sandbox", timeout=15_000)
-        expect(page.locator(".best")).not_to_have_count(0)
-        page.get_by_role("button", name="curl, Python, JS").click()
-        expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-large"')
-        page.get_by_label("Model", exact=True).select_option("sandbox-small")
-        expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-small"')
-        page.keyboard.press("Escape")
-        page.get_by_label("Prompt", exact=True).fill("Try the key sk-0123456789abcdef0123")
-        page.get_by_role("button", name="Copy link").click()
-        expect(page.locator("#pg-state")).to_contain_text("1 secret was left out")
-        link = page.evaluate("navigator.clipboard.readText()")
-        page.get_by_role("link", name="Remove sandbox-large").click()
-        expect(page.locator(".pg-col")).to_have_count(1)
-        expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key sk-0123456789abcdef0123")
-        page.goto(link)
-        expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key [secret removed]")
-        _quiet(page)
-
-
-def test_playground_says_a_refusal_in_words_and_can_be_stopped(product: Product, demo: dict[str, Any]) -> None:
-    with open_browser() as browser:
-        page = sign_in(browser, demo, "bob")
-        page.route(
-            "**/v1/chat/completions",
-            lambda route: route.fulfill(
-                status=429,
-                content_type="application/json",
-                headers={"x-request-id": "req-1"},
-                body='{"error": {"message": "The budget of checkout is used up.", "code": "budget_exceeded", "request_id": "req-1"}}',
-            ),
-        )
-        page.goto(PLAYGROUND)
-
-        page.get_by_label("Prompt", exact=True).fill("Hello")
-        page.keyboard.press("Control+Enter")
-
-        expect(page.locator("#pg-out-1")).to_contain_text("The budget of checkout is used up. budget_exceeded · request req-1")
-        page.unroute("**/v1/chat/completions")
-        page.route("**/v1/chat/completions", lambda _: None)  # never answered
-        page.keyboard.press("Control+Enter")
-        expect(page.get_by_role("button", name="Stop").first).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator("#pg-out-1")).to_contain_text("Stopped before the first word.")
-        expect(page.locator("#pg-state")).to_have_text("Done.")
-        _quiet(page)
+    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    for column in page.locator(".pg-col").all():
+        expect(column.locator("[data-out]")).to_contain_text("parcel 4471")
+        expect(column.locator("[data-ttft]")).to_have_text(re.compile(r"^\d+(\.\d+)? m?s$"))
+        expect(column.locator("[data-tokens]")).to_have_text(re.compile(r"^\d+ / \d+$"))
+        expect(column.locator("[data-cost]")).to_have_text(re.compile(r"^\$0\.0*[1-9]"))
+        expect(column.locator("[data-meta]")).to_contain_text("request ")
+        expect(column.locator("[data-record]")).to_contain_text("answered by sandbox", timeout=15_000)
+    expect(page.locator(".best")).not_to_have_count(0)
+    page.get_by_role("button", name="curl, Python, JS").click()
+    expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-large"')
+    page.get_by_label("Model", exact=True).select_option("sandbox-small")
+    expect(page.locator("#pg-code-python")).to_contain_text('model="sandbox-small"')
+    page.keyboard.press("Escape")
+    page.get_by_label("Prompt", exact=True).fill("Try the key sk-0123456789abcdef0123")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#pg-state")).to_contain_text("1 secret was left out")
+    link = page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("link", name="Remove sandbox-large").click()
+    expect(page.locator(".pg-col")).to_have_count(1)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key sk-0123456789abcdef0123")
+    page.goto(link)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("Try the key [secret removed]")
+    _quiet(page)
 
 
-def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dict[str, Any]) -> None:
-    with open_browser() as browser:
-        page = sign_in(browser, demo, "bob")
-        page.goto("/o/acme/tools/handbook/convert_units/")
+def test_playground_says_a_refusal_in_words_and_can_be_stopped(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob")
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(
+            status=429,
+            content_type="application/json",
+            headers={"x-request-id": "req-1"},
+            body='{"error": {"message": "The budget of checkout is used up.", "code": "budget_exceeded", "request_id": "req-1"}}',
+        ),
+    )
+    page.goto(PLAYGROUND)
 
-        page.get_by_label("value").fill("1")
-        page.get_by_label("source").select_option(label="km")
-        page.get_by_label("target").select_option(label="m")
-        page.get_by_role("button", name="Run").click()
+    page.get_by_label("Prompt", exact=True).fill("Hello")
+    page.keyboard.press("Control+Enter")
 
-        result = page.get_by_role("status", name="Result")
-        expect(result).to_contain_text("Answered in", timeout=20_000)
-        expect(result).to_contain_text("1000")
-        page.get_by_label("target").select_option(label="kg")  # a length is not a mass
-        page.get_by_role("button", name="Run").click()
-        expect(result).to_contain_text("tool_error", timeout=20_000)
-        _quiet(page)
+    expect(page.locator("#pg-out-1")).to_contain_text("The budget of checkout is used up. budget_exceeded · request req-1")
+    page.unroute("**/v1/chat/completions")
+    page.route("**/v1/chat/completions", lambda _: None)  # never answered
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("button", name="Stop").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#pg-out-1")).to_contain_text("Stopped before the first word.")
+    expect(page.locator("#pg-state")).to_have_text("Done.")
+    _quiet(page)
 
 
-def test_first_call_page_sees_the_call_arrive(product: Product, demo: dict[str, Any]) -> None:
-    with open_browser() as browser:
-        page = sign_in(browser, demo, "bob")
-        page.goto("/o/acme/build/first-call/")
-        page.get_by_role("button", name="Get a key and the command").click()
-        key = page.locator("#new-key").inner_text()
-        expect(page.locator("#key-tick")).to_contain_text("Waiting")
+def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob")
+    page.goto("/o/acme/tools/handbook/convert_units/")
 
-        answer = httpx2.post(
-            f"{demo['base_url']}/v1/chat/completions",
-            headers={"Authorization": f"Bearer {key}"},
-            trust_env=False,
-            json={"model": "sandbox-large", "messages": [{"role": "user", "content": "Hello"}]},
-        )
+    page.get_by_label("value").fill("1")
+    page.get_by_label("source").select_option(label="km")
+    page.get_by_label("target").select_option(label="m")
+    page.get_by_role("button", name="Run").click()
 
-        assert answer.status_code == 200
-        expect(page.locator("#key-tick")).to_contain_text("The first call has arrived: 1 call", timeout=10_000)
-        _quiet(page)
+    result = page.get_by_role("status", name="Result")
+    expect(result).to_contain_text("Answered in", timeout=20_000)
+    expect(result).to_contain_text("1000")
+    page.get_by_label("target").select_option(label="kg")  # a length is not a mass
+    page.get_by_role("button", name="Run").click()
+    expect(result).to_contain_text("tool_error", timeout=20_000)
+    _quiet(page)
+
+
+def test_first_call_page_sees_the_call_arrive(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob")
+    page.goto("/o/acme/build/first-call/")
+    page.get_by_role("button", name="Get a key and the command").click()
+    key = page.locator("#new-key").inner_text()
+    expect(page.locator("#key-tick")).to_contain_text("Waiting")
+
+    answer = httpx2.post(
+        f"{demo['base_url']}/v1/chat/completions",
+        headers={"Authorization": f"Bearer {key}"},
+        trust_env=False,
+        json={"model": "sandbox-large", "messages": [{"role": "user", "content": "Hello"}]},
+    )
+
+    assert answer.status_code == 200
+    expect(page.locator("#key-tick")).to_contain_text("The first call has arrived: 1 call", timeout=10_000)
+    _quiet(page)
