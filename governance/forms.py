@@ -146,7 +146,7 @@ class ChannelForm(forms.Form):
     kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=forms.RadioSelect, initial=AlertChannel.Kind.EMAIL)
     target = forms.CharField(
         max_length=500,
-        help_text="E-mail addresses separated by commas; the webhook's URL; or a PagerDuty integration key. It is kept sealed and not shown again.",
+        help_text="E-mail addresses separated by commas; the webhook's URL; a PagerDuty integration key; or the Apprise URL of another service, for example discord://…, tgram://…, ntfys://…, mmosts://…, gchat://…, opsgenie://…. It is kept sealed and not shown again.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     topics = forms.CharField(

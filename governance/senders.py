@@ -1,7 +1,7 @@
 """How a notice is put on each kind of wire. No database here; URLs that people typed go through the guarded client.
 
-Plain JSON over HTTP is all that the chat and paging services take, so a notification library (Apprise was tried) would only add a
-second way out of the house, past the outbound guard; see docs/decisions/0011-alerts-through-the-guard.md.
+Services that need more than a shape of their own (signatures, keys that group repetitions) are here; the others are Apprise's
+(`governance.by_apprise`); see docs/decisions/0021-other-services-by-apprise.md.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def send(*, kind: str, target: str, secrets: list[str], message: Message, now: d
     """Tell one channel. Never raises for what the other side does: the outcome says it in words."""
     if kind == "email":
         return _send_mail(target, message)
+    if kind == "apprise":
+        return _send_by_apprise(target, message)
     url, body = (PAGERDUTY_URL, _pagerduty(target, message)) if kind == "pagerduty" else (target, _BODIES[kind](message))
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "user-agent": "Gatehouse"}
@@ -103,6 +105,13 @@ def _send_mail(addresses: str, message: Message) -> Outcome:
     except (SMTPException, OSError) as error:
         return Outcome(False, f"The mail server refused it: {error}"[:300])
     return Outcome(True, "The mail server took it.")
+
+
+def _send_by_apprise(url: str, message: Message) -> Outcome:
+    from governance import by_apprise  # only who has such a channel pays for loading it
+
+    text = "\n\n".join(line for line in (message.text, message.url, f"{message.tenant} · {message.topic} · {message.severity}") if line)
+    return Outcome(*by_apprise.send(url, title=" ".join(message.title.split()), text=text, severity=message.severity))
 
 
 def _slack(message: Message) -> dict[str, Any]:

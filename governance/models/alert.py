@@ -29,11 +29,12 @@ class AlertChannel(models.Model):
         SLACK = "slack", "Slack"
         TEAMS = "teams", "Microsoft Teams"
         PAGERDUTY = "pagerduty", "PagerDuty"
+        APPRISE = "apprise", "Other service (Apprise)"
 
     name = models.CharField(max_length=60, unique=True)
     kind = models.CharField(max_length=12, choices=Kind)
     shown_target = models.CharField(max_length=200)
-    """What a page may show of the target: the addresses, or the host of the URL."""
+    """What a page may show of the target: the addresses, the service, or the host of the URL."""
     sealed_target = models.TextField(editable=False)
     sealed_secret = models.TextField(blank=True, editable=False)
     """Signs webhooks, see the Standard Webhooks specification."""

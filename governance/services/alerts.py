@@ -226,6 +226,8 @@ def _set_target(channel: AlertChannel, target: str) -> None:
         if not (target.isalnum() and len(target) == 32):
             raise BadTargetError("Enter the integration key of a PagerDuty service: 32 letters and digits.", field="target")
         channel.shown_target = f"…{target[-4:]}"
+    elif channel.kind == AlertChannel.Kind.APPRISE:
+        channel.shown_target = _check_service(target)[:200]
     else:
         try:
             check_url(target, allow_list())
@@ -233,6 +235,15 @@ def _set_target(channel: AlertChannel, target: str) -> None:
             raise BadTargetError(str(error), field="target") from error
         channel.shown_target = (urlsplit(target).hostname or "")[:200]
     channel.sealed_target = _sealer().seal(target)
+
+
+def _check_service(url: str) -> str:
+    from governance import by_apprise  # only who has such a channel pays for loading it
+
+    try:
+        return by_apprise.check(url)
+    except (by_apprise.ServiceUrlError, OutboundError) as error:
+        raise BadTargetError(str(error), field="target") from error
 
 
 def _save(channel: AlertChannel) -> None:

@@ -28,6 +28,10 @@ def test_a_channel_is_made_tried_changed_and_removed(client_for: ClientFor, adam
     bad = client.post("/o/acme/operate/alerts/new/", {"name": "Ops", "kind": "webhook", "target": "ftp://x", "least_severity": "info"})
     made = client.post("/o/acme/operate/alerts/new/", {"name": "Ops", "kind": "webhook", "target": HOOK, "least_severity": "info"})
     channel = AlertChannel.objects.get()
+    other = {"name": "Chat", "kind": "apprise", "least_severity": "info"}
+    mail = client.post("/o/acme/operate/alerts/new/", {**other, "target": "mailto://a:b@mail.example.com"})
+    ready = client.post("/o/acme/operate/alerts/new/", {**other, "target": "gchat://space/key/token-7"}, follow=True)
+    AlertChannel.objects.filter(name="Chat").delete()
     tried = client.post(f"/o/acme/operate/alerts/{channel.pk}/try/", follow=True)
     rotated = client.post(f"/o/acme/operate/alerts/{channel.pk}/rotate/")
     changed = client.post(
@@ -38,6 +42,8 @@ def test_a_channel_is_made_tried_changed_and_removed(client_for: ClientFor, adam
     page = client.get(f"/o/acme/operate/alerts/{channel.pk}/edit/").content.decode()
 
     assert bad.status_code == 422
+    assert (mail.status_code, "begins with one of" in mail.content.decode()) == (422, True)
+    assert ("Google Chat" in ready.content.decode(), "token-7" in ready.content.decode()) == (True, False)
     assert re.search(r"whsec_[A-Za-z0-9+/=]{44}", made.content.decode())
     assert "could not be reached" in tried.content.decode()
     assert "24 hours" in rotated.content.decode()
@@ -102,6 +108,8 @@ def test_api_makes_a_channel_and_replays(api_for: ClientFor, adam: User, bob: Us
     made = client.post(base, {"name": "Ops", "kind": "webhook", "target": HOOK, "topics": ["gate"]}, content_type="application/json")
     bad = client.post(base, {"name": "Ops2", "kind": "webhook", "target": "http://10.0.0.1/"}, content_type="application/json")
     again = client.post(base, {"name": "Ops", "kind": "webhook", "target": HOOK}, content_type="application/json")
+    other = {"name": "Pages", "kind": "apprise", "target": "opsgenie://key-7"}
+    service = client.post(base, {**other, "least_severity": "critical"}, content_type="application/json").json()
     one = f"{base}{made.json()['id']}/"
     tried = client.post(f"{one}try/", content_type="application/json")
     rotated = client.post(f"{one}rotate/", content_type="application/json")
@@ -114,6 +122,7 @@ def test_api_makes_a_channel_and_replays(api_for: ClientFor, adam: User, bob: Us
     assert made.status_code == 201
     assert made.json()["secret"].startswith("whsec_")
     assert (bad.status_code, bad.json()["code"]) == (400, "bad_target")
+    assert service["shown_target"] == "Opsgenie"
     assert (again.status_code, again.json()["code"]) == (409, "name_taken")
     assert tried.json()["tried_ok"] is False
     assert rotated.json()["secret"] != made.json()["secret"]

@@ -196,6 +196,41 @@ def test_mail_server_that_is_away_is_an_error_in_words(acme: Tenant, adam: User,
     assert tried.tried_detail.startswith("The mail server refused it")
 
 
+def test_other_services_are_told_by_apprise_and_tried_again_like_others(
+    acme: Tenant, adam: User, receiver: Receiver, settings: Any
+) -> None:
+    host = receiver.url.removeprefix("http://127.0.0.1:").removesuffix("/hook")
+    channel, secret = alerts.create_channel(name="Ops", kind="apprise", target=f"json://127.0.0.1:{host}/token-1?redirect=yes", actor=adam)
+    receiver.answers = [302, 500, 200, 200, 410]
+    tell()
+
+    for attempt in range(3):
+        alerts.deliver_due(at=AT + timedelta(days=attempt))
+        delivery = Delivery.objects.get()
+        assert (delivery.status, delivery.last_error) == [
+            ("pending", "The receiver answered 302."),  # which is not followed
+            ("pending", "The receiver answered 500."),
+            ("sent", ""),
+        ][attempt]
+    tried = alerts.try_channel(channel=channel, actor=adam)
+    tell("gone")
+    alerts.deliver_due(at=AT)
+    settings.OUTBOUND_ALLOW = []
+    tell("guarded")
+    alerts.deliver_due(at=AT)
+
+    assert (secret, channel.shown_target) == ("", "JSON at 127.0.0.1")
+    assert (tried.tried_ok, tried.tried_detail) == (True, "The receiver answered 200.")
+    gone, guarded = Delivery.objects.filter(notice__key="gone").get(), Delivery.objects.filter(notice__key="guarded").get()
+    assert (gone.status, guarded.status, len(receiver.got)) == ("dead", "pending", 5)
+    assert "127.0.0.1" in guarded.last_error  # our guard's own words
+    body = json.loads(receiver.got[2][1])
+    assert (body["title"], body["type"]) == ("Checkout <b> is over budget", "warning")
+    assert "$12 of $10" in body["message"]
+    assert "/o/acme/operate/costs/" in body["message"]
+    assert "token-1" not in json.dumps(list(AuditEntry.objects.values_list("details", flat=True)))
+
+
 @pytest.mark.parametrize(("kind", "where"), [("slack", "blocks"), ("teams", "attachments")])
 def test_chat_services_get_their_own_shape(acme: Tenant, adam: User, receiver: Receiver, kind: str, where: str) -> None:
     alerts.create_channel(name="Chat", kind=kind, target=receiver.url, actor=adam)
@@ -235,6 +270,14 @@ def test_the_same_thing_is_told_once_and_only_where_it_is_wanted(acme: Tenant, a
         ("email", "nobody", "e-mail addresses"),
         ("email", "", "e-mail addresses"),
         ("pagerduty", "short", "integration key"),
+        ("apprise", "mailto://user:word@mail.example.com", "begins with one of"),
+        ("apprise", "syslog://", "begins with one of"),
+        ("apprise", "file:///etc/passwd", "begins with one of"),
+        ("apprise", "https://discord.com/api/webhooks/1/2", "begins with one of"),
+        ("apprise", "discord://x", "no complete URL of Discord"),
+        ("apprise", "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js?template=/etc/passwd", "Templates"),
+        ("apprise", "jsons://169.254.169.254/latest", "private|link-local|metadata"),
+        ("apprise", "json://hooks.example.com/1", "https"),
     ],
 )
 def test_a_target_that_leads_nowhere_or_where_it_may_not_is_refused(acme: Tenant, adam: User, kind: str, target: str, words: str) -> None:
