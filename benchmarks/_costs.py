@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
+import os
 import random
 import time
 import uuid
@@ -16,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import django
+import msgspec
 
-from benchmarks.costs import CALLS, SHUFFLED_CALLS, WARM_UP
+from benchmarks.costs import CALLS, LINES_PER_BATCH, ROAD_MOST_S, SHUFFLED_CALLS, WARM_UP
+from gateway.contract import copying
 
 if TYPE_CHECKING:
     from costs.generator import Offer
@@ -39,6 +43,7 @@ def main() -> None:
     copied, attributed = _measured(TENANTS, CALLS // len(TENANTS))
     copied_one, attributed_one = _measured(TENANTS[:1], CALLS)
     copied_shuffled, attributed_shuffled = _measured(TENANTS[1:], SHUFFLED_CALLS, is_shuffled=True)
+    shipped, road = _measured_road(TENANTS, CALLS // len(TENANTS))
     figures = {
         "ingest_events_per_s": round(attributed.per_s),
         "copied_rows_per_s": round(copied.per_s),
@@ -49,6 +54,10 @@ def main() -> None:
         "ingest_one_tenant_copy_ratio": round(attributed_one.per_s / copied_one.per_s, 3),
         "ingest_shuffled_events_per_s": round(attributed_shuffled.per_s),
         "ingest_shuffled_copy_ratio": round(attributed_shuffled.per_s / copied_shuffled.per_s, 3),
+        "spool_to_rollup_per_s": round(road.per_s),
+        "spool_to_rollup_copy_ratio": round(road.per_s / copied.per_s, 3),
+        "spool_to_rollup_cpu_us": round(road.cpu_us, 1),
+        "shipped_cpu_us": round(shipped.cpu_us, 1),
     }
     print(json.dumps(figures))
 
@@ -74,7 +83,10 @@ def _set_prices(tenant: Tenant, owner: User) -> None:
 
 
 def _calls(tenant: Tenant, count: int, *, seed: int, is_shuffled: bool) -> list[CallEvent]:
-    """Calls over HOURS until now, as they end, with ids that say when they began as a plane's do; or in no order, with random ids."""
+    """Calls over HOURS until now, as they end, with ids that say when they began as a plane's do, which are their request ids.
+
+    Or in no order, with random ids, and request ids of their callers.
+    """
     from costs import generator
 
     month = datetime.now(UTC).date().replace(day=1)
@@ -95,6 +107,7 @@ def _calls(tenant: Tenant, count: int, *, seed: int, is_shuffled: bool) -> list[
         if not is_shuffled:
             begun = int(call.started_at * 1000) << 80
             call.event_id = str(uuid.UUID(int=begun | 7 << 76 | chance.getrandbits(12) << 64 | 2 << 62 | chance.getrandbits(62)))
+            call.request_id = call.event_id
     if not is_shuffled:
         made.sort(key=lambda call: call.started_at + call.duration_us / 1e6)
     return made
@@ -161,11 +174,98 @@ def _copy_and_attribute(slug: str, count: int, is_shuffled: bool) -> tuple[_Span
         act()
         return _Span(began, time.monotonic(), _processor_s() - before)
 
-    copied = timed(lambda: ingest.deliver(calls))
+    pieces = [copying.rows(lines)[0] for lines in _lines(calls)]
+    copied = timed(lambda: _copy(pieces))
     attributed = timed(lambda: ingest.ingest(tenant=tenant))
     if sum(UsageHour.objects.values_list("calls", flat=True)) - before != count:
         raise RuntimeError(f"not every call of {slug} was attributed")
     return copied, attributed
+
+
+def _lines(calls: Sequence[CallEvent]) -> list[list[bytes]]:
+    """As the spool has them, in pieces as large as a shipper's."""
+    lines = [msgspec.json.encode(call) for call in calls]
+    return [lines[start : start + LINES_PER_BATCH] for start in range(0, len(lines), LINES_PER_BATCH)]
+
+
+def _copy(pieces: Sequence[bytes]) -> None:
+    """Rows into the inbox, and nothing else: what ratios compare with."""
+    from django.db import connection
+
+    for rows in pieces:
+        with connection.cursor() as cursor, cursor.copy(copying.COPY_ROWS) as copy:
+            copy.write(rows)
+
+
+def _measured_road(slugs: Sequence[str], count: int) -> tuple[_Rate, _Rate]:
+    """Of shipping, and of the whole way from spool files to rollups: for each of `slugs` a plane's shipper and a worker, all at once."""
+    context = multiprocessing.get_context("spawn")
+    parts = [(slug, count, is_worker) for slug in slugs for is_worker in (False, True)]
+    with context.Pool(len(parts), _join, (context.Barrier(len(parts)),)) as pool:
+        spans = pool.starmap(_go, parts, chunksize=1)
+    shippers, workers = spans[::2], spans[1::2]
+    took = max(span.ended for span in spans) - min(span.began for span in spans)
+    both = sum(span.cpu_s for span in spans)
+    return _rate(shippers, count), _Rate(count * len(slugs) / took, both / (count * len(workers)) * 1e6)
+
+
+def _go(slug: str, count: int, is_worker: bool) -> _Span:
+    from governance.models import Tenant
+    from governance.schema import enter_tenant
+
+    tenant = Tenant.objects.get(slug=slug)
+    enter_tenant(tenant)
+    return _attribute_all(tenant, count) if is_worker else asyncio.run(_ship_all(tenant, count))
+
+
+def _attribute_all(tenant: Tenant, count: int) -> _Span:
+    from costs.services import ingest
+
+    _barrier.wait()
+    began, before, new = time.monotonic(), _processor_s(), 0
+    while new < count:
+        done = ingest.ingest(tenant=tenant)
+        new += done.new
+        if done.taken < ingest.BATCH_SIZE:
+            time.sleep(0.25)  # until more of it has been shipped
+        if time.monotonic() > began + ROAD_MOST_S:
+            raise RuntimeError(f"only {new} of {count} calls of {tenant.slug} arrived")
+    return _Span(began, time.monotonic(), _processor_s() - before)
+
+
+async def _ship_all(tenant: Tenant, count: int) -> _Span:
+    """By the plane's own shipper, from segments of the usual size."""
+    from gateway.plane.database import Link
+    from gateway.plane.shipper import Shipper
+    from gateway.plane.spool import SEGMENT_BYTES, Spool
+
+    root = Path(os.environ["DATA_DIR"]) / f"spool-{tenant.slug}"
+    spool = Spool(root)
+    spool.start()
+    data = b"".join(line + b"\n" for lines in _lines(_calls(tenant, count, seed=count + 3, is_shuffled=False)) for line in lines)
+    start = number = 0
+    while start < len(data):
+        end = data.find(b"\n", start + SEGMENT_BYTES) + 1 or len(data)
+        (spool.directory / f"{number:09}.jsonl").write_bytes(data[start:end])
+        start, number = end, number + 1
+    link = Link(os.environ["DATABASE_URL"], "bench")
+    async with link.use() as connection:
+        server = connection.info.backend_pid
+    _barrier.wait()
+    began, before = time.monotonic(), time.process_time() + _server_s(server)
+    shipper = Shipper(spool, link)
+    shipper.start()
+    while shipper.shipped < count:
+        await asyncio.sleep(0.05)
+    span = _Span(began, time.monotonic(), time.process_time() + _server_s(server) - before)
+    await shipper.close()
+    await spool.close()
+    spool.release()
+    return span
+
+
+def _server_s(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def _processor_s() -> float:
@@ -175,7 +275,7 @@ def _processor_s() -> float:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (pid,) = cursor.fetchone()
-    return time.process_time() + int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    return time.process_time() + _server_s(pid)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ BATCH_BYTES = 2 * 1024 * 1024
 COPY_TIMEOUT_S = 30.0
 ADOPT_S = 30.0
 LINES_AT_ONCE = 64
-"""Made into rows before calls get their turn: a third of a millisecond."""
+"""Made into rows before calls get their turn: half a millisecond."""
 
 # Circuits change seldom and few tenants keep payloads, so most batches hold only calls and are not asked what their lines are.
 _CIRCUIT = b'"circuit":'
