@@ -168,6 +168,7 @@ assert compare()[0].number == 2
 """
 
 
+@pytest.mark.soak  # some seconds; that one transaction makes it so is plain from the code
 def test_killed_imports_and_comparisons_leave_nothing_half_and_end_the_same(fresh_database: str) -> None:
     subprocess.run(
         [sys.executable, "-c", _BILL_SCRIPT], cwd=ROOT, env={**os.environ, "DATABASE_URL": fresh_database}, check=True, timeout=120
