@@ -106,14 +106,6 @@ class OtherPrices:
     has_changed: bool = False
     """Calls of the period may have been valued by one of `times`."""
 
-    def times_rate(self, rate: Decimal) -> OtherPrices:
-        """In another currency, exact."""
-        return replace(
-            self,
-            bands=tuple(_EXACT.multiply(price, rate) for price in self.bands),
-            times=tuple(_EXACT.multiply(price, rate) for price in self.times),
-        )
-
 
 def reaches(complete_through: datetime | None, day: date) -> bool:
     """Whether a bill has the whole of a UTC day. `complete_through` (UTC) is the end of its last charge period; None when it has none."""
@@ -129,15 +121,17 @@ def explain(
     others: OtherPrices | None = None,
     is_late: bool = False,
     subunit: Decimal = CENT,
+    slack: Decimal = Decimal(),
 ) -> dict[str, Decimal]:
     """Cause to amount, without zeros; sums to bill minus ours exactly. `price` is per token, from our book; all in the bill's currency.
 
     `is_late`: the bill does not reach the key's day yet. `subunit`: the smallest amount of the currency that is paid.
+    `slack`, per token: what converting the price of the book once may have rounded.
     """
     with localcontext(_EXACT):
         if bill is not None and bill.fx:
             at_ours = replace(bill, amount=bill.amount - bill.fx, fx=Decimal())
-            return explain(at_ours, ours, price, others=others, is_late=is_late, subunit=subunit) | {"fx": bill.fx}
+            return explain(at_ours, ours, price, others=others, is_late=is_late, subunit=subunit, slack=slack) | {"fx": bill.fx}
         if bill is None:
             assert ours is not None
             return _without_zeros({"late" if is_late else "telemetry_only": -ours.amount})
@@ -161,6 +155,8 @@ def explain(
         else:
             theirs = bill.listed - price * bill.tokens
             causes["commitment"] = bill.commitment
+            if abs(theirs) <= slack * bill.tokens:
+                causes["rounding"], theirs = theirs, Decimal()
             rest = bill.amount - bill.listed - bill.commitment
             name = "rounding" if abs(rest) <= tolerance else "unexplained"
         if name == "price":

@@ -8,7 +8,7 @@ from decimal import Decimal
 from django import forms
 from django.utils import timezone
 
-from costs import bill_selectors, budget_selectors, budgeting, price_sheets, review_selectors
+from costs import bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
 from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
@@ -49,11 +49,18 @@ class PriceForm(forms.Form):
         help_text="Where long prompts have a price of their own, for example 200000. Empty for all.",
     )
     price = forms.DecimalField(
-        label="Price per 1M, USD",
+        label="Price per 1M",
         help_text="Tokens; of searches: a price per thousand, times a thousand.",
         min_value=Decimal(0),
         max_digits=18,
         decimal_places=8,
+    )
+    currency = forms.CharField(
+        min_length=3,
+        max_length=3,
+        required=False,
+        initial=exchange.BOOK,
+        help_text="Another one than USD is converted once, at our exchange rate of the day that it begins on.",
     )
     valid_from = forms.DateTimeField(
         label="In force from, UTC",
@@ -67,6 +74,9 @@ class PriceForm(forms.Form):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
         self.fields["model"].choices = [(slug, slug) for slug in bill_selectors.model_choices()]  # type: ignore[attr-defined]
+
+    def clean_currency(self) -> str:
+        return str(self.cleaned_data["currency"] or exchange.BOOK).upper()
 
     def clean_service_tier(self) -> str:
         return self.cleaned_data["service_tier"] or ServiceTier.STANDARD
@@ -82,7 +92,7 @@ class PriceForm(forms.Form):
 class PriceSheetForm(forms.Form):
     file = forms.FileField(
         label="Price sheet",
-        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million and, if wanted, valid_from, source, corrects (yes where the book was wrong since then), service_tier, region and context_over.",
+        help_text="CSV whose first line names provider, model, token_class, price_usd_per_million (or currency and price_per_million) and, if wanted, valid_from, source, corrects (yes where the book was wrong since then), service_tier, region and context_over.",
         widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv"}),
     )
     note = forms.CharField(max_length=400, help_text="Where the prices stand: a contract, a page, a mail.")

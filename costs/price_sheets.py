@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from costs import exchange
 from costs.errors import PriceSheetError
+from costs.quotes import Quote
 
 COLUMNS = (
     "provider",
@@ -23,8 +25,10 @@ COLUMNS = (
     "service_tier",
     "region",
     "context_over",
+    "currency",
+    "price_per_million",
 )
-REQUIRED = COLUMNS[:4]
+REQUIRED = COLUMNS[:3]
 MOST_ROWS = 5_000
 LARGEST_FILE = 2 * 1024 * 1024
 HIGHEST_PRICE = Decimal(1_000_000)
@@ -50,12 +54,13 @@ MOST_ERRORS = 10
 
 @dataclass(frozen=True)
 class Offer:
-    """One price of a sheet. USD per million tokens."""
+    """One price of a sheet, per million tokens."""
 
     provider: str
     model: str
     token_class: str
     price: Decimal
+    """In `currency`; with a quote in USD."""
     valid_from: datetime
     source: str = ""
     corrects: bool = False
@@ -65,6 +70,9 @@ class Offer:
     """Empty for all regions without a price of their own."""
     context_over: int = 0
     """For calls with more input tokens than this."""
+    currency: str = exchange.BOOK
+    quote: Quote | None = None
+    """Once a price in another currency was converted."""
 
     @property
     def series_fields(self) -> dict[str, Any]:
@@ -86,7 +94,10 @@ def read(content: bytes, *, providers: Collection[str], models: Collection[str],
         raise PriceSheetError(f"A sheet may have {LARGEST_FILE // 1024**2} MB.", field="file")
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        missing = [name for name in REQUIRED if name not in (reader.fieldnames or [])]
+        named = set(reader.fieldnames or [])
+        missing = [name for name in REQUIRED if name not in named]
+        if "price_usd_per_million" not in named and not {"currency", "price_per_million"} <= named:
+            missing.append("price_usd_per_million (or currency and price_per_million)")
         if missing:
             raise PriceSheetError(f"The first line does not name {', '.join(missing)}.", field="file")
         rows = list(reader)
@@ -114,10 +125,16 @@ def read(content: bytes, *, providers: Collection[str], models: Collection[str],
 
 
 def _offer(row: dict[str, str], now: datetime) -> Offer:
+    currency = row["currency"].upper() or exchange.BOOK
+    if row["price_per_million"] and row["price_usd_per_million"]:
+        raise PriceSheetError("the price stands twice, in USD and in the row's currency")
+    if currency != exchange.BOOK and row["price_usd_per_million"]:
+        raise PriceSheetError(f"a price in {currency[:12]} stands under price_per_million")
+    text = row["price_per_million"] or row["price_usd_per_million"]
     try:
-        price = Decimal(row["price_usd_per_million"])
+        price = Decimal(text)
     except InvalidOperation as error:
-        raise PriceSheetError(f"{row['price_usd_per_million'][:20] or 'nothing'} is no price") from error
+        raise PriceSheetError(f"{text[:20] or 'nothing'} is no price") from error
     try:
         at = datetime.fromisoformat(row["valid_from"]) if row["valid_from"] else now
     except ValueError as error:
@@ -133,7 +150,7 @@ def _offer(row: dict[str, str], now: datetime) -> Offer:
         raise PriceSheetError(f"{context[:20]} is no number of tokens")
     tier = row["service_tier"].lower() or SERVICE_TIERS[0]
     series = (row["provider"], row["model"], row["token_class"])
-    return Offer(*series, price, at, row["source"][:200], corrects == "yes", tier, row["region"], int(context))
+    return Offer(*series, price, at, row["source"][:200], corrects == "yes", tier, row["region"], int(context), currency)
 
 
 def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) -> None:
@@ -144,6 +161,8 @@ def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) 
         raise PriceSheetError(f"there is no model {offer.model[:80] or 'without a name'}")
     if offer.token_class not in TOKEN_CLASSES:
         raise PriceSheetError(f"the token class is one of {', '.join(TOKEN_CLASSES)}")
+    if offer.currency not in exchange.CURRENCIES:
+        raise PriceSheetError(f"{offer.currency[:12]} is no currency of ISO 4217")
     if offer.service_tier not in SERVICE_TIERS:
         raise PriceSheetError(f"the service tier is one of {', '.join(SERVICE_TIERS)}")
     if len(offer.region) > 48:
@@ -151,6 +170,6 @@ def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) 
     if not 0 <= offer.context_over <= MOST_CONTEXT:
         raise PriceSheetError(f"a context band begins between 0 and {MOST_CONTEXT:,} tokens")
     if not offer.price.is_finite() or not 0 <= offer.price <= HIGHEST_PRICE or offer.price != round(offer.price, 8):
-        raise PriceSheetError("a price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most")
+        raise PriceSheetError("a price per million tokens is between 0 and 1,000,000, with eight decimals at most")
     if not 2020 <= offer.valid_from.year <= 2100:
         raise PriceSheetError("the time is out of range")

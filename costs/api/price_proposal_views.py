@@ -26,7 +26,9 @@ _ERRORS: dict[int, Any] = {400: ErrorSerializer, 403: ErrorSerializer}
 
 
 class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
-    price = ExactField()
+    price = ExactField(help_text="USD per million tokens.")
+    quoted = ExactField(allow_null=True, help_text="In `currency`; null where that is USD.")
+    rate = ExactField(allow_null=True, help_text="Units of the currency for one USD; it stays with the price.")
     before = ExactField(allow_null=True, help_text="In force at `valid_from` when it was proposed; null when nothing was.")
     sheet = drf.CharField(source="sheet.name")
     proposed_by = drf.CharField(
@@ -41,7 +43,7 @@ class PriceProposalOutput(drf.ModelSerializer[PriceProposal]):
     class Meta:
         model = PriceProposal
         fields = (
-            "id", "sheet", *SERIES, "price", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
+            "id", "sheet", *SERIES, "price", "currency", "quoted", "rate", "rate_on", "before", "valid_from", "source", "status", "proposed_by", "proposed_at",
             "decided_by", "decided_at", "reason", "corrects", "repriced_at", "repriced_calls", "repriced_by_usd",
         )  # fmt: skip
 
@@ -65,7 +67,8 @@ class OfferInput(StrictSerializer):
     context_over = drf.IntegerField(
         required=False, min_value=0, max_value=price_sheets.MOST_CONTEXT, help_text="For calls with more input tokens than this."
     )
-    price = drf.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
+    price = drf.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="Per million tokens.")
+    currency = drf.RegexField(r"^[A-Z]{3}$", required=False, help_text="ISO 4217, default USD: others are converted at our exchange rate.")
     valid_from = drf.DateTimeField(required=False, help_text="Default now.")
     source = drf.CharField(max_length=200, required=False, allow_blank=True, default="")  # type: ignore[assignment]  # a field of this name
     corrects = drf.BooleanField(

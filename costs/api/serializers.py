@@ -221,18 +221,35 @@ class PriceInput(StrictSerializer):
     context_over = serializers.IntegerField(
         required=False, min_value=0, max_value=price_sheets.MOST_CONTEXT, help_text="For calls with more input tokens than this."
     )
-    price = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per million tokens.")
+    price = serializers.DecimalField(max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="Per million tokens.")
+    currency = serializers.RegexField(
+        r"^[A-Z]{3}$", required=False, help_text="ISO 4217, default USD: others are converted at our exchange rate."
+    )
     valid_from = serializers.DateTimeField(required=False, help_text="Default now.")
     source = serializers.CharField(max_length=200, required=False, allow_blank=True)  # type: ignore[assignment]  # a field of this name
 
 
 class PriceOutput(serializers.ModelSerializer[PriceEntry]):
-    price = ExactField()
+    price = ExactField(help_text="USD per million tokens, which calls are priced by.")
+    quoted = ExactField(allow_null=True, help_text="In `currency`; null where that is USD.")
+    rate = ExactField(allow_null=True, help_text="Units of the currency for one USD; fixed when the price was proposed.")
     approved_by = serializers.CharField(source="approved_by.email")
 
     class Meta:
         model = PriceEntry
-        fields = (*SERIES, "price", "currency", "valid_from", "valid_to", "source", "approved_by", "created_at")
+        fields = (
+            *SERIES,
+            "price",
+            "currency",
+            "quoted",
+            "rate",
+            "rate_on",
+            "valid_from",
+            "valid_to",
+            "source",
+            "approved_by",
+            "created_at",
+        )
 
 
 class UnpricedOutput(serializers.Serializer[Any]):

@@ -9,6 +9,8 @@ from typing import Any, Self
 from django.db import models
 from django.db.models import F, Q
 
+from costs import exchange
+from costs.quotes import Quote
 from governance.models import User
 
 
@@ -92,20 +94,65 @@ class PriceSeries(models.Model):
 SERIES = ("provider", "model", "token_class", "service_tier", "region", "context_over")
 
 
+class Quoted(models.Model):
+    """A price that may be quoted in another currency: `price` is in USD all the same, converted once at `rate` when it was proposed."""
+
+    currency = models.CharField(max_length=3, default=exchange.BOOK)
+    quoted = models.DecimalField(max_digits=18, decimal_places=8, null=True)
+    """In `currency`, per million tokens; None where that is USD, as are the next two."""
+    rate = models.DecimalField(max_digits=20, decimal_places=10, null=True)
+    """Units of the currency for one USD."""
+    rate_on = models.DateField(null=True)
+    """Day that the rate is of."""
+
+    price: Any  # a column of each table
+
+    class Meta:
+        abstract = True
+
+    @property
+    def quote(self) -> Quote | None:
+        """None where it is quoted in USD."""
+        if self.quoted is None or self.rate is None or self.rate_on is None:
+            return None
+        return Quote(self.currency, self.quoted, self.rate, self.rate_on)
+
+    @property
+    def price_text(self) -> str:
+        return exact_text(self.price)
+
+    @property
+    def quote_text(self) -> str:
+        """`EUR 2.50 at 0.92`; empty where it is quoted in USD."""
+        return (
+            ""
+            if self.quote is None
+            else f"{self.currency} {exact_text(self.quote.amount).removeprefix('$')} at {self.quote.rate.normalize():f}"
+        )
+
+
+def quote_constraint(table: str) -> models.CheckConstraint:
+    """A price in USD has no quote beside it, and any other has all of it."""
+    return models.CheckConstraint(
+        condition=Q(currency=exchange.BOOK, quoted=None, rate=None, rate_on=None)
+        | (~Q(currency=exchange.BOOK) & Q(quoted__gte=0, rate__gt=0, rate_on__isnull=False)),
+        name=f"{table}_quote",
+    )
+
+
 class PriceEntryQuerySet(models.QuerySet["PriceEntry"]):
     def usual(self) -> Self:
         """Those that calls have without anything special: what a page shows as the price, and what the gateway reserves by."""
         return self.filter(service_tier=ServiceTier.STANDARD, region="", context_over=0)
 
 
-class PriceEntry(PriceSeries):
+class PriceEntry(Quoted, PriceSeries):
     """A price over [valid_from, valid_to). Entries of one series never overlap (constraint in `0011`)."""
 
     placement = "tenant"
 
     price = models.DecimalField(max_digits=18, decimal_places=8)
-    """Per million tokens, or calls of a tool."""
-    currency = models.CharField(max_length=3, default="USD")
+    """USD per million tokens, or calls of a tool."""
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True)
     source = models.CharField(max_length=200, blank=True)
@@ -121,15 +168,11 @@ class PriceEntry(PriceSeries):
         indexes = [models.Index(fields=["provider", "model", "token_class", "valid_from"], name="price_entry_series")]
         constraints = [
             models.CheckConstraint(condition=Q(price__gte=0), name="price_not_negative"),
-            models.CheckConstraint(condition=Q(currency="USD"), name="price_in_usd"),
+            quote_constraint("price"),
             models.CheckConstraint(condition=Q(valid_to=None) | Q(valid_to__gt=F("valid_from")), name="price_period_not_empty"),
             models.CheckConstraint(condition=Q(context_over__gte=0), name="price_context_not_negative"),
             models.UniqueConstraint(fields=SERIES, condition=Q(valid_to=None), name="price_one_open_entry"),
         ]
-
-    @property
-    def price_text(self) -> str:
-        return exact_text(self.price)
 
     def covers(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
@@ -165,7 +208,7 @@ class PriceSheet(models.Model):
         return self.name
 
 
-class PriceProposal(PriceSeries):
+class PriceProposal(Quoted, PriceSeries):
     """One price that waits for somebody else's decision."""
 
     placement = "tenant"
@@ -180,7 +223,7 @@ class PriceProposal(PriceSeries):
     price = models.DecimalField(max_digits=18, decimal_places=8)
     """USD per million tokens."""
     before = models.DecimalField(max_digits=18, decimal_places=8, null=True)
-    """What was in force at `valid_from` when it was proposed; None when nothing was."""
+    """What was in force at `valid_from` when it was proposed, USD; None when nothing was."""
     valid_from = models.DateTimeField()
     source = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
@@ -211,11 +254,8 @@ class PriceProposal(PriceSeries):
             ),
             models.CheckConstraint(condition=Q(entry=None) | Q(status="approved"), name="price_proposal_entry"),
             models.UniqueConstraint(fields=[*SERIES, "valid_from"], condition=Q(status="waiting"), name="price_proposal_once"),
+            quote_constraint("price_proposal"),
         ]
-
-    @property
-    def price_text(self) -> str:
-        return exact_text(self.price)
 
     @property
     def before_text(self) -> str:
@@ -237,7 +277,7 @@ class PriceProposal(PriceSeries):
         return self.corrects and self.status == self.Status.APPROVED and self.repriced_at is None
 
 
-class SupersededPrice(PriceSeries):
+class SupersededPrice(Quoted, PriceSeries):
     """An entry that was in the book and wrong, under the id that calls were valued with. Never changed."""
 
     placement = "tenant"
@@ -255,7 +295,3 @@ class SupersededPrice(PriceSeries):
     class Meta:
         db_table = "superseded_price"
         ordering = ["-superseded_at", "-pk"]
-
-    @property
-    def price_text(self) -> str:
-        return exact_text(self.price)

@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from catalog.models import Deployment
-from costs import price_feed, price_selectors
+from costs import exchange, price_feed, price_selectors
 from costs.errors import PriceFeedError, PriceProposalStateError
 from costs.models import SERIES, PriceEntry, PriceProposal, PriceSheet
 from costs.price_sheets import Offer
@@ -74,6 +75,8 @@ def _asked() -> list[price_feed.Asked]:
 
 def _offers(found: price_feed.Read, at: datetime) -> list[Offer]:
     known = {tuple(row) for row in PriceEntry.objects.values_list(*SERIES).distinct()}
+    # What is quoted in another currency stands in a contract: a list in dollars says nothing of it.
+    elsewhere = {tuple(row) for row in PriceEntry.objects.filter(_covers_now(at)).exclude(currency=exchange.BOOK).values_list(*SERIES)}
     waits = {(row.provider, row.model): row.since for row in price_selectors.unpriced()}
     offers = []
     for row in found.prices:
@@ -83,8 +86,13 @@ def _offers(found: price_feed.Read, at: datetime) -> list[Offer]:
         if offer.series not in known and (first := waits.get((row.provider, row.model))):
             began = datetime.fromisoformat(row.since).replace(tzinfo=UTC) if row.since else first
             offer = Offer(**{**asdict(offer), "valid_from": min(max(first, began), at)})
-        offers.append(offer)
+        if offer.series not in elsewhere:
+            offers.append(offer)
     return offers
+
+
+def _covers_now(at: datetime) -> Q:
+    return Q(valid_from__lte=at) & (Q(valid_to=None) | Q(valid_to__gt=at))
 
 
 def _series(proposal: PriceProposal) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
@@ -13,9 +14,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from costs import price_sheets, tasks
+from costs import exchange, price_sheets, tasks
 from costs.errors import PriceProposalStateError, PriceSheetError, PriceValueError
 from costs.models import SERIES, PriceEntry, PriceProposal, PriceSheet
+from costs.quotes import USD
 from costs.services import prices
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -39,10 +41,17 @@ def propose(
 ) -> PriceSheet:
     """Propose prices together. Rows that are in force already are counted and left out. Tells those who may decide.
 
-    A reading of a feed is kept also when it changes nothing. Raises PriceSheetError (nothing would change, or one of them waits already).
+    A price in another currency is converted here, at the rate of the day that it begins on (of today, where that is to come): whoever decides
+    sees both, and that rate stays with the price. A reading of a feed is kept also when it changes nothing.
+    Raises PriceSheetError (nothing would change, one of them waits already, or an exchange rate is not known).
     """
     at = at or timezone.now()
-    changing = [(offer, before) for offer, before in zip(offers, _prices_before(offers), strict=True) if before != offer.price]
+    offers = _converted(offers)
+    changing = [
+        (offer, before.price if before else None)
+        for offer, before in zip(offers, _entries_before(offers), strict=True)
+        if before is None or before.price != offer.price or before.currency != offer.currency
+    ]
     if not changing and kind != PriceSheet.Kind.FEED:
         raise PriceSheetError("Every price of it is in force already.")
     sheet = PriceSheet.objects.create(
@@ -68,6 +77,7 @@ def propose(
                         valid_from=offer.valid_from,
                         source=offer.source or note[:200],
                         corrects=offer.corrects,
+                        **(offer.quote.columns if offer.quote else USD),
                     )
                     for offer, before in changing
                 ],
@@ -111,14 +121,17 @@ def propose_discount(
             entry.provider,
             entry.model,
             entry.token_class,
-            (entry.price * (100 - percent) / 100).quantize(MICRO, ROUND_HALF_EVEN),
+            quote.usd if quote else (entry.price * (100 - percent) / 100).quantize(MICRO, ROUND_HALF_EVEN),
             valid_from,
-            f"{entry.price.normalize():f} less {percent.normalize():f}%: {note}"[:200],
+            f"{entry.quote_text or f'{entry.price.normalize():f}'} less {percent.normalize():f}%: {note}"[:200],
             service_tier=entry.service_tier,
             region=entry.region,
             context_over=entry.context_over,
+            currency=entry.currency,
+            quote=quote,
         )
         for entry in entries
+        for quote in [entry.quote.less(percent) if entry.quote else None]
     ]
     if not offers:
         raise PriceSheetError("No price of it is in force at that time.")
@@ -147,6 +160,7 @@ def approve(*, proposal: PriceProposal, actor: User, at: datetime | None = None)
         valid_from=proposal.valid_from,
         source=proposal.source or proposal.sheet.name,
         actor=actor,
+        quote=proposal.quote,
     )
     if proposal.corrects:
         # Robust: when the broker is away the hourly task does it.
@@ -190,6 +204,7 @@ def _decided(proposal: PriceProposal, status: str, actor: User | None, at: datet
         target=proposal,
         at=at,
         price=f"{proposal.price.normalize():f}",
+        quoted=proposal.quote_text,
         before=None if proposal.before is None else f"{proposal.before.normalize():f}",
         proposed_by=str(proposal.sheet.proposed_by or "the schedule"),
         corrects=proposal.corrects,
@@ -202,10 +217,26 @@ def _covers(at: datetime) -> Q:
     return Q(valid_from__lte=at) & (Q(valid_to=None) | Q(valid_to__gt=at))
 
 
-def _prices_before(offers: Sequence[price_sheets.Offer]) -> list[Decimal | None]:
+def _converted(offers: Sequence[price_sheets.Offer]) -> list[price_sheets.Offer]:
+    found, wrong = [], set()
+    for offer in offers:
+        if offer.currency == exchange.BOOK or offer.quote is not None:
+            found.append(offer)
+            continue
+        try:
+            quote = prices.quoted(offer.currency, offer.price, offer.valid_from)
+            found.append(replace(offer, price=quote.usd, quote=quote))
+        except PriceValueError as error:
+            wrong.add(error.message)
+    if wrong:
+        raise PriceSheetError(f"Nothing was proposed. {' '.join(sorted(wrong)[:5])}")
+    return found
+
+
+def _entries_before(offers: Sequence[price_sheets.Offer]) -> list[PriceEntry | None]:
     """What is in force when each offer begins; None where nothing is. One query."""
     series: dict[tuple[Any, ...], list[PriceEntry]] = defaultdict(list)
     entries = PriceEntry.objects.filter(provider__in={offer.provider for offer in offers}, model__in={offer.model for offer in offers})
     for entry in entries:
         series[tuple(entry.series.values())].append(entry)
-    return [next((entry.price for entry in series[offer.series] if entry.covers(offer.valid_from)), None) for offer in offers]
+    return [next((entry for entry in series[offer.series] if entry.covers(offer.valid_from)), None) for offer in offers]

@@ -16,9 +16,10 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from costs import attribute_days, pricing, prompt_days, tag_days, tasks, usage_days
+from costs import attribute_days, exchange, exchange_selectors, pricing, prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError, RateUnknownError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
+from costs.quotes import USD, Quote
 from costs.services import commitments, ingest, reconciliation
 from governance import config
 from governance.models import User
@@ -49,8 +50,10 @@ def set_price(
     valid_from: datetime | None = None,
     source: str = "",
     agreed: bool = False,
+    currency: str = exchange.BOOK,
+    quote: Quote | None = None,
 ) -> PriceEntry:
-    """Put a price (USD per million tokens) in force from `valid_from` (aware; default now) until the next entry of the series.
+    """Put a price (per million tokens, in `currency`) in force from `valid_from` (aware; default now) until the next entry of the series.
 
     The entry in force at that time ends there. Calls that have a price keep it; calls since then that are unpriced are priced
     after the commit. The same price as the one in force changes nothing. Writes one audit entry and tells the gateway.
@@ -58,18 +61,25 @@ def set_price(
     One person alone does not change what a later correction would value calls by: only `agreed` (a second person approved it) may begin
     in the past where calls have a price.
 
-    Raises PriceValueError (negative, too large, with more than eight decimals, or in the past of priced calls) or PriceExistsError (an entry
+    A price in another currency than USD is converted once, at the rate of the day that it begins on (of today, where that is to come); with
+    a `quote` that was done before, and `price` is in USD.
+
+    Raises PriceValueError (no exchange rate is known, negative, too large, with more than eight decimals, or in the past of priced calls) or PriceExistsError (an entry
     begins at that very time).
     """
     valid_from = valid_from or timezone.now()
     check_price(price)
+    if quote is None and currency != exchange.BOOK:
+        quote = quoted(currency, price, valid_from)
+        price = quote.usd
+        check_price(price)
     key = _key(provider, model, token_class, service_tier, region, context_over)
     lock_series(key)
     if not agreed:
         _check_past(key, valid_from)
     series = PriceEntry.objects.filter(**key)
     current = series.filter(valid_from__lte=valid_from).filter(Q(valid_to=None) | Q(valid_to__gt=valid_from)).first()
-    if current is not None and current.price == price:
+    if current is not None and current.price == price and current.quote == quote:
         return current
     if current is not None and current.valid_from == valid_from:
         raise PriceExistsError(f"A price of {current.price.normalize():f} begins at that very time. Choose another.", field="valid_from")
@@ -84,6 +94,7 @@ def set_price(
         valid_to=following.valid_from if following else None,
         source=source,
         approved_by=actor,
+        **(quote.columns if quote else USD),
     )
     audit.record(
         "price.set",
@@ -94,11 +105,23 @@ def set_price(
         before=str(current.price) if current else None,
         valid_from=valid_from.isoformat(),
         source=source,
+        quoted=entry.quote_text,
     )
     config.changed()
     # Robust: when the broker is away the price is set all the same; the hourly task prices what waits.
     transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=current_schema()), robust=True)
     return entry
+
+
+def quoted(currency: str, amount: Decimal, valid_from: datetime) -> Quote:
+    """What is quoted, at the rate of the day that it begins on, or of today. PriceValueError without one: unknown is never 1."""
+    if currency not in exchange.CURRENCIES:
+        raise PriceValueError(f"{currency[:12] or 'Nothing'} is no currency of ISO 4217.", field="currency")
+    day = min(valid_from, timezone.now()).astimezone(UTC).date()
+    rate = exchange_selectors.rate_of(currency, day)
+    if rate is None:
+        raise PriceValueError(f"No exchange rate of {currency} for {day} is known: enter it first.", field="currency")
+    return Quote(currency, amount, rate.per_usd, rate.day)
 
 
 def _key(provider: str, model: str, token_class: str, service_tier: str, region: str, context_over: int) -> dict[str, Any]:
@@ -157,6 +180,7 @@ def correct_price(
     context_over: int = 0,
     source: str = "",
     at: datetime | None = None,
+    quote: Quote | None = None,
 ) -> PriceEntry:
     """Say that the book was wrong from `valid_from` until the next entry of the series: this is the price of that time.
 
@@ -167,9 +191,9 @@ def correct_price(
     lock_series(key)
     wrong = PriceEntry.objects.filter(**key, valid_from=valid_from).first()
     if wrong is None:
-        return set_price(**key, price=price, valid_from=valid_from, source=source, actor=actor, agreed=True)
+        return set_price(**key, price=price, valid_from=valid_from, source=source, actor=actor, agreed=True, quote=quote)
     check_price(price)
-    columns = ("id", *SERIES, "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at")
+    columns = ("id", *SERIES, "price", "valid_from", "valid_to", "source", "approved_by_id", "created_at", *USD)
     SupersededPrice.objects.create(
         **{name: getattr(wrong, name) for name in columns}, superseded_at=at or timezone.now(), superseded_by=actor
     )
@@ -184,6 +208,7 @@ def correct_price(
         valid_to=period[1],
         source=source,
         approved_by=actor,
+        **(quote.columns if quote else USD),
     )
     audit.record(
         "price.corrected",
@@ -194,6 +219,7 @@ def correct_price(
         before=str(before),
         valid_from=valid_from.isoformat(),
         source=source,
+        quoted=entry.quote_text,
     )
     config.changed()
     return entry
@@ -202,7 +228,7 @@ def correct_price(
 def check_price(price: Decimal) -> None:
     """Raises PriceValueError (negative, too large or with more than eight decimals)."""
     if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
-        raise PriceValueError("A price per million tokens is between 0 and 1,000,000 USD, with eight decimals at most.", field="price")
+        raise PriceValueError("A price per million tokens is between 0 and 1,000,000, with eight decimals at most.", field="price")
 
 
 _PRICE = f"""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
@@ -22,6 +22,7 @@ from costs import bridge, commitment_selectors, exchange, exchange_selectors, fo
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, SupersededPrice, TokenClass, TokenDay, UsageHour
 from costs.periods import Period
+from costs.quotes import Quote
 from costs.services import signoff
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -59,6 +60,8 @@ class Inputs:
     """Our rates that were used, of the day that each is of."""
     stated_rows: int = 0
     telemetry_usd: Decimal = Decimal()
+    converted: frozenset[Key] = frozenset()
+    """Keys whose price of the book was converted from another currency than that of the bill."""
 
     def is_late(self, key: Key) -> bool:
         """The bill does not have the key, and does not reach its day yet."""
@@ -122,6 +125,10 @@ class _Exchange:
         self.used.add(found)
         return found.per_usd
 
+    def known(self, currency: str, day: date) -> Decimal | None:
+        """The same where it is no need: None is not known, and nothing is noted."""
+        return None if self._rates.of(currency, day) is None else self.per_usd(currency, day)
+
     def factor(self, source: str, target: str, day: date) -> Decimal:
         """What an amount in `source` is multiplied with to be one in `target`; exact where either is the dollar's own."""
         per_source, per_target = self.per_usd(source, day), self.per_usd(target, day)
@@ -168,7 +175,9 @@ def gather(provider: str, month: date) -> Inputs:
     )
     currencies = {str(row["currency"]) for row in found}
     currency = currencies.pop() if len(currencies) == 1 else exchange.BOOK
-    rates = _Exchange({currency} | {str(row[name]) for row in found for name in ("currency", "pricing_currency") if row[name]}, month)
+    quoting = set(PriceEntry.objects.filter(provider=provider).exclude(currency=exchange.BOOK).values_list("currency", flat=True))
+    written = {str(row[name]) for row in found for name in ("currency", "pricing_currency") if row[name]}
+    rates = _Exchange({currency} | written | quoting, month)
     last_day = (
         end_of(month)
         if complete_through is None
@@ -178,6 +187,12 @@ def gather(provider: str, month: date) -> Inputs:
     def rate_day(at: Key) -> date:
         # Days that the bill does not reach yet are at the rate of its last one: what they will be billed at is not known.
         return min(at[2] or last_day, last_day)
+
+    def own_rate(at: Key, entry: PriceEntry | None) -> Decimal:
+        # A price that is quoted in the currency of the bill is compared as it is quoted: no exchange lies between.
+        if entry is not None and entry.quote is not None and entry.currency == currency and entry.price:
+            return focus.EXACT.divide(entry.quote.amount, entry.price)
+        return rates.per_usd(currency, rate_day(at))
 
     by_month = {(row["model"], row["token_class"]) for row in found if row["day"] is None}
     without_class = {row["model"] for row in found if row["token_class"] == ""}
@@ -195,6 +210,18 @@ def gather(provider: str, month: date) -> Inputs:
         return ours and row["under"] == row["n"] and row["with_price"] < row["n"]
 
     with localcontext(focus.EXACT):
+        bill_keys = {key(row["model"], row["token_class"], row["day"]) for row in found}
+        usd: dict[Key, bridge.OurSide] = {}
+        days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
+        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
+            "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
+        ):
+            at = key(model, token_class, day)
+            if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill_keys:
+                at = late  # also where the bill is monthly: what it has so far says nothing of this day
+            before = usd.get(at, bridge.OurSide(Decimal(), 0))
+            usd[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
+        book = _prices(provider, month, {*bill_keys, *usd}, currency, own_rate)
         bill: dict[Key, bridge.BillSide] = {}
         for row in found:
             side = bridge.BillSide(
@@ -207,30 +234,16 @@ def gather(provider: str, month: date) -> Inputs:
                 negotiated=row["negotiated"] or Decimal(),
             )
             at = key(row["model"], row["token_class"], row["day"])
-            bill[at] = _joined(bill.get(at), _in_currency(side, row, currency, rates, rate_day(at)))
-        usd: dict[Key, bridge.OurSide] = {}
-        days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
-        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
-            "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
-        ):
-            at = key(model, token_class, day)
-            if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill:
-                at = late  # also where the bill is monthly: what it has so far says nothing of this day
-            before = usd.get(at, bridge.OurSide(Decimal(), 0))
-            usd[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
-        prices, others = _prices(provider, month, {*bill, *usd})
-        key_rates = {at: rates.per_usd(currency, rate_day(at)) for at in {*bill, *usd}} if currency != exchange.BOOK else {}
+            bill[at] = _joined(bill.get(at), _in_currency(side, row, currency, rates, rate_day(at), book.quotes.get(at), book.rates[at]))
         if rates.missing:
             missing = exchange.spans(rates.missing)
             message = f"No exchange rate is known of {exchange.told(missing)}. Enter it, and the bill is compared."
             raise RateUnknownError(message, missing, account)
-        one = Decimal(1)
+        key_rates = book.rates if currency != exchange.BOOK else {}
         ours = {
             at: side if at not in key_rates else replace(side, amount=bridge.converted(side.amount, key_rates[at]))
             for at, side in usd.items()
         }
-        prices = {at: price * key_rates.get(at, one) for at, price in prices.items()}
-        others = {at: other.times_rate(key_rates[at]) if at in key_rates else other for at, other in others.items()}
     excluded = [
         {"kind": row["kind"], "rows": row["n"], "amount": f"{row['money'].normalize(focus.EXACT):f}", "currency": row["currency"]}
         for row in rows.exclude(kind__in=BillRow.COMPARED)
@@ -244,8 +257,8 @@ def gather(provider: str, month: date) -> Inputs:
         month,
         bill,
         ours,
-        prices,
-        others,
+        book.prices,
+        book.others,
         excluded,
         complete_through,
         currency,
@@ -253,6 +266,7 @@ def gather(provider: str, month: date) -> Inputs:
         tuple(sorted(rates.used)),
         sum(row["stated_rows"] for row in found),
         sum((side.amount for side in usd.values()), Decimal()),
+        frozenset(at for at, quote in book.quotes.items() if quote.currency != currency),
     )
 
 
@@ -270,14 +284,20 @@ _STATED: dict[str, Any] = {
 """What rows say of themselves in the currency that they are priced in."""
 
 
-def _in_currency(side: bridge.BillSide, row: dict[str, Any], currency: str, rates: _Exchange, day: date) -> bridge.BillSide:
+def _in_currency(
+    side: bridge.BillSide, row: dict[str, Any], currency: str, rates: _Exchange, day: date, quote: Quote | None, own_rate: Decimal
+) -> bridge.BillSide:
     """Rows of one currency in that of the comparison. Where all of them say what they cost in the currency that they are priced in, that is
-    taken at our rate, and what their own rate makes the bill differ from it is set apart.
+    taken at our rate, and what their own rate makes the bill differ from it is set apart. Where they do not, and our book quotes the price
+    in a third currency, the bill's rate is that of the day.
     """
     if row["currency"] != currency:
         side = side.times(rates.factor(row["currency"], currency, day))
     if not row["pricing_currency"] or row["stated_rows"] < row["n"]:
-        return side
+        of_day = rates.known(quote.currency, day) if quote is not None and quote.currency not in (currency, row["currency"]) else None
+        if quote is None or of_day is None:
+            return side
+        return side.times(focus.EXACT.divide(of_day, quote.rate)).billed(side.amount)
     has_prices = row["stated_with_price"] == row["n"]
     stated = replace(
         side,
@@ -286,7 +306,13 @@ def _in_currency(side: bridge.BillSide, row: dict[str, Any], currency: str, rate
         negotiated=row["stated_negotiated"] or Decimal(),
         commitment=row["stated_commitment"] if has_prices else Decimal(),
     )
-    return stated.times(rates.factor(row["pricing_currency"], currency, day)).billed(side.amount)
+    is_quoted = quote is not None and quote.currency == row["pricing_currency"]
+    factor = (
+        focus.EXACT.divide(own_rate, quote.rate)
+        if quote is not None and is_quoted
+        else rates.factor(row["pricing_currency"], currency, day)
+    )
+    return stated.times(factor).billed(side.amount)
 
 
 def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.BillSide:
@@ -304,8 +330,21 @@ def _joined(before: bridge.BillSide | None, side: bridge.BillSide) -> bridge.Bil
     )
 
 
-def _prices(provider: str, month: date, keys: set[Key]) -> tuple[dict[Key, Decimal], dict[Key, bridge.OtherPrices]]:
-    """From our book: the usual price per token at the end of each key's period, and the others of the key. Keys without one are missing."""
+@dataclass
+class _OfBook:
+    """What our price book says of each key, in the currency of the comparison."""
+
+    prices: dict[Key, Decimal] = field(default_factory=dict)
+    """The usual price per token at the end of each key's period. Keys without one are missing."""
+    others: dict[Key, bridge.OtherPrices] = field(default_factory=dict)
+    quotes: dict[Key, Quote] = field(default_factory=dict)
+    """Of keys whose price is quoted in another currency than USD."""
+    rates: dict[Key, Decimal] = field(default_factory=dict)
+    """Units of the currency for a dollar of ours."""
+
+
+def _prices(provider: str, month: date, keys: set[Key], currency: str, own_rate: Callable[[Key, PriceEntry | None], Decimal]) -> _OfBook:
+    of_book = _OfBook()
     first, end = _midnight(month), _midnight(end_of(month) + timedelta(days=1))
     of_keys = Q(provider=provider, model__in={model for model, _, _ in keys}, valid_from__lt=end)
     books: dict[tuple[str, str], _Book] = defaultdict(_Book)
@@ -315,7 +354,6 @@ def _prices(provider: str, month: date, keys: set[Key]) -> tuple[dict[Key, Decim
     for was in SupersededPrice.objects.filter(of_keys):
         if was.is_usual:
             books[was.model, was.token_class].corrected.append(was)
-    prices, others = {}, {}
     for key in keys:
         model, token_class, day = key
         start, until = (_midnight(day), _midnight(day + timedelta(days=1))) if day else (first, end)
@@ -325,19 +363,22 @@ def _prices(provider: str, month: date, keys: set[Key]) -> tuple[dict[Key, Decim
             book = _Book(book.usual + charged_as.usual, book.bands + charged_as.bands, book.corrected + charged_as.corrected)
         at = until - timedelta(microseconds=1)
         found = next((entry for entry in book.usual if entry.covers(at)), None)
+        rate = of_book.rates[key] = own_rate(key, found)
         if found is None:
             continue
-        prices[key] = found.price.scaleb(-6, focus.EXACT)
+        of_book.prices[key] = _per_token([found], currency, rate)[0]
+        if found.quote is not None:
+            of_book.quotes[key] = found.quote
         others_of_month: list[PriceEntry | SupersededPrice] = [entry for entry in book.usual if entry is not found]
         others_of_month += book.corrected
         other = bridge.OtherPrices(
-            bands=_per_token(entry for entry in book.bands if _overlaps(entry, start, until)),
-            times=_per_token(entry for entry in others_of_month if _overlaps(entry, first, end)),
+            bands=_per_token((entry for entry in book.bands if _overlaps(entry, start, until)), currency, rate),
+            times=_per_token((entry for entry in others_of_month if _overlaps(entry, first, end)), currency, rate),
             has_changed=_has_changed(book, start, until),
         )
         if other != bridge.OtherPrices():
-            others[key] = other
-    return prices, others
+            of_book.others[key] = other
+    return of_book
 
 
 @dataclass(frozen=True)
@@ -351,8 +392,13 @@ class _Book:
     """Usual ones that were wrong."""
 
 
-def _per_token(entries: Iterable[PriceEntry | SupersededPrice]) -> tuple[Decimal, ...]:
-    return tuple(sorted({entry.price.scaleb(-6, focus.EXACT).normalize(focus.EXACT) for entry in entries}))
+def _per_token(entries: Iterable[PriceEntry | SupersededPrice], currency: str, rate: Decimal) -> tuple[Decimal, ...]:
+    """In the currency of the comparison: as quoted in it, else at our rate."""
+    amounts = {
+        entry.quoted if entry.quoted is not None and entry.currency == currency else focus.EXACT.multiply(entry.price, rate)
+        for entry in entries
+    }
+    return tuple(sorted(amount.scaleb(-6, focus.EXACT).normalize(focus.EXACT) for amount in amounts))
 
 
 def _overlaps(entry: PriceEntry | SupersededPrice, start: datetime, until: datetime) -> bool:
@@ -496,6 +542,10 @@ _INPUT = frozenset(
 _OUTPUT = frozenset({TokenClass.OUTPUT, TokenClass.AUDIO_OUTPUT, TokenClass.IMAGE_OUTPUT})
 
 
+_SLACK = Decimal("5E-15")
+"""USD per token: half of the last of eight decimals of a price per million."""
+
+
 def _explain(inputs: Inputs, keys: list[Key]) -> dict[Key, dict[str, Decimal]]:
     """Causes of each key. Mix is looked for among the classes of a model and day, a prompt's and an answer's apart: the one is never the other."""
     found: dict[Key, dict[str, Decimal]] = {}
@@ -504,8 +554,9 @@ def _explain(inputs: Inputs, keys: list[Key]) -> dict[Key, dict[str, Decimal]]:
         model, token_class, day = key
         bill, ours, price = inputs.bill.get(key), inputs.ours.get(key), inputs.prices.get(key)
         is_late = inputs.is_late(key)
+        slack = _SLACK * inputs.key_rates.get(key, Decimal(1)) if key in inputs.converted else Decimal()
         found[key] = bridge.explain(
-            bill, ours, price, others=inputs.others.get(key), is_late=is_late, subunit=exchange.subunit(inputs.currency)
+            bill, ours, price, others=inputs.others.get(key), is_late=is_late, subunit=exchange.subunit(inputs.currency), slack=slack
         )
         tokens = Decimal() if bill is None else bill.tokens
         is_valued = price is not None or bill is None or ours is None  # else all of the difference is a price that is missing
@@ -564,12 +615,16 @@ def _outcome(inputs: Inputs) -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]
                 "bill_tokens": inputs.bill.get(key, nothing_billed).tokens,
                 "telemetry_tokens": inputs.ours.get(key, nothing_ours).tokens,
                 "bill_rows": inputs.bill.get(key, nothing_billed).rows,
-                "rate": inputs.key_rates.get(key, Decimal(1)),
+                "rate": inputs.key_rates.get(key, Decimal(1)).quantize(_RATE),
                 "causes": {name: f"{amount.normalize(focus.EXACT):f}" for name, amount in explained[key].items()},
             }
             for key in keys
         }
     return columns, lines
+
+
+_RATE = Decimal("1E-10")
+"""The scale of rates in the database."""
 
 
 def _at_book(inputs: Inputs) -> Decimal:

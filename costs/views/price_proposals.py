@@ -131,13 +131,15 @@ def price_book_csv(request: MemberRequest) -> HttpResponseBase:
             entry.provider,
             entry.model,
             entry.token_class,
-            entry.price,
+            entry.price if entry.quote is None else "",
             "",
             entry.source,
             "",
             entry.service_tier,
             entry.region,
             entry.context_over,
+            entry.currency,
+            entry.quoted,
         )
         for entry in PriceEntry.objects.order_by(*SERIES, "valid_from")
         if entry.covers(now)
