@@ -187,16 +187,16 @@ def _listed_texts(choice: int, message: dict[str, Any]) -> Iterator[Text]:
 
 
 def _append(delta: dict[str, Any], said: Said, held: str) -> None:
-    """Say the rest of a text in a piece of its message."""
+    """Say the rest of a text in a piece of its message, whose other fields may be there as null."""
     _, name, *at = said.place
     if name == "tool_calls":
         index, which, field_name = at
-        delta.setdefault(name, []).append({"index": index, which: {field_name: held}})
+        delta[name] = [*(delta.get(name) or ()), {"index": index, which: {field_name: held}}]
     elif name == "function_call":
-        tool = delta.setdefault(name, {})
-        tool["arguments"] = (tool.get("arguments") or "") + held
+        tool = delta.get(name) or {}
+        delta[name] = {**tool, "arguments": (tool.get("arguments") or "") + held}
     elif name == "reasoning_details":
-        delta.setdefault(name, []).append({"index": at[0], "type": f"reasoning.{at[1]}", at[1]: held})
+        delta[name] = [*(delta.get(name) or ()), {"index": at[0], "type": f"reasoning.{at[1]}", at[1]: held}]
     elif at or isinstance(delta.get(name), list):
         part = {"type": "text", "text": held}
         before = delta.get(name)

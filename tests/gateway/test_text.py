@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,28 @@ def test_text_of_a_stream_passes_through(name: str, surface: str) -> None:
         said = completion_of(out)["choices"][0]["message"]
         assert (said["content"], said["reasoning_content"]) == ("I LOOK.", "PARIS, THEN.")
         assert [call["function"]["arguments"] for call in said["tool_calls"]] == ['{"PLACE":"PARIS"}', "{}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "rest"),
+    [
+        (
+            "tool_calls",
+            [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}],
+            [{"index": 0, "function": {"arguments": "{}"}}],
+        ),
+        ("function_call", {"name": "f", "arguments": "{}"}, {"arguments": "{}"}),
+        ("reasoning_details", [{"type": "reasoning.text", "text": "so"}], [{"index": 0, "type": "reasoning.text", "text": "SO"}]),
+    ],
+)
+def test_last_piece_of_a_stream_may_have_its_fields_as_null(name: str, said: Any, rest: Any) -> None:
+    """As SGLang and LiteLLM write it."""
+    deltas = [({"content": None, name: said}, None), ({"content": None, name: None}, "tool_calls")]
+    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas]
+
+    out = TextTap("chat", _Untouched(), _Shout()).feed(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events))
+
+    assert json.loads(out.split(b"data: ")[-1])["choices"][0]["delta"] == {"content": None, name: rest}
 
 
 def test_text_of_a_stream_of_responses_passes_through_wherever_it_is_repeated() -> None:
