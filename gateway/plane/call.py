@@ -84,6 +84,8 @@ class Call:
     body: dict[str, Any] = field(default_factory=dict)
     body_bytes: int = 0
     """Of the request as it was read, with the prompt that it names."""
+    defaulted: tuple[str, ...] = ()
+    """Fields of the body that the model's defaults filled in, as `treatments.FIELDS` writes them."""
     arguments: dict[str, Any] = field(default_factory=dict)
     prompt: AskedPrompt | None = None
     """That the body begins with, when the call named one."""

@@ -35,10 +35,22 @@ def apply_defaults(call: Call, model: Model) -> str:
         if not is_set:
             given[name] = min(value, model.max_output_tokens) if name == "max_tokens" else value
             put(call.body, field, given[name])
+            call.defaulted = (*call.defaulted, field)
     if "max_tokens" in given and call.kind == "chat":
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens)
     call.body_bytes += len(orjson.dumps(given)) if given else 0
     return f"defaults: {said_parameters(given)}" if given else ""
+
+
+def without_defaults(call: Call) -> dict[str, Any]:
+    """The body as it would be sent to a model that has none: for whoever sends it to another one."""
+    body = dict(call.body)
+    for field in call.defaulted:
+        head, _, rest = field.partition(".")
+        value = body.pop(head)
+        if rest and (others := {name: each for name, each in value.items() if name != rest}):
+            body[head] = others
+    return body
 
 
 def _thinks(call: Call) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.contract.names import SHADOW_HEADER, SHADOW_OF_TAG, SHADOW_TAG
 from gateway.contract.snapshot import Key, Shadow, SnapshotError
 from gateway.plane.call import Call
+from gateway.plane.defaults import without_defaults
 from gateway.plane.errors import Refusal
 from gateway.plane.http import Message
 from gateway.plane.payloads import watch_payload
@@ -30,6 +31,7 @@ from gateway.plane.pipeline.policy import policy
 from gateway.plane.pipeline.reserve import reserve
 from gateway.plane.pipeline.route import route
 from gateway.plane.pipeline.settle import settle
+from gateway.plane.usage import asked_output
 
 if TYPE_CHECKING:
     from gateway.plane.plane import Plane
@@ -159,8 +161,9 @@ class Shadows:
         call.served, call.key, call.project, call.agent = served, caller, primary.project, primary.agent
         call.name, call.model = model, served.snapshot.models.get(model)
         call.tags = {**primary.tags, SHADOW_TAG: shadow.slug, SHADOW_OF_TAG: primary.event_id}
-        call.body, call.body_bytes = {**primary.body, "model": model}, primary.body_bytes
-        call.input_estimate, call.output_estimate = primary.input_estimate, primary.output_estimate
+        call.body, call.body_bytes = {**without_defaults(primary), "model": model}, primary.body_bytes
+        call.input_estimate = primary.input_estimate
+        call.output_estimate = asked_output(call.body, call.surface, call.model.max_output_tokens if call.model else 0)
         return call, payer
 
 

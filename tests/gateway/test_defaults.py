@@ -8,6 +8,7 @@ import pytest
 
 from gateway.contract import snapshot as contract
 from gateway.plane.call import Call, Surface
+from gateway.plane.defaults import without_defaults
 from gateway.plane.pipeline.authorize import authorize
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment
 
@@ -17,13 +18,13 @@ ALL = {
 KEY = contract.Key(id="k", digest="", name="key", project="demo", owner="alice", models=None, tools=None)
 
 
-async def filled(surface: Surface, body: dict[str, Any], *, dialect: str = "openai", **defaults: Any) -> tuple[dict[str, Any], str, int]:
-    """The body as it is sent, what the step says, and the most tokens that are reserved."""
+async def filled(surface: Surface, body: dict[str, Any], *, dialect: str = "openai", **defaults: Any) -> tuple[Call, str]:
+    """The call as it is sent, and what the step says."""
     model = chat_model(deployment("http://127.0.0.1:9/v1", dialect=dialect), max_output_tokens=4096, defaults=defaults)
     call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None), key=KEY, model=model, surface=surface)
     call.body, call.output_estimate = dict(body), 4096
     said = await authorize(call)
-    return call.body, said, call.output_estimate
+    return call, said
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,18 @@ async def filled(surface: Surface, body: dict[str, Any], *, dialect: str = "open
 async def test_what_a_call_leaves_open_is_filled_in_as_far_as_its_surface_knows_it(
     surface: Surface, body: dict[str, Any], dialect: str, defaults: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    assert (await filled(surface, body, dialect=dialect, **defaults))[0] == sent
+    call, _ = await filled(surface, body, dialect=dialect, **defaults)
+
+    assert call.body == sent
+    assert without_defaults(call) == body  # what a shadow is sent, which has its own
 
 
 async def test_a_default_is_what_is_reserved_and_stands_in_the_record() -> None:
-    assert (await filled("chat", {}, max_tokens=300, temperature=0.2))[1:] == ("defaults: temperature 0.2, max_tokens 300", 300)
-    assert await filled("chat", {}) == ({}, "", 4096)
+    given, said = await filled("chat", {}, max_tokens=300, temperature=0.2)
+    left, nothing = await filled("chat", {})
+
+    assert (said, given.output_estimate) == ("defaults: temperature 0.2, max_tokens 300", 300)
+    assert (nothing, left.body, left.output_estimate) == ("", {}, 4096)
 
 
 def test_an_answer_is_as_if_the_caller_had_said_it(org: Org, sandbox_upstream: SandboxUpstream) -> None:

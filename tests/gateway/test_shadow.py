@@ -28,7 +28,7 @@ def _org(plane: Plane, upstream: SandboxUpstream, cap: int = 10**12, **candidate
     )  # fmt: skip
     late = deployment(upstream.base_url("latency", "300"), id="late")
     models = {
-        "chat": chat_model(deployment(upstream.base_url())),
+        "chat": chat_model(deployment(upstream.base_url()), defaults={"temperature": 0.2, "max_tokens": 500}),
         "candidate": chat_model(late, slug="candidate", **candidate),
     }
     org.snapshot = msgspec.structs.replace(org.snapshot, models=models)
@@ -67,7 +67,7 @@ def _counted(org: Org, name: str) -> int:
 
 
 def test_call_is_repeated_after_its_answer_and_another_project_pays(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    org = _org(plane, sandbox_upstream)
+    org = _org(plane, sandbox_upstream, defaults={"max_tokens": 400, "top_p": 0.9})
 
     answers = [_say(org), _say(org, body={"stream": True}), _say(org, headers={"x-gatehouse-shadow": "off"})]
 
@@ -86,6 +86,7 @@ def test_call_is_repeated_after_its_answer_and_another_project_pays(plane: Plane
     ]
     assert all(event["tags"] == {} and event["project"] == "demo" for event in calls)
     assert repeated[0]["output_tokens"] > 0
+    assert {step[3] for event in repeated for step in event["steps"] if step[0] == "authorize"} == {"defaults: top_p 0.9, max_tokens 400"}
     assert {event["agent"] for event in repeated} == {"shadow"}
     assert _kept(org) == {str(event["event_id"]): "demo" for event in events}  # by the rule of those whose words they are
 
