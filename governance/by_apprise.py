@@ -81,6 +81,9 @@ class _Sending:
     """On the monotonic clock."""
     detail: str = "The service took nothing."
     is_gone: bool = False
+    asked: int = 0
+    """Requests that were begun."""
+    answers: int = 0
 
 
 _sending: ContextVar[_Sending] = ContextVar("sending")
@@ -99,6 +102,7 @@ class GuardedAdapter(BaseAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         sending = _sending.get()
+        sending.asked += 1
         left_s = sending.until - time.monotonic()
         if left_s <= 0:
             sending.detail = f"It took longer than {MOST_S:.0f} s."
@@ -115,6 +119,7 @@ class GuardedAdapter(BaseAdapter):
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             sending.detail = f"The receiver could not be reached: {type(error).__name__}."
         else:
+            sending.answers += 1
             sending.detail, sending.is_gone = f"The receiver answered {answer.status_code}.", answer.status_code == httpx2.codes.GONE
             return _answer(request, answer)
         raise requests.ConnectionError(sending.detail)
@@ -193,6 +198,8 @@ def _service(url: str) -> NotifyBase:
         raise ServiceUrlError(f"Enter an Apprise URL, as discord://…, that begins with one of {', '.join(MODULES)}.")
     found = service_class(scheme)
     parsed = found.parse_url(url.replace("/#", "/%23"))  # as Apprise does before: channels may be named so
+    if parsed and scheme == "opsgenie":  # Apprise's default notes it on earlier alerts of this instance, which has none: nothing is sent
+        parsed["mapping"] = {"info": "new"} | parsed["mapping"]
     try:
         if parsed:
             service = found(**{**parsed, "asset": _ASSET})
@@ -220,7 +227,10 @@ def check(url: str) -> str:
 
 
 def send(url: str, *, title: str, text: str, severity: str) -> tuple[bool, str, bool]:
-    """Was it taken, what happened in words, and is trying again pointless? Raises nothing for what the other side does."""
+    """Was it taken, what happened in words, and is trying again pointless? Raises nothing for what the other side does.
+
+    What was never answered was not taken, whatever the service says of it.
+    """
     try:
         service = _service(url)
     except ServiceUrlError as error:  # a newer Apprise may know it otherwise than when it was saved
@@ -233,4 +243,7 @@ def send(url: str, *, title: str, text: str, severity: str) -> tuple[bool, str, 
         return False, f"{sending.detail} Apprise could not read it ({type(error).__name__}).", False
     finally:
         _sending.reset(token)
+    if is_taken and not sending.asked:
+        return False, f"{service.service_name} sends nothing at this severity: its URL maps it to something else than an alert.", True
+    is_taken = bool(is_taken and sending.answers)
     return is_taken, sending.detail, sending.is_gone and not is_taken

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
+from apprise.plugins.opsgenie import OPSGENIE_API_LOOKUP, OpsgenieRegion
 from django.db import transaction
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -36,6 +37,7 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.body = b""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +46,7 @@ class Receiver:
                 receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
                 self.end_headers()
+                self.wfile.write(receiver.body)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing on the terminal."""
@@ -229,6 +232,27 @@ def test_other_services_are_told_by_apprise_and_tried_again_like_others(
     assert "$12 of $10" in body["message"]
     assert "/o/acme/operate/costs/" in body["message"]
     assert "token-1" not in json.dumps(list(AuditEntry.objects.values_list("details", flat=True)))
+
+
+def test_what_a_service_never_sends_is_not_sent(acme: Tenant, adam: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opsgenie's default for information is a note on an earlier alert of the same process, which is no request at all."""
+    monkeypatch.setitem(OPSGENIE_API_LOOKUP, OpsgenieRegion.US, receiver.url)
+    key = "opsgenie://0f0e0d0c-0b0a-4908-8706-050403020100"
+    noting, _ = alerts.create_channel(name="Noting", kind="apprise", target=f"{key}?:info=note", actor=adam)
+    alerting, _ = alerts.create_channel(name="Alerting", kind="apprise", target=key, actor=adam)
+    receiver.answers, receiver.body = [202, 401, 202], b'{"requestId": "1"}'
+    tell(severity=Severity.INFO)
+
+    alerts.deliver_due(at=AT)
+    tries = [
+        (tried.tried_ok, tried.tried_detail)
+        for tried in (alerts.try_channel(channel=each, actor=adam) for each in [noting] + [alerting] * 2)
+    ]
+
+    assert tries[0][1].startswith("Opsgenie sends nothing at this severity")
+    assert [tries[0][0], *tries[1:]] == [False, (False, "The receiver answered 401."), (True, "The receiver answered 202.")]
+    assert dict(Delivery.objects.values_list("channel__name", "status")) == {"Noting": "dead", "Alerting": "sent"}
+    assert len(receiver.got) == 3
 
 
 @pytest.mark.parametrize(("kind", "where"), [("slack", "blocks"), ("teams", "attachments")])
