@@ -13,7 +13,8 @@ from gateway.plane.treatments import FIELDS, MESSAGES_EFFORTS, MESSAGES_TEMPERAT
 from gateway.plane.usage import MOST_OUTPUT_NAMES, asked_output
 
 _SAMPLING = ("temperature", "top_p")
-"""A call that sets one of them means it: upstreams advise, or insist, that the other is then left alone."""
+"""A call that sets one of them means it: upstreams advise, or, as Anthropic's newer models do, insist that the other is then left alone.
+Of two defaults the first goes there."""
 
 
 def apply_defaults(call: Call, model: Model) -> str:
@@ -24,19 +25,22 @@ def apply_defaults(call: Call, model: Model) -> str:
     fields = FIELDS.get(call.surface)
     if fields is None:  # embeddings, and counting of tokens, write nothing
         return ""
-    speaks_anthropic = call.surface == "messages" or any(each.dialect == "anthropic" for each in model.deployments)
-    is_sampled = any(fields[name] in call.body for name in _SAMPLING) or _thinks(call)
+    is_anthropic = any(each.dialect == "anthropic" for each in model.deployments)
+    speaks_anthropic = is_anthropic or call.surface == "messages"
+    is_sampled = any(fields[name] in call.body for name in _SAMPLING) or (speaks_anthropic and _thinks(call))
     given: dict[str, Any] = {}
     for name, value in model.defaults.items():
         field = fields.get(name)
         if field is None or (speaks_anthropic and not _anthropic_knows(name, value)) or (name in _SAMPLING and is_sampled):
             continue
         is_set = _limits_output(call.body) if name == "max_tokens" else _is_set(call.body, field)
-        if not is_set:
+        if not is_set and not (name == "max_tokens" and value <= _thoughts(call)):
             given[name] = min(value, model.max_output_tokens) if name == "max_tokens" else value
             put(call.body, field, given[name])
             call.defaulted = (*call.defaulted, field)
+            is_sampled = is_sampled or (name in _SAMPLING and is_anthropic)
     if "max_tokens" in given and call.kind == "chat":
+        call.is_limit_ours = True
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens)
     call.body_bytes += len(orjson.dumps(given)) if given else 0
     return f"defaults: {said_parameters(given)}" if given else ""
@@ -54,9 +58,16 @@ def without_defaults(call: Call) -> dict[str, Any]:
 
 
 def _thinks(call: Call) -> bool:
-    """In the Anthropic protocol thinking takes no other temperature than its own."""
+    """In the Anthropic protocol thinking takes no other temperature than its own; chat passes the field on to it."""
     thinking = call.body.get("thinking")
-    return call.surface == "messages" and isinstance(thinking, dict) and thinking.get("type") != "disabled"
+    return isinstance(thinking, dict) and thinking.get("type") != "disabled"
+
+
+def _thoughts(call: Call) -> int:
+    """Tokens that the call gives to thinking; the most tokens, of which they are a part, must be more."""
+    thinking = call.body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return budget if isinstance(budget, int) else 0
 
 
 def _limits_output(body: dict[str, Any]) -> bool:

@@ -55,6 +55,7 @@ async def ask(
     call.served, call.key, call.project, call.agent = outer.served, outer.key, outer.project, outer.agent
     call.tags = {**dict(list(outer.tags.items())[: MOST_TAGS - 1]), CAUSE_TAG: cause}
     call.name, call.model, call.body = model.slug, model, body
+    call.is_limit_ours = outer.is_limit_ours  # of whose body this one may be made
     call.body_bytes = len(orjson.dumps(body))
     call.input_estimate = estimate_input(call.body_bytes, model.context_window)
     if kind == "chat":

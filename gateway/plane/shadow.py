@@ -161,6 +161,7 @@ class Shadows:
         call.served, call.key, call.project, call.agent = served, caller, primary.project, primary.agent
         call.name, call.model = model, served.snapshot.models.get(model)
         call.tags = {**primary.tags, SHADOW_TAG: shadow.slug, SHADOW_OF_TAG: primary.event_id}
+        call.is_limit_ours = primary.is_limit_ours
         call.body, call.body_bytes = {**without_defaults(primary), "model": model}, primary.body_bytes
         call.input_estimate = primary.input_estimate
         call.output_estimate = asked_output(call.body, call.surface, call.model.max_output_tokens if call.model else 0)

@@ -111,6 +111,7 @@ def _cap_output(call: Call, most: int) -> None:
     body, added = call.body, call.prompt.added if call.prompt is not None else frozenset()
     if not any(name in body for name in MOST_OUTPUT[call.surface]):
         body[FIELDS[call.surface]["max_tokens"]] = most
+        call.is_limit_ours = True
     for name in MOST_OUTPUT_NAMES:
         if name in body:
             before = body[name]

@@ -7,9 +7,13 @@ from typing import Any, cast
 import pytest
 
 from gateway.contract import snapshot as contract
+from gateway.contract.treatments import Treatment
 from gateway.plane.call import Call, Surface
 from gateway.plane.defaults import without_defaults
 from gateway.plane.pipeline.authorize import authorize
+from gateway.plane.served import Target
+from gateway.plane.treatments import apply_treatment
+from gateway.plane.upstream.openai import CHAT
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment
 
 ALL = {
@@ -33,13 +37,17 @@ async def filled(surface: Surface, body: dict[str, Any], *, dialect: str = "open
         ("chat", {}, "openai", ALL, {
             "temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 300, "frequency_penalty": 0.5, "presence_penalty": -0.5, "reasoning_effort": "low",
         }),
-        ("chat", {}, "anthropic", ALL, {"temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 300, "reasoning_effort": "low"}),
+        ("chat", {}, "anthropic", ALL, {"temperature": 0.2, "max_completion_tokens": 300, "reasoning_effort": "low"}),
+        ("chat", {}, "anthropic", {"temperature": 1.5, "top_p": 0.9}, {"top_p": 0.9}),
+        ("chat", {"thinking": {"type": "adaptive"}}, "anthropic", ALL, {
+            "thinking": {"type": "adaptive"}, "max_completion_tokens": 300, "reasoning_effort": "low",
+        }),
         ("responses", {"reasoning": {"summary": "auto"}}, "openai", ALL, {
             "temperature": 0.2, "top_p": 0.9, "max_output_tokens": 300, "reasoning": {"summary": "auto", "effort": "low"},
         }),
         ("messages", {}, "openai", ALL, {"temperature": 0.2, "top_p": 0.9, "max_tokens": 300, "output_config": {"effort": "low"}}),
         ("messages", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "anthropic", ALL, {
-            "thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 300, "output_config": {"effort": "low"},
+            "thinking": {"type": "enabled", "budget_tokens": 2000}, "output_config": {"effort": "low"},
         }),
         ("messages", {}, "anthropic", {"temperature": 1.5, "reasoning_effort": "none"}, {}),
         ("chat", {"top_p": 1, "max_tokens": 9, "reasoning_effort": None}, "openai", {"temperature": 0.2, "max_tokens": 300, "reasoning_effort": "low"}, {
@@ -56,6 +64,22 @@ async def test_what_a_call_leaves_open_is_filled_in_as_far_as_its_surface_knows_
 
     assert call.body == sent
     assert without_defaults(call) == body  # what a shadow is sent, which has its own
+
+
+@pytest.mark.parametrize("base_url", ["https://api.openai.com/v1", "http://vllm.example/v1"])
+async def test_most_tokens_that_the_caller_did_not_write_go_by_the_name_that_the_host_knows(base_url: str) -> None:
+    knows_newer = "openai.com" in base_url
+    ours, _ = await filled("chat", {"max_tokens": None}, max_tokens=300)
+    theirs, _ = await filled("chat", {"max_completion_tokens": 5}, max_tokens=300)
+    capped, _ = await filled("chat", {})
+    apply_treatment(capped, Treatment(parameters={"max_tokens": 20}))
+    target = Target(deployment(base_url, upstream_model="m"), {}, {}, b"", ())
+
+    assert CHAT.body(ours, target) == {
+        "model": "m", **({"max_tokens": None, "max_completion_tokens": 300} if knows_newer else {"max_tokens": 300}),
+    }  # fmt: skip
+    assert CHAT.body(theirs, target) == {"model": "m", "max_completion_tokens": 5}
+    assert CHAT.body(capped, target) == {"model": "m", "max_completion_tokens" if knows_newer else "max_tokens": 20}
 
 
 async def test_a_default_is_what_is_reserved_and_stands_in_the_record() -> None:

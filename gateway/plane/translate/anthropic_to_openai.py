@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -15,7 +14,7 @@ from gateway.plane.served import Target
 from gateway.plane.sse import EventReader, named_event
 from gateway.plane.translate import no_counterpart, objects, passed_on, refuse, text, translated, understood
 from gateway.plane.upstream.dialects import Pair
-from gateway.plane.upstream.openai import FORWARDED
+from gateway.plane.upstream.openai import FORWARDED, limit_name
 from gateway.plane.usage import Usage, usage_of_body
 
 _OPENAI = "OpenAI"
@@ -30,8 +29,6 @@ _TIERS = {"auto": "auto", "standard_only": "default"}
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 _TOOL_FIELDS = frozenset(["type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"])
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use", "content_filter": "refusal"}
-_NEWER_NAME = (".openai.com", ".azure.com")
-"""Hosts that take the most tokens as `max_completion_tokens` only, at least for models that reason; others know `max_tokens` longer."""
 
 
 # The request
@@ -47,8 +44,7 @@ def request(body: dict[str, Any], upstream_model: str, base_url: str) -> dict[st
         message for index, given in enumerate(objects(body.get("messages"), "messages")) for message in _turn(given, f"messages.{index}")
     ]
     out |= {"model": upstream_model, "messages": _system(body.get("system"), "system") + messages}
-    host = f".{urlsplit(base_url).hostname or ''}"
-    out["max_completion_tokens" if host.endswith(_NEWER_NAME) else "max_tokens"] = most
+    out[limit_name(base_url)] = most
     if body.get("stop_sequences"):
         out["stop"] = body["stop_sequences"]
     user = (body.get("metadata") or {}).get("user_id")

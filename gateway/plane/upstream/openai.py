@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -12,11 +13,23 @@ from gateway.plane.sse import SseTap, UsageTap, has_line
 from gateway.plane.upstream.dialects import TRACE, Pair, same
 from gateway.plane.usage import TEXT_IN_RESPONSES, ResponseItem, ResponsesUsage, Usage, tool_units, usage_of_body
 
+_NEWER_NAME = (".openai.com", ".azure.com", ".azure.us", ".azure.cn")
+"""Hosts that take the most tokens as `max_completion_tokens` only, at least for models that reason; others know `max_tokens` longer."""
 FORWARDED = ((b"openai-beta", "openai-beta"), *TRACE)
 
 
 def _body(call: Call, target: Target) -> dict[str, Any]:
-    return {**call.body, "model": target.deployment.upstream_model}
+    fields = {**call.body, "model": target.deployment.upstream_model}
+    if call.is_limit_ours and call.surface == "chat" and "max_completion_tokens" in fields:
+        most = fields.pop("max_completion_tokens")
+        fields[limit_name(target.deployment.base_url)] = most
+    return fields
+
+
+def limit_name(base_url: str) -> str:
+    """What this host calls the most tokens that a chat may write."""
+    host = f".{urlsplit(base_url).hostname or ''}"
+    return "max_completion_tokens" if host.endswith(_NEWER_NAME) else "max_tokens"
 
 
 def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
