@@ -47,7 +47,7 @@ class Model(models.Model):
     """Of chat, embeddings, vision, tools, json."""
     context_window = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(default=4096)
-    default_parameters = models.JSONField(default=dict, blank=True)
+    default_parameters = models.JSONField(default=dict, db_default={}, blank=True)
     """Of `gateway.contract.treatments.PARAMETERS`: what the gateway sends for a call that sets none of its own."""
     feature_class = models.CharField(max_length=32, choices=FeatureClass, default=FeatureClass.ASSISTANTS)
     data_sensitivity = models.CharField(max_length=16, choices=Sensitivity, default=Sensitivity.INTERNAL)

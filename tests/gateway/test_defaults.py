@@ -17,7 +17,7 @@ from gateway.plane.upstream.openai import CHAT
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment
 
 ALL = {
-    "temperature": 0.2, "top_p": 0.9, "max_tokens": 300, "frequency_penalty": 0.5, "presence_penalty": -0.5, "reasoning_effort": "low",
+    "top_p": 0.9, "max_tokens": 300, "temperature": 0.2, "reasoning_effort": "low", "presence_penalty": -0.5, "frequency_penalty": 0.5,
 }  # fmt: skip
 KEY = contract.Key(id="k", digest="", name="key", project="demo", owner="alice", models=None, tools=None)
 
