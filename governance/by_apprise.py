@@ -27,10 +27,10 @@ from requests.adapters import BaseAdapter
 
 from gateway.contract.outbound import OutboundError, check_url
 from governance.http import ResponseRefusedError, allow_list, guarded_client
+from governance.senders import MOST_S, TIMEOUT_S
 
-TIMEOUT_S = 10.0
-MOST_S = 40.0
-"""For all requests of one message: less than the lease of a delivery, so that no second worker sends it meanwhile."""
+LONGEST_WAIT_S = 5.0
+"""That a receiver may ask for between two requests of one message, as Discord does; for more, the delivery's own pauses are there."""
 _HOSTED = (
     "custom_json",
     "goalert",
@@ -73,6 +73,10 @@ class ServiceUrlError(ValueError):
     """The URL is of no service that we take, or not complete. The message is for people and repeats nothing of a secret."""
 
 
+class _AskedToWaitError(Exception):
+    """The receiver wants its next request later than a worker waits for."""
+
+
 @dataclass
 class _Sending:
     """What happens while one message is sent."""
@@ -110,7 +114,7 @@ class GuardedAdapter(BaseAdapter):
         if not isinstance(request.body, bytes | str | None):
             raise requests.RequestException("Only a body that is there as a whole is sent.")
         try:
-            with guarded_client(timeout_s=min(TIMEOUT_S, left_s), headers=_headers(request)) as client:
+            with guarded_client(timeout_s=TIMEOUT_S, total_s=left_s, headers=_headers(request)) as client:
                 answer = client.request(str(request.method), str(request.url), content=request.body)
         except OutboundError as error:
             sending.detail = str(error)
@@ -205,11 +209,24 @@ def _service(url: str) -> NotifyBase:
             service = found(**{**parsed, "asset": _ASSET})
             if getattr(service, "template", None):
                 raise ServiceUrlError("Templates are files of this machine and can't be used.")
-            service.request_rate_per_sec = 0  # a wait between two parts of one message would hold the worker up
+            _let_wait_no_longer(service)
             return service
     except TypeError as error:  # what is wrong may quote a key, so it is not said
         raise ServiceUrlError(_incomplete(found)) from error
     raise ServiceUrlError(_incomplete(found))
+
+
+def _let_wait_no_longer(service: Any) -> None:
+    """Services sleep before their requests: by a rate, which a worker is not held up for, and for what the receiver asks, which it may for long."""
+
+    def throttle(last_io: object = None, wait: float | None = None) -> None:
+        if wait is None:
+            return
+        if wait > LONGEST_WAIT_S:
+            raise _AskedToWaitError(f"asks to wait {wait:,.0f} s")
+        time.sleep(wait)
+
+    service.throttle = throttle
 
 
 def _incomplete(service: type[NotifyBase]) -> str:
@@ -239,6 +256,8 @@ def send(url: str, *, title: str, text: str, severity: str) -> tuple[bool, str, 
     token = _sending.set(sending)
     try:
         is_taken = service.notify(body=text, title=title, notify_type=_TYPES[severity], body_format=NotifyFormat.TEXT)
+    except _AskedToWaitError as error:
+        return False, f"{sending.detail} {service.service_name} {error}.", False
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # a service that reads an answer as it never expected it
         return False, f"{sending.detail} Apprise could not read it ({type(error).__name__}).", False
     finally:

@@ -7,6 +7,7 @@ are refused, because the cap counts what is read from the wire.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import httpx2
@@ -62,8 +63,8 @@ def _refuse_compressed(response: httpx2.Response) -> None:
 
 
 class _CappedTransport(GuardedTransport):
-    def __init__(self, allow: AllowList, limit: int) -> None:
-        super().__init__(allow)
+    def __init__(self, allow: AllowList, limit: int, until: float | None) -> None:
+        super().__init__(allow, until=until)
         self._limit = limit
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -95,11 +96,18 @@ def allow_list() -> AllowList:
 
 
 def guarded_client(
-    *, timeout_s: float = TIMEOUT_S, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_RESPONSE_BYTES
+    *,
+    timeout_s: float = TIMEOUT_S,
+    total_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> httpx2.Client:
-    """A client for URLs that people typed. Calls raise `OutboundError` for what may not be called, `httpx2.HTTPError` for the rest."""
+    """A client for URLs that people typed. Calls raise `OutboundError` for what may not be called, `httpx2.HTTPError` for the rest.
+
+    `timeout_s` is for each read, write and connection; `total_s` for all that this client does, from now on.
+    """
     return httpx2.Client(
-        transport=_CappedTransport(allow_list(), max_bytes),
+        transport=_CappedTransport(allow_list(), max_bytes, None if total_s is None else time.monotonic() + total_s),
         timeout=timeout_s,
         follow_redirects=False,
         trust_env=False,

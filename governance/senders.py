@@ -24,6 +24,8 @@ from gateway.contract.outbound import OutboundError
 from governance.http import ResponseRefusedError, guarded_client
 
 TIMEOUT_S = 10.0
+MOST_S = 40.0
+"""For all that one message waits for over HTTP: less than the lease of a delivery, so that no second worker sends it meanwhile."""
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 
@@ -77,7 +79,7 @@ def send(*, kind: str, target: str, secrets: list[str], message: Message, now: d
         signatures = " ".join(signature(secret, message_id=message.id, timestamp=timestamp, body=content) for secret in secrets)
         headers |= {"webhook-id": message.id, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}
     try:
-        with guarded_client(timeout_s=TIMEOUT_S, headers=headers) as client:
+        with guarded_client(timeout_s=TIMEOUT_S, total_s=MOST_S, headers=headers) as client:
             answer = client.post(url, content=content)
     except OutboundError as error:
         return Outcome(False, str(error))

@@ -91,8 +91,7 @@ def deliver_alerts() -> None:
     """Send what is due, until nothing is."""
     from governance.services import alerts  # it queues this task
 
-    while alerts.deliver_due():
-        pass
+    alerts.deliver_due()
 
 
 @shared_task(base=PlatformTask)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -65,11 +66,45 @@ class GuardedAsyncBackend(httpcore2.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-class GuardedBackend(httpcore2.NetworkBackend):
-    """The same for synchronous clients."""
+def _left_s(timeout: float | None, until: float, late: type[Exception]) -> float:
+    left_s = until - time.monotonic()
+    if left_s <= 0:  # which a socket would read as: never wait
+        raise late("the time for the whole call is over")
+    return left_s if timeout is None else min(timeout, left_s)
 
-    def __init__(self, allow: AllowList) -> None:
-        self._allow = allow
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A connection that waits for nothing after `until` (monotonic clock). Timeouts alone are for one read each: who sends a byte now and
+    then would never come to an end, be it in headers or body."""
+
+    def __init__(self, inner: httpcore2.NetworkStream, until: float) -> None:
+        self._inner, self._until = inner, until
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left_s(timeout, self._until, httpcore2.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _left_s(timeout, self._until, httpcore2.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        left_s = _left_s(timeout, self._until, httpcore2.ConnectTimeout)
+        return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, left_s), self._until)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class GuardedBackend(httpcore2.NetworkBackend):
+    """The same for synchronous clients. `until`, on the monotonic clock, ends all that its connections wait for; names are resolved in the
+    system's own time."""
+
+    def __init__(self, allow: AllowList, until: float | None = None) -> None:
+        self._allow, self._until = allow, until
         self._inner = httpcore2.SyncBackend()
 
     def connect_tcp(
@@ -87,7 +122,10 @@ class GuardedBackend(httpcore2.NetworkBackend):
         failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
         for address in _checked(host, found, self._allow):
             try:
-                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                if self._until is None:
+                    return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                left_s = _left_s(timeout, self._until, httpcore2.ConnectTimeout)
+                return _TimedStream(self._inner.connect_tcp(address, port, left_s, local_address, socket_options), self._until)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore2.ConnectError(f"{host} has no address")
@@ -122,16 +160,19 @@ class GuardedAsyncTransport(httpx2.AsyncHTTPTransport):
 
 
 class GuardedTransport(httpx2.HTTPTransport):
-    """Transport of an `httpx2.Client`; OutboundError for what the rule forbids. Give the client `trust_env=False`."""
+    """Transport of an `httpx2.Client`; OutboundError for what the rule forbids. Give the client `trust_env=False`.
 
-    def __init__(self, allow: AllowList, *, max_connections: int = 20) -> None:
+    Nothing is waited for after `until`, on the monotonic clock: an `httpx2.TimeoutException`.
+    """
+
+    def __init__(self, allow: AllowList, *, max_connections: int = 20, until: float | None = None) -> None:
         super().__init__(verify=_certificates(), trust_env=False)
         self._allow = allow
         self._pool = httpcore2.ConnectionPool(
             ssl_context=_certificates(),
             max_connections=max_connections,
             keepalive_expiry=15.0,
-            network_backend=GuardedBackend(allow),
+            network_backend=GuardedBackend(allow, until),
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -32,10 +32,9 @@ from governance.services import audit
 PAUSES_S = (5, 300, 1800, 7200, 18_000, 36_000, 36_000)
 """Between attempts, as Standard Webhooks recommends; after the last one a delivery is given up."""
 JITTER = 0.1
-LEASE = timedelta(seconds=60)
-"""A delivery that a worker took and never finished is tried again after this."""
+LEASE = timedelta(seconds=120)
+"""A delivery that a worker took and never finished is tried again after this: more than `senders.MOST_S`, and time to resolve names."""
 SECRET_OVERLAP = timedelta(hours=24)
-AT_ONCE = 20
 
 
 def notify(
@@ -159,24 +158,27 @@ def replay(*, delivery: Delivery, actor: User, at: datetime | None = None) -> De
 
 
 def deliver_due(*, at: datetime | None = None) -> int:
-    """Send what is due in the current tenant; returns how many were tried. Safe to run in any number of workers."""
-    at = at or timezone.now()
-    with transaction.atomic():
-        due = list(
-            Delivery.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("notice", "channel")
-            .filter(status=Delivery.Status.PENDING, next_at__lte=at)
-            .order_by("next_at")[:AT_ONCE]
-        )
-        for delivery in due:
-            delivery.attempts += 1
-            delivery.next_at = at + LEASE
-            delivery.save(update_fields=["attempts", "next_at"])
+    """Send what is due in the current tenant; returns how many were tried. Safe to run in any number of workers.
+
+    Each is taken when its turn comes, since its lease runs from then: behind slow receivers, a batch would be taken by others too.
+    """
     tenant = Tenant.objects.get(schema_name=current_schema())
-    for delivery in due:
-        outcome = _send(delivery.channel, _message(delivery, tenant), at)
-        _note(delivery, outcome, at)
-    return len(due)
+    tried = 0
+    while (delivery := _take_due(now := at or timezone.now())) is not None:
+        _note(delivery, _send(delivery.channel, _message(delivery, tenant), now), now)
+        tried += 1
+    return tried
+
+
+@transaction.atomic
+def _take_due(at: datetime) -> Delivery | None:
+    due = Delivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("notice", "channel")
+    delivery = due.filter(status=Delivery.Status.PENDING, next_at__lte=at).order_by("next_at").first()
+    if delivery is not None:
+        delivery.attempts += 1
+        delivery.next_at = at + LEASE
+        delivery.save(update_fields=["attempts", "next_at"])
+    return delivery
 
 
 def _note(delivery: Delivery, outcome: senders.Outcome, at: datetime) -> None:

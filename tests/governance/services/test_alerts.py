@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +15,12 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
+from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.opsgenie import OPSGENIE_API_LOOKUP, OpsgenieRegion
 from django.db import transaction
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from governance import by_apprise, senders
 from governance.errors import BadTargetError, ChannelNameTakenError
 from governance.models import AlertChannel, AuditEntry, Consent, Delivery, Notice, Severity, Tenant, User
 from governance.services import alerts, consent
@@ -37,6 +42,7 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.headers: dict[str, str] = {}
         self.body = b""
         receiver = self
 
@@ -45,6 +51,8 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(receiver.body)
 
@@ -166,6 +174,50 @@ def test_a_worker_that_died_in_the_middle_leaves_the_delivery_to_another(acme: T
     assert alerts.deliver_due(at=AT + alerts.LEASE) == 1
 
 
+def test_a_delivery_is_leased_when_its_turn_comes(acme: Tenant, adam: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a slow receiver holds the next ones up until their lease is over, and another worker sends them too."""
+    for name in ("slow", "next"):
+        alerts.create_channel(name=name, kind="webhook", target=receiver.url, actor=adam)
+    tell()
+    taken: list[int] = []
+    send = senders.send
+
+    def watched(**message: Any) -> senders.Outcome:
+        taken.append(Delivery.objects.filter(attempts=1).count())
+        return send(**message)
+
+    monkeypatch.setattr(senders, "send", watched)
+
+    assert alerts.deliver_due(at=AT) == 2
+    assert taken == [1, 2]
+    assert alerts.LEASE.total_seconds() > 2 * senders.MOST_S
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [("webhook", "http"), ("apprise", "json")])
+def test_who_answers_byte_by_byte_is_cut_off(
+    acme: Tenant, adam: User, monkeypatch: pytest.MonkeyPatch, settings: Any, kind: str, scheme: str
+) -> None:
+    monkeypatch.setattr(senders, "MOST_S", 0.3)
+    monkeypatch.setattr(by_apprise, "MOST_S", 0.3)
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx-slow: ")
+            for _ in range(60):  # 3 s
+                time.sleep(0.05)
+                connection.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        channel, _ = alerts.create_channel(name="Slow", kind=kind, target=f"{scheme}://127.0.0.1:{server.getsockname()[1]}/", actor=adam)
+        tried = alerts.try_channel(channel=channel, actor=adam)
+        thread.join()
+
+    assert (tried.tried_ok, tried.tried_detail) == (False, "The receiver could not be reached: ReadTimeout.")
+
+
 def test_mail_reaches_a_mail_server(acme: Tenant, adam: User, mails: list[Any]) -> None:
     alerts.create_channel(name="Finance", kind="email", target="fay@example.com, cfo@example.com", actor=adam)
     tell()
@@ -253,6 +305,21 @@ def test_what_a_service_never_sends_is_not_sent(acme: Tenant, adam: User, receiv
     assert [tries[0][0], *tries[1:]] == [False, (False, "The receiver answered 401."), (True, "The receiver answered 202.")]
     assert dict(Delivery.objects.values_list("channel__name", "status")) == {"Noting": "dead", "Alerting": "sent"}
     assert len(receiver.got) == 3
+
+
+def test_a_receiver_that_asks_for_an_hour_is_not_waited_for(
+    acme: Tenant, adam: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NotifyDiscord, "notify_url", receiver.url)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"sleeps {seconds} s"))
+    channel, _ = alerts.create_channel(name="Ops", kind="apprise", target="discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", actor=adam)
+    receiver.answers = [429, 204]
+    receiver.headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(AT.timestamp()) + 3600)}
+
+    tried = alerts.try_channel(channel=channel, actor=adam)
+
+    assert (tried.tried_ok, len(receiver.got)) == (False, 1)
+    assert tried.tried_detail.startswith("The receiver answered 429. Discord asks to wait 3,")
 
 
 @pytest.mark.parametrize(("kind", "where"), [("slack", "blocks"), ("teams", "attachments")])
