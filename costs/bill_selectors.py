@@ -42,9 +42,13 @@ def bill_sources() -> QuerySet[BillSource]:
 
 
 def reconciliations() -> QuerySet[Reconciliation]:
-    """With their latest revision, the number of revisions and whether another series of the month took their place."""
+    """With their latest revision, the number of revisions and whether another series of the month took their place.
+
+    Without those that waited for exchange rates and were never compared, because another took their place meanwhile.
+    """
     return (
         Reconciliation.objects.with_replaced()
+        .exclude(latest=None, missing_rates=[])
         .select_related("latest__reconciliation")
         .annotate(revision_count=Count("revisions"))
         .order_by("-month", "provider", "account")

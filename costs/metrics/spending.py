@@ -12,11 +12,18 @@ from costs.periods import Period
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 
 
+def _compared(window: Window) -> list[Revision]:
+    """Of the months that lie in the window or end in it. None while rows of one wait for exchange rates: without them the sums are no bill's."""
+    first = (window.start - timedelta(seconds=1)).date().replace(day=1)
+    series = Reconciliation.objects.filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
+    if series.exclude(missing_rates=[]).exists():
+        return []
+    return list(Revision.objects.filter(pk__in=series.in_force().values("latest")))
+
+
 def variance(window: Window) -> Reading:
     """Over the months that lie in the window or end in it: the sum of all bills against the sum of telemetry."""
-    first = (window.start - timedelta(seconds=1)).date().replace(day=1)
-    series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
-    revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
+    revisions = _compared(window)
     bill = sum((revision.bill_usd for revision in revisions), Decimal())
     apart = sum((abs(revision.variance_usd) for revision in revisions), Decimal())
     if not revisions or not bill:
@@ -33,9 +40,7 @@ PAST_THE_GATEWAY = ("missing_calls", "bill_only")
 
 def routed_share(window: Window) -> Reading:
     """Of the money on the bills, over the same months as the variance: what is not usage that went past the gateway."""
-    first = (window.start - timedelta(seconds=1)).date().replace(day=1)
-    series = Reconciliation.objects.in_force().filter(month__gte=first, month__lt=window.end.date() + timedelta(days=1))
-    revisions = list(Revision.objects.filter(pk__in=series.values("latest")))
+    revisions = _compared(window)
     bill = sum((revision.bill_usd for revision in revisions), Decimal())
     past = sum(
         (

@@ -24,6 +24,7 @@ from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine
 from costs.periods import Period
 from costs.quotes import Quote
 from costs.services import signoff
+from governance.errors import DomainError
 from governance.models import Severity, User
 from governance.roles import Permission
 from governance.services import alerts, audit
@@ -425,25 +426,47 @@ def reconcile(*, provider: str, month: date, actor: User | None = None, at: date
     The same inputs make no new revision, nor do others that come to the very same figures (signatures then hold), unless another series of
     the month took its place since. Series that this one replaces lose their signatures. A new revision that is too far from the bill is
     audited as such and shows on the pages of spend.
-    Raises NothingToReconcileError, or RateUnknownError: then the series is kept as one that waits for exchange rates, and says which.
+    Raises NothingToReconcileError, or RateUnknownError: then every series of the month says that it waits for exchange rates, and for which, and
+    has no signature until it is compared.
     """
-    try:
-        return _reconcile(provider, month, actor, at)
-    except RateUnknownError as error:
-        _hold(provider, month, error, actor, at or timezone.now())
-        raise
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))",
+                [f"{provider}:{month.isoformat()}"],
+            )
+        try:
+            inputs = gather(provider, month)
+        except RateUnknownError as error:
+            refused: DomainError = error
+            _hold(provider, month, error, actor, at or timezone.now())
+        except NothingToReconcileError as error:
+            refused = error
+            _wait_no_longer(provider, month)
+        else:
+            return _reconcile(inputs, actor, at)
+    raise refused  # out here: what the series say of it is kept
 
 
-@transaction.atomic
+def _wait_no_longer(provider: str, month: date) -> None:
+    """Every series of the month: rates may have been missing on one that another has replaced."""
+    Reconciliation.objects.filter(provider=provider, month=month).exclude(missing_rates=[]).update(missing_rates=[])
+
+
 def _hold(provider: str, month: date, error: RateUnknownError, actor: User | None, at: datetime) -> None:
-    """Say on the series what is missing; whoever may see bills is told once of each different want."""
+    """Say on all series of the month what is missing; whoever may see bills is told once of each different want. Signatures end."""
     missing = [{"currency": one.currency, "first": one.first.isoformat(), "last": one.last.isoformat()} for one in error.missing]
-    series, _ = Reconciliation.objects.get_or_create(provider=provider, account=error.account, month=month)
-    if series.missing_rates == missing:
+    own, _ = Reconciliation.objects.get_or_create(provider=provider, account=error.account, month=month)
+    is_known = own.missing_rates == missing
+    # What waits is of the month, whichever series is in force. Waits for a signature that is being given; then it is void as well.
+    for series in Reconciliation.objects.select_for_update().filter(provider=provider, month=month).order_by("pk"):
+        if series.missing_rates != missing:
+            series.missing_rates = missing
+            series.save(update_fields=["missing_rates"])
+        signoff.void_waiting(series=series, actor=actor, at=at)
+    if is_known:
         return
-    series.missing_rates = missing
-    series.save(update_fields=["missing_rates"])
-    audit.record("reconciliation.rate_unknown", actor=actor, target=series, at=at, missing=missing)
+    audit.record("reconciliation.rate_unknown", actor=actor, target=own, at=at, missing=missing)
     alerts.notify(
         topic="bill.rate_unknown",
         severity=Severity.WARNING,
@@ -451,24 +474,16 @@ def _hold(provider: str, month: date, error: RateUnknownError, actor: User | Non
         text=f"{error.message} Until then it is compared with nothing.",
         path="operate/costs/exchange-rates/",
         permission=Permission.VIEW_COSTS,
-        key=f"bill:{series.pk}:rates:{hashlib.sha256(json.dumps(missing).encode()).hexdigest()[:16]}",
+        key=f"bill:{own.pk}:rates:{hashlib.sha256(json.dumps(missing).encode()).hexdigest()[:16]}",
         data={"provider": provider, "account": error.account, "month": f"{month:%Y-%m}", "missing": missing},
         at=at,
     )
 
 
-@transaction.atomic
-def _reconcile(provider: str, month: date, actor: User | None, at: datetime | None) -> tuple[Revision, bool]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('reconcile:' || current_schema() || ':' || %s, 0))",
-            [f"{provider}:{month.isoformat()}"],
-        )
-    inputs = gather(provider, month)
+def _reconcile(inputs: Inputs, actor: User | None, at: datetime | None) -> tuple[Revision, bool]:
+    provider, month = inputs.provider, inputs.month
+    _wait_no_longer(provider, month)
     series, _ = Reconciliation.objects.get_or_create(provider=provider, account=inputs.account, month=month)
-    if series.missing_rates:
-        series.missing_rates = []
-        series.save(update_fields=["missing_rates"])
     latest = series.revisions.order_by("-number").first()
     others = list(Reconciliation.objects.filter(provider=provider, month=month, latest__isnull=False).exclude(pk=series.pk))
     is_newest = latest is not None and all((other.latest_id or 0) < latest.pk for other in others)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from urllib.parse import quote
 
 from django.db import transaction
 from django.utils import timezone
 
 from costs import exchange
-from costs.errors import PeriodOpenError, RevisionReplacedError, RevisionSignedError, SignatureReasonError
+from costs.errors import PeriodOpenError, RateUnknownError, RevisionReplacedError, RevisionSignedError, SignatureReasonError
 from costs.models import Reconciliation, Revision, RevisionSignature
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -23,7 +23,8 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
     `digest` is that of the figures the person saw. The first signature tells those who may give the second one.
 
     Raises RevisionReplacedError (not the latest of the provider's month, or other figures), RevisionSignedError (by this person before, or by two already),
-    PeriodOpenError (the month is not over), SignatureReasonError (doubtful or provisional figures need a comment).
+    PeriodOpenError (the month is not over), RateUnknownError (rows of the month's bill are not compared, because they wait for exchange rates),
+    SignatureReasonError (doubtful or provisional figures need a comment).
     """
     at, comment = at or timezone.now(), comment.strip()
     # Comparing again takes a lock of its own and then writes this row: a signature is for the revision before it or voided by it.
@@ -35,6 +36,7 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
         raise RevisionReplacedError(
             f"Bills of {series.month:%B %Y} name other accounts as well. Look at the newest comparison, then sign that."
         )
+    _check_rates(series)
     if digest != revision.digest:
         raise RevisionReplacedError("These are not the figures that the page showed. Look at them again, then sign.", field="digest")
     given = list(revision.signatures.filter(voided_at=None))
@@ -74,6 +76,22 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
     return signature
 
 
+def _check_rates(series: Reconciliation) -> None:
+    """RateUnknownError while rows of its month wait, whichever account they are of: the figures are without them."""
+    waiting = Reconciliation.objects.filter(provider=series.provider, month=series.month).exclude(missing_rates=[]).first()
+    if waiting is not None:
+        missing = [
+            exchange.Missing(one["currency"], date.fromisoformat(one["first"]), date.fromisoformat(one["last"]))
+            for one in waiting.missing_rates
+        ]
+        raise RateUnknownError(
+            f"Rows of the bill of {series.month:%B %Y} are not in these figures: no exchange rate is known of {exchange.told(missing)}. "
+            "Enter it, then sign what is compared.",
+            missing,
+            waiting.account,
+        )
+
+
 @transaction.atomic
 def withdraw(*, revision: Revision, actor: User, at: datetime | None = None) -> RevisionSignature:
     """Take one's own signature back. Raises RevisionSignedError when the month is signed off, or the person did not sign it."""
@@ -96,16 +114,14 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
 
     `by` is of the same series, or of one of the same provider and month that replaces it. Called in the transaction that makes it.
     """
-    lost = list(RevisionSignature.objects.filter(revision__reconciliation=series, voided_at=None).select_related("revision", "person"))
+    lost = _standing(series)
     if not lost:
         return
     is_other = by.reconciliation_id != series.pk
     name = f"{by.reconciliation.account}, revision {by.number}" if is_other else f"revision {by.number}"
     old = lost[0].revision.rules
     why = ": the rules of comparison changed" if old is not None and old != by.rules else ""
-    for signature in lost:
-        signature.voided_at, signature.void_reason = at, f"{name} replaced it{why}"[:200]
-        signature.save(update_fields=["voided_at", "void_reason"])
+    _take_back(lost, f"{name} replaced it{why}", at)
     before = lost[0].revision
     # A bill that came to be in another currency is told of in USD, at our exchange rates.
     is_usd = by.currency != before.currency
@@ -139,6 +155,51 @@ def void(*, series: Reconciliation, by: Revision, actor: User | None, at: dateti
         data={"provider": series.provider, "account": by.reconciliation.account, "month": f"{series.month:%Y-%m}", "revision": by.number},
         at=at,
     )
+
+
+def void_waiting(*, series: Reconciliation, actor: User | None, at: datetime) -> None:
+    """Rows came that wait for exchange rates: the bill is no longer what was signed, though no figure of it changed yet.
+
+    Called in the transaction that writes `missing_rates`, with the series locked.
+    """
+    lost = _standing(series)
+    if not lost:
+        return
+    _take_back(lost, "rows of the bill wait for exchange rates", at)
+    number = lost[0].revision.number
+    audit.record(
+        "reconciliation.signatures_voided",
+        actor=actor,
+        target=series,
+        at=at,
+        revision=number,
+        missing=series.missing_rates,
+        people=[str(signature.person) for signature in lost],
+    )
+    was_signed_off = len(lost) >= RevisionSignature.NEEDED
+    alerts.notify(
+        topic="bill.restated",
+        severity=Severity.WARNING if was_signed_off else Severity.INFO,
+        title=f"{series.provider}, {series.month:%Y-%m}: the bill changed after "
+        + ("it was signed off" if was_signed_off else "a signature"),
+        text=f"Rows came that wait for exchange rates. Once these are known, revision {number} or the one that replaces it has to be signed again.",
+        path=path_of(series),
+        permission=Permission.VIEW_COSTS,
+        key=f"bill:{series.pk}:signature-{lost[-1].pk}:waits",
+        data={"provider": series.provider, "account": series.account, "month": f"{series.month:%Y-%m}", "revision": number},
+        at=at,
+    )
+
+
+def _standing(series: Reconciliation) -> list[RevisionSignature]:
+    """Signatures of the series that hold."""
+    return list(RevisionSignature.objects.filter(revision__reconciliation=series, voided_at=None).select_related("revision", "person"))
+
+
+def _take_back(lost: list[RevisionSignature], reason: str, at: datetime) -> None:
+    for signature in lost:
+        signature.voided_at, signature.void_reason = at, reason[:200]
+        signature.save(update_fields=["voided_at", "void_reason"])
 
 
 def path_of(series: Reconciliation) -> str:

@@ -6,11 +6,12 @@ import csv
 import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from costs import exchange, generator
-from costs.errors import RateUnknownError
+from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.metrics import spending
 from costs.models import BillFile, BillRow, Reconciliation, Revision
 from costs.services import bills, exchange_rates, ingest, reconciliation, signoff
@@ -133,6 +134,48 @@ def test_bill_without_a_rate_is_kept_and_compared_once_it_is_known(
     assert causes(reconciliation.reconcile(provider="openai", month=MONTH)[0]) == {}
     series.refresh_from_db()
     assert series.missing_rates == []
+
+
+def test_rows_that_wait_for_a_rate_stop_the_signatures_of_their_month(
+    acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User, client_for: ClientFor
+) -> None:
+    late: dict[str, Any] = {"comment": "Only ten days were used.", "at": AT}
+    window = Window(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
+    revision = compared(fay, rows)
+    signoff.sign(revision=revision, digest=revision.digest, actor=fay, **late)
+
+    with pytest.raises(RateUnknownError):
+        compared(fay, [{**in_euro(rows[0], "0.8"), "BillingAccountId": "prod eu"}])
+
+    # Whichever series the rows made theirs: it is one month.
+    assert {one.account: bool(one.missing_rates) for one in Reconciliation.objects.all()} == {"prod": True, "all-accounts": True}
+    assert revision.signatures.get().void_reason == "rows of the bill wait for exchange rates"
+    with pytest.raises(RateUnknownError, match="no exchange rate is known of EUR for 2026-10-01"):
+        signoff.sign(revision=revision, digest=revision.digest, actor=alice, **late)
+    page = client_for(alice).get(PAGE).content.decode()
+    assert "Rate unknown" in page
+    assert "Sign revision" not in page
+    assert spending.variance(window).value is None
+    # In force again once it is known, and nothing waits any more.
+    rated(fay, alice, (1, "0.8"))
+    newer = reconciliation.reconcile(provider="openai", month=MONTH)[0]
+    assert not Reconciliation.objects.exclude(missing_rates=[]).exists()
+    signoff.sign(revision=newer, digest=newer.digest, actor=alice, **late)
+    assert reconciliation.due(date(2028, 1, 1)) == []
+
+
+def test_month_whose_rows_went_waits_for_no_rate(
+    acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User, client_for: ClientFor
+) -> None:
+    with pytest.raises(RateUnknownError):
+        compared(fay, [in_euro(row, "0.8") for row in rows])
+    BillRow.objects.update(provider="azure")
+
+    with pytest.raises(NothingToReconcileError):
+        reconciliation.reconcile(provider="openai", month=MONTH)
+
+    assert reconciliation.due(date(2028, 1, 1)) == []
+    assert "Rate unknown" not in client_for(alice).get(LIST).content.decode()
 
 
 def test_bills_in_several_currencies_are_compared_in_dollars(acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User) -> None:
