@@ -66,7 +66,12 @@ def rows(lines: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
             for place in _OF_JSON:
                 if (raw := values[place]) is not None:
                     values[place] = None if raw == _NULL else str(raw, "utf-8")
-        except (msgspec.DecodeError, ValueError, OverflowError):  # no call, no text, no moment
+        except (
+            msgspec.DecodeError,
+            ValueError,
+            OverflowError,
+            OSError,
+        ):  # no call, no text, no moment (of which the C library says one of three)
             left.append(line)
             continue
         made.append(values)

@@ -80,6 +80,7 @@ def test_a_line_gives_the_same_row_whoever_takes_it_apart(acme: Tenant) -> None:
         lines[0].replace(b"1", b"\xff"),
         lines[0].replace(b'"kind":"chat"', b'"kind":"x"'),
         b'{"circuit":"open"}',
+        *(msgspec.json.encode({**make.call(acme), "started_at": seconds}) for seconds in (-1e12, 6.9e16, 1e19)),
     ]
     assert copying.rows(strange) == (b"", strange)
 
