@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.contract.snapshot import Model
-from gateway.contract.treatments import said_parameters
+from gateway.contract.treatments import PARAMETERS, said_parameters
 from gateway.plane.call import Call
 from gateway.plane.treatments import FIELDS, MESSAGES_EFFORTS, MESSAGES_TEMPERATURE, put
 from gateway.plane.usage import MOST_OUTPUT_NAMES, asked_output
@@ -29,9 +29,9 @@ def apply_defaults(call: Call, model: Model) -> str:
     speaks_anthropic = is_anthropic or call.surface == "messages"
     is_sampled = any(fields[name] in call.body for name in _SAMPLING) or (speaks_anthropic and _thinks(call))
     given: dict[str, Any] = {}
-    for name, value in model.defaults.items():
-        field = fields.get(name)
-        if field is None or (speaks_anthropic and not _anthropic_knows(name, value)) or (name in _SAMPLING and is_sampled):
+    for name in PARAMETERS:  # in their order, which a database does not keep
+        field, value = fields.get(name), model.defaults.get(name)
+        if field is None or value is None or (speaks_anthropic and not _anthropic_knows(name, value)) or (name in _SAMPLING and is_sampled):
             continue
         is_set = _limits_output(call.body) if name == "max_tokens" else _is_set(call.body, field)
         if not is_set and not (name == "max_tokens" and value <= _thoughts(call)):
