@@ -170,7 +170,7 @@ def unknown_references(flow: Mapping[str, Any]) -> list[str]:
 
 
 def _unmet(references: list[flows.Reference], *, to_serve: bool) -> list[str]:
-    found = [*_unmet_models(references), *_unmet_prompts(references, to_serve), *_unmet_tools(references, to_serve)]
+    found = [*_unmet_models(references, to_serve), *_unmet_prompts(references, to_serve), *_unmet_tools(references, to_serve)]
     order = {one: place for place, one in enumerate(references)}
     return [f"{one.path}: {problem}" for one, problem in sorted(found, key=lambda each: order[each[0]])]
 
@@ -178,7 +178,7 @@ def _unmet(references: list[flows.Reference], *, to_serve: bool) -> list[str]:
 _Unmet = Iterator[tuple[flows.Reference, str]]
 
 
-def _unmet_models(references: list[flows.Reference]) -> _Unmet:
+def _unmet_models(references: list[flows.Reference], to_serve: bool) -> _Unmet:
     wanted = [one for one in references if one.kind == "model"]
     known = dict(Model.objects.filter(slug__in={one.name for one in wanted}).values_list("slug", "status")) if wanted else {}
     for one in wanted:
@@ -186,6 +186,8 @@ def _unmet_models(references: list[flows.Reference]) -> _Unmet:
             yield one, f"there is no model {one.name}."
         elif known[one.name] == Model.Status.RETIRED:
             yield one, f"the model {one.name} is retired."
+        elif to_serve and known[one.name] not in Model.SERVED:
+            yield one, f"the model {one.name} is {known[one.name]}, not served."
 
 
 def _unmet_prompts(references: list[flows.Reference], to_serve: bool) -> _Unmet:

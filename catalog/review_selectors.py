@@ -124,7 +124,24 @@ def asked_of(review: ModelReview) -> list[Asked]:
 
 def still_holds(review: ModelReview) -> bool:
     """Whether the model is still what approval was asked for, or less."""
-    return bindings.holds_for(review.binding, binding_of(review.model, facts=review.facts, deployment=review.deployment))
+    if replaces_unseen(review):
+        return False
+    facts = facts_after(review.model, review.kind, review.facts)
+    return bindings.holds_for(review.binding, binding_of(review.model, facts=facts, deployment=review.deployment))
+
+
+def facts_after(model: Model, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model's facts will be once these are approved. Parameters that were proposed go over those that it has by then."""
+    if kind != ModelReview.Kind.PARAMETERS:
+        return dict(facts)
+    return {"default_parameters": {**model.default_parameters, **facts["default_parameters"]}}
+
+
+def replaces_unseen(review: ModelReview) -> bool:
+    """Whether it has default parameters, which change as a whole, and the model has others now than it had when they were asked for: they
+    would go without anybody having seen that."""
+    seen = [change["before"] for change in review.changes if change["what"] == "default_parameters"]
+    return "default_parameters" in review.facts and seen != [said_parameters(review.model.default_parameters)]
 
 
 def basis_for(review: ModelReview, actor: User, approvers: Collection[int] | None = None) -> str:
@@ -139,14 +156,23 @@ def basis_for(review: ModelReview, actor: User, approvers: Collection[int] | Non
 
 def _changed_by(review: ModelReview) -> set[int]:
     """Whose changes would be approved with it, beside those of whoever asked: of a model to be served the last one to change it; of a served
-    one all who changed something underneath since its last approval, each of which is in the binding whoever asked last."""
+    one all who changed something underneath since its last approval, each of which is in the binding whoever asked last; of parameters also
+    who proposed some of them before others joined."""
     if review.kind == ModelReview.Kind.SERVE:
         return set() if review.model.changed_by_id is None else {review.model.changed_by_id}
     approved = ModelReview.objects.filter(model=OuterRef("model"), status=ModelReview.Status.APPROVED).order_by("-decided_at")
     drifts = ModelReview.objects.filter(model=review.model, kind=ModelReview.Kind.DRIFT).annotate(
         approved_at=Subquery(approved.values("decided_at")[:1])
     )
-    return set(drifts.filter(Q(approved_at=None) | Q(asked_at__gte=F("approved_at"))).values_list("asked_by_id", flat=True))
+    found = set(drifts.filter(Q(approved_at=None) | Q(asked_at__gte=F("approved_at"))).values_list("asked_by_id", flat=True))
+    return found | _proposers(review) if review.kind == ModelReview.Kind.PARAMETERS else found
+
+
+def _proposers(review: ModelReview) -> set[int]:
+    """Who proposed any of its parameters, at this value, in a review that is taken back."""
+    wanted = review.facts["default_parameters"].items()
+    earlier = ModelReview.objects.filter(model=review.model, kind=review.kind, status=ModelReview.Status.WITHDRAWN)
+    return {one.asked_by_id for one in earlier if one.facts["default_parameters"].items() & wanted}
 
 
 def approver_ids() -> set[int]:

@@ -39,7 +39,8 @@ class ModelReview(models.Model):
     deployment = models.ForeignKey(Deployment, null=True, on_delete=models.SET_NULL, related_name="reviews")
     """That is to be switched on. None of the other kinds, and once it is removed: what was decided stays, and the binding names it."""
     facts = models.JSONField(default=dict)
-    """Those of `bindings.FACTS` that change with approval."""
+    """Those of `bindings.FACTS` that change with approval; of the kind PARAMETERS only the parameters that were proposed, see
+    `review_selectors.facts_after`."""
     binding = models.JSONField()
     """What the model will be bound to, see `catalog.bindings`."""
     digest = models.CharField(max_length=64)

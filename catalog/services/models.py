@@ -109,13 +109,19 @@ def propose_parameters(
     *, model: Model, parameters: Mapping[str, Any], actor: User, reason: str, at: datetime | None = None
 ) -> ModelReview | None:
     """Ask that a served model has these among its default parameters, as an experiment found them better: a second person approves it as any
-    other change. None when it has them, or is not served. What else waits of the model stays. Raises InvalidValueError."""
+    other change. None when it has them, or is not served. They join those that were proposed and wait still, in one review; what else waits of
+    the model stays. `max_tokens` is at most what the model writes. Raises InvalidValueError."""
     model = Model.objects.select_for_update().get(pk=model.pk)
-    after = _checked_defaults(replace(facts_of(model), default_parameters={**model.default_parameters, **parameters}))
+    waiting = ModelReview.objects.filter(model=model, kind=ModelReview.Kind.PARAMETERS, status=ModelReview.Status.WAITING).first()
+    asked = _checked_parameters({**(waiting.facts["default_parameters"] if waiting else {}), **parameters})
+    if "max_tokens" in asked:
+        asked["max_tokens"] = min(asked["max_tokens"], model.max_output_tokens)
+    after = _checked_defaults(replace(facts_of(model), default_parameters={**model.default_parameters, **asked}))
     if not model.is_served or after == model.default_parameters:
         return None
+    said = f"{waiting.reason}; {reason}" if waiting and waiting.reason != reason else reason
     return reviews.ask(
-        model=model, kind=ModelReview.Kind.PARAMETERS, actor=actor, facts={"default_parameters": after}, reason=reason[:200], at=at
+        model=model, kind=ModelReview.Kind.PARAMETERS, actor=actor, facts={"default_parameters": asked}, reason=said[:200], at=at
     )
 
 
@@ -483,15 +489,19 @@ def _apply(model: Model, facts: ModelFacts) -> None:
 
 
 def _checked_defaults(facts: ModelFacts) -> dict[str, Any]:
-    try:
-        checked = checked_parameters(facts.default_parameters)
-    except TreatmentError as error:
-        raise InvalidValueError(str(error), field="default_parameters") from error
+    checked = _checked_parameters(facts.default_parameters)
     if checked and "chat" not in facts.capabilities:
         raise InvalidValueError("Only calls to a model that chats have parameters.", field="default_parameters")
     if checked.get("max_tokens", 0) > facts.max_output_tokens:
         raise InvalidValueError(f"The model writes {facts.max_output_tokens:,} tokens at most.", field="default_parameters")
     return checked
+
+
+def _checked_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_parameters(given)
+    except TreatmentError as error:
+        raise InvalidValueError(str(error), field="default_parameters") from error
 
 
 def _described(model: Model) -> dict[str, Any]:

@@ -52,10 +52,12 @@ def ask(
     The same again changes nothing, nor does somebody else who asks for less than what waits; anything else replaces it. One audit entry.
     """
     at, changed = at or timezone.now(), dict(facts or {})
-    binding = review_selectors.binding_of(model, facts=changed, deployment=deployment)
+    binding = review_selectors.binding_of(model, facts=review_selectors.facts_after(model, kind, changed), deployment=deployment)
     digest = bindings.digest(binding)
     present = ModelReview.objects.filter(model=model, kind=kind, deployment=deployment, status=Status.WAITING).first()
-    if present is not None and present.facts == changed:
+    if present is not None:
+        present.model = model
+    if present is not None and present.facts == changed and not review_selectors.replaces_unseen(present):
         covers = present.asked_by_id != actor.pk and bindings.holds_for(present.binding, binding)
         if present.digest == digest or covers:
             return present
@@ -109,8 +111,8 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     basis = review_selectors.basis_for(review, actor)
     if not review_selectors.still_holds(review):
         raise BindingChangedError(f"{model.slug} changed since approval was asked for. It has to be asked for again, as it is now.")
-    before = model.status
-    facts_before = {name: getattr(model, name) for name in review.facts}
+    before, facts = model.status, review_selectors.facts_after(model, review.kind, review.facts)
+    details: dict[str, Any] = {"facts_before": {name: getattr(model, name) for name in facts}, "facts_after": facts} if facts else {}
     _APPLY[Kind(review.kind)](review)
     model.approved_binding = {**review_selectors.standbys_of(model), **review.binding}
     model.save()
@@ -119,7 +121,7 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     audit.record(
         "model.approved" if review.kind == Kind.SERVE else "model.change_approved", actor=actor, target=model, at=at, review=review.pk,
         kind=review.kind, basis=basis, digest=review.digest, before=before, after=model.status, comment=comment,
-        **({"facts_before": facts_before, "facts_after": review.facts} if review.facts else {}),
+        **details,
     )  # fmt: skip
     look_again(models=[model], actor=actor, at=at)
     config.changed()
@@ -134,7 +136,7 @@ def _serve(review: ModelReview) -> None:
 
 
 def _describe(review: ModelReview) -> None:
-    for name, value in review.facts.items():
+    for name, value in review_selectors.facts_after(review.model, review.kind, review.facts).items():
         setattr(review.model, name, value)
     if "feature_class" in review.facts:
         approval_checks().check_model(review.model.slug, review.model.feature_class)

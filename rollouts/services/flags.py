@@ -448,12 +448,7 @@ def _propose_parameters(flag: Flag, change: FlagChange, at: datetime) -> None:
         return
     model = catalog_selectors.all_models().filter(slug=treatment.model or flag.model).first()
     if model is not None:
-        most = (
-            {"max_tokens": min(treatment.parameters["max_tokens"], model.max_output_tokens)} if "max_tokens" in treatment.parameters else {}
-        )
-        models.propose_parameters(
-            model=model, parameters={**treatment.parameters, **most}, actor=change.proposed_by, reason=change.reason, at=at
-        )
+        models.propose_parameters(model=model, parameters=treatment.parameters, actor=change.proposed_by, reason=change.reason, at=at)
 
 
 def _check_guards(flag: Flag, at: datetime) -> None:

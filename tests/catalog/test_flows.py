@@ -108,11 +108,12 @@ def test_a_flow_names_only_what_is_there_and_is_approved_only_while_that_is_serv
     assert version.prompt.versions.get().status == "submitted"
     Tool.objects.filter(pk=tool.pk).update(status=Tool.Status.ACTIVE)
     prompts.set_label(prompt=greeting, name="production", version=greeting.versions.get(), actor=adam)
-    Model.objects.filter(pk=small.pk).update(status=Model.Status.RETIRED)
-    naming = prompts.write_version(prompt=greeting, actor=bob, messages=[{"role": "user", "content": "Hi"}])
-    PromptVersion.objects.filter(pk=naming.pk).update(model="small", status="submitted")
-    with pytest.raises(ReferenceGoneError, match="model: the model small is retired"):
-        prompts.approve_version(version=naming, actor=adam)
+    naming = prompts.write_version(prompt=greeting, actor=bob, messages=[{"role": "user", "content": "Hi"}], model="small")
+    prompts.submit_version(version=naming, actor=bob)
+    for status, said in (("draft", "is draft, not served"), ("submitted", "is submitted, not served"), ("retired", "is retired")):
+        Model.objects.filter(pk=small.pk).update(status=status)
+        with pytest.raises(ReferenceGoneError, match=f"model: the model small {said}"):
+            prompts.approve_version(version=naming, actor=adam)
     prompts.approve_version(version=version, actor=adam)
 
     [served] = compile_snapshot(acme, 1).flows["triage"].versions.values()

@@ -8,6 +8,10 @@ from rest_framework import serializers
 
 from catalog.models import ModelReview
 
+FACTS_HELP = (
+    "Of a wider description: fields and the values that they will have. Of parameters: those that were proposed, which go over the model's."
+)
+
 
 class BindingChange(serializers.Serializer[Any]):
     """One part of what a model is bound to, before and after; empty where it is not there."""
@@ -25,7 +29,7 @@ class ModelReviewOutput(serializers.Serializer[Any]):
     model = serializers.CharField(source="model.slug")
     kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
     deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
-    facts = serializers.DictField(help_text="Of a wider description: fields and the values that they will have.")
+    facts = serializers.DictField(help_text=FACTS_HELP)
     digest = serializers.CharField(help_text="sha256 of what the model will be bound to. Approval holds for nothing else.")
     changes = BindingChange(many=True)
     status = serializers.ChoiceField(choices=ModelReview.Status.choices)
@@ -44,6 +48,6 @@ class WaitingReview(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(choices=ModelReview.Kind.choices)
     deployment = serializers.IntegerField(source="deployment_id", allow_null=True)
-    facts = serializers.DictField(help_text="Of a wider description: fields and the values that they will have.")
+    facts = serializers.DictField(help_text=FACTS_HELP)
     digest = serializers.CharField()
     asked_by = serializers.CharField(source="asked_by.email")

@@ -131,10 +131,11 @@ def _agree_to_changes(api: Api, document: Document, *, described: bool, switched
     if not described and not switched_on:
         return []
     path, waits = _model_path(document.name), []
+    row = api.call("GET", path)
     asked = [
         review
-        for review in api.call("GET", path)["waiting"]
-        if (review["kind"] in ("facts", "parameters") and described and _says(document, review["facts"]))
+        for review in row["waiting"]
+        if (review["kind"] in ("facts", "parameters") and described and _says(document, _facts_after(review, row)))
         or review["deployment"] in switched_on
     ]
     if any(review["deployment"] for review in asked):
@@ -150,6 +151,12 @@ def _agree_to_changes(api: Api, document: Document, *, described: bool, switched
             what = "described anew" if review["kind"] == "facts" else f"given deployment {review['deployment']}"
             waits.append(f"{document} is not {what} yet: {refused.detail}")
     return waits
+
+
+def _facts_after(review: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model's facts will be: parameters that were proposed go over those that it has."""
+    facts = review["facts"]
+    return {name: {**row[name], **facts[name]} for name in facts} if review["kind"] == "parameters" else facts
 
 
 def _says(document: Document, facts: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from catalog import selectors
@@ -260,3 +261,14 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
             models.announce_leaving(model=model, actor=adam, retires_on=today - timedelta(days=1))
         assert models.announce_leaving(model=model, actor=adam, retires_on=today).retires_on == today
         models.announce_leaving(model=model, actor=adam, retires_on=None)  # the day that is announced already would pass
+
+
+def test_processes_of_the_release_before_still_register_models(acme: Tenant, alice: User) -> None:
+    make_model(owner=alice, slug="old")
+    known = [one.column or "" for one in Model._meta.concrete_fields if one.name not in ("id", "slug", "default_parameters")]
+
+    with connection.cursor() as cursor:  # they leave out what they do not know
+        names = ", ".join(known)
+        cursor.execute(f"INSERT INTO catalog_model (slug, {names}) SELECT 'new', {names} FROM catalog_model WHERE slug = 'old'")
+
+    assert Model.objects.get(slug="new").default_parameters == {}

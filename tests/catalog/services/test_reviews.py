@@ -297,3 +297,33 @@ def test_default_parameters_of_a_served_model_wait_their_end_too(acme: Tenant, a
     reviews.approve(review=waiting(model), actor=adam)
     model.refresh_from_db()
     assert model.default_parameters == {}
+
+
+def test_default_parameters_that_wait_take_no_others_away_unseen(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+    model = served(alice, adam)
+    models.change_model(model=model, facts=replace(models.facts_of(model), default_parameters={"temperature": 0.3}), actor=alice)
+    described = waiting(model)
+    for parameters, who in (({"max_tokens": 9000}, sam), ({"top_p": 0.9}, alice)):  # of two promotions, the first above what it writes
+        models.propose_parameters(model=model, parameters=parameters, actor=who, reason=f"By {who}")
+    proposed = review_selectors.waiting().get(model=model, kind="parameters")
+
+    assert (proposed.facts, proposed.reason) == ({"default_parameters": {"top_p": 0.9, "max_tokens": 4096}}, "By Sam; By Alice")
+    with pytest.raises(SelfApprovalError):  # of the first promotion
+        reviews.approve(review=proposed, actor=sam)
+    reviews.approve(review=described, actor=adam)
+    with pytest.raises(BindingChangedError):
+        reviews.approve(review=proposed, actor=adam)
+    again = reviews.ask_again(review=proposed, actor=alice)
+
+    assert [(one["before"], one["after"]) for one in again.changes] == [("temperature 0.3", "temperature 0.3, top_p 0.9, max_tokens 4096")]
+    model.refresh_from_db()
+    models.change_model(model=model, facts=replace(models.facts_of(model), default_parameters={}), actor=alice)
+    ended = review_selectors.waiting().get(model=model, kind="facts")
+    reviews.approve(review=again, actor=adam)
+    model.refresh_from_db()
+    assert model.default_parameters == {"temperature": 0.3, "top_p": 0.9, "max_tokens": 4096}
+    entry = AuditEntry.objects.filter(event="model.change_approved").latest("sequence")
+    assert entry.details["facts_after"] == {"default_parameters": model.default_parameters}
+    with pytest.raises(BindingChangedError):
+        reviews.approve(review=ended, actor=adam)
+    assert reviews.ask_again(review=ended, actor=alice).changes[0]["before"] == "temperature 0.3, top_p 0.9, max_tokens 4096"
