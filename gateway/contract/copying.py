@@ -38,6 +38,8 @@ _AT = INBOX_COLUMNS.index("started_at")
 _OF_JSON = [INBOX_COLUMNS.index(name) for name in _JSON]
 _NULL = msgspec.Raw(b"null")
 _ENCODER = msgspec.json.Encoder()
+_UNFIT = (msgspec.DecodeError, ValueError, OverflowError, OSError)
+"""No call, no text, or no moment, of which the C library says any of the last three."""
 _POSTGRES_EPOCH = 946_684_800
 """2000-01-01 UTC in seconds since 1970."""
 _Line = msgspec.defstruct(
@@ -66,12 +68,7 @@ def rows(lines: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
             for place in _OF_JSON:
                 if (raw := values[place]) is not None:
                     values[place] = None if raw == _NULL else str(raw, "utf-8")
-        except (
-            msgspec.DecodeError,
-            ValueError,
-            OverflowError,
-            OSError,
-        ):  # no call, no text, no moment (of which the C library says one of three)
+        except _UNFIT:
             left.append(line)
             continue
         made.append(values)
