@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from costs import exchange
-from costs.models import ExchangeRate, RateSheet
+from costs.models import BillRow, ExchangeRate, PriceEntry, RateSheet, Reconciliation
 
 
 def rates_that_hold(currencies: Collection[str], first: date, last: date) -> set[exchange.Rate]:
@@ -33,6 +33,21 @@ def days_by_people(first: date) -> set[tuple[str, date]]:
     """Currency and day of rates that hold and that somebody entered."""
     found = ExchangeRate.objects.filter(holds=True, day__gte=first).exclude(sheet__kind=RateSheet.Kind.FEED)
     return set(found.values_list("currency", "day"))
+
+
+def months_with(sheet: RateSheet) -> set[tuple[str, date]]:
+    """Provider and month of the bills whose comparison may take a rate of the sheet: rows that are billed or priced in one of its currencies,
+    prices of the provider that are quoted in one, or a revision that used one. Months that its days reach.
+    """
+    of_months = Q(month__gte=sheet.first_on.replace(day=1), month__lte=sheet.last_on + exchange.REACH)
+    rows = BillRow.objects.filter(of_months, kind__in=BillRow.COMPARED)
+    quoted = PriceEntry.objects.filter(provider=OuterRef("provider"), currency__in=sheet.currencies)
+    named = Q(currency__in=sheet.currencies) | Q(pricing_currency__in=sheet.currencies) | Exists(quoted)
+    used = Q()
+    for currency in sheet.currencies:
+        used |= Q(latest__rates__contains=[{"currency": currency}])
+    series = Reconciliation.objects.in_force().filter(of_months, used) if used else Reconciliation.objects.none()
+    return {*rows.filter(named).order_by().values_list("provider", "month").distinct(), *series.values_list("provider", "month")}
 
 
 def exchange_rates(*, currency: str = "", month: date | None = None) -> QuerySet[ExchangeRate]:

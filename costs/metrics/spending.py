@@ -42,15 +42,7 @@ def routed_share(window: Window) -> Reading:
     """Of the money on the bills, over the same months as the variance: what is not usage that went past the gateway."""
     revisions = _compared(window)
     bill = sum((revision.bill_usd for revision in revisions), Decimal())
-    past = sum(
-        (
-            revision.in_usd(Decimal(cause["amount"]))
-            for revision in revisions
-            for cause in revision.causes
-            if cause["cause"] in PAST_THE_GATEWAY
-        ),
-        Decimal(),
-    )
+    past = sum((revision.cause_usd(name) for revision in revisions for name in PAST_THE_GATEWAY), Decimal())
     if bill <= 0:
         return NO_DATA
     rows = sum(revision.bill_rows for revision in revisions)

@@ -123,11 +123,12 @@ class Revision(models.Model):
     def variance_usd(self) -> Decimal:
         return _EXACT.subtract(self.bill_usd, self.telemetry_usd)
 
-    def in_usd(self, amount: Decimal) -> Decimal:
-        """A part of the bill, at the mean of the rates that were used for it."""
-        return (
-            amount if self.bill_at_book is None or not self.bill else _EXACT.divide(_EXACT.multiply(amount, self.bill_at_book), self.bill)
-        )
+    def cause_usd(self, name: str) -> Decimal:
+        """A cause in USD. In another currency each line is at our rate of its day: the sums of both may be far from any mean rate, or nothing."""
+        if self.bill_at_book is None:
+            return sum((Decimal(cause["amount"]) for cause in self.causes if cause["cause"] == name), Decimal())
+        lines = self.lines.filter(causes__has_key=name).order_by().values_list("causes", "rate")
+        return sum((bridge.converted(Decimal(causes[name]), _EXACT.divide(Decimal(1), rate)) for causes, rate in lines), Decimal())
 
     @property
     def variance_cents(self) -> Decimal:

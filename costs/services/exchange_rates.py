@@ -10,12 +10,11 @@ from typing import Any
 import httpx2
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from costs import exchange, exchange_selectors, tasks
 from costs.errors import ExchangeRateError, ExchangeRateStateError
-from costs.models import BillRow, ExchangeRate, RateSheet
+from costs.models import ExchangeRate, RateSheet
 from gateway.contract.outbound import OutboundError
 from governance.http import guarded_client
 from governance.models import Severity, User
@@ -85,7 +84,7 @@ def _entered(rates: Sequence[exchange.Rate], source: str, kind: str, actor: User
 
 @transaction.atomic
 def approve_rates(*, sheet: RateSheet, actor: User, at: datetime | None = None) -> RateSheet:
-    """Let the rates hold; those of the same days before end, and bills in these currencies are compared again.
+    """Let the rates hold; those of the same days before end, and bills that they may change are compared again.
 
     Writes one audit entry. Raises ExchangeRateStateError (decided before, or one's own).
     """
@@ -151,11 +150,9 @@ def _told(sheet: RateSheet) -> dict[str, Any]:
 
 
 def _compare_again(sheet: RateSheet) -> None:
-    """Bills in these currencies whose days the rates reach."""
-    months = Q(month__gte=sheet.first_on.replace(day=1), month__lte=sheet.last_on + exchange.REACH)
-    rows = BillRow.objects.filter(months, currency__in=sheet.currencies, kind__in=BillRow.COMPARED)
-    for provider, month in rows.order_by("provider", "month").values_list("provider", "month").distinct():
-        # Robust: when the broker is away the rates hold all the same; the hourly task compares the bills.
+    """Bills that these rates may change."""
+    for provider, month in sorted(exchange_selectors.months_with(sheet), key=lambda one: (one[1], one[0])):
+        # Robust: when the broker is away the rates hold all the same; the hourly task compares the bills, see `reconciliation.due`.
         again = partial(tasks.reconcile.delay, provider=provider, month=month.isoformat(), schema_name=current_schema())
         transaction.on_commit(again, robust=True)
 

@@ -20,7 +20,18 @@ from django.utils import timezone
 
 from costs import bridge, commitment_selectors, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
-from costs.models import BillRow, PriceEntry, Reconciliation, ReconciliationLine, Revision, SupersededPrice, TokenClass, TokenDay, UsageHour
+from costs.models import (
+    BillRow,
+    PriceEntry,
+    RateSheet,
+    Reconciliation,
+    ReconciliationLine,
+    Revision,
+    SupersededPrice,
+    TokenClass,
+    TokenDay,
+    UsageHour,
+)
 from costs.periods import Period
 from costs.quotes import Quote
 from costs.services import signoff
@@ -33,6 +44,8 @@ RULES_VERSION = 4
 """Part of the run key: a change of the rules makes a new revision."""
 MONTHS_BACK = 3
 """How far back the schedule looks for changed inputs."""
+RATES_BACK = timedelta(days=3)
+"""How long the schedule compares what exchange rates that came may change, in case the task that they queued was lost."""
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str, date | None]
@@ -663,8 +676,8 @@ def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) ->
 
 
 def due(today: date) -> list[tuple[str, date]]:
-    """Provider and month of every bill that the schedule looks at: the last months, older ones whose calls have another value by now, and those
-    that wait for exchange rates.
+    """Provider and month of every bill that the schedule looks at: the last months, older ones whose calls have another value by now, those
+    that wait for exchange rates, and those that rates of the last days may change.
     """
     first = today.replace(day=1)
     for _ in range(MONTHS_BACK):
@@ -673,7 +686,9 @@ def due(today: date) -> list[tuple[str, date]]:
     recent = compared.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=_midnight(first)))
     found = set(recent.values_list("provider", "month").distinct())
     waiting = set(Reconciliation.objects.exclude(missing_rates=[]).values_list("provider", "month"))
-    return sorted(found | waiting | _changed_since(first, compared), key=lambda one: (one[1], one[0]))
+    sheets = RateSheet.objects.filter(status=RateSheet.Status.APPROVED, decided_at__gte=_midnight(today - RATES_BACK))
+    rated = {month for sheet in sheets for month in exchange_selectors.months_with(sheet)}
+    return sorted(found | waiting | rated | _changed_since(first, compared), key=lambda one: (one[1], one[0]))
 
 
 def _changed_since(first: date, compared: QuerySet[BillRow]) -> set[tuple[str, date]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from costs import exchange, generator
+from costs import exchange, exchange_selectors, generator
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.metrics import spending
 from costs.models import BillFile, BillRow, Reconciliation, Revision
@@ -162,6 +162,43 @@ def test_rows_that_wait_for_a_rate_stop_the_signatures_of_their_month(
     assert not Reconciliation.objects.exclude(missing_rates=[]).exists()
     signoff.sign(revision=newer, digest=newer.digest, actor=alice, **late)
     assert reconciliation.due(date(2028, 1, 1)) == []
+
+
+def test_corrected_rate_reaches_every_bill_that_used_it(acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User) -> None:
+    rated(fay, alice, (1, "0.8"), (8, "0.8"))
+    # Billed in dollars, priced in euro.
+    priced = {"PricingCurrency": "EUR"}
+    revision = compared(
+        fay, [{**row, **priced, "PricingCurrencyEffectiveCost": f"{Decimal(row['EffectiveCost']) * Decimal('0.8'):f}"} for row in rows]
+    )
+    assert (revision.currency, {rate["currency"] for rate in revision.rates}) == ("USD", {"EUR"})
+    assert reconciliation.due(date(2027, 6, 1)) == []
+
+    sheet = exchange_rates.propose_rates(
+        rates=[exchange.Rate("EUR", MONTH.replace(day=3), Decimal("0.9"))], source="Bank", actor=fay, at=AT
+    )
+    exchange_rates.approve_rates(sheet=sheet, actor=alice, at=datetime(2027, 5, 31, tzinfo=UTC))
+
+    # Also by the schedule, however old the month is: the broker may be away.
+    assert exchange_selectors.months_with(sheet) == {("openai", MONTH)}
+    assert reconciliation.due(date(2027, 6, 1)) == [("openai", MONTH)]
+    assert reconciliation.due(date(2027, 6, 10)) == []
+    BillRow.objects.update(pricing_currency="")  # nothing but the revision tells of it
+    assert exchange_selectors.months_with(sheet) == {("openai", MONTH)}
+
+
+def test_causes_of_a_bill_that_sums_to_nothing_are_in_dollars(acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User) -> None:
+    rated(fay, alice, (1, "0.8"), (6, "0.5"))
+    more = {**in_euro(rows[0], "1"), "x_Model": "unknown", "SkuMeter": "unknown", "SkuId": "unknown"}
+    revision = compared(fay, [in_euro(row, "0.8" if row["ChargePeriodStart"] < "2026-10-06" else "0.5") for row in rows] + [more])
+    past = {name: sum(Decimal(line.causes.get(name, 0)) for line in revision.lines.all()) for name in spending.PAST_THE_GATEWAY}
+    assert any(past.values())
+
+    usd = sum(Decimal(line.causes.get(name, 0)) / line.rate for line in revision.lines.all() for name in spending.PAST_THE_GATEWAY)
+    revision.bill = Decimal()
+
+    assert sum(revision.cause_usd(name) for name in spending.PAST_THE_GATEWAY) == pytest.approx(usd, abs=Decimal("1E-18"))
+    assert usd != sum(past.values())
 
 
 def test_month_whose_rows_went_waits_for_no_rate(
