@@ -48,7 +48,20 @@ _UNIT = re.compile(r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s
 _COUNTED_UNIT = re.compile(
     r"(?:(?P<count>[\d,._]+)\s*(?P<scale>k|m|thousand|million)?\s*)?(?:requests?|searches|search|calls?|queries|query)", re.IGNORECASE
 )
-_RESTATED = re.compile("(Cost|Quantity|UnitPrice)(In[A-Z]|$)|ExchangeRate|^Invoice(Detail)?Id$|^Tags$")
+NAMING = (
+    "ChargeCategory",
+    "ChargeClass",
+    "SubAccountId",
+    "ServiceName",
+    "RegionId",
+    "AvailabilityZone",
+    "ResourceId",
+    "SkuId",
+    "PricingCategory",
+    "CommitmentDiscountId",
+    "CommitmentDiscountStatus",
+)
+"""Columns that every version of FOCUS has and that say which charge a row is, beside its account, currency and periods."""
 COUNTED_CLASSES = ("web_search", "file_search")
 """Rows of these count calls of tools that the provider ran; `tokens` is how many."""
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
@@ -131,8 +144,12 @@ class Row:
         return _hash(provider, sorted(self.values.items()))
 
     def charge_key(self, provider: str) -> str:
-        """The same for rows of one charge, also when its figures, its invoice or its tags have changed."""
-        return _hash(provider, sorted(item for item in self.values.items() if not _varies(item[0])))
+        """The same for rows of one charge, whatever their figures, invoice and tags, the version of FOCUS and the provider's own columns."""
+        naming = [(name, self.values.get(name, "")) for name in NAMING]
+        # A row without a SKU is told from others by its words, which otherwise may name a price and change with it.
+        words = "" if self.values.get("SkuId") else self.values.get("SkuMeter") or self.values.get("ChargeDescription", "")
+        times = [(at.isoformat(), "") for at in (self.charge_start, self.charge_end, self.period)]
+        return _hash(provider, [(self.account, self.currency), (words, ""), *times, *naming])
 
 
 @lru_cache(maxsize=4096)
@@ -142,12 +159,6 @@ def _day(start: datetime, end: datetime) -> date | None:
 
 def _hash(provider: str, columns: list[tuple[str, str]]) -> str:
     return hashlib.blake2b(orjson.dumps([provider, columns]), digest_size=16).hexdigest()
-
-
-@lru_cache(maxsize=1024)
-def _varies(column: str) -> bool:
-    """Whether a provider restates the column, rather than naming another charge by it."""
-    return _RESTATED.search(column) is not None
 
 
 @dataclass(frozen=True)

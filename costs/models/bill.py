@@ -250,7 +250,7 @@ class BillRow(models.Model):
     period = models.DateField(null=True)
     """First day of the month in which its billing period begins; None for rows of before it was kept: `month`."""
     charge_key = models.CharField(max_length=32, blank=True, db_default="")
-    """Over what names the charge, without amounts; empty for rows of before it was kept."""
+    """Over what names the charge in every version of FOCUS (`costs.focus.NAMING`), without amounts; empty for rows of before it was kept."""
     is_in_force = models.BooleanField(default=True, db_default=True)
     replaced_by = models.ForeignKey(BillFile, null=True, on_delete=models.PROTECT, related_name="replaced_rows")
     """Whose delivery took it out; None and not in force: its own file was undone."""

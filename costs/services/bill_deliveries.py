@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from costs import focus
 from costs.models import BillDelivery, BillFeed, BillFile, BillRow, DeliveryStyle, Reconciliation, RevisionSignature
@@ -24,6 +25,8 @@ from governance.services import audit
 
 STYLE, OLDER, SMALLER, INCOMPLETE, SIGNED, EMPTY = "style", "older", "smaller", "incomplete", "signed", "empty"
 """Codes of doubts."""
+_CHARGE = "coalesce(nullif(b.charge_key, ''), b.fingerprint), b.meter"
+"""Of one charge; the meter is in no key, since not every version of FOCUS has it."""
 SHOWN = 50
 """Changes that are kept with a file."""
 _PERIOD = "coalesce(b.period, b.month)"
@@ -39,6 +42,8 @@ class Styles:
     """For all of the file; empty for what is known."""
     known: Mapping[tuple[str, str], str]
     """Provider and account to style."""
+    own: frozenset[tuple[str, str, date]] = frozenset()
+    """Provider, account and period of what this very file delivered before: more rows of it are added there."""
 
 
 @dataclass
@@ -55,9 +60,15 @@ class Outcome:
         return any(one.style == DeliveryStyle.REPLACEMENT and one.rows_before for one in self.deliveries)
 
 
-def styles(asked: str, chosen: Mapping[tuple[str, str], str] | None = None) -> Styles:
+def styles(asked: str, chosen: Mapping[tuple[str, str], str] | None = None, own: frozenset[tuple[str, str, date]] = frozenset()) -> Styles:
     known = {(feed.provider, feed.account): feed.style for feed in BillFeed.objects.all()}
-    return Styles(asked, known | dict(chosen or {}))
+    return Styles(asked, known | dict(chosen or {}), own)
+
+
+def periods_of(bill: BillFile) -> frozenset[tuple[str, str, date]]:
+    """Provider, account and period of what a file delivered, also before deliveries were kept."""
+    rows = BillRow.ever.filter(file=bill).values_list("provider", "account", Coalesce("period", "month")).distinct()
+    return frozenset(bill.deliveries.values_list("provider", "account", "period")) | frozenset(rows)
 
 
 def remember(bill: BillFile, style: str, *, actor: User, at: datetime) -> None:
@@ -79,7 +90,7 @@ def deliver(bill: BillFile, found: Styles) -> Outcome:
     """Put the staged rows of a file in force, and those that they replace out of it."""
     outcome = Outcome()
     with connection.cursor() as cursor:
-        _scope(cursor, found, outcome)
+        _scope(cursor, bill, found, outcome)
         older = _older(cursor)
         cursor.execute(
             f"""
@@ -106,15 +117,18 @@ def deliver(bill: BillFile, found: Styles) -> Outcome:
     return outcome
 
 
-def _scope(cursor: Any, found: Styles, outcome: Outcome) -> None:
+def _scope(cursor: Any, bill: BillFile, found: Styles, outcome: Outcome) -> None:
     """The periods of the file, each with the style in which it is taken."""
     cursor.execute("DROP TABLE IF EXISTS bill_scope")
     cursor.execute(
         "CREATE TEMP TABLE bill_scope ON COMMIT DROP AS SELECT DISTINCT provider, account, period, ''::text AS style FROM bill_staged"
     )
-    cursor.execute("SELECT DISTINCT provider, account FROM bill_scope ORDER BY 1, 2")
+    if found.own:
+        statement = "UPDATE bill_scope SET style = 'append' WHERE (provider, account, period) = (%s, %s, %s)"
+        cursor.executemany(statement, sorted(found.own))
+    cursor.execute("SELECT DISTINCT provider, account FROM bill_scope WHERE style = '' ORDER BY 1, 2")
     pairs = cursor.fetchall()
-    guessed = set() if found.asked else _restating(cursor)
+    guessed = set() if found.asked else _restating(cursor, bill)
     for pair in pairs:
         style = found.asked or found.known.get(pair, "")
         if not style and pair in guessed:
@@ -123,25 +137,35 @@ def _scope(cursor: Any, found: Styles, outcome: Outcome) -> None:
             outcome.doubts.append(
                 _doubt(STYLE, f"It delivers rows of {name} again, some with other figures or left out: it seems to replace them.")
             )
-        cursor.execute("UPDATE bill_scope SET style = %s WHERE (provider, account) = (%s, %s)", [style or DeliveryStyle.APPEND, *pair])
+        cursor.execute(
+            "UPDATE bill_scope SET style = %s WHERE style = '' AND (provider, account) = (%s, %s)", [style or DeliveryStyle.APPEND, *pair]
+        )
 
 
-def _restating(cursor: Any) -> set[tuple[str, str]]:
-    """Providers and accounts of which the file has most charges of a period again and not all as they are in force."""
-    cursor.execute(f"""
+def _restating(cursor: Any, bill: BillFile) -> set[tuple[str, str]]:
+    """Providers and accounts of which the file has most charges of a period again and not all as they are in force.
+
+    Rows that have no key, or came in another version of FOCUS, which may name a charge by other columns, are compared by times and SKU.
+    """
+    plain = "concat_ws('|', {0}.provider, {0}.account, {0}.charge_category, {0}.charge_start, {0}.charge_end, {0}.sku_id)"
+    cursor.execute(
+        f"""
         WITH book AS (
-            SELECT s.provider, s.account, s.period, b.charge_key,
+            SELECT s.provider, s.account, s.period,
+                CASE WHEN b.charge_key = '' OR f.focus_version <> %s THEN {plain.format("b")} ELSE b.charge_key END AS charge,
                 bool_or(NOT EXISTS (SELECT 1 FROM bill_staged n WHERE n.fingerprint = b.fingerprint AND n.occurrence = b.occurrence)) AS differs
-            FROM bill_scope s JOIN bill_row b ON {_IN_SCOPE} AND b.is_in_force
-            WHERE b.charge_key <> '' GROUP BY 1, 2, 3, 4
-        ), keys AS (SELECT DISTINCT charge_key FROM bill_staged)
-        SELECT DISTINCT provider, account FROM book LEFT JOIN keys USING (charge_key)
+            FROM bill_scope s JOIN bill_row b ON {_IN_SCOPE} AND b.is_in_force JOIN bill_file f ON f.id = b.file_id
+            WHERE s.style = '' GROUP BY 1, 2, 3, 4
+        ), again AS (SELECT n.charge_key AS charge FROM bill_staged n UNION SELECT {plain.format("n")} FROM bill_staged n)
+        SELECT DISTINCT provider, account FROM book LEFT JOIN again USING (charge)
         GROUP BY provider, account, period
         HAVING bool_or(differs) AND (
-            count(keys.charge_key) >= 0.8 * count(*)
-            OR (count(keys.charge_key) >= 0.5 * count(*) AND bool_or(differs AND keys.charge_key IS NOT NULL))
+            count(again.charge) >= 0.8 * count(*)
+            OR (count(again.charge) >= 0.5 * count(*) AND bool_or(differs AND again.charge IS NOT NULL))
         )
-    """)  # noqa: S608  # names and expressions of this module only
+        """,  # noqa: S608  # names and expressions of this module only
+        [bill.focus_version],
+    )
     return set(cursor.fetchall())
 
 
@@ -164,7 +188,7 @@ def _figures(cursor: Any, bill: BillFile) -> list[BillDelivery]:
         f"""
         WITH touched AS (
             SELECT s.provider, s.account, s.period, b.currency, s.style, b.is_in_force, b.file_id = %(file)s AS is_own, b.billed_cost,
-                coalesce(nullif(b.charge_key, ''), b.fingerprint) AS charge
+                ({_CHARGE}) AS charge
             FROM bill_scope s JOIN bill_row b ON {_IN_SCOPE} AND (b.is_in_force OR b.replaced_by_id = %(file)s)
         ), sums AS (
             SELECT provider, account, period, currency, style,
@@ -196,9 +220,9 @@ def _changes(cursor: Any, bill: BillFile) -> list[dict[str, str | None]]:
             sum(b.billed_cost) FILTER (WHERE NOT b.is_in_force) AS was, sum(b.billed_cost) FILTER (WHERE b.is_in_force) AS now
         FROM bill_scope s JOIN bill_row b ON {_IN_SCOPE}
         WHERE s.style = 'replacement' AND (b.replaced_by_id = %(file)s OR (b.is_in_force AND b.file_id = %(file)s))
-        GROUP BY coalesce(nullif(b.charge_key, ''), b.fingerprint), b.currency
+        GROUP BY {_CHARGE}, b.currency
         ORDER BY abs(coalesce(sum(b.billed_cost) FILTER (WHERE b.is_in_force), 0) - coalesce(sum(b.billed_cost) FILTER (WHERE NOT b.is_in_force), 0)) DESC,
-            1, 2, 3, coalesce(nullif(b.charge_key, ''), b.fingerprint)
+            1, 2, 3, {_CHARGE}
         LIMIT {SHOWN}
         """,  # noqa: S608  # names and expressions of this module only
         {"file": bill.pk},
@@ -283,17 +307,19 @@ def later_files(bill: BillFile) -> QuerySet[BillFile]:
 
 
 def replaced_since(bill: BillFile) -> BillFile | None:
-    """A later file that replaced a period of the staged rows."""
+    """A later file that replaced a period of the staged rows: delivered after it, or applied after its upload where it delivered nothing yet."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT d.file_id FROM bill_delivery d JOIN bill_file f ON f.id = d.file_id AND f.state = 'applied'
             JOIN (SELECT DISTINCT provider, account, period FROM bill_staged) s
                 ON (s.provider, s.account, s.period) = (d.provider, d.account, d.period)
-            WHERE d.style = 'replacement' AND d.file_id <> %s AND d.id > coalesce((SELECT min(id) FROM bill_delivery WHERE file_id = %s), 0)
+            CROSS JOIN (SELECT min(id) AS first FROM bill_delivery WHERE file_id = %(file)s) own
+            WHERE d.style = 'replacement' AND d.file_id <> %(file)s AND coalesce(d.id > own.first,
+                (coalesce(f.applied_at, f.uploaded_at), f.id) > (%(uploaded_at)s, %(file)s))
             ORDER BY d.id DESC LIMIT 1
             """,
-            [bill.pk, bill.pk],
+            {"file": bill.pk, "uploaded_at": bill.uploaded_at},
         )
         found = cursor.fetchone()
     return BillFile.objects.get(pk=found[0]) if found else None

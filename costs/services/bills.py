@@ -433,8 +433,12 @@ def _reconcile_months(months: Iterable[tuple[str, date]]) -> None:
 def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: datetime | None = None) -> BillFile:
     """Try to place the rows that are in quarantine again, from the file as it was kept; with `provider`, as rows of that one.
 
-    What can be placed now is accepted, or a duplicate; the rest stays with its reason. Writes one audit entry. Raises BillFormatError (no
-    such provider, nothing in quarantine, or the file is gone) or BillStateError (not applied, or a later file replaced their period).
+    What can be placed now is accepted, or a duplicate; the rest stays with its reason. In a period that this file delivered, the rows are added
+    to it; in any other they follow what is in force there like those of a new file. Where that is in doubt, a file of which nothing counts yet
+    waits for `apply_bill`. Writes one audit entry.
+
+    Raises BillFormatError (no such provider, nothing in quarantine, or the file is gone) or BillStateError (not applied, a later file replaced
+    their period, or there is a doubt about a part of a file whose other rows count).
     """
     at = at or timezone.now()
     _lock()
@@ -445,23 +449,13 @@ def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: d
         raise BillFormatError("Nothing of it is in quarantine.")
     if found.state != BillFile.State.APPLIED:
         raise BillStateError("The file is not applied.")
-    whole = {name: getattr(found, name) for name in ("rows_in", "billed_in", "rows_rejected", "billed_rejected")}
-    lines, seen = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True)), set[str]()
-    chosen, found.provider = found.provider, provider or found.provider
-    _read_again(found, seen, at, lines)
-    found.provider = chosen
-    for name, value in whole.items():
-        setattr(found, name, value)  # of the whole file, not of these lines
-    if newer := bill_deliveries.replaced_since(found):
-        raise BillStateError(f"{newer.name} replaced their period since: what counts is what it says of them.")
-    outcome = bill_deliveries.deliver(found, bill_deliveries.styles(DeliveryStyle.APPEND))
-    for one in outcome.deliveries:
-        figures = {name: value for name, value in vars(one).items() if name.startswith(("rows_", "billed_"))}
-        place = {name: getattr(one, name) for name in ("file", "provider", "account", "period", "currency")}
-        BillDelivery.objects.update_or_create(**place, defaults=figures, create_defaults={**figures, "style": one.style})
-    _account(found)
-    found.save()
-    _assign(provider, seen)
+    seen = set[str]()
+    if found.rows_accepted or found.rows_duplicate:
+        _release_part(found, provider, seen, at)
+    else:
+        _release_whole(found, provider, seen, at)
+    if found.state == BillFile.State.APPLIED:
+        _assign(provider, seen)
     audit.record(
         "bill.released",
         actor=actor,
@@ -471,9 +465,44 @@ def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: d
         released=before - found.rows_quarantined,
         quarantined=found.rows_quarantined,
         accepted=found.rows_accepted,
+        state=found.state,
+        doubts=[doubt["code"] for doubt in found.doubts],
     )
     _reconcile(found)
     return found
+
+
+def _release_whole(found: BillFile, provider: str, seen: set[str], at: datetime) -> None:
+    """A file of which nothing was placed: what can be is a delivery like any other, and waits where that is in doubt."""
+    found.provider = provider or found.provider  # for whoever reads it again: all of its rows are released as that one's
+    _read_again(found, seen, at)
+    _check_not_replaced(found)
+    _deliver(found, bill_deliveries.styles(""), lambda outcome: not outcome.doubts, at)
+
+
+def _release_part(found: BillFile, provider: str, seen: set[str], at: datetime) -> None:
+    whole = {name: getattr(found, name) for name in ("rows_in", "billed_in", "rows_rejected", "billed_rejected")}
+    lines = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True))
+    chosen, found.provider = found.provider, provider or found.provider
+    _read_again(found, seen, at, lines)
+    found.provider = chosen
+    for name, value in whole.items():
+        setattr(found, name, value)  # of the whole file, not of these lines
+    _check_not_replaced(found)
+    outcome = bill_deliveries.deliver(found, bill_deliveries.styles("", own=bill_deliveries.periods_of(found)))
+    for doubt in outcome.doubts:
+        raise BillStateError(f"{doubt['message']} Upload these rows as a file of their own, and look at what it changes.")
+    for one in outcome.deliveries:
+        figures = {name: value for name, value in vars(one).items() if name.startswith(("rows_", "billed_"))}
+        place = {name: getattr(one, name) for name in ("file", "provider", "account", "period", "currency")}
+        BillDelivery.objects.update_or_create(**place, defaults=figures, create_defaults={**figures, "style": one.style})
+    _account(found)
+    found.save()
+
+
+def _check_not_replaced(found: BillFile) -> None:
+    if newer := bill_deliveries.replaced_since(found):
+        raise BillStateError(f"{newer.name} replaced their period since: what counts is what it says of them.")
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:

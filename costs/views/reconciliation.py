@@ -125,11 +125,15 @@ def bill_release(request: MemberRequest, pk: int) -> HttpResponse:
     """Try to place rows again that are in quarantine."""
     bill = _bill(pk)
     provider = request.POST.get("provider", "")
-    try_act(
-        request,
-        lambda: bills.release_quarantine(bill=bill, actor=request.user, provider=provider),
-        "What could be placed is taken over; the rest stays in quarantine with its reason.",
-    )
+    try:
+        released = bills.release_quarantine(bill=bill, actor=request.user, provider=provider)
+    except DomainError as error:
+        messages.error(request, error.message)
+    else:
+        if released.state == BillFile.State.APPLIED:
+            messages.success(request, "What could be placed is taken over; the rest stays in quarantine with its reason.")
+        else:
+            messages.warning(request, f"{released.name} waits: look at what it would change, then apply it.")
     return redirect("bill-detail", pk)
 
 

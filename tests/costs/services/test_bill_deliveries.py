@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costs.errors import BillStateError, SignatureReasonError
+from costs.errors import BillFormatError, BillStateError, SignatureReasonError
 from costs.models import BillFeed, BillFile, BillRow, Revision
 from costs.services import bills, reconciliation, signoff
 from governance.models import AuditEntry, Tenant, User
@@ -41,10 +41,10 @@ def day(number: int, cost: str = "1.5", **other: str) -> dict[str, str]:
     return ROW | period | {"BilledCost": cost, "EffectiveCost": cost} | other
 
 
-def imported(user: User, *rows: dict[str, str], style: str = "replacement", is_preview: bool = False) -> BillFile:
-    content = "\n".join([",".join(ROW), *(",".join(row.values()) for row in rows)]).encode()
+def imported(user: User, *rows: dict[str, str], style: str = "replacement", is_preview: bool = False, provider: str = "openai") -> BillFile:
+    content = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]).encode()
     file = bills.import_bill(
-        file=io.BytesIO(content), name=f"{len(rows)}.csv", actor=user, provider="openai", style=style, is_preview=is_preview, at=AT
+        file=io.BytesIO(content), name=f"{len(rows)}.csv", actor=user, provider=provider, style=style, is_preview=is_preview, at=AT
     ).file
     assert file.rows_accepted + file.rows_duplicate + file.rows_rejected + file.rows_quarantined == file.rows_in
     return file
@@ -150,6 +150,18 @@ def test_style_is_told_by_the_file_and_decided_by_a_person(acme: Tenant, fay: Us
     assert in_force().total() == 5
 
 
+def test_columns_more_make_no_other_charges_of_them(acme: Tenant, fay: User) -> None:
+    imported(fay, day(1), day(2), day(3), style="")
+    for columns in ({"x_Team": "Search"}, {"ServiceProviderName": "OpenAI"}, {"PrincipalId": "robot", "SubAccountId": "one"}):
+        more = imported(fay, *(day(on, "1.6", **columns) for on in (1, 2, 3)), style="")
+        assert (more.state, codes(more), [one.rows_gone for one in more.deliveries.all()]) == ("waiting", ["style"], [3])
+    # Nor are rows of before charges were known forgotten, whose fingerprints all change with the version.
+    BillRow.objects.update(charge_key="", period=None)
+    old = imported(fay, day(1, "1.7"), day(2, "1.7"), day(3, "1.7"), day(4), style="")
+    assert (old.state, codes(old)) == ("waiting", ["style"])
+    assert imported(fay, day(4), day(5), day(6), style="").state == "applied"
+
+
 def test_preview_applies_nothing_until_it_is_as_it_was_seen(acme: Tenant, fay: User) -> None:
     imported(fay, day(1), day(2))
     waiting = imported(fay, day(1), day(2, "2"), day(3), is_preview=True)
@@ -224,6 +236,42 @@ def test_rows_leave_quarantine_only_while_their_period_is_their_files(acme: Tena
     assert (released.rows_in, released.rows_accepted, released.rows_quarantined) == (2, 2, 0)
     assert said(released) == [(0, 2, 0, 0, Decimal("3"))]
     assert in_force().total() == 2
+
+
+def test_file_that_was_all_in_quarantine_follows_what_is_in_force(acme: Tenant, fay: User, client_for: ClientFor) -> None:
+    nameless = {"ProviderName": ""}
+
+    def total() -> Decimal:
+        return sum((row.billed_cost for row in BillRow.objects.all()), Decimal())
+
+    first = imported(fay, day(1, **nameless), day(2, **nameless), style="", provider="")
+    again = imported(fay, day(1, "1.6", **nameless), day(2, "1.6", **nameless), style="", provider="")
+    assert (first.rows_quarantined, again.rows_quarantined, total()) == (2, 2, Decimal(0))
+
+    assert bills.release_quarantine(bill=first, actor=fay, provider="openai", at=AT).state == "applied"
+    client_for(fay).post(f"/o/acme/operate/costs/reconciliation/bills/{again.pk}/release/", {"provider": "openai"})
+
+    again.refresh_from_db()
+    assert (again.state, codes(again), total()) == ("waiting", ["style"], Decimal(3))  # and not 6.20
+    assert AuditEntry.objects.filter(event="bill.released").order_by("sequence").last().details["state"] == "waiting"  # type: ignore[union-attr]
+    asked = bills.preview_bill(bill=again, actor=fay, style="replacement")
+    bills.apply_bill(bill=asked, actor=fay, digest=asked.digest)
+    assert total() == Decimal("3.2")
+    # Newer than that replacement: released by what is remembered now. Its day is more, so nothing is in doubt.
+    newer = imported(fay, *(day(on, "1.7", **nameless) for on in (1, 2, 3)), style="", provider="")
+    assert (bills.release_quarantine(bill=newer, actor=fay, provider="openai", at=AT).state, total()) == ("applied", Decimal("5.1"))
+    with pytest.raises(BillFormatError, match="Nothing of it"):
+        bills.release_quarantine(bill=newer, actor=fay, provider="openai", at=AT)
+
+
+def test_part_in_quarantine_that_would_replace_goes_up_as_a_file_of_its_own(acme: Tenant, fay: User) -> None:
+    imported(fay, day(1, **NOVEMBER), day(2, **NOVEMBER), style="")
+    part = imported(fay, day(1), day(1, "9", ProviderName="", **NOVEMBER), day(2, "9", ProviderName="", **NOVEMBER), style="", provider="")
+    assert (part.rows_accepted, part.rows_quarantined) == (1, 2)
+
+    with pytest.raises(BillStateError, match="file of their own"):
+        bills.release_quarantine(bill=part, actor=fay, provider="openai", at=AT)
+    assert in_force().total() == 3
 
 
 def test_page_shows_what_a_file_would_replace_and_applies_it(acme: Tenant, fay: User, audra: User, client_for: ClientFor) -> None:
