@@ -10,7 +10,7 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from gateway.contract.guardrails import UNAVAILABLE
+from gateway.contract.guardrails import UNAVAILABLE, UNJUDGED
 from gateway.contract.presidio import NAMES
 from governance.call_figures import VerdictCount, call_figures
 from governance.models import Effect, Guardrail, Pillar, Policy, PolicyVersion, Switch, Tenant
@@ -122,7 +122,7 @@ def guardrail_figures(since: datetime | None = None) -> dict[str, GuardrailFigur
         if not row.step.startswith("guardrail:"):
             continue
         found = figures.setdefault(row.step.removeprefix("guardrail:"), GuardrailFigures())
-        if row.found == UNAVAILABLE:
+        if row.found in (UNAVAILABLE, UNJUDGED):
             found.unavailable += row.hits
         elif row.found:
             found.found[row.found] += row.hits

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.contract.documents import Document
+from gateway.contract.documents import MOST_VALUES, Document, TooManyValuesError, document
 from gateway.contract.snapshot import Guardrail
 
 
@@ -27,6 +27,8 @@ class Hit:
 
 UNAVAILABLE = "presidio_unavailable"
 """Counted among what was found: scans in which the second engine did not answer."""
+UNJUDGED = "not_judged"
+"""Counted among what was found: arguments and results of tools that have more values than are looked at."""
 
 
 @dataclass(slots=True)
@@ -40,11 +42,13 @@ class Finding:
     """Its second engine was asked and did not answer."""
     is_refused: bool = False
     """And therefore the call is refused."""
+    unjudged: int = 0
+    """Documents that have too many values. An enforced guardrail refuses them."""
 
     @property
     def detail(self) -> str:
         """`email=2 card=1`: read by the rollup, so the form is part of the contract."""
-        counts = self.counts | {UNAVAILABLE: 1} if self.is_incomplete else self.counts
+        counts = self.counts | ({UNAVAILABLE: 1} if self.is_incomplete else {}) | ({UNJUDGED: self.unjudged} if self.unjudged else {})
         return " ".join(f"{entity}={count}" for entity, count in sorted(counts.items()))
 
     @property
@@ -52,8 +56,10 @@ class Finding:
         """For the record: `pass`, `flagged`, `redacted`, `unavailable` (nothing found, but not everything was looked at) or the code of the refusal."""
         if self.is_refused:
             return "guardrail_unavailable"
+        if self.unjudged and self.guardrail.enforce:
+            return "guardrail_blocked"
         if not self.counts:
-            return "unavailable" if self.is_incomplete else "pass"
+            return "unavailable" if self.is_incomplete or self.unjudged else "pass"
         if not self.guardrail.enforce:
             return "flagged"
         return "redacted" if self.guardrail.action == "redact" else "guardrail_blocked"
@@ -267,37 +273,38 @@ _ARGUMENTS = frozenset(("arguments", "input"))
 _HOLDERS = (dict, list)
 _MAX_DEPTH = 64
 
+LEFT_OUT = "[REDACTED]"
+"""Stands in a message of which nothing else is left: providers refuse one without content."""
+
 Place = tuple[Any, Any, str]
 """The list, object or document that holds a text, its index or name there, and the text."""
 
 
 class Places(list[Place]):
-    """The texts of a call where they stand. What a scan changed in them reaches the call with `write_back`."""
+    """The texts of a call where they stand, and the documents, which hold more. What a scan changed reaches the call with `write_back`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._documents: list[Document] = []
+        self.documents: list[Document] = []
         self._signed: list[tuple[list[Any], dict[str, Any], Any]] = []
 
-    def add_document(self, holder: Any, at: Any) -> None:
+    def add_document(self, holder: Any, at: Any, most_values: int = MOST_VALUES) -> None:
         """All of a value or of a JSON text that a tool is called with, or answers: its names are the tool's own, so none is left out."""
-        document = Document(holder, at)
-        self._documents.append(document)
-        self.extend((document, index, text) for index, text in document.texts())
+        self.documents.append(document(holder, at, most_values))
 
     def add_signed(self, holder: list[Any], block: dict[str, Any]) -> None:
         self._signed.append((holder, block, block.get("thinking")))
 
-    def write_back(self) -> None:
-        """A signed thought is valid only as it was, and may be left out: one that was changed is.
+    def write_back(self) -> Generator[None, None, None]:
+        """In steps. A signed thought is valid only as it was, and may be left out: one that was changed is.
 
         Source: Anthropic, "Building with extended thinking", preserving thinking blocks.
         """
-        for document in self._documents:
-            document.write_back()
+        for each in self.documents:
+            yield from each.write_back()
         for holder, block, before in self._signed:
             if block.get("thinking") != before:
-                holder[:] = [each for each in holder if each is not block]
+                holder[:] = [each for each in holder if each is not block] or [{"type": "text", "text": LEFT_OUT}]
 
 
 def places_in_request(body: dict[str, Any]) -> Places:
@@ -319,10 +326,10 @@ def places_in(value: Any) -> Places:
     return found
 
 
-def places_in_data(holder: Any, at: Any) -> Places:
+def places_in_data(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Places:
     """Each string, name and number of what stands there: a tool's arguments."""
     found = Places()
-    found.add_document(holder, at)
+    found.add_document(holder, at, most_values)
     return found
 
 
@@ -391,6 +398,10 @@ class Blocked(Exception):
         self.finding = finding
 
 
+_APART = "\n\0"
+"""Between texts that are looked at together: no finding that is held to a rule reaches over it."""
+
+
 class Scan:
     """One direction of one call: texts go in, come out redacted, and findings add up.
 
@@ -413,6 +424,25 @@ class Scan:
                 continue
             text = self.take(guard, finding, text, guard.hits(text))
         return text
+
+    def short_texts(self, texts: list[str]) -> list[str]:
+        """The same for several. Most hold nothing: that is seen at one look, and each is looked at by itself only when it is not so."""
+        joined = _APART.join(texts)
+        if len(texts) < 2 or any(guard.hits(joined) for guard in self.guards):
+            return [self.text(text) for text in texts]
+        self._characters += sum(map(len, texts))
+        for guard, finding in zip(self.guards, self.findings, strict=True):
+            if guard.guardrail.kind == "size":
+                self._size(guard.guardrail, finding)
+        return texts
+
+    def leave_unjudged(self) -> None:
+        """A document has too many values. Raises Blocked where a guardrail is enforced: what is not looked at is not let through."""
+        for finding in self.findings:
+            finding.unjudged += 1
+        for finding in self.findings:
+            if finding.guardrail.enforce:
+                raise Blocked(finding)
 
     @staticmethod
     def take(guard: Guard, finding: Finding, text: str, hits: list[Hit]) -> str:
@@ -489,6 +519,67 @@ class StreamScan:
         return cut
 
 
+WHOLE_CHARACTERS = 64 * 1024
+"""A text up to this long is looked at as a whole, and a longer one in pieces of this length where what is found may be far apart."""
+SLICE_CHARACTERS = 16 * 1024
+"""What is found is short otherwise, so the pieces may be, too: each takes under a millisecond, and a prompt of 10 MB must not hold up other calls."""
+SHORT_CHARACTERS = 1024
+"""Texts that are shorter are looked at together."""
+TOGETHER = 128
+_SHORT = frozenset(("pii", "secrets", "size"))
+"""Kinds of guardrails whose findings are short, or need no more than counting."""
+
+
+def scanned(scan: Scan, places: Places) -> Generator[None, None, None]:
+    """Scan every text where it stands, in steps. Raises Blocked."""
+    batch: list[Place] = []
+    size = 0
+    for place in places:
+        batch.append(place)
+        size += len(place[2])
+        if len(batch) == TOGETHER or size > SLICE_CHARACTERS:
+            yield from _scan_batch(scan, batch)
+            batch, size = [], 0
+    yield from _scan_batch(scan, batch)
+    for each in places.documents:
+        try:
+            for values in each.batches():
+                yield from _scan_batch(scan, [(each, at, text) for at, text in values])
+        except TooManyValuesError:
+            scan.leave_unjudged()
+
+
+def _scan_batch(scan: Scan, batch: list[Place]) -> Generator[None, None, None]:
+    short = [place for place in batch if len(place[2]) < SHORT_CHARACTERS]
+    for (holder, at, text), clean in zip(short, scan.short_texts([text for _, _, text in short]), strict=True):
+        if clean != text:
+            holder[at] = clean
+    yield
+    for holder, at, text in batch:
+        if len(text) >= SHORT_CHARACTERS:
+            clean = scan.text(text) if len(text) <= WHOLE_CHARACTERS else (yield from _in_slices(scan, text))
+            if clean != text:
+                holder[at] = clean
+            yield
+
+
+def _in_slices(scan: Scan, text: str) -> Generator[None, None, str]:
+    stream, parts, replaced = StreamScan(scan), [], _replaced(scan)
+    step = SLICE_CHARACTERS if all(guard.guardrail.kind in _SHORT for guard in scan.guards) else WHOLE_CHARACTERS
+    for start in range(0, len(text), step):
+        parts.append(stream.feed(0, text[start : start + step]))
+        yield
+    parts.append(stream.finish(0))
+    yield
+    # Putting it together again would take longer than all of a piece.
+    return text if _replaced(scan) == replaced else "".join(parts)
+
+
+def _replaced(scan: Scan) -> int:
+    """How often something was replaced in what was scanned so far."""
+    return sum(sum(finding.counts.values()) for guard, finding in zip(scan.guards, scan.findings, strict=True) if guard.redacts)
+
+
 class GatheredScan:
     """The same for texts that can only be judged as a whole: nothing of them is let go before their end.
 
@@ -496,8 +587,10 @@ class GatheredScan:
     valid only as they were. Without a guardrail that changes or stops anything nothing is held back.
     """
 
-    MOST = 2**20
-    """Characters of one text. Models write less; what goes on is refused where it would have to be held."""
+    MOST = 2**18
+    """Characters of one text. Models write less; what goes on is refused where it would have to be held. It is judged in one step, so it is bounded."""
+    MOST_VALUES = 2**13
+    """In the JSON of one tool call, for the same reason."""
     __slots__ = ("_held", "_holds", "_scan", "_sizes")
 
     def __init__(self, scan: Scan) -> None:
@@ -516,14 +609,18 @@ class GatheredScan:
             self.finish(channel, is_json=is_json)  # only counted: as well in two parts
         return "" if self._holds else piece
 
+    def channels(self) -> list[Any]:
+        """Those with something that was not looked at."""
+        return list(self._held)
+
     def finish(self, channel: Any, *, is_json: bool) -> str:
         """The rest of a channel."""
         self._sizes.pop(channel, None)
         holder = ["".join(self._held.pop(channel, ()))]
         if holder[0]:
-            places = places_in_data(holder, 0) if is_json else places_in(holder)
-            for at, index, text in places:
-                if (clean := self._scan.text(text)) != text:
-                    at[index] = clean
-            places.write_back()
+            places = places_in_data(holder, 0, self.MOST_VALUES) if is_json else places_in(holder)
+            for _ in scanned(self._scan, places):
+                pass
+            for _ in places.write_back():
+                pass
         return holder[0] if self._holds else ""

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
+from gateway.contract.documents import MOST_VALUES, TooManyValuesError
 from gateway.contract.events import Step
-from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Places, Scan, StreamScan
+from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Place, Places, Scan, StreamScan, scanned
 from gateway.contract.presidio import PresidioError
+from gateway.plane import big_json
 from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.text import OnText, Said
 
-WHOLE_CHARACTERS = 64 * 1024
-"""A text up to this long is looked at as a whole, and a longer one in pieces of this length where what is found may be far apart."""
-SLICE_CHARACTERS = 16 * 1024
-"""What is found is short otherwise, so the pieces may be, too. Between them, which take under a millisecond, other calls get their turn: a prompt
-of 10 MB must not hold them up."""
-_SHORT = frozenset(("pii", "secrets", "size"))
-"""Kinds of guardrails whose findings are short, or need no more than counting."""
 
-
-async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, direction: str) -> None:
+async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, direction: str) -> Scan:
     """Scan every text where it stands, and record what was found. Refusal when a guardrail blocks."""
     scan = Scan(guards)
-    since_turn = 0
     try:
-        for holder, at, text in places:
-            clean = scan.text(text) if len(text) <= WHOLE_CHARACTERS else await _in_slices(scan, text)
-            if clean != text:
-                holder[at] = clean
-            since_turn += len(text)
-            if since_turn > SLICE_CHARACTERS:
-                since_turn = 0
-                await asyncio.sleep(0)
+        await big_json.in_turns(scanned(scan, places))
         if any(guard.guardrail.presidio is not None for guard in guards):
             await _ask_presidio(call, scan, places, direction)
-        places.write_back()
+        await big_json.in_turns(places.write_back())
     except Blocked as blocked:
         raise _refusal(blocked.finding, direction) from blocked
     finally:
         note_findings(call, scan, direction)
-
-
-async def _in_slices(scan: Scan, text: str) -> str:
-    stream, parts, replaced = StreamScan(scan), [], _replaced(scan)
-    step = SLICE_CHARACTERS if all(guard.guardrail.kind in _SHORT for guard in scan.guards) else WHOLE_CHARACTERS
-    for start in range(0, len(text), step):
-        parts.append(stream.feed(0, text[start : start + step]))
-        await asyncio.sleep(0)
-    parts.append(stream.finish(0))
-    await asyncio.sleep(0)
-    if _replaced(scan) == replaced:
-        return text  # putting it together again would take longer than all of a piece
-    whole = "".join(parts)
-    await asyncio.sleep(0)
-    return whole
-
-
-def _replaced(scan: Scan) -> int:
-    """How often something was replaced in what was scanned so far."""
-    return sum(sum(finding.counts.values()) for guard, finding in zip(scan.guards, scan.findings, strict=True) if guard.redacts)
+    return scan
 
 
 def watch_answer(call: Call, guards: tuple[Guard, ...]) -> None:
@@ -142,7 +108,7 @@ async def _look_at(call: Call, places: Places) -> None:
     assert call.output_scan is not None
     try:
         await _ask_presidio(call, call.output_scan, places, "output", (True,))
-        places.write_back()
+        await big_json.in_turns(places.write_back())
     except Blocked as blocked:
         raise _refusal(blocked.finding, "output") from blocked
 
@@ -154,11 +120,12 @@ async def _ask_presidio(call: Call, scan: Scan, places: Places, direction: str, 
     """
     for guard, finding in zip(scan.guards, scan.findings, strict=True):
         settings = guard.guardrail.presidio
-        if settings is None or guard.guardrail.enforce not in enforced or not places:
+        if settings is None or guard.guardrail.enforce not in enforced or not (places or places.documents):
             continue
         began = time.perf_counter_ns()
-        texts = [holder[at] for holder, at, _ in places]
         try:
+            standing = await big_json.in_turns(_all_of(places))
+            texts = [text for _, _, text in standing]
             found = await call.plane.presidio.find(settings, texts)
         except PresidioError as error:
             finding.is_incomplete, call.kept = True, None  # an answer that was not looked at is not given to others
@@ -168,10 +135,26 @@ async def _ask_presidio(call: Call, scan: Scan, places: Places, direction: str, 
                 raise _unavailable(finding, direction, str(error)) from error
             continue
         call.steps.append(Step(f"presidio:{guard.guardrail.name}", "pass", (time.perf_counter_ns() - began) // 1000, direction))
-        for (holder, at, _), text, hits in zip(places, texts, found, strict=True):
-            known = [] if guard.redacts else guard.hits(text)  # what is counted already
+        for (holder, at, text), hits in zip(standing, found, strict=True):
+            known = [] if guard.redacts or not hits else guard.hits(text)  # what is counted already
             new = [hit for hit in hits if not any(hit.start < each.end and each.start < hit.end for each in known)]
-            holder[at] = scan.take(guard, finding, text, new)
+            if (clean := scan.take(guard, finding, text, new)) != text:
+                holder[at] = clean
+
+
+def _all_of(places: Places) -> Generator[None, None, list[Place]]:
+    """Every text as it stands now, those in documents too. Raises PresidioError when they are too many."""
+    found: list[Place] = [(holder, at, holder[at]) for holder, at, _ in places]
+    try:
+        for each in places.documents:
+            for values in each.batches():
+                found += [(each, at, text) for at, text in values]
+                if len(found) > MOST_VALUES:
+                    raise TooManyValuesError
+                yield
+    except TooManyValuesError as error:
+        raise PresidioError("too many texts") from error
+    return found
 
 
 def _unavailable(finding: Finding, direction: str, reason: str) -> Refusal:
@@ -195,7 +178,9 @@ def note_findings(call: Call, scan: Scan, direction: str) -> None:
 def _refusal(finding: Finding, direction: str) -> Refusal:
     where = "The request" if direction == "input" else "The answer"
     what = ", ".join(entity.replace("_", " ") for entity in sorted(finding.counts))
-    if finding.guardrail.kind == "size":
+    if finding.unjudged:
+        message = f"{where} has arguments or a result of a tool with more strings, names and numbers than the guardrail {finding.guardrail.name} looks at."
+    elif finding.guardrail.kind == "size":
         message = f"{where} is longer than {finding.guardrail.max_characters:,} characters."
     else:
         message = f"{where} was stopped by the guardrail {finding.guardrail.name}: {what}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Generator
 from random import Random
 from typing import Any, cast
 
@@ -13,22 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.guardrails import (
+    SLICE_CHARACTERS,
+    WHOLE_CHARACTERS,
     Blocked,
     GatheredScan,
     Guard,
     GuardSet,
+    Places,
     Scan,
     StreamScan,
     iban_checks,
     luhn,
+    places_in_data,
     places_in_request,
     redact,
+    scanned,
 )
 from gateway.contract.snapshot import Guardrail, Tool, ToolServer
 from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.guarding import SLICE_CHARACTERS, WHOLE_CHARACTERS, scan_places, watch_answer
+from gateway.plane.guarding import scan_places, watch_answer
 from gateway.plane.sse import EventReader, data_event
 from tests.clock import allowed
 from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment
@@ -145,7 +151,9 @@ def test_text_is_found_in_every_dialect_and_names_are_not_text() -> None:
         "temperature": 0.1,
     }
 
-    assert [text for _, _, text in places_in_request(body)] == ["two", "three", "four", "one", "five", "six", "seven"]
+    places = places_in_request(body)
+    assert [text for _, _, text in places] == ["two", "four", "one", "five", "six", "seven"]
+    assert [text for each in places.documents for batch in each.batches() for _, text in batch] == ["three"]
 
 
 def test_guardrails_of_every_scope_apply() -> None:
@@ -555,7 +563,7 @@ async def test_arguments_and_thoughts_of_earlier_answers_are_looked_at_in_every_
 
 def test_arguments_that_are_too_long_to_be_judged_are_not_let_through() -> None:
     enforced, watched = GatheredScan(Scan([make_guard()])), GatheredScan(Scan([make_guard(enforce=False)]))
-    piece = "x" * 2**19
+    piece = "x" * 2**17
 
     assert [watched.feed(0, piece, is_json=True) for _ in range(3)] == [piece] * 3
     assert [enforced.feed(0, piece, is_json=True) for _ in range(2)] == ["", ""]
@@ -631,3 +639,78 @@ async def test_suspicion_adds_up_over_a_text_of_ordinary_length() -> None:
     await scan_places(call, (guard,), places_in_request({"input": text}), "input")
 
     assert [step.verdict for step in call.steps] == ["flagged"]
+
+
+def _longest_step_s(steps: Generator[None, None, Any]) -> float:
+    """Of the processor's time of this thread."""
+    longest, began = 0.0, time.thread_time()
+    for _ in steps:
+        longest = max(longest, time.thread_time() - began)
+        began = time.thread_time()
+    return longest
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_arguments_of_megabytes_are_judged_in_short_steps(is_text: bool) -> None:
+    """Many numbers, and texts that are longer than a step: one of escapes, one with a card at its end."""
+    value: Any = {"n": [1] * 60_000, "e": "é😀\n" * 40_000, "at": [f"{'slowly ' * 20_000}{CARD}", {"to": "jo@acme.example"}]}
+    holder: list[Any] = [json.dumps(value) if is_text else value]
+    wanted = {**json.loads(json.dumps(value)), "at": [f"{'slowly ' * 20_000}[CARD]", {"to": "[EMAIL]"}]}
+    scan, places = Scan([make_guard(), make_guard("secrets")]), places_in_data(holder, 0)
+
+    longest_s = max(_longest_step_s(scanned(scan, places)), _longest_step_s(places.write_back()))
+
+    assert (json.loads(holder[0]) if is_text else holder[0]) == wanted
+    assert longest_s < allowed(0.02)
+
+
+@pytest.mark.parametrize("arguments", ["[{}]", [{}]])
+async def test_more_values_than_are_looked_at_are_refused_or_recorded_as_not_judged(arguments: Any) -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+
+    def given() -> Places:
+        return places_in_data([arguments.format("1," * 50 + "1") if isinstance(arguments, str) else [1] * 51], 0, 50)
+
+    await scan_places(call, (make_guard(enforce=False),), given(), "input")
+    with pytest.raises(Refusal, match="more strings, names and numbers") as refused:
+        await scan_places(call, (make_guard(),), given(), "input")
+
+    assert refused.value.code == "guardrail_blocked"
+    assert [(step.verdict, step.detail) for step in call.steps] == [
+        ("unavailable", "input not_judged=1"),
+        ("guardrail_blocked", "input not_judged=1"),
+    ]
+
+
+def test_what_looks_like_json_and_is_not_is_one_text() -> None:
+    for text in ('{"to":"jo@acme', "[4111 1111 1111 1111]", "{} jo@acme.example", '{"a" "jo@acme.example"}', "4111 1111, 1"):
+        [document] = places_in_data([text], 0).documents
+        assert [said for batch in document.batches() for _, said in batch] == [text]
+
+
+async def test_names_that_are_replaced_alike_stay_apart_and_deep_values_are_looked_at() -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    members: dict[str, Any] = {"a@acme.example": 1, "[EMAIL]": 2, "b@acme.example": {"c@acme.example": [CARD], "a@acme.example": 3}}
+    for _ in range(1000):
+        members["deep"] = {"in": members.pop("deep", CARD)}
+    given: list[Any] = [members, '{"a@acme.example": 1, "b@acme.example": 2}']
+
+    await scan_places(call, (make_guard(),), places_in_data(given, 0), "input")
+    await scan_places(call, (make_guard(),), places_in_data(given, 1), "input")
+
+    deep = given[0].pop("deep")
+    while isinstance(deep, dict):
+        deep = deep["in"]
+    assert deep == "[CARD]"
+    assert list(given[0].items()) == [("[EMAIL_2]", 1), ("[EMAIL]", 2), ("[EMAIL_3]", {"[EMAIL_4]": ["[CARD]"], "[EMAIL_2]": 3})]
+    assert given[1] == '{"[EMAIL]": 1, "[EMAIL_2]": 2}'
+
+
+async def test_message_of_nothing_but_a_thought_that_is_left_out_keeps_a_text() -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    thought = {"type": "thinking", "thinking": CARD, "signature": "s"}
+    body = {"messages": [{"role": "assistant", "content": [thought]}]}
+
+    await scan_places(call, (make_guard(),), places_in_request(body), "input")
+
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "[REDACTED]"}]
