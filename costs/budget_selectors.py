@@ -14,8 +14,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Case, Count, FloatField, Prefetch, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import ExtractHour, TruncDay
+from django.db.models import Count, FloatField, Func, JSONField, Prefetch, Q, QuerySet, Sum, TextField, Value
+from django.db.models.functions import Cast, Coalesce, ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
@@ -59,10 +59,16 @@ def ordered_budgets(found: QuerySet[Budget], sort: str) -> tuple[QuerySet[Budget
     figure = BUDGET_ORDERS.get(sort.removeprefix("-"))
     if figure is None:
         return found, ["-name", "-pk"] if sort == "-name" else ["name", "pk"]
-    figures = {one.budget.pk: figure(one) for one in _spent_of(list(found), timezone.now())}
-    ranked = found.annotate(
-        figure=Case(*[When(pk=pk, then=Value(value)) for pk, value in figures.items()], default=Value(0.0), output_field=FloatField())
+    figures = {str(one.budget.pk): figure(one) for one in _spent_of(list(found), timezone.now())}
+    # One parameter that Postgres looks up by key: a CASE would be read through for each budget.
+    looked_up = Func(
+        Value(figures, output_field=JSONField()),
+        Cast("pk", TextField()),
+        template="(%(expressions)s)",
+        arg_joiner=" ->> ",
+        output_field=TextField(),
     )
+    ranked = found.annotate(figure=Coalesce(Cast(looked_up, FloatField()), Value(0.0)))
     return ranked, ["figure" if sort.startswith("-") else "-figure", "name", "pk"]
 
 
