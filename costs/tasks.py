@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import date
+from decimal import Decimal
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from costs import budget_selectors, hooks, price_selectors
+from costs import budget_selectors, exchange, hooks, price_selectors
 from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError, RateUnknownError
 from costs.services import (
     anomalies,
@@ -98,20 +99,28 @@ def read_price_feed() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_exchange_rates() -> None:
-    """Queue one task for each organisation that is not suspended, where an address of reference rates is set."""
+    """Read the reference rates once, where an address of them is set, and queue one task for each organisation that is not suspended.
+
+    Without an answer, the ones that hold reach a week, and bills then say what is missing.
+    """
     if not settings.EXCHANGE_RATES_URL:
         return
+    try:
+        found = exchange_rates.fetch_reference()
+    except ExchangeRateError as error:
+        logger.warning("exchange_rates.failed", extra={"error": error.message})
+        return
+    rates = [[rate.currency, rate.day.isoformat(), f"{rate.per_usd:f}"] for rate in found]
     for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        read_exchange_rates.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+        take_exchange_rates.apply_async(kwargs={"rates": rates, "schema_name": schema_name}, expires=3000)
 
 
 @shared_task(base=TenantTask)
-def read_exchange_rates() -> None:
-    """Take over the reference rates that came out since; without an answer, the ones that hold reach a week, and bills then say what is missing."""
-    try:
-        exchange_rates.read_reference()
-    except ExchangeRateError as error:
-        logger.warning("exchange_rates.failed", extra={"error": error.message})
+def take_exchange_rates(rates: list[list[str]]) -> None:
+    """Take over the reference rates that came out since: rows of currency, ISO day and units per dollar."""
+    exchange_rates.take_reference(
+        rates=[exchange.Rate(currency, date.fromisoformat(day), Decimal(per_usd)) for currency, day, per_usd in rates]
+    )
 
 
 @shared_task(base=PlatformTask)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 from django.conf import settings
@@ -157,30 +159,42 @@ def _compare_again(sheet: RateSheet) -> None:
         transaction.on_commit(again, robust=True)
 
 
-def read_reference(*, at: datetime | None = None) -> RateSheet | None:
-    """Fetch the reference rates; what does not hold yet holds from now on. None when they say nothing new.
+def reference_host() -> str:
+    """Whose reference rates are read; empty when nobody's are. The rest of the address stays with the operator: it may hold a password."""
+    return urlsplit(settings.EXCHANGE_RATES_URL).hostname or ""
 
-    A day that people entered keeps their rate. Raises ExchangeRateError (no address is set, no answer, or not reference rates).
+
+def fetch_reference(*, at: datetime | None = None) -> list[exchange.Rate]:
+    """The reference rates of the last days (KEPT), once for all organisations.
+
+    Raises ExchangeRateError (no address is set, no answer, or not reference rates).
     """
-    at = at or timezone.now()
     url = settings.EXCHANGE_RATES_URL
     if not url:
         raise ExchangeRateError("No address of reference rates is set: see EXCHANGE_RATES_URL.")
     try:
         with guarded_client() as client:
             answer = client.get(url)
-            answer.raise_for_status()
     except (OutboundError, httpx2.HTTPError) as error:
-        raise ExchangeRateError(f"The reference rates could not be fetched: {error}"[:300]) from error
+        why = str(error).replace(url, reference_host())
+        raise ExchangeRateError(f"The reference rates of {reference_host()} could not be fetched: {why}"[:300]) from error
+    if answer.status_code != HTTPStatus.OK:
+        raise ExchangeRateError(f"The reference rates could not be fetched: {reference_host()} answered {answer.status_code}.")
+    today = (at or timezone.now()).astimezone(UTC).date()
+    return [rate for rate in exchange.read_reference(answer.content) if today - KEPT <= rate.day <= today]
+
+
+def take_reference(*, rates: Sequence[exchange.Rate], at: datetime | None = None) -> RateSheet | None:
+    """Reference rates that do not hold yet hold from now on. None when they say nothing new. A day that people entered keeps their rate."""
+    at = at or timezone.now()
     today = at.astimezone(UTC).date()
-    rates = [rate for rate in exchange.read_reference(answer.content) if today - KEPT <= rate.day <= today]
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('exchange-rates:' || current_schema(), 0))")
         entered = exchange_selectors.days_by_people(today - KEPT)
         sheet = _entered(
             [rate for rate in rates if (rate.currency, rate.day) not in entered],
-            f"ECB reference rates, {url}",
+            f"ECB reference rates, {reference_host()}",
             RateSheet.Kind.FEED,
             None,
             at,

@@ -6,7 +6,6 @@ import re
 from datetime import date
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -48,7 +47,7 @@ def _page(request: MemberRequest, form: ExchangeRateForm, file_form: RateFileFor
         "form": form,
         "file_form": file_form or RateFileForm(),
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
-        "feed_url": settings.EXCHANGE_RATES_URL,
+        "feed_host": exchange_rates.reference_host(),
         "reach_days": exchange.REACH.days,
     }
     return render_page(request, "costs/exchange_rates.html", partial="rates", status=status, context=context)

@@ -112,7 +112,7 @@ def test_rate_holds_once_a_second_person_approves_it_and_a_later_one_takes_its_p
 def bank(settings: Any) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/daily.xml" else 503)
+            self.send_response(200 if self.path.startswith("/daily.xml") else 503)
             self.send_header("Content-Length", str(len(REFERENCE)))
             self.end_headers()
             self.wfile.write(REFERENCE)
@@ -130,20 +130,30 @@ def bank(settings: Any) -> Iterator[None]:
 
 
 def test_reference_rates_hold_at_once_but_not_over_what_people_entered(
-    acme: Tenant, fay: User, alice: User, bank: None, settings: Any, caplog: Any
+    acme: Tenant, fay: User, alice: User, client_for: ClientFor, bank: None, settings: Any, caplog: Any
 ) -> None:
+    settings.EXCHANGE_RATES_URL += "?token=secret"
     held(fay, alice, rate("0.81", day=date(2026, 11, 19)))
 
-    sheet = exchange_rates.read_reference(at=AT)
+    rates = exchange_rates.fetch_reference(at=AT)
+    sheet = exchange_rates.take_reference(rates=rates, at=AT)
 
     assert sheet is not None
     assert (sheet.kind, sheet.status, sheet.currencies, sheet.proposed_by) == ("feed", "approved", ["GBP", "JPY"], None)
     assert exchange_selectors.rate_of("EUR", AT.date()) == rate("0.81", day=date(2026, 11, 19))
-    assert exchange_rates.read_reference(at=AT) is None
+    assert exchange_rates.take_reference(rates=rates, at=AT) is None
+    # Whoever may see rates sees whose they are, and not how the operator reads them.
+    assert sheet.source == "ECB reference rates, 127.0.0.1"
+    assert "secret" not in client_for(fay).get(PAGE).content.decode()
     settings.EXCHANGE_RATES_URL = settings.EXCHANGE_RATES_URL.replace("daily", "gone")
-    tasks.read_exchange_rates(schema_name=acme.schema_name)
+    tasks.dispatch_exchange_rates()
     enter_tenant(acme)
     assert "exchange_rates.failed" in caplog.text
+    failed = next(record for record in caplog.records if record.message == "exchange_rates.failed")
+    assert failed.error == "The reference rates could not be fetched: 127.0.0.1 answered 503."
+    tasks.take_exchange_rates(rates=[["CHF", "2026-11-19", "0.8"]], schema_name=acme.schema_name)
+    enter_tenant(acme)
+    assert exchange_selectors.rate_of("CHF", AT.date()) == rate("0.8", "CHF", date(2026, 11, 19))
 
 
 def test_page(acme: Tenant, fay: User, alice: User, client_for: ClientFor, django_assert_max_num_queries: Any) -> None:
