@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway.contract.snapshot import Model
 from gateway.contract.treatments import PARAMETERS, said_parameters
 from gateway.plane.call import Call
+from gateway.plane.prompts import written_bytes
 from gateway.plane.treatments import FIELDS, MESSAGES_EFFORTS, MESSAGES_TEMPERATURE, put
 from gateway.plane.usage import MOST_OUTPUT_NAMES, asked_output
 
@@ -42,7 +41,7 @@ def apply_defaults(call: Call, model: Model) -> str:
     if "max_tokens" in given and call.kind == "chat":
         call.is_limit_ours = True
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens)
-    call.body_bytes += len(orjson.dumps(given)) if given else 0
+    call.body_bytes += written_bytes(given)
     return f"defaults: {said_parameters(given)}" if given else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 import orjson
@@ -48,23 +48,23 @@ async def read_body(receive: Receive, headers: Headers, limit: int = MAX_REQUEST
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        chunks, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise too_large(limit)
-            chunks.append(chunk)
-        body = b"".join(chunks)
-    if message["type"] == "http.disconnect":
-        raise ClientGoneError
-    if len(body) > limit:
-        raise too_large(limit)
-    return body
+    return b"".join(await _read_parts(receive, limit))
+
+
+async def _read_parts(receive: Receive, limit: int) -> list[bytes]:
+    """The whole body as it comes. Refusal as soon as it is known to exceed `limit` bytes."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return parts
 
 
 def too_large(limit: int) -> Refusal:
@@ -88,9 +88,16 @@ async def read_object(receive: Receive, headers: Headers) -> tuple[dict[str, Any
     A long one is put together and read a piece at a time, so that others have their turn meanwhile.
     """
     declared = headers.get(b"content-length", b"")
-    length = int(declared) if declared.isdigit() else 0
-    is_long = big_json.LARGE_BYTES < length <= MAX_REQUEST_BYTES
-    body = await _read_long(receive, length) if is_long else await read_body(receive, headers)
+    length = int(declared) if declared.isdigit() else None
+    body: bytes | mmap.mmap
+    if length is None:
+        parts = await _read_parts(receive, MAX_REQUEST_BYTES)
+        is_long = sum(map(len, parts)) > big_json.LARGE_BYTES
+        body = await big_json.in_turns(_joined(parts)) if is_long and len(parts) > 1 else b"".join(parts)
+    elif big_json.LARGE_BYTES < length <= MAX_REQUEST_BYTES:
+        body = await _read_long(receive, length)
+    else:
+        body = await read_body(receive, headers)
     if len(body) <= big_json.LARGE_BYTES:
         return parse_object(bytes(body)), len(body)
     try:
@@ -112,6 +119,16 @@ async def _read_long(receive: Receive, length: int) -> bytes | mmap.mmap:
         body[size : size + len(chunk)] = chunk
         size, more = size + len(chunk), message.get("more_body", False)
     return body if size == length else body[:size]
+
+
+def _joined(parts: list[bytes]) -> Generator[None, None, mmap.mmap]:
+    """The body of unknown length, which has come whole."""
+    body, size = mmap.mmap(-1, sum(map(len, parts))), 0
+    for part in parts:
+        body[size : size + len(part)] = part
+        size += len(part)
+        yield
+    return body
 
 
 async def send_whole(send: Send, status: int, headers: HeaderList, body: bytes) -> None:

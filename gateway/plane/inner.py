@@ -31,12 +31,13 @@ async def ask(
     model: Model,
     body: dict[str, Any],
     cause: str,
+    body_bytes: int | None = None,
     judge: Judge | None = None,
 ) -> bytes:
     """The answer to a request that is made for the key and project of `outer`; the event carries the tag CAUSE_TAG with `cause`.
 
     Consent, policies, limits and guardrails hold as for any call. What a key may call is not asked: the organisation chose the model, not
-    the caller. `judge` may add to the steps before they are recorded, and changes nothing else of the call when it fails.
+    the caller. `body_bytes` is about the length of a body that may be long. `judge` may add to the steps before they are recorded, and changes nothing else of the call when it fails.
     Raises Refusal, or whatever the exchange raises.
     """
     from gateway.plane.pipeline import AFTER, INNER_ROAD, take  # a step of the pipeline makes such calls
@@ -56,7 +57,7 @@ async def ask(
     call.tags = {**dict(list(outer.tags.items())[: MOST_TAGS - 1]), CAUSE_TAG: cause}
     call.name, call.model, call.body = model.slug, model, body
     call.is_limit_ours = outer.is_limit_ours  # of whose body this one may be made
-    call.body_bytes = len(orjson.dumps(body))
+    call.body_bytes = len(orjson.dumps(body)) if body_bytes is None else body_bytes
     call.input_estimate = estimate_input(call.body_bytes, model.context_window)
     if kind == "chat":
         call.output_estimate = asked_output(body, surface, model.max_output_tokens)

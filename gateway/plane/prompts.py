@@ -34,7 +34,10 @@ class AskedPrompt:
 
 
 def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
-    """Put the prompt that the body names in its place; True when there was one. Refusal when the call can't have it."""
+    """Put the prompt that the body names in its place; True when there was one. Refusal when the call can't have it.
+
+    `call.body_bytes` follows by what was put in and taken out: the body may be long, and is not written whole to know its length.
+    """
     asked = body.get("prompt")
     if call.surface not in SURFACES or not isinstance(asked, dict):
         return False
@@ -57,8 +60,11 @@ def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
         raise Refusal("invalid_request", str(error), param=f"prompt.{error.field}") from error
     del body["prompt"]
     added = _fill(body, version)
-    if version.model:
-        body.setdefault("model", version.model)
+    call.body_bytes += written_bytes(_fields(body, added)) - written_bytes({"prompt": asked})
+    if version.model and "model" not in body:
+        body["model"] = version.model
+        call.body_bytes += written_bytes({"model": version.model})
+    call.body_bytes += written_bytes(messages)
     _place(call, body, messages)
     is_pinned = label not in call.served.snapshot.prompts[slug].labels if call.served else True
     call.prompt = AskedPrompt(slug, is_pinned, variables or {}, len(messages), added)
@@ -116,13 +122,24 @@ def place_version(call: Call, version: contract.Version) -> None:
     asked, body = call.prompt, call.body
     assert asked is not None
     messages = contract.render(version, asked.variables)
-    for name in asked.added:
-        body.pop(name, None)
-    asked.added = _fill(body, version)
     name = "messages" if call.surface == "chat" else "input"
+    before = written_bytes(_fields(body, asked.added)) + written_bytes(body[name][: asked.messages])
+    for each in asked.added:
+        body.pop(each, None)
+    asked.added = _fill(body, version)
+    call.body_bytes += written_bytes(_fields(body, asked.added)) + written_bytes(messages) - before
     body[name] = [*messages, *body[name][asked.messages :]]
     asked.messages = len(messages)
     call.tags = {**call.tags, PROMPT_TAG: contract.reference(asked.slug, version.number)}
+
+
+def _fields(body: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: body[name] for name in names if name in body}
+
+
+def written_bytes(part: dict[str, Any] | list[Any]) -> int:
+    """By how much a body grows that is given these fields, or messages: each with its comma, without the brackets around."""
+    return len(orjson.dumps(part)) - 1 if part else 0
 
 
 def _place(call: Call, body: dict[str, Any], messages: list[dict[str, str]]) -> None:

@@ -286,7 +286,7 @@ async def _compare(call: Call, settings: Semantic, given: Kept) -> None:
         fresh.steps.append(Step(f"cache:{model.slug}", verdict, 0, f"agreement_ppm={round(max(0.0, agreement) * 10**6)}"))
 
     body = {name: value for name, value in call.body.items() if name not in ("stream", "stream_options")}
-    await ask(call, kind="chat", surface=call.surface, model=model, body=body, cause=SAMPLE_CAUSE, judge=judge)
+    await ask(call, kind="chat", surface=call.surface, model=model, body=body, cause=SAMPLE_CAUSE, body_bytes=call.body_bytes, judge=judge)
 
 
 def answer_text(surface: str, body: bytes, *, is_stream: bool) -> str:

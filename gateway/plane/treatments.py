@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway.contract.snapshot import Model
 from gateway.contract.treatments import Comparison, Treatment
 from gateway.plane.call import Call, Surface
-from gateway.plane.prompts import other_version, place_version
+from gateway.plane.prompts import other_version, place_version, written_bytes
 from gateway.plane.usage import MOST_OUTPUT, MOST_OUTPUT_NAMES, asked_output, estimate_input
 
 _SAME = {"temperature": "temperature", "top_p": "top_p"}
@@ -83,7 +81,7 @@ def apply_treatment(call: Call, treatment: Treatment) -> None:
         place_version(call, version)
     for name, value in treatment.parameters.items():
         _set(call, name, value, model)
-    call.body_bytes = len(orjson.dumps(call.body))
+    call.body_bytes += written_bytes(treatment.parameters)  # about: some are written over
     call.input_estimate = estimate_input(call.body_bytes, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens if model else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Generator, Iterator
 from random import Random
@@ -10,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.plane import big_json
+from gateway.plane import big_json, http
 from gateway.plane.big_json import BigJsonError, read_object, written
+from gateway.plane.http import Message
 
 PIECE = 24
 """So short that small examples have many."""
@@ -103,6 +105,33 @@ def test_no_step_is_longer_than_a_few_pieces() -> None:
     assert sum(1 for _ in read_object(data)) >= len(data) / PIECE
     assert sum(1 for _ in written(value)) >= len(data) / PIECE / 2
     assert max(map(len, done(written(value)))) <= 4 * PIECE
+
+
+async def test_long_body_of_unknown_length_is_put_together_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(big_json, "TURN_S", 0)
+    monkeypatch.setattr(big_json, "PIECE", 32 * 1024)
+    value = {"messages": [{"role": "user", "content": "rice " * 400}] * 200}
+    data = orjson.dumps(value)
+    parts = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    messages = iter([{"type": "http.request", "body": part, "more_body": part is not parts[-1]} for part in parts])
+    turns, is_read = 0, False
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def others() -> None:
+        nonlocal turns
+        while not is_read:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    read = await http.read_object(receive, {})
+    is_read = True
+    await waiting
+
+    assert read == (value, len(data))
+    assert turns >= len(parts)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import orjson
 import pytest
+from cryptography.fernet import Fernet
 
+from gateway.contract import prompts
+from gateway.contract.outbound import AllowList
+from gateway.contract.sealing import Sealer
+from gateway.contract.snapshot import TenantSnapshot
 from gateway.contract.treatments import Treatment, TreatmentError, comparison_of, differences, treatment_of
 from gateway.plane.call import Call
+from gateway.plane.prompts import resolve_prompt
+from gateway.plane.served import Served
 from gateway.plane.treatments import apply_treatment
 
 
@@ -73,3 +81,36 @@ def test_cap_holds_under_every_name_that_a_call_may_write(surface: Any, own: dic
 
     assert call.body == {"model": "chat", **capped}
     assert call.output_estimate == 20
+
+
+@pytest.mark.parametrize(
+    ("surface", "body"),
+    [
+        ("chat", {"messages": [{"role": "user", "content": "Go on."}]}),
+        ("chat", {"model": "chat", "temperature": 1}),
+        ("responses", {"input": "Go on."}),
+    ],
+)
+def test_length_of_a_body_follows_what_is_put_into_it_without_its_being_written(surface: Any, body: dict[str, Any]) -> None:
+    greet, longer = prompts.Message("system", "Greet {{name}}."), prompts.Message("user", "Be brief.")
+    versions = {
+        2: prompts.Version(number=2, messages=(greet,), model="chat", parameters='{"temperature": 0.2}'),
+        3: prompts.Version(number=3, messages=(greet, longer), parameters='{"top_p": 0.25}'),
+    }
+    snapshot = TenantSnapshot(
+        tenant="t", slug="t", schema="t", version=1, prompts={"greeting": prompts.Prompt(labels={"production": 2}, versions=versions)}
+    )
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None), surface)
+    call.served = Served(snapshot, Sealer([Fernet.generate_key().decode()]), AllowList.parse([]))
+    call.body = {"prompt": {"id": "greeting", "variables": {"name": "Zoë"}}, **body}
+    call.body_bytes = len(orjson.dumps(call.body))
+
+    resolve_prompt(call, call.body)
+    filled = call.body_bytes - len(orjson.dumps(call.body))
+    own, call.body["own"] = call.body_bytes, object()  # that nothing can write
+    apply_treatment(call, Treatment(prompt="greeting@3", parameters={"max_tokens": 20}))
+    del call.body["own"]
+
+    assert abs(filled) < 48  # about: a text becomes a message
+    assert call.body_bytes - own > 0
+    assert abs(call.body_bytes - len(orjson.dumps(call.body))) < 48

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway.contract.events import Kind
 from gateway.plane.call import Call, Surface
 from gateway.plane.errors import Refusal
@@ -36,17 +34,18 @@ async def _prepare(call: Call) -> None:
     """Read what is called and the most that it can use."""
     assert call.served is not None
     body, size = await read_object(call.receive, call.headers)
-    if "prompt" in body and resolve_prompt(call, body):
-        size = len(orjson.dumps(body))
+    call.body_bytes = size
+    if "prompt" in body:
+        resolve_prompt(call, body)
     name = body.get("model")
     if not isinstance(name, str) or not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise Refusal("invalid_request", "The request must name a model.", param="model")
     call.name = name
     call.model = model = call.served.snapshot.models.get(name)
-    call.body, call.body_bytes = body, size
+    call.body = body
     if call.surface == "count_tokens":  # nothing is generated, and no provider charges for it
         return
-    call.input_estimate = estimate_input(size, model.context_window if model else None)
+    call.input_estimate = estimate_input(call.body_bytes, model.context_window if model else None)
     if call.kind == "chat":
         call.output_estimate = asked_output(body, call.surface, model.max_output_tokens if model else 0)
         call.stream = body.get("stream") is True

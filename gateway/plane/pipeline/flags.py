@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway.contract.flags import Flag, decide
 from gateway.contract.snapshot import Model
 from gateway.contract.tags import MOST_TAGS
@@ -132,7 +130,7 @@ def _bind(call: Call, served: Served, slug: Any) -> None:
         window = model.context_window
         call.input_estimate = min(call.input_estimate, window) if window else call.input_estimate
     else:  # it was cut to what the other model can take in, which says nothing about this one
-        call.input_estimate = estimate_input(len(orjson.dumps(call.body)), model.context_window)
+        call.input_estimate = estimate_input(call.body_bytes, model.context_window)
     if call.kind == "chat":
         call.output_estimate = asked_output(call.body, call.surface, model.max_output_tokens)
     call.name, call.model = model.slug, model
