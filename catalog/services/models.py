@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from catalog import bindings, lifecycle, selectors, upstream
+from catalog import bindings, default_parameters, lifecycle, selectors, upstream
 from catalog.errors import (
     DuplicateDeploymentError,
     InvalidValueError,
@@ -25,7 +25,6 @@ from catalog.errors import (
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, ModelReview, Provider, SemanticAnswer
 from catalog.services import reviews
-from gateway.contract.treatments import TreatmentError, checked_parameters
 from governance import config, payload_selectors
 from governance.models import FeatureClass, User
 from governance.services import audit
@@ -113,7 +112,7 @@ def propose_parameters(
     the model stays. `max_tokens` is at most what the model writes. Raises InvalidValueError."""
     model = Model.objects.select_for_update().get(pk=model.pk)
     waiting = ModelReview.objects.filter(model=model, kind=ModelReview.Kind.PARAMETERS, status=ModelReview.Status.WAITING).first()
-    asked = _checked_parameters({**(waiting.facts["default_parameters"] if waiting else {}), **parameters})
+    asked = default_parameters.known({**(waiting.facts["default_parameters"] if waiting else {}), **parameters})
     if "max_tokens" in asked:
         asked["max_tokens"] = min(asked["max_tokens"], model.max_output_tokens)
     after = _checked_defaults(replace(facts_of(model), default_parameters={**model.default_parameters, **asked}))
@@ -489,19 +488,7 @@ def _apply(model: Model, facts: ModelFacts) -> None:
 
 
 def _checked_defaults(facts: ModelFacts) -> dict[str, Any]:
-    checked = _checked_parameters(facts.default_parameters)
-    if checked and "chat" not in facts.capabilities:
-        raise InvalidValueError("Only calls to a model that chats have parameters.", field="default_parameters")
-    if checked.get("max_tokens", 0) > facts.max_output_tokens:
-        raise InvalidValueError(f"The model writes {facts.max_output_tokens:,} tokens at most.", field="default_parameters")
-    return checked
-
-
-def _checked_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return checked_parameters(given)
-    except TreatmentError as error:
-        raise InvalidValueError(str(error), field="default_parameters") from error
+    return default_parameters.fitting(facts.default_parameters, capabilities=facts.capabilities, max_output_tokens=facts.max_output_tokens)
 
 
 def _described(model: Model) -> dict[str, Any]:

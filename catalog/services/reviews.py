@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from catalog import bindings, lifecycle, review_selectors
+from catalog import bindings, default_parameters, lifecycle, review_selectors
 from catalog.errors import BindingChangedError, InvalidValueError, NotCheckedError, WrongStatusError
 from catalog.hooks import approval_checks
 from catalog.models import Deployment, Model, ModelReview
@@ -104,7 +104,7 @@ def approve(*, review: ModelReview, actor: User, comment: str = "", at: datetime
     """Agree to what was asked, or to less of it; the gateway has it within seconds. One audit entry, which says on what basis.
 
     Raises WrongStatusError (decided before), SelfApprovalError (see `bindings.basis_of`), BindingChangedError (it is more than what was
-    asked, or at another price), NotCheckedError, or what the floor above asks for: evaluations that pass the thresholds of its class.
+    asked, or at another price), NotCheckedError, InvalidValueError (default parameters that the model can't have any more), or what the floor above asks for: evaluations that pass the thresholds of its class.
     """
     at, model = at or timezone.now(), _locked(review.model)
     review = _waiting(review, model)
@@ -136,8 +136,11 @@ def _serve(review: ModelReview) -> None:
 
 
 def _describe(review: ModelReview) -> None:
-    for name, value in review_selectors.facts_after(review.model, review.kind, review.facts).items():
-        setattr(review.model, name, value)
+    model = review.model
+    for name, value in review_selectors.facts_after(model, review.kind, review.facts).items():
+        setattr(model, name, value)
+    # They fitted when it was asked; what holds at once may have changed since.
+    default_parameters.fitting(model.default_parameters, capabilities=model.capabilities, max_output_tokens=model.max_output_tokens)
     if "feature_class" in review.facts:
         approval_checks().check_model(review.model.slug, review.model.feature_class)
 

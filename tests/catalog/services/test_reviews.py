@@ -327,3 +327,18 @@ def test_default_parameters_that_wait_take_no_others_away_unseen(acme: Tenant, a
     with pytest.raises(BindingChangedError):
         reviews.approve(review=ended, actor=adam)
     assert reviews.ask_again(review=ended, actor=alice).changes[0]["before"] == "temperature 0.3, top_p 0.9, max_tokens 4096"
+
+
+def test_default_parameters_fit_the_model_when_they_are_approved(acme: Tenant, alice: User, adam: User) -> None:
+    model = served(alice, adam)
+    facts = models.facts_of(model)
+    models.propose_parameters(model=model, parameters={"max_tokens": 400}, actor=alice, reason="Shorter")
+    models.change_model(model=model, facts=replace(facts, max_output_tokens=100), actor=alice)
+
+    with pytest.raises(InvalidValueError, match="writes 100 tokens at most"):
+        reviews.approve(review=waiting(model), actor=adam)
+    models.propose_parameters(model=model, parameters={"temperature": 1}, actor=alice, reason="Warmer")  # the other one fits again
+    reviews.approve(review=waiting(model), actor=adam)
+
+    model.refresh_from_db()
+    assert model.default_parameters == {"temperature": 1, "max_tokens": 100}
