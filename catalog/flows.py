@@ -55,6 +55,11 @@ def checked_flow(flow: Any) -> dict[str, Any]:
     return flow
 
 
+def is_of_schema(flow: Any) -> bool:
+    """Whether it can be read what the configuration names: one from before the schema was kept may name it anywhere."""
+    return bool(_validator().is_valid(flow))
+
+
 def refuse(problems: list[str]) -> None:
     """Raises InvalidValueError unless there are none."""
     if problems:

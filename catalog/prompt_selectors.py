@@ -116,8 +116,8 @@ def _approved() -> QuerySet[PromptVersion]:
 
 
 def served_prompts(named: Collection[str]) -> tuple[dict[str, contract.Prompt], dict[str, contract.Flow]]:
-    """Prompts and flows with an approved version, as the gateway has them. `named`: `hooks.named_versions`, from a caller who has read the
-    flags anyway."""
+    """Prompts and flows with an approved version, as the gateway has them; no versions of flows that the schema refuses, since no key could be
+    held to what they name. `named`: `hooks.named_versions`, from a caller who has read the flags anyway."""
     labels: dict[str, dict[str, int]] = {}
     for label in PromptLabel.objects.filter(prompt__archived_at=None).select_related("prompt", "version").order_by("prompt__slug", "name"):
         labels.setdefault(label.prompt.slug, {})[label.name] = label.version.number
@@ -125,13 +125,19 @@ def served_prompts(named: Collection[str]) -> tuple[dict[str, contract.Prompt], 
     configured: dict[str, dict[int, contract.FlowVersion]] = {}
     for version in _served(named).order_by("prompt__slug", "number"):
         if version.prompt.kind == Prompt.Kind.FLOW:
+            if not flows.is_of_schema(version.content["flow"]):
+                continue
             configured.setdefault(version.prompt.slug, {})[version.number] = _contract_flow(version)
         else:
             chats.setdefault(version.prompt.slug, {})[version.number] = _contract(version)
     return (
         {slug: contract.Prompt(labels=labels.get(slug, {}), versions=found) for slug, found in chats.items()},
-        {slug: contract.Flow(labels=labels.get(slug, {}), versions=found) for slug, found in configured.items()},
+        {slug: contract.Flow(labels=_labels_of(found, labels.get(slug, {})), versions=found) for slug, found in configured.items()},
     )
+
+
+def _labels_of(versions: Collection[int], labels: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in labels.items() if number in versions}
 
 
 def _contract(version: PromptVersion) -> contract.Version:

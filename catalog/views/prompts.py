@@ -12,7 +12,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import prompt_selectors, prompt_texts, selectors
+from catalog import flows, prompt_selectors, prompt_texts, selectors
 from catalog.forms.prompts import PromptForm, PromptLabelForm, PromptVersionForm
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
@@ -118,6 +118,7 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
             "asked": prompt_selectors.asked_of(chosen) if is_open else [],
             "call": _sample(prompt, chosen) if prompt.kind == Prompt.Kind.CHAT else "",
             "read": _reading(prompt, chosen),
+            "is_readable": prompt.kind == Prompt.Kind.CHAT or flows.is_of_schema(chosen.content["flow"]),
             "usage": cost_figures().usage_by_prompt_version(slug) if sees_costs else [],
             "sees_costs": sees_costs,
             "may_write": selectors.can(request.membership, Permission.USE_GATEWAY),

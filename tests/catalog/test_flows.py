@@ -124,6 +124,19 @@ def test_a_flow_names_only_what_is_there_and_is_approved_only_while_that_is_serv
         prompts.approve_version(version=version, actor=adam)
 
 
+def test_no_key_reads_a_flow_of_which_it_is_not_known_what_it_names(acme: Tenant, bob: User, adam: User, client_for: ClientFor) -> None:
+    old = prompts.approve_version(version=_flow(bob, [{"id": "only"}]), actor=adam)
+    prompts.set_label(prompt=old.prompt, name="staging", version=old, actor=adam)
+    PromptVersion.objects.filter(pk=old.pk).update(content={"flow": {"nodes": [{"model": "secret-model", "tool": "crm__x"}]}})
+
+    assert compile_snapshot(acme, 1).flows == {}
+    assert "is from before the schema of flows" in client_for(adam).get("/o/acme/prompts/triage/").content.decode()
+    newer = prompts.write_version(prompt=old.prompt, actor=bob, flow={"steps": [{"id": "other"}]})
+    prompts.approve_version(version=prompts.submit_version(version=newer, actor=bob), actor=adam)
+    served = compile_snapshot(acme, 1).flows["triage"]
+    assert (list(served.versions), served.labels) == ([2], {})
+
+
 def test_a_flow_is_evaluated_for_the_class_of_each_model_that_it_names(
     acme: Tenant, bob: User, adam: User, rita: User, client_for: ClientFor
 ) -> None:
