@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet, Subquery, Sum
 from catalog.models import Model, Project, Provider
 from costs import bridge
 from costs.models import (
+    BillDelivery,
     BillFile,
     BillRow,
     BillSource,
@@ -42,12 +43,13 @@ def bill_sources() -> QuerySet[BillSource]:
 
 
 def reconciliations() -> QuerySet[Reconciliation]:
-    """With their latest revision, the number of revisions and whether another series of the month took their place.
+    """With their latest revision, the number of revisions whether another series of the month took their place, and whether a file waits.
 
     Without those that waited for exchange rates and were never compared, because another took their place meanwhile.
     """
     return (
         Reconciliation.objects.with_replaced()
+        .with_waiting()
         .exclude(latest=None, missing_rates=[])
         .select_related("latest__reconciliation")
         .annotate(revision_count=Count("revisions"))
@@ -56,7 +58,7 @@ def reconciliations() -> QuerySet[Reconciliation]:
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
-    found = Reconciliation.objects.with_replaced().select_related("latest__reconciliation")
+    found = Reconciliation.objects.with_replaced().with_waiting().select_related("latest__reconciliation")
     return found.filter(provider=provider, account=account, month=month).first()
 
 
@@ -263,6 +265,12 @@ def unknown_models(provider: str, month: date) -> list[str]:
 def files_of(provider: str, month: date) -> QuerySet[BillFile]:
     """Files with compared rows of a month, newest first."""
     return bills().filter(pk__in=BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).values("file"))
+
+
+def waiting_files(provider: str, month: date) -> QuerySet[BillFile]:
+    """Files that would change the provider's billing period once somebody applies them, newest first."""
+    would = BillDelivery.objects.filter(Q(rows_new__gt=0) | Q(rows_gone__gt=0), provider=provider, period=month)
+    return bills().filter(state=BillFile.State.WAITING, pk__in=would.values("file"))
 
 
 def kinds_of(bill: BillFile) -> list[dict[str, Any]]:

@@ -452,10 +452,11 @@ class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
     latest = RevisionOutput(allow_null=True)
     is_replaced = serializers.BooleanField(help_text="Bills of the month name several accounts by now and are compared together.")
     missing_rates = MissingRateOutput(many=True, help_text="Exchange rates without which its bill, as it is now, is not compared.")
+    has_waiting_file = serializers.BooleanField(help_text="A file that would change its billing period waits to be applied or dismissed.")
 
     class Meta:
         model = Reconciliation
-        fields = ("provider", "account", "month", "is_replaced", "missing_rates", "latest")
+        fields = ("provider", "account", "month", "is_replaced", "missing_rates", "has_waiting_file", "latest")
 
 
 class BillSignatureOutput(serializers.ModelSerializer[RevisionSignature]):

@@ -282,6 +282,7 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
         revision, is_new = reconciliation.reconcile(provider=body.validated_data["provider"], month=month, actor=request.user)
         series = revision.reconciliation
         series.latest, series.is_replaced = revision, False
+        series.has_waiting_file = bill_selectors.waiting_files(series.provider, month).exists()
         series.is_new = is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.RunOutput(series).data, status=201 if is_new else 200)
 
@@ -312,6 +313,7 @@ def _detail(series: Reconciliation, latest: Revision) -> Any:
         "month": series.month,
         "is_replaced": series.is_replaced,
         "missing_rates": series.missing_rates,
+        "has_waiting_file": series.has_waiting_file,
         "latest": latest,
         "sign_off": reconciliation_selectors.sign_off(latest),
         "revisions": series.revisions.select_related("reconciliation").order_by("-number"),

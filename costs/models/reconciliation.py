@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from costs import bridge, exchange
+from costs.models.bill import BillDelivery, BillFile
 from costs.models.price import TokenClass
 from governance.models import User
 
@@ -23,6 +24,16 @@ class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
         """Annotates `is_replaced`: a second account on its bills begins another series of a provider and month, which replaces the one before."""
         newer = Reconciliation.objects.filter(provider=OuterRef("provider"), month=OuterRef("month"), latest_id__gt=OuterRef("latest_id"))
         return self.annotate(is_replaced=Exists(newer))
+
+    def with_waiting(self) -> Self:
+        """Annotates `has_waiting_file`: a file that would change a billing period of the provider's month waits to be applied."""
+        would = BillDelivery.objects.filter(
+            Q(rows_new__gt=0) | Q(rows_gone__gt=0),
+            file__state=BillFile.State.WAITING,
+            provider=OuterRef("provider"),
+            period=OuterRef("month"),
+        )
+        return self.annotate(has_waiting_file=Exists(would))
 
     def in_force(self) -> Self:
         """One of each provider and month."""
@@ -48,6 +59,8 @@ class Reconciliation(models.Model):
 
     is_replaced: bool
     """Annotated by `with_replaced`."""
+    has_waiting_file: bool
+    """Annotated by `with_waiting`."""
 
     objects = ReconciliationQuerySet.as_manager()
 

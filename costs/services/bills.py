@@ -22,9 +22,10 @@ from costs import exchange, focus, parquet, tasks
 from costs.errors import BillFormatError, BillStateError, BillTooLargeError, SignatureReasonError
 from costs.models import BillAlias, BillDelivery, BillFile, BillRow, DeliveryStyle
 from costs.services import bill_deliveries
-from governance.models import User
+from governance.access import Permission
+from governance.models import Severity, User
 from governance.schema import current_schema
-from governance.services import audit
+from governance.services import alerts, audit
 
 LARGEST_FILE = 512 * 1024 * 1024
 CHUNK = 1024 * 1024
@@ -191,10 +192,27 @@ def _take_over(
     if bill.state == BillFile.State.APPLIED:
         _assign(provider, seen)
         bill_deliveries.remember(bill, style, actor=actor, at=at)
+    elif not is_preview:
+        _tell(bill, at)
     _record("bill.imported" if bill.state == BillFile.State.APPLIED else "bill.previewed", bill, actor, at)
     _keep(file, path)
     _reconcile(bill)
     return Imported(bill, True)
+
+
+def _tell(bill: BillFile, at: datetime) -> None:
+    """That a file waits which nobody asked to look at first: an export that is uploaded by itself would stop without a word. Once per file."""
+    alerts.notify(
+        topic="bill.waiting",
+        severity=Severity.WARNING,
+        title=f"The bill {bill.name[:80]} waits to be applied",
+        text=" ".join(doubt["message"] for doubt in bill.doubts) + " Nothing of it counts until somebody applies it.",
+        path=f"operate/costs/reconciliation/bills/{bill.pk}/",
+        permission=Permission.MANAGE_COSTS,
+        key=f"bill-file:{bill.pk}:waiting",
+        data={"file": bill.pk, "sha256": bill.sha256, "doubts": [doubt["code"] for doubt in bill.doubts]},
+        at=at,
+    )
 
 
 def _deliver(bill: BillFile, styles: bill_deliveries.Styles, is_applied: Callable[[bill_deliveries.Outcome], bool], at: datetime) -> None:
@@ -456,6 +474,8 @@ def release_quarantine(*, bill: BillFile, actor: User, provider: str = "", at: d
         _release_whole(found, provider, seen, at)
     if found.state == BillFile.State.APPLIED:
         _assign(provider, seen)
+    else:
+        _tell(found, at)
     audit.record(
         "bill.released",
         actor=actor,

@@ -158,6 +158,7 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "by": by,
         "compared": bill_selectors.compared_by(revision, by),
         "files": bill_selectors.files_of(provider, month),
+        "waiting": bill_selectors.waiting_files(provider, month)[:3],
         "revisions": series.revisions.order_by("-number")[:20],
         "is_latest": revision.pk == series.latest_id,
         "unknown_models": bill_selectors.unknown_models(provider, month),

@@ -13,10 +13,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from costs import bill_selectors
 from costs.errors import BillFormatError, BillStateError, SignatureReasonError
 from costs.models import BillFeed, BillFile, BillRow, Revision
 from costs.services import bills, reconciliation, signoff
-from governance.models import AuditEntry, Tenant, User
+from governance.models import AuditEntry, Notice, Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
 
@@ -204,7 +205,7 @@ def test_undone_files_go_in_the_order_in_which_they_came(acme: Tenant, fay: User
     assert in_force().total() == 3
 
 
-def test_month_that_is_signed_off_changes_with_a_reason_only(acme: Tenant, fay: User, alice: User) -> None:
+def test_month_that_is_signed_off_changes_with_a_reason_only(acme: Tenant, fay: User, alice: User, client_for: ClientFor) -> None:
     imported(fay, day(1), day(2))
     revision, _ = reconciliation.reconcile(provider="openai", month=datetime(2026, 10, 1, tzinfo=UTC).date())
     for person in (fay, alice):
@@ -213,11 +214,21 @@ def test_month_that_is_signed_off_changes_with_a_reason_only(acme: Tenant, fay: 
     held = imported(fay, day(1), day(2, "2"))
 
     assert (held.state, codes(held)) == ("waiting", ["signed"])
+    told = Notice.objects.get(topic="bill.waiting")
+    assert (told.permission, told.path, told.data["doubts"]) == (
+        "manage_costs",
+        f"operate/costs/reconciliation/bills/{held.pk}/",
+        ["signed"],
+    )
+    pages = "/o/acme/operate/costs/reconciliation/"
+    listed, shown = (client_for(fay).get(page).content.decode() for page in (pages, f"{pages}openai/prod/2026-10/"))
+    assert ("File waits" in listed, "A newer file waits" in shown, f"bills/{held.pk}/" in shown) == (True, True, True)
     assert reconciliation.reconcile(provider="openai", month=revision.reconciliation.month) == (revision, False)
     with pytest.raises(SignatureReasonError):
         bills.apply_bill(bill=held, actor=fay, digest=held.digest, reason=" ")
     bills.apply_bill(bill=held, actor=fay, digest=held.digest, reason="The provider restated it")
     restated, _ = reconciliation.reconcile(provider="openai", month=revision.reconciliation.month)
+    assert not bill_selectors.reconciliations().get().has_waiting_file
     assert (restated.bill, Revision.objects.count()) == (Decimal("3.5"), 2)
     assert not revision.signatures.filter(voided_at=None).exists()
 
