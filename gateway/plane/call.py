@@ -121,6 +121,8 @@ class Call:
     """Passes or changes the answer's texts before the caller sees them. A Refusal that it raises ends the answer. None costs nothing."""
     output_scan: Scan | None = None
     """What `on_text` has found so far."""
+    end_of_answer: Callable[[], None] | None = None
+    """Has what was sent of an answer that broke off looked at to its end."""
     heard: dict[Said, list[str]] | None = None
     """The answer's texts in pieces, where a guardrail that only monitors looks at them when the call is over."""
     payload: Watch | None = None

@@ -51,7 +51,15 @@ def watch_answer(call: Call, guards: tuple[Guard, ...]) -> None:
         except OverflowError as error:  # what is not looked at is not let through
             raise Refusal("upstream_error", f"The provider sent {said.kind} of more than {GatheredScan.MOST:,} characters.") from error
 
-    call.on_text = on_text
+    def end_of_answer() -> None:
+        if any(guard.guardrail.enforce for guard in guards):
+            return  # what was not looked at was held, and not sent
+        for said in stream.channels():
+            stream.finish(said)
+        for said in gathered.channels():
+            gathered.finish(said, is_json=said.kind == "arguments")
+
+    call.on_text, call.end_of_answer = on_text, end_of_answer
 
 
 def _asks(guard: Guard, *, enforced: bool) -> bool:
@@ -98,7 +106,9 @@ def _places(texts: dict[Said, str]) -> Places:
 
 
 async def look_afterwards(call: Call) -> None:
-    """Have Presidio look at the answer for guardrails that only monitor: nobody waited for it."""
+    """Look at the rest of an answer that broke off, and have Presidio look at all of it for guardrails that only monitor: nobody waited for it."""
+    if call.end_of_answer is not None:
+        call.end_of_answer()
     if call.heard and call.output_scan is not None:
         texts = {said: "".join(pieces) for said, pieces in call.heard.items()}
         await _ask_presidio(call, call.output_scan, _places(texts), "output", (False,))

@@ -63,7 +63,10 @@ def whole(surface: str, body: bytes, on_text: OnText) -> bytes:
 
 def _object(said: Said, arguments: Any, on_text: OnText) -> Any:
     """Arguments that are not written as a text."""
-    before = orjson.dumps(arguments).decode()
+    try:
+        before = orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError as error:  # what was read may be nested deeper than what can be written
+        raise Refusal("upstream_error", "The provider sent an answer that is nested too deeply.") from error
     after = on_text(said, before) + on_text(said, "")
     return arguments if after == before else orjson.loads(after)
 
@@ -381,10 +384,13 @@ _ITEM_FIELDS: dict[str, tuple[tuple[str, Kind], ...]] = {
     "mcp_call": (("arguments", "arguments"), ("output", "text")),
     "custom_tool_call": (("input", "text"),),
     "code_interpreter_call": (("code", "text"),),
+    "mcp_approval_request": (("arguments", "arguments"),),
 }
+_BROUGHT = frozenset(("output", "outputs", "result", "results", "pending_safety_checks", "acknowledged_safety_checks"))
+"""Of calls of tools: not what the model wrote, but what came of it."""
 _PART_FIELDS = ("text", "refusal", "transcript")
 _SOUND = ("response.audio", "response.output_audio")
-_DONE_FIELDS = (*_PART_FIELDS, "arguments", "input", "code")
+_DONE_FIELDS = (*_PART_FIELDS, "arguments", "input", "code", "command", "diff")
 
 
 def _item_texts(output: Any, item: dict[str, Any]) -> Iterator[Text]:
@@ -395,6 +401,9 @@ def _item_texts(output: Any, item: dict[str, Any]) -> Iterator[Text]:
     for name, kind in _ITEM_FIELDS.get(item.get("type", ""), ()):
         if isinstance(item.get(name), str):
             yield Said(kind, (output, name)), item, name
+    if str(item.get("type")).endswith(("_call", "_request")):  # the commands, patches and clicks of tools, of unknown ones too
+        for name in [name for name, value in item.items() if isinstance(value, dict | list) and value and name not in _BROUGHT]:
+            yield Said("arguments", (output, name)), item, name
 
 
 def _part_texts(said: Said, part: dict[str, Any]) -> Iterator[Text]:
@@ -411,7 +420,7 @@ def _said_in(event: dict[str, Any], stem: str) -> Said:
     for name in ("arguments", "input", "code"):
         if stem.endswith(name):
             return Said("arguments" if name == "arguments" else "text", (output, name))
-    return Said("text", (output, stem))
+    return Said("text", (output, stem, event.get("command_index")))
 
 
 class _Responses:
@@ -421,6 +430,8 @@ class _Responses:
         self._on_text = on_text
         self._sent: dict[Said, str] = {}
         """What was let through so far."""
+        self._objects: dict[tuple[Said, bytes], Any] = {}
+        """The same of what is no text, by what it was: it grows between its beginning and its end."""
         self._open: set[Said] = set()
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
@@ -440,6 +451,9 @@ class _Responses:
             self._open.add(said)
         elif act == "done":
             yield from self._done(event, stem)
+        elif act == "added":
+            said = _said_in(event, stem)
+            self._replace(((said, event, name) for name in _DONE_FIELDS if isinstance(event.get(name), str)), is_last=False)
         yield named_event(event)
 
     def rest(self) -> Iterator[bytes]:
@@ -459,10 +473,19 @@ class _Responses:
         self._sent[said] = self._sent.get(said, "") + held
         return held
 
+    def _object(self, said: Said, before: Any) -> Any:
+        known = (said, orjson.dumps(before, option=orjson.OPT_SORT_KEYS))
+        if known not in self._objects:
+            self._objects[known] = _object(Said(said.kind, (*said.place, len(self._objects))), before, self._on_text)
+        return self._objects[known]
+
     def _replace(self, found: Iterator[Text], *, is_last: bool) -> None:
         """Texts that are said again become what was sent of them; one that no delta told is looked at here."""
         for said, holder, name in found:
             holder.pop("logprobs", None)
+            if not isinstance(holder[name], str):
+                holder[name] = self._object(said, holder[name])
+                continue
             if is_last and said in self._open:
                 self._finish(said)
             elif said not in self._sent and holder[name]:

@@ -34,7 +34,7 @@ from gateway.contract.snapshot import Guardrail, Tool, ToolServer
 from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.guarding import scan_places, watch_answer
+from gateway.plane.guarding import look_afterwards, scan_places, watch_answer
 from gateway.plane.sse import EventReader, data_event
 from tests.clock import allowed
 from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment
@@ -52,6 +52,8 @@ def make_guard(kind: Any = "pii", **fields: Any) -> Guard:
         ("write to jo.smith+x@mail.acme.example please", "email"),
         ("pay with 4111 1111 1111 1111 today", "card"),
         ("American Express 378282246310005.", "card"),
+        ("Mastercard 2223 0031 2200 3222", "card"),
+        ("Diners Club 30569309025904", "card"),
         ("IBAN DE89 3704 0044 0532 0130 00", "iban"),
         ("GB82WEST12345698765432", "iban"),
         ("SSN 078-05-1120", "ssn"),
@@ -77,6 +79,8 @@ def test_personal_data_is_found(text: str, entity: str) -> None:
         "it costs +5 or +12",
         "a@b, @handle, not an address",
         "2026-11-21 14:05:09",
+        " ".join(f"{stamp};" for stamp in range(1763700000000, 1763700000030)),  # milliseconds; one in ten has the check digit of a card
+        "at 1763700000000000006 ns, 18 digits 411111111111111116, of no network 7011111111111114",
     ],
 )
 def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
@@ -714,3 +718,53 @@ async def test_message_of_nothing_but_a_thought_that_is_left_out_keeps_a_text() 
     await scan_places(call, (make_guard(),), places_in_request(body), "input")
 
     assert body["messages"][0]["content"] == [{"type": "text", "text": "[REDACTED]"}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_model_has_any_tool_do_is_looked_at_in_responses(stream: bool) -> None:
+    items: list[dict[str, Any]] = [
+        {"type": "mcp_approval_request", "arguments": json.dumps({"to": CARD})},
+        {"type": "shell_call", "action": {"commands": ["ls", f"pay {CARD}"]}, "output": None},
+        {"type": "apply_patch_call", "operation": {"type": "update_file", "diff": CARD}},
+        {"type": "computer_call", "actions": [{"type": "type", "text": CARD}]},
+    ]
+    events: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        events.append(
+            {"type": "response.output_item.added", "output_index": index, "item": {"type": item["type"], "action": {"commands": ["ls"]}}}
+        )
+        events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+    of_command = {"output_index": 1, "command_index": 0}
+    events[3:3] = [
+        {"type": "response.shell_call_command.delta", **of_command, "delta": f"pay {CARD}"},
+        {"type": "response.shell_call_command.done", **of_command, "command": f"pay {CARD}"},
+    ]
+    events.append({"type": "response.completed", "response": {"output": items}})
+    call = _watched()
+    assert call.on_text is not None
+
+    if stream:
+        passed = answers.rewritten("responses", b"".join(data_event(event) for event in events), call.on_text).decode()
+    else:
+        passed = answers.whole("responses", json.dumps({"output": items}).encode(), call.on_text).decode()
+
+    assert "4111" not in passed
+    assert call.output_scan is not None
+    assert call.output_scan.findings[0].counts["card"] == (5 if stream else 4)  # once each, however often it is repeated; and the command
+
+
+@pytest.mark.parametrize("surface", ANSWERS)
+async def test_what_was_sent_of_a_stream_that_broke_off_is_looked_at(surface: str) -> None:
+    watched, held = _watched(enforce=False), _watched()
+    _, events = ANSWERS[surface]()
+    for call in (watched, held):
+        assert call.on_text is not None
+        rewriter = answers.Rewriter(surface, call.on_text)
+        for event in events[: -3 if surface == "responses" else -1]:  # in the arguments
+            rewriter.feed(data_event(event))
+        await look_afterwards(call)
+
+    assert watched.output_scan is not None
+    assert held.output_scan is not None
+    assert "email" in watched.output_scan.findings[0].counts
+    assert "email" not in held.output_scan.findings[0].counts  # it was never sent
