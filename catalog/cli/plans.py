@@ -125,6 +125,7 @@ def _refuse_twice(kind: Kind, documents: Sequence[Document]) -> None:
 
 
 def _change(api: Api, kind: Kind, document: Document, live: Live | None, options: Options) -> Change | None:
+    kind.check(document, live)
     hidden = [f"+ {line}" for line in kind.hidden(document, live, options)]
     if live is None:
         lines = differences(document.spec, {}, kind.not_compared)

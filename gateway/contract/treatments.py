@@ -142,7 +142,8 @@ def facts(treatment: Treatment) -> dict[str, str]:
 
 
 def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """The same for equal values: 1 and 1.0 are one number, whichever was written."""
+    return value if isinstance(value, str) else json.dumps(int(value) if value == int(value) else value)
 
 
 def differences(control: Treatment, treatment: Treatment) -> list[tuple[str, str, str]]:

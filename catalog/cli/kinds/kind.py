@@ -58,6 +58,8 @@ class Kind:
     """Fields that the server never shows, or that only come with a change of others."""
     normal: Callable[[Document], Document] = lambda document: document
     """The same with what is meant where nothing is said."""
+    check: Callable[[Document, Live | None], None] = lambda _document, _live: None
+    """Raises CliError when what there is can't become so; asked for the plan, so `diff` says it, too."""
     ready: Callable[[Document, Options], None] = lambda _document, _options: None
     """Raises CliError when it can't be made here; asked before anything is made."""
     comes_after: Callable[[Document], bool] = lambda _document: False

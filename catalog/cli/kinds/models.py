@@ -78,9 +78,6 @@ def _create_model(api: Api, document: Document, options: Options) -> list[str]:
 
 def _change_model(api: Api, document: Document, live: Live, options: Options) -> list[str]:
     spec, path = document.spec, _model_path(document.name)
-    acts = _road(document, live)
-    if spec.get("leaving") and spec.get("status", live.spec["status"]) != "deprecated":
-        raise CliError(f"{document.where}: {document}: only a model that is deprecated is leaving.")
     body = _sent(changed(spec, live, _MODEL), document)
     if body:
         api.call("PATCH", path, body)
@@ -92,10 +89,11 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     cache = {**live.spec["cache"], **spec.get("cache", {})}
     if not same(cache, live.spec["cache"]):
         api.call("PUT", f"{path}cache/", wire(cache))
-    waits = [*_agree_to_changes(api, document, described=bool(body), switched_on=switched_on), *_go(api, document, acts)]
-    if not waits or live.spec["status"] == "deprecated":
+    waits = _agree_to_changes(api, document, described=bool(body), switched_on=switched_on)
+    stopped = _go(api, document, _road(document, live))
+    if not stopped and spec.get("status", live.spec["status"]) == "deprecated":
         _announce(api, document, live)
-    return waits
+    return [*waits, *stopped]
 
 
 def _sent(body: dict[str, Any], document: Document) -> dict[str, Any]:
@@ -167,8 +165,15 @@ def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> b
     return present is not None and all(same(value, present[name]) for name, value in wanted.items())
 
 
-def _road(document: Document, live: Live) -> tuple[str, ...]:
-    present, wanted = live.spec["status"], document.spec.get("status", live.spec["status"])
+def _check_model(document: Document, live: Live | None) -> None:
+    _road(document, live)
+    if document.spec.get("leaving") and document.spec.get("status", live.spec["status"] if live else "draft") != "deprecated":
+        raise CliError(f"{document.where}: {document}: only a model that is deprecated is leaving.")
+
+
+def _road(document: Document, live: Live | None) -> tuple[str, ...]:
+    present = live.spec["status"] if live else "draft"
+    wanted = document.spec.get("status", present)
     if present == wanted:
         return ()
     if (present, wanted) not in ROADS:
@@ -214,6 +219,7 @@ MODEL = Kind(
     _change_model,
     _remove_model,
     removal="retire",
+    check=_check_model,
     is_gone=lambda row: row["status"] == "retired",
     comes_after=lambda document: bool(document.spec.get("leaving") or document.spec.get("cache", {}).get("embedding")),
 )

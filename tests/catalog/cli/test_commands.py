@@ -103,6 +103,7 @@ def test_manifests_are_planned_applied_and_applied_again(
     assert code == 1
     assert "~ mode: off → enforce" in again
     assert "0 to make, 2 to change, 0 to remove, 5 as wanted" in again
+    Model.objects.filter(slug="helper").update(status="approved")  # the prompt names it
     code, _ = run_as(adam)("apply", "-f", str(file))
     assert (code, Policy.objects.get().mode) == (0, "enforce")
     label = PromptLabel.objects.get()
@@ -179,7 +180,7 @@ spec:
 
 
 def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
-    acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path
+    acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     provider = make_provider(slug="local")
     model = make_model(owner=alice, slug="helper", provider=provider, upstream_model="small")
@@ -190,6 +191,8 @@ def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
     code, done = run("apply", "-f", str(file))
 
     assert (code, "+ leaving.successor: next" in done) == (3, True), done  # parameters wait for somebody else
+    model.refresh_from_db()
+    assert (model.status, str(model.retires_on), model.successor) == ("deprecated", "2099-03-07", "next")  # callers are told at once
     assert run_as(adam)("apply", "-f", str(file))[0] == 0
     assert run("diff", "-f", str(file))[0] == 0
     model.refresh_from_db()
@@ -203,6 +206,12 @@ def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
     assert run("models", "leaving", "helper")[0] == 2
     code, _ = run("apply", "-f", str(_edited(file, "status: deprecated", "status: approved")))
     assert (code, Model.objects.get(pk=model.pk).status) == (1, "deprecated")  # what stays is not leaving
+    other = tmp_path / "other.yaml"
+    other.write_text(LEAVING.replace("helper", "fresh").replace("  status: deprecated\n", ""))
+    for command in ("diff", "apply"):
+        assert run(command, "-f", str(other))[0] > 0
+        assert "Model fresh: only a model that is deprecated is leaving." in capsys.readouterr().err
+    assert not Model.objects.filter(slug="fresh").exists()
 
 
 def _edited(file: Path, old: str, new: str) -> Path:

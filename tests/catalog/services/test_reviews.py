@@ -342,3 +342,8 @@ def test_default_parameters_fit_the_model_when_they_are_approved(acme: Tenant, a
 
     model.refresh_from_db()
     assert model.default_parameters == {"temperature": 1, "max_tokens": 100}
+    model = models.change_model(
+        model=model, facts=replace(models.facts_of(model), default_parameters={"temperature": 1.0, "max_tokens": 100}), actor=alice
+    )
+    reviews.look_at_guardrails(alice)
+    assert not review_selectors.waiting().exists()  # 1.0 is no other temperature than 1
