@@ -19,6 +19,7 @@ from costs.models import (
     Reconciliation,
     Revision,
 )
+from governance.money import subunit
 
 
 def bills() -> QuerySet[BillFile]:
@@ -293,12 +294,13 @@ def compared_months(bill: BillFile) -> list[Reconciliation]:
 
 
 def cents_of(revision: Revision) -> dict[str, Decimal]:
-    """The figures of the equation as they are shown: each in cents, and the printed equation holds."""
+    """The figures of the equation as they are shown: each in cents (yen, fils), and the printed equation holds."""
+    unit = subunit(revision.currency)
     by_cause = {cause["cause"]: Decimal(cause["cents"]) for cause in revision.causes}
-    unexplained = by_cause.get("unexplained", Decimal("0.00"))
+    unexplained = by_cause.get("unexplained", Decimal().quantize(unit))
     return {
-        "bill": bridge.cents(revision.bill),
-        "telemetry": bridge.cents(revision.telemetry),
+        "bill": bridge.cents(revision.bill, unit),
+        "telemetry": bridge.cents(revision.telemetry, unit),
         "variance": revision.variance_cents,
         "unexplained": unexplained,
         "explained": revision.variance_cents - unexplained,

@@ -249,11 +249,11 @@ def total(lines: Iterable[Mapping[str, Decimal]], rows: int, subunit: Decimal = 
         return _without_zeros(sums)
 
 
-def to_cents(amounts: Sequence[Decimal], whole: Decimal) -> list[Decimal]:
-    """Amounts in cents that sum to `whole` (in cents): largest remainder, earlier entries first on a tie."""
+def to_cents(amounts: Sequence[Decimal], whole: Decimal, subunit: Decimal = CENT) -> list[Decimal]:
+    """Amounts in cents (yen, fils: `subunit`) that sum to `whole` (in them, too): largest remainder, earlier entries first on a tie."""
     with localcontext(_EXACT):
-        floors = [amount.quantize(CENT, ROUND_FLOOR) for amount in amounts]
-        missing = int((whole - sum(floors, Decimal())) / CENT)
+        floors = [amount.quantize(subunit, ROUND_FLOOR) for amount in amounts]
+        missing = int((whole - sum(floors, Decimal())) / subunit)
         remainders = [amount - floor for amount, floor in zip(amounts, floors, strict=True)]
         order = sorted(range(len(amounts)), key=lambda index: (-remainders[index], index))
         while missing and order:
@@ -261,13 +261,14 @@ def to_cents(amounts: Sequence[Decimal], whole: Decimal) -> list[Decimal]:
             for index in order if step > 0 else reversed(order):
                 if not missing:
                     break
-                floors[index] += step * CENT
+                floors[index] += step * subunit
                 missing -= step
         return floors
 
 
-def cents(amount: Decimal) -> Decimal:
-    return amount.quantize(CENT, ROUND_HALF_EVEN, context=_EXACT)
+def cents(amount: Decimal, subunit: Decimal = CENT) -> Decimal:
+    """As it is shown: in the smallest amount of its currency that is paid."""
+    return amount.quantize(subunit, ROUND_HALF_EVEN, context=_EXACT)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from costs import bridge, exchange
 from costs.models.bill import BillDelivery, BillFile
 from costs.models.price import TokenClass
 from governance.models import User
+from governance.money import subunit
 
 _EXACT = Context(prec=80)
 
@@ -146,7 +147,8 @@ class Revision(models.Model):
     @property
     def variance_cents(self) -> Decimal:
         """The difference of both amounts as they are shown."""
-        return bridge.cents(self.bill) - bridge.cents(self.telemetry)
+        unit = subunit(self.currency)
+        return bridge.cents(self.bill, unit) - bridge.cents(self.telemetry, unit)
 
     @property
     def variance_percent(self) -> Decimal | None:

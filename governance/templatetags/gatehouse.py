@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from governance.money import subunit
+
 register = template.Library()
 
 VERDICTS = {
@@ -78,14 +80,16 @@ def verdict_glyph(name: str, css: str = "") -> SafeString:
 
 
 def money_text(value: Decimal | float | str, currency: str = "USD") -> str:
-    """`$18,412.36`, or `EUR 18,412.36` with another code; below one cent two significant digits; a true minus. An empty code: no currency."""
-    amount = Decimal(str(value))
+    """`$18,412.36`, or `EUR 18,412.36` with another code, a yen without decimals and a dinar with three; below the smallest amount that is
+    paid two significant digits; a true minus. An empty code: no currency.
+    """
+    amount, unit = Decimal(str(value)), subunit(currency)
     sign, amount = ("−" if amount < 0 else ""), abs(amount)
     sign += "$" if currency == "USD" else f"{currency}\N{NO-BREAK SPACE}" if currency else ""
-    if amount and amount < Decimal("0.01"):
+    if amount and amount < unit:
         places = -amount.adjusted() + 1
         return f"{sign}{amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
-    return f"{sign}{amount.quantize(Decimal('0.01'), ROUND_HALF_EVEN):,}"
+    return f"{sign}{amount.quantize(unit, ROUND_HALF_EVEN):,}"
 
 
 @register.filter

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from costs import bridge
 from costs.bridge import Apart, BillSide, OtherPrices, OurSide
+from governance import money
 
 MONEY = st.decimals(-(10**9), 10**9, places=14, allow_nan=False)
 TOKENS = st.integers(0, 10**12)
@@ -51,14 +52,16 @@ def test_sum_of_causes_is_the_difference(
         assert set(causes) <= set(bridge.CAUSES)
 
 
-@given(st.lists(MONEY, max_size=9), st.integers(-1, 1))
-def test_cents_sum_to_the_printed_difference(amounts: list[Decimal], off: int) -> None:
-    whole = bridge.cents(sum(amounts, Decimal())) + off * bridge.CENT
+@given(st.lists(MONEY, max_size=9), st.integers(-1, 1), st.sampled_from(["USD", "JPY", "KWD"]))
+def test_cents_sum_to_the_printed_difference(amounts: list[Decimal], off: int, currency: str) -> None:
+    unit = money.subunit(currency)
+    whole = bridge.cents(sum(amounts, Decimal()), unit) + off * unit
 
-    shown = bridge.to_cents(amounts, whole)
+    shown = bridge.to_cents(amounts, whole, unit)
 
     assert not amounts or sum(shown, Decimal()) == whole
-    assert all(abs(cent - amount) <= 3 * bridge.CENT for cent, amount in zip(shown, amounts, strict=True))
+    assert all(abs(cent - amount) <= 3 * unit for cent, amount in zip(shown, amounts, strict=True))
+    assert all(cent == cent.quantize(unit) for cent in shown)
 
 
 def test_each_fault_alone_has_its_own_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,9 +15,10 @@ from costs import exchange, exchange_selectors, generator
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.metrics import spending
 from costs.models import BillFile, BillRow, Reconciliation, Revision
-from costs.services import bills, exchange_rates, ingest, reconciliation, signoff
+from costs.services import bills, exchange_rates, ingest, reconciliation, reconciliation_inputs, signoff
 from governance.metrics import Window
 from governance.models import AuditEntry, Notice, Tenant, User
+from governance.templatetags.gatehouse import money_text
 from tests.conftest import ClientFor
 from tests.factories import costs as make
 
@@ -201,6 +203,28 @@ def test_causes_of_a_bill_that_sums_to_nothing_are_in_dollars(acme: Tenant, rows
     assert usd != sum(past.values())
 
 
+def test_yen_are_whole_and_dinars_have_three_decimals(
+    acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User, client_for: ClientFor
+) -> None:
+    rated(fay, alice, (1, "150.123456"), (8, "151.1"), currency="JPY")
+    yen = [{**row, **{name: f"{Decimal(row[name]) * 160:f}" for name in MONEY}, "BillingCurrency": "JPY"} for row in rows[1:]]
+
+    revision = compared(fay, yen)
+
+    assert causes(revision)
+    assert all(Decimal(cause["cents"]) == Decimal(cause["cents"]).to_integral_value() for cause in revision.causes)
+    assert revision.variance_cents == revision.variance_cents.to_integral_value()
+    equation = client_for(alice).get(PAGE).content.decode().partition("gh-eq")[2].partition("</div>")[0]
+    assert re.search("JPY\N{NO-BREAK SPACE}[0-9,]+<", equation)
+    assert not re.search("JPY\N{NO-BREAK SPACE}[1-9][0-9,]*[.]", equation)
+    assert [money_text("1234.5678", code) for code in ("JPY", "KWD", "USD")] == [
+        "JPY\N{NO-BREAK SPACE}1,235",
+        "KWD\N{NO-BREAK SPACE}1,234.568",
+        "$1,234.57",
+    ]
+    assert money_text("0.0234", "JPY") == "JPY\N{NO-BREAK SPACE}0.023"
+
+
 def test_month_whose_rows_went_waits_for_no_rate(
     acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User, client_for: ClientFor
 ) -> None:
@@ -255,7 +279,7 @@ def test_rules_that_change_no_figure_keep_the_signatures(
     late = {"comment": "Only ten days were used.", "at": AT}
     revision = compared(fay, rows)
     signoff.sign(revision=revision, digest=revision.digest, actor=fay, **late)  # type: ignore[arg-type]  # comment and time
-    monkeypatch.setattr(reconciliation, "RULES_VERSION", reconciliation.RULES_VERSION + 1)
+    monkeypatch.setattr(reconciliation_inputs, "RULES_VERSION", reconciliation_inputs.RULES_VERSION + 1)
 
     same = reconciliation.reconcile(provider="openai", month=MONTH)
     again = reconciliation.reconcile(provider="openai", month=MONTH)
