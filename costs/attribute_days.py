@@ -5,6 +5,8 @@ Both have a row for each value of deployment, region and the tags that the organ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from costs import usage_days
 from costs.models import RequiredTag
 
@@ -59,9 +61,9 @@ def detail(calls: str, tags: list[str]) -> str:
 )"""  # noqa: S608  # names of this module only
 
 
-def add(tags: list[str]) -> str:
-    """CTEs that add the rows of the CTE `by_detail`, as `detail` makes it."""
-    attributes = [f"('{name}', c.{name})" for name in COLUMNS] + [
+def add(tags: list[str], columns: Sequence[str] = COLUMNS) -> str:
+    """CTEs that add the rows of the CTE `by_detail`, as `detail` makes it with the same tags; one tag or column at least."""
+    attributes = [f"('{name}', c.{name})" for name in columns] + [
         f"('{TAG}' || %(tag_{index})s, c.tag_{index})" for index in range(len(tags))
     ]
     value, beyond, join = "s.value", "", ""
@@ -109,6 +111,3 @@ VALUE = f"""worth AS (
     WHERE (t.dimension, t.day, t.value) = (n.attribute, n.day, n.value)
 )"""  # noqa: S608  # names of this module only
 """CTEs that give calls in the CTE `calls` `money` more; `unpriced` is 1 when they had no price before, else 0."""
-
-NAMES = "(dimension = ANY(%(columns)s) OR dimension ^@ '" + TAG + "')"
-"""Of rows of `usage_day` that are kept here."""

@@ -168,9 +168,16 @@ def dispatch_compaction() -> None:
 
 @shared_task(base=TenantTask)
 def compact_rollups() -> None:
-    """Make one row of the hours of days long past, and count what days lack."""
+    """Make one row of the hours of days long past, drop what is counted no more, and count what days lack."""
     rollups.compact_call_hours(at=timezone.now())
+    rollups.forget_tags()
     rollups.count_attributes(at=timezone.now())
+
+
+@shared_task(base=TenantTask)
+def forget_tags() -> None:
+    """Drop what was counted by tags that are no longer declared."""
+    rollups.forget_tags()
 
 
 @shared_task(base=TenantTask)

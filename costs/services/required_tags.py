@@ -16,7 +16,6 @@ from django.utils import timezone
 from costs import tag_selectors, tagging, tasks
 from costs.errors import RequiredTagError, RequiredTagStateError
 from costs.models import RequiredTag, RequiredTagVersion
-from costs.services import rollups
 from costs.tagging import Preview
 from gateway.contract.names import OWN_TAGS
 from gateway.contract.tags import MOST_CHARACTERS, NAME
@@ -143,13 +142,13 @@ def set_mode(
 
 @transaction.atomic
 def delete_required_tag(*, required: RequiredTag, actor: User) -> None:
-    """Remove one that is off, with its versions and the spend by its values; its coverage stays. Writes one audit entry. Raises RequiredTagStateError."""
+    """Remove one that is off, with its versions and, soon after, the spend by its values; its coverage stays. Writes one audit entry. Raises RequiredTagStateError."""
     found = _locked(required)
     if found.mode != Mode.OFF:
         raise RequiredTagStateError("Switch it off first.")
     audit.record("required_tag.deleted", actor=actor, target=found, versions=found.versions.count())
-    rollups.forget_tag(found.name)
     found.delete()
+    transaction.on_commit(partial(tasks.forget_tags.delay, schema_name=current_schema()), robust=True)
 
 
 def _check_enforceable(chosen: RequiredTagVersion, actor: User, enforce_on: date, today: date) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from costs import attribute_days, usage_days
-from costs.models import AttributeDay, UsageDay
+from costs.models import AttributeDay, RequiredTag, UsageDay
 from costs.services import ingest
 
 HOURS_KEPT = timedelta(days=2)
@@ -65,14 +65,15 @@ def count_days_again(first: date, last: date) -> None:
 
 COUNTED_FROM = timedelta(days=400)
 """As far back as a period on a page of spend can begin."""
-_UNCOUNTED = """
-SELECT whole.day FROM usage_day whole CROSS JOIN unnest(%(attributes)s::text[]) a(attribute)
+_LACKING = """
+FROM usage_day whole CROSS JOIN unnest(%(attributes)s::text[]) a(attribute)
 LEFT JOIN (
-    SELECT dimension, day, sum(calls) AS calls FROM usage_day WHERE dimension = ANY(%(attributes)s) AND day >= %(since)s GROUP BY 1, 2
+    SELECT dimension, day, sum(calls) AS calls FROM usage_day
+    WHERE dimension = ANY(%(attributes)s) AND day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2
 ) n ON n.dimension = a.attribute AND n.day = whole.day
-WHERE whole.dimension = 'all' AND whole.day >= %(since)s AND coalesce(n.calls, 0) <> whole.calls
-GROUP BY whole.day ORDER BY whole.day DESC
+WHERE whole.dimension = 'all' AND whole.day BETWEEN %(first)s AND %(last)s AND coalesce(n.calls, 0) <> whole.calls
 """
+"""Days from the first to the last and attributes that lack some of their calls."""
 
 
 def count_attributes(*, at: datetime) -> int:
@@ -82,37 +83,58 @@ def count_attributes(*, at: datetime) -> int:
     counted. Doing it twice changes nothing.
     """
     since = max((at.astimezone(UTC) - COUNTED_FROM).date(), (ingest.kept_from() or ingest.EARLIEST).date())
-    attributes = [*attribute_days.COLUMNS, *(attribute_days.TAG + name for name in ingest.declared_tags())]
+    named = {"attributes": _attributes(ingest.declared_tags()), "first": since, "last": date.max}
     with connection.cursor() as cursor:
-        cursor.execute(_UNCOUNTED, {"attributes": attributes, "since": since})
+        cursor.execute(f"SELECT whole.day {_LACKING} GROUP BY whole.day ORDER BY whole.day DESC", named)  # names of ours
         days = [row[0] for row in cursor.fetchall()]
-    for day in days:
-        _count_attributes_of(day)
-    return len(days)
+    return sum(_count_attributes_of(day) for day in days)
+
+
+def _attributes(tags: list[str]) -> list[str]:
+    return [*attribute_days.COLUMNS, *(attribute_days.TAG + name for name in tags)]
 
 
 @transaction.atomic
-def _count_attributes_of(day: date) -> None:
+def _count_attributes_of(day: date) -> bool:
+    """Those attributes of the day that lack calls now that nobody else counts; False when none does any more."""
     ingest.lock_events()
     kept_from = ingest.kept_from()
     if kept_from is not None and day < kept_from.date():
-        return  # its calls left while this waited for the lock
-    tags = ingest.declared_tags()
-    named: dict[str, Any] = {"day": day, "columns": list(attribute_days.COLUMNS), **attribute_days.parameters(tags)}
+        return False  # its calls left while this waited for the lock
+    named: dict[str, Any] = {"attributes": _attributes(ingest.declared_tags()), "first": day, "last": day}
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM attribute_day WHERE day = %(day)s", named)
-        cursor.execute(f"DELETE FROM usage_day WHERE day = %(day)s AND {attribute_days.NAMES}", named)  # noqa: S608  # names of ours
+        cursor.execute(f"SELECT a.attribute {_LACKING} ORDER BY 1", named)  # names of ours
+        lacking = [row[0] for row in cursor.fetchall()]
+        if not lacking:
+            return False
+        columns = [name for name in attribute_days.COLUMNS if name in lacking]
+        tags = [name.removeprefix(attribute_days.TAG) for name in lacking if name.startswith(attribute_days.TAG)]
+        named = {"day": day, "lacking": lacking, **attribute_days.parameters(tags)}
+        cursor.execute("DELETE FROM attribute_day WHERE day = %(day)s AND attribute = ANY(%(lacking)s)", named)
+        cursor.execute("DELETE FROM usage_day WHERE day = %(day)s AND dimension = ANY(%(lacking)s)", named)
         cursor.execute(
             f"""WITH called AS NOT MATERIALIZED (
                 SELECT *, date_trunc('day', started_at, 'UTC') AS hour FROM event
                 WHERE started_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-            ), {attribute_days.detail("called", tags)}, {attribute_days.add(tags)} SELECT 1""",  # noqa: S608  # names of ours
+            ), {attribute_days.detail("called", tags)}, {attribute_days.add(tags, columns)} SELECT 1""",  # noqa: S608  # names of ours
             named,
         )
+    return True
 
 
-def forget_tag(name: str) -> None:
-    """Drop the sums by the values of a tag that is no longer declared; within the caller's transaction."""
-    ingest.lock_events()
-    AttributeDay.objects.filter(attribute=attribute_days.TAG + name).delete()
-    UsageDay.objects.filter(dimension=attribute_days.TAG + name).delete()
+def forget_tags() -> int:
+    """Drop the sums by the values of tags that are no longer declared, a day and tag at a time. Returns how many of these.
+
+    Calls are attributed meanwhile: whoever began with the tag declared is awaited once, and nobody after writes a row of it. One that is declared
+    again is left alone; what its days lack then, `count_attributes` counts. Doing it twice changes nothing.
+    """
+    with transaction.atomic():
+        ingest.lock_events()
+    counted = UsageDay.objects.filter(dimension__startswith=attribute_days.TAG).exclude(dimension__in=_attributes(ingest.declared_tags()))
+    found = list(counted.order_by("dimension", "day").values_list("dimension", "day").distinct())
+    for attribute, day in found:
+        with transaction.atomic():
+            if not RequiredTag.objects.filter(name=attribute.removeprefix(attribute_days.TAG)).exists():
+                AttributeDay.objects.filter(attribute=attribute, day=day).delete()
+                UsageDay.objects.filter(dimension=attribute, day=day).delete()
+    return len(found)

@@ -74,16 +74,24 @@ def test_each_call_counts_once_by_each_attribute_and_prices_follow(acme: Tenant,
     assert (rollups.count_attributes(at=NOON + timedelta(days=2)), kept()) == (2, before)
 
 
-def test_tag_declared_late_is_counted_back_and_forgotten_when_removed(acme: Tenant, alice: User, fay: User) -> None:
+def test_tag_declared_late_is_counted_back_and_forgotten_when_removed(
+    acme: Tenant, alice: User, fay: User, django_capture_on_commit_callbacks: Any
+) -> None:
     make.prices(alice)
     make.record(acme, make.call(acme, started_at=NOON, tags={"team": "search"}), make.call(acme, started_at=NOON))
     declared = required_tags.create_required_tag(name="team", rule=Rule(), actor=fay)
     make.record(acme, make.call(acme, started_at=NOON, tags={"team": "search"}))
 
+    AttributeDay.objects.filter(attribute="region").update(model="as it was")  # what lacks nothing is left as it is
     assert rollups.count_attributes(at=NOON + timedelta(days=1)) == 1
+    assert set(AttributeDay.objects.filter(model="as it was").values_list("attribute", flat=True)) == {"region"}
     assert values("tag:team") == {"search": (2, Decimal("0.0036")), "": (1, Decimal("0.0018"))}
 
-    required_tags.delete_required_tag(required=declared, actor=fay)
+    with django_capture_on_commit_callbacks() as queued:
+        required_tags.delete_required_tag(required=declared, actor=fay)
+    # The person does not wait for it, nor for the lock of those who attribute calls.
+    assert (len(queued), values("tag:team")["search"][0]) == (1, 2)
+    assert (rollups.forget_tags(), rollups.forget_tags()) == (1, 0)
     assert (values("tag:team"), UsageDay.objects.filter(dimension="tag:team").count()) == ({}, 0)
     assert values("region") == {"eu": (3, Decimal("0.0054"))}
 
