@@ -83,7 +83,7 @@ def count_attributes(*, at: datetime) -> int:
     counted. Doing it twice changes nothing.
     """
     since = max((at.astimezone(UTC) - COUNTED_FROM).date(), (ingest.kept_from() or ingest.EARLIEST).date())
-    named = {"attributes": _attributes(ingest.declared_tags()), "first": since, "last": date.max}
+    named: dict[str, Any] = {"attributes": _attributes(ingest.declared_tags()), "first": since, "last": date.max}
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT whole.day {_LACKING} GROUP BY whole.day ORDER BY whole.day DESC", named)  # names of ours
         days = [row[0] for row in cursor.fetchall()]
