@@ -169,11 +169,15 @@ def _chat_texts(choice: int, message: dict[str, Any]) -> Iterator[Text]:
             yield Said(kind, (choice, name)), message, name
     yield from _listed_texts(choice, message)
     for number, call in enumerate(_objects(message.get("tool_calls"))):
-        for which, name, kind in _TOOL_FIELDS:
-            if isinstance(tool := call.get(which), dict) and isinstance(tool.get(name), str):
-                yield Said(kind, (choice, "tool_calls", call.get("index", number), which, name)), tool, name
+        yield from _tool_texts(choice, call.get("index", number), call.get("id"), call)
     if isinstance(tool := message.get("function_call"), dict) and isinstance(tool.get("arguments"), str):
         yield Said("arguments", (choice, "function_call")), tool, "arguments"
+
+
+def _tool_texts(choice: int, index: Any, call_id: Any, call: dict[str, Any]) -> Iterator[Text]:
+    for which, name, kind in _TOOL_FIELDS:
+        if isinstance(tool := call.get(which), dict) and isinstance(tool.get(name), str):
+            yield Said(kind, (choice, "tool_calls", index, which, name, call_id)), tool, name
 
 
 def _listed_texts(choice: int, message: dict[str, Any]) -> Iterator[Text]:
@@ -193,7 +197,7 @@ def _append(delta: dict[str, Any], said: Said, held: str) -> None:
     """Say the rest of a text in a piece of its message, whose other fields may be there as null."""
     _, name, *at = said.place
     if name == "tool_calls":
-        index, which, field_name = at
+        index, which, field_name, _ = at
         delta[name] = [*(delta.get(name) or ()), {"index": index, which: {field_name: held}}]
     elif name == "function_call":
         tool = delta.get(name) or {}
@@ -214,6 +218,8 @@ class _Chat:
         self._on_text = on_text
         self._open: dict[Said, None] = {}
         """Texts that have begun and not ended, in order."""
+        self._ids: dict[tuple[int, Any], Any] = {}
+        """Of the tool call that is being said, by choice and index."""
         self._head: dict[str, Any] = {}
 
     def __call__(self, event: dict[str, Any]) -> Iterator[bytes]:
@@ -226,16 +232,36 @@ class _Chat:
         yield data_event(event)
 
     def _pass(self, choice: int, delta: dict[str, Any], *, is_last: bool) -> None:
-        fed = set()
+        fed = set[Said]()
+        if calls := _objects(delta.get("tool_calls")):
+            delta["tool_calls"] = list(self._pass_calls(choice, calls, fed))
         for said, holder, name in list(_chat_texts(choice, delta)):
-            if holder[name]:
-                holder[name] = self._on_text(said, holder[name])
-                self._open[said] = None
-                fed.add(said)
+            if said.place[1] != "tool_calls":
+                self._feed(said, holder, name, fed)
         # Texts of the message follow each other; calls of several tools may be written side by side.
         mine = [said for said in self._open if said.place[0] == choice]
         for said in mine if is_last else [said for said in mine if fed and said not in fed and said.place[1] in _CHAT_FIELDS]:
             self._end(said, delta)
+
+    def _pass_calls(self, choice: int, calls: list[dict[str, Any]], fed: set[Said]) -> Iterator[dict[str, Any]]:
+        """Some servers give several calls the same index, or none: one with another id ends the one before, whose rest stands in front of it."""
+        for number, call in enumerate(calls):
+            index = call.get("index", number)
+            if call.get("id") and call["id"] != self._ids.get((choice, index)):
+                self._ids[choice, index] = call["id"]
+                rest: dict[str, Any] = {}
+                for said in [said for said in self._open if said.place[:3] == (choice, "tool_calls", index)]:
+                    self._end(said, rest)
+                yield from rest.get("tool_calls", ())
+            for said, tool, name in list(_tool_texts(choice, index, self._ids.get((choice, index)), call)):
+                self._feed(said, tool, name, fed)
+            yield call
+
+    def _feed(self, said: Said, holder: dict[str, Any], name: str, fed: set[Said]) -> None:
+        if holder[name]:
+            holder[name] = self._on_text(said, holder[name])
+            self._open[said] = None
+            fed.add(said)
 
     def _end(self, said: Said, delta: dict[str, Any]) -> None:
         del self._open[said]

@@ -370,12 +370,14 @@ def test_every_surface_is_guarded_alike(org: Org, sandbox_upstream: SandboxUpstr
 
 
 def test_tools_are_guarded_in_both_directions(org: Org, sandbox_upstream: SandboxUpstream) -> None:
-    search = Tool(name="search_handbook", title="Search", description="", input_schema='{"type": "object"}')
+    schema = {"type": "object", "properties": {"query": {"pattern": "^[a-z0-9@.-]+$"}}}
+    search = Tool(name="search_handbook", title="Search", description="", input_schema=json.dumps(schema))
     server = ToolServer(namespace="staff", url=sandbox_upstream.mcp_url, sealed_secret="", feature_class="assistants", tools=(search,))
     org.change(
         tool_servers={"staff": server},
         guardrails=(
-            Guardrail(name="no-cards", kind="pii", enforce=True),
+            Guardrail(name="no-cards", kind="pii", enforce=True, entities=("card",)),
+            Guardrail(name="no-mail", kind="pii", enforce=True, action="redact", entities=("email",)),
             Guardrail(name="no-laptops", kind="topics", terms=("laptop",), enforce=True, on_input=False, on_output=True),
         ),
     )
@@ -388,8 +390,10 @@ def test_tools_are_guarded_in_both_directions(org: Org, sandbox_upstream: Sandbo
     assert "guardrail_blocked" in search_for(CARD)
     assert "service desk" not in search_for("equipment")
     assert "receipts" in search_for("expenses")
+    assert "does not fit the tool's input schema any more" in search_for("jo@acme.example")
 
-    first, second, third = org.plane.wait_for_events(org.id, 3)
+    first, second, third, fourth = org.plane.wait_for_events(org.id, 4)
+    assert (fourth["status"], fourth["error_code"]) == ("refused", "guardrail_blocked")
     assert ["guardrail:no-cards", "guardrail_blocked", "input card=1"] in [[step[0], step[1], step[3]] for step in first["steps"]]
     assert (second["status"], second["error_code"], third["status"]) == ("refused", "guardrail_blocked", "ok")
 
@@ -768,3 +772,26 @@ async def test_what_was_sent_of_a_stream_that_broke_off_is_looked_at(surface: st
     assert held.output_scan is not None
     assert "email" in watched.output_scan.findings[0].counts
     assert "email" not in held.output_scan.findings[0].counts  # it was never sent
+
+
+@pytest.mark.parametrize("index", [{"index": 0}, {}])
+def test_calls_of_one_index_or_none_keep_their_arguments(index: dict[str, int]) -> None:
+    def delta(call_id: str, arguments: str) -> dict[str, Any]:
+        return {"tool_calls": [{**index, **({"id": call_id} if call_id else {}), "function": {"arguments": arguments}}]}
+
+    deltas = [delta("a", '{"to":'), delta("", f'"{CARD}"}}'), delta("b", '{"y":'), delta("b", "2}"), delta("c", '{"z":3}'), {}]
+    if index:
+        deltas[-2]["tool_calls"] += delta("d", '{"z":4}')["tool_calls"]
+    events = [{"choices": [{"index": 0, "delta": each, "finish_reason": None if each else "tool_calls"}]} for each in deltas]
+    call = _watched()
+    assert call.on_text is not None
+
+    passed = answers.rewritten("chat", b"".join(data_event(event) for event in events), call.on_text)
+
+    said: dict[str, str] = {}
+    call_id = ""
+    for event in map(json.loads, EventReader().feed(passed)):
+        for each in event["choices"][0]["delta"].get("tool_calls", ()):
+            call_id = each.get("id") or call_id
+            said[call_id] = said.get(call_id, "") + each["function"]["arguments"]
+    assert said == {"a": '{"to":"[CARD]"}', "b": '{"y":2}', "c": '{"z":3}', **({"d": '{"z":4}'} if index else {})}

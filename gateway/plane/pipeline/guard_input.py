@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from gateway.contract.guardrails import places_in_data, places_in_request
+from gateway.contract.guardrails import Scan, places_in_data, places_in_request
 from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
 from gateway.plane.guarding import scan_places, watch_answer
 
 
@@ -21,8 +22,24 @@ async def guard_input(call: Call) -> str:
         watch_answer(call, call.output_guards)
     if inputs and call.kind == "tool":
         given = [call.arguments]
-        await scan_places(call, inputs, places_in_data(given, 0), "input")
+        scan = await scan_places(call, inputs, places_in_data(given, 0), "input")
         call.arguments = given[0]
+        _hold_to_schema(call, scan)
     elif inputs:
         await scan_places(call, inputs, places_in_request(call.body), "input")
     return ""
+
+
+def _hold_to_schema(call: Call, scan: Scan) -> None:
+    """What was replaced is another value, which the tool may not take. Refusal."""
+    replaced = [finding.guardrail.name for finding in scan.findings if finding.verdict == "redacted"]
+    if not replaced or call.tool is None or call.served is None:
+        return
+    problem = call.served.argument_error(call.tool, call.arguments)
+    if problem is not None:
+        raise Refusal(
+            "guardrail_blocked",
+            f"What the guardrail {replaced[0]} replaced in the arguments does not fit the tool's input schema any more: {problem}",
+            param="arguments",
+            scope=f"guardrail:{replaced[0]}",
+        )
