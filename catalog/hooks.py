@@ -32,6 +32,8 @@ class Usage:
     output_tokens: int = 0
     cost_usd: Decimal | None = None
     """None when nothing was priced."""
+    unpriced_calls: int = 0
+    """That reached a model and have no price: their cost is not in `cost_usd`."""
     p50_ms: float | None = None
     p95_ms: float | None = None
     ttft_ms: float | None = None

@@ -19,7 +19,7 @@ from governance.templatetags.gatehouse import money_text
 
 SHOWN = 5
 MOST_KEYS = 200
-"""Of one person, whose figures are added up."""
+"""Of one person, whose figures are added up: the newest."""
 
 
 def _reviews_for(membership: Membership) -> QuerySet[ModelReview]:
@@ -78,6 +78,8 @@ def start_line(panel: dict[str, Any]) -> str:
         return f"{done} of {len(panel['steps'])} steps to your first call through the gateway are done."
     calls, errors = sum(one.calls for one in usage), sum(one.errors for one in usage)
     costs = [one.cost_usd for one in usage if one.cost_usd is not None]
-    cost = f" for {money_text(sum(costs, Decimal()))}" if costs else ""
-    keys = f"your {len(usage)} keys" if len(usage) > 1 else "your key"
+    at_least = "at least " if any(one.unpriced_calls for one in usage) else ""
+    cost = f" for {at_least}{money_text(sum(costs, Decimal()))}" if costs else ""
+    newest = "newest " if len(usage) == MOST_KEYS else ""
+    keys = f"your {newest}{len(usage)} keys" if len(usage) > 1 else "your key"
     return f"{calls:,} {'call' if calls == 1 else 'calls'} with {keys} in the last 30 days{cost}, {errors:,} failed."

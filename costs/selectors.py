@@ -148,6 +148,7 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
             "input_tokens": row["input"],
             "output_tokens": row["output"],
             "last_used_at": row["last"],
+            "unpriced_calls": row["unpriced"],
             # Money is None when every call that could have cost something lacks a price.
             "cost_usd": row["money"] if row["money"] or row["n"] - row["refused"] - row["tools"] > row["unpriced"] else None,
         }

@@ -108,10 +108,11 @@ def policy_figures(since: datetime | None = None) -> tuple[dict[str, PolicyFigur
 
 
 def guardrails(query: str = "") -> QuerySet[Guardrail]:
-    """`query` is looked for in names, kinds, and what they apply to."""
+    """`query` is looked for in names, kinds (as pages and as the API call them), and what they apply to."""
     found = Guardrail.objects.all()
     if query:
-        found = found.filter(Q(name__icontains=query) | Q(kind__icontains=query) | Q(ref__icontains=query))
+        kinds = [kind for kind, label in Guardrail.Kind.choices if query.casefold() in f"{kind}\n{label.casefold()}"]
+        found = found.filter(Q(name__icontains=query) | Q(kind__in=kinds) | Q(ref__icontains=query))
     return found
 
 

@@ -324,10 +324,12 @@ def test_guardrails_are_searched_by_name_kind_and_what_they_apply_to(acme: Tenan
             r">(rail-\d)<", client.get(f"/o/acme/operate/guardrails/?q={query}", headers={"HX-Request": "true"}).content.decode()
         )
 
-    assert [listed(query) for query in ("", "topics", "shop", "rail-0")] == [
+    assert [listed(query) for query in ("", "blocked+top", "shop", "rail-0", "Personal", "pii")] == [
         ["rail-0", "rail-1", "rail-2"],
         ["rail-1"],
         ["rail-2"],
         ["rail-0"],
+        ["rail-0", "rail-2"],
+        ["rail-0", "rail-2"],
     ]
     assert "No guardrail matches" in client.get("/o/acme/operate/guardrails/?q=none").content.decode()

@@ -13,7 +13,7 @@ from django.db import connection, models, transaction
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from costs import sketch, tasks
+from costs import selectors, sketch, tasks
 from costs.models import CallHour, Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
 from costs.models.event import DATED_ID, has_id, has_request_id
 from costs.services import ingest
@@ -172,6 +172,8 @@ def test_call_without_a_price_is_unpriced_and_counted_never_zero(acme: Tenant, a
     assert event.cost is None
     assert event.pricing == "unpriced"
     assert UsageHour.objects.get().unpriced_calls == 1
+    usage = selectors.usage_by_key([UsageHour.objects.get().key_id])[UsageHour.objects.get().key_id]
+    assert (usage.calls, usage.unpriced_calls, usage.cost_usd) == (1, 1, None)
     assert {row.unpriced_tokens for row in TokenDay.objects.all()} == {1000, 200}
 
 
