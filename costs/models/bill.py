@@ -69,7 +69,7 @@ class BillFile(models.Model):
     rows_rejected = models.IntegerField()
     """What is no row of a bill."""
     rows_quarantined = models.IntegerField(default=0)
-    """Well-formed, and of nobody we know: see `costs.services.bills.why_quarantined`."""
+    """Well-formed, and of nobody we know: see `costs.services.bill_rows.why_quarantined`."""
     billed_in = models.DecimalField(max_digits=40, decimal_places=20)
     """Sums of BilledCost."""
     billed_accepted = models.DecimalField(max_digits=40, decimal_places=20)

@@ -3,7 +3,7 @@
 Clouds deliver a billing period again and again, each time whole and with other figures. Rows of such a snapshot are matched with those in force by
 fingerprint and number among equal ones, as sets that count: what is in both stays as it is, what is only in force is replaced, what is only in
 the file is new. Nothing is removed, so that a replacement can be undone. All of it is SQL over the staged rows (`bill_staged`, made by
-`costs.services.bills`), in the caller's transaction and under its lock.
+`costs.services.bill_rows`), in the caller's transaction and under its lock.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import localcontext
 from functools import partial
 from typing import Any, BinaryIO
@@ -15,59 +13,16 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.utils import timezone
-from django.utils.text import slugify
 
-from catalog.models import Deployment, Provider
-from costs import exchange, focus, parquet, tasks
-from costs.errors import BillFormatError, BillStateError, BillTooLargeError, SignatureReasonError
+from catalog.models import Provider
+from costs import focus, parquet, tasks
+from costs.errors import BillFormatError, BillStateError, SignatureReasonError
 from costs.models import BillAlias, BillDelivery, BillFile, BillRow, DeliveryStyle
-from costs.services import bill_deliveries
+from costs.services import bill_deliveries, bill_rows
 from governance.access import Permission
 from governance.models import Severity, User
 from governance.schema import current_schema
 from governance.services import alerts, audit
-
-LARGEST_FILE = 512 * 1024 * 1024
-CHUNK = 1024 * 1024
-
-_ROW_COLUMNS = (
-    "line",
-    "fingerprint",
-    "provider",
-    "provider_name",
-    "account",
-    "kind",
-    "charge_category",
-    "charge_class",
-    "description",
-    "month",
-    "day",
-    "charge_start",
-    "charge_end",
-    "model",
-    "token_class",
-    "tokens",
-    "billed_cost",
-    "effective_cost",
-    "currency",
-    "listed_cost",
-    "list_cost",
-    "pricing_currency",
-    "pricing_cost",
-    "pricing_listed_cost",
-    "pricing_list_cost",
-    "invoice_id",
-    "sku_id",
-    "meter",
-    "period",
-    "charge_key",
-)
-_ERROR_COLUMNS = ("error_column", "error_message", "error_text", "is_quarantined")
-UNKNOWN = "unknown"
-"""The provider of rows that name none."""
-AHEAD = timedelta(days=1)
-"""Usage that begins later than this after the upload has not happened."""
-_STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -75,27 +30,6 @@ class Imported:
     file: BillFile
     is_new: bool
     """False when the very same file was imported before; nothing was changed then."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """How names in a bill become ours."""
-
-    provider: str
-    """Chosen at the upload; empty when the file's names decide."""
-    providers: dict[str, str]
-    """Normalised name in bills to slug."""
-    models: dict[str, dict[str, str]]
-    """Provider slug to normalised model name to our slug."""
-
-    def provider_of(self, row: focus.Row) -> str:
-        if self.provider:
-            return self.provider
-        name = focus.normal(row.provider_name)
-        return self.providers.get(name) or slugify(row.provider_name)[:48] or UNKNOWN
-
-    def model_of(self, row: focus.Row, provider: str) -> str:
-        return focus.find_model(row, self.models.get(provider, {}))
 
 
 def import_bill(
@@ -120,14 +54,14 @@ def import_bill(
 
     Raises BillFormatError (nothing is stored) or BillTooLargeError.
     """
-    digest, size = _digest(file)
+    digest, size = bill_rows.digest_of(file)
     if size == 0:
         raise BillFormatError("The file is empty.", field="file")
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
     _check(provider, style)
-    buffered = _detachable(file)
+    buffered = bill_rows.detachable(file)
     is_parquet = buffered.read(len(parquet.MAGIC)) == parquet.MAGIC
     buffered.seek(0)
     reader = parquet.BillReader(buffered) if is_parquet else focus.Reader(buffered)
@@ -186,8 +120,8 @@ def _take_over(
         billed_duplicate=0,
         billed_rejected=0,
     )
-    names, seen = _names(provider), set[str]()
-    _stage(bill, _staged(reader, names, seen, at))
+    names, seen = bill_rows.names_for(provider), set[str]()
+    bill_rows.stage(bill, bill_rows.placed(reader, names, seen, at))
     _deliver(bill, bill_deliveries.styles(style), lambda outcome: not outcome.doubts and not (is_preview and outcome.replaces), at)
     if bill.state == BillFile.State.APPLIED:
         _assign(provider, seen)
@@ -359,54 +293,16 @@ def undo_bill(*, bill: BillFile, actor: User, reason: str = "", at: datetime | N
     return found
 
 
-def _stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Copy rows to the temporary table `bill_staged`, each with its number among equal ones; tell those that are not taken, and count."""
-    columns = ", ".join(_ROW_COLUMNS)
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS bill_staging, bill_staged")
-        cursor.execute(f"""
-            CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
-            SELECT {columns}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined
-            FROM bill_row WITH NO DATA
-        """)  # noqa: S608  # names and expressions of this module only
-        with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
-            for values in rows:
-                copy.write_row(values)
-        cursor.execute(f"""
-            CREATE TEMP TABLE bill_staged ON COMMIT DROP AS
-            SELECT row_number() OVER (PARTITION BY fingerprint ORDER BY line)::integer AS occurrence, {columns}
-            FROM bill_staging WHERE error_message IS NULL
-        """)  # noqa: S608  # names and expressions of this module only
-        cursor.execute("ANALYZE bill_staged")
-        cursor.execute(
-            """
-            INSERT INTO bill_error (file_id, line, "column", message, text, is_quarantined)
-            SELECT %s, line, error_column, error_message, error_text, is_quarantined FROM bill_staging WHERE error_message IS NOT NULL
-            """,
-            [bill.pk],
-        )
-        cursor.execute("""
-            SELECT count(*), count(*) FILTER (WHERE error_message IS NOT NULL AND NOT is_quarantined), coalesce(sum(billed_cost), 0),
-                coalesce(sum(billed_cost) FILTER (WHERE error_message IS NOT NULL AND NOT is_quarantined), 0),
-                count(*) FILTER (WHERE is_quarantined), coalesce(sum(billed_cost) FILTER (WHERE is_quarantined), 0)
-            FROM bill_staging
-        """)
-        bill.rows_in, bill.rows_rejected, bill.billed_in, bill.billed_rejected, bill.rows_quarantined, bill.billed_quarantined = (
-            cursor.fetchone()
-        )
-        cursor.execute("DROP TABLE bill_staging")
-
-
 def _read_again(bill: BillFile, seen: set[str], at: datetime, lines: set[int] | None = None) -> None:
     """Stage the file as it was kept, or some of its lines. BillFormatError when it is gone."""
-    names = _names(bill.provider)
+    names = bill_rows.names_for(bill.provider)
     try:
         with default_storage.open(bill.path) as kept:
-            buffered = _detachable(kept)
+            buffered = bill_rows.detachable(kept)
             reader = parquet.BillReader(buffered) if bill.path.endswith(".parquet") else focus.Reader(buffered)
             try:
                 bill.errors.filter(**({} if lines is None else {"line__in": lines})).delete()
-                _stage(bill, _staged((row for row in reader if lines is None or row.line in lines), names, seen, at))
+                bill_rows.stage(bill, bill_rows.placed((row for row in reader if lines is None or row.line in lines), names, seen, at))
             finally:
                 reader.detach()
     except FileNotFoundError as error:
@@ -525,142 +421,12 @@ def _check_not_replaced(found: BillFile) -> None:
         raise BillStateError(f"{newer.name} replaced their period since: what counts is what it says of them.")
 
 
-def _digest(file: BinaryIO) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    file.seek(0)
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-        if size > LARGEST_FILE:
-            raise BillTooLargeError(f"One file may have {LARGEST_FILE // 1024**2} MB. Split it by month.", field="file")
-    file.seek(0)
-    return digest.hexdigest(), size
-
-
-class _Raw(io.RawIOBase):
-    """Any object with read() and seek() as a raw stream; Django's uploads are not quite files."""
-
-    def __init__(self, file: BinaryIO | File[bytes]) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._file.seek(offset, whence)
-        return self._file.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def _detachable(file: BinaryIO | File[bytes]) -> BinaryIO:
-    return io.BufferedReader(_Raw(file), CHUNK)
-
-
 def _keep(file: BinaryIO, path: str) -> None:
     """Store the file as it came; taken away again when the transaction does not last."""
     file.seek(0)
     if default_storage.exists(path):
         default_storage.delete(path)  # of an import that was rolled back
     default_storage.save(path, File(file))
-
-
-def _names(provider: str) -> Names:
-    providers = {focus.normal(slug): slug for slug in Provider.objects.values_list("slug", flat=True)}
-    providers |= {focus.normal(name): slug for slug, name in Provider.objects.values_list("slug", "name")}
-    providers |= {focus.normal(alias.theirs): alias.ours for alias in BillAlias.objects.filter(subject=BillAlias.Subject.PROVIDER)}
-    models: dict[str, dict[str, str]] = {}
-    for slug, upstream, ours in Deployment.objects.values_list("provider__slug", "upstream_model", "model__slug"):
-        models.setdefault(slug, {}).update({focus.normal(upstream): ours, focus.normal(ours): ours})
-    for alias in BillAlias.objects.filter(subject=BillAlias.Subject.MODEL):
-        models.setdefault(alias.provider, {})[focus.normal(alias.theirs)] = alias.ours
-    return Names(provider, providers, models)
-
-
-def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, str] | None:
-    """Column and reason of a row that is well-formed and cannot be placed; None for all others."""
-    if provider == UNKNOWN:
-        return "ProviderName", "Names no provider: choose whose bill it is."
-    if row.currency not in exchange.CURRENCIES:
-        return "BillingCurrency", f"{row.currency} is no currency of ISO 4217, so its amounts are worth nobody knows what."
-    if row.category == "Usage" and row.charge_start > at + AHEAD:
-        return "ChargePeriodStart", "Has not happened yet."
-    return None
-
-
-def _staged(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
-    for row in rows:
-        if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False)
-            continue
-        seen.add(row.provider_name)
-        provider = names.provider_of(row)
-        if (why := why_quarantined(row, provider, at)) is not None:
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True)
-            continue
-        priced = row.pricing
-        pricing = (priced.currency, priced.cost, priced.listed_cost, priced.list_cost) if priced else ("", None, None, None)
-        yield (
-            row.line,
-            row.fingerprint(provider),
-            provider,
-            row.provider_name,
-            row.account,
-            kind(row),
-            row.category,
-            row.charge_class,
-            row.values.get("ChargeDescription", ""),
-            row.month,
-            row.day if row.category == "Usage" else None,
-            row.charge_start,
-            row.charge_end,
-            names.model_of(row, provider) if row.is_ai else "",
-            row.token_class,
-            row.tokens,
-            row.billed_cost,
-            row.effective_cost,
-            row.currency,
-            row.listed_cost,
-            row.list_cost,
-            *pricing,
-            row.values.get("InvoiceId", "")[:160],
-            row.values.get("SkuId", "")[:200],
-            row.values.get("SkuMeter", "")[:200],
-            row.period,
-            row.charge_key(provider),
-            None,
-            None,
-            None,
-            False,
-        )
-
-
-_KIND_BY_CATEGORY = {
-    "Tax": BillRow.Kind.TAX,
-    "Credit": BillRow.Kind.CREDIT,
-    "Adjustment": BillRow.Kind.ADJUSTMENT,
-    "Purchase": BillRow.Kind.PURCHASE,
-}
-
-
-def kind(row: focus.Row) -> str:
-    """Whether and how a row is compared; first match wins."""
-    if row.category in _KIND_BY_CATEGORY:
-        return _KIND_BY_CATEGORY[row.category]
-    if row.is_unused:
-        return BillRow.Kind.UNUSED
-    if not row.is_ai:
-        return BillRow.Kind.OTHER_SERVICE
-    return BillRow.Kind.COMMITTED if row.is_committed else BillRow.Kind.USAGE
 
 
 @transaction.atomic
