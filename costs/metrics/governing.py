@@ -9,7 +9,7 @@ from django.db.models import Q, Sum
 from catalog.models import Model, ToolServer
 from costs.metrics.windows import hours_of
 from costs.models import UsageHour, VerdictHour
-from gateway.contract.guardrails import PII
+from gateway.contract.detectors import PII
 from gateway.contract.presidio import OWN
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 from governance.models import Consent, Policy

@@ -9,6 +9,7 @@ import. No Django here: a test imports the plane and fails if Django came along.
 - `keys`      the form, digest and check sum of keys and tokens
 - `sealing`   upstream secrets and kept payloads at rest
 - `payloads`  what is kept of what a call said
+- `guardrails`, `detectors`, `places`, `documents`  what is found in the text of a call, by which patterns, where it stands, and inside of JSON
 - `outbound`  which hosts may be called at all
 - `logs`      the form of a log line
 - `names`     tables, channels and headers that both halves name

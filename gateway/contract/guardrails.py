@@ -1,18 +1,18 @@
 """Guardrails: what is found in the text of a call, and what is done about it.
 
-Pure functions over text, used by the plane, by the portal's test box and by tests. Patterns are bounded, so that scanning is
-linear in the text; what has a checksum is held to it, since a pattern alone takes order numbers for cards.
+Pure functions over text, used by the plane, by the portal's test box and by tests.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.contract.documents import MOST_VALUES, Document, TooManyValuesError, document
+from gateway.contract.detectors import INJECTION, KEY_BEGIN, KEY_END_BEGUN, KEY_RUN, MOST_KEY, PII, SECRETS
+from gateway.contract.documents import TooManyValuesError
+from gateway.contract.places import Place, Places, places_in, places_in_data
 from gateway.contract.snapshot import Guardrail
 
 
@@ -65,158 +65,7 @@ class Finding:
         return "redacted" if self.guardrail.action == "redact" else "guardrail_blocked"
 
 
-# --- what has a checksum, or a rule that tells it from any other number ---
-
-
-def luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1 annex B."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-def iban_checks(text: str) -> bool:
-    """ISO 13616: the country's letters, and 97 as the modulus."""
-    compact = re.sub(r"[ -]", "", text).upper()
-    if not 15 <= len(compact) <= 34:
-        return False
-    return int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1
-
-
-_SIXTEEN, _SIXTEEN_ON = range(16, 17), range(16, 20)
-ISSUERS: tuple[tuple[str, str, range], ...] = (
-    ("2200", "2204", _SIXTEEN_ON),  # Mir
-    ("2221", "2720", _SIXTEEN),  # Mastercard
-    ("300", "305", range(14, 20)),  # Diners Club
-    ("3095", "3095", range(14, 20)),
-    ("34", "34", range(15, 16)),  # American Express
-    ("3528", "3589", _SIXTEEN_ON),  # JCB
-    ("36", "36", range(14, 20)),
-    ("37", "37", range(15, 16)),
-    ("38", "39", range(14, 20)),
-    ("4", "4", range(13, 20, 3)),  # Visa
-    ("50", "50", range(13, 20)),  # Maestro, Verve, RuPay
-    ("51", "55", _SIXTEEN),
-    ("56", "58", range(13, 20)),
-    ("60", "61", _SIXTEEN_ON),  # Discover, RuPay
-    ("62", "62", _SIXTEEN_ON),  # UnionPay
-    ("63", "63", range(13, 20)),  # Maestro, InstaPayment
-    ("64", "65", _SIXTEEN_ON),  # Discover, Troy
-    ("67", "67", range(13, 20)),
-    ("81", "82", _SIXTEEN_ON),  # UnionPay, RuPay
-    ("9792", "9792", _SIXTEEN),  # Troy
-)
-"""First digits of cards, from and to, and how many digits there are; docs/controls.md has the same table.
-
-Source: ISO/IEC 7812-1, as the networks publish their ranges (Wikipedia, "Payment card number", issuer identification numbers). Without
-it one in ten time stamps in milliseconds would be a card.
-"""
-
-
-def _card(text: str) -> bool:
-    digits = re.sub(r"\D", "", text)
-    is_issued = any(first <= digits[: len(first)] <= last and len(digits) in lengths for first, last, lengths in ISSUERS)
-    return is_issued and len(set(digits)) > 1 and luhn(digits)
-
-
-def _ssn(text: str) -> bool:
-    """Numbers that the US Social Security Administration never gives are none."""
-    area, group, serial = text.split("-")
-    return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
-
-
-def _ip(text: str) -> bool:
-    try:
-        return not (address := ipaddress.ip_address(text)).is_loopback and not address.is_unspecified
-    except ValueError:
-        return False
-
-
-def _phone(text: str) -> bool:
-    """E.164: 8 to 15 digits behind the plus sign."""
-    return 8 <= len(re.sub(r"\D", "", text)) <= 15
-
-
-def _always(text: str) -> bool:
-    return True
-
-
-_Detector = tuple[str, re.Pattern[str], Callable[[str], bool]]
-"""What a text must hold for the pattern to be worth trying (`0` for a digit), the pattern, and the rule behind it."""
 _DIGIT = re.compile(r"\d")
-
-PII: dict[str, _Detector] = {
-    "email": ("@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"), _always),
-    "card": ("0", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])"), _card),
-    "iban": ("0", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), iban_checks),
-    "ssn": ("0", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"), _ssn),
-    "phone": ("+", re.compile(r"(?<![\w+])\+\d(?:[ ().-]{0,2}\d){7,14}(?!\d)"), _phone),
-    "ip": (
-        "0",
-        re.compile(r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\w)|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"),
-        _ip,
-    ),
-}
-_KEY_NAME = r"(?:[A-Z]{1,10} ){0,2}PRIVATE KEY-----"
-_KEY_CHARACTER = r"(?!-----(?:BEGIN|END) )[A-Za-z0-9+/=\s\\:,-]"
-MOST_KEY = 8000
-"""Characters between the first and the last line of a private key."""
-# With what follows the first line: the key itself, to its last line or as far as it looks like one; line ends may be written as \n.
-# It runs into no other first line and never goes back, so that many first lines without a last one take no longer than other text.
-_PRIVATE_KEY = re.compile(
-    rf"-----BEGIN {_KEY_NAME}"
-    rf"(?:(?:{_KEY_CHARACTER}){{0,{MOST_KEY}}}+-----END {_KEY_NAME}|[A-Za-z0-9+/=\s\\]{{0,{MOST_KEY}}})"
-)
-_KEY_BEGIN = re.compile(rf"-----BEGIN {_KEY_NAME}")
-_KEY_RUN = re.compile(rf"(?:{_KEY_CHARACTER})*+")
-_KEY_END_BEGUN = re.compile(r"-----END [A-Z ]{0,40}-{0,4}")
-SECRETS: dict[str, _Detector] = {
-    "gatehouse_key": ("gh", re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
-    "openai_key": ("sk-", re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
-    "anthropic_key": ("sk-ant-", re.compile(r"\bsk-ant-[A-Za-z0-9_-]{20,200}"), _always),
-    "aws_key": ("A", re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), _always),
-    "google_key": ("AIza", re.compile(r"\bAIza[A-Za-z0-9_-]{35}\b"), _always),
-    "github_token": ("_", re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
-    "slack_token": ("xox", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
-    "private_key": ("-----BEGIN", _PRIVATE_KEY, _always),
-    "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
-}
-ENTITY_NAMES = {
-    "email": "E-mail addresses", "card": "Payment cards", "iban": "Bank accounts (IBAN)", "ssn": "US social security numbers",
-    "phone": "Telephone numbers", "ip": "IP addresses", "gatehouse_key": "Gatehouse keys", "openai_key": "OpenAI keys",
-    "anthropic_key": "Anthropic keys", "aws_key": "AWS keys", "google_key": "Google keys", "github_token": "GitHub tokens",
-    "slack_token": "Slack tokens", "private_key": "Private keys (PEM)", "jwt": "Signed tokens (JWT)",
-}  # fmt: skip
-
-# Suspicion, not proof: each phrase adds its weight, the sum is capped at 1. OWASP LLM01 lists the families.
-_INJECTION: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
-    (name, weight, re.compile(pattern, re.IGNORECASE))
-    for name, weight, pattern in (
-        (
-            "override",
-            0.6,
-            r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|your)\b.{0,30}"
-            r"\b(?:instructions?|rules?|prompts?|directions?|guidelines?)\b",
-        ),
-        (
-            "reveal",
-            0.5,
-            r"\b(?:reveal|print|repeat|show|output|leak)\b.{0,40}\b(?:system|hidden|initial|developer)\b.{0,12}"
-            r"\b(?:prompt|instructions?|message)\b",
-        ),
-        (
-            "persona",
-            0.4,
-            r"\b(?:you are now|pretend (?:to be|you are)|act as)\b.{0,40}\b(?:unrestricted|jailbroken|dan|developer mode|no (?:rules|limits|filters))\b",
-        ),
-        ("mode", 0.4, r"\b(?:developer|debug|god|jailbreak|dan) mode\b"),
-        ("markup", 0.5, r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?INST\]|<<SYS>>"),
-        ("exfiltrate", 0.4, r"!\[[^\]]{0,80}\]\(https?://[^)\s]{1,300}[?&][^)\s]{1,300}\)"),
-        ("conceal", 0.3, r"\b(?:do not|don't|never) (?:tell|mention|inform|reveal)\b.{0,30}\b(?:user|anyone|human)\b"),
-    )
-)
 
 
 class Guard:
@@ -253,16 +102,16 @@ class Guard:
         """Where a private key begins whose last line may still follow the text; the text's length without one."""
         if not any(name == "private_key" for name, *_ in self._detectors) or "-----BEGIN " not in text:
             return len(text)
-        for begin in _KEY_BEGIN.finditer(text, max(0, len(text) - self.MOST_OPEN)):
-            run = _KEY_RUN.match(text, begin.end())
+        for begin in KEY_BEGIN.finditer(text, max(0, len(text) - self.MOST_OPEN)):
+            run = KEY_RUN.match(text, begin.end())
             assert run is not None  # of no characters, if of none else
-            is_open = run.end() == len(text) or _KEY_END_BEGUN.fullmatch(text, run.end()) is not None
+            is_open = run.end() == len(text) or KEY_END_BEGUN.fullmatch(text, run.end()) is not None
             if is_open and run.end() - run.start() <= MOST_KEY:
                 return begin.start()
         return len(text)
 
     def _suspicion(self, text: str) -> list[Hit]:
-        marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in _INJECTION if (match := each.search(text))]
+        marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in INJECTION if (match := each.search(text))]
         return [hit for _, hit in marks] if min(1.0, sum(weight for weight, _ in marks)) >= self.guardrail.threshold else []
 
 
@@ -286,106 +135,6 @@ def redact(text: str, hits: Iterable[Hit]) -> str:
         parts += [text[last : hit.start], f"[{hit.entity.upper()}]"]
         last = hit.end
     return "".join([*parts, text[last:]])
-
-
-# --- where the text of a call is, whatever the dialect ---
-
-_SPOKEN = ("messages", "system", "input", "instructions", "prompt")
-"""What carries text to a model, over OpenAI chat, responses and embeddings and Anthropic messages."""
-_NOT_TEXT = frozenset(
-    ("role", "type", "id", "name", "tool_call_id", "tool_use_id", "call_id", "url", "image_url", "file_id", "media_type", "mime_type",
-     "data", "file_data", "encrypted_content", "signature", "format", "detail", "cache_control", "status", "object", "model")
-)  # fmt: skip
-"""Everything else is text: a field that nobody here knew is scanned, not passed by."""
-_MAY_HOLD_TEXT = frozenset(("data", "format", "detail"))
-"""Of those that are not text themselves: an object of that name may hold some."""
-_ARGUMENTS = frozenset(("arguments", "input"))
-"""What a tool was called with, as an object. (A text of the first name is JSON, and one of the second is not.)"""
-_HOLDERS = (dict, list)
-_MAX_DEPTH = 64
-
-LEFT_OUT = "[REDACTED]"
-"""Stands in a message of which nothing else is left: providers refuse one without content."""
-
-Place = tuple[Any, Any, str]
-"""The list, object or document that holds a text, its index or name there, and the text."""
-
-
-class Places(list[Place]):
-    """The texts of a call where they stand, and the documents, which hold more. What a scan changed reaches the call with `write_back`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.documents: list[Document] = []
-        self._signed: list[tuple[list[Any], dict[str, Any], Any]] = []
-
-    def add_document(self, holder: Any, at: Any, most_values: int = MOST_VALUES) -> None:
-        """All of a value or of a JSON text that a tool is called with, or answers: its names are the tool's own, so none is left out."""
-        self.documents.append(document(holder, at, most_values))
-
-    def add_signed(self, holder: list[Any], block: dict[str, Any]) -> None:
-        self._signed.append((holder, block, block.get("thinking")))
-
-    def write_back(self) -> Generator[None, None, None]:
-        """In steps. A signed thought is valid only as it was, and may be left out: one that was changed is.
-
-        Source: Anthropic, "Building with extended thinking", preserving thinking blocks.
-        """
-        for each in self.documents:
-            yield from each.write_back()
-        for holder, block, before in self._signed:
-            if block.get("thinking") != before:
-                holder[:] = [each for each in holder if each is not block] or [{"type": "text", "text": LEFT_OUT}]
-
-
-def places_in_request(body: dict[str, Any]) -> Places:
-    """Each text of a request body that goes to a model."""
-    found = Places()
-    for name in _SPOKEN:
-        value = body.get(name)
-        if isinstance(value, str):
-            found.append((body, name, value))
-        elif isinstance(value, _HOLDERS):
-            _find_places(value, _MAX_DEPTH, found)
-    return found
-
-
-def places_in(value: Any) -> Places:
-    """Each text under a value: the contents of a tool's result."""
-    found = Places()
-    _find_places([value], _MAX_DEPTH + 1, found)
-    return found
-
-
-def places_in_data(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Places:
-    """Each string, name and number of what stands there: a tool's arguments."""
-    found = Places()
-    found.add_document(holder, at, most_values)
-    return found
-
-
-def _find_places(holder: Any, depth: int, found: Places) -> None:
-    """Written for speed: it runs on the road of every call."""
-    if isinstance(holder, list):
-        for index, value in enumerate(holder):
-            if isinstance(value, str):
-                found.append((holder, index, value))
-            elif depth > 1 and isinstance(value, _HOLDERS):
-                if "signature" in value and isinstance(value, dict) and value["signature"]:
-                    found.add_signed(holder, value)
-                _find_places(value, depth - 1, found)
-        return
-    for name, value in holder.items():
-        if isinstance(value, str):
-            if name == "arguments":
-                found.add_document(holder, name)
-            elif name not in _NOT_TEXT:
-                found.append((holder, name, value))
-        elif depth > 1 and isinstance(value, _HOLDERS) and (name not in _NOT_TEXT or name in _MAY_HOLD_TEXT):
-            if name in _ARGUMENTS and isinstance(value, dict):
-                found.add_document(holder, name)
-            else:
-                _find_places(value, depth - 1, found)
 
 
 class GuardSet:

@@ -18,7 +18,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.contract.guardrails import ENTITY_NAMES, PII, UNAVAILABLE, Hit
+from gateway.contract.detectors import ENTITY_NAMES, PII
+from gateway.contract.guardrails import UNAVAILABLE, Hit
 from gateway.contract.snapshot import Presidio
 
 ROOT: Final = Path(__file__).resolve().parents[2]

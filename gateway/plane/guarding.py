@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator
 
 from gateway.contract.documents import MOST_VALUES, TooManyValuesError
 from gateway.contract.events import Step
-from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Place, Places, Scan, StreamScan, scanned
+from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Scan, StreamScan, scanned
+from gateway.contract.places import Place, Places
 from gateway.contract.presidio import PresidioError
 from gateway.plane import big_json
 from gateway.plane import text as answers

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from gateway.contract import guardrails as detectors
-from gateway.contract import presidio
+from gateway.contract import detectors, presidio
 from gateway.contract import snapshot as contract
+from gateway.contract.guardrails import Blocked, Guard, Scan
 from governance import config
 from governance.errors import GuardrailError
 from governance.guardrail_watch import guardrails_about_to_change, guardrails_changed
@@ -93,13 +93,13 @@ def try_guardrail(*, guardrail: Guardrail, text: str) -> Tried:
     """
     if len(text) > MOST_TRIED_CHARACTERS:
         raise GuardrailError(f"Up to {MOST_TRIED_CHARACTERS:,} characters can be tried here.", field="text")
-    guard = detectors.Guard(contract_guardrail(guardrail, enforce=True))
-    scan = detectors.Scan([guard])
+    guard = Guard(contract_guardrail(guardrail, enforce=True))
+    scan = Scan([guard])
     try:
         becomes = scan.text(text)
         if guard.guardrail.presidio is not None:
             becomes = scan.take(guard, scan.findings[0], becomes, presidio.find_once(guard.guardrail.presidio, becomes))
-    except detectors.Blocked as blocked:
+    except Blocked as blocked:
         return Tried(dict(blocked.finding.counts), text, True)
     except presidio.PresidioError as error:
         raise GuardrailError(str(error), field="text") from error

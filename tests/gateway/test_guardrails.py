@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.contract.detectors import iban_checks, luhn
 from gateway.contract.guardrails import (
     SLICE_CHARACTERS,
     WHOLE_CHARACTERS,
@@ -20,16 +21,12 @@ from gateway.contract.guardrails import (
     GatheredScan,
     Guard,
     GuardSet,
-    Places,
     Scan,
     StreamScan,
-    iban_checks,
-    luhn,
-    places_in_data,
-    places_in_request,
     redact,
     scanned,
 )
+from gateway.contract.places import Places, places_in_data, places_in_request
 from gateway.contract.snapshot import Guardrail, Tool, ToolServer
 from gateway.plane import text as answers
 from gateway.plane.call import Call

@@ -16,7 +16,8 @@ import pytest
 
 from gateway.contract import presidio, presidio_worker
 from gateway.contract.events import Step
-from gateway.contract.guardrails import Guard, Hit, places_in_request
+from gateway.contract.guardrails import Guard, Hit
+from gateway.contract.places import places_in_request
 from gateway.contract.presidio import Ask, PresidioError, Told, united
 from gateway.contract.snapshot import Guardrail, Presidio
 from gateway.plane import presidio as beside

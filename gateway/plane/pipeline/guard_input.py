@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from gateway.contract.guardrails import Scan, places_in_data, places_in_request
+from gateway.contract.guardrails import Scan
+from gateway.contract.places import places_in_data, places_in_request
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.guarding import scan_places, watch_answer

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.contract.guardrails import places_in
+from gateway.contract.places import places_in
 from gateway.plane.call import Call
 from gateway.plane.guarding import scan_places
 
