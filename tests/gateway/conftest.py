@@ -251,7 +251,7 @@ class Org:
     def change_now(self, **fields: Any) -> None:
         """The same, and wait until the plane serves it; for an organisation that has called before."""
         self.change(**fields)
-        query = f"select max(version) from {names.TAKEN_TABLE} where tenant = %s"
+        query = f"select coalesce(max(version), 0) from {names.TAKEN_TABLE} where tenant = %s"  # none until the plane's first report
         with psycopg.connect(self.plane.database_url, autocommit=True) as connection:
             wait_until(lambda: (connection.execute(query, [self.id]).fetchone() or (0,))[0] >= self.snapshot.version, what="the change")
 
