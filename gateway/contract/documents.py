@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
@@ -48,19 +49,21 @@ class TooManyValuesError(ValueError):
     """The document has more values than are looked at."""
 
 
-class Document:
+class Document(ABC):
     """A JSON text, or a value that can be one, where it stands: `holder[at]`. What it says comes in batches, and is replaced by its place."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def batches(self) -> Batches:
         """Every string, name and number, replaced ones as they were replaced. TooManyValuesError."""
-        raise NotImplementedError
 
-    def __setitem__(self, spot: Any, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __setitem__(self, spot: Any, text: str) -> None: ...
 
+    @abstractmethod
     def write_back(self) -> Generator[None, None, None]:
         """Put what was replaced where the document stands, in steps."""
-        raise NotImplementedError
 
 
 def document(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Document:
