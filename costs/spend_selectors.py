@@ -6,6 +6,7 @@ of an attribute.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -172,12 +173,12 @@ ByDay = dict[date, dict[str, Decimal]]
 """Money by day, and by value as it stands in a URL."""
 
 
-class _Rollup:
+class _Rollup(ABC):
     """What answers a grouping: figures by value, and money by day and value."""
 
+    @abstractmethod
     def rows(self, period: Period) -> Iterable[tuple[Any, ...]]:
         """(value, day, *_FIGURES); a value may stand more than once on a day."""
-        raise NotImplementedError
 
     def sums(self, period: Period) -> tuple[Figures, ByDay]:
         figures: Figures = {}

@@ -58,7 +58,27 @@ class UsageHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H}:00 {self.project} {self.model}"
 
 
-class UsageDay(models.Model):
+class _DaySums(models.Model):
+    """Sums of the calls of one UTC day that share a value."""
+
+    day = models.DateField()
+    calls = models.BigIntegerField()
+    refused = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=34, decimal_places=14)
+    """USD over the priced calls."""
+    unpriced_calls = models.BigIntegerField()
+    untagged_calls = models.BigIntegerField()
+    """Without project, key, model or agent; refused ones are not in it."""
+    untagged_cost = models.DecimalField(max_digits=34, decimal_places=14)
+    estimated_calls = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class UsageDay(_DaySums):
     """Calls of one UTC day by one dimension: sums of `UsageHour` (of deployment, region and `tag:<name>`: of `AttributeDay`), so that a page
     without filters reads hundreds of rows and not a million."""
 
@@ -76,22 +96,10 @@ class UsageDay(models.Model):
         DEPLOYMENT = "deployment", "Deployment"
         REGION = "region", "Region"
 
-    day = models.DateField()
     dimension = models.CharField(max_length=48)
     """One of `Dimension`, or `tag:` and the name of a declared tag."""
     value = models.TextField()
     """Empty for all calls; of an hour, `00` to `23` in UTC."""
-    calls = models.BigIntegerField()
-    refused = models.BigIntegerField()
-    errors = models.BigIntegerField()
-    tokens = models.BigIntegerField()
-    cost = models.DecimalField(max_digits=34, decimal_places=14)
-    """USD over the priced calls."""
-    unpriced_calls = models.BigIntegerField()
-    untagged_calls = models.BigIntegerField()
-    """Without project, key, model or agent; refused ones are not in it."""
-    untagged_cost = models.DecimalField(max_digits=34, decimal_places=14)
-    estimated_calls = models.BigIntegerField()
 
     class Meta:
         db_table = "usage_day"
@@ -101,7 +109,7 @@ class UsageDay(models.Model):
         return f"{self.day} {self.dimension} {self.value}"
 
 
-class AttributeDay(models.Model):
+class AttributeDay(_DaySums):
     """Calls of one UTC day by one attribute that `UsageHour` does not have, and all that it has: see `costs.attribute_days`.
 
     Each attribute has every call once, so attributes are not added up, nor narrowed by one another.
@@ -109,7 +117,6 @@ class AttributeDay(models.Model):
 
     placement = "tenant"
 
-    day = models.DateField()
     attribute = models.CharField(max_length=48)
     """`deployment`, `region`, or `tag:` and the name of a declared tag."""
     value = models.TextField()
@@ -120,16 +127,6 @@ class AttributeDay(models.Model):
     model = models.TextField()
     provider = models.TextField()
     key_id = models.TextField()
-    calls = models.BigIntegerField()
-    refused = models.BigIntegerField()
-    errors = models.BigIntegerField()
-    tokens = models.BigIntegerField()
-    cost = models.DecimalField(max_digits=34, decimal_places=14)
-    """USD over the priced calls. Likewise the others: as in `UsageDay`."""
-    unpriced_calls = models.BigIntegerField()
-    untagged_calls = models.BigIntegerField()
-    untagged_cost = models.DecimalField(max_digits=34, decimal_places=14)
-    estimated_calls = models.BigIntegerField()
 
     class Meta:
         db_table = "attribute_day"
