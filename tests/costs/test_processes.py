@@ -165,11 +165,21 @@ killed_at(AuditEntry, lambda: upload(dearer))
 [delivery] = upload(dearer).file.deliveries.all()
 assert (delivery.rows_gone, delivery.rows_new, delivery.rows_changed, delivery.rows_kept) == (3, 3, 3, len(made.rows) - 3)
 assert compare()[0].number == 2
+print("as if nobody had killed anything")
 """
 
 
 @pytest.mark.soak  # some seconds; that one transaction makes it so is plain from the code
 def test_killed_imports_and_comparisons_leave_nothing_half_and_end_the_same(fresh_database: str) -> None:
-    subprocess.run(
-        [sys.executable, "-c", _BILL_SCRIPT], cwd=ROOT, env={**os.environ, "DATABASE_URL": fresh_database}, check=True, timeout=120
+    ended = subprocess.run(
+        [sys.executable, "-c", _BILL_SCRIPT],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": fresh_database},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "as if nobody had killed anything"
