@@ -6,7 +6,7 @@ import calendar
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
@@ -95,13 +95,62 @@ def plain_rate(rate: exchange.Rate) -> dict[str, str]:
     return {"currency": rate.currency, "day": rate.day.isoformat(), "per_usd": f"{rate.per_usd.normalize(focus.EXACT):f}"}
 
 
-class _Exchange:
-    """Our exchange rates for one comparison: notes which were used, and which are not known."""
+@dataclass(frozen=True)
+class _Grain:
+    """The finest keys that a bill can be compared at: by model where it does not tell token classes apart, by month where it is monthly."""
 
-    def __init__(self, currencies: set[str], month: date) -> None:
-        self._rates = exchange_selectors.rates_for(currencies - {exchange.BOOK}, month, end_of(month))
+    by_month: frozenset[tuple[str, str]]
+    """Model and token class of rows without a day."""
+    without_class: frozenset[str]
+    """Models."""
+
+    @classmethod
+    def of(cls, billed: Iterable[dict[str, Any]]) -> _Grain:
+        return cls(
+            frozenset((row["model"], row["token_class"]) for row in billed if row["day"] is None),
+            frozenset(row["model"] for row in billed if row["token_class"] == ""),
+        )
+
+    def key(self, model: str, token_class: str, day: date | None) -> Key:
+        is_by_model = model in self.without_class
+        monthly = (model, token_class) in self.by_month or (is_by_model and any(name == model for name, _ in self.by_month))
+        return model, "" if is_by_model else token_class, None if monthly else day
+
+    def key_of(self, row: dict[str, Any]) -> Key:
+        return self.key(row["model"], row["token_class"], row["day"])
+
+
+class _Exchange:
+    """The currency of one comparison, and our exchange rates for it: notes which were used, and which are not known."""
+
+    def __init__(self, currency: str, others: set[str], month: date, last_day: date) -> None:
+        self._rates = exchange_selectors.rates_for({currency, *others} - {exchange.BOOK}, month, end_of(month))
+        self._last_day = last_day
+        self.currency = currency
         self.used: set[exchange.Rate] = set()
         self.missing: set[tuple[str, date]] = set()
+
+    @classmethod
+    def of(cls, provider: str, billed: Iterable[dict[str, Any]], month: date, complete_through: datetime | None) -> _Exchange:
+        currencies = {str(row["currency"]) for row in billed}
+        quoting = set(PriceEntry.objects.filter(provider=provider).exclude(currency=exchange.BOOK).values_list("currency", flat=True))
+        written = {str(row[name]) for row in billed for name in ("currency", "pricing_currency") if row[name]}
+        last_day = (
+            end_of(month)
+            if complete_through is None
+            else min((complete_through + timedelta(seconds=1)).date() - timedelta(days=1), end_of(month))
+        )
+        return cls(currencies.pop() if len(currencies) == 1 else exchange.BOOK, written | quoting, month, last_day)
+
+    def rate_day(self, at: Key) -> date:
+        """Days that the bill does not reach yet are at the rate of its last one: what they will be billed at is not known."""
+        return min(at[2] or self._last_day, self._last_day)
+
+    def own_rate(self, at: Key, entry: PriceEntry | None) -> Decimal:
+        """Units of the currency for a dollar of ours. A price that is quoted in it is compared as it is quoted: no exchange lies between."""
+        if entry is not None and entry.quote is not None and entry.currency == self.currency and entry.price:
+            return focus.EXACT.divide(entry.quote.amount, entry.price)
+        return self.per_usd(self.currency, self.rate_day(at))
 
     def per_usd(self, currency: str, day: date) -> Decimal:
         """Units of the currency for a dollar. What is not known is noted, and the comparison then is refused: the 1 stands for nothing."""
@@ -144,90 +193,19 @@ def gather(provider: str, month: date) -> Inputs:
     if not accounts:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
     account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
-    found: list[Any] = list(
-        compared.values("model", "token_class", "day", "currency", "pricing_currency").annotate(
-            amount=Sum("billed_cost", filter=~_COMMITTED, default=Decimal()),
-            effective=Sum("effective_cost", filter=_COMMITTED, default=Decimal()),
-            n_tokens=Sum("tokens"),
-            counted=Count("tokens"),
-            n_listed=Sum("listed_cost"),
-            with_price=Count("listed_cost"),
-            n=Count("pk"),
-            listed_committed=Sum("listed_cost", filter=_COMMITTED),
-            n_committed=Count("pk", filter=_COMMITTED & Q(listed_cost__isnull=False)),
-            under=Count("pk", filter=_COMMITTED),
-            negotiated=Sum(F("listed_cost") - F("list_cost")),
-            effective_listed=Sum("effective_cost", filter=_COMMITTED & Q(listed_cost__isnull=False), default=Decimal()),
-            **_STATED,
-        )
-    )
-    currencies = {str(row["currency"]) for row in found}
-    currency = currencies.pop() if len(currencies) == 1 else exchange.BOOK
-    quoting = set(PriceEntry.objects.filter(provider=provider).exclude(currency=exchange.BOOK).values_list("currency", flat=True))
-    written = {str(row[name]) for row in found for name in ("currency", "pricing_currency") if row[name]}
-    rates = _Exchange({currency} | written | quoting, month)
-    last_day = (
-        end_of(month)
-        if complete_through is None
-        else min((complete_through + timedelta(seconds=1)).date() - timedelta(days=1), end_of(month))
-    )
-
-    def rate_day(at: Key) -> date:
-        # Days that the bill does not reach yet are at the rate of its last one: what they will be billed at is not known.
-        return min(at[2] or last_day, last_day)
-
-    def own_rate(at: Key, entry: PriceEntry | None) -> Decimal:
-        # A price that is quoted in the currency of the bill is compared as it is quoted: no exchange lies between.
-        if entry is not None and entry.quote is not None and entry.currency == currency and entry.price:
-            return focus.EXACT.divide(entry.quote.amount, entry.price)
-        return rates.per_usd(currency, rate_day(at))
-
-    by_month = {(row["model"], row["token_class"]) for row in found if row["day"] is None}
-    without_class = {row["model"] for row in found if row["token_class"] == ""}
-
-    def key(model: str, token_class: str, day: date | None) -> Key:
-        # A bill that does not tell token classes apart can only be compared by model; one that is monthly only by month.
-        monthly = (model, token_class) in by_month or (model in without_class and any(name == model for name, _ in by_month))
-        return model, "" if model in without_class else token_class, None if monthly else day
-
-    covered = commitment_selectors.covered_days(provider, Period(month, end_of(month))) if any(row["under"] for row in found) else set()
-    covered_models = {model for model, _ in covered}
-
-    def is_committed(row: Any) -> bool:
-        ours = (row["model"], row["day"]) in covered if row["day"] else row["model"] in covered_models
-        return ours and row["under"] == row["n"] and row["with_price"] < row["n"]
-
+    billed = _billed(compared)
+    grain = _Grain.of(billed)
+    exchanged = _Exchange.of(provider, billed, month, complete_through)
     with localcontext(focus.EXACT):
-        bill_keys = {key(row["model"], row["token_class"], row["day"]) for row in found}
-        usd: dict[Key, bridge.OurSide] = {}
-        days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
-        for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
-            "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
-        ):
-            at = key(model, token_class, day)
-            if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill_keys:
-                at = late  # also where the bill is monthly: what it has so far says nothing of this day
-            before = usd.get(at, bridge.OurSide(Decimal(), 0))
-            usd[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
-        book = _prices(provider, month, {*bill_keys, *usd}, currency, own_rate)
-        bill: dict[Key, bridge.BillSide] = {}
-        for row in found:
-            side = bridge.BillSide(
-                amount=row["amount"] + row["effective"],
-                tokens=row["n_tokens"] if row["counted"] == row["n"] and row["token_class"] else None,
-                listed=row["n_listed"] if row["with_price"] == row["n"] else None,
-                rows=row["n"],
-                commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
-                is_committed=is_committed(row),
-                negotiated=row["negotiated"] or Decimal(),
-            )
-            at = key(row["model"], row["token_class"], row["day"])
-            bill[at] = _joined(bill.get(at), _in_currency(side, row, currency, rates, rate_day(at), book.quotes.get(at), book.rates[at]))
-        if rates.missing:
-            missing = exchange.spans(rates.missing)
+        bill_keys = {grain.key_of(row) for row in billed}
+        usd = _telemetry(provider, month, grain, bill_keys, complete_through)
+        book = _prices(provider, month, {*bill_keys, *usd}, exchanged)
+        bill = _sides(provider, month, billed, grain, exchanged, book)
+        if exchanged.missing:
+            missing = exchange.spans(exchanged.missing)
             message = f"No exchange rate is known of {exchange.told(missing)}. Enter it, and the bill is compared."
             raise RateUnknownError(message, missing, account)
-        key_rates = book.rates if currency != exchange.BOOK else {}
+        key_rates = book.rates if exchanged.currency != exchange.BOOK else {}
         ours = {
             at: side if at not in key_rates else replace(side, amount=bridge.converted(side.amount, key_rates[at]))
             for at, side in usd.items()
@@ -242,13 +220,78 @@ def gather(provider: str, month: date) -> Inputs:
         book.others,
         _excluded(rows),
         complete_through,
-        currency,
+        exchanged.currency,
         key_rates,
-        tuple(sorted(rates.used)),
-        sum(row["stated_rows"] for row in found),
+        tuple(sorted(exchanged.used)),
+        sum(row["stated_rows"] for row in billed),
         sum((side.amount for side in usd.values()), Decimal()),
-        frozenset(at for at, quote in book.quotes.items() if quote.currency != currency),
+        frozenset(at for at, quote in book.quotes.items() if quote.currency != exchanged.currency),
     )
+
+
+def _billed(compared: QuerySet[BillRow]) -> list[dict[str, Any]]:
+    """Sums of the compared rows, by all that they are told apart by."""
+    found: list[Any] = list(
+        compared.values("model", "token_class", "day", "currency", "pricing_currency").annotate(
+            amount=Sum("billed_cost", filter=~_COMMITTED, default=Decimal()),
+            effective=Sum("effective_cost", filter=_COMMITTED, default=Decimal()),
+            n_tokens=Sum("tokens"),
+            counted=Count("tokens"),
+            n_listed=Sum("listed_cost"),
+            with_price=Count("listed_cost"),
+            n=Count("pk"),
+            listed_committed=Sum("listed_cost", filter=_COMMITTED),
+            under=Count("pk", filter=_COMMITTED),
+            negotiated=Sum(F("listed_cost") - F("list_cost")),
+            effective_listed=Sum("effective_cost", filter=_COMMITTED & Q(listed_cost__isnull=False), default=Decimal()),
+            **_STATED,
+        )
+    )
+    return found
+
+
+def _telemetry(
+    provider: str, month: date, grain: _Grain, bill_keys: set[Key], complete_through: datetime | None
+) -> dict[Key, bridge.OurSide]:
+    """Our side in USD, at the grain of the bill."""
+    found: dict[Key, bridge.OurSide] = {}
+    days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
+    for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
+        "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
+    ):
+        at = grain.key(model, token_class, day)
+        if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill_keys:
+            at = late  # also where the bill is monthly: what it has so far says nothing of this day
+        before = found.get(at, bridge.OurSide(Decimal(), 0))
+        found[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
+    return found
+
+
+def _sides(
+    provider: str, month: date, billed: list[dict[str, Any]], grain: _Grain, exchanged: _Exchange, book: _OfBook
+) -> dict[Key, bridge.BillSide]:
+    """The bill in the currency of the comparison."""
+    covered = commitment_selectors.covered_days(provider, Period(month, end_of(month))) if any(row["under"] for row in billed) else set()
+    covered_models = {model for model, _ in covered}
+
+    def is_committed(row: dict[str, Any]) -> bool:
+        ours = (row["model"], row["day"]) in covered if row["day"] else row["model"] in covered_models
+        return ours and row["under"] == row["n"] and row["with_price"] < row["n"]
+
+    found: dict[Key, bridge.BillSide] = {}
+    for row in billed:
+        side = bridge.BillSide(
+            amount=row["amount"] + row["effective"],
+            tokens=row["n_tokens"] if row["counted"] == row["n"] and row["token_class"] else None,
+            listed=row["n_listed"] if row["with_price"] == row["n"] else None,
+            rows=row["n"],
+            commitment=row["effective_listed"] - (row["listed_committed"] or 0) if row["with_price"] == row["n"] else Decimal(),
+            is_committed=is_committed(row),
+            negotiated=row["negotiated"] or Decimal(),
+        )
+        at = grain.key_of(row)
+        found[at] = _joined(found.get(at), _in_currency(side, row, exchanged, at, book))
+    return found
 
 
 def _excluded(rows: QuerySet[BillRow]) -> list[dict[str, Any]]:
@@ -276,13 +319,12 @@ _STATED: dict[str, Any] = {
 """What rows say of themselves in the currency that they are priced in."""
 
 
-def _in_currency(
-    side: bridge.BillSide, row: dict[str, Any], currency: str, rates: _Exchange, day: date, quote: Quote | None, own_rate: Decimal
-) -> bridge.BillSide:
+def _in_currency(side: bridge.BillSide, row: dict[str, Any], rates: _Exchange, at: Key, book: _OfBook) -> bridge.BillSide:
     """Rows of one currency in that of the comparison. Where all of them say what they cost in the currency that they are priced in, that is
     taken at our rate, and what their own rate makes the bill differ from it is set apart. Where they do not, and our book quotes the price
     in a third currency, the bill's rate is that of the day.
     """
+    currency, day, quote = rates.currency, rates.rate_day(at), book.quotes.get(at)
     if row["currency"] != currency:
         side = side.times(rates.factor(row["currency"], currency, day))
     if not row["pricing_currency"] or row["stated_rows"] < row["n"]:
@@ -300,7 +342,7 @@ def _in_currency(
     )
     is_quoted = quote is not None and quote.currency == row["pricing_currency"]
     factor = (
-        focus.EXACT.divide(own_rate, quote.rate)
+        focus.EXACT.divide(book.rates[at], quote.rate)
         if quote is not None and is_quoted
         else rates.factor(row["pricing_currency"], currency, day)
     )
@@ -335,7 +377,7 @@ class _OfBook:
     """Units of the currency for a dollar of ours."""
 
 
-def _prices(provider: str, month: date, keys: set[Key], currency: str, own_rate: Callable[[Key, PriceEntry | None], Decimal]) -> _OfBook:
+def _prices(provider: str, month: date, keys: set[Key], rates: _Exchange) -> _OfBook:
     of_book = _OfBook()
     first, end = midnight(month), midnight(end_of(month) + timedelta(days=1))
     of_keys = Q(provider=provider, model__in={model for model, _, _ in keys}, valid_from__lt=end)
@@ -355,17 +397,17 @@ def _prices(provider: str, month: date, keys: set[Key], currency: str, own_rate:
             book = _Book(book.usual + charged_as.usual, book.bands + charged_as.bands, book.corrected + charged_as.corrected)
         at = until - timedelta(microseconds=1)
         found = next((entry for entry in book.usual if entry.covers(at)), None)
-        rate = of_book.rates[key] = own_rate(key, found)
+        rate = of_book.rates[key] = rates.own_rate(key, found)
         if found is None:
             continue
-        of_book.prices[key] = _per_token([found], currency, rate)[0]
+        of_book.prices[key] = _per_token([found], rates.currency, rate)[0]
         if found.quote is not None:
             of_book.quotes[key] = found.quote
         others_of_month: list[PriceEntry | SupersededPrice] = [entry for entry in book.usual if entry is not found]
         others_of_month += book.corrected
         other = bridge.OtherPrices(
-            bands=_per_token((entry for entry in book.bands if _overlaps(entry, start, until)), currency, rate),
-            times=_per_token((entry for entry in others_of_month if _overlaps(entry, first, end)), currency, rate),
+            bands=_per_token((entry for entry in book.bands if _overlaps(entry, start, until)), rates.currency, rate),
+            times=_per_token((entry for entry in others_of_month if _overlaps(entry, first, end)), rates.currency, rate),
             has_changed=_has_changed(book, start, until),
         )
         if other != bridge.OtherPrices():
