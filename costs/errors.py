@@ -121,6 +121,10 @@ class NothingToReconcileError(DomainError):
     status = 404
 
 
+class BillWaitingError(DomainError):
+    code = "bill_waiting"
+
+
 class RevisionReplacedError(DomainError):
     code = "revision_replaced"
 

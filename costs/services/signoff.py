@@ -8,8 +8,15 @@ from urllib.parse import quote
 from django.db import transaction
 from django.utils import timezone
 
-from costs import exchange
-from costs.errors import PeriodOpenError, RateUnknownError, RevisionReplacedError, RevisionSignedError, SignatureReasonError
+from costs import bill_selectors, exchange
+from costs.errors import (
+    BillWaitingError,
+    PeriodOpenError,
+    RateUnknownError,
+    RevisionReplacedError,
+    RevisionSignedError,
+    SignatureReasonError,
+)
 from costs.models import Reconciliation, Revision, RevisionSignature
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -24,7 +31,7 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
 
     Raises RevisionReplacedError (not the latest of the provider's month, or other figures), RevisionSignedError (by this person before, or by two already),
     PeriodOpenError (the month is not over), RateUnknownError (rows of the month's bill are not compared, because they wait for exchange rates),
-    SignatureReasonError (doubtful or provisional figures need a comment).
+    BillWaitingError (a file that would change the month's bill is neither applied nor dismissed), SignatureReasonError (doubtful or provisional figures need a comment).
     """
     at, comment = at or timezone.now(), comment.strip()
     # Comparing again takes a lock of its own and then writes this row: a signature is for the revision before it or voided by it.
@@ -37,6 +44,7 @@ def sign(*, revision: Revision, digest: str, actor: User, comment: str = "", at:
             f"Bills of {series.month:%B %Y} name other accounts as well. Look at the newest comparison, then sign that."
         )
     _check_rates(series)
+    _check_files(series)
     if digest != revision.digest:
         raise RevisionReplacedError("These are not the figures that the page showed. Look at them again, then sign.", field="digest")
     given = list(revision.signatures.filter(voided_at=None))
@@ -89,6 +97,15 @@ def _check_rates(series: Reconciliation) -> None:
             "Enter it, then sign what is compared.",
             missing,
             waiting.account,
+        )
+
+
+def _check_files(series: Reconciliation) -> None:
+    """BillWaitingError while it is open whether the figures are those of the month's bill."""
+    waiting = bill_selectors.waiting_files(series.provider, series.month).first()
+    if waiting is not None:
+        raise BillWaitingError(
+            f"{waiting.name} would change the bill of {series.month:%B %Y} and waits. Apply or dismiss it, then sign what is compared."
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costs import bill_selectors
-from costs.errors import BillFormatError, BillStateError, SignatureReasonError
+from costs.errors import BillFormatError, BillStateError, BillWaitingError, SignatureReasonError
 from costs.models import BillFeed, BillFile, BillRow, Revision
 from costs.services import bills, reconciliation, signoff
 from governance.models import AuditEntry, Notice, Tenant, User
@@ -383,3 +384,27 @@ def test_any_sequence_of_snapshots_ends_with_the_rows_of_the_newest(
 
     assert found == sum((Counter({(on, cost.normalize()): n for (on, cost), n in rows.items()}) for rows in newest.values()), Counter())
     assert ever >= found.total()
+
+
+def test_month_is_not_signed_while_a_file_waits_for_it(acme: Tenant, client_for: ClientFor, fay: User, alice: User) -> None:
+    imported(fay, day(1), day(2), day(31))
+    revision, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    sign = partial(signoff.sign, revision=revision, digest=revision.digest, comment="No call is known.", at=AT)
+    path = "/o/acme/operate/costs/reconciliation/openai/prod/2026-10/"
+    sign(actor=fay)
+
+    waiting = imported(fay, day(1), day(31))
+
+    assert waiting.state == "waiting"
+    with pytest.raises(BillWaitingError, match=r"2\.csv would change the bill of October 2026"):
+        sign(actor=alice)
+    page = client_for(alice).get(path).content.decode()
+    assert ("can be signed once it is applied or dismissed" in page, f"{path}sign/" in page) == (True, False)
+    # What was signed before holds, and what waits for another month is in nobody's way.
+    assert [one.person for one in revision.signatures.filter(voided_at=None)] == [fay]
+    bills.dismiss_bill(bill=waiting, actor=fay)
+    of_november = NOVEMBER | {"ChargePeriodStart": "2026-11-02T00:00:00Z", "ChargePeriodEnd": "2026-11-03T00:00:00Z"}
+    imported(fay, ROW | of_november, ROW | of_november)
+    assert imported(fay, ROW | of_november).state == "waiting"
+    reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    assert sign(actor=alice).revision_id == revision.pk
