@@ -1,32 +1,34 @@
 """What may be seen of budgets: what is spent, what is to come, what they refused. Money from the hourly rollup only.
 
 Periods are days of the organisation's time zone; the rollup's hours are UTC, so where a zone is off by half an hour the hour at
-midnight counts to the day in which it begins.
+midnight counts to the day in which it begins. Tags are counted by UTC day, and such a day counts to the period in which it begins: never
+anything from before the period, and in a time zone east of UTC not its first hours.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Count, FloatField, Func, JSONField, Prefetch, Q, QuerySet, Sum, TextField, Value
+from django.db.models import Count, F, FloatField, Func, JSONField, Prefetch, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import bill_selectors, budgeting, charts, dimensions, simulation
+from costs import attribute_days, bill_selectors, budgeting, charts, dimensions, selectors, simulation
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
-from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageHour
+from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageDay, UsageHour
 from governance.models import Tenant
 from governance.schema import current_schema
 
-COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id"}
+COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id", "environment": "project"}
+"""Of an hour; an environment is that of its projects, as the catalog has it today."""
 _PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0) - Sum("unpriced_calls", default=0)
 """Calls that have a price."""
 
@@ -95,8 +97,11 @@ def amount_in_force(found: Budget) -> Decimal:
 class Day:
     """What the calls of one scope cost on one day of the organisation."""
 
-    cost: Decimal
-    unpriced_calls: int
+    cost: Decimal = Decimal()
+    unpriced_calls: int = 0
+
+    def __add__(self, other: Day) -> Day:
+        return Day(self.cost + other.cost, self.unpriced_calls + other.unpriced_calls)
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ class State:
 
 
 def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
-    """How each stands. At most five queries over the rollup, one by each kind of scope, and three more."""
+    """How each stands. At most seven queries over the rollups, one by each kind of scope, and four more."""
     chosen, at = list(found), at or timezone.now()
     if not chosen:
         return []
@@ -234,17 +239,42 @@ def _days_by_scope(found: Iterable[Budget], at: datetime, where: ZoneInfo) -> Ma
         refs[one.scope].add(one.ref)
     since = budgeting.span_of("day", at - timedelta(days=forecasting.HISTORY_DAYS), where).start
     hours = UsageHour.objects.filter(hour__gte=since, hour__lte=at)
-    result: dict[tuple[str, str], dict[date, Day]] = defaultdict(dict)
+    result: dict[tuple[str, str], dict[date, Day]] = defaultdict(lambda: defaultdict(Day))
+    tags = refs.pop(Budget.Scope.TAG, None)
+    environments = dimensions.environments() if Budget.Scope.ENVIRONMENT in refs else {}
     for scope, wanted in refs.items():
         column = COLUMN.get(scope)
-        rows = hours.filter(**{f"{column}__in": wanted}) if column else hours
+        of_environment = scope == Budget.Scope.ENVIRONMENT
+        values = {project for project, environment in environments.items() if environment in wanted} if of_environment else wanted
+        rows = hours.filter(**{f"{column}__in": values}) if column else hours
         names = [column] if column else []
         figures = rows.values(*names, day=TruncDay("hour", tzinfo=where)).annotate(
             money=Sum("cost"), unpriced=Sum("unpriced_calls", filter=~Q(outcome="refused"), default=0)
         )
         for row in figures:
-            result[scope, row[column] if column else ""][row["day"].date()] = Day(row["money"], row["unpriced"])
+            ref = row[column] if column else ""
+            result[scope, environments[ref] if of_environment else ref][row["day"].date()] += Day(row["money"], row["unpriced"])
+    if tags:
+        for name, value, day, money, unpriced in _tag_days(tags, since, at).values_list(
+            "dimension", "value", "day", "cost", "unpriced_calls"
+        ):
+            ref = f"{name.removeprefix(attribute_days.TAG)}={value}"
+            result[Budget.Scope.TAG, ref][_begin(day).astimezone(where).date()] += Day(money, unpriced)
     return result
+
+
+def _tag_days(refs: Iterable[str], since: datetime, until: datetime) -> QuerySet[UsageDay]:
+    """UTC days of some tags, each `<name>=<value>`, that begin from `since` and before `until`."""
+    asked = Q()
+    for ref in refs:
+        name, _, value = ref.partition("=")
+        asked |= Q(dimension=attribute_days.TAG + name, value=value)
+    first, last = (since - timedelta(microseconds=1)).astimezone(UTC).date(), (until - timedelta(microseconds=1)).astimezone(UTC).date()
+    return UsageDay.objects.filter(asked, day__gt=first, day__lte=last).order_by("day")
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _hours_of_day(at: datetime, where: ZoneInfo) -> list[Decimal]:
@@ -333,9 +363,15 @@ def has_acting_budgets() -> bool:
 
 
 def past_hours(scope: str, ref: str, span: budgeting.Span) -> tuple[list[simulation.Hour], int]:
-    """Hours of one past period for a scope, in order, and its served calls without a price."""
+    """Hours of one past period for a scope, in order, and its served calls without a price. Of a tag: whole UTC days, with calls of tools."""
+    if scope == Budget.Scope.TAG:
+        days = _tag_days([ref], span.start, span.end).values_list("day", "cost", "unpriced_calls", F("calls") - F("refused"))
+        of_days = [(simulation.Hour(_begin(day), money, served - unpriced), unpriced) for day, money, unpriced, served in days]
+        return [one for one, _ in of_days], sum(unpriced for _, unpriced in of_days)
     hours = UsageHour.objects.filter(hour__gte=span.start, hour__lt=span.end).exclude(outcome="refused")
-    if scope in COLUMN:
+    if scope == Budget.Scope.ENVIRONMENT:
+        hours = selectors.only(hours, {dimensions.ENVIRONMENT: ref})
+    elif scope in COLUMN:
         hours = hours.filter(**{COLUMN[scope]: ref})
     rows = hours.order_by("hour").values_list("hour").annotate(money=Sum("cost"), n=_PRICED, unpriced=Sum("unpriced_calls"))
     found = [simulation.Hour(hour, money, calls) for hour, money, calls, _ in rows]
@@ -373,11 +409,13 @@ def outcome_of(
 # Choices
 
 
-def targets() -> list[tuple[str, list[tuple[str, str]]]]:
-    """Everything that a budget can be for, as `scope:ref` with a label, by kind of scope."""
+def targets(scopes: Collection[str] = Budget.Scope.values) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything that a budget of these scopes can be for, as `scope:ref` with a label, by kind of scope."""
     keys = dict(VirtualKey.objects.filter(revoked_at=None).values_list("public_id", "name"))
     groups = [("Organisation", [("tenant:", "Whole organisation")])]
-    for scope in (Budget.Scope.PROJECT, Budget.Scope.MODEL, Budget.Scope.AGENT, Budget.Scope.KEY):
+    for scope in Budget.Scope:
+        if scope == Budget.Scope.TENANT or scope not in scopes:
+            continue
         found = [(f"{scope}:{ref}", f"{keys[ref]} ({ref})" if scope == Budget.Scope.KEY and ref in keys else ref) for ref in refs(scope)]
         if found:
             groups.append((f"{scope.label}s", found))
@@ -385,13 +423,18 @@ def targets() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def refs(scope: str) -> list[str]:
-    """What a budget of this scope can name: registered projects, models and keys, and agents seen in the last 90 days."""
+    """What a budget of this scope can name: what is registered; agents, and values of declared tags, as far as seen in the last 90 days."""
     if scope == Budget.Scope.PROJECT:
         return list(Project.objects.order_by("slug").values_list("slug", flat=True))
     if scope == Budget.Scope.MODEL:
         return bill_selectors.model_choices()
     if scope == Budget.Scope.KEY:
         return list(VirtualKey.objects.filter(revoked_at=None).order_by("public_id").values_list("public_id", flat=True))
+    if scope == Budget.Scope.ENVIRONMENT:
+        return dimensions.choices(dimensions.ENVIRONMENT)
+    if scope == Budget.Scope.TAG:
+        seen = ((tag, value) for tag in dimensions.declared_tags() for value in dimensions.choices(tag))
+        return [f"{tag.removeprefix(attribute_days.TAG)}={value}" for tag, value in seen if value != attribute_days.OTHER]
     return dimensions.choices("agent") if scope == Budget.Scope.AGENT else []
 
 

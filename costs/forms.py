@@ -13,6 +13,7 @@ from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
     Anomaly,
+    AnomalyDimension,
     AnomalySettings,
     BillSource,
     Budget,
@@ -336,7 +337,7 @@ class MissedForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["target"].choices = budget_selectors.targets()  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["target"].choices = budget_selectors.targets(AnomalyDimension.values)  # type: ignore[attr-defined]  # a ChoiceField
 
     def clean(self) -> dict[str, object]:
         """With `dimension` and `ref` in place of the target."""

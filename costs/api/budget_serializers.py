@@ -16,10 +16,10 @@ class BudgetInput(StrictSerializer):
     name = serializers.CharField(max_length=80, help_text="Refusals and notices call the budget by it.")
     scope = serializers.ChoiceField(choices=Budget.Scope.choices)
     ref = serializers.CharField(
-        max_length=128,
+        max_length=176,
         required=False,
         allow_blank=True,
-        help_text="Project or model slug, agent name or key id; left out for the whole organisation.",
+        help_text="Project or model slug, agent name, key id, environment, or a declared tag with its value as `team=search` (per month only); left out for the whole organisation.",
     )
     period = serializers.ChoiceField(
         choices=Budget.Period.choices, required=False, help_text="Calendar-aligned in the organisation's time zone; default month."

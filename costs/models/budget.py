@@ -27,6 +27,8 @@ class Budget(models.Model):
         AGENT = "agent", "Agent"
         MODEL = "model", "Model"
         KEY = "key", "Key"
+        ENVIRONMENT = "environment", "Environment"
+        TAG = "tag", "Tag"
 
     class Period(models.TextChoices):
         DAY = "day", "Day"
@@ -45,9 +47,9 @@ class Budget(models.Model):
 
     name = models.CharField(max_length=80)
     """What refusals and notices call it."""
-    scope = models.CharField(max_length=8, choices=Scope)
-    ref = models.CharField(max_length=128, blank=True)
-    """Project or model slug, agent name or key id; empty for the whole organisation."""
+    scope = models.CharField(max_length=12, choices=Scope)
+    ref = models.CharField(max_length=176, blank=True)
+    """Project or model slug, agent name, key id, environment of projects, or `<tag>=<value>`; empty for the whole organisation."""
     period = models.CharField(max_length=8, choices=Period, default=Period.MONTH)
     amount = models.DecimalField(max_digits=14, decimal_places=2)
     """USD per period."""
@@ -74,6 +76,7 @@ class Budget(models.Model):
             models.CheckConstraint(condition=Q(amount__gt=0), name="budget_amount_positive"),
             models.CheckConstraint(condition=Q(throttle_from__gte=1, throttle_from__lte=99), name="budget_throttle_from_percent"),
             models.CheckConstraint(condition=Q(scope="tenant", ref="") | (~Q(scope="tenant") & ~Q(ref="")), name="budget_ref_by_scope"),
+            models.CheckConstraint(condition=~Q(scope="tag") | Q(period="month"), name="budget_tag_by_month"),
         ]
 
     def __str__(self) -> str:

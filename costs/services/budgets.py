@@ -10,10 +10,11 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from costs import budget_selectors, hooks
+from costs import attribute_days, budget_selectors, dimensions, hooks
 from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.simulation import Outcome
+from gateway.contract.tags import MOST_CHARACTERS
 from governance import config
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -345,9 +346,11 @@ def _check(budget: Budget) -> None:
             raise BudgetValueError(f"Choose one of {', '.join(choices.values)}.", field=field)
     if (budget.scope == Budget.Scope.TENANT) != (budget.ref == ""):
         raise BudgetValueError("Name what it is for; a budget of the whole organisation names nothing.", field="ref")
-    if budget.ref and budget.scope != Budget.Scope.AGENT and budget.ref not in budget_selectors.refs(budget.scope):
+    if budget.scope == Budget.Scope.TAG:
+        _check_tag(budget)
+    elif budget.ref and budget.scope != Budget.Scope.AGENT and budget.ref not in budget_selectors.refs(budget.scope):
         raise BudgetValueError(f"There is no {budget.get_scope_display().lower()} {budget.ref}.", field="ref")
-    if len(budget.ref) > 128:
+    if budget.scope == Budget.Scope.AGENT and len(budget.ref) > 128:
         raise BudgetValueError("An agent's name has 128 characters at most.", field="ref")
     if not budget.amount.is_finite() or not 0 < budget.amount <= HIGHEST_AMOUNT or budget.amount != round(budget.amount, 2):
         raise BudgetValueError("An amount is more than 0 and at most 1,000,000,000 USD, in whole cents.", field="amount")
@@ -357,6 +360,21 @@ def _check(budget: Budget) -> None:
         raise BudgetValueError("Slowing begins between 1 and 99 percent.", field="throttle_from")
     if len(budget.environment) > 40:
         raise BudgetValueError("An environment has 40 characters at most.", field="environment")
+
+
+def _check_tag(budget: Budget) -> None:
+    """A value need not have been seen yet: the gateway knows the tags of every call."""
+    name, _, value = budget.ref.partition("=")
+    if attribute_days.TAG + name not in dimensions.declared_tags():
+        raise BudgetValueError(
+            f"The tag {name} is not declared, so spend by it is not counted. Declare it under required tags.", field="ref"
+        )
+    if not 1 <= len(value) <= MOST_CHARACTERS or value != value.strip() or value == attribute_days.OTHER:
+        raise BudgetValueError(
+            f"Name the tag with its value, as team=search; a value has {MOST_CHARACTERS} characters at most.", field="ref"
+        )
+    if budget.period != Budget.Period.MONTH:
+        raise BudgetValueError("Tags are counted by UTC day, so a budget on a tag is per month.", field="period")
 
 
 def _facts(budget: Budget) -> dict[str, Any]:

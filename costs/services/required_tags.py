@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from costs import tag_selectors, tagging, tasks
 from costs.errors import RequiredTagError, RequiredTagStateError
-from costs.models import RequiredTag, RequiredTagVersion
+from costs.models import Budget, RequiredTag, RequiredTagVersion
 from costs.tagging import Preview
 from gateway.contract.names import OWN_TAGS
 from gateway.contract.tags import MOST_CHARACTERS, NAME
@@ -146,6 +146,8 @@ def delete_required_tag(*, required: RequiredTag, actor: User) -> None:
     found = _locked(required)
     if found.mode != Mode.OFF:
         raise RequiredTagStateError("Switch it off first.")
+    if budget := Budget.objects.filter(scope=Budget.Scope.TAG, ref__startswith=f"{found.name}=", state=Budget.State.ENFORCED).first():
+        raise RequiredTagStateError(f"The budget {budget.name} counts by it. Switch that off first.")
     audit.record("required_tag.deleted", actor=actor, target=found, versions=found.versions.count())
     found.delete()
     transaction.on_commit(partial(tasks.forget_tags.delay, schema_name=current_schema()), robust=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -11,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from costs import budget_selectors, charts
+from costs.attribute_days import TAG
 from costs.forms import BudgetForm, RaiseForm
 from costs.models import Budget
 from costs.services import budgets
@@ -138,9 +140,20 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
         "figure": figure,
         "figure_label": f"Spend of {found.name} against {state.amount:,.2f} US dollars",
         "zone": state.span.zone.key,
-        "spend_query": "" if found.scope == Budget.Scope.TENANT else f"?{found.scope}={found.ref}",
+        "spend_query": _spend_query(found),
     }
     return render_page(request, "costs/budget_detail.html", status=status, context=context)
+
+
+def _spend_query(found: Budget) -> str:
+    """The filter of its calls on the pages of spend and of calls; empty for the whole organisation."""
+    if found.scope == Budget.Scope.TENANT:
+        return ""
+    name, value = found.scope, found.ref
+    if found.scope == Budget.Scope.TAG:
+        tag, _, value = found.ref.partition("=")
+        name = TAG + tag
+    return f"?{urlencode({name: value})}"
 
 
 def _act(request: MemberRequest, pk: int, act: Callable[[Budget], Any], done: str) -> HttpResponse:

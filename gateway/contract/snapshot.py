@@ -26,7 +26,8 @@ KEYS_PER_SHARD = 64
 Resource = Literal["requests", "input_tokens", "output_tokens", "tokens", "money", "concurrent"]
 """`concurrent` is how many calls run at once; it has no window. `tokens`, input and output together, only deployments are held to."""
 Window = Literal["minute", "hour", "day", "month"]
-Scope = Literal["tenant", "project", "key", "agent", "model", "deployment"]
+Scope = Literal["tenant", "project", "key", "agent", "model", "deployment", "environment", "tag"]
+"""An environment is that of the key's project; a tag is named with its value, `<tag>=<value>`."""
 PayloadMode = Literal["none", "metadata", "redacted", "full"]
 PICO_USD = 10**12
 """Money on the hot path is a whole number of pico-dollars: a price per million tokens with six decimals is exact."""

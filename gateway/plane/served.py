@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -95,20 +96,30 @@ class Served:
         for limit in (*snapshot.budgets, *snapshot.usage_limits):
             named = (limit.scope, limit.scope_name)
             self._scoped[named] = (*self._scoped.get(named, ()), limit)
+        self._limited_tags = sorted({name.partition("=")[0] for scope, name in self._scoped if scope == "tag"})
         self._validators: dict[str, jsonschema_rs.Validator] = {}
 
-    def limits_of(self, key: Key, kind: Kind, *, agent: str | None = None, model: str | None = None) -> tuple[Limit, ...]:
-        """Every limit that such a call with this key is under: the key's, its project's, the tenant's, its agent's and model's."""
+    def limits_of(
+        self, key: Key, kind: Kind, *, agent: str | None = None, model: str | None = None, tags: Mapping[str, str]
+    ) -> tuple[Limit, ...]:
+        """Every limit that such a call with this key is under: the key's, its project's and environment's, the tenant's, its agent's, model's and tags'."""
         limits = self._limits.get((key.id, kind))
         if limits is None:
             project = self.snapshot.projects.get(key.project)
-            scopes = (("key", key.id), ("project", key.project), ("tenant", self.snapshot.slug))
+            scopes = (
+                ("key", key.id),
+                ("project", key.project),
+                ("environment", project.environment if project else ""),
+                ("tenant", self.snapshot.slug),
+            )
             scoped = [limit for scope in scopes for limit in self._scoped.get(scope, ())]
             every = (*key.limits, *(project.limits if project else ()), *self.snapshot.limits, *scoped)
             limits = self._limits[key.id, kind] = tuple(limit for limit in every if limit.resource in _USED_BY[kind])
         if self._scoped:
             # Agents name themselves, so what they lead to is looked up and not kept.
             named = (*self._scoped.get(("agent", agent or ""), ()), *self._scoped.get(("model", model or ""), ()))
+            for tag in self._limited_tags:
+                named += self._scoped.get(("tag", f"{tag}={tags.get(tag, '')}"), ())
             if named:
                 return (*limits, *(limit for limit in named if limit.resource in _USED_BY[kind]))
         return limits

@@ -16,7 +16,7 @@ from django_tenants.utils import schema_context
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Tool, VirtualKey
 from costs.models import Budget
-from costs.services import budgets
+from costs.services import budgets, required_tags
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.names import SNAPSHOT_CHANNEL
@@ -234,6 +234,19 @@ def test_budgets_that_act_are_published_with_what_they_hold_to(acme: Tenant, ali
     assert all(limit.resource == "money" and not limit.fail_open for limit in found)
     budgets.report_false_throttle(budget=slow, actor=alice)
     assert [limit.budget for limit in published(acme).budgets] == ["House"]
+
+
+def test_budget_on_a_tag_counts_what_was_spent_under_it(acme: Tenant, alice: User) -> None:
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    make_costs.prices(alice)
+    call = {"started_at": timezone.now(), "input_tokens": 1_000_000, "output_tokens": 0}
+    make_costs.record(acme, make_costs.call(acme, tags={"team": "search"}, **call), make_costs.call(acme, tags={"team": "care"}, **call))
+    hold(alice, scope="tag", ref="team=search")
+
+    [limit] = published(acme).budgets
+
+    assert (limit.scope, limit.scope_name) == ("tag", "team=search")
+    assert Counter.objects.get(tenant=acme.public_id, limit_id=limit.id).granted == contract.PICO_USD
 
 
 def test_budget_in_force_counts_what_was_spent_before_it(acme: Tenant, alice: User) -> None:

@@ -385,6 +385,29 @@ def test_refusal_names_its_budget_and_only_calls_of_its_scope_are_refused(org: O
     assert ["reserve", "budget_exceeded", "budget:Plans"] in [[*step[:2], step[3]] for event in events for step in event["steps"]]
 
 
+def test_budgets_of_a_tag_and_of_an_environment_hold_their_calls_only(org: Org) -> None:
+    """A tag counts wherever it comes from: the caller, the key, the project."""
+    spent = contract.Limit(
+        id="budget:1", scope="tag", scope_name="team=search", resource="money", window="month", amount=1, budget="Search"
+    )
+    staging = msgspec.structs.replace(spent, id="budget:2", scope="environment", scope_name="staging", budget="Staging")
+    project = msgspec.structs.replace(org.snapshot.projects["demo"], environment="production")
+    org.change(projects={"demo": project}, budgets=(spent, staging))
+
+    def refused_by(sent: str) -> str:
+        answer = org.post(json={"model": "chat", "messages": SAY_HELLO}, headers={"x-gatehouse-tags": sent} if sent else {})
+        return str(answer.json()["error"]["budget"]) if answer.status_code == 402 else str(answer.status_code)
+
+    sent = [refused_by(tags) for tags in ("", "team=care", "team=search", "colour=search")]
+    org.change_now(projects={"demo": msgspec.structs.replace(project, tags={"team": "search"})})
+    completed = [refused_by(tags) for tags in ("", "team=care")]
+    org.change_now(projects={"demo": msgspec.structs.replace(project, environment="staging")})
+
+    assert sent == ["200", "200", "Search", "200"]
+    assert completed == ["Search", "200"]
+    assert refused_by("team=care") == "Staging"
+
+
 def test_pillar_switched_off_is_refused_for_one_or_for_all(plane: Plane, sandbox_upstream: SandboxUpstream, org: Org) -> None:
     other = make_org(plane, sandbox_upstream)
 

@@ -15,7 +15,7 @@ async def reserve(call: Call) -> str:
     served, key = call.served, call.key
     assert served is not None
     assert key is not None
-    limits = served.limits_of(key, call.kind, agent=call.agent, model=call.model.slug if call.model else None)
+    limits = served.limits_of(key, call.kind, agent=call.agent, model=call.model.slug if call.model else None, tags=call.tags)
     if not limits:
         return "no limits"
     wants = [(limit, need(call, limit)) for limit in limits if limit.resource != "concurrent"]

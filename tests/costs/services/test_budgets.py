@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from catalog.models import Project
 from costs import budget_selectors, forecast, tasks
-from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
-from costs.models import Budget, BudgetIncident, BudgetNotice, UsageHour
-from costs.services import budgets
+from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError, RequiredTagStateError
+from costs.models import Budget, BudgetIncident, BudgetNotice, RequiredTag, UsageDay, UsageHour
+from costs.services import budgets, required_tags
 from governance import metrics
 from governance.metrics import NO_DATA, Window
 from governance.models import AuditEntry, Notice, Tenant, User
@@ -69,9 +70,17 @@ def state(found: Budget, at: datetime = NOW) -> budget_selectors.State:
         ({"thresholds": [0]}, "thresholds"),
         ({"throttle_from": 100}, "throttle_from"),
         ({"period": "year"}, "period"),
+        ({"scope": "environment", "ref": "moon"}, "ref"),
+        ({"scope": "tag", "ref": "colour=red"}, "ref"),
+        ({"scope": "tag", "ref": "team"}, "ref"),
+        ({"scope": "tag", "ref": "team= search"}, "ref"),
+        ({"scope": "tag", "ref": "team=(other)"}, "ref"),
+        ({"scope": "tag", "ref": "team=search", "period": "day"}, "period"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_its_field(fields: dict[str, Any], named: str, acme: Tenant, alice: User) -> None:
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+
     with pytest.raises(BudgetValueError) as refused:
         draft(alice, **fields)
 
@@ -212,6 +221,53 @@ def test_spent_is_what_the_scope_cost_in_the_period(scope: str, ref: str, spent:
     assert found.spent == Decimal(spent)
     assert found.unpriced_calls == (3 if scope in ("tenant", "model") else 0)
     assert found.days_left == 13
+
+
+def test_environment_is_that_of_its_projects(acme: Tenant, alice: User) -> None:
+    make.key(alice)
+    Project.objects.create(slug="search", name="Search", owner=alice, environment="development")
+    Project.objects.create(slug="shop", name="Shop", owner=alice, environment="production")
+    for project, cost in (("checkout", "1"), ("search", "10"), ("shop", "100"), ("", "1000")):
+        hour(NOW, cost, project=project)
+        hour(NOW - timedelta(days=30), cost, project=project)
+
+    made = draft(alice, scope="environment", ref="development")
+
+    assert state(made).spent == 11
+    assert budgets.simulate_budget(budget=made, actor=alice, at=NOW).cost == 11
+
+
+@pytest.mark.parametrize(("zone", "spent", "before"), [("UTC", "111", 2), ("America/New_York", "11", 102), ("Asia/Tokyo", "111", 2)])
+def test_tag_counts_the_utc_days_that_begin_in_the_month(zone: str, spent: str, before: int, acme: Tenant, alice: User) -> None:
+    """Never what was before the month, wherever the organisation is: or the gateway would refuse calls for it."""
+    Tenant.objects.filter(pk=acme.pk).update(time_zone=zone)
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    days = {date(2026, 10, 31): 2, date(2026, 11, 1): 100, date(2026, 11, 2): 10, date(2026, 11, 18): 1}
+    zero = dict.fromkeys(("refused", "errors", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost", "estimated_calls"), 0)
+    for day, cost in days.items():
+        for value, times in (("search", 1), ("care", 1000)):
+            UsageDay.objects.create(day=day, dimension="tag:team", value=value, calls=cost, cost=cost * times, **zero)
+    made = draft(alice, scope="tag", ref="team=search")
+
+    found = budget_selectors.outcome_of(
+        scope="tag", ref="team=search", period="month", amount=Decimal(100), action="block", thresholds=[50], throttle_from=80, at=NOW
+    )
+
+    assert state(made).spent == Decimal(spent)
+    assert (found.cost, found.calls) == (Decimal(before), before)
+    assert ("tag:team=search", "team=search") in dict(budget_selectors.targets())["Tags"]
+
+
+def test_declaration_that_a_budget_in_force_needs_stays(acme: Tenant, alice: User) -> None:
+    declared = required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    made = enforced(alice, scope="tag", ref="team=search")
+
+    with pytest.raises(RequiredTagStateError, match="House"):
+        required_tags.delete_required_tag(required=declared, actor=alice)
+    budgets.switch_off_budget(budget=made, actor=alice)
+    required_tags.delete_required_tag(required=declared, actor=alice)
+
+    assert not RequiredTag.objects.exists()
 
 
 def test_period_begins_at_midnight_of_the_organisation(acme: Tenant, alice: User) -> None:
