@@ -24,6 +24,7 @@ CLASS_FILTERS = ("provider", "model")
 FILTERS = (*selectors.FILTERS, ENVIRONMENT, *attribute_days.COLUMNS)
 """Besides declared tags, as `tag:<name>`."""
 CHOICES_SHOWN = 200
+OTHER_LABEL = "Other values"
 
 
 def is_attribute(name: str) -> bool:
@@ -96,7 +97,7 @@ def labels(group: str, values: Iterable[str]) -> dict[str, str]:
         return {str(one.pk): f"{one.model.slug} by {one.reference}" for one in found.select_related("provider", "model")}
     if group == TOKEN_CLASS:
         return {str(value): str(value.label) for value in TokenClass}
-    return {attribute_days.OTHER: "Other values"} if group.startswith(TAG) else {}
+    return {attribute_days.OTHER: OTHER_LABEL} if group.startswith(TAG) else {}
 
 
 def choices(name: str, *, keys: Iterable[str] | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a month cost whom: cost centre, its projects, their agents. From the rollups, at the prices of our book."""
+"""What a month cost whom: cost centre, its projects, their agents, or by a declared tag. From the rollups, at the prices of our book."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
-from costs import bill_selectors, reconciliation_selectors, selectors
-from costs.models import Reconciliation, RevisionSignature, UsageDay, UsageHour
+from costs import attribute_days, bill_selectors, dimensions, reconciliation_selectors, selectors
+from costs.errors import SpendQueryError
+from costs.models import AttributeDay, Reconciliation, RevisionSignature, UsageDay, UsageHour
 from costs.periods import Period, parse_day
+from costs.spend_selectors import UNCOUNTED
 from governance.models import AlertChannel, Severity, User
 
 TOPIC = "cost.showback"
 LEVELS = ("cost_centre", "project", "agent")
+"""Unless other ones are asked for, see `levels_of`."""
+FIRST = ("cost_centre", "project", "environment")
+SECOND = (*FIRST, "agent", "model")
+"""Each besides declared tags, of which a showback has one at most: they are counted apart from one another."""
 MONTHS_SHOWN = 12
 _TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
 _NAMES = ("cost", "calls", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost")
@@ -27,13 +33,15 @@ _NAMES = ("cost", "calls", "tokens", "unpriced_calls", "untagged_calls", "untagg
 
 @dataclass
 class Node:
-    """A cost centre, a project or an agent, with what stands below it. USD."""
+    """One value of a level, for example a cost centre, a project or an agent, with what stands below it. USD."""
 
     value: str
     """As recorded; empty when it is not known."""
     label: str
     level: int
-    """0 for the whole, then along LEVELS."""
+    """0 for the whole, then along the levels."""
+    dimension: str = ""
+    """Name of the level; empty for the whole."""
     cost: Decimal = Decimal()
     calls: int = 0
     """Served ones: refused calls cost nothing and are nobody's."""
@@ -52,6 +60,11 @@ class Node:
         return self.level > 0 and not self.value
 
     @property
+    def is_uncounted(self) -> bool:
+        """Calls from before the tag was counted, whose value is therefore not in the figures."""
+        return self.value == UNCOUNTED
+
+    @property
     def is_unpriced(self) -> bool:
         """No money is known, although calls should have cost some."""
         return self.cost == 0 and self.unpriced_calls > 0
@@ -59,6 +72,14 @@ class Node:
     @property
     def change(self) -> Decimal | None:
         return None if self.before is None else self.cost - self.before
+
+    def leaves(self, *path: Node) -> Iterable[tuple[Node, ...]]:
+        """The nodes without any below them, each behind those above it, the whole left out."""
+        for child in self.children:
+            if child.children:
+                yield from child.leaves(*path, child)
+            else:
+                yield (*path, child)
 
     def walk(self) -> Iterable[Node]:
         """Itself, then everything below, each parent before its children."""
@@ -78,6 +99,8 @@ class Bill:
 @dataclass(frozen=True)
 class Showback:
     month: date
+    levels: tuple[str, ...]
+    """Dimensions, the outermost first."""
     total: Node
     is_over: bool
     """The month has ended and everything that began in it is counted."""
@@ -85,9 +108,15 @@ class Showback:
     bills: list[Bill]
 
     @property
-    def lines(self) -> list[tuple[Node, Node, Node]]:
-        """Cost centre, project and agent of every agent's line."""
-        return [(centre, project, agent) for centre in self.total.children for project in centre.children for agent in project.children]
+    def lines(self) -> list[tuple[Node, ...]]:
+        """The nodes down to each line that has none below it, a node for each level; fewer for what was not counted by a tag."""
+        return list(self.total.leaves())
+
+    @property
+    def title(self) -> str:
+        """Of the column with the levels."""
+        first, *rest = (dimensions.label(name) for name in self.levels)
+        return ", ".join([first, *(name[0].lower() + name[1:] for name in rest)])
 
     @property
     def billed_difference(self) -> Decimal:
@@ -105,10 +134,42 @@ def period_of(month: date) -> Period:
     return Period(month, (month + timedelta(days=32)).replace(day=1) - timedelta(days=1))
 
 
-def _sums(month: date, only: Q, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Figures of the month by some columns: from its days where those have every call, else from its hours."""
-    period = period_of(month)
-    days = selectors.counted_days(period)
+def choices() -> tuple[dict[str, str], dict[str, str]]:
+    """What the first and the second level can be, with labels."""
+    tags = dimensions.declared_tags()
+    first, second = ({name: dimensions.label(name) for name in (*names, *tags)} for names in (FIRST, SECOND))
+    return first, second
+
+
+def levels_of(by: str = "", then: str = "") -> tuple[str, ...]:
+    """Levels of a showback by `by`, then `then`; agents stand last. LEVELS for what is left out.
+
+    Raises SpendQueryError for what is not counted, or not together.
+    """
+    by = by or (LEVELS[0] if then != LEVELS[0] else LEVELS[1])
+    then = then or (LEVELS[1] if by != LEVELS[1] else LEVELS[2])
+    first, second = choices()
+    if by not in first or then not in second or by == then:
+        raise SpendQueryError("Choose two different levels: cost centre, project, environment or a declared tag, then also agent or model.")
+    if dimensions.is_tag(by) and dimensions.is_tag(then):
+        raise SpendQueryError("Tags are counted one at a time. Take one of them away.")
+    return (by, then) if then == "agent" else (by, then, "agent")
+
+
+def _column(level: str) -> str:
+    """Of a row of `_sums`."""
+    return "value" if dimensions.is_tag(level) else "project" if level == dimensions.ENVIRONMENT else level
+
+
+def _sums(month: date, only: Q, levels: Sequence[str]) -> list[dict[str, Any]]:
+    """Figures of the month by the columns of some levels: from its days where those have every call, else from its hours; of a tag, as far as counted."""
+    period, columns = period_of(month), list(dict.fromkeys(_column(level) for level in levels))
+    tag = next((level for level in levels if dimensions.is_tag(level)), "")
+    days = (
+        AttributeDay.objects.filter(attribute=tag, day__gte=period.first, day__lte=period.last).order_by()
+        if tag
+        else selectors.counted_days(period)
+    )
     if days is not None:
         served = {
             "n_calls": Sum(F("calls") - F("refused")),
@@ -131,47 +192,71 @@ def _sums(month: date, only: Q, columns: Sequence[str]) -> list[dict[str, Any]]:
     )
 
 
-def _tree(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], names: Mapping[str, str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
-    """Rows of `_sums` as a tree along `columns`; and its nodes by their path."""
+def _tree(rows: Iterable[Mapping[str, Any]], levels: Sequence[str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
+    """Rows of `_sums` as a tree along `levels`; and its nodes by their path."""
     total = Node("", "Total", 0)
     nodes: dict[tuple[str, ...], Node] = {(): total}
+    names = bill_selectors.project_names() if "project" in levels else {}
+    environments = dimensions.environments() if dimensions.ENVIRONMENT in levels else {}
     for row in rows:
         path: tuple[str, ...] = ()
         parts = [total]
-        for level, column in enumerate(columns, 1):
-            value = row[column]
+        for number, level in enumerate(levels, 1):
+            value = row[_column(level)]
+            if level == dimensions.ENVIRONMENT:
+                value = environments.get(value, "")
             parent, path = nodes[path], (*path, value)
             if path not in nodes:
-                label = names.get(value, value) if column == "project" else value
-                nodes[path] = Node(value, label or selectors.UNKNOWN[column], level)
+                label = (
+                    names.get(value, value) if level == "project" else dimensions.OTHER_LABEL if value == attribute_days.OTHER else value
+                )
+                nodes[path] = Node(value, label or dimensions.unknown(level), number, level)
                 parent.children.append(nodes[path])
             parts.append(nodes[path])
         for node in parts:
-            for name in _NAMES:
-                setattr(node, name, getattr(node, name) + row[f"n_{name}"])
+            _add(node, {name: row[f"n_{name}"] for name in _NAMES})
     return total, nodes
 
 
-def _tree_with_past(month: date, columns: Sequence[str], only: Q) -> Node:
-    names = bill_selectors.project_names()
-    total, nodes = _tree(_sums(month, only, columns), columns, names)
+def _add(node: Node, figures: Mapping[str, Any]) -> None:
+    for name, value in figures.items():
+        setattr(node, name, getattr(node, name) + value)
+
+
+def _with_rest(month: date, only: Q, levels: Sequence[str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
+    """The tree; by a tag, with a node for the calls of days on which it was not counted yet: never left out in silence."""
+    total, nodes = _tree(_sums(month, only, levels), levels)
+    if any(dimensions.is_tag(level) for level in levels):
+        whole, _ = _tree(_sums(month, only, ("model",)), ("model",))
+        rest = {name: getattr(whole, name) - getattr(total, name) for name in _NAMES}
+        if any(rest.values()):
+            nodes[UNCOUNTED,] = Node(UNCOUNTED, "Not counted by it", 1)
+            total.children.append(nodes[UNCOUNTED,])
+            for node in (total, nodes[UNCOUNTED,]):
+                _add(node, rest)
+    return total, nodes
+
+
+def _tree_with_past(month: date, levels: Sequence[str], only: Q) -> Node:
+    total, nodes = _with_rest(month, only, levels)
     earlier = (month - timedelta(days=1)).replace(day=1)
-    _, past = _tree(_sums(earlier, only, columns), columns, names)
+    _, past = _with_rest(earlier, only, levels)
+    is_comparable = past[()].calls and (UNCOUNTED,) not in past
     for path, node in nodes.items():
-        node.before = past[path].cost if path in past and past[()].calls else None
+        node.before = past[path].cost if path in past and (is_comparable or not path) and past[()].calls else None
         node.share = node.cost / total.cost * 100 if total.cost else None
         # What is not known comes last, however much it is: it is a line of its own.
-        node.children.sort(key=lambda child: (child.is_unknown, -child.cost, -child.calls, child.label))
+        node.children.sort(key=lambda child: (child.is_uncounted, child.is_unknown, -child.cost, -child.calls, child.label))
     return total
 
 
-def showback(month: date) -> Showback:
-    """The month (its first day) for everybody who shares it. Eight queries."""
+def showback(month: date, levels: tuple[str, ...] = LEVELS) -> Showback:
+    """The month (its first day) for everybody who shares it, along `levels_of`."""
     through = selectors.complete_through()
     found = list(Reconciliation.objects.in_force().filter(month=month).select_related("latest__reconciliation"))
     counts = reconciliation_selectors.signature_counts([one.latest_id for one in found if one.latest_id is not None])
     bills = [Bill(one, counts.get(one.latest_id or 0, 0) >= RevisionSignature.NEEDED) for one in found]
-    return Showback(month, _tree_with_past(month, LEVELS, Q()), through >= period_of(month).end, through, bills)
+    return Showback(month, levels, _tree_with_past(month, levels, Q()), through >= period_of(month).end, through, bills)
 
 
 @dataclass(frozen=True)

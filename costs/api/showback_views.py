@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date
 from typing import Any
 
@@ -28,6 +29,16 @@ class MonthQuery(StrictSerializer):
     )
 
 
+class ShowbackQuery(MonthQuery):
+    by = drf.CharField(
+        required=False, help_text="First level: `cost_centre` (default), `project`, `environment` or a declared tag as `tag:<name>`."
+    )
+    then = drf.CharField(
+        required=False,
+        help_text="Second level: the same, `agent` or `model`; default `project`. Of declared tags one at most. Agents stand last.",
+    )
+
+
 class ShareOutput(drf.Serializer[Any]):
     calls = drf.IntegerField(help_text="Served ones.")
     tokens = drf.IntegerField()
@@ -37,9 +48,13 @@ class ShareOutput(drf.Serializer[Any]):
 
 
 class ShowbackLine(drf.Serializer[Any]):
-    cost_centre = drf.CharField(help_text="Empty where it is not known; so are the next two.")
-    project = drf.CharField()
-    agent = drf.CharField()
+    cost_centre = drf.CharField(allow_null=True, help_text="Empty where it is not known, null when it is no level; so are the next two.")
+    project = drf.CharField(allow_null=True)
+    agent = drf.CharField(allow_null=True)
+    values = drf.DictField(
+        child=drf.CharField(),
+        help_text="By level. `(not counted)` of a tag: calls from before it was declared, with no level below.",
+    )
     figures = ShareOutput()
 
 
@@ -62,6 +77,7 @@ class ShowbackBill(drf.Serializer[Any]):
 class ShowbackOutput(drf.Serializer[Any]):
     month = drf.DateField(format="%Y-%m")
     currency = drf.CharField()
+    levels = drf.ListField(child=drf.CharField(), help_text="The outermost first.")
     is_over = drf.BooleanField(help_text="The month has ended and everything that began in it is counted.")
     complete_through = drf.DateTimeField()
     total = ShowbackTotal()
@@ -80,22 +96,28 @@ class ProjectShowbackOutput(drf.Serializer[Any]):
 
 
 class Showback(APIView):
-    """What a month cost each cost centre, project and agent."""
+    """What a month cost each cost centre, project and agent, or by the levels that are asked for."""
 
     access = {"GET": Permission.VIEW_COSTS}
 
-    @extend_schema(parameters=[MonthQuery], responses={200: ShowbackOutput, **_ERRORS})
+    @extend_schema(parameters=[ShowbackQuery], responses={200: ShowbackOutput, **_ERRORS})
     def get(self, request: ApiRequest) -> Response:
-        found = showback_selectors.showback(_month(request))
+        query = ShowbackQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        levels = showback_selectors.levels_of(asked.get("by", ""), asked.get("then", ""))
+        found = showback_selectors.showback(_month(asked), levels)
         body = {
             "month": found.month,
             "currency": "USD",
+            "levels": found.levels,
             "is_over": found.is_over,
             "complete_through": found.complete_through,
             "total": found.total,
             "lines": [
-                {"cost_centre": centre.value, "project": project.value, "agent": agent.value, "figures": agent}
-                for centre, project, agent in found.lines
+                {**dict.fromkeys(showback_selectors.LEVELS), **values, "values": values, "figures": nodes[-1]}
+                for nodes in found.lines
+                for values in ({level: node.value for level, node in zip(found.levels, nodes, strict=False)},)
             ],
             "bills": found.bills,
         }
@@ -113,14 +135,14 @@ class ProjectShowback(APIView):
         responses={200: ProjectShowbackOutput, **_ERRORS, 404: ErrorSerializer},
     )
     def get(self, request: ApiRequest, slug: str) -> Response:
-        month = _month(request)
+        query = MonthQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        month = _month(query.validated_data)
         project = showback_selectors.project_visible_to(request.user, slug, sees_all=sees_all(request))
         if project is None:
             raise NotFound
         return Response(ProjectShowbackOutput(showback_selectors.project_showback(project, month)).data)
 
 
-def _month(request: ApiRequest) -> date:
-    query = MonthQuery(data=request.query_params.dict())
-    query.is_valid(raise_exception=True)
-    return showback_selectors.month_of(query.validated_data.get("month", ""), timezone.now().astimezone(UTC).date())
+def _month(asked: Mapping[str, Any]) -> date:
+    return showback_selectors.month_of(asked.get("month", ""), timezone.now().astimezone(UTC).date())

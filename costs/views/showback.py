@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 from catalog.models import Project
 from costs import showback_selectors
+from costs.dimensions import is_tag
+from costs.errors import SpendQueryError
 from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
@@ -18,14 +22,21 @@ from governance.requests import MemberRequest
 
 @requires(Permission.VIEW_COSTS)
 def showback(request: MemberRequest) -> HttpResponse:
-    """Every cost centre with its projects and agents."""
-    month = month_of(request)
+    """Every cost centre with its projects and agents, or by another dimension that the address names."""
+    month, levels = month_of(request), levels_of(request)
+    first, second = showback_selectors.choices()
+    by, then, *_ = levels
     return render_page(
         request,
         "costs/showback.html",
         partial="showback",
         context={
-            "found": showback_selectors.showback(month),
+            "found": showback_selectors.showback(month, levels),
+            "by": by,
+            "then": then,
+            "first_levels": first,
+            "second_levels": {name: label for name, label in second.items() if name != by and not (is_tag(name) and is_tag(by))},
+            "query": urlencode({"month": f"{month:%Y-%m}", "by": by, "then": then}),
             "month": month,
             "last_day": showback_selectors.period_of(month).last,
             "months": months(month),
@@ -38,22 +49,21 @@ def showback(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.VIEW_COSTS)
 def showback_csv(request: MemberRequest) -> HttpResponseBase:
-    """A line per agent, with its project and cost centre; empty where one is not known."""
-    month = month_of(request)
-    header = ("month", "cost_centre", "project", "agent", "calls", "tokens", "unpriced_calls", "cost_usd", "share_percent")
+    """A line for each value of the last level, with those above it; empty where one is not known."""
+    month, levels = month_of(request), levels_of(request)
+    header = ("month", *levels, "calls", "tokens", "unpriced_calls", "cost_usd", "share_percent")
     rows = (
         (
             f"{month:%Y-%m}",
-            centre.value,
-            project.value,
-            agent.value,
-            agent.calls,
-            agent.tokens,
-            agent.unpriced_calls,
-            agent.cost,
-            agent.share,
+            *(node.value for node in nodes),
+            *[""] * (len(levels) - len(nodes)),
+            nodes[-1].calls,
+            nodes[-1].tokens,
+            nodes[-1].unpriced_calls,
+            nodes[-1].cost,
+            nodes[-1].share,
         )
-        for centre, project, agent in showback_selectors.showback(month).lines
+        for nodes in showback_selectors.showback(month, levels).lines
     )
     return csvs.response(request, f"showback-{month:%Y-%m}.csv", header, rows)
 
@@ -94,6 +104,15 @@ def _project(request: MemberRequest, slug: str) -> Project:
 
 def month_of(request: MemberRequest) -> date:
     return showback_selectors.month_of(request.GET.get("month", ""), timezone.now().astimezone(UTC).date())
+
+
+def levels_of(request: MemberRequest) -> tuple[str, ...]:
+    """Of the address; what is not counted, or not together, is as if it was not there."""
+    by, then = request.GET.get("by", ""), request.GET.get("then", "")
+    for asked in ((by, then), (by, "")):
+        with suppress(SpendQueryError):
+            return showback_selectors.levels_of(*asked)
+    return showback_selectors.LEVELS
 
 
 def months(month: date) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from catalog.models import Project
 from costs import showback_selectors, tasks
 from costs.models import UsageDay, UsageHour
-from costs.services import showback
+from costs.services import required_tags, showback
 from governance.models import AlertChannel, Delivery, Notice, Tenant, User
 from governance.roles import Role
 from governance.schema import enter_tenant
@@ -60,6 +60,74 @@ def test_every_cent_is_somebodys_or_visibly_nobodys(october: None) -> None:
     # The same from the hours, while days lack calls.
     UsageDay.objects.filter(dimension="region").delete()
     assert showback_selectors.showback(OCTOBER).total == found.total
+
+
+@pytest.mark.parametrize(
+    ("asked", "levels"),
+    [
+        (("tag:team", ""), ("tag:team", "project", "agent")),
+        (("tag:team", "model"), ("tag:team", "model", "agent")),
+        (("cost_centre", "tag:team"), ("cost_centre", "tag:team", "agent")),
+        (("environment", "agent"), ("environment", "agent")),
+        (("project", ""), ("project", "agent")),
+        (("", "cost_centre"), ("project", "cost_centre", "agent")),
+    ],
+)
+def test_any_level_adds_up_to_the_month(asked: tuple[str, str], levels: tuple[str, ...], october: None, acme: Tenant, fay: User) -> None:
+    """By a tag, too: of calls since it was declared; the others are a line of their own."""
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    at = datetime(2026, 10, 13, 8, tzinfo=UTC)
+    make.record(acme, make.call(acme, started_at=at, tags={"team": "payments"}), make.call(acme, started_at=at, output_tokens=300))
+
+    found = showback_selectors.showback(OCTOBER, showback_selectors.levels_of(*asked))
+
+    leaves = [nodes[-1] for nodes in found.lines]
+    assert found.levels == levels
+    assert found.total.cost == sum(hour.cost for hour in UsageHour.objects.filter(hour__month=10)) == sum(leaf.cost for leaf in leaves)
+    assert found.total.calls == sum(leaf.calls for leaf in leaves) == 10
+    of_tag = any(level == "tag:team" for level in levels)
+    assert [(node.calls, node.before) for node in found.total.children if node.is_uncounted] == ([(8, None)] if of_tag else [])
+    if levels[0] == "tag:team":
+        assert [node.label for node in found.total.children] == ["payments", "No team", "Not counted by it"]
+    assert found.total.before == Decimal("0.0018")
+
+
+@pytest.mark.parametrize(
+    ("by", "then"), [("tag:colour", ""), ("agent", ""), ("project", "project"), ("tag:team", "tag:costCenter"), ("model", "project")]
+)
+def test_levels_that_are_not_counted_are_refused(
+    by: str, then: str, october: None, acme: Tenant, client_for: ClientFor, api_for: ClientFor, fay: User
+) -> None:
+    for name in ("team", "costCenter"):
+        required_tags.create_required_tag(name=name, rule=required_tags.Rule(), actor=fay)
+
+    answer = api_for(fay).get("/api/v1/showback/", {"month": "2026-10", "by": by, "then": then} if then else {"by": by})
+    page = client_for(fay).get(PAGE, {"month": "2026-10", "by": by, "then": then})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "spend_not_counted")
+    assert page.context["by"] in ("cost_centre", by)
+    assert page.context["found"].total.calls == 8
+
+
+def test_showback_by_a_tag_leaves_by_every_door(october: None, acme: Tenant, client_for: ClientFor, api_for: ClientFor, fay: User) -> None:
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    make.record(acme, make.call(acme, started_at=datetime(2026, 10, 13, 8, tzinfo=UTC), tags={"team": "payments"}))
+    asked = {"month": "2026-10", "by": "tag:team", "then": "cost_centre"}
+
+    html = client_for(fay).get(PAGE, asked).content.decode()
+    rows = list(csv.DictReader(io.StringIO(client_for(fay).get(f"{PAGE}csv/", asked).getvalue().decode())))
+    answer = api_for(fay).get("/api/v1/showback/", asked).json()
+
+    assert "<th>Tag team, cost centre, agent</th>" in html
+    assert "Not counted by it" in html
+    assert [(row["tag:team"], row["cost_centre"], row["agent"]) for row in rows] == [
+        ("payments", "CC-7", "basket-helper"),
+        ("(not counted)", "", ""),
+    ]
+    assert answer["levels"] == ["tag:team", "cost_centre", "agent"]
+    assert [line["values"].get("tag:team") for line in answer["lines"]] == ["payments", "(not counted)"]
+    assert [line["project"] for line in answer["lines"]] == [None, None]
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == Decimal(answer["total"]["cost_usd"])
 
 
 def test_month_before_is_beside_it(october: None) -> None:
