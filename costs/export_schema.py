@@ -134,9 +134,34 @@ USAGE = Dataset(
         Column("untagged_calls", "integer", "Without project, key, model or agent"),
         Column("estimated_calls", "integer", "Whose tokens the gateway had to estimate"),
         Column("duration_us", "integer", "Sum over the calls, microseconds"),
+        Column("environment", "text", "Of the project, as the catalog has it today", nullable=True),
     ),
 )
-DATASETS = {dataset.name: dataset for dataset in (FOCUS, USAGE)}
+ATTRIBUTES = Dataset(
+    "attributes",
+    "Spend by attribute",
+    "Every call by day, once for each attribute: deployment, region and each declared tag. Add up the rows of one attribute only.",
+    (
+        Column("day", "time", "Begin of the UTC day, by the start of the call"),
+        Column("attribute", "text", "`deployment`, `region`, or `tag:` and the name of a declared tag"),
+        Column("value", "text", "Id of the deployment, else as recorded; `(other)` for values of a tag beyond 200 a day", nullable=True),
+        Column("environment", "text", "Of the project, as the catalog has it today", nullable=True),
+        Column("project", "text", "Slug", nullable=True),
+        Column("cost_centre", "text", "Of the project when the call was attributed", nullable=True),
+        Column("agent", "text", "Name", nullable=True),
+        Column("model", "text", "Slug", nullable=True),
+        Column("provider", "text", "Slug; null when the call was not routed", nullable=True),
+        Column("key_id", "text", "Id of the key", nullable=True),
+        Column("calls", "integer", "Calls"),
+        Column("refused", "integer", "Of them"),
+        Column("errors", "integer", "Of them, failed ones"),
+        Column("tokens", "integer", "Of every class"),
+        Column("cost_usd", "decimal", "Of the priced calls; null when none of them has a price", nullable=True),
+        Column("unpriced_calls", "integer", "Whose cost is not known and not in `cost_usd`"),
+        Column("estimated_calls", "integer", "Whose tokens the gateway had to estimate"),
+    ),
+)
+DATASETS = {dataset.name: dataset for dataset in (FOCUS, USAGE, ATTRIBUTES)}
 FILES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
 FILE_LABELS = {"csv": "CSV", "jsonl": "JSON lines", "parquet": "Parquet"}
 

@@ -10,13 +10,13 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from catalog.models import Project, Provider, VirtualKey
-from costs import archive_selectors, commitment_selectors, commitments, pricing, selectors
+from costs import archive_selectors, attribute_days, commitment_selectors, commitments, dimensions, pricing, selectors
 from costs import export_schema as schema
-from costs.models import Commitment, CommitmentDay, TokenDay, UsageHour
+from costs.models import AttributeDay, Commitment, CommitmentDay, TokenDay, UsageDay, UsageHour
 from costs.periods import Period
 from costs.services import prices
 from governance.models import Tenant
@@ -162,17 +162,33 @@ def _fees(
 
 def usage_rows(period: Period, chosen: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """The hourly rollup; one query a day."""
-    columns = [column.name for column in schema.USAGE.columns]
-    fields = ["cost" if name == "cost_usd" else name for name in columns]
-    texts = {column.name for column in schema.USAGE.columns if column.kind == "text" and column.nullable}
+    environments = dimensions.environments()
     for day in period.days:
         one = Period(day, day)
         hours = selectors.only(UsageHour.objects.filter(hour__gte=one.start, hour__lt=one.end), chosen)
-        for values in list(hours.order_by("hour", "pk").values_list(*fields)):
-            row = dict(zip(columns, values, strict=True))
-            if not row["cost_usd"] and row["calls"] == row["unpriced_calls"]:
-                row["cost_usd"] = None
-            yield row | {name: None for name in texts if not row[name]}
+        yield from _rollup_rows(schema.USAGE, hours.order_by("hour", "pk"), environments)
+
+
+def attribute_rows(period: Period, chosen: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The days of deployments, regions and the tags that are declared now; one query a day."""
+    environments, attributes = dimensions.environments(), [*attribute_days.COLUMNS, *dimensions.declared_tags()]
+    for day in period.days:
+        days = selectors.only(AttributeDay.objects.filter(day=day, attribute__in=attributes), chosen)
+        for row in _rollup_rows(schema.ATTRIBUTES, days.order_by("attribute", "value", "pk"), environments):
+            yield row | {"day": Period(day, day).start}
+
+
+def _rollup_rows(dataset: schema.Dataset, rows: QuerySet[Any], environments: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Rows of a rollup that has the columns of the dataset, all but the environment."""
+    columns = [column.name for column in dataset.columns if column.name != "environment"]
+    fields = ["cost" if name == "cost_usd" else name for name in columns]
+    texts = [column.name for column in dataset.columns if column.kind == "text" and column.nullable]
+    for values in list(rows.values_list(*fields)):
+        row = dict(zip(columns, values, strict=True))
+        row["environment"] = environments.get(row["project"])
+        if not row["cost_usd"] and row["calls"] == row["unpriced_calls"]:
+            row["cost_usd"] = None
+        yield row | {name: None for name in texts if not row[name]}
 
 
 @dataclass(frozen=True)
@@ -223,6 +239,7 @@ def month_figures(at: datetime | None = None) -> str:
     for labels, figures in rows:
         for name, tokens in zip(pricing.USUAL_CLASSES, figures[3:], strict=True):
             lines.append(f'gatehouse_month_tokens{{{_labels(labels)},token_class="{name}"}} {tokens}')
+    lines += _attribute_lines(period)
     lines += [
         "# HELP gatehouse_complete_through_seconds Everything that began before this is counted, Unix time.",
         "# TYPE gatehouse_complete_through_seconds gauge",
@@ -231,8 +248,28 @@ def month_figures(at: datetime | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _labels(values: tuple[str, ...]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(_LABELS, values, strict=True))
+def _attribute_lines(period: Period) -> list[str]:
+    """Spend and calls by environment, deployment, region and declared tag, each of which has every call."""
+    environments, names = dimensions.environments(), (*attribute_days.COLUMNS, *dimensions.declared_tags())
+    days = UsageDay.objects.filter(dimension__in=("project", *names), day__gte=period.first, day__lte=period.last).order_by()
+    sums: dict[tuple[str, str], tuple[Decimal, int]] = defaultdict(lambda: (Decimal(), 0))
+    rows = days.values_list("dimension", "value").annotate(money=Sum("cost"), n=Sum("calls")).order_by("-money", "dimension", "value")
+    for place, (name, value, money, calls) in enumerate(rows):
+        if name == "project":
+            labels = (dimensions.ENVIRONMENT, environments.get(value, ""))
+        else:
+            labels = (name, value if place < MOST_SERIES else attribute_days.OTHER)
+        sums[labels] = (sums[labels][0] + money, sums[labels][1] + calls)
+    lines = []
+    for index, (name, about) in enumerate((("spend_usd", "USD over the priced calls"), ("calls", "Calls"))):
+        metric = f"gatehouse_month_attribute_{name}"
+        lines += [f"# HELP {metric} {about}, present month, UTC; add up one attribute only.", f"# TYPE {metric} gauge"]
+        lines += [f"{metric}{{{_labels(labels, ('attribute', 'value'))}}} {_number(figures[index])}" for labels, figures in sums.items()]
+    return lines
+
+
+def _labels(values: tuple[str, ...], names: tuple[str, ...] = _LABELS) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True))
 
 
 def _number(value: Decimal | int) -> str:

@@ -41,7 +41,7 @@ class ExportQuery(StrictSerializer):
 
 
 class Export(APIView):
-    """A dataset as a file: `focus` (FOCUS 1.2, priced tokens by day) or `usage` (all calls by hour). Each export is audited."""
+    """A dataset as a file: `focus` (FOCUS 1.2, priced tokens by day), `usage` (all calls by hour) or `attributes` (all calls by day and by deployment, region and declared tag). Each export is audited."""
 
     access = {"GET": Permission.VIEW_COSTS}
 
@@ -74,7 +74,7 @@ class Export(APIView):
 
 
 class Prometheus(APIView):
-    """Spend, calls and tokens of the present month (UTC) by provider, model, project and cost centre, in Prometheus' text format."""
+    """Spend, calls and tokens of the present month (UTC) by provider, model, project and cost centre, and by attribute, in Prometheus' text format."""
 
     access = {"GET": Permission.VIEW_COSTS}
 

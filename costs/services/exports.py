@@ -13,14 +13,19 @@ from governance.services import audit
 
 
 def export(*, dataset: str, file: str, period: Period, chosen: Mapping[str, str], actor: User) -> Iterator[bytes]:
-    """The dataset (`focus` or `usage`) of whole UTC days as the bytes of a file (`csv`, `jsonl` or `parquet`), made while it is read.
+    """The dataset (`focus`, `usage` or `attributes`) of whole UTC days as the bytes of a file (`csv`, `jsonl` or `parquet`), made while it is read.
 
     `chosen` narrows by the dimensions of `selectors.FILTERS`. Each day is read in one statement. Writes one audit entry.
     Raises ArchiveError when single calls of the period cannot be read any more.
     """
     if dataset == "focus":  # before the first byte: a file that ends early looks whole
         archive_selectors.check_readable(period)
-    rows = {"focus": export_selectors.focus_rows, "usage": export_selectors.usage_rows}[dataset](period, chosen)
+    makers = {
+        "focus": export_selectors.focus_rows,
+        "usage": export_selectors.usage_rows,
+        "attributes": export_selectors.attribute_rows,
+    }
+    rows = makers[dataset](period, chosen)
     with transaction.atomic():
         audit.record(
             "costs.exported",

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import Sum
 
+from catalog.models import Project
 from costs import export_schema, export_selectors, focus, parquet
 from costs.models import Revision, UsageHour
 from costs.periods import Period
-from costs.services import bills, exports, reconciliation
+from costs.services import bills, exports, reconciliation, required_tags
 from governance.models import AuditEntry, Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -232,6 +234,52 @@ def test_prometheus_reads_the_present_month(
     assert f'gatehouse_month_tokens{{{labels},token_class="output"}} 400' in lines
     assert 'gatehouse_month_unpriced_calls{provider="openai",model="odd\\"name\\\\",project="checkout",cost_centre=""} 1' in lines
     assert 'gatehouse_month_calls{provider="",model="(other)",project="",cost_centre=""} 1' in short
+
+
+@pytest.mark.parametrize("file", ["csv", "jsonl"])
+def test_each_attribute_has_every_call_once(file: str, recorded: None, acme: Tenant, alice: User, fay: User) -> None:
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    Project.objects.filter(slug="checkout").update(environment="production")
+    make.record(acme, make.call(acme, started_at=DAY, tags={"team": "=payments"}), make.call(acme, started_at=DAY, tags={"colour": "red"}))
+
+    rows = rows_of("attributes", fay, file)
+
+    known = UsageHour.objects.aggregate(calls=Sum("calls"), cost=Sum("cost"))
+    for attribute in ("region", "deployment"):
+        own = [row for row in rows if row["attribute"] == attribute]
+        assert (sum(int(row["calls"]) for row in own), sum(Decimal(str(row["cost_usd"] or 0)) for row in own)) == (
+            known["calls"],
+            known["cost"],
+        )
+    tagged = [row for row in rows if row["attribute"] == "tag:team"]
+    assert sorted((row["value"] or "", int(row["calls"])) for row in tagged) == [
+        ("", 1),
+        ("'=payments" if file == "csv" else "=payments", 1),
+    ]
+    assert {row["attribute"] for row in rows} == {"region", "deployment", "tag:team"}
+    assert {row["environment"] or "" for row in rows} == {"production", ""}
+    assert {row["day"] for row in rows} == {"2026-10-07T00:00:00Z", "2026-10-08T00:00:00Z"}
+    [unpriced] = [row for row in rows if row["attribute"] == "region" and row["model"] == "nameless"]
+    assert (unpriced["cost_usd"] or "", int(unpriced["unpriced_calls"])) == ("", 1)
+    assert [row["project"] or "" for row in rows_of("attributes", fay, file, project="(none)")] == ["", ""]
+
+
+def test_month_by_attribute_is_scraped(acme: Tenant, alice: User, fay: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    make.prices(alice)
+    make.key(alice)
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    make.record(acme, *(make.call(acme, tags={"team": team} if team else {}) for team in ("care", "care", 'a"b', "")))
+
+    lines = export_selectors.month_figures().splitlines()
+    monkeypatch.setattr(export_selectors, "MOST_SERIES", 1)
+    short = export_selectors.month_figures().splitlines()
+
+    spend = "gatehouse_month_attribute_spend_usd"
+    assert f'{spend}{{attribute="environment",value="development"}} 0.0072' in lines
+    assert f'{spend}{{attribute="region",value="eu"}} 0.0072' in lines
+    assert f'{spend}{{attribute="tag:team",value="care"}} 0.0036' in lines
+    assert 'gatehouse_month_attribute_calls{attribute="tag:team",value="a\\"b"} 1' in lines
+    assert f'{spend}{{attribute="tag:team",value="(other)"}} 0.0072' in short
 
 
 def test_every_column_is_documented_as_it_is() -> None:
