@@ -248,6 +248,8 @@ class Restated:
     after: ReconciliationLine | None
     is_usd: bool = False
     """Changes are at our exchange rates, because the two are in different currencies."""
+    late: Decimal = Decimal()
+    """Of `ours`, what calls cost that came after `before`."""
 
     @property
     def class_label(self) -> str:
@@ -293,6 +295,10 @@ class Restatement:
     """That came between the two."""
     prices: list[PriceEntry]
     """Of the provider, put into the book between the two."""
+    late_calls: int | None = None
+    """Calls that were attributed after `before` had read our side; None where it is not known."""
+    late: Decimal = Decimal()
+    """What these cost, in `currency`."""
 
     @property
     def is_usd(self) -> bool:
@@ -318,6 +324,11 @@ class Restatement:
         return self.after.telemetry_usd - self.before.telemetry_usd if self.is_usd else self.after.telemetry - self.before.telemetry
 
     @property
+    def valued_anew(self) -> Decimal:
+        """Of `ours`, what is not of late calls: prices, or exchange rates."""
+        return self.ours - self.late
+
+    @property
     def calls(self) -> int:
         return self.after.calls - self.before.calls
 
@@ -327,9 +338,11 @@ def restatement(series: Reconciliation, before: Revision, after: Revision) -> Re
     sides: list[dict[tuple[str, str, date | None], ReconciliationLine]] = [
         {(one.model, one.token_class, one.day): one for one in revision.lines.all()} for revision in (before, after)
     ]
+    is_usd = before.currency != after.currency
+    late_calls, late = _late_between(series, before, after, is_usd=is_usd)
     columns = ("bill", "telemetry", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
     changed = [
-        Restated(*key, old, new, before.currency != after.currency)
+        Restated(*key, old, new, is_usd, late.get(key, Decimal()))
         for key in {**sides[0], **sides[1]}
         for old, new in [(sides[0].get(key), sides[1].get(key))]
         if old is None or new is None or any(getattr(old, name) != getattr(new, name) for name in columns)
@@ -353,7 +366,24 @@ def restatement(series: Reconciliation, before: Revision, after: Revision) -> Re
         ],
         list(files.order_by("uploaded_at", "pk")),
         list(prices.select_related("approved_by").order_by("created_at", "pk")[:50]),
+        late_calls,
+        sum(late.values(), Decimal()),
     )
+
+
+def _late_between(
+    series: Reconciliation, before: Revision, after: Revision, *, is_usd: bool
+) -> tuple[int | None, dict[tuple[str, str, date | None], Decimal]]:
+    """What came late from one revision to the other: of each between them, what came since the one before it."""
+    between = series.revisions.filter(number__gt=before.number, number__lte=after.number)
+    calls = list(between.values_list("late_calls", flat=True))
+    if None in calls:
+        return None, {}
+    found: dict[tuple[str, str, date | None], Decimal] = {}
+    for one in ReconciliationLine.objects.filter(revision__in=between).exclude(late_tokens=0):
+        key = one.model, one.token_class, one.day
+        found[key] = found.get(key, Decimal()) + (one.late_usd if is_usd else one.late)
+    return sum(number or 0 for number in calls), found
 
 
 def revision_before(revision: Revision) -> Revision | None:

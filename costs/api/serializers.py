@@ -525,6 +525,7 @@ class ChangedLineOutput(serializers.Serializer[Any]):
     day = serializers.DateField(allow_null=True)
     bill = ExactField(help_text="By how much the bill changed, in `currency`.")
     telemetry = ExactField(source="ours")
+    late = ExactField(help_text="Of `telemetry`, what calls cost that came after the earlier revision.")
     before = LineOutput(allow_null=True)
     after = LineOutput(allow_null=True)
 
@@ -537,6 +538,10 @@ class ChangesOutput(serializers.Serializer[Any]):
     telemetry = ExactField(source="ours")
     rules = serializers.BooleanField(help_text="The rules of comparison changed between the two.")
     calls = serializers.IntegerField()
+    late_calls = serializers.IntegerField(
+        allow_null=True, help_text="Calls that came after the earlier revision had read our side; null where that was not kept yet."
+    )
+    late = ExactField(help_text="Of `telemetry`, what these cost.")
     files = serializers.ListField(child=serializers.CharField(), help_text="Files that came between the two.")
     lines = ChangedLineOutput(many=True, help_text="The largest change first.")
 

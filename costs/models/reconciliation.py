@@ -108,6 +108,10 @@ class Revision(models.Model):
     """Rows kept out of the comparison: list of {kind, rows, amount}."""
     complete_through = models.DateTimeField(null=True)
     """End of the last charge period on the bill."""
+    telemetry_through = models.DateTimeField(null=True)
+    """Calls attributed until then are on our side, and none of later; None where it was not kept yet."""
+    late_calls = models.BigIntegerField(null=True)
+    """Calls that were attributed after the revision before had read our side; None without one, or where that did not keep it."""
 
     class Meta:
         db_table = "reconciliation_revision"
@@ -244,6 +248,10 @@ class ReconciliationLine(models.Model):
     """Units of the revision's currency for one USD of ours."""
     causes = models.JSONField()
     """Cause to amount as text; sums to bill - telemetry exactly."""
+    late_tokens = models.BigIntegerField(default=0, db_default=0)
+    """Of `telemetry_tokens`, those of the revision's late calls."""
+    late = models.DecimalField(max_digits=40, decimal_places=20, default=Decimal(), db_default=Decimal())
+    """Of `telemetry`, what these cost."""
 
     class Meta:
         db_table = "reconciliation_line"
@@ -270,3 +278,7 @@ class ReconciliationLine(models.Model):
     @property
     def telemetry_usd(self) -> Decimal:
         return bridge.converted(self.telemetry, _EXACT.divide(Decimal(1), self.rate)) if self.rate != 1 else self.telemetry
+
+    @property
+    def late_usd(self) -> Decimal:
+        return bridge.converted(self.late, _EXACT.divide(Decimal(1), self.rate)) if self.rate != 1 else self.late

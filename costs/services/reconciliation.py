@@ -18,7 +18,7 @@ from django.utils import timezone
 from costs import bridge, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, RateSheet, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
-from costs.services import reconciliation_inputs, signoff
+from costs.services import late_calls, reconciliation_inputs, signoff
 from costs.services.reconciliation_inputs import Inputs, Key, end_of, gather, midnight, plain_rate
 from governance.errors import DomainError
 from governance.models import Severity, User
@@ -105,7 +105,7 @@ def _reconcile(inputs: Inputs, actor: User | None, at: datetime | None) -> tuple
         if is_same:
             _void_others(others, latest, actor, at)
             return latest, False
-    revision = _write(series, inputs, (latest.number if latest else 0) + 1, at or timezone.now())
+    revision = _write(series, inputs, latest, at or timezone.now())
     series.latest, series.confirmed_key = revision, ""
     series.save(update_fields=["latest", "confirmed_key"])  # waits for a signature that is being given; then it is void as well
     signoff.void(series=series, by=revision, actor=actor, at=revision.created_at)
@@ -261,14 +261,34 @@ def _at_book(inputs: Inputs) -> Decimal:
     return sum((bridge.converted(side.amount, 1 / inputs.key_rates[key]) for key, side in inputs.bill.items()), Decimal())
 
 
-def _write(series: Reconciliation, inputs: Inputs, number: int, at: datetime) -> Revision:
+_NOTHING_LATE = (0, Decimal())
+
+
+def _write(series: Reconciliation, inputs: Inputs, before: Revision | None, at: datetime) -> Revision:
     columns, lines = _outcome(inputs)
+    late = late_calls.since(before, inputs)
     revision = Revision.objects.create(
-        reconciliation=series, number=number, run_key=inputs.run_key, rules=reconciliation_inputs.RULES_VERSION, created_at=at, **columns
+        reconciliation=series,
+        number=(before.number if before else 0) + 1,
+        run_key=inputs.run_key,
+        rules=reconciliation_inputs.RULES_VERSION,
+        created_at=at,
+        telemetry_through=inputs.telemetry_through,
+        late_calls=late.calls if late else None,
+        **columns,
     )
+    late_sides = late.sides if late else {}
     ReconciliationLine.objects.bulk_create(
         [
-            ReconciliationLine(revision=revision, model=model, token_class=token_class, day=day, **line)
+            ReconciliationLine(
+                revision=revision,
+                model=model,
+                token_class=token_class,
+                day=day,
+                late_tokens=late_sides.get((model, token_class, day), _NOTHING_LATE)[0],
+                late=late_sides.get((model, token_class, day), _NOTHING_LATE)[1],
+                **line,
+            )
             for (model, token_class, day), line in lines.items()
         ],
         batch_size=1000,

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from costs import bridge, commitment_selectors, exchange, exchange_selectors, focus
@@ -19,6 +20,7 @@ from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, PriceEntry, Reconciliation, SupersededPrice, TokenClass, TokenDay
 from costs.periods import Period
 from costs.quotes import Quote
+from costs.services import ingest
 
 RULES_VERSION = 5
 """Part of the run key: a change of the rules makes a new revision where a figure changes by it."""
@@ -27,9 +29,34 @@ Key = tuple[str, str, date | None]
 """Model, token class, day; no day means the whole month."""
 
 
+class Grain:
+    """The finest keys that a bill can be compared at: by model where it does not tell token classes apart, by month where it is monthly."""
+
+    def __init__(self, billed: Iterable[dict[str, Any]], complete_through: datetime | None) -> None:
+        billed = list(billed)
+        self._by_month = {(row["model"], row["token_class"]) for row in billed if row["day"] is None}
+        self._without_class = {row["model"] for row in billed if row["token_class"] == ""}
+        self._complete_through = complete_through
+        self.keys = {self.of_bill(row) for row in billed}
+
+    def of_bill(self, row: dict[str, Any]) -> Key:
+        return self._key(row["model"], row["token_class"], row["day"])
+
+    def of_ours(self, model: str, token_class: str, day: date) -> Key:
+        at = self._key(model, token_class, day)
+        if not bridge.reaches(self._complete_through, day) and (late := (*at[:2], day)) not in self.keys:
+            return late  # also where the bill is monthly: what it has so far says nothing of this day
+        return at
+
+    def _key(self, model: str, token_class: str, day: date | None) -> Key:
+        is_by_model = model in self._without_class
+        monthly = (model, token_class) in self._by_month or (is_by_model and any(name == model for name, _ in self._by_month))
+        return model, "" if is_by_model else token_class, None if monthly else day
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that a run depends on."""
+    """Everything that a run depends on; `grain` and `telemetry_through` say how it was read."""
 
     provider: str
     account: str
@@ -41,6 +68,9 @@ class Inputs:
     """Keys whose book has but one price are missing."""
     excluded: list[dict[str, Any]]
     complete_through: datetime | None
+    grain: Grain
+    telemetry_through: datetime
+    """Calls attributed until then are on our side, and none of later."""
     currency: str = exchange.BOOK
     """Of the bill, and of every figure here."""
     key_rates: dict[Key, Decimal] = field(default_factory=dict)
@@ -93,31 +123,6 @@ class Inputs:
 def plain_rate(rate: exchange.Rate) -> dict[str, str]:
     """As it is kept."""
     return {"currency": rate.currency, "day": rate.day.isoformat(), "per_usd": f"{rate.per_usd.normalize(focus.EXACT):f}"}
-
-
-@dataclass(frozen=True)
-class _Grain:
-    """The finest keys that a bill can be compared at: by model where it does not tell token classes apart, by month where it is monthly."""
-
-    by_month: frozenset[tuple[str, str]]
-    """Model and token class of rows without a day."""
-    without_class: frozenset[str]
-    """Models."""
-
-    @classmethod
-    def of(cls, billed: Iterable[dict[str, Any]]) -> _Grain:
-        return cls(
-            frozenset((row["model"], row["token_class"]) for row in billed if row["day"] is None),
-            frozenset(row["model"] for row in billed if row["token_class"] == ""),
-        )
-
-    def key(self, model: str, token_class: str, day: date | None) -> Key:
-        is_by_model = model in self.without_class
-        monthly = (model, token_class) in self.by_month or (is_by_model and any(name == model for name, _ in self.by_month))
-        return model, "" if is_by_model else token_class, None if monthly else day
-
-    def key_of(self, row: dict[str, Any]) -> Key:
-        return self.key(row["model"], row["token_class"], row["day"])
 
 
 class _Exchange:
@@ -194,12 +199,11 @@ def gather(provider: str, month: date) -> Inputs:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
     account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
     billed = _billed(compared)
-    grain = _Grain.of(billed)
+    grain = Grain(billed, complete_through)
     exchanged = _Exchange.of(provider, billed, month, complete_through)
     with localcontext(focus.EXACT):
-        bill_keys = {grain.key_of(row) for row in billed}
-        usd = _telemetry(provider, month, grain, bill_keys, complete_through)
-        book = _prices(provider, month, {*bill_keys, *usd}, exchanged)
+        usd, telemetry_through = _telemetry(provider, month, grain)
+        book = _prices(provider, month, {*grain.keys, *usd}, exchanged)
         bill = _sides(provider, month, billed, grain, exchanged, book)
         if exchanged.missing:
             missing = exchange.spans(exchanged.missing)
@@ -220,6 +224,8 @@ def gather(provider: str, month: date) -> Inputs:
         book.others,
         _excluded(rows),
         complete_through,
+        grain,
+        telemetry_through,
         exchanged.currency,
         key_rates,
         tuple(sorted(exchanged.used)),
@@ -250,25 +256,28 @@ def _billed(compared: QuerySet[BillRow]) -> list[dict[str, Any]]:
     return found
 
 
-def _telemetry(
-    provider: str, month: date, grain: _Grain, bill_keys: set[Key], complete_through: datetime | None
-) -> dict[Key, bridge.OurSide]:
-    """Our side in USD, at the grain of the bill."""
-    found: dict[Key, bridge.OurSide] = {}
+def _telemetry(provider: str, month: date, grain: Grain) -> tuple[dict[Key, bridge.OurSide], datetime]:
+    """Our side in USD, at the grain of the bill; and the moment until which calls are in it."""
+    # Between two batches of attribution, or calls of the one under way would stand on neither side of the moment. What is locked behind a
+    # savepoint is let go with it: attribution goes on while the rest is compared.
+    before_lock = transaction.savepoint()
+    ingest.lock_events()
     days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
-    for model, token_class, day, tokens, unpriced, cost, calls in days.values_list(
-        "model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"
-    ):
-        at = grain.key(model, token_class, day)
-        if not bridge.reaches(complete_through, day) and (late := (*at[:2], day)) not in bill_keys:
-            at = late  # also where the bill is monthly: what it has so far says nothing of this day
+    rows = list(days.values_list("model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")  # the clock that calls are stamped by
+        telemetry_through = cursor.fetchone()[0]
+    transaction.savepoint_rollback(before_lock)
+    found: dict[Key, bridge.OurSide] = {}
+    for model, token_class, day, tokens, unpriced, cost, calls in rows:
+        at = grain.of_ours(model, token_class, day)
         before = found.get(at, bridge.OurSide(Decimal(), 0))
         found[at] = bridge.OurSide(before.amount + cost, before.tokens + tokens, before.unpriced_tokens + unpriced, before.calls + calls)
-    return found
+    return found, telemetry_through
 
 
 def _sides(
-    provider: str, month: date, billed: list[dict[str, Any]], grain: _Grain, exchanged: _Exchange, book: _OfBook
+    provider: str, month: date, billed: list[dict[str, Any]], grain: Grain, exchanged: _Exchange, book: _OfBook
 ) -> dict[Key, bridge.BillSide]:
     """The bill in the currency of the comparison."""
     covered = commitment_selectors.covered_days(provider, Period(month, end_of(month))) if any(row["under"] for row in billed) else set()
@@ -289,7 +298,7 @@ def _sides(
             is_committed=is_committed(row),
             negotiated=row["negotiated"] or Decimal(),
         )
-        at = grain.key_of(row)
+        at = grain.of_bill(row)
         found[at] = _joined(found.get(at), _in_currency(side, row, exchanged, at, book))
     return found
 

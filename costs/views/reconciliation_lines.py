@@ -96,6 +96,7 @@ def changes_csv(request: MemberRequest, provider: str, account: str, month: date
             for what in ("bill", "telemetry", "bill_tokens", "telemetry_tokens")
             for side in (found.before, found.after)
         ),
+        f"late_{found.currency.lower()}",
     )
     rows = (
         (
@@ -107,6 +108,7 @@ def changes_csv(request: MemberRequest, provider: str, account: str, month: date
                 for column in ("bill", "telemetry", "bill_tokens", "telemetry_tokens")
                 for side in (one.before, one.after)
             ),
+            one.late,
         )
         for one in found.lines
     )

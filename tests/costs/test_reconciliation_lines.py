@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from django.db.models import Sum
 
 from costs import generator, reconciliation_selectors
-from costs.models import BillRow, Revision
-from costs.services import bills, reconciliation
+from costs.models import BillRow, PriceEntry, Revision, UsageHour
+from costs.services import bills, prices, reconciliation
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
+from tests.factories import costs as make
 
 PAGE = "/o/acme/operate/costs/reconciliation/openai/prod%20eu/2026-10/"
 API = "/api/v1/reconciliations/openai/prod%20eu/2026-10/"
@@ -189,3 +191,40 @@ def test_bad_queries_and_what_is_not_there(acme: Tenant, api_for: ClientFor, com
 
     assert [client.get(f"{API}{path}").status_code for path in bad] == [400, 400, 400]
     assert [client.get(path).status_code for path in missing] == [404, 404, 404, 404]
+
+
+def test_calls_that_came_late_are_told_from_those_valued_anew(
+    acme: Tenant, client_for: ClientFor, api_for: ClientFor, compared: Revision, fay: User
+) -> None:
+    at = datetime(2026, 10, 7, 12, tzinfo=UTC)
+    before = UsageHour.objects.aggregate(cost=Sum("cost"))["cost"]
+    make.record(acme, make.call(acme, started_at=at, input_tokens=1000, output_tokens=0), make.call(acme, started_at=at, output_tokens=300))
+    late = UsageHour.objects.aggregate(cost=Sum("cost"))["cost"] - before
+    second, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    wrong = PriceEntry.objects.get(token_class="output")
+    corrected = prices.correct_price(
+        provider="openai",
+        model="small-chat",
+        token_class="output",
+        price=Decimal(5),
+        valid_from=wrong.valid_from,
+        actor=fay,
+        source="Contract",
+    )
+    prices.reprice(entry=corrected)
+    third, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+
+    steps = [
+        reconciliation_selectors.restatement(compared.reconciliation, *pair)
+        for pair in ((compared, second), (second, third), (compared, third))
+    ]
+
+    assert [(one.late_calls, one.late, one.valued_anew == 0) for one in steps] == [(2, late, True), (0, 0, False), (2, late, False)]
+    assert {(one.day, one.token_class): one.late for one in steps[0].lines} == {
+        (at.date(), "input"): Decimal("0.002"),
+        (at.date(), "output"): Decimal("0.0012"),
+    }
+    page = client_for(fay).get(f"{PAGE}changes/?revision=2").content.decode()
+    assert "2 came after revision 1 was made" in page
+    answer = api_for(fay).get(f"{API}changes/?revision=3&against=1").json()
+    assert (answer["late_calls"], Decimal(answer["late"]), sum(Decimal(line["late"]) for line in answer["lines"])) == (2, late, late)
