@@ -214,7 +214,7 @@ class AliasForm(forms.Form):
 
 class BudgetForm(forms.Form):
     name = forms.CharField(max_length=80, help_text="Refusals and notices call the budget by it.")
-    target = forms.ChoiceField(label="For the calls of")
+    target = forms.ChoiceField(label="For the calls of", help_text="Of a tag: per month only.")
     amount = forms.DecimalField(label="Amount, USD", min_value=Decimal("0.01"), max_digits=14, decimal_places=2)
     period = forms.ChoiceField(label="Per", choices=Budget.Period.choices, help_text="By the calendar of the organisation's time zone.")
     action = forms.ChoiceField(label="What it does", choices=Budget.Action.choices, help_text="Alert only never touches a call.")

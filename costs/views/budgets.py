@@ -106,7 +106,7 @@ def budget_preview(request: MemberRequest) -> HttpResponse:
     return render_page(
         request,
         "costs/partials/budget_outcome.html",
-        context={"outcome": outcome, "is_preview": True},
+        context={"outcome": outcome, "is_preview": True, "is_by_day": asked.startswith(f"{Budget.Scope.TAG}:")},
     )
 
 
@@ -133,6 +133,7 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
         "budget": found,
         "state": state,
         "outcome": Outcome.from_json(found.simulation) if found.simulation else None,
+        "is_by_day": found.scope == Budget.Scope.TAG,
         "notices": budget_selectors.notices(found)[:20],
         "incidents": found.incidents.select_related("opened_by", "resolved_by")[:20],
         "raise_form": raise_form,

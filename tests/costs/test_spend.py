@@ -200,6 +200,22 @@ def test_own_page_hints_at_an_equal_model_for_less(acme: Tenant, client_for: Cli
 
 
 @pytest.mark.parametrize(
+    ("page", "query", "table"),
+    [
+        ("operate/costs/", "period=this-month&group=provider", "operate/costs/csv/?period=this-month&amp;group=provider"),
+        ("operate/costs/review/", "month=2026-09", "operate/costs/review/csv/?month=2026-09"),
+        ("operate/costs/showback/", "month=2026-09", "operate/costs/showback/csv/?month=2026-09&amp;by=cost_centre&amp;then=project"),
+    ],
+)
+def test_filter_takes_the_csv_with_it(page: str, query: str, table: str, acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    """What a filter swaps has the link, which otherwise would go on naming the filters of before."""
+    fragment = client_for(fay).get(f"/o/acme/{page}?{query}", headers={"HX-Request": "true"}).content.decode()
+
+    assert "<html" not in fragment
+    assert f'href="/o/acme/{table}"' in fragment
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"status": "deprecated"},
