@@ -119,17 +119,22 @@ def _utilisation(
 
 @dataclass(frozen=True)
 class Billed:
-    """What bills say of commitments of a provider in a month, USD."""
+    """What bills say of commitments of a provider in a month, in their currency."""
 
     provider: str
+    currency: str
     used: Decimal
     unused: Decimal
 
 
 def billed(month: date) -> list[Billed]:
-    """By provider; without bills of commitments, nothing."""
+    """By provider and currency; without bills of commitments, nothing."""
     kinds = (BillRow.Kind.COMMITTED, BillRow.Kind.UNUSED)
-    rows = BillRow.objects.filter(month=month.replace(day=1), kind__in=kinds, currency="USD").order_by("provider").values_list("provider")
+    rows = (
+        BillRow.objects.filter(month=month.replace(day=1), kind__in=kinds)
+        .order_by("provider", "currency")
+        .values_list("provider", "currency")
+    )
     sums = rows.annotate(
         used=Sum("effective_cost", filter=Q(kind=BillRow.Kind.COMMITTED), default=Decimal()),
         unused=Sum("effective_cost", filter=Q(kind=BillRow.Kind.UNUSED), default=Decimal()),

@@ -75,6 +75,10 @@ FOCUS = Dataset(
         Column("ListCost", "decimal", "Quantity times the price in our book"),
         Column("ListUnitPrice", "decimal", "USD per million tokens, or searches"),
         Column("PricingCategory", "text", "`Standard`; `Committed` under a commitment"),
+        Column("PricingCurrency", "text", "That of the contract: what the price, or the commitment, is quoted in"),
+        Column("PricingCurrencyContractedUnitPrice", "decimal", "As ContractedUnitPrice, as it is quoted"),
+        Column("PricingCurrencyEffectiveCost", "decimal", "As EffectiveCost, in it, at the rate that stays with the price"),
+        Column("PricingCurrencyListUnitPrice", "decimal", "As ListUnitPrice, as it is quoted"),
         Column("PricingQuantity", "decimal", "Millions of them"),
         Column("PricingUnit", "text", "`1000000 Tokens`; `1000000 Requests` of searches; `Hours` or `USD` of a commitment"),
         Column("ProviderName", "text", "Name of the provider"),
@@ -211,6 +215,10 @@ class Charge:
     price_id: int
     price: Decimal
     """USD per million tokens."""
+    currency: str
+    """That the price is quoted in."""
+    quoted: Decimal
+    """The price in it."""
     service_tier: str
     context_over: int
     """The price holds for prompts of more tokens than this."""
@@ -222,6 +230,11 @@ class Charge:
     def cost(self) -> Decimal:
         """By the price book, USD."""
         return _EXACT.multiply(_EXACT.divide(Decimal(self.tokens), MILLION), self.price)
+
+    @property
+    def per_usd(self) -> Decimal:
+        """Of the currency of the quote."""
+        return _EXACT.divide(self.quoted, self.price) if self.price else Decimal(1)
 
 
 _DISCOUNT = (
@@ -244,6 +257,10 @@ class Under:
     is_throughput: bool
     is_billed_as_used: bool
     """Nothing was paid ahead."""
+    currency: str
+    """Of the contract."""
+    per_usd: Decimal
+    """Units of it."""
 
     def columns(self, status: str | None) -> dict[str, Any]:
         category = "Usage" if self.is_throughput else "Spend"
@@ -255,7 +272,12 @@ class Under:
 
 def covered_row(charge: Charge, names: Names, under: Under, effective: Decimal) -> dict[str, Any]:
     """Use that a commitment covers, at its part of the fee."""
-    amounts = {"BilledCost": under.billed(effective), "EffectiveCost": effective, "PricingCategory": "Committed"}
+    amounts = {
+        "BilledCost": under.billed(effective),
+        "EffectiveCost": effective,
+        "PricingCategory": "Committed",
+        "PricingCurrencyEffectiveCost": _quoted(effective, charge.per_usd),
+    }
     return {**focus_row(charge, names), **amounts, **under.columns("Used")}
 
 
@@ -263,7 +285,8 @@ def commitment_row(
     day: date, under: Under, names: Names, *, what: str, quantity: Decimal, unit_price: Decimal, effective: Decimal, model: str = ""
 ) -> dict[str, Any]:
     """A row of a commitment that is no priced use: its `purchase`, or the part of the fee for what is `unused`, or `used` without a price."""
-    blank = Charge(day, under.provider, model, "", "", "", "", "", "", "input", 0, unit_price, "standard", 0, 0, 0)
+    quoted = _quoted(unit_price, under.per_usd)
+    blank = Charge(day, under.provider, model, "", "", "", "", "", "", "input", 0, unit_price, under.currency, quoted, "standard", 0, 0, 0)
     is_purchase = what == "purchase"
     cost = _EXACT.multiply(quantity, unit_price)
     return {
@@ -279,6 +302,7 @@ def commitment_row(
         "ConsumedQuantity": None,
         "ConsumedUnit": None,
         "PricingCategory": "Committed",
+        "PricingCurrencyEffectiveCost": Decimal() if is_purchase else _quoted(effective, under.per_usd),
         "PricingQuantity": quantity,
         "PricingUnit": "Hours" if under.is_throughput else "USD",
         "SkuId": f"{under.provider}/{under.reference}",
@@ -288,6 +312,15 @@ def commitment_row(
         "x_Model": model or None,
         "x_TokenClass": None,
     }
+
+
+_FINEST = Decimal(1).scaleb(-14)
+"""The scale of decimals in Parquet."""
+
+
+def _quoted(amount: Decimal, per_usd: Decimal) -> Decimal:
+    """An amount in USD in the currency of its contract."""
+    return _EXACT.multiply(amount, per_usd).quantize(_FINEST, context=_EXACT) if per_usd != 1 else amount
 
 
 def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
@@ -333,6 +366,10 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "ListCost": cost,
         "ListUnitPrice": charge.price,
         "PricingCategory": "Standard",
+        "PricingCurrency": charge.currency,
+        "PricingCurrencyContractedUnitPrice": charge.quoted,
+        "PricingCurrencyEffectiveCost": _EXACT.multiply(millions, charge.quoted),
+        "PricingCurrencyListUnitPrice": charge.quoted,
         "PricingQuantity": millions,
         "PricingUnit": f"1000000 {unit}",
         "ProviderName": provider,

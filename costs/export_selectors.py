@@ -29,10 +29,10 @@ def _class(name: str) -> str:
 
 _CHARGES = f"""
 SELECT e.provider, e.model, e.upstream_model, e.region, e.project, e.cost_centre, e.agent, e.key_id, v.token_class, p.id, p.price,
-    p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
+    p.currency, coalesce(p.quoted, p.price), p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
 FROM {{events}} e CROSS JOIN LATERAL {pricing.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE e.started_at >= %s AND e.started_at < %s AND e.pricing = 'priced' AND v.tokens > 0 {{narrowed}}
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10
 """  # noqa: S608  # names and expressions of this module only
 
@@ -86,7 +86,15 @@ def _with_commitments(
 ) -> Iterator[dict[str, Any]]:
     """Rows of a day. Parts of a fee are rounded as they add up, so those of a model sum to what `CommitmentDay` says."""
     under = {
-        one.pk: schema.Under(one.reference, one.get_kind_display(), one.provider, one.is_throughput, one.kind == Commitment.Kind.SPEND)
+        one.pk: schema.Under(
+            one.reference,
+            one.get_kind_display(),
+            one.provider,
+            one.is_throughput,
+            one.kind == Commitment.Kind.SPEND,
+            one.currency,
+            one.per_usd,
+        )
         for one in running
     }
     parts = defaultdict[tuple[str, str], list[CommitmentDay]](list)

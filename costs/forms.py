@@ -364,18 +364,25 @@ class CommitmentForm(forms.Form):
     model = forms.ChoiceField(required=False, help_text="Only where it serves one model.")
     region = forms.CharField(required=False, max_length=48, help_text="Only where it matters; as the provider's in the catalog.")
     quantity = forms.DecimalField(
-        label="Units, or USD of use",
+        label="Units, or amount of use",
         min_value=Decimal("0.0001"),
         max_digits=18,
         decimal_places=4,
         help_text="Throughput: units bought. Else: how much use at the price book's prices it pays for.",
     )
     unit_price = forms.DecimalField(
-        label="USD per unit and hour, or per USD of use",
+        label="Price per unit and hour, or of each dollar of use",
         min_value=Decimal(0),
         max_digits=18,
         decimal_places=8,
-        help_text="0.8 for each USD of use is 20% off.",
+        help_text="0.8 of each dollar (or euro) of use is 20% off.",
+    )
+    currency = forms.CharField(
+        min_length=3,
+        max_length=3,
+        required=False,
+        initial=exchange.BOOK,
+        help_text="Of the contract. Another one than USD is converted once, at our exchange rate of the first day.",
     )
     unit_tokens_per_minute = forms.IntegerField(
         label="Tokens a minute of one unit",
@@ -401,6 +408,9 @@ class CommitmentForm(forms.Form):
         self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
         models = [("", "All"), *((slug, slug) for slug in bill_selectors.model_choices())]
         self.fields["model"].choices = models  # type: ignore[attr-defined]  # a ChoiceField
+
+    def clean_currency(self) -> str:
+        return str(self.cleaned_data["currency"] or exchange.BOOK).upper()
 
     def clean_output_weight(self) -> Decimal:
         return self.cleaned_data["output_weight"] or Decimal(1)

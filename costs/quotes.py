@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from costs import exchange
 
-_EXACT = Context(prec=60)
+EXACT = Context(prec=60)
 _FINEST = Decimal("1E-8")
 """USD per million tokens; the scale of the book."""
 
@@ -28,11 +28,11 @@ class Quote:
     @property
     def usd(self) -> Decimal:
         """What calls are priced by: rounded to the scale of the book once, half even."""
-        return _EXACT.divide(self.amount, self.rate).quantize(_FINEST, ROUND_HALF_EVEN, context=_EXACT)
+        return EXACT.divide(self.amount, self.rate).quantize(_FINEST, ROUND_HALF_EVEN, context=EXACT)
 
     def less(self, percent: Decimal) -> Quote:
         """With a discount, at the same rate."""
-        amount = (self.amount * (100 - percent) / 100).quantize(_FINEST, ROUND_HALF_EVEN, context=_EXACT)
+        amount = (self.amount * (100 - percent) / 100).quantize(_FINEST, ROUND_HALF_EVEN, context=EXACT)
         return Quote(self.currency, amount, self.rate, self.rate_on)
 
     @property

@@ -30,10 +30,16 @@ class CommitmentInput(StrictSerializer):
     model = serializers.CharField(max_length=80, required=False, help_text="Slug; without it, all of the provider.")
     region = serializers.CharField(max_length=48, required=False)
     quantity = serializers.DecimalField(
-        max_digits=18, decimal_places=4, help_text="Units of throughput; else USD of use at the price book's prices."
+        max_digits=18, decimal_places=4, help_text="Units of throughput; else use at the price book's prices, in `currency`."
     )
     unit_price = serializers.DecimalField(
-        max_digits=18, decimal_places=8, min_value=Decimal(0), help_text="USD per unit and hour; else USD paid for each USD of use."
+        max_digits=18,
+        decimal_places=8,
+        min_value=Decimal(0),
+        help_text="Per unit and hour, in `currency`; else what is paid for each dollar (or euro) of use.",
+    )
+    currency = serializers.RegexField(
+        r"^[A-Z]{3}$", required=False, help_text="Of the contract, ISO 4217; converted once at our rate of the first day. Default USD."
     )
     unit_tokens_per_minute = serializers.IntegerField(required=False, min_value=1, help_text="Of throughput: input tokens of one unit.")
     output_weight = serializers.DecimalField(
@@ -56,6 +62,11 @@ class CommitmentOutput(serializers.ModelSerializer[Commitment]):
     proposed_by = serializers.EmailField(source="proposed_by.email")
     decided_by = serializers.EmailField(source="decided_by.email", allow_null=True, default=None)
     fee_usd = ExactField(source="fee", help_text="Of the whole term.")
+    quoted = ExactField(
+        help_text="In `currency`: the price of a unit and hour, else the amount of use. Null in USD, as `rate` and `quoted_fee` are."
+    )
+    rate = ExactField(help_text="Units of the currency for one USD, of `rate_on`.")
+    quoted_fee = ExactField(help_text="Of the whole term, in `currency`.")
 
     class Meta:
         model = Commitment
@@ -69,6 +80,10 @@ class CommitmentOutput(serializers.ModelSerializer[Commitment]):
             "quantity",
             "unit_price",
             "currency",
+            "quoted",
+            "rate",
+            "rate_on",
+            "quoted_fee",
             "unit_tokens_per_minute",
             "output_weight",
             "first_on",

@@ -8,11 +8,16 @@ from decimal import Decimal
 from django.db import models
 from django.db.models import F, Q
 
+from costs.models.price import Quoted, quote_constraint
+from costs.quotes import EXACT
 from governance.models import User
 
 
-class Commitment(models.Model):
-    """One promise to a provider over whole UTC days. Counts once a second person has approved it."""
+class Commitment(Quoted):
+    """One promise to a provider over whole UTC days. Counts once a second person has approved it.
+
+    `quoted` is the price of a unit and hour of throughput, else the amount of use, in the currency of the contract.
+    """
 
     placement = "tenant"
 
@@ -40,7 +45,6 @@ class Commitment(models.Model):
     """Units bought, of throughput; else USD of use at the price book's prices."""
     unit_price = models.DecimalField(max_digits=18, decimal_places=8)
     """USD for a unit and hour, of throughput; else USD paid for each USD of use."""
-    currency = models.CharField(max_length=3, default="USD")
     unit_tokens_per_minute = models.IntegerField(null=True)
     """What one unit of throughput serves, in input tokens; None for other kinds."""
     output_weight = models.DecimalField(max_digits=6, decimal_places=2, default=Decimal(1))
@@ -66,7 +70,7 @@ class Commitment(models.Model):
                 fields=["reference", "first_on"], condition=Q(status__in=["waiting", "approved"]), name="commitment_once"
             ),
             models.CheckConstraint(condition=Q(quantity__gt=0, unit_price__gte=0), name="commitment_amounts"),
-            models.CheckConstraint(condition=Q(currency="USD"), name="commitment_in_usd"),
+            quote_constraint("commitment"),
             models.CheckConstraint(condition=Q(last_on__gte=F("first_on")), name="commitment_not_empty"),
             models.CheckConstraint(
                 condition=Q(kind="throughput", unit_tokens_per_minute__gt=0) | (~Q(kind="throughput") & Q(unit_tokens_per_minute=None)),
@@ -97,6 +101,21 @@ class Commitment(models.Model):
         """Of the whole term, USD."""
         units = self.quantity * self.days * 24 if self.is_throughput else self.quantity
         return units * self.unit_price
+
+    @property
+    def per_usd(self) -> Decimal:
+        """What of the contract's currency stands for one of our dollars of it: our rate, but for what the amount in USD is rounded by."""
+        if self.quoted is None or self.rate is None:
+            return Decimal(1)
+        usd = self.unit_price if self.is_throughput else self.quantity
+        return EXACT.divide(self.quoted, usd) if usd else self.rate
+
+    @property
+    def quoted_fee(self) -> Decimal | None:
+        """Of the whole term, in the currency of the contract; None where that is USD."""
+        if self.quoted is None:
+            return None
+        return self.quoted * (self.quantity * self.days * 24 if self.is_throughput else self.unit_price)
 
     def covers(self, day: date) -> bool:
         return self.first_on <= day <= self.last_on

@@ -95,17 +95,15 @@ SERIES = ("provider", "model", "token_class", "service_tier", "region", "context
 
 
 class Quoted(models.Model):
-    """A price that may be quoted in another currency: `price` is in USD all the same, converted once at `rate` when it was proposed."""
+    """An amount that may be quoted in another currency: ours is in USD all the same, converted once at `rate` when it was proposed."""
 
     currency = models.CharField(max_length=3, default=exchange.BOOK)
     quoted = models.DecimalField(max_digits=18, decimal_places=8, null=True)
-    """In `currency`, per million tokens; None where that is USD, as are the next two."""
+    """In `currency`, as it stands in the contract; None where that is USD, as are the next two."""
     rate = models.DecimalField(max_digits=20, decimal_places=10, null=True)
     """Units of the currency for one USD."""
     rate_on = models.DateField(null=True)
     """Day that the rate is of."""
-
-    price: Any  # a column of each table
 
     class Meta:
         abstract = True
@@ -118,10 +116,6 @@ class Quoted(models.Model):
         return Quote(self.currency, self.quoted, self.rate, self.rate_on)
 
     @property
-    def price_text(self) -> str:
-        return exact_text(self.price)
-
-    @property
     def quote_text(self) -> str:
         """`EUR 2.50 at 0.92`; empty where it is quoted in USD."""
         return (
@@ -131,8 +125,21 @@ class Quoted(models.Model):
         )
 
 
+class QuotedPrice(Quoted):
+    """`price` is USD per million tokens; `quoted` the same in `currency`."""
+
+    price: Any  # a column of each table
+
+    class Meta:
+        abstract = True
+
+    @property
+    def price_text(self) -> str:
+        return exact_text(self.price)
+
+
 def quote_constraint(table: str) -> models.CheckConstraint:
-    """A price in USD has no quote beside it, and any other has all of it."""
+    """What is in USD has no quote beside it, and any other has all of it."""
     return models.CheckConstraint(
         condition=Q(currency=exchange.BOOK, quoted=None, rate=None, rate_on=None)
         | (~Q(currency=exchange.BOOK) & Q(quoted__gte=0, rate__gt=0, rate_on__isnull=False)),
@@ -146,7 +153,7 @@ class PriceEntryQuerySet(models.QuerySet["PriceEntry"]):
         return self.filter(service_tier=ServiceTier.STANDARD, region="", context_over=0)
 
 
-class PriceEntry(Quoted, PriceSeries):
+class PriceEntry(QuotedPrice, PriceSeries):
     """A price over [valid_from, valid_to). Entries of one series never overlap (constraint in `0011`)."""
 
     placement = "tenant"
@@ -208,7 +215,7 @@ class PriceSheet(models.Model):
         return self.name
 
 
-class PriceProposal(Quoted, PriceSeries):
+class PriceProposal(QuotedPrice, PriceSeries):
     """One price that waits for somebody else's decision."""
 
     placement = "tenant"
@@ -277,7 +284,7 @@ class PriceProposal(Quoted, PriceSeries):
         return self.corrects and self.status == self.Status.APPROVED and self.repriced_at is None
 
 
-class SupersededPrice(Quoted, PriceSeries):
+class SupersededPrice(QuotedPrice, PriceSeries):
     """An entry that was in the book and wrong, under the id that calls were valued with. Never changed."""
 
     placement = "tenant"

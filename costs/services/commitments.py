@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,11 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from catalog.models import Deployment, Provider
-from costs import commitments, tasks
-from costs.errors import CommitmentError, CommitmentStateError
+from costs import commitments, exchange, tasks
+from costs.errors import CommitmentError, CommitmentStateError, PriceValueError
 from costs.models import Commitment, CommitmentDay, UsageHour
 from costs.periods import Period
+from costs.services import prices
 from governance.models import Severity, User
 from governance.roles import Permission
 from governance.schema import current_schema
@@ -47,11 +48,13 @@ def propose_commitment(
     region: str = "",
     unit_tokens_per_minute: int | None = None,
     output_weight: Decimal = Decimal(1),
+    currency: str = exchange.BOOK,
     at: datetime | None = None,
 ) -> Commitment:
     """Enter a commitment; it counts for nothing until somebody else approves it. Tells those who may.
 
-    Writes one audit entry. Raises CommitmentError (names the field).
+    In another `currency` than USD, the unit price of throughput and the amount of use of the others are quoted in it, and converted once at our
+    rate of the first day, or of today. Writes one audit entry. Raises CommitmentError (names the field).
     """
     at = at or timezone.now()
     found = Commitment(
@@ -71,6 +74,8 @@ def propose_commitment(
         proposed_at=at,
     )
     _check(found)
+    if currency != exchange.BOOK:
+        _quote(found, currency)
     try:
         with transaction.atomic():
             found.save(force_insert=True)
@@ -81,7 +86,7 @@ def propose_commitment(
         topic="commitment.proposed",
         severity=Severity.INFO,
         title=f"The commitment {found.reference} waits for approval",
-        text=f"{found.get_kind_display()} of {found.provider} for {found.fee:,.2f} USD. Somebody else than {actor} approves it.",
+        text=f"{found.get_kind_display()} of {found.provider} for {found.fee:,.2f} USD{_in_contract(found)}. Somebody else than {actor} approves it.",
         path=PATH,
         permission=Permission.MANAGE_COSTS,
         key=f"commitment:{found.pk}",
@@ -113,6 +118,29 @@ def _check(found: Commitment) -> None:
         )
     if not 0 < found.output_weight < 1000:
         raise CommitmentError("An output token takes more than no and less than a thousand input tokens.", field="output_weight")
+
+
+def _quote(found: Commitment, currency: str) -> None:
+    """Convert what is in the currency of the contract. CommitmentError where no rate is known."""
+    amount = found.unit_price if found.is_throughput else found.quantity
+    try:
+        quote = prices.quoted(currency, amount, datetime.combine(found.first_on, time(), UTC))
+    except PriceValueError as error:
+        raise CommitmentError(error.message, field="currency") from error
+    if found.is_throughput:
+        found.unit_price = quote.usd
+    else:
+        found.quantity = quote.usd.quantize(_FINEST_USE, ROUND_HALF_EVEN)
+    if not found.quantity:
+        raise CommitmentError("It is worth nothing in USD.", field="quantity")
+    found.currency, found.quoted, found.rate, found.rate_on = quote.currency, quote.amount, quote.rate, quote.rate_on
+
+
+_FINEST_USE = Decimal("0.0001")
+
+
+def _in_contract(found: Commitment) -> str:
+    return "" if found.quote is None else f" ({found.quoted_fee:,.2f} {found.currency} at {found.quote.rate.normalize():f})"
 
 
 @transaction.atomic
@@ -197,6 +225,7 @@ def _told(found: Commitment) -> dict[str, Any]:
         "model": found.model,
         "quantity": f"{found.quantity.normalize():f}",
         "unit_price": f"{found.unit_price.normalize():f}",
+        "quoted": found.quote_text,
         "first_on": found.first_on.isoformat(),
         "last_on": found.last_on.isoformat(),
         "source": found.source,

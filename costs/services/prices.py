@@ -304,7 +304,7 @@ def price_unpriced(*, provider: str, model: str) -> int:
     return priced
 
 
-_KNOWN = "id, token_class, service_tier, region, context_over, price"
+_KNOWN = "id, token_class, service_tier, region, context_over, price, currency, quoted"
 KNOWN_PRICES = f"(SELECT {_KNOWN} FROM price_entry UNION ALL SELECT {_KNOWN} FROM superseded_price)"  # noqa: S608  # a constant
 """Every price that a call was ever valued with."""
 _OLD = "\n".join(

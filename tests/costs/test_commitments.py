@@ -23,6 +23,7 @@ from costs.services import commitments as services
 from governance.metrics import NO_DATA, Window
 from governance.models import AuditEntry, Notice, Tenant, User
 from tests.conftest import ClientFor
+from tests.costs import test_currencies as currencies
 from tests.factories import costs as make
 
 FIRST = date(2026, 10, 7)
@@ -355,3 +356,51 @@ def test_api(acme: Tenant, fay: User, alice: User, api_for: ClientFor) -> None:
     assert (month["used"], month["unused_usd"], month["commitment"]["reference"]) == ("2", "47", "PTU-1")
     assert api_for(fay).post(f"{API}{made.json()['id']}/void/", {"reason": ""}, content_type="application/json").status_code == 409
     assert api_for(fay).get(API).json()["results"][0]["fee_usd"] == "48"
+
+
+def test_commitment_in_the_currency_of_its_contract(
+    acme: Tenant, fay: User, alice: User, client_for: ClientFor, api_for: ClientFor
+) -> None:
+    with pytest.raises(CommitmentError, match="No exchange rate of EUR for 2026-10-07 is known") as refused:
+        services.propose_commitment(actor=fay, at=AT, **(THROUGHPUT | {"currency": "EUR"}))
+    currencies.rated(fay, alice, (7, "0.8"))
+    used(acme)
+
+    throughput = approved(fay, alice, currency="EUR")
+    body = {name: str(value) for name, value in SPEND.items()} | {"currency": "EUR", "quantity": "400"}
+    credits = api_for(fay).post(API, body, format="json").json()
+    services.count(at=AT)
+
+    assert refused.value.field == "currency"
+    assert (throughput.unit_price, throughput.quoted, throughput.rate, throughput.rate_on) == (
+        Decimal("0.625"),
+        Decimal("0.5"),
+        Decimal("0.8"),
+        FIRST,
+    )
+    assert (throughput.fee, throughput.quoted_fee) == (Decimal(60), Decimal(48))
+    # Of money the amount of use is quoted; what each part of it costs is a share, in any currency.
+    assert [Decimal(credits[name]) for name in ("quantity", "quoted", "unit_price", "fee_usd", "quoted_fee")] == [
+        500,
+        400,
+        Decimal("0.8"),
+        400,
+        320,
+    ]
+    page = client_for(fay).get(PAGE).content.decode()
+    assert "EUR 0.50 at 0.8" in page
+    assert "(48.00 EUR at 0.8)" in Notice.objects.get(topic="commitment.proposed", data__commitment=throughput.pk).text
+    rows = list(export_selectors.focus_rows(Period(FIRST, FIRST), {}))
+    fees = [row for row in rows if row["CommitmentDiscountId"] == "PTU-1"]
+    assert sum(row["EffectiveCost"] for row in fees) == 30
+    own = [row for row in fees if row["PricingCurrency"] == "EUR"]
+    assert {(row["ChargeCategory"], row["PricingCurrencyListUnitPrice"]) for row in own} == {
+        ("Purchase", Decimal("0.5")),
+        ("Usage", Decimal("0.5")),
+    }
+    assert {row["PricingCurrencyEffectiveCost"] for row in own} == {
+        Decimal(0),
+        next(row["EffectiveCost"] for row in own if row["EffectiveCost"]) * Decimal("0.8"),
+    }
+    # The use itself is priced in the book's currency, whoever paid for it.
+    assert {row["PricingCurrency"] for row in fees if row not in own} == {"USD"}

@@ -23,6 +23,8 @@ from costs.periods import Period
 from costs.services import bills, exports, reconciliation, required_tags
 from governance.models import AuditEntry, Tenant, User
 from tests.conftest import ClientFor
+from tests.costs import test_currencies as currencies
+from tests.costs import test_quotes as quotes
 from tests.factories import costs as make
 
 OCTOBER = Period(date(2026, 10, 1), date(2026, 10, 31))
@@ -38,7 +40,8 @@ MANDATORY = {
 CONDITIONAL = {
     "BillingAccountType", "ChargeFrequency", "CommitmentDiscountCategory", "CommitmentDiscountId", "CommitmentDiscountName",
     "CommitmentDiscountStatus", "CommitmentDiscountType", "ConsumedQuantity", "ConsumedUnit", "ContractedUnitPrice", "InvoiceId", "ListUnitPrice",
-    "PricingCategory", "RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType", "ServiceSubcategory", "SkuId",
+    "PricingCategory", "PricingCurrency", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice",
+    "RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType", "ServiceSubcategory", "SkuId",
     "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "SubAccountType", "Tags",
 }  # fmt: skip
 
@@ -296,3 +299,24 @@ def test_every_column_is_documented_as_it_is() -> None:
 def test_generated_month_is_exported_whole(compared: Revision, fay: User) -> None:
     assert sum(Decimal(row["BilledCost"]) for row in rows_of("focus", fay)) == compared.telemetry
     assert focus.version([column.name for column in export_schema.FOCUS.columns]) == export_schema.FOCUS_VERSION
+
+
+def test_focus_says_what_a_price_is_quoted_in(recorded: None, acme: Tenant, alice: User, fay: User) -> None:
+    at = OCTOBER.start + timedelta(days=20)
+    currencies.rated(fay, alice, (21, "0.8"))
+    [given] = quotes.agreed(fay, alice, quotes.offer("2.50", at=at))
+    make.record(acme, make.call(acme, started_at=at + timedelta(hours=1), input_tokens=1_000_000, output_tokens=0))
+
+    rows = rows_of("focus", fay)
+
+    [quoted] = [row for row in rows if row["SkuPriceId"] == str(given.pk)]
+    assert (quoted["PricingCurrency"], quoted["PricingCurrencyListUnitPrice"], quoted["PricingCurrencyContractedUnitPrice"]) == (
+        "EUR",
+        "2.5",
+        "2.5",
+    )
+    assert (quoted["ListUnitPrice"], quoted["EffectiveCost"], quoted["PricingCurrencyEffectiveCost"]) == ("3.125", "3.125", "2.5")
+    others = [row for row in rows if row is not quoted]
+    assert {row["PricingCurrency"] for row in others} == {"USD"}
+    assert all(row["PricingCurrencyListUnitPrice"] == row["ListUnitPrice"] for row in others)
+    assert all(row["PricingCurrencyEffectiveCost"] == row["EffectiveCost"] for row in others)
