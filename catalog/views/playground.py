@@ -8,13 +8,14 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
 
-from catalog import prompt_selectors, prompt_texts, selectors
+from catalog import prompt_selectors, prompt_texts, selectors, starting_values
 from catalog.hooks import CallRecord, cost_figures
 from catalog.models import Project, PromptVersion, VirtualKey
 from catalog.services import keys as services
 from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import render_page
+from governance.payload_selectors import effective_rule
 from governance.requests import MemberRequest
 from governance.selectors import consent_states
 
@@ -50,6 +51,9 @@ def playground(request: MemberRequest) -> HttpResponse:
         for row in columns
         if row.model.feature_class in consents and not consents[row.model.feature_class].granted
     ]
+    parameters = starting_values.parameters(
+        {row.model.slug: row.model.default_parameters for row in columns}, prompt.parameters if prompt else None
+    )
     return render_page(
         request,
         "catalog/playground.html",
@@ -66,6 +70,9 @@ def playground(request: MemberRequest) -> HttpResponse:
             "others": [row for row in rows if row not in columns],
             "prompt": prompt,
             "prompt_text": prompt_texts.format_messages(prompt.content["messages"]) if prompt else "",
+            "parameters": parameters,
+            "parameter_line": starting_values.said(parameters),
+            "kept": effective_rule(project.slug) if project else None,
             "variables": prompt_texts.variables_of(prompt.content) if prompt else [],
             "missing_prompt": asked if prompt is None else "",
             "prompts": prompt_selectors.newest_versions(OFFERED_PROMPTS),
@@ -119,11 +126,14 @@ def playground_session(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.USE_GATEWAY)
 def playground_run(request: MemberRequest, request_id: str) -> HttpResponse:
-    """What the gateway recorded of a run with one's own key, as JSON; 404 until it is there, which takes a second or two."""
+    """What the gateway recorded of a run with one's own key, as JSON; 202 until it is there, which takes a second or two.
+
+    No 404: the page asks several times, and a browser calls each of them an error.
+    """
     keys = VirtualKey.objects.filter(owner=request.user, purpose=VirtualKey.Purpose.PLAYGROUND).values_list("public_id", flat=True)
     record = cost_figures().call_record(request_id, keys)
     if record is None:
-        response = JsonResponse({"detail": "This run is not recorded yet.", "code": "not_found"}, status=404)
+        response = JsonResponse({"detail": "This run is not recorded yet.", "code": "not_recorded"}, status=202)
     else:
         response = JsonResponse(_record_body(record))
     response.headers["Cache-Control"] = "no-store"

@@ -38,13 +38,27 @@
   const places = [...root.querySelectorAll("[data-variable]")];
   const variables = () => Object.fromEntries(places.map((field) => [field.dataset.variable, field.value]));
 
+  // Parameters begin with what a run gets anyway, the prompt's or the model's default: what was not changed is not sent.
+  const settings = [...root.querySelectorAll("[data-parameter]")];
+  const isChanged = (field) => field.value.trim() !== field.dataset.start && (field.value.trim() === "" || field.dataset.start === "" || Number(field.value) !== Number(field.dataset.start));
+  const isSet = (name) => settings.some((field) => field.dataset.parameter === name && field.value.trim() !== "" && isChanged(field));
+  function tellOrigins() {
+    $("#pg-values").textContent = settings.filter((field) => field.value.trim()).map((field) => `${field.labels[0].textContent} ${field.value.trim()}`).join(", ");
+    for (const field of settings) {
+      const { start, rival } = field.dataset, said = $(`#${field.id}-from`), origin = said.dataset.origin, before = start ? `, ${origin} is ${start}` : "";
+      if (!isChanged(field)) said.textContent = rival && isSet(rival) ? `left to the provider, as ${rival.replace("_", " ")} is set` : origin;
+      else if (field.value.trim() !== "") said.textContent = `for this run${before}`;
+      else said.textContent = "sent" in field.dataset ? "not set" : `empty: ${origin}, ${start}, holds`;
+    }
+  }
+  root.addEventListener("input", tellOrigins);
+
   // A prompt of the library comes first: by name where the gateway serves that version, else as its messages, with the variables put in their places.
   function request(model) {
-    const number = (id) => { const value = $(id).value.trim(); return value === "" ? undefined : Number(value); };
     const system = $("#pg-system").value.trim(), text = $("#pg-prompt").value, prompt = data.prompt;
     const messages = [...(system ? [{ role: "system", content: system }] : []), ...(prompt && !text.trim() ? [] : [{ role: "user", content: text }])];
-    const parameters = { temperature: number("#pg-temperature"), top_p: number("#pg-top-p"), max_tokens: number("#pg-max") };
-    for (const [name, value] of Object.entries(parameters)) if (value === undefined) delete parameters[name];
+    const parameters = Object.fromEntries(settings.filter((field) => field.value.trim() !== "" && (isChanged(field) || "sent" in field.dataset))
+      .map((field) => [field.dataset.parameter, field.type === "number" ? Number(field.value) : field.value]));
     if (!prompt) return { model, messages, ...parameters };
     const given = variables();
     if (prompt.served) return { model, prompt: { id: prompt.id, version: prompt.version, variables: given }, messages, ...parameters };
@@ -179,7 +193,7 @@
       let answer = null;
       try { answer = await fetch(data.run_url.replace("REQUEST", encodeURIComponent(requestId)), { headers: { Accept: "application/json" } }); } catch { continue; }
       if (mine !== turn) return;
-      if (answer.status === 404) continue;
+      if (answer.status === 202) continue;
       if (!answer.ok || answer.redirected) break;
       return showRecord(column, await answer.json());
     }
@@ -249,19 +263,24 @@
   });
 
   // A link to the same run: models and project in the query; prompts and parameters behind the #, which browsers never send.
-  const FIELDS = { system: "#pg-system", prompt: "#pg-prompt", temperature: "#pg-temperature", top_p: "#pg-top-p", max_tokens: "#pg-max" };
+  const FIELDS = { system: "#pg-system", prompt: "#pg-prompt" };
   const SECRETS = [
     /\bgh[a-z]_[\w.-]{8,}/g, /\b(?:sk|pk|rk)[-_][\w-]{16,}/g, /\bxox[abprs]-[\w-]{10,}/g, /\b(?:AKIA|ASIA)[0-9A-Z]{16}\b/g, /\bAIza[\w-]{30,}/g,
     /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, /\bBearer\s+[\w.~+/=-]{16,}/gi, /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
   ];
 
   // Variables stand beside the other fields, under `{{name}}`, which no field is called.
-  const fields = () => Object.fromEntries([...Object.entries(FIELDS).map(([name, id]) => [name, $(id).value]), ...places.map((field) => [`{{${field.dataset.variable}}}`, field.value])]);
+  const fields = () => Object.fromEntries([
+    ...Object.entries(FIELDS).map(([name, id]) => [name, $(id).value]), ...places.map((field) => [`{{${field.dataset.variable}}}`, field.value]),
+    ...settings.filter(isChanged).map((field) => [field.dataset.parameter, field.value]),
+  ]);
 
   function fill(run) {
     for (const [name, id] of Object.entries(FIELDS)) $(id).value = typeof run[name] === "string" ? run[name] : "";
     for (const field of places) { const value = run[`{{${field.dataset.variable}}}`]; field.value = typeof value === "string" ? value : ""; }
-    if (run.system || run.temperature || run.top_p) $(".pg-sys").open = true;
+    for (const field of settings) if (typeof run[field.dataset.parameter] === "string") field.value = run[field.dataset.parameter];
+    tellOrigins();
+    if (run.system || settings.some(isChanged)) $("details.pg-sys").open = true;
   }
 
   // Another project, one model more or less: the page is opened anew, and what was written comes along, once and within this tab.
@@ -276,7 +295,7 @@
   function shareLink() {
     let secrets = 0;
     const clean = (text) => SECRETS.reduce((left, pattern) => left.replace(pattern, () => { secrets += 1; return "[secret removed]"; }), text);
-    const run = Object.fromEntries(Object.entries(fields()).map(([name, value]) => [name, clean(value)]).filter(([, value]) => value !== ""));
+    const run = Object.fromEntries(Object.entries(fields()).map(([name, value]) => [name, clean(value)]).filter(([name, value]) => value !== "" || name === "max_tokens"));
     const bytes = new TextEncoder().encode(JSON.stringify(run));
     const packed = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
     const query = new URLSearchParams([...columns.map((column) => ["model", column.model]), ["project", root.dataset.project], ...(data.prompt ? [["prompt", `${data.prompt.id}@${data.prompt.version}`]] : [])]);

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
 from catalog.services import keys, prompts
-from governance.models import Tenant, User
+from governance.models import PayloadSetting, Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
 from tests.factories.catalog import make_model, make_project
@@ -84,7 +85,7 @@ def test_only_own_runs_of_the_playground_are_told(acme: Tenant, project: Project
 
     answer = client_for(bob).get(RUN)
 
-    assert (answer.status_code, answer.json()["code"], answer["Cache-Control"]) == (404, "not_found", "no-store")
+    assert (answer.status_code, answer.json()["code"], answer["Cache-Control"]) == (202, "not_recorded", "no-store")
     assert client_for(alice).get(RUN).status_code == 200
 
 
@@ -133,3 +134,48 @@ def test_version_of_a_prompt_is_tried_before_it_is_approved(
         assert f'no version <b class="gh-strong">{wrong}</b>' in client.get(f"{page}?prompt={wrong}").content.decode()
     prompts.archive_prompt(prompt=prompt, actor=alice)
     assert data("prompt=greeting@1")["prompt"] is None
+
+
+def test_parameters_begin_with_what_a_run_gets_anyway(
+    acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor
+) -> None:
+    make_model(owner=alice, slug="calm", default_parameters={"max_tokens": 400, "temperature": 0.2, "reasoning_effort": "low"})
+    make_model(owner=alice, slug="plain")
+    prompts.create_prompt(
+        slug="greeting",
+        name="Greeting",
+        messages=[{"role": "user", "content": "Hi"}],
+        model="calm",
+        parameters={"temperature": 1},
+        actor=bob,
+    )
+    client, page = client_for(bob), "/o/acme/build/playground/"
+
+    def starts(query: str) -> dict[str, tuple[str, str]]:
+        return {one.name: (one.start, one.origin) for one in client.get(f"{page}?{query}").context["parameters"]}
+
+    one, two, none, prompted = (starts(query) for query in ("model=calm", "model=calm&model=plain", "model=plain", "prompt=greeting@1"))
+    shown = client.get(f"{page}?model=calm").content.decode()
+
+    assert one["temperature"] == ("0.2", "the model's default")
+    assert one["max_tokens"] == ("400", "the model's default")
+    assert one["reasoning_effort"] == ("low", "the model's default")
+    assert one["top_p"] == ("", "not set")
+    assert two["temperature"] == ("", "each model's default: calm 0.2, plain not set")
+    assert none["max_tokens"] == ("800", "the playground's")
+    assert prompted["temperature"] == ("1", "the prompt's")
+    assert prompted["max_tokens"] == ("400", "the model's default")
+    assert 'id="pg-values">Temperature 0.2, Most output tokens 400, Reasoning effort low<' in shown
+    assert "<option selected>low</option>" in shown
+
+
+def test_page_says_what_is_kept_of_its_prompts(acme: Tenant, project: Project, alice: User, bob: User, client_for: ClientFor) -> None:
+    make_model(owner=alice, slug="small")
+    page = "/o/acme/build/playground/?project=checkout"
+
+    before = client_for(bob).get(page).content.decode()
+    PayloadSetting.objects.create(ref="", mode="full", days=3, set_by=alice, set_at=timezone.now())
+    after = client_for(bob).get(page).content.decode()
+
+    assert 'prompts <b class="gh-strong">not stored</b>' in before
+    assert 'prompts <b class="gh-strong">stored for 3 days</b>' in after

@@ -80,6 +80,28 @@ def test_playground_says_a_refusal_in_words_and_can_be_stopped(product: Product,
     _quiet(page)
 
 
+def test_playground_sends_of_parameters_only_what_was_changed(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob")
+    page.goto(PLAYGROUND)
+    page.evaluate(
+        "document.querySelector('#pg-temperature').dataset.start = document.querySelector('#pg-temperature').value = '0.2'"
+    )  # as of a default
+    page.locator("summary", has_text="parameters").click()
+
+    page.get_by_label("Top p").fill("0.5")
+    page.get_by_label("Most output tokens").fill("")
+    page.get_by_label("Prompt", exact=True).fill("Hello")
+    with page.expect_request("**/v1/chat/completions") as asked:
+        page.keyboard.press("Control+Enter")
+
+    sent: dict[str, Any] = asked.value.post_data_json or {}
+    assert {name: sent[name] for name in sent.keys() & {"temperature", "top_p", "max_tokens", "presence_penalty"}} == {"top_p": 0.5}
+    expect(page.locator("#pg-values")).to_have_text("Temperature 0.2, Top p 0.5")
+    expect(page.locator("#pg-max_tokens-from")).to_have_text("not set")
+    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    _quiet(page)
+
+
 def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dict[str, Any], browser: Browser) -> None:
     page = sign_in(browser, demo, "bob")
     page.goto("/o/acme/tools/handbook/convert_units/")
