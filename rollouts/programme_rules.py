@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from scipy import special  # not `stats`, which takes a second to import
+import scipy  # whose parts are imported when they are asked for: most processes never do
 
 WEEK = timedelta(days=7)
 RETAINED_AFTER = 4
@@ -185,7 +185,7 @@ def _mean(values: Sequence[float], lowest: float, highest: float) -> Score:
     mean, padded = sum(values) / len(values), [*values, lowest, highest]
     centre = sum(padded) / len(padded)
     variance = sum((value - centre) ** 2 for value in padded) / (len(padded) - 1)
-    half = float(special.stdtrit(len(padded) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance / len(padded))
+    half = float(scipy.special.stdtrit(len(padded) - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance / len(padded))
     return Score(len(values), mean, max(lowest, min(mean, centre - half)), min(highest, max(mean, centre + half)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scipy import special  # not `stats`, which takes a second to import
+import scipy  # whose parts are imported when they are asked for: most processes never do
 
 from costs import sketch
 from rollouts.rollback_language import FINE_BELOW_S, MINUTE_S, Comparison, FailureClass, Node, Rule, window_text
@@ -169,7 +169,7 @@ def crossings(chance: float, *, steps: float, overlap: float) -> float:
     """Expected up-crossings in `steps` windows, each beyond the limit by `chance`, of which neighbours share `overlap` of their calls."""
     if chance <= 0:
         return 0.0
-    z = -float(special.ndtri(chance))
+    z = -float(scipy.special.ndtri(chance))
     return steps * min(chance, math.acos(overlap) / (2 * math.pi) * math.exp(-z * z / 2))
 
 
@@ -203,15 +203,15 @@ def _chance(one: Comparison, sums: Sums, limit: float, calls: float, controls: f
     edge = n * threshold
     if rises:
         most = math.floor(edge) if one.operator == ">" else math.ceil(edge) - 1
-        return float(special.bdtrc(most, n, share)) if 0 <= most < n else float(most < 0)
+        return float(scipy.special.bdtrc(most, n, share)) if 0 <= most < n else float(most < 0)
     most = math.ceil(edge) - 1 if one.operator == "<" else math.floor(edge)
-    return float(special.bdtr(most, n, share)) if 0 <= most < n else float(most >= n)
+    return float(scipy.special.bdtr(most, n, share)) if 0 <= most < n else float(most >= n)
 
 
 def _normal(gap: float, spread: float) -> float:
     if spread == 0:
         return 1.0 if gap < 0 else 0.0
-    return float(special.ndtr(-gap / spread))
+    return float(scipy.special.ndtr(-gap / spread))
 
 
 # What it lacks

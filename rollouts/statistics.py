@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import special  # not `stats`, which takes a second to import
+import scipy  # whose parts are imported when they are asked for: most processes never do
 
 Scale = Literal["absolute", "relative"]
 
@@ -126,8 +126,8 @@ def sequential(seen: Difference, *, alpha: float, planned_units: int) -> Interva
 
 def fixed(seen: Difference, *, alpha: float) -> Interval:
     """Holds at one look that was planned before."""
-    reach = seen.error * -float(special.ndtri(alpha / 2))
-    return Interval(seen.value - reach, seen.value + reach, float(2 * special.ndtr(-abs(seen.value / seen.error))))
+    reach = seen.error * -float(scipy.special.ndtri(alpha / 2))
+    return Interval(seen.value - reach, seen.value + reach, float(2 * scipy.special.ndtr(-abs(seen.value / seen.error))))
 
 
 # Wald's test
@@ -171,9 +171,7 @@ def expected_shares(shares: Sequence[float], rooms: Sequence[int], total: int) -
     most = float(total)
     while sum(taken(most)) < total < sum(rooms):
         most *= 2
-    from scipy import optimize  # seldom needed, and slow to import
-
-    counts = taken(optimize.brentq(lambda subjects: sum(taken(subjects)) - total, 0, most)) if total < sum(rooms) else list(rooms)
+    counts = taken(scipy.optimize.brentq(lambda subjects: sum(taken(subjects)) - total, 0, most)) if total < sum(rooms) else list(rooms)
     return [count / sum(counts) for count in counts]
 
 
@@ -183,15 +181,15 @@ def assignment_chi_square(counts: Sequence[int], shares: Sequence[float]) -> flo
     if not total:
         return 1.0
     distance = sum((count - share * total) ** 2 / (share * total) for count, share in zip(counts, shares, strict=True))
-    return float(special.chdtrc(len(counts) - 1, distance))
+    return float(scipy.special.chdtrc(len(counts) - 1, distance))
 
 
 def assignment_evidence(counts: Sequence[int], shares: Sequence[float]) -> float:
     """1 / Bayes factor against these shares, at most 1. Its minimum over all looks is a p-value that is valid at every look."""
     total, priors = sum(counts), [_PRIOR_UNITS * share for share in shares]
-    known = sum(special.gammaln(prior + count) - special.gammaln(prior) for count, prior in zip(counts, priors, strict=True))
+    known = sum(scipy.special.gammaln(prior + count) - scipy.special.gammaln(prior) for count, prior in zip(counts, priors, strict=True))
     expected = sum(count * math.log(share) for count, share in zip(counts, shares, strict=True))
-    log_factor = float(special.gammaln(_PRIOR_UNITS) - special.gammaln(_PRIOR_UNITS + total) + known - expected)
+    log_factor = float(scipy.special.gammaln(_PRIOR_UNITS) - scipy.special.gammaln(_PRIOR_UNITS + total) + known - expected)
     return math.exp(min(0.0, -log_factor))
 
 
@@ -231,8 +229,8 @@ def plan_rates(*, rate: float, effect: float, alpha: float = 0.05, power: float 
 
 def _plan(variance: float, effect: float, deviation_if_not: float, alpha: float, power: float) -> Plan:
     """`variance`: of the difference of one unit per arm."""
-    z_power, deviation = float(special.ndtri(power)), math.sqrt(variance)
-    once = ((-float(special.ndtri(alpha / 2)) * deviation_if_not + z_power * deviation) / effect) ** 2
+    z_power, deviation = float(scipy.special.ndtri(power)), math.sqrt(variance)
+    once = ((-float(scipy.special.ndtri(alpha / 2)) * deviation_if_not + z_power * deviation) / effect) ** 2
     weight = _mixture(alpha, 1)
     always = math.sqrt(2 * (weight + 1) / weight * (0.5 * math.log(weight + 1) - math.log(alpha)))
     looking = ((always * deviation_if_not + z_power * deviation) / effect) ** 2
