@@ -13,7 +13,7 @@ from uuid import UUID
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from costs import archived_calls, call_filters, selectors
+from costs import archived_calls, call_filters, call_spans, selectors
 from costs.archived_calls import Position
 from costs.models import ArchivedMonth, Event
 from costs.periods import Period
@@ -82,10 +82,14 @@ def calls_page(
     left = [] if seam is None or (period is not None and period.start >= seam) else _left(period)
     months = [month for month in left if month.path]
     deleted = [month for month in left if not month.path]
+    keys = None if selectors.sees_all_calls(membership) and not own else selectors.own_keys(membership.user)
     if seam is not None and months and _is_of_files(cursor, period, seam):
-        keys = None if selectors.sees_all_calls(membership) and not own else selectors.own_keys(membership.user)
         return _of_files(months, deleted, seam=seam, keys=keys, chosen=chosen, period=period, cursor=cursor, size=size)
     events = call_filters.filter_events(selectors.events_visible_to(membership, own=own), chosen, period)
+    start, is_newer = (cursor.position.at, cursor.is_newer) if cursor else (None, False)
+    within = call_spans.calls_within(chosen, keys=keys, period=period, start=start, is_newer=is_newer, size=size)
+    if within is not None:
+        events = events.filter(within)
     page = keyset_page(events, order=ORDER, cursor=str(cursor) if cursor else "", size=size)
     # Reached from the files there is nothing older behind it in the database, though a page that was read backwards always has a next one.
     is_turned = seam is not None and cursor == Cursor(Position(seam), is_newer=True)
