@@ -28,6 +28,9 @@ class Usage:
 
     calls: int = 0
     errors: int = 0
+    """Of `calls`: failed, or left by the caller."""
+    refused: int = 0
+    """Of `calls`."""
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal | None = None

@@ -76,10 +76,11 @@ def start_line(panel: dict[str, Any]) -> str:
     if not panel["called"]:
         done = sum(is_done for is_done, *_ in panel["steps"])
         return f"{done} of {len(panel['steps'])} steps to your first call through the gateway are done."
-    calls, errors = sum(one.calls for one in usage), sum(one.errors for one in usage)
+    calls, errors, refused = (sum(figures) for figures in zip(*((one.calls, one.errors, one.refused) for one in usage), strict=True))
+    said_refused = f", {refused:,} refused" if refused else ""
     costs = [one.cost_usd for one in usage if one.cost_usd is not None]
     at_least = "at least " if any(one.unpriced_calls for one in usage) else ""
     cost = f" for {at_least}{money_text(sum(costs, Decimal()))}" if costs else ""
     newest = "newest " if len(usage) == MOST_KEYS else ""
     keys = f"your {newest}{len(usage)} keys" if len(usage) > 1 else "your key"
-    return f"{calls:,} {'call' if calls == 1 else 'calls'} with {keys} in the last 30 days{cost}, {errors:,} failed."
+    return f"{calls:,} {'call' if calls == 1 else 'calls'} with {keys} in the last 30 days{cost}, {errors:,} failed{said_refused}."

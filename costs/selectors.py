@@ -132,7 +132,7 @@ def _ms(us: float | None) -> float | None:
 def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]:
     rows = hours.values(column).annotate(
         n=Sum("calls"),
-        errors=Sum("calls", filter=~Q(outcome="ok"), default=0),
+        errors=Sum("calls", filter=~Q(outcome__in=["ok", "refused"]), default=0),
         unpriced=Sum("unpriced_calls"),
         refused=Sum("calls", filter=Q(outcome="refused"), default=0),
         tools=Sum("calls", filter=Q(kind="tool"), default=0),
@@ -145,6 +145,7 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
         row[column]: {
             "calls": row["n"],
             "errors": row["errors"],
+            "refused": row["refused"],
             "input_tokens": row["input"],
             "output_tokens": row["output"],
             "last_used_at": row["last"],

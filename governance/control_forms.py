@@ -117,6 +117,8 @@ class GuardrailForm(forms.Form):
     )
     max_characters = forms.IntegerField(label="Most characters", min_value=1, max_value=100_000_000, initial=100_000)
 
+    OF_PRESIDIO = ("threshold", "language", "spacy_model", "time_limit_ms", "when_unavailable")
+    """Of a guardrail on personal data; other kinds judge by their own threshold."""
     USED_BY = {
         "action": Guardrail.REDACTING,
         "entities": Guardrail.REDACTING,
@@ -139,6 +141,19 @@ class GuardrailForm(forms.Form):
         if kind == Guardrail.Kind.PII:
             self.fields["threshold"].label, self.fields["threshold"].required = "Score", False
             self.fields["threshold"].help_text = "0 to 1: from which score of Presidio something counts as found."
+
+    @property
+    def presidio_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.OF_PRESIDIO if self.kind == Guardrail.Kind.PII]
+
+    @property
+    def plain_fields(self) -> list[forms.BoundField]:
+        return [field for field in self if field not in self.presidio_fields]
+
+    @property
+    def uses_presidio(self) -> bool:
+        """Whether the fields of Presidio are to be seen at once: they count, or one of them is wrong."""
+        return self["engine"].value() == Guardrail.Engine.PRESIDIO or any(field.errors for field in self.presidio_fields)
 
     def clean(self) -> dict[str, Any]:
         """What is left empty keeps its usual value."""

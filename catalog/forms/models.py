@@ -122,7 +122,7 @@ def _per_minute(what: str) -> forms.IntegerField:
 
 
 class DeploymentForm(forms.Form):
-    provider = forms.ModelChoiceField(Provider.objects.none())
+    provider = forms.ModelChoiceField(Provider.objects.none(), empty_label="Choose one")
     upstream_model = forms.CharField(label="Name at the provider", max_length=120)
     weight = forms.IntegerField(min_value=0, max_value=1000, initial=1, help_text="Share of the traffic among deployments of one priority.")
     priority = forms.IntegerField(min_value=0, max_value=100, initial=0, help_text="Lower is tried first.")

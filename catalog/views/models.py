@@ -27,7 +27,7 @@ from catalog.forms.models import (
     ModelSourceForm,
 )
 from catalog.hooks import Price, experiments_on
-from catalog.models import Deployment, Model, Provider
+from catalog.models import Deployment, Model, ModelReview, Provider
 from catalog.services import models as services
 from catalog.services import providers as provider_services
 from catalog.views.providers import TEMPLATE_NAMES, new_form
@@ -132,6 +132,7 @@ def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int 
         "model": model,
         "default_parameters": said_parameters(model.default_parameters),
         "row": row,
+        "is_drifted": any(review.kind == ModelReview.Kind.DRIFT for review in row.waiting),
         "held": {review.deployment_id for review in row.waiting if review.deployment_id},
         "tab": tab,
         "tabs": model_tabs.tabs_for(membership, model),

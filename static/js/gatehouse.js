@@ -56,6 +56,11 @@
     if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
     if (event.target instanceof HTMLDialogElement) event.target.close();
   });
+  // On a phone a strip of tabs begins at its left; the one that is open is brought into view.
+  const showTab = () => document.querySelectorAll(".gh-tabs [aria-current]").forEach((tab) => { tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2; });
+  showTab();
+  document.addEventListener("htmx:afterSettle", showTab);
+
   // A page that comes back with the outcome of a dialog shows it there.
   $("dialog[data-open]")?.showModal();
 

@@ -659,6 +659,9 @@ def test_build_home_leads_to_the_first_call(furnished: dict[str, str], bob: User
     used = [Usage(calls=1200, errors=3, cost_usd=Decimal("4.12")), Usage(calls=4)]
     said = panels.start_line({"called": True, "usage": used, "steps": []})
     assert said == "1,204 calls with your 2 keys in the last 30 days for $4.12, 3 failed."
+    used = [Usage(calls=9, errors=1, refused=5), Usage(calls=2, refused=2)]
+    said = panels.start_line({"called": True, "usage": used, "steps": []})
+    assert said == "11 calls with your 2 keys in the last 30 days, 1 failed, 7 refused."
     used = [Usage(calls=10, cost_usd=Decimal("0.01")), Usage(calls=1000, unpriced_calls=1000), *[Usage()] * 198]
     said = panels.start_line({"called": True, "usage": used, "steps": []})
     assert said == "1,010 calls with your newest 200 keys in the last 30 days for at least $0.01, 0 failed."

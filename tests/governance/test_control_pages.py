@@ -104,6 +104,9 @@ def test_guardrail_says_what_becomes_of_calls_that_presidio_did_not_look_at(acme
     page = client.get(f"/o/acme/operate/guardrails/{Guardrail.objects.get().pk}/").content.decode()
 
     assert refused.status_code == 422
+    assert '<details class="cat-more" open><summary>How Presidio reads' in refused.content.decode()
+    assert '<details class="cat-more"><summary>How Presidio reads' in client.get("/o/acme/operate/guardrails/new/pii/").content.decode()
+    assert "How Presidio reads" not in client.get("/o/acme/operate/guardrails/new/injection/").content.decode()
     assert "spaCy has no language qq" in refused.content.decode() or "Presidio is not installed here" in refused.content.decode()
     assert "Without its answer in 1,000 ms</dt><dd>Refuse the call" in page
     assert "Telephone numbers, UK health numbers (NHS)" in page

@@ -23,7 +23,8 @@ class UsageSerializer(serializers.Serializer[Any]):
     """What went through the gateway over the last 30 days. Missing figures are null, never zero."""
 
     calls = serializers.IntegerField()
-    errors = serializers.IntegerField()  # type: ignore[assignment]  # a field of this name, not the serializer's own errors
+    errors = serializers.IntegerField(help_text="Of calls: failed, or left by the caller.")  # type: ignore[assignment]  # a field of this name, not the serializer's own errors
+    refused = serializers.IntegerField(help_text="Of calls.")
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.DecimalField(max_digits=24, decimal_places=12, allow_null=True)

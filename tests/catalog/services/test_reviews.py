@@ -17,6 +17,7 @@ from catalog.services import models, providers, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Guardrail, Membership, Notice, Tenant, User
 from governance.services import guardrails
+from tests.conftest import ClientFor
 from tests.factories.catalog import make_model, make_provider
 
 Status = ModelReview.Status
@@ -198,7 +199,9 @@ def test_approvals_outlive_their_deployment(acme: Tenant, alice: User, adam: Use
     assert AuditEntry.objects.get(event="model.change_withdrawn").details["comment"] == "It is removed."
 
 
-def test_what_changes_underneath_is_looked_at_again_and_served_meanwhile(acme: Tenant, alice: User, adam: User, sam: User) -> None:
+def test_what_changes_underneath_is_looked_at_again_and_served_meanwhile(
+    acme: Tenant, alice: User, adam: User, sam: User, client_for: ClientFor
+) -> None:
     fields = {"kind": "secrets", "mode": "enforce", "action": "block"}
     guardrail = guardrails.create_guardrail(name="no-secrets", actor=sam, **fields)
     model = served(alice, adam)
@@ -210,6 +213,9 @@ def test_what_changes_underneath_is_looked_at_again_and_served_meanwhile(acme: T
     assert edited.description == "New."  # what drifted is not of this change
     assert (review.kind, review.asked_by, [one["what"] for one in review.changes]) == ("drift", sam, ["guardrail no-secrets"])
     assert Model.objects.get(pk=model.pk).is_served
+    page = client_for(alice).get(f"/o/acme/models/{model.slug}/").content.decode()
+    assert "It is served meanwhile, with the change." in page
+    assert "It is served as before." not in page
     with pytest.raises(WrongStatusError, match="Undo the change"):
         reviews.send_back(review=review, actor=adam, comment="No.")
     guardrails.change_guardrail(guardrail=guardrail, actor=sam, mode="enforce")

@@ -176,7 +176,7 @@ def test_catalog_reads_usage_through_its_hook(acme: Tenant, fay: User) -> None:
     usage = cost_figures().usage_by_model(["small-chat", "m2", "silent"])
 
     chat = usage["small-chat"]
-    assert (chat.calls, chat.errors, chat.input_tokens, chat.cost_usd) == (11, 1, 10_000, Decimal("0.018"))
+    assert (chat.calls, chat.errors, chat.refused, chat.input_tokens, chat.cost_usd) == (11, 0, 1, 10_000, Decimal("0.018"))
     assert chat.p50_ms == pytest.approx(200, rel=0.02)
     assert chat.p95_ms == pytest.approx(200, rel=0.02) or chat.p95_ms == pytest.approx(3000, rel=0.02)
     assert usage["m2"].cost_usd is None
