@@ -31,13 +31,23 @@ _FILL_ATTRIBUTES = """
 WITH added AS (
     INSERT INTO attribute_day (day, attribute, value, project, cost_centre, agent, model, provider, key_id, calls, refused, errors, tokens, cost,
         unpriced_calls, untagged_calls, untagged_cost, estimated_calls)
-    SELECT (hour AT TIME ZONE 'UTC')::date, 'region', CASE WHEN substr(key_id, 4)::int % 3 = 0 THEN 'us' ELSE 'eu' END, project, cost_centre, agent, model,
+    SELECT (hour AT TIME ZONE 'UTC')::date, a.name, a.value, project, cost_centre, agent, model,
         provider, key_id, sum(calls), 0, 0, sum(uncached_input_tokens + cached_input_tokens + output_tokens), sum(cost), 0, 0, 0, 0
-    FROM usage_hour GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    FROM usage_hour CROSS JOIN LATERAL (VALUES
+        ('region', CASE WHEN substr(key_id, 4)::int % 3 = 0 THEN 'us' ELSE 'eu' END), ('tag:team', 'team-' || substr(key_id, 4)::int % 60)
+    ) a(name, value)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
     RETURNING *
 )
 INSERT INTO usage_day (day, dimension, value, calls, refused, errors, tokens, cost, unpriced_calls, untagged_calls, untagged_cost, estimated_calls)
 SELECT day, attribute, value, sum(calls), 0, 0, sum(tokens), sum(cost), 0, 0, 0, 0 FROM added GROUP BY 1, 2, 3
+"""
+
+_FILL_CLASSES = """
+INSERT INTO token_day (day, provider, model, token_class, calls, tokens, unpriced_tokens, cost)
+SELECT day, provider, model, c.name, sum(calls), sum(tokens) / 4, 0, sum(cost) / 4
+FROM attribute_day CROSS JOIN unnest(ARRAY['input', 'cached_input', 'output', 'cache_write']) c(name)
+WHERE attribute = 'region' GROUP BY 1, 2, 3, 4
 """
 
 
@@ -46,6 +56,7 @@ def main() -> None:
     from django.conf import settings
     from django.test import Client
 
+    from costs.services import required_tags
     from governance.models import User
     from governance.schema import enter_tenant
     from governance.services import tenants
@@ -54,6 +65,8 @@ def main() -> None:
     settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     owner = User.objects.create_user("bench@example.com", None, name="Bench")
     tenant = tenants.create_tenant(slug="bench", name="Bench", owner_email=owner.email, actor=None)
+    enter_tenant(tenant)
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=owner)
     client = Client()
     client.force_login(owner)
     figures = {}
@@ -75,11 +88,12 @@ def slowest_view_ms(client: Any, calls_a_month: int) -> float:
     calls = calls_a_month // (DAYS * 24 * KEYS * ROWS_PER_KEY)
     counts = {"hours": hours, "keys": KEYS, "per_key": ROWS_PER_KEY, "projects": PROJECTS, "agents": AGENTS, "models": MODELS}
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE usage_hour, usage_day, attribute_day")
+        cursor.execute("TRUNCATE usage_hour, usage_day, attribute_day, token_day")
         cursor.execute(_FILL, {"first": first, "calls": calls + 1, **counts})
         rollups.count_days_again(first.date(), now.date())
         cursor.execute(_FILL_ATTRIBUTES)
-        for table in ("usage_hour", "usage_day", "attribute_day"):
+        cursor.execute(_FILL_CLASSES)
+        for table in ("usage_hour", "usage_day", "attribute_day", "token_day"):
             cursor.execute(f"VACUUM ANALYZE {table}")
     month = f"from={now - timedelta(days=DAYS):%Y-%m-%d}&to={now:%Y-%m-%d}"
     views = {
@@ -89,7 +103,11 @@ def slowest_view_ms(client: Any, calls_a_month: int) -> float:
         "filtered": f"?{month}&group=agent&project=project-7",
         "by_environment": f"?{month}&group=environment",
         "in_region": f"?{month}&group=project&region=eu",
+        "by_tag": f"?{month}&group=tag:team",
+        "of_a_team": f"?{month}&group=agent&tag:team=team-7",
+        "by_token_class": f"?{month}&group=token_class&provider=provider-1",
         "showback": "showback/",
+        "showback_by_tag": "showback/?by=tag:team&then=cost_centre",
     }
     figures = {}
     for name, query in views.items():

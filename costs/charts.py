@@ -236,7 +236,7 @@ def towards_amount(
         "layout": {
             "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
             "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d", "range": [first.isoformat(), end], "ticklabelstandoff": 6},
+            "xaxis": {"type": "date", "tickformat": "%b %-d", "range": [first.isoformat(), end]},
             "shapes": [
                 {
                     "type": "line",

@@ -28,6 +28,15 @@ SECOND = (*FIRST, "agent", "model")
 """Each besides declared tags, of which a showback has one at most: they are counted apart from one another."""
 MONTHS_SHOWN = 12
 _TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
+_DAY_SUMS: dict[str, Any] = {
+    "n_cost": Sum("cost"),
+    "n_calls": Sum(F("calls") - F("refused")),
+    "n_tokens": Sum("tokens"),
+    "n_unpriced_calls": Sum("unpriced_calls"),
+    "n_untagged_calls": Sum("untagged_calls"),
+    "n_untagged_cost": Sum("untagged_cost"),
+}
+"""Of `UsageDay` and `AttributeDay`."""
 _NAMES = ("cost", "calls", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost")
 
 
@@ -171,13 +180,7 @@ def _sums(month: date, only: Q, levels: Sequence[str]) -> list[dict[str, Any]]:
         else selectors.counted_days(period)
     )
     if days is not None:
-        served = {
-            "n_calls": Sum(F("calls") - F("refused")),
-            "n_untagged_calls": Sum("untagged_calls"),
-            "n_untagged_cost": Sum("untagged_cost"),
-        }
-        sums = {"n_cost": Sum("cost"), "n_tokens": Sum("tokens"), "n_unpriced_calls": Sum("unpriced_calls"), **served}
-        return list(days.filter(only).values(*columns).annotate(**sums))
+        return list(days.filter(only).values(*columns).annotate(**_DAY_SUMS))
     hours = UsageHour.objects.filter(only, hour__gte=period.start, hour__lt=period.end)
     is_served = ~Q(outcome="refused")
     return list(
@@ -224,11 +227,13 @@ def _add(node: Node, figures: Mapping[str, Any]) -> None:
 
 
 def _with_rest(month: date, only: Q, levels: Sequence[str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
-    """The tree; by a tag, with a node for the calls of days on which it was not counted yet: never left out in silence."""
+    """The tree; by a tag (of all calls), with a node for those of days on which it was not counted yet: never left out in silence."""
     total, nodes = _tree(_sums(month, only, levels), levels)
     if any(dimensions.is_tag(level) for level in levels):
-        whole, _ = _tree(_sums(month, only, ("model",)), ("model",))
-        rest = {name: getattr(whole, name) - getattr(total, name) for name in _NAMES}
+        period = period_of(month)
+        days = UsageDay.objects.filter(dimension=UsageDay.Dimension.ALL, day__gte=period.first, day__lte=period.last)
+        whole = days.aggregate(**_DAY_SUMS)
+        rest = {name: (whole[f"n_{name}"] or 0) - getattr(total, name) for name in _NAMES}
         if any(rest.values()):
             nodes[UNCOUNTED,] = Node(UNCOUNTED, "Not counted by it", 1)
             total.children.append(nodes[UNCOUNTED,])

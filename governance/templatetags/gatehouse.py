@@ -160,10 +160,10 @@ def duration(milliseconds: float | None) -> SafeString | str:
 
 @register.filter
 def compact(value: int | None) -> SafeString | str:
-    """`128K`, `1.05M`: for context windows."""
+    """`128K`, `1.05M`, `3.2B`: for context windows and sums of tokens."""
     if value is None:
         return MISSING
-    for limit, unit in ((1_000_000, "M"), (1_000, "K")):
+    for limit, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K")):
         if value >= limit:
             return f"{value / limit:.2f}".rstrip("0").rstrip(".") + unit
     return str(value)
