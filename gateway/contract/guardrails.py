@@ -14,6 +14,7 @@ from gateway.contract.detectors import INJECTION, KEY_BEGIN, KEY_END_BEGUN, KEY_
 from gateway.contract.documents import TooManyValuesError
 from gateway.contract.places import Place, Places, places_in, places_in_data
 from gateway.contract.snapshot import Guardrail
+from gateway.contract.steps import at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +208,12 @@ class Scan:
 
     def short_texts(self, texts: list[str]) -> list[str]:
         """The same for several. Most hold nothing: that is seen at one look, and each is looked at by itself only when it is not so."""
-        joined = _APART.join(texts)
-        if len(texts) < 2 or any(guard.hits(joined) for guard in self.guards):
+        if len(texts) < 2:
             return [self.text(text) for text in texts]
+        joined = _APART.join(texts)
+        for guard in self.guards:
+            if guard.hits(joined):
+                return [self.text(text) for text in texts]
         self._characters += sum(map(len, texts))
         for guard, finding in zip(self.guards, self.findings, strict=True):
             if guard.guardrail.kind == "size":
@@ -398,9 +402,7 @@ class GatheredScan:
         self._sizes.pop(channel, None)
         holder = ["".join(self._held.pop(channel, ()))]
         if holder[0]:
-            places = places_in_data(holder, 0, self.MOST_VALUES) if is_json else places_in(holder)
-            for _ in scanned(self._scan, places):
-                pass
-            for _ in places.write_back():
-                pass
+            places = places_in_data(holder, 0, self.MOST_VALUES) if is_json else at_once(places_in(holder))
+            at_once(scanned(self._scan, places))
+            at_once(places.write_back())
         return holder[0] if self._holds else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from gateway.contract.documents import MOST_VALUES, Document, document
@@ -19,7 +20,13 @@ _MAY_HOLD_TEXT = frozenset(("data", "format", "detail"))
 _ARGUMENTS = frozenset(("arguments", "input"))
 """What a tool was called with, as an object. (A text of the first name is JSON, and one of the second is not.)"""
 _HOLDERS = (dict, list)
+_Holder = dict[str, Any] | list[Any]
 _MAX_DEPTH = 64
+STEP_MEMBERS = 2048
+"""Of one list or object that are looked through in one step."""
+STEP_HOLDERS = 512
+"""Lists and objects that are: most are small."""
+_STEP_ENDS = object()
 
 LEFT_OUT = "[REDACTED]"
 """Stands in a message of which nothing else is left: providers refuse one without content."""
@@ -35,6 +42,11 @@ class Places(list[Place]):
         super().__init__()
         self.documents: list[Document] = []
         self._signed: list[tuple[list[Any], dict[str, Any], Any]] = []
+
+    @property
+    def is_written_back(self) -> bool:
+        """Nothing is left for `write_back`: all texts stand in the call itself."""
+        return not (self.documents or self._signed)
 
     def add_document(self, holder: Any, at: Any, most_values: int = MOST_VALUES) -> None:
         """All of a value or of a JSON text that a tool is called with, or answers: its names are the tool's own, so none is left out."""
@@ -55,22 +67,24 @@ class Places(list[Place]):
                 holder[:] = [each for each in holder if each is not block] or [{"type": "text", "text": LEFT_OUT}]
 
 
-def places_in_request(body: dict[str, Any]) -> Places:
-    """Each text of a request body that goes to a model."""
+def places_in_request(body: dict[str, Any]) -> Generator[None, None, Places]:
+    """Each text of a request body that goes to a model, in steps."""
     found = Places()
     for name in _SPOKEN:
-        value = body.get(name)
+        if name not in body:
+            continue
+        value = body[name]
         if isinstance(value, str):
             found.append((body, name, value))
         elif isinstance(value, _HOLDERS):
-            _find_places(value, _MAX_DEPTH, found)
+            yield from _find_places(value, _MAX_DEPTH, found)
     return found
 
 
-def places_in(value: Any) -> Places:
-    """Each text under a value: the contents of a tool's result."""
+def places_in(value: Any) -> Generator[None, None, Places]:
+    """Each text under a value: the contents of a tool's result. In steps."""
     found = Places()
-    _find_places([value], _MAX_DEPTH + 1, found)
+    yield from _find_places([value], _MAX_DEPTH + 1, found)
     return found
 
 
@@ -81,25 +95,54 @@ def places_in_data(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Plac
     return found
 
 
-def _find_places(holder: Any, depth: int, found: Places) -> None:
-    """Written for speed: it runs on the road of every call."""
-    if isinstance(holder, list):
-        for index, value in enumerate(holder):
-            if isinstance(value, str):
-                found.append((holder, index, value))
-            elif depth > 1 and isinstance(value, _HOLDERS):
-                if "signature" in value and isinstance(value, dict) and value["signature"]:
-                    found.add_signed(holder, value)
-                _find_places(value, depth - 1, found)
-        return
-    for name, value in holder.items():
-        if isinstance(value, str):
+def _find_places(value: _Holder, depth: int, found: Places) -> Generator[None, None, None]:
+    """Written for speed: it runs on the road of every call. A loop of its own, since a step may end anywhere: one list may hold millions."""
+    holders = 0
+    around = [(value, _members(value))]
+    while around:
+        holder, members = around[-1]
+        inner = _look_through(holder, members, len(around) < depth, found)
+        if inner is None:
+            around.pop()
+        elif inner is _STEP_ENDS:
+            yield
+        else:
+            around.append((inner, _members(inner)))
+            holders += 1
+            if holders % STEP_HOLDERS == 0:
+                yield
+
+
+def _look_through(holder: _Holder, members: Iterable[tuple[Any, Any]], may_go_deeper: bool, found: Places) -> Any:
+    """As far as the next list or object to go into, which it returns, or `_STEP_ENDS`; None at the end."""
+    is_list = isinstance(holder, list)
+    for name, each in members:
+        if isinstance(each, str):
             if name == "arguments":
                 found.add_document(holder, name)
-            elif name not in _NOT_TEXT:
-                found.append((holder, name, value))
-        elif depth > 1 and isinstance(value, _HOLDERS) and (name not in _NOT_TEXT or name in _MAY_HOLD_TEXT):
-            if name in _ARGUMENTS and isinstance(value, dict):
+            elif is_list or name not in _NOT_TEXT:
+                found.append((holder, name, each))
+        elif isinstance(each, _HOLDERS):
+            if not may_go_deeper or (name in _NOT_TEXT and name not in _MAY_HOLD_TEXT):
+                continue
+            if name in _ARGUMENTS and isinstance(each, dict):
                 found.add_document(holder, name)
-            else:
-                _find_places(value, depth - 1, found)
+                continue
+            if isinstance(holder, list) and "signature" in each and isinstance(each, dict) and each["signature"]:
+                found.add_signed(holder, each)
+            return each
+        elif each is _STEP_ENDS:
+            return each
+    return None
+
+
+def _members(holder: _Holder) -> Iterable[tuple[Any, Any]]:
+    """Names or indexes, and what stands there. In a long one `_STEP_ENDS` stands in between."""
+    members = enumerate(holder) if isinstance(holder, list) else iter(holder.items())
+    return members if len(holder) <= STEP_MEMBERS else _in_steps(members)
+
+
+def _in_steps(members: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    while step := list(islice(members, STEP_MEMBERS)):
+        yield from step
+        yield None, _STEP_ENDS

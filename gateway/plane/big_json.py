@@ -18,8 +18,12 @@ from typing import Any, TypeVar
 
 import orjson
 
+from gateway.contract.steps import at_once
+
 LARGE_BYTES = 256 * 1024
 """From here on pieces pay. A request that is shorter takes under a millisecond."""
+SHORT_BYTES = 16 * 1024
+"""To look through so much takes no longer than a turn."""
 PIECE = 32 * 1024
 """Bytes or characters of one step, about."""
 TURN_S = 0.001
@@ -58,18 +62,38 @@ async def others_turn() -> None:
     await asyncio.sleep(0.001)
 
 
-async def in_turns(steps: Generator[None, None, T]) -> T:
-    """Do the steps, and let others have their turn in between."""
-    turn_ends = time.perf_counter() + TURN_S
+class Turn:
+    """That of one who has a lot to do."""
+
+    def __init__(self) -> None:
+        self._ends = time.perf_counter() + TURN_S
+
+    @property
+    def is_over(self) -> bool:
+        return time.perf_counter() > self._ends
+
+    async def pass_on(self) -> None:
+        """Let others have theirs, and begin another one."""
+        await others_turn()
+        self._ends = time.perf_counter() + TURN_S
+
+
+async def in_turns(steps: Generator[None, None, T], *, size: int | None = None) -> T:
+    """Do the steps, and let others have their turn in between.
+
+    `size` in bytes of what they work on, when it is known: with a short one they are one turn.
+    """
+    if size and size <= SHORT_BYTES:
+        return at_once(steps)
+    turn = Turn()
     while True:
         try:
             next(steps)
         except StopIteration as done:
             result: T = done.value
             return result
-        if time.perf_counter() > turn_ends:
-            await others_turn()
-            turn_ends = time.perf_counter() + TURN_S
+        if turn.is_over:
+            await turn.pass_on()
 
 
 # Reading

@@ -21,10 +21,11 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, dir
     """Scan every text where it stands, and record what was found. Refusal when a guardrail blocks."""
     scan = Scan(guards)
     try:
-        await big_json.in_turns(scanned(scan, places))
+        await big_json.in_turns(scanned(scan, places), size=call.body_bytes)
         if any(guard.guardrail.presidio is not None for guard in guards):
             await _ask_presidio(call, scan, places, direction)
-        await big_json.in_turns(places.write_back())
+        if not places.is_written_back:
+            await big_json.in_turns(places.write_back())
     except Blocked as blocked:
         raise _refusal(blocked.finding, direction) from blocked
     finally:

@@ -20,6 +20,7 @@ from gateway.contract.guardrails import Guard, Hit
 from gateway.contract.places import places_in_request
 from gateway.contract.presidio import Ask, PresidioError, Told, united
 from gateway.contract.snapshot import Guardrail, Presidio
+from gateway.contract.steps import at_once
 from gateway.plane import presidio as beside
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
@@ -148,11 +149,11 @@ async def test_requests_pass_patterns_and_then_presidio(worker: PresidioWorker) 
     }
     redacting, watching, blocking = _call(worker), _call(worker), _call(worker)
 
-    await scan_places(watching, (_guard(enforce=False),), places_in_request(body), "input")
+    await scan_places(watching, (_guard(enforce=False),), at_once(places_in_request(body)), "input")
     assert "Lovelace" in str(body)
     with pytest.raises(Refusal, match="person"):
-        await scan_places(blocking, (_guard(action="block"),), places_in_request({"input": "Who is Ada?"}), "input")
-    await scan_places(redacting, (_guard(),), places_in_request(body), "input")
+        await scan_places(blocking, (_guard(action="block"),), at_once(places_in_request({"input": "Who is Ada?"})), "input")
+    await scan_places(redacting, (_guard(),), at_once(places_in_request(body)), "input")
 
     assert body["messages"] == [{"content": "[PERSON], [EMAIL]"}, {"content": [{"type": "text", "text": "[PERSON]"}]}]
     counted = "input email=1 person=2"  # the address once, though both find it
@@ -169,9 +170,9 @@ async def test_missing_answer_is_never_a_pass_by_itself(worker: PresidioWorker) 
         return {"input": ["slow", "jo@acme.example"]}
 
     with pytest.raises(Refusal) as refusal:
-        await scan_places(refused, (_guard(limit_ms=50),), places_in_request(body()), "input")
-    await scan_places(passed, (_guard(limit_ms=50, may_pass=True),), places_in_request(body()), "input")
-    await scan_places(watched, (_guard(limit_ms=50, enforce=False),), places_in_request({"input": "slow"}), "input")
+        await scan_places(refused, (_guard(limit_ms=50),), at_once(places_in_request(body())), "input")
+    await scan_places(passed, (_guard(limit_ms=50, may_pass=True),), at_once(places_in_request(body())), "input")
+    await scan_places(watched, (_guard(limit_ms=50, enforce=False),), at_once(places_in_request({"input": "slow"})), "input")
 
     assert (refusal.value.code, refusal.value.status, refusal.value.scope) == ("guardrail_unavailable", 503, "guardrail:names")
     assert _guardrail_step(refused).verdict == "guardrail_unavailable"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -102,8 +102,11 @@ async def _key(call: Call, asked: dict[str, Any]) -> bytes:
         digest.update(len(part).to_bytes(8))  # so that no two ways of cutting the parts agree
         digest.update(part)
     digest.update(sum(map(len, request)).to_bytes(8))
-    for piece in request:
-        digest.update(piece)
-        if len(request) > 1:
-            await asyncio.sleep(0)
+    await big_json.in_turns(_digested(digest, request))
     return digest.digest()
+
+
+def _digested(digest: hashlib._Hash, pieces: list[bytes]) -> Generator[None, None, None]:
+    for piece in pieces:
+        digest.update(piece)
+        yield

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from gateway.contract.guardrails import Scan
 from gateway.contract.places import places_in_data, places_in_request
+from gateway.plane import big_json
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.guarding import scan_places, watch_answer
@@ -27,7 +28,8 @@ async def guard_input(call: Call) -> str:
         call.arguments = given[0]
         _hold_to_schema(call, scan)
     elif inputs:
-        await scan_places(call, inputs, places_in_request(call.body), "input")
+        places = await big_json.in_turns(places_in_request(call.body), size=call.body_bytes)
+        await scan_places(call, inputs, places, "input")
     return ""
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from gateway.contract.places import places_in
+from gateway.plane import big_json
 from gateway.plane.call import Call
 from gateway.plane.guarding import scan_places
 
@@ -11,7 +12,7 @@ async def guard_output(call: Call) -> str:
         return ""
     content = [part.model_dump(mode="json", by_alias=True) for part in call.result.content]
     found = {"structured": call.result.structured_content}
-    places = places_in(content)
+    places = await big_json.in_turns(places_in(content))
     places.add_document(found, "structured")
     await scan_places(call, call.output_guards, places, "output")
     call.result = call.result.model_validate(
