@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from gateway.plane import logs, settings
 from gateway.plane.call import SURFACES, Surface, uuid7
 from gateway.plane.errors import Refusal
-from gateway.plane.http import JSON, ClientGoneError, Headers, Receive, Scope, Send, own_request_id, send_refusal, send_whole
+from gateway.plane.http import JSON, ClientGoneError, Headers, Message, Receive, Scope, Send, own_request_id, send_refusal, send_whole
 from gateway.plane.ingress import otlp
 from gateway.plane.ingress import prompts as prompts_door
 from gateway.plane.ingress.calls import serve_call
@@ -79,15 +80,15 @@ class PlaneApp:
         plane, mcp = self._plane, self._mcp
         started = False
 
-        async def noting_send(message: dict[str, object]) -> None:
+        def noting_send(message: Message) -> Awaitable[None]:
             nonlocal started
             started = True
-            await send(message)
+            return send(message)
 
         try:
             if plane is None or mcp is None or not plane.is_started:
                 raise Refusal("store_unavailable", "The gateway is not running.", retry_after_s=1)
-            await _route(plane, mcp, scope, headers, receive, noting_send)  # type: ignore[arg-type]
+            await _route(plane, mcp, scope, headers, receive, noting_send)
         except ClientGoneError:
             return
         except Refusal as refusal:

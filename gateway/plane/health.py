@@ -126,6 +126,8 @@ class Circuit:
 
     def _slice(self, now: float) -> list[int]:
         number = int(now / (WINDOW_S / SLICES))
+        if number == self._newest:
+            return self._slices[number % SLICES]
         for missed in range(max(self._newest + 1, number - SLICES + 1), number + 1):
             self._slices[missed % SLICES] = [0, 0]
         self._newest = max(self._newest, number)

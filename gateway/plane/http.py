@@ -94,10 +94,12 @@ async def read_object(receive: Receive, headers: Headers) -> tuple[dict[str, Any
         parts = await _read_parts(receive, MAX_REQUEST_BYTES)
         is_long = sum(map(len, parts)) > big_json.LARGE_BYTES
         body = await big_json.in_turns(_joined(parts)) if is_long and len(parts) > 1 else b"".join(parts)
-    elif big_json.LARGE_BYTES < length <= MAX_REQUEST_BYTES:
+    elif length > MAX_REQUEST_BYTES:
+        raise too_large(MAX_REQUEST_BYTES)
+    elif length > big_json.LARGE_BYTES:
         body = await _read_long(receive, length)
     else:
-        body = await read_body(receive, headers)
+        body = b"".join(await _read_parts(receive, MAX_REQUEST_BYTES))
     if len(body) <= big_json.LARGE_BYTES:
         return parse_object(bytes(body)), len(body)
     try:

@@ -14,7 +14,7 @@ from yarl import URL
 from gateway.contract.credentials import CredentialError
 from gateway.contract.credentials import Key as PlainKey
 from gateway.contract.credentials import read as read_credential
-from gateway.contract.events import Kind
+from gateway.contract.events import Kind, Step
 from gateway.contract.guardrails import GuardSet
 from gateway.contract.outbound import AllowList, check_url
 from gateway.contract.platforms import Endpoint
@@ -32,6 +32,10 @@ _USED_BY: dict[Kind, frozenset[Resource]] = {
     "embeddings": frozenset(("requests", "input_tokens", "money", "concurrent")),
     "tool": frozenset(("requests", "concurrent")),
 }
+
+
+Outcome = tuple[list[Step], Decision | None, frozenset[str]]
+"""What the policies said of a call: the lines of its record, the first that refuses, and the deployments that may not be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Served:
             if tool.enabled
         }
         self.policies = PolicySet(snapshot.policies)
-        self.decisions: dict[tuple[Any, ...], tuple[list[Decision], frozenset[str]]] = {}
+        self.decisions: dict[tuple[Any, ...], Outcome] = {}
         """What the policies said of calls that agree in all attributes."""
         self.required_tags = TagRules(snapshot.required_tags)
         self.guards = GuardSet(snapshot.guardrails)

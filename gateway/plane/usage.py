@@ -225,9 +225,10 @@ def asked_output(request: dict[str, Any], surface: str, default: int) -> int:
     Upstreams differ in which of several names they follow, and fields that a surface does not know are passed on: another surface's name,
     or one that is no count, never makes this less than what the surface's own names ask for, or than `default` without them.
     """
-    given = {name: request[name] for name in MOST_OUTPUT_NAMES if request.get(name) is not None}
-    counts = [value for value in given.values() if isinstance(value, int) and value > 0]
-    is_asked = len(counts) == len(given) and any(name in given for name in MOST_OUTPUT[surface])
-    most = max(counts) if is_asked else max([default, *counts])
+    most = default
+    if given := {name: request[name] for name in MOST_OUTPUT_NAMES if request.get(name) is not None}:
+        counts = [value for value in given.values() if isinstance(value, int) and value > 0]
+        is_asked = len(counts) == len(given) and any(name in given for name in MOST_OUTPUT[surface])
+        most = max(counts) if is_asked else max([default, *counts])
     choices = request.get("n")
     return most * choices if isinstance(choices, int) and choices > 1 else most

@@ -27,7 +27,7 @@ async def filled(surface: Surface, body: dict[str, Any], *, dialect: str = "open
     model = chat_model(deployment("http://127.0.0.1:9/v1", dialect=dialect), max_output_tokens=4096, defaults=defaults)
     call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None), key=KEY, model=model, surface=surface)
     call.body, call.output_estimate = dict(body), 4096
-    said = await authorize(call)
+    said = authorize(call)
     return call, said
 
 

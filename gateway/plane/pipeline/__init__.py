@@ -29,9 +29,9 @@ from gateway.plane.pipeline.route import route
 from gateway.plane.pipeline.settle import settle
 from gateway.plane.pipeline.tags import tags
 
-StepFunction = Callable[[Call], Awaitable[str]]
+StepFunction = Callable[[Call], Awaitable[str]] | Callable[[Call], str]
 
-WHO: StepFunction = identify
+WHO: Callable[[Call], Awaitable[str]] = identify
 """Finds key and tenant; runs on the headers alone, before the body is read."""
 
 ROAD: tuple[StepFunction, ...] = (
@@ -95,12 +95,17 @@ async def finish(call: Call) -> None:
 
 
 async def take(steps: tuple[StepFunction, ...], call: Call) -> None:
-    """Steps in their order, each with its verdict and time noted; a step that answers the call is the last. Refusal when one says no."""
+    """Steps in their order, each with its verdict and time noted; a step that answers the call is the last. Refusal when one says no.
+
+    What has nothing to wait for is a plain function: most steps are.
+    """
     was_answered = call.is_answered
     began = time.perf_counter_ns()
     for step in steps:
         try:
-            detail = await step(call)
+            detail = step(call)
+            if not isinstance(detail, str):
+                detail = await detail
         except Refusal as refusal:
             call.steps.append(Step(step.__name__, refusal.code, (time.perf_counter_ns() - began) // 1000, refusal.scope or ""))
             raise

@@ -6,7 +6,7 @@ from gateway.plane.errors import Refusal
 from gateway.plane.leaving import leaving_headers
 
 
-async def authorize(call: Call) -> str:
+def authorize(call: Call) -> str:
     """What is called must exist, do this kind of work, and be open to this key."""
     key = call.key
     assert key is not None

@@ -7,7 +7,7 @@ from gateway.plane.errors import Refusal
 from gateway.plane.served import Served
 
 
-async def consent(call: Call) -> str:
+def consent(call: Call) -> str:
     """Nobody has switched the pillar off, and the tenant must have agreed to the feature class of what is called. What is not known here is refused by `authorize`."""
     assert call.served is not None
     check_switches(call.plane.snapshots.current(PLATFORM), call.served, call.kind)

@@ -16,7 +16,7 @@ from gateway.plane.usage import asked_output, estimate_input
 LONGEST_SUBJECT = 200
 
 
-async def flags(call: Call) -> str:
+def flags(call: Call) -> str:
     """A flag that binds the model which the call names says what is done to it, before anything is looked up about that model: which model
     serves it, with which version of its prompt, and with which parameters."""
     served = call.served

@@ -7,14 +7,14 @@ from gateway.contract.events import Step
 from gateway.contract.policies import Decision
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.served import Served
+from gateway.plane.served import Outcome, Served
 
 COVERED = "covered"
 """The detail of the step when a policy had something to say; read by the rollup."""
 MOST_REMEMBERED = 4096
 
 
-async def policy(call: Call) -> str:
+def policy(call: Call) -> str:
     """Every policy that covers the call must allow it. Deployments that a policy forbids are not called.
 
     A decision depends on nothing but the attributes, so it is remembered for calls that agree in all of them.
@@ -29,15 +29,20 @@ async def policy(call: Call) -> str:
     if outcome is None:
         if len(served.decisions) >= MOST_REMEMBERED:
             served.decisions.clear()
-        outcome = served.decisions[asked] = _decide(call, served, now)
-    decisions, forbidden = outcome
-    call.steps += [Step(f"policy:{each.policy}", each.verdict, 0, each.attributes) for each in decisions]
-    refusal = next((each for each in decisions if each.refuses), None)
+        outcome = served.decisions[asked] = _outcome(call, served, now)
+    steps, refusal, forbidden = outcome
+    call.steps += steps
     deployments = call.model.deployments if call.model else ()
     if refusal is not None and (not forbidden or len(forbidden) == len(deployments)):
         raise Refusal("policy_denied", refusal.reason, scope=f"policy:{refusal.policy}")
     call.forbidden = forbidden
-    return COVERED if decisions else ""
+    return COVERED if steps else ""
+
+
+def _outcome(call: Call, served: Served, now: datetime) -> Outcome:
+    decisions, forbidden = _decide(call, served, now)
+    steps = [Step(f"policy:{each.policy}", each.verdict, 0, each.attributes) for each in decisions]
+    return steps, next((each for each in decisions if each.refuses), None), forbidden
 
 
 def _decide(call: Call, served: Served, now: datetime) -> tuple[list[Decision], frozenset[str]]:

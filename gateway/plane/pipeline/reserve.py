@@ -143,22 +143,21 @@ def _amount(limit: Limit) -> str:
 
 def _tell_rate(call: Call, reservation: Reservation) -> None:
     """Response headers about the first request limit and the first token limit, the narrowest scope first."""
-    told: set[bytes] = set()
+    told: list[tuple[bytes, ...]] = []
     for held, _ in reservation.lines:
-        kind = _TOLD.get(held.limit.resource)
-        if kind is not None and kind not in told:
-            told.add(kind)
+        names = _TOLD.get(held.limit.resource)
+        if names is not None and names not in told:
+            told.append(names)
             _tell(call, held.limit, held.remaining, held.counter.span.end)
 
 
 def _tell(call: Call, limit: Limit, remaining: int, resets_at: float) -> None:
-    kind = _TOLD.get(limit.resource)
-    if kind is not None:
-        call.response_headers += [
-            (b"x-ratelimit-limit-" + kind, b"%d" % limit.amount),
-            (b"x-ratelimit-remaining-" + kind, b"%d" % remaining),
-            (b"x-ratelimit-reset-" + kind, b"%ds" % max(0, math.ceil(resets_at - time.time()))),
-        ]
+    names = _TOLD.get(limit.resource)
+    if names is not None:
+        values = b"%d" % limit.amount, b"%d" % remaining, b"%ds" % max(0, math.ceil(resets_at - time.time()))
+        call.response_headers += zip(names, values, strict=True)
 
 
-_TOLD: dict[str, bytes] = {"requests": b"requests", "input_tokens": b"tokens", "output_tokens": b"tokens"}
+_REQUESTS = b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"
+_TOKENS = b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"
+_TOLD: dict[str, tuple[bytes, bytes, bytes]] = {"requests": _REQUESTS, "input_tokens": _TOKENS, "output_tokens": _TOKENS}

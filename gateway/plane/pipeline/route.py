@@ -9,7 +9,7 @@ from gateway.plane.choice import choose
 from gateway.plane.errors import Refusal
 
 
-async def route(call: Call) -> str:
+def route(call: Call) -> str:
     """An ordered list of deployments: by priority, and within one by the model's objectives, or at random by weight where it has none."""
     if call.model is None:
         return call.tool.server.namespace if call.tool else ""

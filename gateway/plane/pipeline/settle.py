@@ -6,7 +6,7 @@ from gateway.plane.call import Call
 from gateway.plane.pipeline.reserve import cost_of
 
 
-async def settle(call: Call) -> str:
+def settle(call: Call) -> str:
     """Turn the reservation into what was really used, and give slots back. A call that no upstream took used nothing but its request."""
     for slot in call.slots:
         call.plane.slots.give_back(slot)

@@ -13,7 +13,7 @@ MOST_NAMED = 6
 """Of the values that a tag may have, in a refusal."""
 
 
-async def tags(call: Call) -> str:
+def tags(call: Call) -> str:
     """What the caller did not say is completed from its key and project; a tag that must be there and is not is noted or refused."""
     served, key = call.served, call.key
     assert served is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import Literal
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -17,11 +18,21 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5]\d\d)(?: .*)?")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """As zlib names the formats; `deflate` is the zlib format (RFC 9110, 8.4.1.2)."""
+_REMEMBERED = 1024
 _Part = Literal["head", "length", "chunks", "until close", "ended"]
 
 
 class ProtocolError(Exception):
     """What came is no HTTP/1.1 response, or not a whole one."""
+
+
+@lru_cache(_REMEMBERED)
+def _header(line: str) -> tuple[str, str]:
+    """The lower-case name and the value. ProtocolError. Remembered: a server says most of its lines again in each response."""
+    name, colon, value = line.partition(":")
+    if not colon or not name or name.strip() != name:
+        raise ProtocolError("a header line is malformed")
+    return name.lower(), value.strip(" \t")
 
 
 class Response:
@@ -100,10 +111,7 @@ class Response:
             return  # an interim response; the next one is about the request
         headers = self.headers
         for line in lines:
-            name, colon, value = line.partition(":")
-            if not colon or not name or name.strip() != name:
-                raise ProtocolError("a header line is malformed")
-            name, value = name.lower(), value.strip(" \t")
+            name, value = _header(line)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         self.status, self.has_head = status, True
         self.keeps = said[1] == "1" and "close" not in headers.get("connection", "").lower()
@@ -122,9 +130,8 @@ class Response:
             self._part = "chunks"
             self.keeps = self.keeps and length is None  # saying both is how responses are smuggled
         elif length is not None:
-            lengths = {each.strip() for each in length.split(",")}
-            only = lengths.pop()
-            if lengths or not (only.isascii() and only.isdigit() and len(only) < 16):
+            only, *others = {each.strip() for each in length.split(",")} if "," in length else (length,)
+            if others or not (only.isascii() and only.isdigit() and len(only) < 16):
                 raise ProtocolError("the length is not a number")
             self._part, self._left = "length", int(only)
             if not self._left:
