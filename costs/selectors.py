@@ -264,6 +264,8 @@ class Step:
 
     @property
     def label(self) -> str:
+        if self.name == "failover":
+            return "Went on"
         return "Passed" if self.verdict == "pass" else self.verdict.replace("_", " ").capitalize()
 
     @property

@@ -20,9 +20,10 @@ from catalog.forms.projects import TagsForm, tags_form
 from catalog.models import KeyRequest, Model, Project, VirtualKey
 from catalog.services import default_tags, key_requests
 from catalog.services import keys as services
+from catalog.tables import key_columns
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
+from governance.pages import keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
@@ -73,7 +74,7 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
             "counts": counts,
             "base_url": settings.BASE_URL,
             "projects": {"": "Any project", **dict(Project.objects.order_by("name", "pk").values_list("slug", "name"))},
-            "heads": sort_heads([column for column in HEADS if everybody or column.label != "Owner"], sort),
+            "heads": sort_heads(key_columns(everybody=everybody), sort),
             "sort": sort,
             "may_bulk": state in ("active", "expiring"),
             "list_url": reverse("operate-keys" if everybody else "build-keys"),
@@ -81,13 +82,6 @@ def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse
             "requests_waiting": selectors.key_requests_to_decide(request.membership).count() if everybody else 0,
         },
     )
-
-
-HEADS = (
-    Column("Key", "newest", falls=True), Column("Owner", "owner"), Column("Project"), Column("May call"),
-    Column("Spend, 30 d", "spend", "gh-num", falls=True), Column("Calls, 30 d", css="gh-num"), Column("Limits"),
-    Column("Last used", "used", falls=True), Column("Expires", "expiry"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

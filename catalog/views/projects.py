@@ -10,11 +10,12 @@ from django.urls import reverse
 from catalog import selectors
 from catalog.forms.fields import ReasonForm
 from catalog.forms.projects import ProjectChangeForm, ProjectForm, TagsForm, tags_form
-from catalog.models import Project
+from catalog.models import Project, VirtualKey
 from catalog.services import default_tags
 from catalog.services import projects as services
+from catalog.tables import key_columns
 from governance.access import Permission, requires
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, sort_heads, try_service
 from governance.requests import MemberRequest
 
 
@@ -57,7 +58,8 @@ def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
 
 def _detail(request: MemberRequest, project: Project, *, form: TagsForm | None = None) -> HttpResponse:
     manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
-    keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project))
+    keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project, purpose=VirtualKey.Purpose.STANDARD))
+    sees_all_keys = selectors.can(request.membership, Permission.MANAGE_KEYS)
     return render_page(
         request,
         "catalog/project_detail.html",
@@ -65,7 +67,8 @@ def _detail(request: MemberRequest, project: Project, *, form: TagsForm | None =
             "project": project,
             "rows": selectors.key_rows(keys[:50]),
             "manages": manages,
-            "sees_all_keys": selectors.can(request.membership, Permission.MANAGE_KEYS),
+            "sees_all_keys": sees_all_keys,
+            "heads": sort_heads(key_columns(everybody=sees_all_keys, is_sorted=False), "unsorted"),
             "tags": project.tags,
             "tags_form": form or (tags_form(None, project.tags) if manages else None),
             "tags_url": reverse("project-tags", args=[project.slug]),

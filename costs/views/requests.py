@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from costs import call_lists, dimensions, periods, selectors
+from costs import call_lists, dimensions, periods, selectors, step_names
 from costs.call_lists import Cursor
 from costs.errors import ArchiveError
 from governance import payload_selectors
@@ -98,7 +98,7 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
         "costs/request_detail.html",
         context={
             "event": event,
-            "steps": selectors.steps_of(event),
+            "steps": step_names.named(selectors.steps_of(event)),
             "price_rows": selectors.prices_of(event),
             "earlier_values": selectors.earlier_values(event),
             "status_label": selectors.STATUSES.get(event.status, event.status),

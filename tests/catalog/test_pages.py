@@ -650,6 +650,19 @@ def test_operate_home_names_what_needs_somebody(acme: Tenant, alice: User, clien
         assert words in loud
 
 
+def test_project_heads_the_keys_that_it_counts(furnished: dict[str, str], alice: User, bob: User, client_for: ClientFor) -> None:
+    key_services.open_playground_session(project=Project.objects.get(slug="checkout"), person=bob)
+
+    response = client_for(alice).get(f"/o/acme/{furnished['project']}")
+
+    text = text_of(response)
+    assert "1 live key" in text
+    assert [row.key.name for row in response.context["rows"]] == ["bob's key"]
+    assert "<th>Owner</th>" in text
+    assert "sort=" not in text
+    assert "<th>Owner</th>" not in text_of(client_for(bob).get(f"/o/acme/{furnished['project']}"))
+
+
 def test_build_home_leads_to_the_first_call(furnished: dict[str, str], bob: User, client_for: ClientFor) -> None:
     text = text_of(client_for(bob).get("/o/acme/build/home/"))
 

@@ -16,6 +16,7 @@ from costs.models import Event
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
+from tests.factories.catalog import make_model, make_provider
 
 PAGES = ["operate/costs/", "operate/costs/requests/", "operate/costs/price-book/", "operate/costs/reconciliation/"]
 OWN = ["build/usage/", "build/requests/"]
@@ -157,6 +158,31 @@ def test_usage_counts_only_own_keys(acme: Tenant, client_for: ClientFor, bob: Us
 
     assert usage.total.calls == 2
     assert {event.key_id for event in requests} == {mine.public_id}
+
+
+def test_road_of_a_call_names_its_deployments(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    first, second = (make_model(owner=alice, provider=make_provider(slug=slug)).deployments.get().pk for slug in ("east", "west"))
+    steps = [
+        ["route", "pass", 1, f"{first},{second},999999"],
+        ["route:chat", "best", 1, f"regret_ppm={first} chosen:{first} {first}:0.500(cost:0.50) {second}:0.400(cost:?)"],
+        ["failover", "pass", 0, f"{first}:503 → {second}"],
+        ["circuit", "pass", 0, f"{first} open, {second} of 30 failed"],
+        ["call_upstream", "pass", 9, f"{first}:503 {second}:200"],
+        ["policy:a.b", "pass", 0, f"{first}"],
+    ]
+    make.record(acme, make.call(acme, steps=steps))
+
+    page = client_for(fay).get(f"/o/acme/requests/{Event.objects.get().event_id}/")
+
+    assert [step.detail for step in page.context["steps"]] == [
+        "east/small,west/small,999999",
+        f"regret_ppm={first} chosen:east/small east/small:0.500(cost:0.50) west/small:0.400(cost:?)",
+        "east/small:503 → west/small",
+        f"east/small open, {second} of 30 failed",
+        "east/small:503 west/small:200",
+        f"{first}",
+    ]
+    assert "Went on" in page.content.decode()
 
 
 def test_requests_are_paged_by_key_and_filtered(acme: Tenant, client_for: ClientFor, fay: User) -> None:
