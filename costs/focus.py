@@ -181,8 +181,8 @@ class Reader:
         file.seek(0)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise BillFormatError("The file is UTF-16. FOCUS files are UTF-8: save it as CSV UTF-8.", field="file")
-        if start[:2] in (b"PK", b"\x1f\x8b"):
-            raise BillFormatError("The file is compressed. Unpack it first.", field="file")
+        if start[:2] == b"PK":
+            raise BillFormatError("The file is a compressed archive. Unpack it first.", field="file")
         # Undecodable bytes become lone surrogates, which reject their own row instead of the file.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         self._text = text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django import forms
+from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
 from costs import bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
@@ -150,11 +152,22 @@ class RateFileForm(forms.Form):
     source = forms.CharField(label="Where they stand", max_length=200)
 
 
+class _FilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class _FilesField(forms.FileField):
+    """One file or several, always a list."""
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
+        return [super(_FilesField, self).clean(one, initial) for one in data or [None]]
+
+
 class BillForm(forms.Form):
-    file = forms.FileField(
+    file = _FilesField(
         label="FOCUS file",
-        help_text="CSV or Parquet, versions 1.0 to 1.4 and the columns of the 1.5 draft. The same file twice changes nothing.",
-        widget=forms.ClearableFileInput(attrs={"accept": ".csv,text/csv,.parquet"}),
+        help_text="CSV or Parquet, also by gzip, versions 1.0 to 1.4 and the columns of the 1.5 draft. All parts of one export together. The same twice changes nothing.",
+        widget=_FilesInput(attrs={"accept": ".csv,text/csv,.parquet,.gz"}),
     )
     provider = forms.ChoiceField(
         required=False,

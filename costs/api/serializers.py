@@ -24,6 +24,7 @@ from costs.models import (
     ServiceTier,
     TokenClass,
 )
+from costs.services import bills
 from governance.api.serializers import StrictSerializer
 
 
@@ -266,7 +267,12 @@ class UnpricedOutput(serializers.Serializer[Any]):
 
 
 class BillInput(serializers.Serializer[Any]):
-    file = serializers.FileField(help_text="FOCUS CSV or Parquet, 1.0 to 1.4 and the columns of the 1.5 draft.")
+    file = serializers.ListField(
+        child=serializers.FileField(),
+        allow_empty=False,
+        max_length=bills.MOST_PARTS,
+        help_text="FOCUS CSV or Parquet, also by gzip, 1.0 to 1.4 and the columns of the 1.5 draft. Sent several times: parts of one export.",
+    )
     provider = serializers.SlugField(
         max_length=48,
         required=False,
@@ -300,6 +306,12 @@ class BillDeliveryOutput(serializers.ModelSerializer[BillDelivery]):
         )  # fmt: skip
 
 
+class BillPartOutput(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    sha256 = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+
+
 class BillDoubtOutput(serializers.Serializer[Any]):
     code = serializers.ChoiceField(choices=["style", "older", "smaller", "incomplete", "signed", "empty"])
     message = serializers.CharField()
@@ -314,6 +326,7 @@ class BillChangeOutput(serializers.Serializer[Any]):
 
 
 class BillOutput(serializers.ModelSerializer[BillFile]):
+    parts = BillPartOutput(many=True, read_only=True, help_text="Of an export in several files; empty for one.")
     deliveries = BillDeliveryOutput(many=True, read_only=True, help_text="What it changed, or would change while it waits.")
     doubts = BillDoubtOutput(many=True, read_only=True, help_text="Why a person should look at it first.")
     digest = serializers.CharField(read_only=True, help_text="Of what it changes: what is applied is what was seen.")
@@ -330,6 +343,7 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
             "name",
             "sha256",
             "size_bytes",
+            "parts",
             "focus_version",
             "provider",
             "uploaded_at",
@@ -374,7 +388,7 @@ class BillReleaseInput(StrictSerializer):
 class BillErrorOutput(serializers.ModelSerializer[BillError]):
     class Meta:
         model = BillError
-        fields = ("line", "column", "message", "text", "is_quarantined")
+        fields = ("part", "line", "column", "message", "text", "is_quarantined")
 
 
 class CauseOutput(serializers.Serializer[Any]):

@@ -204,10 +204,11 @@ class Bills(generics.ListAPIView[BillFile]):
     def post(self, request: ApiRequest) -> Response:
         body = serializers.BillInput(data=request.data)
         body.is_valid(raise_exception=True)
-        file = body.validated_data["file"]
+        files = [bills.Upload(file, file.name) for file in body.validated_data["file"]]
         done = bills.import_bill(
-            file=file,
-            name=file.name,
+            file=files[0].file,
+            name=files[0].name,
+            more=files[1:],
             actor=request.user,
             provider=body.validated_data["provider"],
             style=body.validated_data["style"],
@@ -251,7 +252,7 @@ class BillErrors(generics.ListAPIView[BillError]):
 
     access = {"GET": Permission.VIEW_COSTS}
     serializer_class = serializers.BillErrorOutput
-    ordering = ("line", "pk")
+    ordering = ("part", "line", "pk")
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
         if getattr(self, "swagger_fake_view", False):

@@ -43,7 +43,7 @@ class BillFeed(models.Model):
 
 
 class BillFile(models.Model):
-    """One FOCUS file. Its counts obey accepted + duplicate + rejected + quarantined = in; so do its sums, as far as a cost could be read."""
+    """One FOCUS file, or all parts of one export. Its counts obey accepted + duplicate + rejected + quarantined = in; so do its sums, as far as a cost could be read."""
 
     placement = "tenant"
 
@@ -54,10 +54,13 @@ class BillFile(models.Model):
         UNDONE = "undone", "Undone"
 
     sha256 = models.CharField(max_length=64, unique=True)
+    """Of the file as it came; of several parts, over their own ones in order of these."""
     name = models.CharField(max_length=200)
     size_bytes = models.BigIntegerField()
     path = models.CharField(max_length=300)
-    """In the default storage, below the tenant's schema name."""
+    """In the default storage, below the tenant's schema name; empty where `parts` have their own."""
+    parts = models.JSONField(default=list, db_default=[])
+    """Of an export in several files, each as it came: list of {name, sha256, size_bytes, path}. Empty for one file."""
     provider = models.CharField(max_length=48, blank=True)
     """Slug chosen at the upload; empty when each row's own provider name decided."""
     focus_version = models.CharField(max_length=16)
@@ -92,6 +95,11 @@ class BillFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def paths(self) -> list[str]:
+        """Where its parts are kept, in their order."""
+        return [part["path"] for part in self.parts] or [self.path]
 
     @property
     def digest(self) -> str:
@@ -208,7 +216,10 @@ class BillRow(models.Model):
         MONTH = "month", "Month"
 
     file = models.ForeignKey(BillFile, on_delete=models.PROTECT, related_name="rows")
+    part = models.SmallIntegerField(default=1, db_default=1)
+    """Of the file, from 1."""
     line = models.IntegerField()
+    """Of the part."""
     fingerprint = models.CharField(max_length=32)
     """Over provider and all columns of the row, in a canonical form."""
     occurrence = models.IntegerField()
@@ -279,6 +290,7 @@ class BillError(models.Model):
     placement = "tenant"
 
     file = models.ForeignKey(BillFile, on_delete=models.CASCADE, related_name="errors")
+    part = models.SmallIntegerField(default=1, db_default=1)
     line = models.IntegerField()
     column = models.CharField(max_length=64, blank=True)
     message = models.CharField(max_length=300)
@@ -288,7 +300,7 @@ class BillError(models.Model):
 
     class Meta:
         db_table = "bill_error"
-        ordering = ["line"]
+        ordering = ["part", "line"]
         indexes = [models.Index(fields=["file", "line"], name="bill_error_line")]
 
     def __str__(self) -> str:

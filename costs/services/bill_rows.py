@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO
@@ -14,13 +17,17 @@ from django.db import connection
 from django.utils.text import slugify
 
 from catalog.models import Deployment, Provider
-from costs import exchange, focus
-from costs.errors import BillTooLargeError
+from costs import exchange, focus, parquet
+from costs.errors import BillFormatError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 
 LARGEST_FILE = 512 * 1024 * 1024
+LARGEST_INFLATED = 8 * LARGEST_FILE
+"""Of a compressed file, what comes out of it."""
+_GZIP = b"\x1f\x8b"
 CHUNK = 1024 * 1024
 _ROW_COLUMNS = (
+    "part",
     "line",
     "fingerprint",
     "provider",
@@ -96,14 +103,14 @@ def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
                 copy.write_row(values)
         cursor.execute(f"""
             CREATE TEMP TABLE bill_staged ON COMMIT DROP AS
-            SELECT row_number() OVER (PARTITION BY fingerprint ORDER BY line)::integer AS occurrence, {columns}
+            SELECT row_number() OVER (PARTITION BY fingerprint ORDER BY part, line)::integer AS occurrence, {columns}
             FROM bill_staging WHERE error_message IS NULL
         """)  # noqa: S608  # names and expressions of this module only
         cursor.execute("ANALYZE bill_staged")
         cursor.execute(
             """
-            INSERT INTO bill_error (file_id, line, "column", message, text, is_quarantined)
-            SELECT %s, line, error_column, error_message, error_text, is_quarantined FROM bill_staging WHERE error_message IS NOT NULL
+            INSERT INTO bill_error (file_id, part, line, "column", message, text, is_quarantined)
+            SELECT %s, part, line, error_column, error_message, error_text, is_quarantined FROM bill_staging WHERE error_message IS NOT NULL
             """,
             [bill.pk],
         )
@@ -156,8 +163,46 @@ class _Raw(io.RawIOBase):
         return len(chunk)
 
 
-def detachable(file: BinaryIO | File[bytes]) -> BinaryIO:
-    return io.BufferedReader(_Raw(file), CHUNK)
+class _Inflated(io.RawIOBase):
+    """What a gzip file holds; as much as is allowed of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._gzip.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._gzip.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            size = self._gzip.readinto(buffer)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise BillFormatError("The compressed file cannot be read: it is damaged or cut off.", field="file") from error
+        if self._gzip.tell() > LARGEST_INFLATED:
+            raise BillTooLargeError(f"One file may unpack to {LARGEST_INFLATED // 1024**3} GB. Split it by month.", field="file")
+        return size
+
+
+@contextmanager
+def reading(file: BinaryIO | File[bytes]) -> Iterator[focus.Reader]:
+    """Its rows, whichever form it has: CSV or Parquet, also by gzip. The file stays open. BillFormatError, BillTooLargeError."""
+    buffered: io.BufferedReader[Any] = io.BufferedReader(_Raw(file), CHUNK)
+    if buffered.peek(len(_GZIP)).startswith(_GZIP):
+        buffered = io.BufferedReader(_Inflated(buffered), CHUNK)
+    is_parquet = buffered.peek(len(parquet.MAGIC)).startswith(parquet.MAGIC)
+    reader = parquet.BillReader(buffered) if is_parquet else focus.Reader(buffered)
+    try:
+        yield reader
+    finally:
+        reader.detach()
 
 
 def names_for(provider: str) -> Names:
@@ -183,19 +228,22 @@ def why_quarantined(row: focus.Row, provider: str, at: datetime) -> tuple[str, s
     return None
 
 
-def placed(rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime) -> Iterator[tuple[Any, ...]]:
+def placed(
+    rows: Iterable[focus.Row | focus.Rejected], names: Names, seen: set[str], at: datetime, part: int = 1
+) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False)
+            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         if (why := why_quarantined(row, provider, at)) is not None:
-            yield (row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True)
+            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True)
             continue
         priced = row.pricing
         pricing = (priced.currency, priced.cost, priced.listed_cost, priced.list_cost) if priced else ("", None, None, None)
         yield (
+            part,
             row.line,
             row.fingerprint(provider),
             provider,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import localcontext
@@ -15,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from catalog.models import Provider
-from costs import focus, parquet, tasks
+from costs import focus, tasks
 from costs.errors import BillFormatError, BillStateError, SignatureReasonError
 from costs.models import BillAlias, BillDelivery, BillFile, BillRow, DeliveryStyle
 from costs.services import bill_deliveries, bill_rows
@@ -23,6 +25,16 @@ from governance.access import Permission
 from governance.models import Severity, User
 from governance.schema import current_schema
 from governance.services import alerts, audit
+
+MOST_PARTS = 50
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it came."""
+
+    file: BinaryIO
+    name: str
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,12 @@ def import_bill(
     provider: str = "",
     style: str = "",
     is_preview: bool = False,
+    more: Sequence[Upload] = (),
     at: datetime | None = None,
 ) -> Imported:
-    """Take over one FOCUS file, CSV or Parquet; afterwards the months that it touches are reconciled.
+    """Take over one FOCUS file, CSV or Parquet, plain or by gzip; afterwards the months that it touches are reconciled.
+
+    `more` are further parts of the same export: all of them are one delivery, which is shown, applied and undone as a whole.
 
     `provider` is the slug that all rows belong to; without it each row's provider name decides by the stored assignments. Choosing
     one stores the assignment for the names in the file. Every row is accepted, a duplicate of an earlier file, rejected as no row of a bill,
@@ -54,21 +69,26 @@ def import_bill(
 
     Raises BillFormatError (nothing is stored) or BillTooLargeError.
     """
-    digest, size = bill_rows.digest_of(file)
-    if size == 0:
-        raise BillFormatError("The file is empty.", field="file")
+    uploads = [Upload(file, name), *more]
+    if len(uploads) > MOST_PARTS:
+        raise BillFormatError(f"An export may have {MOST_PARTS} parts.", field="file")
+    parts = [{"name": one.name[:200] or "bill.csv", **_measured(one)} for one in uploads]
+    digests = sorted(str(part["sha256"]) for part in parts)
+    if len(set(digests)) < len(digests):
+        raise BillFormatError("One of the parts is there twice.", field="file")
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
     _check(provider, style)
-    buffered = bill_rows.detachable(file)
-    is_parquet = buffered.read(len(parquet.MAGIC)) == parquet.MAGIC
-    buffered.seek(0)
-    reader = parquet.BillReader(buffered) if is_parquet else focus.Reader(buffered)
-    try:
-        return _take_over(file, reader, digest, size, name, actor, provider, style, is_preview, at or timezone.now())
-    finally:
-        reader.detach()
+    return _take_over([one.file for one in uploads], parts, digest, actor, provider, style, is_preview, at or timezone.now())
+
+
+def _measured(one: Upload) -> dict[str, str | int]:
+    digest, size = bill_rows.digest_of(one.file)
+    if size == 0:
+        raise BillFormatError(f"{one.name or 'The file'} is empty.", field="file")
+    return {"sha256": digest, "size_bytes": size}
 
 
 def _check(provider: str, style: str) -> None:
@@ -86,11 +106,9 @@ def _lock() -> None:
 
 @transaction.atomic
 def _take_over(
-    file: BinaryIO,
-    reader: focus.Reader,
+    files: Sequence[BinaryIO],
+    parts: list[dict[str, Any]],
     digest: str,
-    size: int,
-    name: str,
     actor: User,
     provider: str,
     style: str,
@@ -101,14 +119,17 @@ def _take_over(
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
         return Imported(earlier, False)
-    path = f"{current_schema()}/bills/{at:%Y-%m}/{digest}.{'parquet' if isinstance(reader, parquet.BillReader) else 'csv'}"
+    for part in parts:
+        part["path"] = f"{current_schema()}/bills/{at:%Y-%m}/{part['sha256']}"
+    others = len(parts) - 1
     bill = BillFile.objects.create(
         sha256=digest,
-        name=name[:200] or "bill.csv",
-        size_bytes=size,
-        path=path,
+        name=parts[0]["name"] if not others else f"{parts[0]['name'][:180]} and {others} more",
+        size_bytes=sum(part["size_bytes"] for part in parts),
+        path="" if others else parts[0]["path"],
+        parts=parts if others else [],
         provider=provider,
-        focus_version=reader.version,
+        focus_version="",
         uploaded_by=actor,
         uploaded_at=at,
         rows_in=0,
@@ -120,8 +141,8 @@ def _take_over(
         billed_duplicate=0,
         billed_rejected=0,
     )
-    names, seen = bill_rows.names_for(provider), set[str]()
-    bill_rows.stage(bill, bill_rows.placed(reader, names, seen, at))
+    seen = set[str]()
+    bill_rows.stage(bill, _rows(bill, files, bill_rows.names_for(provider), seen, at))
     _deliver(bill, bill_deliveries.styles(style), lambda outcome: not outcome.doubts and not (is_preview and outcome.replaces), at)
     if bill.state == BillFile.State.APPLIED:
         _assign(provider, seen)
@@ -129,9 +150,33 @@ def _take_over(
     elif not is_preview:
         _tell(bill, at)
     _record("bill.imported" if bill.state == BillFile.State.APPLIED else "bill.previewed", bill, actor, at)
-    _keep(file, path)
+    for file, path in zip(files, bill.paths, strict=True):
+        _keep(file, path)
     _reconcile(bill)
     return Imported(bill, True)
+
+
+def _rows(
+    bill: BillFile,
+    files: Iterable[BinaryIO | File[bytes]],
+    names: bill_rows.Names,
+    seen: set[str],
+    at: datetime,
+    wanted: Container[tuple[int, int]] | None = None,
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of all parts to be staged, or those at `wanted` parts and lines. Notes the version of FOCUS. BillFormatError when parts differ in it.
+
+    Read while the connection copies, so nothing here may ask the database.
+    """
+    for part, file in enumerate(files, 1):
+        with bill_rows.reading(file) as reader:
+            if part > 1 and reader.version != bill.focus_version:
+                raise BillFormatError(
+                    f"One part is of FOCUS {bill.focus_version}, another of {reader.version}: they are not of one export.", field="file"
+                )
+            bill.focus_version = reader.version
+            rows = (row for row in reader if wanted is None or (part, row.line) in wanted)
+            yield from bill_rows.placed(rows, names, seen, at, part)
 
 
 def _tell(bill: BillFile, at: datetime) -> None:
@@ -293,18 +338,15 @@ def undo_bill(*, bill: BillFile, actor: User, reason: str = "", at: datetime | N
     return found
 
 
-def _read_again(bill: BillFile, seen: set[str], at: datetime, lines: set[int] | None = None) -> None:
-    """Stage the file as it was kept, or some of its lines. BillFormatError when it is gone."""
-    names = bill_rows.names_for(bill.provider)
+def _read_again(bill: BillFile, seen: set[str], at: datetime, *, quarantined_only: bool = False) -> None:
+    """Stage the file as it was kept, or its rows that are in quarantine. BillFormatError when it is gone."""
+    errors = bill.errors.filter(is_quarantined=True) if quarantined_only else bill.errors.all()
+    wanted = set(errors.values_list("part", "line")) if quarantined_only else None
+    errors.delete()
     try:
-        with default_storage.open(bill.path) as kept:
-            buffered = bill_rows.detachable(kept)
-            reader = parquet.BillReader(buffered) if bill.path.endswith(".parquet") else focus.Reader(buffered)
-            try:
-                bill.errors.filter(**({} if lines is None else {"line__in": lines})).delete()
-                bill_rows.stage(bill, bill_rows.placed((row for row in reader if lines is None or row.line in lines), names, seen, at))
-            finally:
-                reader.detach()
+        with ExitStack() as opened:
+            kept = [opened.enter_context(default_storage.open(path)) for path in bill.paths]
+            bill_rows.stage(bill, _rows(bill, kept, bill_rows.names_for(bill.provider), seen, at, wanted))
     except FileNotFoundError as error:
         raise BillFormatError("The file is not kept any more: upload it again.") from error
 
@@ -398,9 +440,8 @@ def _release_whole(found: BillFile, provider: str, seen: set[str], at: datetime)
 
 def _release_part(found: BillFile, provider: str, seen: set[str], at: datetime) -> None:
     whole = {name: getattr(found, name) for name in ("rows_in", "billed_in", "rows_rejected", "billed_rejected")}
-    lines = set(found.errors.filter(is_quarantined=True).values_list("line", flat=True))
     chosen, found.provider = found.provider, provider or found.provider
-    _read_again(found, seen, at, lines)
+    _read_again(found, seen, at, quarantined_only=True)
     found.provider = chosen
     for name, value in whole.items():
         setattr(found, name, value)  # of the whole file, not of these lines

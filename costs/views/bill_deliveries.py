@@ -70,6 +70,7 @@ def bill_changes(request: MemberRequest, pk: int) -> HttpResponseBase:
         (
             "new" if row.is_in_force else "gone",
             row.file.name,
+            row.part,
             row.line,
             *(getattr(row, name) for name in _COLUMNS),
             row.description or row.meter or row.sku_id,
@@ -77,5 +78,5 @@ def bill_changes(request: MemberRequest, pk: int) -> HttpResponseBase:
         )
         for row in bill_selectors.replaced_and_new(bill).iterator(chunk_size=2000)
     )
-    header = ("state", "file", "line", *_COLUMNS, "description", *_FIGURES)
+    header = ("state", "file", "part", "line", *_COLUMNS, "description", *_FIGURES)
     return csvs.response(request, f"changes-{bill.sha256[:8]}.csv", header, rows)

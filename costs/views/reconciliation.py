@@ -40,12 +40,13 @@ def upload(request: MemberRequest) -> HttpResponse:
     """Take over a bill."""
     form = BillForm(request.POST, request.FILES)
     if form.is_valid():
-        file = form.cleaned_data["file"]
+        files = [bills.Upload(file, file.name) for file in form.cleaned_data["file"]]
         done = try_service(
             form,
             lambda: bills.import_bill(
-                file=file,
-                name=file.name,
+                file=files[0].file,
+                name=files[0].name,
+                more=files[1:],
                 actor=request.user,
                 provider=form.cleaned_data["provider"],
                 style=form.cleaned_data["style"],
@@ -97,7 +98,7 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
         partial="bill-errors",
         context={
             "bill": bill,
-            "page": keyset_page(bill.errors.all(), order=["-is_quarantined", "line", "pk"], cursor=request.GET.get("cursor", "")),
+            "page": keyset_page(bill.errors.all(), order=["-is_quarantined", "part", "line", "pk"], cursor=request.GET.get("cursor", "")),
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
             "may_manage": _may_manage(request),
             "kinds": bill_selectors.kinds_of(bill),
@@ -115,9 +116,9 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
 def bill_errors(request: MemberRequest, pk: int) -> HttpResponseBase:
     """The rows that were rejected or are in quarantine, with their reasons, as CSV."""
     bill = _bill(pk)
-    found = bill.errors.values_list("line", "is_quarantined", "column", "message", "text").iterator(chunk_size=2000)
-    rows = ((line, "quarantined" if held else "rejected", *rest) for line, held, *rest in found)
-    return csvs.response(request, f"rejected-{bill.sha256[:8]}.csv", ("line", "state", "column", "message", "row"), rows)
+    found = bill.errors.values_list("part", "line", "is_quarantined", "column", "message", "text").iterator(chunk_size=2000)
+    rows = ((part, line, "quarantined" if held else "rejected", *rest) for part, line, held, *rest in found)
+    return csvs.response(request, f"rejected-{bill.sha256[:8]}.csv", ("part", "line", "state", "column", "message", "row"), rows)
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

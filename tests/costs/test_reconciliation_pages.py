@@ -43,7 +43,7 @@ def test_upload_leads_to_what_became_of_the_rows(acme: Tenant, client_for: Clien
     assert [len(page.rows) for page in pages] == [50, 11]
     assert f"{len(made.rows):,} accepted" in first.content.decode()
     assert "Nothing was changed" in again.content.decode()
-    assert errors[0] == "line,state,column,message,row"
+    assert errors[0] == "part,line,state,column,message,row"
     assert errors[1].endswith("cut off")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from costs import bill_selectors
 from costs.errors import BillFormatError, BillStateError, BillWaitingError, SignatureReasonError
-from costs.models import BillFeed, BillFile, BillRow, Revision
+from costs.models import BillAlias, BillFeed, BillFile, BillRow, Revision
 from costs.services import bills, reconciliation, signoff
 from governance.models import AuditEntry, Notice, Tenant, User
 from tests.conftest import ClientFor
@@ -50,6 +51,16 @@ def imported(user: User, *rows: dict[str, str], style: str = "replacement", is_p
     ).file
     assert file.rows_accepted + file.rows_duplicate + file.rows_rejected + file.rows_quarantined == file.rows_in
     return file
+
+
+def part(name: str, *rows: dict[str, str]) -> SimpleUploadedFile:
+    content = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]).encode()
+    return SimpleUploadedFile(name, gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+
+
+def in_parts(user: User, *parts: SimpleUploadedFile) -> BillFile:
+    first, *more = [bills.Upload(cast("BinaryIO", one), str(one.name)) for one in parts]
+    return bills.import_bill(file=first.file, name=first.name, more=more, actor=user, style="append", at=AT).file
 
 
 def in_force() -> Counter[tuple[str, Decimal]]:
@@ -408,3 +419,59 @@ def test_month_is_not_signed_while_a_file_waits_for_it(acme: Tenant, client_for:
     assert imported(fay, ROW | of_november).state == "waiting"
     reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
     assert sign(actor=alice).revision_id == revision.pk
+
+
+def test_parts_of_an_export_are_one_delivery(acme: Tenant, fay: User, client_for: ClientFor, api_for: ClientFor) -> None:
+    imported(fay, day(1), day(2), day(3))
+    pages, api = "/o/acme/operate/costs/reconciliation/", "/api/v1/bills/"
+    first, second = part("a.csv.gz", day(1), day(2), day(5)), part("b.csv", day(3, "4"), day(5), day(4, "much"))
+
+    client_for(fay).post(f"{pages}upload/", {"file": [first, second], "provider": "openai", "style": "replacement"})
+
+    bill = BillFile.objects.get(name="a.csv.gz and 1 more")
+    assert (bill.state, said(bill), codes(bill)) == ("waiting", [(0, 2, 1, 2, Decimal("5.5"))], ["incomplete"])
+    assert [(one["name"], one["path"][-64:] == one["sha256"]) for one in bill.parts] == [("a.csv.gz", True), ("b.csv", True)]
+    assert [(error.part, error.line, error.column) for error in bill.errors.all()] == [(2, 4, "BilledCost")]
+    page = client_for(fay).get(f"{pages}bills/{bill.pk}/").content.decode()
+    assert ("Part 2" in page, "b.csv" in page) == (True, True)
+    # In any order it is the same delivery, and equal rows of two parts are two charges.
+    for file in (first, second):
+        file.seek(0)
+    again = api_for(fay).post(api, {"file": [second, first], "provider": "openai"})
+    assert (again.status_code, again.json()["id"], len(again.json()["parts"])) == (200, bill.pk, 2)
+    bills.apply_bill(bill=bill, actor=fay, digest=bill.digest)
+    assert {(row.part, row.line) for row in BillRow.objects.filter(day=date(2026, 10, 5))} == {(1, 4), (2, 3)}
+    assert sum(in_force().values()) == 5
+    bills.undo_bill(bill=bill, actor=fay)
+    assert in_force() == {(date(2026, 10, number), Decimal("1.5")): 1 for number in (1, 2, 3)}
+    preview = bills.preview_bill(bill=bill, actor=fay)
+    assert said(preview) == [(0, 2, 1, 2, Decimal("5.5"))]
+
+
+def test_rows_of_a_part_leave_quarantine_by_part_and_line(acme: Tenant, fay: User) -> None:
+    BillAlias.objects.create(subject="provider", theirs="OpenAI", ours="openai")
+    bill = in_parts(fay, part("a.csv", day(1), day(2)), part("b.csv", day(3, ProviderName=""), day(4)))
+    assert (bill.rows_accepted, bill.rows_quarantined) == (3, 1)
+
+    bills.release_quarantine(bill=bill, actor=fay, provider="openai", at=AT)
+
+    assert {(row.part, row.line, row.day) for row in BillRow.objects.all()} == {
+        (number, line, date(2026, 10, on)) for number, line, on in ((1, 2, 1), (1, 3, 2), (2, 2, 3), (2, 3, 4))
+    }
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (part("b.csv", day(1), day(2)), "there twice"),
+        (part("b.csv", {**day(3), "ServiceProviderName": "OpenAI"}), "another of 1.3"),
+        (SimpleUploadedFile("b.csv", b""), "b.csv is empty"),
+        (SimpleUploadedFile("b.csv.gz", gzip.compress(b"BilledCost" * 999)[:-9]), "cut off"),
+    ],
+)
+def test_files_that_are_no_parts_of_one_export_are_refused(acme: Tenant, fay: User, second: SimpleUploadedFile, message: str) -> None:
+    second.seek(0)
+    with pytest.raises(BillFormatError, match=message):
+        in_parts(fay, part("a.csv", day(1), day(2)), second)
+
+    assert not BillFile.objects.exists()
