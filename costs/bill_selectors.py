@@ -245,8 +245,10 @@ def used_rates(revision: Revision) -> list[UsedRates]:
 
 
 def currency_of(bill: BillFile) -> str:
-    """Of all its rows; empty where they have several, or none was new."""
-    found = list(bill.rows.order_by().values_list("currency", flat=True).distinct()[:2])
+    """Of all its rows, also of those that wait; empty where they have several, or none was new."""
+    of_rows = bill.rows.order_by().values_list("currency", flat=True).distinct()
+    of_deliveries = bill.deliveries.order_by().values_list("currency", flat=True).distinct()
+    found = list((of_rows if bill.state == BillFile.State.APPLIED else of_deliveries)[:2])
     return found[0] if len(found) == 1 else ""
 
 
