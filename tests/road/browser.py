@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.clock import allowed
 
 FLAGS = [
     "--no-sandbox",
@@ -60,3 +63,13 @@ def quiet(page: Page) -> None:
 def sign_in(browser: Browser, demo: dict[str, Any], name: str, **context: Any) -> Page:
     """One of the demo's people."""
     return enter(browser, demo["base_url"], f"{name}@acme.example", demo["users"][0]["password"], **context)
+
+
+def open_until(page: Page, url: str, shown: Callable[[], bool], *, within_s: float) -> None:
+    """Opens the page, again and again until it shows what was promised; fails after the promised seconds."""
+    deadline = time.monotonic() + allowed(within_s)
+    page.goto(url)
+    while not shown():
+        assert time.monotonic() < deadline, f"{url} does not show it within {within_s} s"
+        page.wait_for_timeout(300)
+        page.goto(url)

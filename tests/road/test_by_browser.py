@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.road.api import Api
-from tests.road.browser import enter, quiet
+from tests.road.browser import enter, open_until, quiet
 from tests.road.product import Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 SLUG = "hooli"
+GATE = f"/o/{SLUG}/release/rollouts/cost-attribution/gates/1/"
 PASSWORD = "a long enough password"
 PEOPLE = {"adam": "Admin", "bob": "Developer", "rita": "Release manager", "fay": "Finance", "sam": "Security"}
 
@@ -32,21 +34,41 @@ def fill(page: Page, **fields: str) -> None:
             field.fill(value)
 
 
+@dataclass(frozen=True)
+class Hooli:
+    """The organisation that the road is walked in, and where."""
+
+    browser: Browser
+    base_url: str
+    sandbox: str
+    demo_password: str
+
+    def as_person(self, name: str) -> Page:
+        return enter(self.browser, self.base_url, f"{name}@hooli.example", PASSWORD)
+
+
 def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dict[str, Any], browser: Browser, tmp_path: Path) -> None:
-    base_url = demo["base_url"]
-    sandbox = product.local_settings()["SANDBOX_URL"]
+    hooli = Hooli(browser, demo["base_url"], product.local_settings()["SANDBOX_URL"], demo["users"][0]["password"])
 
-    def as_person(name: str) -> Page:
-        return enter(browser, base_url, f"{name}@hooli.example", PASSWORD)
+    _organisation_with_people(hooli)
+    _model_tools_and_projects(hooli)
+    key = _key_tried_out(hooli)
+    fay = _calls_on_the_cost_page(hooli, key)
+    _bill_explained(product, fay, tmp_path)
+    _consent_switched_off(hooli)
+    rita, adam = _rollout_ready_for_its_gate(hooli)
+    _gate_signed(rita, adam)
 
-    # 1. The operator makes a tenant; its owner adds people with one role each.
-    page = enter(browser, base_url, "olga@acme.example", demo["users"][0]["password"])
+
+def _organisation_with_people(hooli: Hooli) -> None:
+    """The operator makes a tenant; its owner adds people with one role each."""
+    page = enter(hooli.browser, hooli.base_url, "olga@acme.example", hooli.demo_password)
     page.get_by_role("link", name="New tenant").click()
     fill(page, name="Hooli", slug=SLUG, owner_email="gavin@hooli.example", owner_password=PASSWORD)
     page.get_by_role("button", name="Make the tenant").click()
     expect(page.locator("#toasts")).to_contain_text(re.compile(r"Hooli is ready, made in [0-4]\.\d s"))
     quiet(page)
-    page = as_person("gavin")
+    page = hooli.as_person("gavin")
     page.goto(f"/o/{SLUG}/operate/people/")
     for name, role in PEOPLE.items():
         form = page.locator("#add form")
@@ -57,13 +79,15 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
         expect(page.locator("#people-table")).to_contain_text(f"{name}@hooli.example")
     quiet(page)
 
-    # 2. An admin registers a provider, a model with a live check, a tool server and a project.
-    page = as_person("adam")
+
+def _model_tools_and_projects(hooli: Hooli) -> None:
+    """An admin registers a provider, a model with a live check, a tool server and a project."""
+    page = hooli.as_person("adam")
     page.goto(f"/o/{SLUG}/operate/providers/new/")
     fill(page, name="Local", slug="local", base_url="http://10.1.2.3/v1")
     page.get_by_role("button", name="Add the provider").click()
     expect(page.locator("#main")).to_contain_text("private address")  # the outbound guard, in words, at its field
-    fill(page, base_url=f"{sandbox}/v1")
+    fill(page, base_url=f"{hooli.sandbox}/v1")
     page.get_by_role("button", name="Add the provider").click()
     expect(page.locator("h1")).to_contain_text("Local")
     page.goto(f"/o/{SLUG}/operate/models/new/")
@@ -77,13 +101,13 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
     expect(page.locator("#main")).to_contain_text("first byte", ignore_case=True)
     page.get_by_role("button", name="Submit for approval").click()
     expect(page.locator("#main")).to_contain_text("Somebody else approves what you submitted")
-    approver = as_person("gavin")
+    approver = hooli.as_person("gavin")
     approver.goto(f"/o/{SLUG}/models/helper/?tab=approval")
     approver.get_by_role("button", name="Approve", exact=True).click()
     expect(approver.locator("#main")).to_contain_text("A second person")
     quiet(approver)
     page.goto(f"/o/{SLUG}/operate/tools/new/")
-    fill(page, name="Staff handbook", namespace="staff", url=f"{sandbox}/mcp")
+    fill(page, name="Staff handbook", namespace="staff", url=f"{hooli.sandbox}/mcp")
     page.get_by_role("button", name="Connect and discover").click()
     expect(page.locator("#main")).to_contain_text("convert_units")
     for project in ("Checkout", "Support"):
@@ -93,8 +117,10 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
         expect(page.locator("#main")).to_contain_text(project)
     quiet(page)
 
-    # 3. A developer finds the model, gets a key, tries the model in the playground and a tool on its page.
-    page = as_person("bob")
+
+def _key_tried_out(hooli: Hooli) -> str:
+    """A developer finds the model, gets a key, tries the model in the playground and a tool on its page."""
+    page = hooli.as_person("bob")
     page.goto(f"/o/{SLUG}/build/models/")
     expect(page.get_by_role("link", name="helper")).to_be_visible()
     page.goto(f"/o/{SLUG}/build/keys/new/")
@@ -114,43 +140,34 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#main")).to_contain_text(re.compile(r"\d m?s\b"), timeout=15_000)
     quiet(page)
+    return key.group()
 
-    # 4. Calls with the unmodified SDK are on the cost page within 5 s, priced and attributed.
-    client = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key.group(), default_headers={"x-gatehouse-agent": "checkout-bot"})
+
+def _calls_on_the_cost_page(hooli: Hooli, key: str) -> Page:
+    """Calls with the unmodified SDK are on the cost page within 5 s, priced and attributed."""
+    client = openai.OpenAI(base_url=f"{hooli.base_url}/v1", api_key=key, default_headers={"x-gatehouse-agent": "checkout-bot"})
     with ThreadPoolExecutor(8) as pool:
         list(
             pool.map(lambda _: client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "Hello"}]), range(120))
         )
-    page = as_person("fay")
-    page.wait_for_timeout(4000)  # what the issue allows: under 5 s from call to page
-    page.goto(f"/o/{SLUG}/operate/costs/?group=agent")
-    expect(page.get_by_role("row", name=re.compile("checkout-bot"))).to_contain_text("120")
+    page = hooli.as_person("fay")
+    row = page.get_by_role("row", name=re.compile("checkout-bot"))
+    open_until(page, f"/o/{SLUG}/operate/costs/?group=agent", lambda: row.count() > 0 and "120" in row.inner_text(), within_s=5)
+    return page
 
-    # 5. A bill is uploaded and explained to the cent.
-    product.manage(
-        "generate_bill",
-        "--tenant",
-        SLUG,
-        "--provider",
-        "local",
-        "--calls-per-day",
-        "4",
-        "--missing",
-        "2",
-        "--out",
-        str(tmp_path),
-    )
+
+def _bill_explained(product: Product, page: Page, folder: Path) -> None:
+    """A bill is uploaded and explained to the cent."""
+    options = {"tenant": SLUG, "provider": "local", "calls-per-day": "4", "missing": "2", "out": str(folder)}
+    product.manage("generate_bill", *[f"--{name}={value}" for name, value in options.items()])
     page.goto(f"/o/{SLUG}/operate/costs/reconciliation/")
-    page.locator("[name=file]").set_input_files(tmp_path / "bill.csv")
+    page.locator("[name=file]").set_input_files(folder / "bill.csv")
     page.locator("[name=provider]").select_option("local")
     page.get_by_role("button", name="Upload and compare").click()
     expect(page.locator("#main")).to_contain_text("bill.csv")
     compared = page.get_by_role("link", name=re.compile("^local, ")).first
-    for _ in range(50):  # a worker compares "in a moment"
-        page.goto(f"/o/{SLUG}/operate/costs/reconciliation/")
-        if compared.count():
-            break
-        page.wait_for_timeout(200)
+    # A worker compares "in a moment".
+    open_until(page, f"/o/{SLUG}/operate/costs/reconciliation/", lambda: compared.count() > 0, within_s=10)
     compared.click()
     expect(page.locator("#main")).to_contain_text("Sum of causes")
     expect(page.locator("#main")).to_contain_text("To the cent")
@@ -159,45 +176,52 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
     assert len(exported) > 1
     quiet(page)
 
-    # 6. Consent switched off: the playground is refused within 5 s, with the reason.
-    page = as_person("sam")
+
+def _consent_switched_off(hooli: Hooli) -> None:
+    """Consent switched off: the playground is refused within 5 s, with the reason."""
+    page = hooli.as_person("sam")
     page.goto(f"/o/{SLUG}/operate/consent/")
     page.get_by_role("button", name="Switch off…").first.click()
     page.locator("dialog[open] [name=reason]").fill("Audit of assistants until Monday")
     page.locator("dialog[open]").get_by_role("button", name="Switch off").click()
     expect(page.locator("#toasts")).to_contain_text("timed until every process has it")
-    developer = as_person("bob")
-    developer.goto(f"/o/{SLUG}/build/playground/?model=helper")
-    developer.wait_for_timeout(2000)
-    developer.get_by_label("Prompt", exact=True).fill("Hello")
-    developer.keyboard.press("Control+Enter")
-    expect(developer.locator("#main")).to_contain_text("Audit of assistants until Monday", timeout=3000)
+    developer = hooli.as_person("bob")
+    reason = developer.locator("#main").get_by_text("Audit of assistants until Monday").first
+
+    def refused() -> bool:
+        developer.get_by_label("Prompt", exact=True).fill("Hello")
+        developer.keyboard.press("Control+Enter")
+        expect(reason.or_(developer.locator("#pg-state", has_text="Done.")).first).to_be_visible(timeout=20_000)
+        return reason.is_visible()
+
+    open_until(developer, f"/o/{SLUG}/build/playground/?model=helper", refused, within_s=5)
     page.get_by_role("button", name="Allow").first.click()
     expect(page.locator("#toasts")).to_contain_text("allowed")
     quiet(page)
 
-    # 7. A rollout: the gate blocks until everything is attested and measured; two roles sign; the next phase begins.
-    page = as_person("rita")
+
+def _rollout_ready_for_its_gate(hooli: Hooli) -> tuple[Page, Page]:
+    """A rollout: the gate blocks until everything is attested and measured. Returns the pages of who signs."""
+    page = hooli.as_person("rita")
     page.goto(f"/o/{SLUG}/release/rollouts/new/")
     fill(page, plan="ai-cost-attribution", name="Cost attribution", slug="cost-attribution")
     page.get_by_role("button", name="Start the rollout").click()
-    gate = f"/o/{SLUG}/release/rollouts/cost-attribution/gates/1/"
-    page.goto(gate)
+    page.goto(GATE)
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#main")).to_contain_text("Not ready")
     expect(page.get_by_role("button", name=re.compile("^Go, [0-9]+ blockers?"))).to_be_disabled()
-    engineer = as_person("adam")
-    engineer.goto(gate)
+    engineer = hooli.as_person("adam")
+    engineer.goto(GATE)
     while engineer.get_by_role("link", name="Attest…").count():
         engineer.get_by_role("link", name="Attest…").first.click()
         engineer.get_by_label("is met", exact=True).check()
         engineer.locator("[name=note]").fill("See the minutes of Monday.")
         engineer.get_by_role("button", name="Attest", exact=True).click()
-        engineer.goto(gate)
-    token = Api(base_url, "").post("tokens/", {"email": "adam@hooli.example", "password": PASSWORD, "tenant": SLUG})["token"]
-    monitoring = Api(base_url, token)
+        engineer.goto(GATE)
+    token = Api(hooli.base_url, "").post("tokens/", {"email": "adam@hooli.example", "password": PASSWORD, "tenant": SLUG})["token"]
+    monitoring = Api(hooli.base_url, token)
     monitoring.post("figures/", {"key": "blocking_bugs", "reference": "first week", "value": 0})
-    page.goto(gate)
+    page.goto(GATE)
     page.get_by_role("button", name="Evaluate now").click()
     for young in ("Anomaly detection uptime", "Dashboard uptime"):  # neither was looked at for a day yet
         page.get_by_role("link", name=young, exact=True).click()
@@ -209,16 +233,21 @@ def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dic
         engineer.goto(criterion)
         engineer.get_by_role("button", name="Approve the waiver").click()
         expect(engineer.locator("#main")).to_contain_text("approved by")
-        page.goto(gate)
+        page.goto(GATE)
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#main")).to_contain_text("Ready", timeout=15_000)
-    for signer, comment in ((page, "Teams are happy."), (engineer, "Figures hold.")):
-        signer.goto(gate)
+    return page, engineer
+
+
+def _gate_signed(rita: Page, adam: Page) -> None:
+    """Two roles sign; the next phase begins."""
+    for signer, comment in ((rita, "Teams are happy."), (adam, "Figures hold.")):
+        signer.goto(GATE)
         signer.locator("[name=comment]").fill(comment)
         signer.get_by_role("button", name=re.compile("Sign go")).click()
         expect(signer.locator("#main")).to_contain_text(comment)
-    page.goto(f"/o/{SLUG}/release/rollouts/cost-attribution/log/")
-    expect(page.locator("#main")).to_contain_text("Teams are happy.")
-    expect(page.locator("#main")).to_contain_text("Private preview")
-    quiet(page)
-    quiet(engineer)
+    rita.goto(f"/o/{SLUG}/release/rollouts/cost-attribution/log/")
+    expect(rita.locator("#main")).to_contain_text("Teams are happy.")
+    expect(rita.locator("#main")).to_contain_text("Private preview")
+    quiet(rita)
+    quiet(adam)
