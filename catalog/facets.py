@@ -20,7 +20,7 @@ OUTPUT_PRICES = (1, 5, 15)
 """USD per million output tokens, at most."""
 LABELS = {
     "capability": "Can do", "provider": "Provider", "region": "Region", "sensitivity": "Data up to", "context": "Context",
-    "price": "Output $/M", "status": "Status",
+    "price": "Output $/M", "tag": "Tag", "status": "Status",
 }  # fmt: skip
 
 
@@ -73,12 +73,14 @@ def _values(model: Model, price: Price | None) -> dict[str, set[str]]:
         "sensitivity": {model.data_sensitivity},
         "context": {str(least) for least in CONTEXTS if model.context_window and model.context_window >= least},
         "price": {str(most) for most in OUTPUT_PRICES if price and price.output_per_million <= most},
+        "tag": {f"{name}={value}" for name, value in model.tags.items()},
         "status": {model.status},
     }
 
 
 def _words(models: Iterable[Model]) -> dict[str, dict[str, str]]:
     """For each facet its values in the order of the select."""
+    tags = sorted({f"{name}={value}" for model in models for name, value in model.tags.items()})
     providers = {one.provider.slug: one.provider for model in models for one in model.deployments.all()}
     return {
         "capability": CAPABILITY_WORDS,
@@ -87,5 +89,6 @@ def _words(models: Iterable[Model]) -> dict[str, dict[str, str]]:
         "sensitivity": dict(Model.Sensitivity.choices),
         "context": {str(least): f"≥ {least // 1000}K" if least < 1_000_000 else "≥ 1M" for least in CONTEXTS},
         "price": {str(most): f"≤ ${most}" for most in OUTPUT_PRICES},
+        "tag": {tag: tag for tag in tags},
         "status": dict(Model.Status.choices),
     }

@@ -21,6 +21,7 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-fil
     region = django_filters.CharFilter(method="by_region")
     context = django_filters.NumberFilter(field_name="context_window", lookup_expr="gte")
     price = django_filters.NumberFilter(method="by_price")
+    tag = django_filters.CharFilter(method="by_tag")
 
     class Meta:
         model = Model
@@ -42,6 +43,11 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-fil
 
     def by_region(self, models: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         return models.filter(deployments__in=Deployment.objects.filter(provider__region=value)).distinct()
+
+    def by_tag(self, models: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
+        """As `name=value`."""
+        tag, _, wanted = value.partition("=")
+        return models.filter(tags__contains={tag: wanted})
 
     def by_price(self, models: QuerySet[Model], name: str, value: Decimal) -> QuerySet[Model]:
         """At most so many USD per million output tokens; what is unpriced is not known to be."""

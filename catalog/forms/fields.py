@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django import forms
 
 MAX_INTEGER = 2**31 - 1
@@ -36,3 +39,23 @@ def monthly_budget() -> forms.DecimalField:
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=200, required=False)
+
+
+class TagsField(forms.CharField):
+    """Lines of `name=value`; a mapping, in and out. Which names and values there may be is the service's to say."""
+
+    def __init__(self, help_text: str) -> None:
+        widget = forms.Textarea(attrs={"rows": 4, "class": "gh-mono", "spellcheck": "false"})
+        super().__init__(required=False, max_length=2000, widget=widget, help_text=f"One name=value on each line. {help_text}")
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}={each}" for name, each in value.items()) if isinstance(value, Mapping) else value
+
+    def clean(self, value: Any) -> dict[str, str]:
+        tags = {}
+        for line in filter(None, (line.strip() for line in super().clean(value).splitlines())):
+            name, equals, each = line.partition("=")
+            if not equals:
+                raise forms.ValidationError(f"{line} is not name=value.")
+            tags[name.strip()] = each.strip()
+        return tags

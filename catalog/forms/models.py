@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from catalog import selectors
-from catalog.forms.fields import MAX_INTEGER
+from catalog.forms.fields import MAX_INTEGER, TagsField
 from catalog.lifecycle import CAPABILITIES
 from catalog.models import Model, Provider
 from catalog.models.model import slug_validator
@@ -17,6 +17,7 @@ from governance.models import FeatureClass
 DEFAULT_THRESHOLD, DEFAULT_SAMPLE = 0.95, 5
 """Of the semantic cache: the least similarity, and the share of hits in percent that is looked at."""
 ENVIRONMENTS = [("development", "Development"), ("staging", "Staging"), ("production", "Production")]
+TAGS_HELP = "By which people find it, for example use=drafting."
 CAPABILITY_WORDS = {"chat": "Chat", "embeddings": "Embeddings", "vision": "Sees images", "tools": "Calls tools", "json": "JSON output"}
 
 
@@ -43,6 +44,8 @@ class ModelSourceForm(forms.Form):
         initial=["chat"],
         widget=forms.CheckboxSelectMultiple,
     )
+
+    tags = TagsField(TAGS_HELP)
 
     def clean_slug(self) -> str:
         return str(self.cleaned_data["slug"]).strip()
@@ -99,6 +102,7 @@ class ModelChangeForm(forms.Form):
     data_sensitivity = forms.ChoiceField(label="Data up to", choices=Model.Sensitivity.choices)
     feature_class = forms.ChoiceField(label="Needs consent for", choices=FeatureClass.choices)
     environment = forms.ChoiceField(choices=ENVIRONMENTS)
+    tags = TagsField(TAGS_HELP)
     default_parameters = forms.JSONField(
         required=False, initial=dict, widget=forms.Textarea(attrs={"rows": "2", "class": "gh-mono", "spellcheck": "false"}),
         help_text=f'Sent for calls that set none of their own, such as {{"temperature": 0.2}}. Of {", ".join(PARAMETERS)}.',

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from catalog.forms.fields import calls_per_minute, monthly_budget, slug_field
+from catalog.forms.fields import TagsField, calls_per_minute, monthly_budget, slug_field
 from catalog.forms.models import ENVIRONMENTS
 
 
@@ -28,22 +28,8 @@ class ProjectChangeForm(ProjectForm):
 
 
 class TagsForm(forms.Form):
-    tags = forms.CharField(
-        required=False,
-        max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "gh-mono", "spellcheck": "false"}),
-        help_text="One name=value on each line. They fill in what callers do not send themselves.",
-    )
-
-    def clean_tags(self) -> dict[str, str]:
-        tags = {}
-        for line in filter(None, (line.strip() for line in self.cleaned_data["tags"].splitlines())):
-            name, equals, value = line.partition("=")
-            if not equals:
-                raise forms.ValidationError(f"{line} is not name=value.")
-            tags[name.strip()] = value.strip()
-        return tags
+    tags = TagsField("They fill in what callers do not send themselves.")
 
 
 def tags_form(data: Any, tags: dict[str, str]) -> TagsForm:
-    return TagsForm(data, initial={"tags": "\n".join(f"{name}={value}" for name, value in tags.items())})
+    return TagsForm(data, initial={"tags": tags})

@@ -19,7 +19,7 @@ from governance.services import audit
 def set_project_tags(*, project: Project, tags: Mapping[str, str], actor: User) -> Project:
     """Replace the tags of a project's calls; a key's own and what callers send go before. Writes one audit entry. Raises InvalidValueError."""
     found = Project.objects.select_for_update().get(pk=project.pk)
-    before, found.tags = found.tags, _checked(tags)
+    before, found.tags = found.tags, checked_tags(tags)
     if found.tags != before:
         found.save(update_fields=["tags"])
         audit.record("project.tagged", actor=actor, target=found, before=before, after=found.tags)
@@ -31,7 +31,7 @@ def set_project_tags(*, project: Project, tags: Mapping[str, str], actor: User) 
 def set_key_tags(*, key: VirtualKey, tags: Mapping[str, str], actor: User) -> VirtualKey:
     """Replace the tags of a key's calls; what callers send goes before. Writes one audit entry. Raises InvalidValueError."""
     found = VirtualKey.objects.select_for_update(of=("self",)).select_related("project", "owner").get(pk=key.pk)
-    before, found.tags = found.tags, _checked(tags)
+    before, found.tags = found.tags, checked_tags(tags)
     if found.tags != before:
         found.save(update_fields=["tags"])
         audit.record("virtual_key.tagged", actor=actor, target=found, key_id=found.public_id, before=before, after=found.tags)
@@ -39,7 +39,8 @@ def set_key_tags(*, key: VirtualKey, tags: Mapping[str, str], actor: User) -> Vi
     return found
 
 
-def _checked(tags: Mapping[str, str]) -> dict[str, str]:
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """By name, for calls or for things of the catalog: one spelling of names and values. Raises InvalidValueError."""
     cleaned = {name.strip(): value.strip() for name, value in tags.items()}
     if len(cleaned) > MOST_DEFAULTS:
         raise InvalidValueError(f"Up to {MOST_DEFAULTS} tags.", field="tags")

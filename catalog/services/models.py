@@ -25,6 +25,7 @@ from catalog.errors import (
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, ModelReview, Provider, SemanticAnswer
 from catalog.services import reviews
+from catalog.services.default_tags import checked_tags
 from governance import config, payload_selectors
 from governance.models import FeatureClass, User
 from governance.services import audit
@@ -44,6 +45,8 @@ class ModelFacts:
     environment: str = "production"
     default_parameters: Mapping[str, Any] = field(default_factory=dict)
     """Of `gateway.contract.treatments.PARAMETERS`: for calls that set none of their own."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """By which people find the model."""
 
 
 @transaction.atomic
@@ -56,13 +59,12 @@ def register_model(
     owner: User,
     actor: User,
     price: Price | None = None,
-    tags: dict[str, str] | None = None,
 ) -> Model:
     """Add a model as a draft with its first deployment and, when given, its list price from now on.
 
     A draft is not served. Raises NameTakenError or InvalidValueError.
     """
-    model = Model(slug=slug, owner=owner, tags=tags or {}, changed_by=actor)
+    model = Model(slug=slug, owner=owner, changed_by=actor)
     _apply(model, facts)
     try:
         with transaction.atomic():
@@ -485,6 +487,7 @@ def _apply(model: Model, facts: ModelFacts) -> None:
     model.context_window, model.max_output_tokens = facts.context_window, facts.max_output_tokens
     model.feature_class, model.data_sensitivity, model.environment = facts.feature_class, facts.data_sensitivity, facts.environment
     model.default_parameters = _checked_defaults(facts)
+    model.tags = checked_tags(facts.tags)
 
 
 def _checked_defaults(facts: ModelFacts) -> dict[str, Any]:
@@ -502,6 +505,7 @@ def _described(model: Model) -> dict[str, Any]:
         "data_sensitivity": model.data_sensitivity,
         "environment": model.environment,
         "default_parameters": model.default_parameters,
+        "tags": model.tags,
     }
 
 
@@ -517,6 +521,7 @@ def facts_of(model: Model) -> ModelFacts:
         model.data_sensitivity,
         model.environment,
         model.default_parameters,
+        model.tags,
     )
 
 

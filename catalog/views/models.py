@@ -38,7 +38,7 @@ from governance.errors import DomainError
 from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
-FACETS = ("capability", "provider", "region", "sensitivity", "context", "price")
+FACETS = ("capability", "provider", "region", "sensitivity", "context", "price", "tag")
 COLUMNS = (
     Column("Model", "name"), Column("Input $/M", "input", "gh-num"), Column("Output $/M", "output", "gh-num"),
     Column("Context", "context", "gh-num", falls=True), Column("First token", "ttft", "gh-num", "Median time to first token, last 30 days"),
@@ -381,7 +381,12 @@ def _step_source(request: MemberRequest, provider: Provider | None, draft: Model
 
 
 def _save_source(request: MemberRequest, provider: Provider, draft: Model | None, data: dict[str, Any]) -> Model:
-    described = {"name": data["name"] or data["slug"], "description": data["description"], "capabilities": tuple(data["capabilities"])}
+    described = {
+        "name": data["name"] or data["slug"],
+        "description": data["description"],
+        "capabilities": tuple(data["capabilities"]),
+        "tags": data["tags"],
+    }
     if draft is None:
         return services.register_model(
             slug=data["slug"],

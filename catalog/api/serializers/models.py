@@ -32,6 +32,11 @@ class ModelFactsSerializer(StrictSerializer):
     default_parameters = serializers.DictField(
         required=False, help_text=f"For calls that set none of their own: {', '.join(PARAMETERS)}. The whole of it."
     )
+    tags = serializers.DictField(
+        child=serializers.CharField(max_length=128),
+        required=False,
+        help_text="By which people find it: name to value; takes the place of all.",
+    )
 
 
 class ModelInput(ModelFactsSerializer):
@@ -55,6 +60,7 @@ class ModelOutput(serializers.Serializer[Any]):
     data_sensitivity = serializers.ChoiceField(source="model.data_sensitivity", choices=Model.Sensitivity.choices)
     environment = serializers.CharField(source="model.environment")
     default_parameters = serializers.DictField(source="model.default_parameters")
+    tags = serializers.DictField(source="model.tags", child=serializers.CharField())
     owner = serializers.CharField(source="model.owner.email")
     deprecated_at = serializers.DateTimeField(source="model.deprecated_at", allow_null=True)
     retires_on = serializers.DateField(source="model.retires_on", allow_null=True)

@@ -22,6 +22,7 @@ _MODEL = (
     "data_sensitivity",
     "environment",
     "default_parameters",
+    "tags",
 )
 _CACHE = ("ttl_s", "scope", "embedding", "threshold", "sample_percent")
 _LEAVING = ("retires_on", "successor")
@@ -79,6 +80,8 @@ def _create_model(api: Api, document: Document, options: Options) -> list[str]:
 def _change_model(api: Api, document: Document, live: Live, options: Options) -> list[str]:
     spec, path = document.spec, _model_path(document.name)
     body = _sent(changed(spec, live, _MODEL), document)
+    if "tags" in body:
+        body["tags"] = {**live.spec["tags"], **spec["tags"]}
     if body:
         api.call("PATCH", path, body)
     switched_on = _change_deployments(api, document, live, options)

@@ -179,6 +179,22 @@ spec:
 """
 
 
+def test_a_manifest_tags_a_model_and_leaves_its_other_tags(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path
+) -> None:
+    model = make_model(owner=alice, slug="helper", provider=make_provider(slug="local"), tags={"team": "search", "use": "coding"})
+    file, run = tmp_path / "tags.yaml", run_as(alice)
+    spec = "spec: {tags: {use: drafting}, deployments: [{provider: local, upstream_model: small}]}"
+    file.write_text(f"apiVersion: gatehouse/v1\nkind: Model\nmetadata: {{name: helper}}\n{spec}\n")
+
+    code, done = run("apply", "-f", str(file))
+
+    model.refresh_from_db()
+    assert (code, model.tags) == (0, {"team": "search", "use": "drafting"}), done
+    assert run("diff", "-f", str(file))[0] == 0
+    assert "  tags:\n    use: drafting\n    team: search\n" in run("export", "Model")[1]
+
+
 def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
     acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
