@@ -49,6 +49,8 @@ class Finding:
     @property
     def detail(self) -> str:
         """`email=2 card=1`: read by the rollup, so the form is part of the contract."""
+        if not (self.counts or self.is_incomplete or self.unjudged):
+            return ""
         counts = self.counts | ({UNAVAILABLE: 1} if self.is_incomplete else {}) | ({UNJUDGED: self.unjudged} if self.unjudged else {})
         return " ".join(f"{entity}={count}" for entity, count in sorted(counts.items()))
 
@@ -207,7 +209,10 @@ class Scan:
         return text
 
     def short_texts(self, texts: list[str]) -> list[str]:
-        """The same for several. Most hold nothing: that is seen at one look, and each is looked at by itself only when it is not so."""
+        """The same for several. Most hold nothing: that is seen at one look, and each is looked at by itself only when it is not so.
+
+        The list itself comes back when nothing is found in it.
+        """
         if len(texts) < 2:
             return [self.text(text) for text in texts]
         joined = _APART.join(texts)
@@ -335,10 +340,14 @@ def scanned(scan: Scan, places: Places) -> Generator[None, None, None]:
 
 def _scan_batch(scan: Scan, batch: list[Place]) -> Generator[None, None, None]:
     short = [place for place in batch if len(place[2]) < SHORT_CHARACTERS]
-    for (holder, at, text), clean in zip(short, scan.short_texts([text for _, _, text in short]), strict=True):
-        if clean != text:
-            holder[at] = clean
+    texts = [text for _, _, text in short]
+    if (cleaned := scan.short_texts(texts)) is not texts:
+        for (holder, at, text), clean in zip(short, cleaned, strict=True):
+            if clean != text:
+                holder[at] = clean
     yield
+    if len(short) == len(batch):
+        return
     for holder, at, text in batch:
         if len(text) >= SHORT_CHARACTERS:
             clean = scan.text(text) if len(text) <= WHOLE_CHARACTERS else (yield from _in_slices(scan, text))

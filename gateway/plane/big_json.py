@@ -18,12 +18,10 @@ from typing import Any, TypeVar
 
 import orjson
 
-from gateway.contract.steps import at_once
-
 LARGE_BYTES = 256 * 1024
 """From here on pieces pay. A request that is shorter takes under a millisecond."""
 SHORT_BYTES = 16 * 1024
-"""To look through so much takes no longer than a turn."""
+"""To look through so much takes no longer than a turn: it is done at once."""
 PIECE = 32 * 1024
 """Bytes or characters of one step, about."""
 TURN_S = 0.001
@@ -78,13 +76,8 @@ class Turn:
         self._ends = time.perf_counter() + TURN_S
 
 
-async def in_turns(steps: Generator[None, None, T], *, size: int | None = None) -> T:
-    """Do the steps, and let others have their turn in between.
-
-    `size` in bytes of what they work on, when it is known: with a short one they are one turn.
-    """
-    if size and size <= SHORT_BYTES:
-        return at_once(steps)
+async def in_turns(steps: Generator[None, None, T]) -> T:
+    """Do the steps, and let others have their turn in between."""
     turn = Turn()
     while True:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.contract.events import CallEvent, Kind, Status, Step, UsageSource
 from gateway.contract.guardrails import Guard, Scan
 from gateway.contract.snapshot import Deployment, Key, Model, Project
+from gateway.plane.big_json import SHORT_BYTES
 from gateway.plane.cache import MOST_ANSWER_BYTES
 from gateway.plane.choice import Choice
 from gateway.plane.http import HeaderList, Headers, Receive, Send, own_request_id
@@ -173,6 +174,11 @@ class Call:
             self.kept_bytes += len(data)
             if self.kept_bytes > MOST_ANSWER_BYTES:
                 self.kept = None
+
+    @property
+    def is_short(self) -> bool:
+        """To look through its request takes no longer than a turn, see `big_json`. A tool's arguments are not measured."""
+        return 0 < self.body_bytes <= SHORT_BYTES
 
     @property
     def overhead_us(self) -> float:

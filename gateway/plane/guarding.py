@@ -10,6 +10,7 @@ from gateway.contract.events import Step
 from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Scan, StreamScan, scanned
 from gateway.contract.places import Place, Places
 from gateway.contract.presidio import PresidioError
+from gateway.contract.steps import at_once
 from gateway.plane import big_json
 from gateway.plane import text as answers
 from gateway.plane.call import Call
@@ -21,7 +22,10 @@ async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, dir
     """Scan every text where it stands, and record what was found. Refusal when a guardrail blocks."""
     scan = Scan(guards)
     try:
-        await big_json.in_turns(scanned(scan, places), size=call.body_bytes)
+        if call.is_short:
+            at_once(scanned(scan, places))
+        else:
+            await big_json.in_turns(scanned(scan, places))
         if any(guard.guardrail.presidio is not None for guard in guards):
             await _ask_presidio(call, scan, places, direction)
         if not places.is_written_back:
@@ -181,10 +185,10 @@ def _unavailable(finding: Finding, direction: str, reason: str) -> Refusal:
 
 def note_findings(call: Call, scan: Scan, direction: str) -> None:
     """One line of the record per guardrail. Names and counts only: what was found is never recorded."""
-    call.steps += [
-        Step(f"guardrail:{finding.guardrail.name}", finding.verdict, 0, " ".join(filter(None, (direction, finding.detail))))
-        for finding in scan.findings
-    ]
+    for finding in scan.findings:
+        found = finding.detail
+        detail = f"{direction} {found}" if found else direction
+        call.steps.append(Step(f"guardrail:{finding.guardrail.name}", finding.verdict, 0, detail))
 
 
 def _refusal(finding: Finding, direction: str) -> Refusal:

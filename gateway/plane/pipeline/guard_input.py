@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from gateway.contract.guardrails import Scan
 from gateway.contract.places import places_in_data, places_in_request
+from gateway.contract.steps import at_once
 from gateway.plane import big_json
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
@@ -28,7 +29,8 @@ async def guard_input(call: Call) -> str:
         call.arguments = given[0]
         _hold_to_schema(call, scan)
     elif inputs:
-        places = await big_json.in_turns(places_in_request(call.body), size=call.body_bytes)
+        steps = places_in_request(call.body)
+        places = at_once(steps) if call.is_short else await big_json.in_turns(steps)
         await scan_places(call, inputs, places, "input")
     return ""
 

@@ -96,7 +96,8 @@ async def exchange(call: Call) -> str:
             call.steps.append(Step("failover", "pass", 0, f"{tried[-1]} → {deployment.id}"))
         outcome = await (_attempt_within_quota if deployment.limits else _attempt)(call, deployment, circuit)
         if outcome is None:
-            return " ".join([*tried, f"{deployment.id}:200"])
+            answered = f"{deployment.id}:200"
+            return " ".join([*tried, answered]) if tried else answered
         tried.append(f"{deployment.id}:{outcome.label}")
         if failed is None or outcome.was_sent:
             failed = outcome
