@@ -1,6 +1,6 @@
-"""Migrations of an empty schema in a third of the time.
+"""Migrations of an empty schema without rendering again what did not change.
 
-When a migration creates a model, or changes what no other model refers to, Django renders the models around it anew, so that no state shares a
+When a migration creates a model, or changes a field that is no relation, Django renders the models around it anew, so that no state shares a
 class with an earlier one. Tenant and user relate nearly all models to each other: 114 models became 7,200 renderings, most of the seconds that a
 schema took. Here the one class is rendered, with those that refer to it; its own relations reach their targets by Django's registry. The state is
 marked as `is_delayed`, which Django does for its own shortcuts: what runs Python in a migration first gets every model rendered anew.
