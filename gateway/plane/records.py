@@ -57,9 +57,7 @@ class Records:
     def set_amount(self, place: int, amount: int) -> None:
         """Change the first eight bytes of a record, which are a signed number, at once."""
         assert self._map is not None
-        _AMOUNT.pack_into(
-            self._map, place * self._size + _LENGTH.size, amount if -MOST <= amount <= MOST else MOST if amount > 0 else -MOST
-        )
+        _AMOUNT.pack_into(self._map, place * self._size + _LENGTH.size, max(-MOST, min(amount, MOST)))
 
     def remove(self, place: int) -> None:
         assert self._map is not None
