@@ -1,4 +1,4 @@
-"""Processes that the catalog really talks to: the sandbox upstream, and an MCP server that nobody here wrote."""
+"""Processes that the catalog really talks to (the sandbox upstream, an MCP server that nobody here wrote), and one of everything for pages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from catalog.models import Model
 from governance.models import Tenant, User
 from tests import bootstrap
+from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
 from tests.gateway.conftest import SandboxUpstream, free_port, make_sandbox, wait_until
 
 EVERYTHING = bootstrap.ROOT / "node_modules" / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
@@ -67,3 +69,23 @@ def everything_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def tenant(acme: Tenant, alice: User) -> Tenant:
     """Inside acme, with its owner at hand."""
     return acme
+
+
+@pytest.fixture
+def furnished(acme: Tenant, alice: User, bob: User) -> dict[str, str]:
+    """One of everything; the addresses of the pages that show them."""
+    provider = make_provider(slug="sandbox", name="Sandbox", region="eu-west")
+    make_model(owner=alice, slug="small", provider=provider, price=("0.15", "0.60"), context_window=128_000)
+    make_model(owner=alice, slug="sketch", status=Model.Status.DRAFT)
+    project = make_project(owner=alice, slug="checkout", name="Checkout")
+    key, _ = make_key(owner=bob, project=project, name="bob's key")
+    tool = make_tool(server=make_tool_server(owner=alice, namespace="handbook"), name="search")
+    return {
+        "provider": f"operate/providers/{provider.slug}/",
+        "model": "models/small/",
+        "draft": "models/sketch/",
+        "project": "projects/checkout/",
+        "key": f"keys/{key.public_id}/",
+        "server": "tools/handbook/",
+        "tool": f"tools/handbook/{tool.name}/",
+    }

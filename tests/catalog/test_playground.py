@@ -10,6 +10,7 @@ from django.utils import timezone
 from catalog.models import Project, VirtualKey
 from catalog.services import keys, prompts
 from governance.models import PayloadSetting, Tenant, User
+from tests.catalog.pages import text_of
 from tests.conftest import ClientFor
 from tests.factories import costs as make
 from tests.factories.catalog import make_model, make_project
@@ -179,3 +180,30 @@ def test_page_says_what_is_kept_of_its_prompts(acme: Tenant, project: Project, a
 
     assert 'prompts <b class="gh-strong">not stored</b>' in before
     assert 'prompts <b class="gh-strong">stored for 3 days</b>' in after
+
+
+def test_playground_shows_the_chosen_models(furnished: dict[str, str], alice: User, bob: User, client_for: ClientFor) -> None:
+    make_model(owner=alice, slug="large")
+
+    response = client_for(bob).get("/o/acme/build/playground/?model=small&model=large&model=unknown")
+
+    text = text_of(response)
+    assert 'data-model="small"' in text
+    assert 'data-model="large"' in text
+    assert "There is no chat model" in text
+    assert "ghp_" not in text
+
+
+def test_session_is_given_by_post_and_not_stored(furnished: dict[str, str], bob: User, client_for: ClientFor) -> None:
+    response = client_for(bob).post("/o/acme/build/playground/session/", {"project": "checkout"})
+
+    assert response.json()["token"].startswith("ghp_")
+    assert response["Cache-Control"] == "no-store"
+
+
+def test_session_for_a_project_that_is_off_is_refused(furnished: dict[str, str], bob: User, client_for: ClientFor) -> None:
+    Project.objects.update(is_enabled=False)
+
+    response = client_for(bob).post("/o/acme/build/playground/session/", {"project": "checkout"})
+
+    assert (response.status_code, response.json()["code"]) == (409, "project_off")
