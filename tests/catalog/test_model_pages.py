@@ -16,6 +16,7 @@ from governance.models import Tenant, User
 from governance.pages import keyset_page
 from tests.catalog.pages import HTMX, text_of
 from tests.conftest import ClientFor
+from tests.factories import costs
 from tests.factories.catalog import make_model, make_provider
 
 
@@ -148,3 +149,13 @@ def test_wider_change_waits_and_is_asked_again_when_it_went_stale(acme: Tenant, 
     model.refresh_from_db()
     assert model.data_sensitivity == "restricted"
     assert ModelReview.objects.get(pk=review.pk).status == "withdrawn"
+
+
+def test_cost_of_a_model_says_how_many_calls_have_no_price(acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    make_model(owner=alice, slug="small-chat")
+    costs.record(acme, costs.call(acme), costs.call(acme, **costs.REFUSED))
+
+    page = text_of(client_for(alice).get("/o/acme/models/small-chat/"))
+
+    assert "out · 1 unpriced</dd>" in page
+    assert "0 failed, 1 refused" in page
