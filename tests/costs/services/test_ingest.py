@@ -231,6 +231,29 @@ def test_duplicate_within_one_batch(acme: Tenant) -> None:
     assert (Event.objects.get().status, Event.objects.get().output_tokens) == ("ok", 7)
 
 
+def test_calls_of_a_plane_that_come_again_are_counted_once(acme: Tenant) -> None:
+    """Their ids are dated, and then nobody looks out for a second one until the first attempt fails."""
+    calls = [
+        make.call(
+            acme, event_id=UUID(int=int(NOON.timestamp() * 1000 + n) << 80 | DATED_ID << 76 | 2 << 62 | n), started_at=NOON, output_tokens=n
+        )
+        for n in range(12)
+    ]
+    impossible = make.call(acme, event_id=UUID(int=calls[0]["event_id"].int | 1 << 40), input_tokens=-1)
+
+    first = make.record(acme, *calls[:6], {**calls[0], "output_tokens": 99}, impossible)
+    again = make.record(acme, *calls, impossible)
+    last = make.record(acme, *calls)
+
+    assert (first.new, first.duplicates, first.rejected) == (6, 1, 1)
+    assert (again.new, again.duplicates, again.rejected) == (6, 6, 1)
+    assert (last.new, last.duplicates, last.rejected) == (0, 12, 0)
+    assert list(Event.objects.order_by("output_tokens").values_list("output_tokens", flat=True)) == [*range(12)]
+    assert totals()[0] == sum(LatencyHour.objects.filter(measure="duration").values_list("count", flat=True)) == 12
+    assert TokenDay.objects.get(token_class="output").tokens == sum(range(12))
+    assert RejectedInbox.objects.count() == 2
+
+
 def test_late_event_changes_the_hour_it_belongs_to(acme: Tenant, alice: User) -> None:
     make.prices(alice)
     make.record(acme, make.call(acme, started_at=NOON))
