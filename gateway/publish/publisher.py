@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, time
@@ -19,7 +20,7 @@ from catalog import selectors as catalog_selectors
 from catalog.hooks import Price, cost_figures
 from catalog.models import Deployment, Model, Project, Tool, ToolServer, UsageLimit, VirtualKey
 from catalog.routing_selectors import objectives_of
-from costs import budget_selectors, tag_selectors
+from costs import budget_selectors, dimensions, tag_selectors
 from costs.models import Budget
 from gateway.contract import snapshot as contract
 from gateway.contract.names import PLATFORM, SNAPSHOT_CHANNEL
@@ -95,8 +96,9 @@ def book_spend(tenant: Tenant) -> None:
     counters that were lost are made again. Planes book what they are granted before it is spent, so a counter that is
     ahead of the figures is right and stays.
     """
+    environments = dimensions.environments()
     rows = [
-        (tenant.public_id, _budget_id(one.budget), one.span.start, one.span.end, int(one.spent * contract.PICO_USD))
+        (tenant.public_id, _budget_id(one.budget, environments), one.span.start, one.span.end, int(one.spent * contract.PICO_USD))
         for one in budget_selectors.charged()
         if one.spent > 0
     ]
@@ -126,6 +128,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
     caps = shadow_selectors.caps_by_key()
     projects = {project.slug: _project(project) for project in Project.objects.order_by("slug")}
     flags = flag_selectors.served_flags()
+    environments = {project.slug: project.environment for project in projects.values()}
     prompts, flows = prompt_selectors.served_prompts(flag_selectors.prompts_of(flags))
     limits, of_deployments = _usage_limits(tenant)
     return contract.TenantSnapshot(
@@ -159,7 +162,7 @@ def compile_snapshot(tenant: Tenant, version: int) -> contract.TenantSnapshot:
         flags={flag.key: flag for flag in flags},
         facts=flag_selectors.facts_of(tenant),
         required_tags=tuple(tag_selectors.served_tags()),
-        budgets=tuple(_budget(budget, amount, tenant) for budget, amount in budget_selectors.acting_budgets()),
+        budgets=tuple(_budget(budget, amount, tenant, environments) for budget, amount in budget_selectors.acting_budgets()),
         drill=_newest_drill(tenant),
         shadows={
             shadow.source: contract.Shadow(
@@ -174,15 +177,22 @@ def _newest_drill(tenant: Tenant | None) -> int:
     return Effect.objects.filter(tenant=tenant, is_drill=True).aggregate(newest=Max("pk"))["newest"] or 0
 
 
-def _budget_id(budget: Budget) -> str:
-    """Names the counter: a budget that was given another scope begins anew."""
-    return f"budget:{budget.pk}:{budget.scope}:{budget.ref}:money:{budget.period}"
+def _budget_id(budget: Budget, environments: Mapping[str, str]) -> str:
+    """Names the counter: a budget that was given another scope begins anew, and so does that of an environment when a project joins or leaves it.
+
+    A counter is only ever lifted, and a project takes what it has spent with it. `environments` are those of all projects.
+    """
+    ref = budget.ref
+    if budget.scope == Budget.Scope.ENVIRONMENT:
+        members = (project for project, environment in environments.items() if environment == budget.ref)
+        ref += ":" + hashlib.sha256(" ".join(sorted(members)).encode()).hexdigest()[:16]
+    return f"budget:{budget.pk}:{budget.scope}:{ref}:money:{budget.period}"
 
 
-def _budget(budget: Budget, amount: Decimal, tenant: Tenant) -> contract.Limit:
-    """`amount` is USD with the raises in force."""
+def _budget(budget: Budget, amount: Decimal, tenant: Tenant, environments: Mapping[str, str]) -> contract.Limit:
+    """`amount` is USD with the raises in force; `environments` as of `_budget_id`."""
     return contract.Limit(
-        id=_budget_id(budget),
+        id=_budget_id(budget, environments),
         scope=cast(contract.Scope, budget.scope),
         scope_name=budget.ref or tenant.slug,
         resource="money",

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from catalog.hooks import Price, cost_figures
-from catalog.models import Deployment, Model, Tool, VirtualKey
+from catalog.models import Deployment, Model, Project, Tool, VirtualKey
 from costs.models import Budget
 from costs.services import budgets, required_tags
 from gateway.contract import keys
@@ -266,3 +266,24 @@ def test_budget_in_force_counts_what_was_spent_before_it(acme: Tenant, alice: Us
     Counter.objects.filter(limit_id=limit.id).delete()
     book_spend(acme)
     assert Counter.objects.get(limit_id=limit.id).granted == contract.PICO_USD
+
+
+def test_budget_of_an_environment_counts_what_its_projects_of_today_spent(acme: Tenant, alice: User) -> None:
+    """A project takes what it has spent with it, at the gateway as on the pages."""
+    make_costs.prices(alice)
+    make_costs.key(alice)
+    make_costs.record(acme, make_costs.call(acme, started_at=timezone.now(), input_tokens=1_000_000, output_tokens=0))
+    Project.objects.create(slug="shop", name="Shop", owner=alice, environment="development")
+    hold(alice, scope="environment", ref="development")
+
+    def granted() -> tuple[str, int]:
+        [limit] = published(acme).budgets
+        return limit.id, sum(int(one.granted) for one in Counter.objects.filter(tenant=acme.public_id, limit_id=limit.id))
+
+    counter, spent = granted()
+    Project.objects.filter(slug="checkout").update(environment="production")
+    without, left = granted()
+    Project.objects.filter(slug="checkout").update(environment="development")
+
+    assert (spent, left, without != counter) == (contract.PICO_USD, 0, True)
+    assert granted() == (counter, spent)
