@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from costs import usage_days
-from costs.models import RequiredTag
+from costs.models import Budget, RequiredTag
+from costs.selectors import NONE
 
 TAG = "tag:"
 """Begins an attribute that is a tag; its name follows."""
 COLUMNS = ("deployment", "region")
 """Attributes that are columns of a call, and their names as attributes."""
 KEPT = 200
-"""Values of a tag and UTC day with rows of their own, the first ones that came; a tag with a value for each call stays small."""
+"""Values of a tag and UTC day with rows of their own, the first ones that came; a tag with a value for each call stays small. Values that a
+budget names have one besides."""
 OTHER = "(other)"
 """Stands for all values beyond them."""
+UNCOUNTED = "(not counted)"
+"""Stands for calls of days on which an attribute was not counted; in no row and no URL."""
+RESERVED = (NONE, UNCOUNTED)
+"""Words of pages and addresses: a call that sends one of them as the value of a tag counts as OTHER."""
 LONGEST = 128
 _CUBE = "project, cost_centre, agent, model, provider, key_id"
 _COUNTS = usage_days.COUNTS
@@ -25,12 +31,17 @@ _ADDED = ", ".join(f"{name} = u.{name} + excluded.{name}" for name in _COUNTS.sp
 _KNOWN = "value NOT IN ('', '" + OTHER + "')"
 
 # A value that has a row of the day keeps it, others get one while there are less than KEPT: so a call counts in the same row whenever its
-# price comes. Those of one batch are taken by their calls.
+# price comes. Those of one batch are taken by their calls. A value that a budget names counts as one that has a row: or the budget would see
+# nothing of it.
 _BEYOND = f"""valued AS (
     SELECT attribute, day, value, sum(calls) AS calls FROM split WHERE attribute ^@ '{TAG}' AND {_KNOWN} GROUP BY 1, 2, 3
 ), known AS (
     SELECT u.dimension AS attribute, u.day, u.value
     FROM (SELECT DISTINCT attribute, day FROM valued) v JOIN usage_day u ON (u.dimension, u.day) = (v.attribute, v.day) AND u.{_KNOWN}
+    UNION
+    SELECT v.attribute, v.day, v.value
+    FROM valued v JOIN (SELECT '{TAG}' || ref AS named FROM {Budget._meta.db_table} WHERE scope = '{Budget.Scope.TAG}') b
+        ON b.named = v.attribute || '=' || v.value
 ), beyond AS (
     SELECT n.attribute, n.day, n.value
     FROM (
@@ -41,6 +52,12 @@ _BEYOND = f"""valued AS (
 ), """  # noqa: S608  # names of this module only
 
 
+def _said(tag: str) -> str:
+    """A tag of a call as it is counted."""
+    words = ", ".join(f"'{word}'" for word in RESERVED)
+    return f"CASE WHEN {tag} IN ({words}) THEN '{OTHER}' ELSE left(coalesce({tag}, ''), {LONGEST}) END"
+
+
 def parameters(tags: list[str]) -> dict[str, str]:
     """For the statements of these tags."""
     return {f"tag_{index}": name for index, name in enumerate(tags)}
@@ -48,7 +65,7 @@ def parameters(tags: list[str]) -> dict[str, str]:
 
 def detail(calls: str, tags: list[str]) -> str:
     """The CTE `by_detail`, which `add` takes: rows of the CTE `calls` shaped like `usage_hour`, by the attributes besides."""
-    found = (f", left(coalesce(tags ->> %(tag_{index})s, ''), {LONGEST}) AS tag_{index}" for index in range(len(tags)))
+    found = (f", {_said(f'tags ->> %(tag_{index})s')} AS tag_{index}" for index in range(len(tags)))
     return f"""by_detail AS (
     SELECT hour, project, cost_centre, agent, model, provider, key_id, kind,
         CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, deployment, region{"".join(found)}, count(*) AS calls,
@@ -91,7 +108,7 @@ def add(tags: list[str], columns: Sequence[str] = COLUMNS) -> str:
 
 _SAID = " UNION ALL ".join(
     [f"SELECT '{name}', f.{name}" for name in COLUMNS]
-    + [f"SELECT '{TAG}' || name, left(coalesce(f.tags ->> name, ''), {LONGEST}) FROM {RequiredTag._meta.db_table}"]  # noqa: S608  # names of ours
+    + [f"SELECT '{TAG}' || name, {_said('f.tags ->> name')} FROM {RequiredTag._meta.db_table}"]  # noqa: S608  # names of ours
 )
 _MORE = "cost = t.cost + n.cost, unpriced_calls = t.unpriced_calls - n.calls, untagged_cost = t.untagged_cost + n.untagged_cost"
 VALUE = f"""worth AS (

@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
 from costs import attribute_days, bill_selectors, dimensions, reconciliation_selectors, selectors
+from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.models import AttributeDay, Reconciliation, RevisionSignature, UsageDay, UsageHour
 from costs.periods import Period, parse_day
-from costs.spend_selectors import UNCOUNTED
 from governance.models import AlertChannel, Severity, User
 
 TOPIC = "cost.showback"

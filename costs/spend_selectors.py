@@ -21,6 +21,7 @@ from django.utils import timezone
 from catalog import selectors as catalog_selectors
 from costs import attribute_days, cheaper, dimensions, price_selectors, selectors
 from costs import forecast as forecasting
+from costs.attribute_days import UNCOUNTED
 from costs.forecast import Forecast, TooLittle
 from costs.models import AttributeDay, TokenDay, UsageDay, UsageHour
 from costs.periods import Period
@@ -32,8 +33,6 @@ _TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write
 _FIGURES = ("calls", "cost", "unpriced_calls", "refused", "errors", "tokens", "untagged_calls", "untagged_cost", "estimated_calls")
 _CLASS_FIGURES = (*_FIGURES, "unpriced_tokens")
 """Of a token class; what a class does not have is None."""
-UNCOUNTED = "(not counted)"
-"""The line of calls from before an attribute was counted; in no URL."""
 _SUMS: dict[str, Any] = {
     "n_calls": Sum("calls"),
     "n_cost": Sum("cost"),

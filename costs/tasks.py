@@ -186,6 +186,12 @@ def count_attributes() -> None:
     rollups.count_attributes(at=timezone.now())
 
 
+@shared_task(base=TenantTask)
+def count_tag_again(name: str) -> None:
+    """Give a value that a budget was just made for rows of its own."""
+    rollups.count_tag_again(name)
+
+
 @shared_task(base=PlatformTask)
 def dispatch_archiving() -> None:
     """Queue one task for each organisation that is not suspended."""

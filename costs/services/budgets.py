@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from costs import attribute_days, budget_selectors, dimensions, hooks
+from costs import attribute_days, budget_selectors, hooks, tasks
 from costs.errors import BudgetNameTakenError, BudgetStateError, BudgetValueError
-from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise
+from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, RequiredTag
 from costs.simulation import Outcome
 from gateway.contract.tags import MOST_CHARACTERS
 from governance import config
 from governance.models import Severity, User
 from governance.roles import Permission
+from governance.schema import current_schema
 from governance.services import alerts, audit
 
 HIGHEST_AMOUNT = Decimal("1000000000")
 LONGEST_RAISE = timedelta(days=92)
 FIELDS = ("name", "scope", "ref", "period", "amount", "action", "thresholds", "throttle_from", "environment")
+_TARGET = ("scope", "ref", "period")
 CHANGEABLE_IN_FORCE = frozenset({"amount", "thresholds", "throttle_from", "environment", "action"})
 
 
@@ -57,8 +60,10 @@ def create_budget(
         created_by=actor,
     )
     _check(found)
+    _check_target(found)
     _save(found)
     audit.record("budget.created", actor=actor, target=found, **_facts(found))
+    _count_its_tag(found)
     return found
 
 
@@ -88,7 +93,12 @@ def change_budget(*, budget: Budget, actor: User, **changes: Any) -> Budget:
     else:
         budget.state, budget.simulation, budget.simulated_at = Budget.State.DRAFT, None, None
     _check(budget)
+    is_aimed_anew = not changed.isdisjoint(_TARGET)
+    if is_aimed_anew:
+        _check_target(budget)
     _save(budget)
+    if is_aimed_anew:
+        _count_its_tag(budget)
     audit.record(
         "budget.changed",
         actor=actor,
@@ -130,13 +140,17 @@ def enforce_budget(*, budget: Budget, actor: User, at: datetime | None = None) -
     """Put it in force: from now it writes notices, and unless it only alerts, the gateway holds calls to it.
 
     Writes one audit entry and tells the gateway. Raises BudgetStateError (in force already; or it could refuse calls and
-    was not simulated since it was last changed).
+    was not simulated since it was last changed) or BudgetValueError (what it is for is gone since).
     """
     budget = _locked(budget)
     if budget.is_enforced:
         raise BudgetStateError("It is in force already.")
     if budget.action != Budget.Action.ALERT and budget.state != Budget.State.SIMULATED:
         raise BudgetStateError("Simulate it first: what it would have refused is known before it refuses anything.")
+    if budget.scope == Budget.Scope.TAG:
+        # Whoever removes the declaration holds its row and looks for budgets in force: one of the two waits for the other.
+        RequiredTag.objects.select_for_update().filter(name=budget.ref.partition("=")[0]).first()
+    _check_target(budget)
     budget.state, budget.enforced_at = Budget.State.ENFORCED, at or timezone.now()
     budget.save(update_fields=["state", "enforced_at"])
     audit.record("budget.enforced", actor=actor, target=budget, **_facts(budget), simulation=budget.simulation)
@@ -338,20 +352,12 @@ def _save(budget: Budget) -> None:
 
 
 def _check(budget: Budget) -> None:
-    """BudgetValueError names the first field that does not make sense."""
+    """BudgetValueError names the first field that does not make sense by itself, see `_check_target`."""
     if not budget.name or len(budget.name) > 80 or not budget.name.isprintable():
         raise BudgetValueError("A name has 1 to 80 characters: refusals call the budget by it.", field="name")
     for field, choices in (("scope", Budget.Scope), ("period", Budget.Period), ("action", Budget.Action)):
         if getattr(budget, field) not in choices.values:
             raise BudgetValueError(f"Choose one of {', '.join(choices.values)}.", field=field)
-    if (budget.scope == Budget.Scope.TENANT) != (budget.ref == ""):
-        raise BudgetValueError("Name what it is for; a budget of the whole organisation names nothing.", field="ref")
-    if budget.scope == Budget.Scope.TAG:
-        _check_tag(budget)
-    elif budget.ref and budget.scope != Budget.Scope.AGENT and budget.ref not in budget_selectors.refs(budget.scope):
-        raise BudgetValueError(f"There is no {budget.get_scope_display().lower()} {budget.ref}.", field="ref")
-    if budget.scope == Budget.Scope.AGENT and len(budget.ref) > 128:
-        raise BudgetValueError("An agent's name has 128 characters at most.", field="ref")
     if not budget.amount.is_finite() or not 0 < budget.amount <= HIGHEST_AMOUNT or budget.amount != round(budget.amount, 2):
         raise BudgetValueError("An amount is more than 0 and at most 1,000,000,000 USD, in whole cents.", field="amount")
     if not 1 <= len(budget.thresholds) <= 10 or not all(1 <= threshold <= 200 for threshold in budget.thresholds):
@@ -362,14 +368,33 @@ def _check(budget: Budget) -> None:
         raise BudgetValueError("An environment has 40 characters at most.", field="environment")
 
 
+def _check_target(budget: Budget) -> None:
+    """Raises BudgetValueError unless there is what it is for, today."""
+    if (budget.scope == Budget.Scope.TENANT) != (budget.ref == ""):
+        raise BudgetValueError("Name what it is for; a budget of the whole organisation names nothing.", field="ref")
+    if budget.scope == Budget.Scope.TAG:
+        _check_tag(budget)
+    elif budget.ref and budget.scope != Budget.Scope.AGENT and budget.ref not in budget_selectors.refs(budget.scope):
+        raise BudgetValueError(f"There is no {budget.get_scope_display().lower()} {budget.ref}.", field="ref")
+    if budget.scope == Budget.Scope.AGENT and len(budget.ref) > 128:
+        raise BudgetValueError("An agent's name has 128 characters at most.", field="ref")
+
+
+def _count_its_tag(budget: Budget) -> None:
+    """From now its value has a row of its own on each day; on days of before it may stand among others."""
+    if budget.scope == Budget.Scope.TAG:
+        name = budget.ref.partition("=")[0]
+        transaction.on_commit(partial(tasks.count_tag_again.delay, name=name, schema_name=current_schema()), robust=True)
+
+
 def _check_tag(budget: Budget) -> None:
     """A value need not have been seen yet: the gateway knows the tags of every call."""
     name, _, value = budget.ref.partition("=")
-    if attribute_days.TAG + name not in dimensions.declared_tags():
+    if not RequiredTag.objects.filter(name=name).exists():
         raise BudgetValueError(
             f"The tag {name} is not declared, so spend by it is not counted. Declare it under required tags.", field="ref"
         )
-    if not 1 <= len(value) <= MOST_CHARACTERS or value != value.strip() or value == attribute_days.OTHER:
+    if not 1 <= len(value) <= MOST_CHARACTERS or value != value.strip() or value in (attribute_days.OTHER, *attribute_days.RESERVED):
         raise BudgetValueError(
             f"Name the tag with its value, as team=search; a value has {MOST_CHARACTERS} characters at most.", field="ref"
         )

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from costs import attribute_days, usage_days
 from costs.models import AttributeDay, RequiredTag, UsageDay
@@ -98,28 +99,59 @@ def _attributes(tags: list[str]) -> list[str]:
 def _count_attributes_of(day: date) -> bool:
     """Those attributes of the day that lack calls now that nobody else counts; False when none does any more."""
     ingest.lock_events()
-    kept_from = ingest.kept_from()
-    if kept_from is not None and day < kept_from.date():
-        return False  # its calls left while this waited for the lock
+    if not _has_calls(day):
+        return False
     named: dict[str, Any] = {"attributes": _attributes(ingest.declared_tags()), "first": day, "last": day}
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT a.attribute {_LACKING} ORDER BY 1", named)  # names of ours
         lacking = [row[0] for row in cursor.fetchall()]
         if not lacking:
             return False
-        columns = [name for name in attribute_days.COLUMNS if name in lacking]
-        tags = [name.removeprefix(attribute_days.TAG) for name in lacking if name.startswith(attribute_days.TAG)]
-        named = {"day": day, "lacking": lacking, **attribute_days.parameters(tags)}
-        cursor.execute("DELETE FROM attribute_day WHERE day = %(day)s AND attribute = ANY(%(lacking)s)", named)
-        cursor.execute("DELETE FROM usage_day WHERE day = %(day)s AND dimension = ANY(%(lacking)s)", named)
-        cursor.execute(
-            f"""WITH called AS NOT MATERIALIZED (
-                SELECT *, date_trunc('day', started_at, 'UTC') AS hour FROM event
-                WHERE started_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-            ), {attribute_days.detail("called", tags)}, {attribute_days.add(tags, columns)} SELECT 1""",  # noqa: S608  # names of ours
-            named,
-        )
+        _count_again(cursor, day, lacking)
     return True
+
+
+def count_tag_again(name: str) -> int:
+    """Count a declared tag anew on days on which values share a row: those that a budget names since get rows of their own.
+
+    Newest first, each day in a transaction of its own, from the calls; not for months that left the database. Returns how many days were
+    counted. Doing it twice changes nothing.
+    """
+    shared = UsageDay.objects.filter(dimension=attribute_days.TAG + name, value=attribute_days.OTHER)
+    return sum(_count_tag_of(day, name) for day in list(shared.order_by("-day").values_list("day", flat=True)))
+
+
+@transaction.atomic
+def _count_tag_of(day: date, name: str) -> bool:
+    """False when the calls of the day, or the declaration, are gone meanwhile."""
+    ingest.lock_events()
+    if not _has_calls(day) or name not in ingest.declared_tags():
+        return False
+    with connection.cursor() as cursor:
+        _count_again(cursor, day, [attribute_days.TAG + name])
+    return True
+
+
+def _has_calls(day: date) -> bool:
+    """Whether the day's month is still in the database. Behind the lock, under which months leave."""
+    kept_from = ingest.kept_from()
+    return kept_from is None or day >= kept_from.date()
+
+
+def _count_again(cursor: CursorWrapper, day: date, attributes: list[str]) -> None:
+    """Make the rows of these attributes anew from the calls of the day; behind the lock."""
+    columns = [name for name in attribute_days.COLUMNS if name in attributes]
+    tags = [name.removeprefix(attribute_days.TAG) for name in attributes if name.startswith(attribute_days.TAG)]
+    named: dict[str, Any] = {"day": day, "attributes": attributes, **attribute_days.parameters(tags)}
+    cursor.execute("DELETE FROM attribute_day WHERE day = %(day)s AND attribute = ANY(%(attributes)s)", named)
+    cursor.execute("DELETE FROM usage_day WHERE day = %(day)s AND dimension = ANY(%(attributes)s)", named)
+    cursor.execute(
+        f"""WITH called AS NOT MATERIALIZED (
+            SELECT *, date_trunc('day', started_at, 'UTC') AS hour FROM event
+            WHERE started_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+        ), {attribute_days.detail("called", tags)}, {attribute_days.add(tags, columns)} SELECT 1""",  # noqa: S608  # names of ours
+        named,
+    )
 
 
 def forget_tags() -> int:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from costs import bill_selectors, charts, dimensions, periods, price_selectors, saved_views, selectors, spend_selectors
+from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
@@ -145,7 +146,7 @@ class _Page:
         return {
             "spend": found,
             "rows": [(line, *self._ways(line)) for line in found.shown],
-            "uncounted": any(line.value == spend_selectors.UNCOUNTED for line in found.lines),
+            "uncounted": any(line.value == UNCOUNTED for line in found.lines),
             "drill": self._drill,
             "outlook": outlook if isinstance(outlook, Forecast) else None,
             "no_outlook": outlook if isinstance(outlook, TooLittle) else None,
@@ -163,7 +164,7 @@ class _Page:
 
     def _ways(self, line: spend_selectors.Line) -> tuple[str, str]:
         """Where a line leads: to the same page within it, and to its requests. Empty where it leads nowhere."""
-        if line.value == spend_selectors.UNCOUNTED or self.group == dimensions.TOKEN_CLASS:
+        if line.value == UNCOUNTED or self.group == dimensions.TOKEN_CLASS:
             return "", ""
         query = self.request.GET.copy()
         query[self.group], query["group"] = line.value, NEXT_GROUPS.get(self.group, "project")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price
 from catalog.models import Model, Project
-from costs import cheaper, dimensions, periods, selectors, spend_selectors
+from costs import attribute_days, cheaper, dimensions, periods, selectors, spend_selectors
 from costs.forecast import Coming, Forecast, TooLittle, forecast
 from costs.models import UsageDay
 from costs.periods import Period
@@ -260,7 +260,7 @@ def test_every_dimension_adds_up_is_narrowed_and_leads_to_its_calls(
         found = spend_selectors.spend(period, group, {}, earlier=period.previous())
         assert sum(line.cost for line in found.lines) == found.total.cost
         assert sum(sum(day.values()) for day in found.by_day.values()) == found.total.cost
-        assert (found.total.calls, found.total.refused, spend_selectors.UNCOUNTED in {line.value for line in found.lines}) == (8, 1, False)
+        assert (found.total.calls, found.total.refused, attribute_days.UNCOUNTED in {line.value for line in found.lines}) == (8, 1, False)
         assert sum(row[-1] for row in spend_selectors.spend_by_day(period, group, {})) == found.total.cost
         if group in calls_of:
             narrowed = spend_selectors.spend(period, "project", {group: calls_of[group]})

@@ -10,8 +10,8 @@ import pytest
 from django.db.models import Sum
 
 from costs import attribute_days
-from costs.models import AttributeDay, UsageDay
-from costs.services import prices, required_tags, rollups
+from costs.models import AttributeDay, Event, UsageDay
+from costs.services import budgets, prices, required_tags, rollups
 from costs.services.required_tags import Rule
 from governance.models import Tenant, User
 from tests.factories import costs as make
@@ -113,3 +113,54 @@ def test_values_beyond_those_that_are_kept_are_others_and_stay_so(
     make.prices(alice, model="new-model")
     prices.price_unpriced(provider="openai", model="new-model")
     assert {value: money / Decimal("0.0018") for value, (_, money) in values("tag:team").items()} == counted
+
+
+def test_value_that_a_budget_names_is_never_among_others(
+    acme: Tenant, alice: User, team: Any, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    """Nor what it cost before, once it is counted again; whatever waits for a price finds its row."""
+    monkeypatch.setattr(attribute_days, "_BEYOND", attribute_days._BEYOND.replace(f"> {attribute_days.KEPT} -", "> 2 -"))
+    make.prices(alice, model="small-chat")
+
+    def record(*teams: str, day: int = 0, **fields: Any) -> None:
+        make.record(acme, *(make.call(acme, started_at=NOON + timedelta(days=day), tags={"team": team}, **fields) for team in teams))
+
+    record("a", "b", day=-1)
+    record("a", "b")
+    record("search", "ads")
+    record("search", model="new-model")
+    before = kept()
+    with django_capture_on_commit_callbacks() as queued:
+        made = budgets.create_budget(actor=alice, name="Search", scope="tag", ref="team=search", amount=Decimal(1), action="alert")
+    assert (len(queued), kept()) == (1, before)  # the person does not wait for it
+
+    assert (rollups.count_tag_again("team"), rollups.count_tag_again("other")) == (1, 0)
+    record("search", "more", "c", "d", day=1)
+    record("e", "search", day=1)
+    make.prices(alice, model="new-model")
+    prices.price_unpriced(provider="openai", model="new-model")
+
+    of_search = UsageDay.objects.filter(dimension="tag:team", value="search").order_by("day")
+    assert list(of_search.values_list("calls", "unpriced_calls", "cost")) == [(2, 0, Decimal("0.0036")), (2, 0, Decimal("0.0036"))]
+    assert Event.objects.count() == sum(calls for calls, _ in values("tag:team").values()) == 13
+    days = kept()
+    assert (rollups.count_tag_again("team"), kept()) == (2, days)
+    with django_capture_on_commit_callbacks() as queued:
+        budgets.change_budget(budget=made, actor=alice, amount=Decimal(2))
+    assert len(queued) == 1  # the gateway's
+    with django_capture_on_commit_callbacks() as queued:
+        budgets.change_budget(budget=made, actor=alice, ref="team=ads")
+    assert len(queued) == 2
+
+
+def test_words_of_pages_are_no_values_of_callers(acme: Tenant, alice: User, team: Any) -> None:
+    make.prices(alice)
+
+    make.record(
+        acme, *(make.call(acme, started_at=NOON, tags={"team": word}) for word in ("(none)", "(not counted)", "(other)", "(others)"))
+    )
+    make.record(acme, make.call(acme, started_at=NOON, tags={"team": "(none)"}, model="new-model"))
+    make.prices(alice, model="new-model")
+    prices.price_unpriced(provider="openai", model="new-model")
+
+    assert values("tag:team") == {attribute_days.OTHER: (4, Decimal("0.0072")), "(others)": (1, Decimal("0.0018"))}

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Project
@@ -75,6 +77,7 @@ def state(found: Budget, at: datetime = NOW) -> budget_selectors.State:
         ({"scope": "tag", "ref": "team"}, "ref"),
         ({"scope": "tag", "ref": "team= search"}, "ref"),
         ({"scope": "tag", "ref": "team=(other)"}, "ref"),
+        ({"scope": "tag", "ref": "team=(none)"}, "ref"),
         ({"scope": "tag", "ref": "team=search", "period": "day"}, "period"),
     ],
 )
@@ -268,6 +271,37 @@ def test_declaration_that_a_budget_in_force_needs_stays(acme: Tenant, alice: Use
     required_tags.delete_required_tag(required=declared, actor=alice)
 
     assert not RequiredTag.objects.exists()
+
+
+def test_what_is_gone_is_not_put_in_force(acme: Tenant, alice: User) -> None:
+    declared = required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    on_tag = draft(alice, scope="tag", ref="team=search")
+    budgets.simulate_budget(budget=on_tag, actor=alice)
+    required_tags.delete_required_tag(required=declared, actor=alice)
+
+    with pytest.raises(BudgetValueError, match="team is not declared"):
+        budgets.enforce_budget(budget=on_tag, actor=alice)
+
+    assert Budget.objects.get().state == "simulated"
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    with CaptureQueriesContext(connection) as asked:
+        budgets.enforce_budget(budget=on_tag, actor=alice)
+    # Held until it is in force, as by who removes the declaration: the two cannot pass each other.
+    assert any(RequiredTag._meta.db_table in one["sql"] and "FOR UPDATE" in one["sql"] for one in asked.captured_queries)
+
+
+def test_budget_in_force_is_sized_though_what_it_is_for_is_gone(acme: Tenant, alice: User) -> None:
+    make.key(alice)
+    made = enforced(alice, scope="environment", ref="development")
+    Project.objects.update(environment="production")
+
+    changed = budgets.change_budget(budget=made, actor=alice, amount=Decimal(7))
+
+    assert (changed.amount, changed.state) == (Decimal(7), "enforced")
+    budgets.switch_off_budget(budget=made, actor=alice)
+    budgets.simulate_budget(budget=made, actor=alice)
+    with pytest.raises(BudgetValueError, match="no environment development"):
+        budgets.enforce_budget(budget=made, actor=alice)
 
 
 def test_period_begins_at_midnight_of_the_organisation(acme: Tenant, alice: User) -> None:
