@@ -1,8 +1,9 @@
 """What may be seen of budgets: what is spent, what is to come, what they refused. Money from the hourly rollup only.
 
 Periods are days of the organisation's time zone; the rollup's hours are UTC, so where a zone is off by half an hour the hour at
-midnight counts to the day in which it begins. Tags are counted by UTC day, and such a day counts to the period in which it begins: never
-anything from before the period, and in a time zone east of UTC not its first hours.
+midnight counts to the day in which it begins. Tags are counted by UTC day, and such a day counts to the month in which it begins: never
+anything from before the month, but not its hours until the first midnight of UTC either, which is up to a day west of UTC; they count to
+the month before.
 """
 
 from __future__ import annotations
@@ -259,7 +260,7 @@ def _days_by_scope(found: Iterable[Budget], at: datetime, where: ZoneInfo) -> Ma
             "dimension", "value", "day", "cost", "unpriced_calls"
         ):
             ref = f"{name.removeprefix(attribute_days.TAG)}={value}"
-            result[Budget.Scope.TAG, ref][_begin(day).astimezone(where).date()] += Day(money, unpriced)
+            result[Budget.Scope.TAG, ref][_local_day(day, at, where)] += Day(money, unpriced)
     return result
 
 
@@ -275,6 +276,13 @@ def _tag_days(refs: Iterable[str], since: datetime, until: datetime) -> QuerySet
 
 def _begin(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+def _local_day(day: date, at: datetime, where: ZoneInfo) -> date:
+    """Where a UTC day stands among those of the organisation: by its noon, or `at` before that, as most of it is there; but in the month in which it begins."""
+    begins = _begin(day)
+    first, most = (moment.astimezone(where).date() for moment in (begins, min(begins + timedelta(hours=12), at)))
+    return most if most.month == first.month else first
 
 
 def _hours_of_day(at: datetime, where: ZoneInfo) -> list[Decimal]:

@@ -28,16 +28,10 @@ SECOND = (*FIRST, "agent", "model")
 """Each besides declared tags, of which a showback has one at most: they are counted apart from one another."""
 MONTHS_SHOWN = 12
 _TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
-_DAY_SUMS: dict[str, Any] = {
-    "n_cost": Sum("cost"),
-    "n_calls": Sum(F("calls") - F("refused")),
-    "n_tokens": Sum("tokens"),
-    "n_unpriced_calls": Sum("unpriced_calls"),
-    "n_untagged_calls": Sum("untagged_calls"),
-    "n_untagged_cost": Sum("untagged_cost"),
-}
-"""Of `UsageDay` and `AttributeDay`."""
 _NAMES = ("cost", "calls", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost")
+_FIGURES = {name: F(name) for name in _NAMES} | {"calls": F("calls") - F("refused")}
+_DAY_SUMS: dict[str, Any] = {f"n_{name}": Sum(figure) for name, figure in _FIGURES.items()}
+"""Of `UsageDay` and `AttributeDay`."""
 
 
 @dataclass
@@ -62,16 +56,13 @@ class Node:
     """Of the month before; None when it did not stand there."""
     share: Decimal | None = None
     """Percent of the whole; None when the whole cost nothing."""
+    is_uncounted: bool = False
+    """Calls of days on which the tag was not counted, whose value is therefore not in the figures."""
     children: list[Node] = field(default_factory=list)
 
     @property
     def is_unknown(self) -> bool:
         return self.level > 0 and not self.value
-
-    @property
-    def is_uncounted(self) -> bool:
-        """Calls from before the tag was counted, whose value is therefore not in the figures."""
-        return self.value == UNCOUNTED
 
     @property
     def is_unpriced(self) -> bool:
@@ -170,10 +161,15 @@ def _column(level: str) -> str:
     return "value" if dimensions.is_tag(level) else "project" if level == dimensions.ENVIRONMENT else level
 
 
+def _tag_of(levels: Sequence[str]) -> str:
+    """The tag among them; empty when there is none."""
+    return next((level for level in levels if dimensions.is_tag(level)), "")
+
+
 def _sums(month: date, only: Q, levels: Sequence[str]) -> list[dict[str, Any]]:
     """Figures of the month by the columns of some levels: from its days where those have every call, else from its hours; of a tag, as far as counted."""
     period, columns = period_of(month), list(dict.fromkeys(_column(level) for level in levels))
-    tag = next((level for level in levels if dimensions.is_tag(level)), "")
+    tag = _tag_of(levels)
     days = (
         AttributeDay.objects.filter(attribute=tag, day__gte=period.first, day__lte=period.last).order_by()
         if tag
@@ -210,9 +206,8 @@ def _tree(rows: Iterable[Mapping[str, Any]], levels: Sequence[str]) -> tuple[Nod
                 value = environments.get(value, "")
             parent, path = nodes[path], (*path, value)
             if path not in nodes:
-                label = (
-                    names.get(value, value) if level == "project" else dimensions.OTHER_LABEL if value == attribute_days.OTHER else value
-                )
+                is_other = dimensions.is_tag(level) and value == attribute_days.OTHER
+                label = names.get(value, value) if level == "project" else dimensions.OTHER_LABEL if is_other else value
                 nodes[path] = Node(value, label or dimensions.unknown(level), number, level)
                 parent.children.append(nodes[path])
             parts.append(nodes[path])
@@ -229,15 +224,17 @@ def _add(node: Node, figures: Mapping[str, Any]) -> None:
 def _with_rest(month: date, only: Q, levels: Sequence[str]) -> tuple[Node, dict[tuple[str, ...], Node]]:
     """The tree; by a tag (of all calls), with a node for those of days on which it was not counted yet: never left out in silence."""
     total, nodes = _tree(_sums(month, only, levels), levels)
-    if any(dimensions.is_tag(level) for level in levels):
+    if tag := _tag_of(levels):
         period = period_of(month)
-        days = UsageDay.objects.filter(dimension=UsageDay.Dimension.ALL, day__gte=period.first, day__lte=period.last)
-        whole = days.aggregate(**_DAY_SUMS)
-        rest = {name: (whole[f"n_{name}"] or 0) - getattr(total, name) for name in _NAMES}
+        whole, counted = Q(dimension=UsageDay.Dimension.ALL), Q(dimension=tag)
+        # In one statement: a call that comes in between two is in both, or in neither.
+        rest = UsageDay.objects.filter(whole | counted, day__gte=period.first, day__lte=period.last).aggregate(
+            **{name: Sum(own, filter=whole, default=0) - Sum(own, filter=counted, default=0) for name, own in _FIGURES.items()}
+        )
         if any(rest.values()):
-            nodes[UNCOUNTED,] = Node(UNCOUNTED, "Not counted by it", 1)
-            total.children.append(nodes[UNCOUNTED,])
-            for node in (total, nodes[UNCOUNTED,]):
+            uncounted = Node(UNCOUNTED, "Not counted by it", 1, is_uncounted=True)
+            total.children.append(uncounted)
+            for node in (total, uncounted):
                 _add(node, rest)
     return total, nodes
 
@@ -246,9 +243,10 @@ def _tree_with_past(month: date, levels: Sequence[str], only: Q) -> Node:
     total, nodes = _with_rest(month, only, levels)
     earlier = (month - timedelta(days=1)).replace(day=1)
     _, past = _with_rest(earlier, only, levels)
-    is_comparable = past[()].calls and (UNCOUNTED,) not in past
+    is_comparable = past[()].calls and not any(child.is_uncounted for child in past[()].children)
     for path, node in nodes.items():
         node.before = past[path].cost if path in past and (is_comparable or not path) and past[()].calls else None
+    for node in total.walk():
         node.share = node.cost / total.cost * 100 if total.cost else None
         # What is not known comes last, however much it is: it is a line of its own.
         node.children.sort(key=lambda child: (child.is_uncounted, child.is_unknown, -child.cost, -child.calls, child.label))

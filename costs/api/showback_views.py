@@ -53,7 +53,7 @@ class ShowbackLine(drf.Serializer[Any]):
     agent = drf.CharField(allow_null=True)
     values = drf.DictField(
         child=drf.CharField(),
-        help_text="By level. `(not counted)` of a tag: calls from before it was declared, with no level below.",
+        help_text="By level. `(not counted)` of a tag: calls of days on which it was not counted, with no level below.",
     )
     figures = ShareOutput()
 

@@ -6,8 +6,10 @@ import csv
 import io
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from catalog.models import Project
 from costs import showback_selectors, tasks
@@ -128,6 +130,40 @@ def test_showback_by_a_tag_leaves_by_every_door(october: None, acme: Tenant, cli
     assert [line["values"].get("tag:team") for line in answer["lines"]] == ["payments", "(not counted)"]
     assert [line["project"] for line in answer["lines"]] == [None, None]
     assert sum(Decimal(row["cost_usd"]) for row in rows) == Decimal(answer["total"]["cost_usd"])
+
+
+def test_call_that_comes_in_between_is_not_uncounted(acme: Tenant, alice: User) -> None:
+    make.prices(alice)
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    at = datetime(2026, 10, 13, 8, tzinfo=UTC)
+    make.record(acme, make.call(acme, started_at=at, tags={"team": "payments"}))
+    waiting = [make.call(acme, started_at=at, tags={"team": "payments"})]
+
+    def meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
+        answer = execute(sql, *rest)
+        if waiting and sql.startswith("SELECT") and "attribute_day" in sql:
+            make.record(acme, waiting.pop())
+        return answer
+
+    with connection.execute_wrapper(meanwhile):
+        found = showback_selectors.showback(OCTOBER, showback_selectors.levels_of("tag:team"))
+
+    assert waiting == []
+    assert [(node.label, node.calls) for node in found.total.children] == [("payments", 1)]
+    assert showback_selectors.showback(OCTOBER, found.levels).total.calls == 2
+
+
+def test_nobody_is_called_what_pages_call_other_things(acme: Tenant, alice: User) -> None:
+    make.prices(alice)
+    make.key(alice)
+    make.record(
+        acme, *(make.call(acme, started_at=datetime(2026, 10, 13, 8, tzinfo=UTC), agent=agent) for agent in ("(not counted)", "(other)"))
+    )
+
+    [project] = showback_selectors.showback(OCTOBER, ("project", "agent")).total.children
+
+    assert {node.label for node in project.children} == {"(not counted)", "(other)"}
+    assert not any(node.is_uncounted for node in project.children)
 
 
 def test_month_before_is_beside_it(october: None) -> None:

@@ -261,6 +261,29 @@ def test_tag_counts_the_utc_days_that_begin_in_the_month(zone: str, spent: str, 
     assert ("tag:team=search", "team=search") in dict(budget_selectors.targets())["Tags"]
 
 
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("UTC", {1: 8, 17: 4, 18: 2}),
+        ("America/New_York", {17: 4, 18: 2}),  # the 1st begins in October there
+        ("America/Los_Angeles", {17: 4, 18: 2}),
+        ("Asia/Tokyo", {1: 8, 17: 4, 18: 2}),
+        ("Pacific/Auckland", {2: 8, 18: 4, 19: 2}),
+    ],
+)
+def test_days_of_a_tag_stand_where_most_of_them_is(zone: str, shown: dict[int, int], acme: Tenant, alice: User) -> None:
+    Tenant.objects.filter(pk=acme.pk).update(time_zone=zone)
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
+    zero = dict.fromkeys(("refused", "errors", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost", "estimated_calls"), 0)
+    for day, cost in ((1, 8), (17, 4), (18, 2)):
+        UsageDay.objects.create(day=date(2026, 11, day), dimension="tag:team", value="search", calls=1, cost=cost, **zero)
+
+    found = state(draft(alice, scope="tag", ref="team=search"))
+
+    assert {day.day: int(cost) for day, cost in found.days if cost} == shown
+    assert found.spent == sum(shown.values())
+
+
 def test_declaration_that_a_budget_in_force_needs_stays(acme: Tenant, alice: User) -> None:
     declared = required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=alice)
     made = enforced(alice, scope="tag", ref="team=search")
