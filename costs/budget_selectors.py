@@ -417,7 +417,7 @@ def outcome_of(
 # Choices
 
 
-def targets(scopes: Collection[str] = Budget.Scope.values) -> list[tuple[str, list[tuple[str, str]]]]:
+def targets(scopes: Collection[str]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Everything that a budget of these scopes can be for, as `scope:ref` with a label, by kind of scope."""
     keys = dict(VirtualKey.objects.filter(revoked_at=None).values_list("public_id", "name"))
     groups = [("Organisation", [("tenant:", "Whole organisation")])]

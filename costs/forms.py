@@ -225,9 +225,19 @@ class AliasForm(forms.Form):
         self.fields["ours"].choices = [(slug, slug) for slug in bill_selectors.model_choices()]  # type: ignore[attr-defined]
 
 
+_TAG_TARGET = f"{Budget.Scope.TAG}:"
+
+
 class BudgetForm(forms.Form):
     name = forms.CharField(max_length=80, help_text="Refusals and notices call the budget by it.")
-    target = forms.ChoiceField(label="For the calls of", help_text="Of a tag: per month only.")
+    target = forms.ChoiceField(label="For the calls of")
+    tag = forms.CharField(
+        label="Tag and value",
+        required=False,
+        max_length=176,
+        widget=forms.TextInput(attrs={"list": "budget-tags", "autocomplete": "off"}),
+        help_text="Only for a value of a tag, as team=search: of a declared tag, per month. The value need not have been seen yet.",
+    )
     amount = forms.DecimalField(label="Amount, USD", min_value=Decimal("0.01"), max_digits=14, decimal_places=2)
     period = forms.ChoiceField(label="Per", choices=Budget.Period.choices, help_text="By the calendar of the organisation's time zone.")
     action = forms.ChoiceField(label="What it does", choices=Budget.Action.choices, help_text="Alert only never touches a call.")
@@ -245,8 +255,9 @@ class BudgetForm(forms.Form):
     def __init__(self, *args: object, kept: str = "", **kwargs: object) -> None:
         """`kept` is a target that stays eligible, though it may be gone: that of the budget being changed."""
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        groups = budget_selectors.targets()
-        if kept and kept not in {value for _, values in groups for value, _ in values}:
+        groups = budget_selectors.targets([scope for scope in Budget.Scope if scope != Budget.Scope.TAG])
+        groups.append(("Tags", [(_TAG_TARGET, "A value of a tag, named below")]))
+        if kept and not kept.startswith(_TAG_TARGET) and kept not in {value for _, values in groups for value, _ in values}:
             groups.append(("Now", [(kept, kept.partition(":")[2])]))
         self.fields["target"].choices = groups  # type: ignore[attr-defined]  # a ChoiceField
 
@@ -257,15 +268,24 @@ class BudgetForm(forms.Form):
         return [int(part) for part in parts]
 
     def clean(self) -> dict[str, object]:
-        """With `scope` and `ref` in place of the target."""
+        """With `scope` and `ref` in place of the target and the tag."""
         cleaned = dict(super().clean() or {})
         scope, _, ref = str(cleaned.pop("target", "")).partition(":")
-        return cleaned | {"scope": scope, "ref": ref}
+        tag = cleaned.pop("tag", "")
+        if tag and scope != Budget.Scope.TAG:
+            self.add_error("tag", "Choose a value of a tag above, or leave this empty.")
+        return cleaned | {"scope": scope, "ref": tag if scope == Budget.Scope.TAG else ref}
+
+    def tags(self) -> list[str]:
+        """Suggestions: values that were seen."""
+        return budget_selectors.refs(Budget.Scope.TAG)
 
     @staticmethod
     def initial_of(found: Budget) -> dict[str, object]:
         same = {name: getattr(found, name) for name in ("name", "amount", "period", "action", "throttle_from", "environment")}
-        return same | {"target": f"{found.scope}:{found.ref}", "thresholds": ", ".join(str(mark) for mark in found.thresholds)}
+        is_tag = found.scope == Budget.Scope.TAG
+        aim = {"target": _TAG_TARGET, "tag": found.ref} if is_tag else {"target": f"{found.scope}:{found.ref}"}
+        return same | aim | {"thresholds": ", ".join(str(mark) for mark in found.thresholds)}
 
 
 class RaiseForm(forms.Form):

@@ -117,22 +117,22 @@ def simulate_budget(*, budget: Budget, actor: User, at: datetime | None = None) 
     Writes one audit entry.
     """
     budget, at = _locked(budget), at or timezone.now()
-    outcome = budget_selectors.outcome_of(
-        scope=budget.scope,
-        ref=budget.ref,
-        period=budget.period,
-        amount=budget.amount,
-        action=budget.action,
-        thresholds=budget.thresholds,
-        throttle_from=budget.throttle_from,
-        at=at,
-    )
+    outcome = _outcome(budget, at)
     budget.simulation, budget.simulated_at = outcome.as_json(), at
     if not budget.is_enforced:
         budget.state = Budget.State.SIMULATED
     budget.save(update_fields=["simulation", "simulated_at", "state"])
     audit.record("budget.simulated", actor=actor, target=budget, refused_calls=outcome.refused_calls, cost=str(outcome.cost))
     return outcome
+
+
+def preview_budget(*, budget: Budget | None = None, **fields: Any) -> Outcome:
+    """What one with these FIELDS would have done, kept nowhere. `budget` is the one that they would change. Raises BudgetValueError, as saving would."""
+    found = Budget(**fields)
+    _check(found)
+    if budget is None or any(getattr(found, name) != getattr(budget, name) for name in _TARGET):
+        _check_target(found)
+    return _outcome(found, timezone.now())
 
 
 @transaction.atomic
@@ -339,6 +339,19 @@ def _path(budget: Budget) -> str:
 
 def _locked(budget: Budget) -> Budget:
     return Budget.objects.select_for_update().get(pk=budget.pk)
+
+
+def _outcome(budget: Budget, at: datetime) -> Outcome:
+    return budget_selectors.outcome_of(
+        scope=budget.scope,
+        ref=budget.ref,
+        period=budget.period,
+        amount=budget.amount,
+        action=budget.action,
+        thresholds=budget.thresholds,
+        throttle_from=budget.throttle_from,
+        at=at,
+    )
 
 
 def _save(budget: Budget) -> None:

@@ -96,18 +96,19 @@ def budget_edit(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.MANAGE_COSTS)
 def budget_preview(request: MemberRequest) -> HttpResponse:
-    """What the budget in the form would have done over the period before: a fragment beside the form. Nothing is kept."""
+    """What the budget in the form would have done over the period before: a fragment beside the form. Nothing is kept. Says what saving would refuse."""
     asked = request.GET.get("target", "")
     form = BudgetForm(request.GET, kept=asked if ":" in asked else "")
     outcome: Outcome | None = None
+    refusals: list[str] = []
     if form.is_valid():
-        fields = {name: value for name, value in form.cleaned_data.items() if name not in ("name", "environment")}
-        outcome = budget_selectors.outcome_of(**fields)
-    return render_page(
-        request,
-        "costs/partials/budget_outcome.html",
-        context={"outcome": outcome, "is_preview": True, "is_by_day": asked.startswith(f"{Budget.Scope.TAG}:")},
-    )
+        pk = request.GET.get("budget", "")
+        changed = _budget(int(pk)) if pk.isdecimal() and len(pk) < 19 else None
+        outcome = try_service(form, lambda: budgets.preview_budget(budget=changed, **form.cleaned_data))
+        refusals = [str(error) for errors in form.errors.values() for error in errors]
+    is_by_day = asked.startswith(f"{Budget.Scope.TAG}:")
+    context = {"outcome": outcome, "refusals": refusals, "is_preview": True, "is_by_day": is_by_day}
+    return render_page(request, "costs/partials/budget_outcome.html", context=context)
 
 
 @requires(Permission.VIEW_COSTS)

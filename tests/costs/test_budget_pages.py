@@ -12,12 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from costs import budget_selectors
-from costs.models import Budget, BudgetIncident
-from costs.services import budgets
+from costs.models import Budget, BudgetIncident, RequiredTag
+from costs.services import budgets, required_tags
 from governance.models import Tenant, User
 from governance.pages import keyset_page
 from tests.conftest import ClientFor
 from tests.costs.services.test_budgets import draft, hour
+from tests.factories import costs as make
 
 LIST = "/o/acme/operate/costs/budgets/"
 FIELDS: dict[str, Any] = {
@@ -138,6 +139,36 @@ def test_preview_shows_last_month_and_keeps_nothing(acme: Tenant, client_for: Cl
     assert shown.context["outcome"].blocked_calls == 10
     assert nothing.context["outcome"] is None
     assert not Budget.objects.exists()
+
+
+def test_value_of_a_tag_is_typed_and_the_preview_says_what_is_refused(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    required_tags.create_required_tag(name="team", rule=required_tags.Rule(), actor=fay)
+    make.record(acme, make.call(acme, started_at=timezone.now() - timedelta(hours=1), tags={"team": "search"}))
+    client = client_for(fay)
+    asked = FIELDS | {"target": "tag:", "tag": "team=new"}
+
+    def said(**fields: str) -> list[str]:
+        shown = client.get(f"{LIST}preview/", asked | fields, headers={"HX-Request": "true"})
+        assert all(refusal in shown.content.decode() for refusal in shown.context["refusals"])
+        return [refusal.split(",")[0] for refusal in shown.context["refusals"]]
+
+    assert b'<option value="team=search">' in client.get(f"{LIST}new/").content
+    assert said() == []
+    assert said(period="day") == ["Tags are counted by UTC day"]
+    assert said(tag="colour=red") == ["The tag colour is not declared"]
+    assert client.post(f"{LIST}new/", FIELDS | {"tag": "team=new"}).context["form"].errors["tag"]
+    client.post(f"{LIST}new/", asked)
+    found = Budget.objects.get()
+    assert (found.scope, found.ref) == ("tag", "team=new")
+
+    # What changes nothing about whose calls it is for is not refused, though the tag is gone.
+    edit = client.get(f"{LIST}{found.pk}/edit/")
+    assert edit.context["form"].initial["tag"] == "team=new"
+    RequiredTag.objects.all().delete()
+    assert said(budget=str(found.pk)) == []
+    assert said() == ["The tag team is not declared"]
+    client.post(f"{LIST}{found.pk}/edit/", asked | {"amount": "7"})
+    assert Budget.objects.get().amount == 7
 
 
 def test_report_is_one_click_and_is_shown_until_resolved(acme: Tenant, client_for: ClientFor, fay: User) -> None:
