@@ -333,13 +333,17 @@ class Restatement:
         return self.after.calls - self.before.calls
 
 
+_Key = tuple[str, str, date | None]
+"""Model, token class and day of a line."""
+
+
 def restatement(series: Reconciliation, before: Revision, after: Revision) -> Restatement:
     """Compare two revisions of one month, key by key."""
-    sides: list[dict[tuple[str, str, date | None], ReconciliationLine]] = [
+    sides: list[dict[_Key, ReconciliationLine]] = [
         {(one.model, one.token_class, one.day): one for one in revision.lines.all()} for revision in (before, after)
     ]
     is_usd = before.currency != after.currency
-    late_calls, late = _late_between(series, before, after, is_usd=is_usd)
+    late_calls, late = _late_between(series, before, after, exchange.BOOK if is_usd else after.currency, sides[1])
     columns = ("bill", "telemetry", "bill_tokens", "telemetry_tokens", "bill_rows", "causes")
     changed = [
         Restated(*key, old, new, is_usd, late.get(key, Decimal()))
@@ -372,18 +376,31 @@ def restatement(series: Reconciliation, before: Revision, after: Revision) -> Re
 
 
 def _late_between(
-    series: Reconciliation, before: Revision, after: Revision, *, is_usd: bool
-) -> tuple[int | None, dict[tuple[str, str, date | None], Decimal]]:
-    """What came late from one revision to the other: of each between them, what came since the one before it."""
+    series: Reconciliation, before: Revision, after: Revision, currency: str, lines_after: Mapping[_Key, ReconciliationLine]
+) -> tuple[int | None, dict[_Key, Decimal]]:
+    """What came late from one revision to the other, in `currency`: of each between them, what came since the one before it.
+
+    What one in between tells in another currency is taken in USD, at the rate of its line of `after`; without such a line it is not known.
+    """
     between = series.revisions.filter(number__gt=before.number, number__lte=after.number)
-    calls = list(between.values_list("late_calls", flat=True))
-    if None in calls:
-        return None, {}
-    found: dict[tuple[str, str, date | None], Decimal] = {}
+    calls, currencies = 0, dict[int, str]()
+    for pk, late_calls, of_revision in between.values_list("pk", "late_calls", "currency"):
+        if late_calls is None:
+            return None, {}
+        calls, currencies[pk] = calls + late_calls, of_revision
+    found: dict[_Key, Decimal] = {}
     for one in ReconciliationLine.objects.filter(revision__in=between).exclude(late_tokens=0):
         key = one.model, one.token_class, one.day
-        found[key] = found.get(key, Decimal()) + (one.late_usd if is_usd else one.late)
-    return sum(number or 0 for number in calls), found
+        if currency == exchange.BOOK:
+            amount = one.late_usd
+        elif currencies[one.revision_id] == currency:
+            amount = one.late
+        elif key in lines_after:
+            amount = bridge.converted(one.late_usd, lines_after[key].rate)
+        else:  # compared by other keys since, so by another rate
+            return None, {}
+        found[key] = found.get(key, Decimal()) + amount
+    return calls, found
 
 
 def revision_before(revision: Revision) -> Revision | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from costs import exchange, exchange_selectors, generator
+from costs import exchange, exchange_selectors, generator, reconciliation_selectors
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.metrics import spending
 from costs.models import BillFile, BillRow, Reconciliation, Revision
@@ -271,6 +271,27 @@ def test_pages_name_the_currency(
     assert "bill_eur,telemetry_eur" in header
     assert "fx_eur" in header
     assert (body["currency"], Decimal(body["bill"]), Decimal(body["telemetry_usd"])) == ("EUR", revision.bill, revision.telemetry_usd)
+
+
+def test_late_calls_that_a_revision_in_another_currency_tells_are_converted(
+    acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User
+) -> None:
+    rated(fay, alice, (1, "0.8"), (8, "0.8"))
+    first = compared(fay, [in_euro(row, "0.8") for row in rows])
+    at = datetime(2026, 10, 7, 12, tzinfo=UTC)
+    make.record(acme, make.call(acme, started_at=at, input_tokens=1000, output_tokens=0))
+    second = compared(fay, [{**rows[0], "BilledCost": "1", "ChargeDescription": "one more"}])
+    make.record(acme, make.call(acme, started_at=at, input_tokens=500, output_tokens=0))
+    BillRow.objects.filter(currency="USD").delete()
+    third, _ = reconciliation.reconcile(provider="openai", month=MONTH)
+
+    found = reconciliation_selectors.restatement(first.reconciliation, first, third)
+
+    assert [one.currency for one in (first, second, third)] == ["EUR", "USD", "EUR"]
+    assert (found.late_calls, found.late, found.valued_anew) == (2, Decimal("0.0012"), Decimal())
+    assert reconciliation_selectors.restatement(first.reconciliation, first, second).late == Decimal("0.001")
+    third.lines.filter(model="small-chat").delete()  # compared by other keys: which rate it is, nobody can say
+    assert reconciliation_selectors.restatement(first.reconciliation, first, third).late_calls is None
 
 
 def test_rules_that_change_no_figure_keep_the_signatures(

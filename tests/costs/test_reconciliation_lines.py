@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from django.db import connection
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 
 from costs import generator, reconciliation_selectors
 from costs.models import BillRow, PriceEntry, Revision, UsageHour
@@ -200,7 +202,9 @@ def test_calls_that_came_late_are_told_from_those_valued_anew(
     before = UsageHour.objects.aggregate(cost=Sum("cost"))["cost"]
     make.record(acme, make.call(acme, started_at=at, input_tokens=1000, output_tokens=0), make.call(acme, started_at=at, output_tokens=300))
     late = UsageHour.objects.aggregate(cost=Sum("cost"))["cost"] - before
-    second, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    with CaptureQueriesContext(connection) as asked:
+        second, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    assert sum("FROM event e" in query["sql"] for query in asked) == 1  # a month may have millions of them
     wrong = PriceEntry.objects.get(token_class="output")
     corrected = prices.correct_price(
         provider="openai",
