@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
@@ -75,10 +75,10 @@ FOCUS = Dataset(
         Column("ListCost", "decimal", "Quantity times the price in our book"),
         Column("ListUnitPrice", "decimal", "USD per million tokens, or searches"),
         Column("PricingCategory", "text", "`Standard`; `Committed` under a commitment"),
-        Column("PricingCurrency", "text", "That of the contract: what the price, or the commitment, is quoted in"),
-        Column("PricingCurrencyContractedUnitPrice", "decimal", "As ContractedUnitPrice, as it is quoted"),
-        Column("PricingCurrencyEffectiveCost", "decimal", "As EffectiveCost, in it, at the rate that stays with the price"),
-        Column("PricingCurrencyListUnitPrice", "decimal", "As ListUnitPrice, as it is quoted"),
+        Column("PricingCurrency", "text", "What the price is quoted in; on rows of a commitment, the currency of its contract"),
+        Column("PricingCurrencyContractedUnitPrice", "decimal", "As ContractedUnitPrice, in it, as it is quoted"),
+        Column("PricingCurrencyEffectiveCost", "decimal", "As EffectiveCost, in it, at the rate that stays with the price or commitment"),
+        Column("PricingCurrencyListUnitPrice", "decimal", "As ListUnitPrice, in it, as it is quoted"),
         Column("PricingQuantity", "decimal", "Millions of them"),
         Column("PricingUnit", "text", "`1000000 Tokens`; `1000000 Requests` of searches; `Hours` or `USD` of a commitment"),
         Column("ProviderName", "text", "Name of the provider"),
@@ -231,11 +231,6 @@ class Charge:
         """By the price book, USD."""
         return _EXACT.multiply(_EXACT.divide(Decimal(self.tokens), MILLION), self.price)
 
-    @property
-    def per_usd(self) -> Decimal:
-        """Of the currency of the quote."""
-        return _EXACT.divide(self.quoted, self.price) if self.price else Decimal(1)
-
 
 _DISCOUNT = (
     "CommitmentDiscountCategory",
@@ -272,13 +267,15 @@ class Under:
 
 def covered_row(charge: Charge, names: Names, under: Under, effective: Decimal) -> dict[str, Any]:
     """Use that a commitment covers, at its part of the fee."""
+    # All rows of a commitment are in its currency, so that they add up to its fee there, too.
+    quoted = charge.quoted if charge.currency == under.currency else _quoted(charge.price, under.per_usd)
     amounts = {
         "BilledCost": under.billed(effective),
         "EffectiveCost": effective,
         "PricingCategory": "Committed",
-        "PricingCurrencyEffectiveCost": _quoted(effective, charge.per_usd),
+        "PricingCurrencyEffectiveCost": _quoted(effective, under.per_usd),
     }
-    return {**focus_row(charge, names), **amounts, **under.columns("Used")}
+    return {**focus_row(replace(charge, currency=under.currency, quoted=quoted), names), **amounts, **under.columns("Used")}
 
 
 def commitment_row(

@@ -397,10 +397,10 @@ def test_commitment_in_the_currency_of_its_contract(
     assert {(row["ChargeCategory"], row["PricingCurrencyListUnitPrice"]) for row in own} == {
         ("Purchase", Decimal("0.5")),
         ("Usage", Decimal("0.5")),
+        ("Usage", Decimal("0.8")),
     }
-    assert {row["PricingCurrencyEffectiveCost"] for row in own} == {
-        Decimal(0),
-        next(row["EffectiveCost"] for row in own if row["EffectiveCost"]) * Decimal("0.8"),
-    }
-    # The use itself is priced in the book's currency, whoever paid for it.
-    assert {row["PricingCurrency"] for row in fees if row not in own} == {"USD"}
+    assert own == fees  # the use as well, though the book prices it in USD
+    assert sum(row["PricingCurrencyEffectiveCost"] for row in fees) == 24
+    [of_use] = [row for row in fees if row["SubAccountId"]]
+    assert (of_use["ListUnitPrice"], of_use["PricingCurrencyListUnitPrice"]) == (1, Decimal("0.8"))
+    assert of_use["PricingCurrencyEffectiveCost"] == of_use["EffectiveCost"] * Decimal("0.8") > 0
