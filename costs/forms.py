@@ -399,14 +399,14 @@ class CommitmentForm(forms.Form):
     quantity = forms.DecimalField(
         label="Units, or amount of use",
         min_value=Decimal("0.0001"),
-        max_digits=18,
+        max_digits=21,
         decimal_places=4,
         help_text="Throughput: units bought. Else: how much use at the price book's prices it pays for.",
     )
     unit_price = forms.DecimalField(
         label="Price per unit and hour, or of each dollar of use",
         min_value=Decimal(0),
-        max_digits=18,
+        max_digits=25,
         decimal_places=8,
         help_text="0.8 of each dollar (or euro) of use is 20% off.",
     )

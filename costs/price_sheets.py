@@ -32,6 +32,7 @@ REQUIRED = COLUMNS[:3]
 MOST_ROWS = 5_000
 LARGEST_FILE = 2 * 1024 * 1024
 HIGHEST_PRICE = Decimal(1_000_000)
+"""USD; what is quoted in another currency is held to it once it is converted."""
 SERVICE_TIERS = ("standard", "batch", "flex", "priority", "fast")
 MOST_CONTEXT = 100_000_000
 TOKEN_CLASSES = (
@@ -169,7 +170,13 @@ def check(offer: Offer, *, providers: Collection[str], models: Collection[str]) 
         raise PriceSheetError("a region has 48 characters at most")
     if not 0 <= offer.context_over <= MOST_CONTEXT:
         raise PriceSheetError(f"a context band begins between 0 and {MOST_CONTEXT:,} tokens")
-    if not offer.price.is_finite() or not 0 <= offer.price <= HIGHEST_PRICE or offer.price != round(offer.price, 8):
-        raise PriceSheetError("a price per million tokens is between 0 and 1,000,000, with eight decimals at most")
+    if not is_price(offer.price, offer.currency):
+        raise PriceSheetError(f"a price per million tokens is between 0 and {HIGHEST_PRICE:,} USD, with eight decimals at most")
     if not 2020 <= offer.valid_from.year <= 2100:
         raise PriceSheetError("the time is out of range")
+
+
+def is_price(price: Decimal, currency: str = exchange.BOOK) -> bool:
+    """Whether the amount can be one. In another currency than USD it is bounded by what the weakest could make of the highest price."""
+    highest = HIGHEST_PRICE if currency == exchange.BOOK else HIGHEST_PRICE * exchange.HIGHEST
+    return price.is_finite() and 0 <= price <= highest and price == round(price, 8)

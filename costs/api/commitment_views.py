@@ -30,10 +30,10 @@ class CommitmentInput(StrictSerializer):
     model = serializers.CharField(max_length=80, required=False, help_text="Slug; without it, all of the provider.")
     region = serializers.CharField(max_length=48, required=False)
     quantity = serializers.DecimalField(
-        max_digits=18, decimal_places=4, help_text="Units of throughput; else use at the price book's prices, in `currency`."
+        max_digits=21, decimal_places=4, help_text="Units of throughput; else use at the price book's prices, in `currency`."
     )
     unit_price = serializers.DecimalField(
-        max_digits=18,
+        max_digits=25,
         decimal_places=8,
         min_value=Decimal(0),
         help_text="Per unit and hour, in `currency`; else what is paid for each dollar (or euro) of use.",

@@ -98,8 +98,8 @@ class Quoted(models.Model):
     """An amount that may be quoted in another currency: ours is in USD all the same, converted once at `rate` when it was proposed."""
 
     currency = models.CharField(max_length=3, default=exchange.BOOK)
-    quoted = models.DecimalField(max_digits=18, decimal_places=8, null=True)
-    """In `currency`, as it stands in the contract; None where that is USD, as are the next two."""
+    quoted = models.DecimalField(max_digits=26, decimal_places=8, null=True)
+    """In `currency`, as it stands in the contract; None where that is USD, as are the next two. Wide enough for the highest amount at the highest rate."""
     rate = models.DecimalField(max_digits=20, decimal_places=10, null=True)
     """Units of the currency for one USD."""
     rate_on = models.DateField(null=True)

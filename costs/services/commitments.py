@@ -25,6 +25,7 @@ from governance.services import alerts, audit
 
 LONGEST = timedelta(days=5 * 366)
 HIGHEST = Decimal(10) ** 9
+"""Units, or USD; what is quoted in another currency is held to it at our rate."""
 WARN_DAYS = (30, 7)
 """Before the last day."""
 RECOUNTED_DAYS = 3
@@ -75,7 +76,9 @@ def propose_commitment(
     )
     _check(found)
     if currency != exchange.BOOK:
+        _check_amounts(found, HIGHEST * exchange.HIGHEST)
         _quote(found, currency)
+    _check_amounts(found, HIGHEST)
     try:
         with transaction.atomic():
             found.save(force_insert=True)
@@ -108,8 +111,6 @@ def _check(found: Commitment) -> None:
         raise CommitmentError(f"{found.provider} does not serve that model.", field="model")
     if found.region and provider.region and found.region != provider.region:
         raise CommitmentError(f"{found.provider} is in {provider.region}: what is bought elsewhere does not serve it.", field="region")
-    if not 0 < found.quantity < HIGHEST or not 0 <= found.unit_price < HIGHEST or found.unit_price != round(found.unit_price, 8):
-        raise CommitmentError("Quantity and unit price are positive, with eight decimals at most.", field="unit_price")
     if found.last_on < found.first_on or found.last_on - found.first_on > LONGEST or not 2020 <= found.first_on.year <= 2100:
         raise CommitmentError("It ends before it begins, or lasts more than five years.", field="last_on")
     if found.is_throughput != (found.unit_tokens_per_minute is not None) or (found.unit_tokens_per_minute or 1) < 1:
@@ -118,6 +119,15 @@ def _check(found: Commitment) -> None:
         )
     if not 0 < found.output_weight < 1000:
         raise CommitmentError("An output token takes more than no and less than a thousand input tokens.", field="output_weight")
+
+
+def _check_amounts(found: Commitment, highest: Decimal) -> None:
+    if not 0 < found.quantity < highest:
+        raise CommitmentError(f"Units, or the amount of use in USD, are more than 0 and less than {HIGHEST:,}.", field="quantity")
+    if not 0 <= found.unit_price < highest or found.unit_price != round(found.unit_price, 8):
+        raise CommitmentError(
+            f"The unit price in USD is 0 or more and less than {HIGHEST:,}, with eight decimals at most.", field="unit_price"
+        )
 
 
 def _quote(found: Commitment, currency: str) -> None:

@@ -225,6 +225,7 @@ def _converted(offers: Sequence[price_sheets.Offer]) -> list[price_sheets.Offer]
             continue
         try:
             quote = prices.quoted(offer.currency, offer.price, offer.valid_from)
+            prices.check_price(quote.usd)
             found.append(replace(offer, price=quote.usd, quote=quote))
         except PriceValueError as error:
             wrong.add(error.message)

@@ -16,7 +16,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from costs import attribute_days, exchange, exchange_selectors, pricing, prompt_days, tag_days, tasks, usage_days
+from costs import attribute_days, exchange, exchange_selectors, price_sheets, pricing, prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError, RateUnknownError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
 from costs.quotes import USD, Quote
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 PRICING_BATCH = 20_000
 BATCH_PAUSE = 1.5
 """Seconds between batches without the lock of events: ingest tries for it once a second only."""
-HIGHEST_PRICE = Decimal("1000000")
 CLOCK_SLACK = timedelta(minutes=5)
 """A price may begin this long ago and still be one of now: forms are filled in and sent."""
 
@@ -68,11 +67,11 @@ def set_price(
     begins at that very time).
     """
     valid_from = valid_from or timezone.now()
-    check_price(price)
     if quote is None and currency != exchange.BOOK:
+        check_price(price, currency)
         quote = quoted(currency, price, valid_from)
         price = quote.usd
-        check_price(price)
+    check_price(price)
     key = _key(provider, model, token_class, service_tier, region, context_over)
     lock_series(key)
     if not agreed:
@@ -225,10 +224,12 @@ def correct_price(
     return entry
 
 
-def check_price(price: Decimal) -> None:
+def check_price(price: Decimal, currency: str = exchange.BOOK) -> None:
     """Raises PriceValueError (negative, too large or with more than eight decimals)."""
-    if not price.is_finite() or price < 0 or price > HIGHEST_PRICE or price != round(price, 8):
-        raise PriceValueError("A price per million tokens is between 0 and 1,000,000, with eight decimals at most.", field="price")
+    if not price_sheets.is_price(price, currency):
+        raise PriceValueError(
+            f"A price per million tokens is between 0 and {price_sheets.HIGHEST_PRICE:,} USD, with eight decimals at most.", field="price"
+        )
 
 
 _PRICE = f"""

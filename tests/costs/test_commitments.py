@@ -135,7 +135,9 @@ def test_commitment_counts_once_a_second_person_approves_it(acme: Tenant, fay: U
     [
         ({"provider": "nobody"}, "provider"),
         ({"model": "large-chat"}, "model"),
-        ({"quantity": Decimal(0)}, "unit_price"),
+        ({"quantity": Decimal(0)}, "quantity"),
+        ({"quantity": Decimal(10**9)}, "quantity"),
+        ({"unit_price": Decimal(-1)}, "unit_price"),
         ({"unit_tokens_per_minute": None}, "unit_tokens_per_minute"),
         ({"kind": "spend"}, "unit_tokens_per_minute"),
         ({"last_on": FIRST - timedelta(days=1)}, "last_on"),
@@ -404,3 +406,18 @@ def test_commitment_in_the_currency_of_its_contract(
     [of_use] = [row for row in fees if row["SubAccountId"]]
     assert (of_use["ListUnitPrice"], of_use["PricingCurrencyListUnitPrice"]) == (1, Decimal("0.8"))
     assert of_use["PricingCurrencyEffectiveCost"] == of_use["EffectiveCost"] * Decimal("0.8") > 0
+
+
+def test_limit_of_a_commitment_is_in_dollars_whatever_it_is_quoted_in(acme: Tenant, fay: User, alice: User, client_for: ClientFor) -> None:
+    currencies.rated(fay, alice, (7, "150"), currency="JPY")
+    body = {name: str(value) for name, value in SPEND.items()} | {"currency": "JPY"}
+    page = client_for(fay)
+
+    taken = page.post(f"{PAGE}new/", {**body, "quantity": "149999999999"})
+    refused = page.post(f"{PAGE}new/", {**body, "quantity": "150000000000"})
+
+    assert (taken.status_code, refused.status_code) == (302, 422)
+    assert "in USD, are more than 0 and less than 1,000,000,000." in refused.content.decode()
+    found = Commitment.objects.get()
+    assert (found.quoted, found.quantity) == (Decimal(149_999_999_999), Decimal("999999999.9933"))
+    assert "JPY 149,999,999,999" in page.get(PAGE).content.decode()

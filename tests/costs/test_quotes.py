@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -60,6 +61,23 @@ def test_quoted_price_is_converted_once_and_keeps_its_rate(acme: Tenant, fay: Us
     # In dollars just the same, and yet another price: what it is quoted in matters for bills.
     changed = price_proposals.propose(offers=[offer("3.125", currency="USD", at=START + timedelta(days=3))], name="List", actor=fay)
     assert changed.proposals.count() == 1
+
+
+def test_limit_of_a_price_is_in_dollars_whatever_it_is_quoted_in(acme: Tenant, fay: User, alice: User) -> None:
+    make.deployment(alice)
+    currencies.rated(fay, alice, (1, "26000"), currency="VND")
+    highest = offer("26000000000", currency="VND")
+
+    [taken] = agreed(fay, alice, highest)
+
+    assert (taken.quoted, taken.price) == (Decimal(26_000_000_000), Decimal(1_000_000))
+    higher: dict[str, Any] = {"price": highest.price + 1, "currency": "VND"}
+    with pytest.raises(PriceSheetError, match="between 0 and 1,000,000 USD"):
+        price_proposals.propose(offers=[replace(highest, price=highest.price + 1)], name="Contract 8", actor=fay)
+    with pytest.raises(PriceValueError, match="between 0 and 1,000,000 USD"):
+        prices.set_price(provider="openai", model="small-chat", token_class="output", valid_from=START, actor=fay, **higher)
+    with pytest.raises(PriceSheetError, match="between 0 and 1,000,000 USD"):
+        price_sheets.check(offer("1000001", currency="USD"), providers=["openai"], models=["small-chat"])
 
 
 @pytest.mark.parametrize(
