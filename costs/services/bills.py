@@ -74,8 +74,7 @@ def import_bill(
         raise BillFormatError(f"An export may have {MOST_PARTS} parts.", field="file")
     parts = [{"name": one.name[:200] or "bill.csv", **_measured(one)} for one in uploads]
     digests = sorted(str(part["sha256"]) for part in parts)
-    if len(set(digests)) < len(digests):
-        raise BillFormatError("One of the parts is there twice.", field="file")
+    _check_once(uploads, [str(part["sha256"]) for part in parts])
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
@@ -89,6 +88,16 @@ def _measured(one: Upload) -> dict[str, str | int]:
     if size == 0:
         raise BillFormatError(f"{one.name or 'The file'} is empty.", field="file")
     return {"sha256": digest, "size_bytes": size}
+
+
+def _check_once(uploads: Sequence[Upload], digests: Sequence[str]) -> None:
+    """BillFormatError where a part is there twice. Parts of nothing but a header are all alike: an export may have several."""
+    for number, upload in enumerate(uploads):
+        if digests[number] in digests[:number]:
+            with bill_rows.reading(upload.file) as reader:
+                if any(True for _ in reader):
+                    raise BillFormatError("One of the parts is there twice.", field="file")
+            upload.file.seek(0)
 
 
 def _check(provider: str, style: str) -> None:
@@ -150,8 +159,8 @@ def _take_over(
     elif not is_preview:
         _tell(bill, at)
     _record("bill.imported" if bill.state == BillFile.State.APPLIED else "bill.previewed", bill, actor, at)
-    for file, path in zip(files, bill.paths, strict=True):
-        _keep(file, path)
+    for file, part in zip(files, parts, strict=True):
+        _keep(file, part["path"], part["size_bytes"])
     _reconcile(bill)
     return Imported(bill, True)
 
@@ -462,11 +471,16 @@ def _check_not_replaced(found: BillFile) -> None:
         raise BillStateError(f"{newer.name} replaced their period since: what counts is what it says of them.")
 
 
-def _keep(file: BinaryIO, path: str) -> None:
-    """Store the file as it came; taken away again when the transaction does not last."""
-    file.seek(0)
+def _keep(file: BinaryIO, path: str, size: int) -> None:
+    """Store the file as it came. It stays when the transaction does not last: whoever uploads it again finds it.
+
+    One that is there stays as well, for another delivery may have the same part: its path ends with its digest.
+    """
     if default_storage.exists(path):
-        default_storage.delete(path)  # of an import that was rolled back
+        if default_storage.size(path) == size:
+            return
+        default_storage.delete(path)  # of a process that ended while it wrote
+    file.seek(0)
     default_storage.save(path, File(file))
 
 

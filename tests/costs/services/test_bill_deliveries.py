@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -459,6 +462,30 @@ def test_rows_of_a_part_leave_quarantine_by_part_and_line(acme: Tenant, fay: Use
     assert {(row.part, row.line, row.day) for row in BillRow.objects.all()} == {
         (number, line, date(2026, 10, on)) for number, line, on in ((1, 2, 1), (1, 3, 2), (2, 2, 3), (2, 3, 4))
     }
+
+
+def test_parts_of_nothing_but_a_header_may_be_several(acme: Tenant, fay: User) -> None:
+    header = ",".join(day(1)).encode()
+
+    bill = in_parts(fay, part("a.csv", day(1)), *(SimpleUploadedFile(f"{name}.csv", header) for name in "bcd"), part("e.csv", day(2)))
+
+    assert [one["name"] for one in bill.parts] == ["a.csv", "b.csv", "c.csv", "d.csv", "e.csv"]
+    assert {(row.part, row.line) for row in BillRow.objects.all()} == {(1, 2), (5, 2)}
+
+
+def test_part_that_another_delivery_has_too_is_kept_as_it_is(acme: Tenant, fay: User) -> None:
+    alone = in_parts(fay, part("a.csv", day(1)))
+    kept = Path(default_storage.path(alone.path))
+    content = kept.read_bytes()
+    os.utime(kept, (1, 1))
+
+    both = in_parts(fay, part("a.csv", day(1)), part("b.csv", day(2)))
+
+    assert alone.path in both.paths
+    assert (kept.stat().st_mtime, kept.read_bytes()) == (1, content)
+    kept.write_bytes(content[:9])  # as a process leaves it that ends while it writes
+    in_parts(fay, part("a.csv", day(1)), part("c.csv", day(3)))
+    assert kept.read_bytes() == content
 
 
 @pytest.mark.parametrize(
