@@ -40,13 +40,14 @@ def main() -> None:
     owner = User.objects.create_user("bench@example.com", None, name="Bench")
     for slug in TENANTS:
         _set_prices(tenants.create_tenant(slug=slug, name=slug, owner_email=owner.email, actor=None), owner)
-    copied, attributed = _measured(TENANTS, CALLS // len(TENANTS))
-    copied_one, attributed_one = _measured(TENANTS[:1], CALLS)
-    copied_shuffled, attributed_shuffled = _measured(TENANTS[1:], SHUFFLED_CALLS, is_shuffled=True)
+    copied, attributed, stored = _measured(TENANTS, CALLS // len(TENANTS))
+    copied_one, attributed_one, _ = _measured(TENANTS[:1], CALLS)
+    copied_shuffled, attributed_shuffled, _ = _measured(TENANTS[1:], SHUFFLED_CALLS, is_shuffled=True)
     shipped, road = _measured_road(TENANTS, CALLS // len(TENANTS))
     figures = {
         "ingest_events_per_s": round(attributed.per_s),
         "copied_rows_per_s": round(copied.per_s),
+        "stored_rows_per_s": round(stored.per_s),
         "ingest_copy_ratio": round(attributed.per_s / copied.per_s, 3),
         "ingest_cpu_us": round(attributed.cpu_us, 1),
         "copied_cpu_us": round(copied.cpu_us, 1),
@@ -56,6 +57,7 @@ def main() -> None:
         "ingest_shuffled_copy_ratio": round(attributed_shuffled.per_s / copied_shuffled.per_s, 3),
         "spool_to_rollup_per_s": round(road.per_s),
         "spool_to_rollup_copy_ratio": round(road.per_s / copied.per_s, 3),
+        "spool_to_rollup_store_ratio": round(road.per_s / stored.per_s, 3),
         "spool_to_rollup_cpu_us": round(road.cpu_us, 1),
         "shipped_cpu_us": round(shipped.cpu_us, 1),
     }
@@ -129,14 +131,12 @@ class _Rate:
     """Processor time of each, whatever else the machine was doing."""
 
 
-def _measured(slugs: Sequence[str], count: int, *, is_shuffled: bool = False) -> tuple[_Rate, _Rate]:
-    """Rows copied and calls attributed over all of `slugs`, a process for each, all at once; `count` calls of each."""
+def _measured(slugs: Sequence[str], count: int, *, is_shuffled: bool = False) -> tuple[_Rate, ...]:
+    """Rows copied, calls attributed, and their events copied over all of `slugs`, a process for each, all at once; `count` calls of each."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(len(slugs), _join, (context.Barrier(len(slugs)),)) as pool:
-        copied, attributed = zip(
-            *pool.starmap(_copy_and_attribute, [(slug, count, is_shuffled) for slug in slugs], chunksize=1), strict=True
-        )
-    return _rate(copied, count), _rate(attributed, count)
+        spans = pool.starmap(_copy_and_attribute, [(slug, count, is_shuffled) for slug in slugs], chunksize=1)
+    return tuple(_rate(of_all, count) for of_all in zip(*spans, strict=True))
 
 
 def _rate(spans: Sequence[_Span], count: int) -> _Rate:
@@ -153,8 +153,8 @@ def _join(barrier: Barrier) -> None:
     django.setup()
 
 
-def _copy_and_attribute(slug: str, count: int, is_shuffled: bool) -> tuple[_Span, _Span]:
-    """Of copying and of attributing."""
+def _copy_and_attribute(slug: str, count: int, is_shuffled: bool) -> tuple[_Span, ...]:
+    """Of copying into the inbox, of attributing, and of copying what became of it once more into the emptied table of events."""
     from costs.models import UsageHour
     from costs.services import ingest
     from governance.models import Tenant
@@ -175,11 +175,12 @@ def _copy_and_attribute(slug: str, count: int, is_shuffled: bool) -> tuple[_Span
         return _Span(began, time.monotonic(), _processor_s() - before)
 
     pieces = [copying.rows(lines)[0] for lines in _lines(calls)]
-    copied = timed(lambda: _copy(pieces))
+    copied = timed(lambda: _copy(pieces, copying.COPY_ROWS))
     attributed = timed(lambda: ingest.ingest(tenant=tenant))
     if sum(UsageHour.objects.values_list("calls", flat=True)) - before != count:
         raise RuntimeError(f"not every call of {slug} was attributed")
-    return copied, attributed
+    events = _taken_out()
+    return copied, attributed, timed(lambda: _copy(events, "COPY event FROM STDIN"))
 
 
 def _lines(calls: Sequence[CallEvent]) -> list[list[bytes]]:
@@ -188,12 +189,23 @@ def _lines(calls: Sequence[CallEvent]) -> list[list[bytes]]:
     return [lines[start : start + LINES_PER_BATCH] for start in range(0, len(lines), LINES_PER_BATCH)]
 
 
-def _copy(pieces: Sequence[bytes]) -> None:
-    """Rows into the inbox, and nothing else: what ratios compare with."""
+def _taken_out() -> list[bytes]:
+    """All events of the tenant that is entered, in pieces as large as a shipper's; the table is empty then."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY (SELECT * FROM event ORDER BY started_at) TO STDOUT") as copy:
+            rows = [bytes(row) for row in copy]
+        cursor.execute("TRUNCATE event")
+    return [b"".join(rows[start : start + LINES_PER_BATCH]) for start in range(0, len(rows), LINES_PER_BATCH)]
+
+
+def _copy(pieces: Sequence[bytes], statement: str) -> None:
+    """Rows into a table, and nothing else: what ratios compare with."""
     from django.db import connection
 
     for rows in pieces:
-        with connection.cursor() as cursor, cursor.copy(copying.COPY_ROWS) as copy:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
             copy.write(rows)
 
 
