@@ -10,13 +10,15 @@ from itertools import groupby
 from django.db import models
 from django.utils import timezone
 
-from catalog.hooks import Circuit, CircuitChange, Failovers, circuits, cost_figures
+from catalog.hooks import Circuit, CircuitChange, Failovers, Tries, circuits, cost_figures
 from catalog.models import Deployment, Model
 
 RECENT = timedelta(hours=24)
 """Without a call in this time, nothing is known about a deployment."""
 OUTDATED = timedelta(minutes=15)
 """After the time of its next probe an ill circuit is believed for so long."""
+DOUBTFUL_SHARE = 0.05
+"""With more of its tries failed over, a deployment is not shown as well: the share at which a circuit opens, see `gateway.plane.health`."""
 SHOWN_DAYS = 30
 SHOWN_CHANGES = 100
 CIRCUITS = {"closed": "Answers", "open": "Fails calls", "half_open": "Is probed"}
@@ -48,10 +50,8 @@ class DeploymentHealth:
     deployment: Deployment
     circuit: Circuit | None
     """None when it did not change in the last 30 days."""
-    answered: int
-    """Calls of the last 24 hours."""
-    failed: int
-    """That ended here without an answer; those that went on to another deployment count there."""
+    tries: Tries
+    """Of the last 24 hours."""
 
     @property
     def standing(self) -> Circuit | None:
@@ -67,14 +67,23 @@ class DeploymentHealth:
             return DeploymentState.OFF
         if self.standing is not None and self.standing.newest.circuit != "closed":
             return DeploymentState(self.standing.newest.circuit)
-        if self.answered:
+        if self.tries.answered:
             return DeploymentState.CLOSED
-        return DeploymentState.NO_ANSWER if self.failed else DeploymentState.NO_CALLS
+        return DeploymentState.NO_ANSWER if self.tries.total else DeploymentState.NO_CALLS
 
     @property
     def verdict(self) -> str:
         """For the template tag `verdict`."""
-        return _VERDICTS[self.state]
+        return "inconclusive" if self.state == DeploymentState.CLOSED and _is_doubtful([self]) else _VERDICTS[self.state]
+
+    @property
+    def label(self) -> str:
+        """The state in words."""
+        return self.state.label if self.state == DeploymentState.OFF else f"{self.state.label}{_failed_over([self])}"
+
+    @property
+    def failed_over_percent(self) -> float:
+        return 100 * self.tries.failed_over / self.tries.total if self.tries.total else 0.0
 
     @property
     def is_ill(self) -> bool:
@@ -147,13 +156,13 @@ class Summary:
 
 
 def health_of(deployments: Iterable[Deployment]) -> list[DeploymentHealth]:
-    """In their order, which need their `model` and `provider`. Three queries, however many there are."""
+    """In their order, which need their `model` and `provider`. Four queries, however many there are."""
     rows = list(deployments)
     if not rows:
         return []
     found = circuits().circuits(str(row.pk) for row in rows)
-    answers = cost_figures().answers_by_deployment({row.model.slug for row in rows}, timezone.now() - RECENT)
-    return [DeploymentHealth(row, found.get(str(row.pk)), *answers.get(str(row.pk), (0, 0))) for row in rows]
+    tries = cost_figures().tries_by_deployment({row.model.slug for row in rows}, timezone.now() - RECENT)
+    return [DeploymentHealth(row, found.get(str(row.pk)), tries.get(str(row.pk), Tries())) for row in rows]
 
 
 def model_health(model: Model) -> ModelHealth:
@@ -181,12 +190,23 @@ def summary(model: Model) -> Summary:
         return Summary("inconclusive", f"Answers, but {len(ill)} of {len(rows)} deployments fail calls", since)
     states = {row.state for row in rows}
     if DeploymentState.CLOSED in states:
-        return Summary("pass", "Answers")
+        return Summary("inconclusive", f"Answers{_failed_over(rows)}") if _is_doubtful(rows) else Summary("pass", "Answers")
     return (
         Summary("inconclusive", "No call answered in 24 h")
         if DeploymentState.NO_ANSWER in states
         else Summary("no_data", "No call in 24 h")
     )
+
+
+def _is_doubtful(rows: Iterable[DeploymentHealth]) -> bool:
+    return any(row.tries.failed_over > DOUBTFUL_SHARE * row.tries.total for row in rows)
+
+
+def _failed_over(rows: Iterable[DeploymentHealth]) -> str:
+    """The end of a sentence; empty when no try failed over."""
+    tries = [row.tries for row in rows]
+    n = sum(each.failed_over for each in tries)
+    return f", {n:,} of {sum(each.total for each in tries):,} tries failed over" if n else ""
 
 
 def _deployments(model: Model) -> list[Deployment]:

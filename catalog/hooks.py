@@ -78,6 +78,25 @@ class Failovers:
 
 
 @dataclass(frozen=True)
+class Tries:
+    """How the tries of calls at one deployment went. Callers who left, refusals and deployments that were not asked are not in it."""
+
+    answered: int = 0
+    failed: int = 0
+    """The call ended here without an answer."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Of the tries after which a call went on to another deployment: why to how many, the most frequent first."""
+
+    @property
+    def failed_over(self) -> int:
+        return sum(self.reasons.values())
+
+    @property
+    def total(self) -> int:
+        return self.answered + self.failed + self.failed_over
+
+
+@dataclass(frozen=True)
 class RoutedDay:
     """What came of choosing among a model's deployments by its objectives, on one UTC day."""
 
@@ -165,11 +184,8 @@ class CostFigures(Protocol):
     def failovers(self, model: str, since: date) -> list[Failovers]:
         """Of the model since that UTC day: newest day first, within it the most frequent reason."""
 
-    def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
-        """Id of a deployment of these models to the calls that it answered since that hour, and those that ended there without an answer.
-
-        Deployments without either are missing. Callers who left and refusals are in neither.
-        """
+    def tries_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, Tries]:
+        """Id of a deployment of these models to its tries since that hour; deployments without any are missing."""
 
     def routed_days(self, model: str, since: datetime) -> list[RoutedDay]:
         """Since that hour, newest day first; days without a choice are missing."""

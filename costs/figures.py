@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from catalog.hooks import CallRecord, Failovers, Price, PromptUsage, RoutedDay, Traffic, Usage
+from catalog.hooks import CallRecord, Failovers, Price, PromptUsage, RoutedDay, Traffic, Tries, Usage
 from costs import call_records, model_routing, model_usage, price_selectors, selectors
 from costs.models import TokenClass
 from costs.services import prices
@@ -34,8 +34,8 @@ class Figures:
     def failovers(self, model: str, since: date) -> list[Failovers]:
         return model_usage.failovers(model, since)
 
-    def answers_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, tuple[int, int]]:
-        return model_usage.answers_by_deployment(models, since)
+    def tries_by_deployment(self, models: Iterable[str], since: datetime) -> Mapping[str, Tries]:
+        return model_usage.tries_by_deployment(models, since)
 
     def routed_days(self, model: str, since: datetime) -> list[RoutedDay]:
         return model_routing.routed_days(model, since)

@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate, TruncDay, TruncHour
 from django.utils import timezone
 
-from catalog.hooks import Failovers
+from catalog.hooks import Failovers, Tries
 from catalog.models import VirtualKey
 from costs import selectors, sketch
 from costs.models import CallHour, UsageHour, VerdictHour
@@ -26,6 +26,8 @@ OUTCOMES = {"ok": "OK", "refused": "Refused", "error": "Failed"}
 MEASURES = {"calls": "Requests", "cost": "Cost", "tokens": "Tokens", "failed": "Failed requests"}
 CHOICES_SHOWN = 200
 CHOICES_FROM = timedelta(days=90)
+NOT_ASKED = ["quota", "not translated"]
+"""Why the gateway went on from a deployment without a try there, see `gateway.plane.upstream.exchange`."""
 
 
 # What the catalog asks
@@ -41,14 +43,21 @@ def failovers(model: str, since: date) -> list[Failovers]:
     return sorted((Failovers(*row) for row in rows), key=lambda row: (-row.day.toordinal(), -row.calls, row.reason))
 
 
-def answers_by_deployment(models: Iterable[str], since: datetime) -> dict[str, tuple[int, int]]:
-    """Deployment to the calls that it answered since the hour of `since`, and those that ended there without an answer."""
+def tries_by_deployment(models: Iterable[str], since: datetime) -> dict[str, Tries]:
+    """How tries went since the hour of `since`. Two queries."""
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    rows = CallHour.objects.filter(hour__gte=hour, model__in=list(models), status__in=["ok", "upstream_error"]).exclude(deployment="")
+    models = list(models)
+    left: dict[str, dict[str, int]] = defaultdict(dict)
+    failovers = VerdictHour.objects.filter(hour__gte=hour, step__in=[f"failover:{model}"[:160] for model in models])
+    failovers = failovers.exclude(found="").exclude(verdict__in=NOT_ASKED)
+    for deployment, reason, n in failovers.values_list("found", "verdict").annotate(n=Sum("calls")).order_by("-n", "verdict"):
+        left[deployment][reason] = n
+    rows = CallHour.objects.filter(hour__gte=hour, model__in=models, status__in=["ok", "upstream_error"]).exclude(deployment="")
     counted = rows.values_list("deployment").annotate(
         answered=Sum("calls", filter=Q(status="ok"), default=0), failed=Sum("calls", filter=Q(status="upstream_error"), default=0)
     )
-    return {deployment: (answered, failed) for deployment, answered, failed in counted}
+    ended = {deployment: (answered, failed) for deployment, answered, failed in counted}
+    return {deployment: Tries(*ended.get(deployment, (0, 0)), left.get(deployment, {})) for deployment in ended.keys() | left.keys()}
 
 
 # Usage

@@ -279,7 +279,8 @@ class VerdictHour(models.Model):
     verdict = models.TextField()
     """Of a failover: why the deployment was left."""
     found = models.TextField()
-    """Of `policy`: `covered` or empty. Of a guardrail: empty for the calls, and a row for each entity with its hits."""
+    """Of `policy`: `covered` or empty. Of a guardrail: empty for the calls, and a row for each entity with its hits.
+    Of a failover: the id of the deployment that was left; empty when it is not known, as in hours of before it was counted."""
     calls = models.BigIntegerField()
     hits = models.BigIntegerField()
 

@@ -67,6 +67,45 @@ def test_deployment_that_answered_no_call_is_not_said_to_answer(acme: Tenant, sm
     assert health_selectors.summary(small) == health_selectors.Summary("inconclusive", "No call answered in 24 h")
 
 
+def test_deployment_whose_tries_fail_over_says_so_while_its_circuit_is_closed(acme: Tenant, small: Model) -> None:
+    first, second = small.deployments.all()
+    ended(acme, first)
+    for label in ("503", "503", "upstream_timeout", "quota"):  # at its quota nobody asked it
+        ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:{label} → {second.pk}"]])
+    ended(acme, second, steps=[["failover", "pass", 0, f"999:503 → {second.pk}"]])
+
+    ill, well = health_selectors.model_health(small).deployments
+
+    assert (ill.state, ill.verdict, ill.label) == ("closed", "inconclusive", "Answers, 3 of 4 tries failed over")
+    assert (ill.tries.answered, ill.tries.failed, list(ill.tries.reasons.items())) == (1, 0, [("503", 2), ("upstream_timeout", 1)])
+    assert ill.failed_over_percent == 75
+    assert (well.verdict, well.label, well.tries.total) == ("pass", "Answers", 5)
+    assert health_selectors.summary(small) == health_selectors.Summary("inconclusive", "Answers, 3 of 9 tries failed over")
+
+
+def test_deployment_of_which_every_try_failed_over_is_not_without_calls(acme: Tenant, small: Model) -> None:
+    first, second = small.deployments.all()
+    ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:503 → {second.pk}"]])
+
+    ill = health_selectors.model_health(small).deployments[0]
+
+    assert (ill.state, ill.label) == ("no_answer", "No call answered, 1 of 1 tries failed over")
+
+
+def test_one_try_in_twenty_that_failed_over_leaves_a_deployment_well(acme: Tenant, small: Model) -> None:
+    first, second = small.deployments.all()
+    ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:503 → {second.pk}"]])
+    for _ in range(19):
+        ended(acme, first)
+
+    few = health_selectors.model_health(small).deployments[0]
+    ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:503 → {second.pk}"]])
+    more = health_selectors.model_health(small).deployments[0]
+
+    assert (few.verdict, few.label) == ("pass", "Answers, 1 of 20 tries failed over")
+    assert more.verdict == "inconclusive"
+
+
 def test_state_is_the_newest_verdict_and_its_illness_began_with_the_first_opening(acme: Tenant, small: Model) -> None:
     first, second = small.deployments.all()
     for minutes, circuit in ((50, "open"), (49, "closed"), (30, "open"), (29, "half_open"), (14, "open")):
@@ -139,8 +178,9 @@ def test_page_shows_health_to_operators_and_one_line_to_everybody(
     acme: Tenant, small: Model, client_for: ClientFor, fay: User, bob: User
 ) -> None:
     empty = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
-    changed(acme, small.deployments.all()[0], "open", 7, reason="HTTP <b>500")
-    ended(acme, small.deployments.all()[1], steps=[["failover", "pass", 0, "1:503 → 2"]])
+    first, second = small.deployments.all()
+    changed(acme, first, "open", 7, reason="HTTP <b>500")
+    ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:503 → {second.pk}"]])
 
     operator = client_for(fay).get("/o/acme/models/small/?tab=health").content.decode()
     developer = client_for(bob).get("/o/acme/models/small/?tab=health").content.decode()
@@ -151,21 +191,24 @@ def test_page_shows_health_to_operators_and_one_line_to_everybody(
     assert "3 of 20 calls failed" in operator
     assert "HTTP &lt;b&gt;500" in operator
     assert "503" in operator
+    assert "Fails calls, 1 of 1 tries failed over" in operator
     assert "Deployments now" not in developer
     assert "Answers, but 1 of 2 deployments fail calls" in developer
     assert "HTTP" not in developer.partition("Sample code")[0]
-    assert "Fails calls" in provider
+    assert "Fails calls, 1 of 1 tries failed over" in provider
 
 
 def test_api_tells_health(acme: Tenant, small: Model, api_for: ClientFor, fay: User, bob: User) -> None:
     first, second = small.deployments.all()
     changed(acme, first, "open", 7)
-    ended(acme, second, steps=[["failover", "pass", 0, "1:503 → 2"]])
+    ended(acme, second, steps=[["failover", "pass", 0, f"{first.pk}:503 → {second.pk}"]])
 
     body = api_for(fay).get("/api/v1/models/small/health/").json()
 
     ill, well = body["deployments"]
     assert (ill["deployment"], ill["state"], ill["errors_when_opened"], ill["reason"]) == (first.pk, "open", 3, "HTTP 500")
+    assert (ill["failed_over"], ill["failed_over_percent"], ill["failed_over_reasons"]) == (1, 100.0, {"503": 1})
+    assert (well["failed_over"], well["failed_over_reasons"]) == (0, {})
     assert (well["deployment"], well["state"], well["since"], well["opened_at"], well["answered"]) == (
         second.pk,
         "closed",
@@ -185,6 +228,7 @@ def test_health_takes_as_many_queries_however_much_there_is(acme: Tenant, small:
     for deployment in small.deployments.all():
         for minute in range(5):
             changed(acme, deployment, "open", minute)
+            ended(acme, deployment, steps=[["failover", "pass", 0, f"{deployment.pk}:{500 + minute} → 999"]])
     with CaptureQueriesContext(connection) as after:
         health_selectors.model_health(small)
 

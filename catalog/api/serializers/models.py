@@ -138,8 +138,15 @@ class DeploymentHealthOutput(serializers.Serializer[Any]):
     calls_when_opened = serializers.IntegerField(source="circuit.opening.calls", default=None)
     errors_when_opened = serializers.IntegerField(source="circuit.opening.errors", default=None)
     reason = serializers.CharField(source="circuit.opening.reason", default=None)
-    answered = serializers.IntegerField(help_text="Calls of the last 24 hours.")
-    failed = serializers.IntegerField(help_text="Calls of the last 24 hours that ended here without an answer.")
+    answered = serializers.IntegerField(source="tries.answered", help_text="Calls of the last 24 hours.")
+    failed = serializers.IntegerField(source="tries.failed", help_text="Calls of the last 24 hours that ended here without an answer.")
+    failed_over = serializers.IntegerField(
+        source="tries.failed_over", help_text="Tries of the last 24 hours after which a call went on to another deployment."
+    )
+    failed_over_percent = serializers.FloatField(help_text="Of all tries here: answered, failed and failed over.")
+    failed_over_reasons = serializers.DictField(
+        source="tries.reasons", child=serializers.IntegerField(), help_text="Why (an HTTP status or a code) to the number of tries."
+    )
 
 
 class CircuitChangeOutput(serializers.Serializer[Any]):

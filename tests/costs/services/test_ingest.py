@@ -348,7 +348,7 @@ def test_batch_that_is_rolled_back_leaves_everything_in_the_inbox(acme: Tenant) 
     assert not UsageHour.objects.exists()
 
 
-def test_failovers_are_counted_by_model_and_why_the_deployment_was_left(acme: Tenant) -> None:
+def test_failovers_are_counted_by_model_deployment_and_why_it_was_left(acme: Tenant) -> None:
     steps = [["identify", "pass", 4, ""], ["failover", "pass", 0, "7:503 → 8"], ["failover", "pass", 0, "8:not translated → 9"]]
     odd = [["failover", "pass", 0, "somewhere"], ["failover", "pass", 0, "7: → 8"], ["failover", "pass", 0]]
     calls = [make.call(acme, steps=steps), make.call(acme, steps=steps), make.call(acme, model="other", steps=odd)]
@@ -357,8 +357,8 @@ def test_failovers_are_counted_by_model_and_why_the_deployment_was_left(acme: Te
     make.record(acme, *calls)
 
     assert set(VerdictHour.objects.values_list("step", "verdict", "found", "calls", "hits")) == {
-        ("failover:small-chat", "503", "", 2, 0),
-        ("failover:small-chat", "not translated", "", 2, 0),
+        ("failover:small-chat", "503", "7", 2, 0),
+        ("failover:small-chat", "not translated", "8", 2, 0),
         ("failover:other", "unknown", "", 3, 0),
     }
 
