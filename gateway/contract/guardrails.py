@@ -226,7 +226,7 @@ class Scan:
         return texts
 
     def leave_unjudged(self) -> None:
-        """A document has too many values. Raises Blocked where a guardrail is enforced: what is not looked at is not let through."""
+        """There are too many texts, or values of a document. Raises Blocked where a guardrail is enforced: what is not looked at is not let through."""
         for finding in self.findings:
             finding.unjudged += 1
         for finding in self.findings:
@@ -321,6 +321,8 @@ _SHORT = frozenset(("pii", "secrets", "size"))
 
 def scanned(scan: Scan, places: Places) -> Generator[None, None, None]:
     """Scan every text where it stands, in steps. Raises Blocked."""
+    if places.are_too_many:
+        scan.leave_unjudged()
     batch: list[Place] = []
     size = 0
     for place in places:

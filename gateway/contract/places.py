@@ -23,9 +23,7 @@ _HOLDERS = (dict, list)
 _Holder = dict[str, Any] | list[Any]
 _MAX_DEPTH = 64
 STEP_MEMBERS = 2048
-"""Of one list or object that are looked through in one step."""
-STEP_HOLDERS = 512
-"""Lists and objects that are: most are small."""
+"""Of all lists and objects, and these themselves, that are looked through in one step."""
 _STEP_ENDS = object()
 
 LEFT_OUT = "[REDACTED]"
@@ -48,6 +46,11 @@ class Places(list[Place]):
         """Nothing is left for `write_back`: all texts stand in the call itself."""
         return not (self.documents or self._signed)
 
+    @property
+    def are_too_many(self) -> bool:
+        """More than are looked at: some were not even looked for. So many belong to no conversation, only to an attack."""
+        return len(self) + len(self.documents) > MOST_VALUES
+
     def add_document(self, holder: Any, at: Any, most_values: int = MOST_VALUES) -> None:
         """All of a value or of a JSON text that a tool is called with, or answers: its names are the tool's own, so none is left out."""
         self.documents.append(document(holder, at, most_values))
@@ -62,14 +65,22 @@ class Places(list[Place]):
         """
         for each in self.documents:
             yield from each.write_back()
-        for holder, block, before in self._signed:
+            yield
+        left_out = dict[int, tuple[list[Any], set[int]]]()
+        for number, (holder, block, before) in enumerate(self._signed, 1):
             if block.get("thinking") != before:
-                holder[:] = [each for each in holder if each is not block] or [{"type": "text", "text": LEFT_OUT}]
+                left_out.setdefault(id(holder), (holder, set()))[1].add(id(block))
+            if number % STEP_MEMBERS == 0:
+                yield
+        for holder, blocks in left_out.values():
+            holder[:] = [each for each in holder if id(each) not in blocks] or [{"type": "text", "text": LEFT_OUT}]
+            yield
 
 
 def places_in_request(body: dict[str, Any]) -> Generator[None, None, Places]:
     """Each text of a request body that goes to a model, in steps."""
     found = Places()
+    holders: list[_Holder] = []
     for name in _SPOKEN:
         if name not in body:
             continue
@@ -77,15 +88,13 @@ def places_in_request(body: dict[str, Any]) -> Generator[None, None, Places]:
         if isinstance(value, str):
             found.append((body, name, value))
         elif isinstance(value, _HOLDERS):
-            yield from _find_places(value, _MAX_DEPTH, found)
-    return found
+            holders.append(value)
+    return _find_places(holders, _MAX_DEPTH, found)
 
 
-def places_in(value: Any) -> Generator[None, None, Places]:
-    """Each text under a value: the contents of a tool's result. In steps."""
-    found = Places()
-    yield from _find_places([value], _MAX_DEPTH + 1, found)
-    return found
+def places_in(values: list[Any]) -> Generator[None, None, Places]:
+    """Each text in a list: the contents of a tool's result. In steps."""
+    return _find_places([values], _MAX_DEPTH + 1, Places())
 
 
 def places_in_data(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Places:
@@ -95,54 +104,58 @@ def places_in_data(holder: Any, at: Any, most_values: int = MOST_VALUES) -> Plac
     return found
 
 
-def _find_places(value: _Holder, depth: int, found: Places) -> Generator[None, None, None]:
-    """Written for speed: it runs on the road of every call. A loop of its own, since a step may end anywhere: one list may hold millions."""
-    holders = 0
-    around = [(value, _members(value))]
-    while around:
-        holder, members = around[-1]
-        inner = _look_through(holder, members, len(around) < depth, found)
-        if inner is None:
-            around.pop()
-        elif inner is _STEP_ENDS:
-            yield
-        else:
-            around.append((inner, _members(inner)))
-            holders += 1
-            if holders % STEP_HOLDERS == 0:
+def _find_places(holders: list[_Holder], depth: int, found: Places) -> Generator[None, None, Places]:  # noqa: PLR0912 - see below
+    """Those under `holders`, level by level. Ends early when they are too many.
+
+    One function, written for speed: it runs on the road of every call. Each list or object is gone through once and as a whole, so that
+    what was seen is counted by its length; only a long one is cut.
+    """
+    seen, append, not_text = 0, found.append, _NOT_TEXT
+    while holders and depth:
+        below: list[_Holder] = []
+        for holder in holders:
+            size = len(holder)
+            seen += size + 1
+            if seen > STEP_MEMBERS:
                 yield
-
-
-def _look_through(holder: _Holder, members: Iterable[tuple[Any, Any]], may_go_deeper: bool, found: Places) -> Any:
-    """As far as the next list or object to go into, which it returns, or `_STEP_ENDS`; None at the end."""
-    is_list = isinstance(holder, list)
-    for name, each in members:
-        if isinstance(each, str):
-            if name == "arguments":
-                found.add_document(holder, name)
-            elif is_list or name not in _NOT_TEXT:
-                found.append((holder, name, each))
-        elif isinstance(each, _HOLDERS):
-            if not may_go_deeper or (name in _NOT_TEXT and name not in _MAY_HOLD_TEXT):
+                if found.are_too_many:
+                    return found
+                seen = size + 1
+            if isinstance(holder, list):
+                for index, each in enumerate(holder) if size <= STEP_MEMBERS else _in_steps(enumerate(holder), found):
+                    if isinstance(each, str):
+                        append((holder, index, each))
+                    elif isinstance(each, dict):
+                        if each.get("signature"):
+                            found.add_signed(holder, each)
+                        below.append(each)
+                    elif isinstance(each, list):
+                        below.append(each)
+                    elif each is _STEP_ENDS:
+                        yield
                 continue
-            if name in _ARGUMENTS and isinstance(each, dict):
-                found.add_document(holder, name)
-                continue
-            if isinstance(holder, list) and "signature" in each and isinstance(each, dict) and each["signature"]:
-                found.add_signed(holder, each)
-            return each
-        elif each is _STEP_ENDS:
-            return each
-    return None
+            for name, each in holder.items() if size <= STEP_MEMBERS else _in_steps(holder.items(), found):
+                if isinstance(each, str):
+                    if name in not_text:
+                        continue
+                    if name == "arguments":
+                        found.add_document(holder, name)
+                    else:
+                        append((holder, name, each))
+                elif isinstance(each, _HOLDERS):
+                    if name in _ARGUMENTS and isinstance(each, dict):
+                        found.add_document(holder, name)
+                    elif name not in not_text or name in _MAY_HOLD_TEXT:
+                        below.append(each)
+                elif each is _STEP_ENDS:
+                    yield
+        holders, depth = below, depth - 1
+    return found
 
 
-def _members(holder: _Holder) -> Iterable[tuple[Any, Any]]:
-    """Names or indexes, and what stands there. In a long one `_STEP_ENDS` stands in between."""
-    members = enumerate(holder) if isinstance(holder, list) else iter(holder.items())
-    return members if len(holder) <= STEP_MEMBERS else _in_steps(members)
-
-
-def _in_steps(members: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    while step := list(islice(members, STEP_MEMBERS)):
+def _in_steps(members: Iterable[tuple[Any, Any]], found: Places) -> Iterator[tuple[Any, Any]]:
+    """With `_STEP_ENDS` in between."""
+    left = iter(members)
+    while not found.are_too_many and (step := list(islice(left, STEP_MEMBERS))):
         yield from step
         yield None, _STEP_ENDS

@@ -20,8 +20,9 @@ import orjson
 
 LARGE_BYTES = 256 * 1024
 """From here on pieces pay. A request that is shorter takes under a millisecond."""
-SHORT_BYTES = 16 * 1024
-"""To look through so much takes no longer than a turn: it is done at once."""
+SHORT_BYTES = 2048
+"""To look through so much takes about a turn: it is done at once. Three guardrails (personal data, secrets, injection) were measured to take
+0.7 ms for prose of that size, and 1.0 ms for digits or addresses."""
 PIECE = 32 * 1024
 """Bytes or characters of one step, about."""
 TURN_S = 0.001

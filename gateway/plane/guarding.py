@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from gateway.contract.documents import MOST_VALUES, TooManyValuesError
 from gateway.contract.events import Step
 from gateway.contract.guardrails import Blocked, Finding, GatheredScan, Guard, Scan, StreamScan, scanned
-from gateway.contract.places import Place, Places
+from gateway.contract.places import STEP_MEMBERS, Place, Places
 from gateway.contract.presidio import PresidioError
 from gateway.contract.steps import at_once
 from gateway.plane import big_json
@@ -160,8 +160,13 @@ async def _ask_presidio(call: Call, scan: Scan, places: Places, direction: str, 
 
 def _all_of(places: Places) -> Generator[None, None, list[Place]]:
     """Every text as it stands now, those in documents too. Raises PresidioError when they are too many."""
-    found: list[Place] = [(holder, at, holder[at]) for holder, at, _ in places]
+    found: list[Place] = []
     try:
+        if places.are_too_many:
+            raise TooManyValuesError
+        for start in range(0, len(places), STEP_MEMBERS):
+            found += [(holder, at, holder[at]) for holder, at, _ in places[start : start + STEP_MEMBERS]]
+            yield
         for each in places.documents:
             for values in each.batches():
                 found += [(each, at, text) for at, text in values]
@@ -195,7 +200,7 @@ def _refusal(finding: Finding, direction: str) -> Refusal:
     where = "The request" if direction == "input" else "The answer"
     what = ", ".join(entity.replace("_", " ") for entity in sorted(finding.counts))
     if finding.unjudged:
-        message = f"{where} has arguments or a result of a tool with more strings, names and numbers than the guardrail {finding.guardrail.name} looks at."
+        message = f"{where} has more texts, or more strings, names and numbers in what a tool takes or gives, than the guardrail {finding.guardrail.name} looks at."
     elif finding.guardrail.kind == "size":
         message = f"{where} is longer than {finding.guardrail.max_characters:,} characters."
     else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.detectors import iban_checks, luhn
+from gateway.contract.documents import MOST_VALUES
 from gateway.contract.guardrails import (
     Blocked,
     GuardSet,
@@ -17,9 +19,12 @@ from gateway.contract.guardrails import (
     StreamScan,
     redact,
 )
-from gateway.contract.places import STEP_MEMBERS, places_in_request
+from gateway.contract.places import STEP_MEMBERS, Places, places_in_request
 from gateway.contract.snapshot import Guardrail
 from gateway.contract.steps import at_once
+from gateway.plane.call import Call
+from gateway.plane.errors import Refusal
+from gateway.plane.guarding import scan_places
 from tests.clock import allowed
 from tests.gateway.guards import CARD, make_guard
 
@@ -134,7 +139,7 @@ def test_text_is_found_in_every_dialect_and_names_are_not_text() -> None:
     }
 
     places = at_once(places_in_request(body))
-    assert [text for _, _, text in places] == ["two", "four", "one", "five", "six", "seven"]
+    assert {text for _, _, text in places} == {"one", "two", "four", "five", "six", "seven"}
     assert [text for each in places.documents for batch in each.batches() for _, text in batch] == ["three"]
 
 
@@ -156,6 +161,54 @@ def test_texts_of_a_long_request_are_found_in_short_steps(body: dict[str, Any]) 
 
     assert steps >= MANY // STEP_MEMBERS
     assert [text for _, _, text in at_once(places_in_request(body))] == ["rice"] * MANY
+
+
+def _nested(depth: int) -> list[Any]:
+    return [_nested(depth - 1), *["rice"] * (STEP_MEMBERS - 1)] if depth else ["rice"] * STEP_MEMBERS
+
+
+@pytest.mark.parametrize("values", [[["rice"] * STEP_MEMBERS] * 20, _nested(40), [["rice"] * 3 * STEP_MEMBERS, ["rice"]] * 5, [[]] * MANY])
+def test_no_step_finds_more_however_the_texts_are_nested(values: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    found, counts = Places(), [0]
+    monkeypatch.setattr("gateway.contract.places.Places", lambda: found)
+
+    for _ in places_in_request({"input": values}):
+        counts.append(len(found))
+
+    assert len(counts) >= MANY // STEP_MEMBERS
+    assert max(after - before for before, after in pairwise([*counts, len(found)])) <= STEP_MEMBERS
+    assert len(found) == str(values).count("rice")
+
+
+async def test_more_texts_than_are_looked_at_are_refused_or_recorded_as_not_judged() -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    body = {"input": [[CARD], ["rice"] * (MOST_VALUES + STEP_MEMBERS * 10)]}
+
+    places = at_once(places_in_request(body))
+    await scan_places(call, (make_guard(enforce=False),), places, "input")
+    with pytest.raises(Refusal, match="has more texts") as refused:
+        await scan_places(call, (make_guard(),), places, "input")
+
+    assert MOST_VALUES < len(places) <= MOST_VALUES + STEP_MEMBERS
+    assert refused.value.code == "guardrail_blocked"
+    assert [(step.verdict, step.detail) for step in call.steps] == [
+        ("flagged", "input card=1 not_judged=1"),
+        ("guardrail_blocked", "input not_judged=1"),
+    ]
+
+
+def test_signed_thoughts_without_number_are_left_out_in_time() -> None:
+    blocks = [{"type": "thinking", "thinking": f"{number} {CARD}", "signature": "s"} for number in range(20_000)]
+    body = {"messages": [{"role": "assistant", "content": [*blocks, {"type": "text", "text": "rice"}]}]}
+    places = at_once(places_in_request(body))
+    for holder, at, text in places:
+        holder[at] = text.replace(CARD, "[CARD]")
+
+    began = time.process_time()
+    at_once(places.write_back())
+
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "rice"}]
+    assert time.process_time() - began < allowed(0.5)
 
 
 def test_guardrails_of_every_scope_apply() -> None:

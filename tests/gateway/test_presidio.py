@@ -17,14 +17,14 @@ import pytest
 from gateway.contract import presidio, presidio_worker
 from gateway.contract.events import Step
 from gateway.contract.guardrails import Guard, Hit
-from gateway.contract.places import places_in_request
+from gateway.contract.places import STEP_MEMBERS, places_in_request
 from gateway.contract.presidio import Ask, PresidioError, Told, united
 from gateway.contract.snapshot import Guardrail, Presidio
 from gateway.contract.steps import at_once
 from gateway.plane import presidio as beside
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.guarding import look_afterwards, look_at_answer, look_at_stream, note_findings, scan_places, watch_answer
+from gateway.plane.guarding import _all_of, look_afterwards, look_at_answer, look_at_stream, note_findings, scan_places, watch_answer
 from gateway.plane.pipeline.record import record
 from gateway.plane.presidio import PresidioWorker
 from gateway.plane.sse import data_event
@@ -303,3 +303,10 @@ def test_plane_with_presidio_redacts_requests_and_streams(org: Org) -> None:
     events = org.plane.wait_for_events(org.id, 3)
     steps = [[step[1], step[3]] for event in events for step in event["steps"] if step[0] == "guardrail:names"]
     assert steps == [["redacted", "output phone=1"], ["redacted", "output phone=1"], ["redacted", "input phone=1"]]
+
+
+def test_many_texts_are_put_together_in_steps() -> None:
+    places = at_once(places_in_request({"input": ["Ada"] * 10 * STEP_MEMBERS}))
+    steps = _all_of(places)
+
+    assert sum(1 for _ in steps) == 10
