@@ -44,11 +44,15 @@ LOST = "process_lost"
 
 
 def uuid7() -> str:
-    """A UUID that sorts by time (RFC 9562)."""
-    if len(_chance) < CHANCE_BYTES:
-        _chance.extend(os.urandom(CHANCE_BYTES * 256))
-    chance = int.from_bytes(_chance[-CHANCE_BYTES:])
-    del _chance[-CHANCE_BYTES:]
+    """A UUID that sorts by time (RFC 9562). From any thread."""
+    try:
+        drawn = _drawn.pop()
+    except IndexError:
+        many = os.urandom(CHANCE_BYTES * 256)
+        fresh = [many[start : start + CHANCE_BYTES] for start in range(0, len(many), CHANCE_BYTES)]
+        drawn = fresh.pop()
+        _drawn.extend(fresh)
+    chance = int.from_bytes(drawn)
     # The version 7 is in front of 12 bits of chance, the variant 10 in front of the other 62.
     low = f"{chance & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000:016x}"
     high = f"{time.time_ns() // 1_000_000 << 16 | 0x7000 | chance >> 68:016x}"
@@ -56,9 +60,12 @@ def uuid7() -> str:
 
 
 CHANCE_BYTES = 10
-_chance = bytearray()
-"""Got from the system for many at once: each time it lets go of the interpreter's lock, and another thread takes it."""
-os.register_at_fork(after_in_child=_chance.clear)
+_drawn: list[bytes] = []
+"""Got from the system for many at once: each time it lets go of the interpreter's lock, and another thread takes it.
+
+Each is popped by one thread only: that is one step of the interpreter.
+"""
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 @dataclass(slots=True, eq=False)

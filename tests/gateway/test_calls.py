@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
@@ -18,6 +20,7 @@ import pytest
 from gateway.contract import keys
 from gateway.contract import snapshot as contract
 from gateway.contract.sealing import Sealer
+from gateway.plane.call import uuid7
 from tests import bootstrap
 from tests.clock import allowed
 from tests.gateway.conftest import (
@@ -609,3 +612,16 @@ def test_caller_cannot_choose_the_upstream(org: Org, sandbox_upstream: SandboxUp
 
     assert answer.status_code == 200
     assert orjson.loads(answer.content)["model"] == "sandbox-large"
+
+
+def test_ids_of_calls_are_drawn_apart_in_every_thread() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            ids = [each for drawn in pool.map(lambda _: [uuid7() for _ in range(20_000)], range(8)) for each in drawn]
+    finally:
+        sys.setswitchinterval(before)
+
+    assert len({each[19:] for each in ids}) == len(ids)  # by what is chance alone
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(7, uuid.RFC_4122)}
