@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from itertools import pairwise
 
@@ -101,6 +102,19 @@ OK = b"HTTP/1.1 200 OK\r\n"
 def test_what_is_no_response_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         Response().feed(data)
+
+
+def test_long_lines_of_a_head_do_not_stay_in_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            response = Response()
+            response.feed(OK + b"Content-Length: 0\r\nX-A: %d%b\r\n\r\n" % (number, b"a" * 50_000))
+            assert len(response.headers["x-a"]) >= 50_000
+            del response
+        assert tracemalloc.get_traced_memory()[0] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", ["length", "chunks", "packed", "deflated"])

@@ -255,6 +255,35 @@ async def test_long_request_leaves_in_pieces_between_which_others_have_their_tur
     assert told.connections == 1
 
 
+class _Full(asyncio.Transport):
+    """A connection whose other end has taken nothing for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+
+async def test_waiting_for_the_upstream_is_no_turn_of_ours() -> None:
+    transport, connection = _Full(), subject.Connection()
+    connection.connection_made(transport)
+    answer = connection.send(b"head", 5)
+    connection.pause_writing()
+    sending = asyncio.create_task(connection.send_on(answer, [b"one", b"two"]))
+    await asyncio.sleep(10 * big_json.TURN_S)
+    assert transport.written == [b"head", b"one"]
+
+    connection.resume_writing()
+    for _ in range(3):  # less than it takes to give others their turn
+        await asyncio.sleep(0)
+
+    assert transport.written == [b"head", b"one", b"two"]
+    await sending
+    connection.connection_lost(None)
+
+
 @pytest.mark.parametrize("said", [b"HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno", OK, b""])
 async def test_upstream_that_does_not_take_a_long_request_ends_it(said: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,8 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """As zlib names the formats; `deflate` is the zlib format (RFC 9110, 8.4.1.2)."""
 _REMEMBERED = 1024
+_REMEMBERED_CHARACTERS = 128
+"""Of a line at most: an upstream may send 64 KiB that never come again, and they would fill the memory."""
 _Part = Literal["head", "length", "chunks", "until close", "ended"]
 
 
@@ -26,13 +28,16 @@ class ProtocolError(Exception):
     """What came is no HTTP/1.1 response, or not a whole one."""
 
 
-@lru_cache(_REMEMBERED)
 def _header(line: str) -> tuple[str, str]:
-    """The lower-case name and the value. ProtocolError. Remembered: a server says most of its lines again in each response."""
+    """The lower-case name and the value. ProtocolError."""
     name, colon, value = line.partition(":")
     if not colon or not name or name.strip() != name:
         raise ProtocolError("a header line is malformed")
     return name.lower(), value.strip(" \t")
+
+
+_short_header = lru_cache(_REMEMBERED)(_header)
+"""The same, remembered: a server says most of its lines again in each response."""
 
 
 class Response:
@@ -111,7 +116,7 @@ class Response:
             return  # an interim response; the next one is about the request
         headers = self.headers
         for line in lines:
-            name, value = _header(line)
+            name, value = _short_header(line) if len(line) <= _REMEMBERED_CHARACTERS else _header(line)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         self.status, self.has_head = status, True
         self.keeps = said[1] == "1" and "close" not in headers.get("connection", "").lower()

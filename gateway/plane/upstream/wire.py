@@ -232,7 +232,8 @@ class Connection(asyncio.Protocol):
                 self._writable = self.loop.create_future()
                 async with asyncio.timeout(answer.timeout_s):
                     await self._writable
-            if turn.is_over:
+                turn = Turn()  # others had theirs
+            elif turn.is_over:
                 await turn.pass_on()
             self._heard_at = self.loop.time()  # it takes what it is sent
 
