@@ -57,9 +57,9 @@
     if (event.target instanceof HTMLDialogElement) event.target.close();
   });
   // On a phone a strip of tabs begins at its left; the one that is open is brought into view.
-  const showTab = () => document.querySelectorAll(".gh-tabs [aria-current]").forEach((tab) => { tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2; });
-  showTab();
-  document.addEventListener("htmx:afterSettle", showTab);
+  const showTab = (part) => part.querySelectorAll(".gh-tabs [aria-current]").forEach((tab) => { tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2; });
+  showTab(document);
+  document.addEventListener("htmx:afterSettle", (event) => showTab(event.target));
 
   // A page that comes back with the outcome of a dialog shows it there.
   $("dialog[data-open]")?.showModal();
