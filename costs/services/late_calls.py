@@ -27,19 +27,17 @@ class Late:
 _WHERE = """e.provider = %(provider)s AND e.kind <> 'tool' AND e.started_at >= %(start)s AND e.started_at < %(end)s
     AND (e.started_at AT TIME ZONE 'UTC')::date = ANY(%(days)s) AND e.attributed_at > %(since)s AND e.attributed_at <= %(until)s"""
 _CLASSES = pricing.by_class(lambda name: f"'{name}', {pricing.CLASS_TOKENS[name]}, price_ids[{pricing.TOKEN_CLASSES.index(name) + 1}]")
-_CALL = ""
-"""Beside the classes of each call, a row of this name and of one token for the call itself, so that it is read once and counted once."""
+_COUNTED = pricing.USUAL_CLASSES[0]
+"""Each call has one row of this class, of tokens or not: by it calls are counted while they are read for their tokens."""
 
 
 def _sides() -> str:
     # Made when it is needed: that module loads this one.
     return f"""
-SELECT e.model, v.token_class, (e.started_at AT TIME ZONE 'UTC')::date, sum(v.tokens)::bigint,
-    coalesce(sum(v.tokens * p.price * 0.000001) FILTER (WHERE e.pricing = 'priced'), 0)
-FROM event e
-CROSS JOIN LATERAL (SELECT * FROM {_CLASSES} of_call UNION ALL SELECT '{_CALL}', 1, NULL) v(token_class, tokens, price_id)
-LEFT JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
-WHERE {_WHERE} AND v.tokens > 0 GROUP BY 1, 2, 3
+SELECT e.model, v.token_class, (e.started_at AT TIME ZONE 'UTC')::date, count(*) FILTER (WHERE v.token_class = '{_COUNTED}'),
+    coalesce(sum(v.tokens), 0)::bigint, coalesce(sum(v.tokens * p.price * 0.000001) FILTER (WHERE e.pricing = 'priced'), 0)
+FROM event e CROSS JOIN LATERAL {_CLASSES} v(token_class, tokens, price_id) LEFT JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
+WHERE {_WHERE} AND (v.tokens > 0 OR v.token_class = '{_COUNTED}') GROUP BY 1, 2, 3
 """  # noqa: S608  # names and expressions of our own modules
 
 
@@ -66,10 +64,8 @@ def since(before: Revision | None, inputs: Inputs) -> Late | None:
     sides: dict[Key, tuple[int, Decimal]] = {}
     with connection.cursor() as cursor, localcontext(focus.EXACT):
         cursor.execute(_sides(), parameters)
-        for model, token_class, day, tokens, cost in cursor.fetchall():
-            if token_class == _CALL:
-                calls += tokens
-                continue
+        for model, token_class, day, counted, tokens, cost in cursor.fetchall():
+            calls += counted
             key = inputs.grain.of_ours(model, token_class, day)
             amount = bridge.converted(cost, inputs.key_rates[key]) if key in inputs.key_rates else cost
             had, was = sides.get(key, (0, Decimal()))

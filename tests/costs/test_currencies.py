@@ -279,7 +279,7 @@ def test_late_calls_that_a_revision_in_another_currency_tells_are_converted(
     rated(fay, alice, (1, "0.8"), (8, "0.8"))
     first = compared(fay, [in_euro(row, "0.8") for row in rows])
     at = datetime(2026, 10, 7, 12, tzinfo=UTC)
-    make.record(acme, make.call(acme, started_at=at, input_tokens=1000, output_tokens=0))
+    make.record(acme, make.call(acme, started_at=at, input_tokens=0, output_tokens=250))
     second = compared(fay, [{**rows[0], "BilledCost": "1", "ChargeDescription": "one more"}])
     make.record(acme, make.call(acme, started_at=at, input_tokens=500, output_tokens=0))
     BillRow.objects.filter(currency="USD").delete()
