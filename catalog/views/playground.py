@@ -51,9 +51,7 @@ def playground(request: MemberRequest) -> HttpResponse:
         for row in columns
         if row.model.feature_class in consents and not consents[row.model.feature_class].granted
     ]
-    parameters = starting_values.parameters(
-        {row.model.slug: row.model.default_parameters for row in columns}, prompt.parameters if prompt else None
-    )
+    parameters = starting_values.parameters({row.model.slug: _tried(row) for row in columns}, prompt.parameters if prompt else None)
     return render_page(
         request,
         "catalog/playground.html",
@@ -86,6 +84,11 @@ def playground(request: MemberRequest) -> HttpResponse:
             },
         },
     )
+
+
+def _tried(row: selectors.ModelRow) -> starting_values.Tried:
+    dialects = {deployment.provider.dialect for deployment in row.deployments if deployment.is_enabled}
+    return starting_values.Tried(row.model.default_parameters, dialects, row.model.max_output_tokens)
 
 
 def _prompt_data(version: PromptVersion) -> dict[str, Any]:

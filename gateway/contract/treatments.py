@@ -38,7 +38,7 @@ PARAMETERS: dict[str, Bounds | tuple[str, ...]] = {
     "presence_penalty": Bounds(-2, 2),
     "reasoning_effort": EFFORTS,
 }
-"""By our one name; each surface has its own, see `gateway.plane.treatments`."""
+"""By our one name; each surface has its own, see `gateway.contract.surfaces`."""
 
 
 class TreatmentError(ValueError):

@@ -5,26 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.contract.snapshot import Model
+from gateway.contract.surfaces import FIELDS, MESSAGES_EFFORTS, MESSAGES_TEMPERATURE, MOST_OUTPUT, MOST_OUTPUT_NAMES
 from gateway.contract.treatments import Comparison, Treatment
-from gateway.plane.call import Call, Surface
+from gateway.plane.call import Call
 from gateway.plane.prompts import other_version, place_version, written_bytes
-from gateway.plane.usage import MOST_OUTPUT, MOST_OUTPUT_NAMES, asked_output, estimate_input
-
-_SAME = {"temperature": "temperature", "top_p": "top_p"}
-FIELDS: dict[Surface, dict[str, str]] = {
-    "chat": {
-        **_SAME,
-        "max_tokens": "max_completion_tokens",
-        "frequency_penalty": "frequency_penalty",
-        "presence_penalty": "presence_penalty",
-        "reasoning_effort": "reasoning_effort",
-    },
-    "responses": {**_SAME, "max_tokens": "max_output_tokens", "reasoning_effort": "reasoning.effort"},
-    "messages": {**_SAME, "max_tokens": "max_tokens", "reasoning_effort": "output_config.effort"},
-}
-"""Where a surface has each parameter; a dot stands between an object and its field."""
-MESSAGES_EFFORTS = ("low", "medium", "high", "xhigh")
-MESSAGES_TEMPERATURE = 1
+from gateway.plane.usage import asked_output, estimate_input
 
 
 def why_outside(call: Call, compared: Comparison) -> str:

@@ -9,16 +9,9 @@ from typing import Any
 import msgspec
 
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
+from gateway.contract.surfaces import MOST_OUTPUT, MOST_OUTPUT_NAMES
 
 CHARACTERS_PER_TOKEN = 4
-MOST_OUTPUT: dict[str, tuple[str, ...]] = {
-    "chat": ("max_completion_tokens", "max_tokens"),
-    "messages": ("max_tokens",),
-    "responses": ("max_output_tokens",),
-    "count_tokens": (),
-}
-"""The names that a surface has for the most tokens to write."""
-MOST_OUTPUT_NAMES = tuple(dict.fromkeys(name for names in MOST_OUTPUT.values() for name in names))
 _STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 TEXT_IN_CHAT = re.compile(rb'"(?:content|arguments|reasoning_content)"' + _STRING)
 TEXT_IN_MESSAGES = re.compile(rb'"(?:text|partial_json|thinking)"' + _STRING)

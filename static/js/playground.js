@@ -42,6 +42,7 @@
   const settings = [...root.querySelectorAll("[data-parameter]")];
   const isChanged = (field) => field.value.trim() !== field.dataset.start && (field.value.trim() === "" || field.dataset.start === "" || Number(field.value) !== Number(field.dataset.start));
   const isSet = (name) => settings.some((field) => field.dataset.parameter === name && field.value.trim() !== "" && isChanged(field));
+  const unchanged = (field, model) => field.dataset.sentTo?.split(" ").includes(model) ? field.dataset.sent : "";
   function tellOrigins() {
     $("#pg-values").textContent = settings.filter((field) => field.value.trim()).map((field) => `${field.labels[0].textContent} ${field.value.trim()}`).join(", ");
     for (const field of settings) {
@@ -57,8 +58,8 @@
   function request(model) {
     const system = $("#pg-system").value.trim(), text = $("#pg-prompt").value, prompt = data.prompt;
     const messages = [...(system ? [{ role: "system", content: system }] : []), ...(prompt && !text.trim() ? [] : [{ role: "user", content: text }])];
-    const parameters = Object.fromEntries(settings.filter((field) => field.value.trim() !== "" && (isChanged(field) || "sent" in field.dataset))
-      .map((field) => [field.dataset.parameter, field.type === "number" ? Number(field.value) : field.value]));
+    const parameters = Object.fromEntries(settings.map((field) => [field, isChanged(field) ? field.value.trim() : unchanged(field, model)])
+      .filter(([, value]) => value !== "").map(([field, value]) => [field.dataset.field, field.type === "number" ? Number(value) : value]));
     if (!prompt) return { model, messages, ...parameters };
     const given = variables();
     if (prompt.served) return { model, prompt: { id: prompt.id, version: prompt.version, variables: given }, messages, ...parameters };

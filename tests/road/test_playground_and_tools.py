@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from tests.road.browser import sign_in
 from tests.road.product import Product
@@ -99,6 +99,31 @@ def test_playground_sends_of_parameters_only_what_was_changed(product: Product, 
     expect(page.locator("#pg-values")).to_have_text("Temperature 0.2, Top p 0.5")
     expect(page.locator("#pg-max_tokens-from")).to_have_text("not set")
     expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    _quiet(page)
+
+
+def test_most_output_goes_to_models_without_their_own_and_under_one_name(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "bob")
+    page.goto(PLAYGROUND)
+    page.evaluate(
+        """Object.assign(document.querySelector('#pg-max_tokens').dataset,
+            { start: document.querySelector('#pg-max_tokens').value = '', field: 'max_completion_tokens', sentTo: 'sandbox-small' })"""
+    )  # as where the other model has a default
+    asked: list[Request] = []
+    page.on("request", lambda one: asked.append(one))  # noqa: PLW0108 - a built-in method can't be a handler
+    page.locator("summary", has_text="parameters").click()
+    page.get_by_label("Prompt", exact=True).fill("Hello")
+
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    page.get_by_label("Most output tokens").fill("50")
+    with page.expect_request(lambda one: one.url.endswith("/v1/chat/completions") and "sandbox-small" in (one.post_data or "")):
+        page.keyboard.press("Control+Enter")
+
+    sent: list[dict[str, Any]] = [each.post_data_json or {} for each in asked if each.url.endswith("/v1/chat/completions")]
+    said = [(each["model"], {name: each[name] for name in each if name.startswith("max_")}) for each in sent]
+    assert sorted(said[:2], key=str) == [("sandbox-large", {}), ("sandbox-small", {"max_completion_tokens": 800})]
+    assert [most for _, most in said[2:]] == [{"max_completion_tokens": 50}] * 2
     _quiet(page)
 
 
