@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import yaml
 
 FORMATS = ("table", "json", "yaml")
+_MONEY = ("_usd", "_per_million")
+_CENT = Decimal("0.01")
 
 
 def rows_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: str) -> str:
@@ -18,7 +21,7 @@ def rows_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], form: s
     if not found:
         return "None."
     lines = [[column.rpartition(".")[2].replace("_", " ").upper() for column in columns]]
-    lines += [[cell(at(row, column)) for column in columns] for row in found]
+    lines += [[_money(at(row, column)) if column.endswith(_MONEY) else cell(at(row, column)) for column in columns] for row in found]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     return "\n".join("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
@@ -39,6 +42,15 @@ def at(row: Mapping[str, Any], path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _money(value: str | None) -> str:
+    """Dollars as the pages show them: to the cent, below one to two significant digits. The product, whose rule it is, is not installed here."""
+    if value is None:
+        return "-"
+    amount = Decimal(value)
+    unit = Decimal(1).scaleb(amount.adjusted() - 1) if amount and abs(amount) < _CENT else _CENT
+    return f"${amount.quantize(unit, ROUND_HALF_EVEN):,f}"
 
 
 def cell(value: Any) -> str:

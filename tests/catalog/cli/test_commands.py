@@ -15,10 +15,12 @@ import pytest
 import yaml
 from django.utils import timezone
 
+from catalog.cli.output import rows_text
 from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
 from catalog.services import models
 from governance.models import Guardrail, Policy, Tenant, User
 from governance.services import tokens
+from governance.templatetags.gatehouse import money_text
 from tests import bootstrap
 from tests.catalog.cli.conftest import Run, portal
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
@@ -253,6 +255,13 @@ def test_what_is_exported_is_as_wanted_when_applied(
     assert [one["kind"] for one in yaml.safe_load_all(run("export", "Limit", "Model")[1])] == ["Model", "Limit"]
 
 
+@pytest.mark.parametrize("amount", ["2.50000000", "0", "0.01", "0.00999", "0.0000012345", "1234567.125"])
+def test_table_shows_dollars_as_the_pages_do(amount: str) -> None:
+    table = rows_text([{"cost_usd": amount}, {"cost_usd": None}], ["cost_usd"], "table").splitlines()
+
+    assert table[1:] == [money_text(amount), "-"]
+
+
 def test_lists_and_acts_of_every_resource(
     acme: Tenant, alice: User, bob: User, run_as: Callable[[User], Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,7 +271,9 @@ def test_lists_and_acts_of_every_resource(
     key, _ = make_key(owner=bob, name="old")
     run = run_as(bob)
 
-    assert "SLUG   STATUS    INPUT PER MILLION" in run("models", "list", "--q", "sma")[1]
+    listed = run("models", "list", "--q", "sma")[1]
+    assert "SLUG   STATUS    INPUT PER MILLION" in listed
+    assert "$0.15              $0.60" in listed  # as the pages show it
     assert yaml.safe_load(run("models", "show", "small", "-o", "yaml")[1])["price"]["input_per_million"] == "0.15000000"
     assert "Check out" in run("projects", "list")[1]
     assert "full_name: handbook__search" in run("tools", "show", "handbook/search")[1]
