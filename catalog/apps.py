@@ -11,13 +11,13 @@ class CatalogConfig(AppConfig):
         from governance import drills, home, navigation, search
         from governance.access import Permission
         from governance.cached_answers import register_erasure
+        from governance.catalog_names import register_names
         from governance.guardrail_watch import register_watch
         from governance.navigation import Item
-        from governance.project_names import register_projects
 
         metrics.register_all()
         drills.register(selectors.drill_subjects)
-        register_projects(selectors.project_names)
+        register_names(projects=selectors.project_names, models=selectors.model_names)
         register_erasure(erase_answers)
         register_watch(look_at_guardrails, hold=lock_all)
         navigation.register(

@@ -77,6 +77,11 @@ def served_models() -> QuerySet[Model]:
     return _with_deployments(Model.objects.filter(status__in=Model.SERVED).order_by("slug"))
 
 
+def model_names() -> dict[str, str]:
+    """Short name to name, of those that are not retired."""
+    return dict(Model.objects.exclude(status=Model.Status.RETIRED).order_by("slug").values_list("slug", "name"))
+
+
 def possible_successors(model: Model) -> list[str]:
     """Slugs of other served models that answer the same kinds of calls."""
     kinds = [kind for kind in ("chat", "embeddings") if kind in model.capabilities]

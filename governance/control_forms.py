@@ -8,9 +8,9 @@ from django import forms
 from django.core.validators import RegexValidator
 
 from gateway.contract import presidio
+from governance.catalog_names import model_names, project_names
 from governance.models import Guardrail, PayloadMode, Policy
 from governance.models.policy import name_validator
-from governance.project_names import project_names
 from governance.services.guardrails import LONGEST_LIMIT_MS, SHORTEST_LIMIT_MS, entities_of
 from governance.services.payloads import LONGEST_DAYS
 
@@ -72,6 +72,7 @@ class GuardrailForm(forms.Form):
         label="Which",
         max_length=128,
         required=False,
+        widget=forms.TextInput(attrs={"list": "guardrail-refs", "autocomplete": "off"}),
         help_text="The short name of the project or model, or the agent's name; empty for the whole organisation.",
     )
     on_input = forms.BooleanField(label="What is sent", required=False, initial=True)
@@ -141,6 +142,12 @@ class GuardrailForm(forms.Form):
         if kind == Guardrail.Kind.PII:
             self.fields["threshold"].label, self.fields["threshold"].required = "Score", False
             self.fields["threshold"].help_text = "0 to 1: from which score of Presidio something counts as found."
+
+    @staticmethod
+    def known_refs() -> list[tuple[str, str]]:
+        """(short name, what it is) of each project and model."""
+        projects = [(slug, f"Project {name}") for slug, name in sorted(project_names().items())]
+        return projects + [(slug, f"Model {name}") for slug, name in model_names().items()]
 
     @property
     def presidio_fields(self) -> list[forms.BoundField]:

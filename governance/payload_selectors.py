@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from gateway.contract.payloads import KEEPING, strictest
 from gateway.contract.snapshot import PayloadRule
+from governance.catalog_names import project_names
 from governance.models import CallPayload, PayloadMode, PayloadRequest, PayloadSetting
-from governance.project_names import project_names
 
 DEFAULT = PayloadRule(mode="metadata", days=7)
 STANDARD = "metadata"

@@ -18,9 +18,9 @@ from gateway.contract.sealing import Sealer, UnsealError
 from gateway.contract.snapshot import PayloadRule
 from governance import cached_answers, config, tasks
 from governance import payload_selectors as selectors
+from governance.catalog_names import project_names
 from governance.errors import NotConfirmedError, PayloadRuleError, PayloadUnreadableError
 from governance.models import CallPayload, PayloadMode, PayloadRequest, PayloadSetting, Severity, Tenant, User
-from governance.project_names import project_names
 from governance.roles import Permission
 from governance.schema import current_schema
 from governance.services import alerts, audit

@@ -13,10 +13,10 @@ from django.urls import reverse
 
 from governance import payload_selectors as selectors
 from governance.access import Permission, permissions_of, requires
+from governance.catalog_names import project_names
 from governance.control_forms import EraseForm, OpenForm, PayloadRuleForm
 from governance.models import PayloadMode, PayloadRequest
 from governance.pages import keyset_page, render_page, try_act, try_service
-from governance.project_names import project_names
 from governance.requests import MemberRequest
 from governance.services import payloads
 

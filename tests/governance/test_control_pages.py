@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from governance.models import Guardrail, Policy, Tenant, User
 from tests.conftest import ClientFor
+from tests.factories.catalog import make_model, make_project
 
 RULE = {"namespace": "data", "name": "eu-only", "when": "true", "require": 'egress.region.startsWith("eu")', "reason": "Stay in Europe."}
 
@@ -85,6 +86,21 @@ def test_guardrail_of_each_kind_is_made_tried_changed_and_removed(
     assert "Enforced" in client.get("/o/acme/operate/guardrails/").content.decode()
     client.post(f"{path}delete/")
     assert not Guardrail.objects.exists()
+
+
+def test_form_of_a_guardrail_offers_the_projects_and_models_that_there_are(
+    acme: Tenant, client_for: ClientFor, adam: User, alice: User
+) -> None:
+    make_project(owner=alice, slug="checkout", name="Check out")
+    make_model(owner=alice, slug="small")
+    make_model(owner=alice, slug="gone", status="retired")
+
+    page = client_for(adam).get("/o/acme/operate/guardrails/new/size/").content.decode()
+
+    assert 'list="guardrail-refs"' in page
+    assert '<option value="checkout">Project Check out</option>' in page
+    assert '<option value="small">Model ' in page
+    assert 'value="gone"' not in page
 
 
 def test_guardrail_says_what_becomes_of_calls_that_presidio_did_not_look_at(acme: Tenant, client_for: ClientFor, adam: User) -> None:
