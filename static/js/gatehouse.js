@@ -77,6 +77,22 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("button[data-sent]").forEach((button) => { button.disabled = false; delete button.dataset.sent; }));
 
+  // Acts on what is ticked in a list wait for a tick. The buttons keep their focus and say why; a list that came anew begins with none.
+  const tellTicks = () => document.querySelectorAll("form[data-needs-tick]").forEach((form) => {
+    const none = ![...form.elements].some((field) => field.type === "checkbox" && field.checked), why = $("[data-needs-tick-why]", form);
+    why.hidden = !none;
+    for (const button of form.querySelectorAll("button")) {
+      button.classList.toggle("disabled", none);
+      none ? button.setAttribute("aria-disabled", "true") : button.removeAttribute("aria-disabled");
+      none ? button.setAttribute("aria-describedby", why.id) : button.removeAttribute("aria-describedby");
+    }
+  });
+  tellTicks();
+  document.addEventListener("change", tellTicks);
+  document.addEventListener("htmx:afterSettle", tellTicks);
+  addEventListener("pageshow", tellTicks); // the back button keeps ticks
+  document.addEventListener("click", (event) => { if (event.target.closest("form[data-needs-tick] [aria-disabled]")) event.preventDefault(); });
+
   // Keyboard. Single keys never act inside a field.
   let pending = "";
   document.addEventListener("keydown", (event) => {

@@ -127,6 +127,26 @@ def test_most_output_goes_to_models_without_their_own_and_under_one_name(product
     _quiet(page)
 
 
+def test_acts_on_many_keys_wait_for_a_tick(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    page = sign_in(browser, demo, "alice")
+    page.goto("/o/acme/operate/keys/")
+    rotate, revoke = (page.get_by_role("button", name=name) for name in ("Rotate…", "Revoke…"))
+
+    rotate.click(force=True)
+    expect(page).to_have_url(re.compile("/operate/keys/$"))
+    expect(rotate).to_have_attribute("aria-disabled", "true")
+    expect(revoke).to_have_accessible_description("Tick a key first")
+    page.get_by_role("checkbox", name="Choose").first.check()
+    expect(revoke).not_to_have_attribute("aria-disabled", "true")
+    page.get_by_label("Filter by name").fill("a")  # the list comes anew, with nothing ticked
+    expect(revoke).to_have_attribute("aria-disabled", "true")
+    page.get_by_label("All that match").check()
+    rotate.click()
+
+    expect(page).to_have_url(re.compile("/keys/bulk/"))
+    _quiet(page)
+
+
 def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dict[str, Any], browser: Browser) -> None:
     page = sign_in(browser, demo, "bob")
     page.goto("/o/acme/tools/handbook/convert_units/")
