@@ -158,4 +158,4 @@ def test_cost_of_a_model_says_how_many_calls_have_no_price(acme: Tenant, alice: 
     page = text_of(client_for(alice).get("/o/acme/models/small-chat/"))
 
     assert "out · 1 unpriced</dd>" in page
-    assert "0 failed, 1 refused" in page
+    assert '<span title="Those that the caller left are among them">0 failed</span>, 1 refused' in page
