@@ -26,3 +26,20 @@ def test_open_tab_is_in_view_and_lists_are_sorted(product: Product, demo: dict[s
     expect(page.get_by_role("columnheader", name="Expires")).to_have_attribute("aria-sort", "ascending")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     quiet(page)
+
+
+def test_tabs_stay_where_they_were_moved_while_other_parts_of_the_page_are_swapped(
+    product: Product, demo: dict[str, Any], browser: Browser
+) -> None:
+    page = sign_in(browser, demo, "adam", **PHONE)
+    page.goto("/o/acme/models/sandbox-large/?tab=edit")
+    tabs = page.locator(".gh-tabs")
+    swapped = "element => element.dispatchEvent(new CustomEvent('htmx:afterSettle', {bubbles: true}))"
+
+    tabs.evaluate("tabs => { tabs.scrollLeft = 0; }")
+    page.locator("h1").first.evaluate(swapped)
+    assert tabs.evaluate("tabs => tabs.scrollLeft") == 0
+
+    tabs.evaluate(swapped)
+    expect(tabs.locator("[aria-current]")).to_be_in_viewport(ratio=0.9)
+    assert tabs.evaluate("tabs => tabs.scrollLeft") > 0
