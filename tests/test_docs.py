@@ -6,6 +6,8 @@ from pathlib import Path
 import yaml
 from drf_spectacular.generators import SchemaGenerator
 
+from gateway.contract import keys
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -26,6 +28,15 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_published_pattern_for_secret_scanners_matches_what_is_given_out() -> None:
+    [pattern] = re.findall(r"keys and\s+API tokens match `([^`]+)`", (ROOT / "docs" / "catalog.md").read_text())
+
+    given_out = [keys.generate("ghk", keys.new_id(), keys.new_id()), keys.generate("ght", "platform", keys.new_id())]
+
+    assert all(re.fullmatch(pattern, text) for text in given_out)
+    assert not re.search(pattern, given_out[0][:-1])
 
 
 def test_readme_is_short() -> None:
