@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -169,6 +170,9 @@ def test_killed_plane_loses_no_call_and_keeps_no_hold(tmp_path: Path, sandbox_up
         wait_until(lambda: any(f"{prefix}-open".encode() in path.read_bytes() for path in spool.glob("calls-*")), 15)
         for number in range(30):
             _call(org, f"{prefix}-{number}")
+        # An answer is with its caller a moment before its call is noted as answered; killed between the two, it is a lost one.
+        ended = re.compile(rf'"request_id":"{prefix}-29"[^}}]*"status":"ok"'.encode())
+        wait_until(lambda: any(ended.search(path.read_bytes()) for path in spool.iterdir() if path.is_file()), 15)
 
         plane.kill()  # at once: the last events are in no segment yet, and most of each limit's slice is unspent
         plane.start()
