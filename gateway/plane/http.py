@@ -45,16 +45,23 @@ def standard_headers(request_id: str, overhead_us: float) -> HeaderList:
 
 async def read_body(receive: Receive, headers: Headers, limit: int = MAX_REQUEST_BYTES) -> bytes:
     """The whole request body; Refusal as soon as it is known to exceed `limit` bytes."""
-    declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > limit:
+    length = _declared(headers)
+    if length is not None and length > limit:
         raise too_large(limit)
-    return b"".join(await _read_parts(receive, limit))
+    return b"".join(await _read_parts(receive, limit, length))
 
 
-async def _read_parts(receive: Receive, limit: int) -> list[bytes]:
-    """The whole body as it comes. Refusal as soon as it is known to exceed `limit` bytes."""
-    parts, size, more = [], 0, True
-    while more:
+def _declared(headers: Headers) -> int | None:
+    declared = headers.get(b"content-length", b"")
+    return int(declared) if declared.isdigit() else None
+
+
+async def _read_parts(receive: Receive, limit: int, length: int | None) -> list[bytes]:
+    """The whole body as it comes, of `length` bytes where that is known. Refusal as soon as it is known to exceed `limit` bytes."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    # To be told that nothing more follows costs as much as to be given the body: each time the server's other thread is woken.
+    while more and (size != length or not parts):
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
@@ -87,11 +94,10 @@ async def read_object(receive: Receive, headers: Headers) -> tuple[dict[str, Any
 
     A long one is put together and read a piece at a time, so that others have their turn meanwhile.
     """
-    declared = headers.get(b"content-length", b"")
-    length = int(declared) if declared.isdigit() else None
+    length = _declared(headers)
     body: bytes | mmap.mmap
     if length is None:
-        parts = await _read_parts(receive, MAX_REQUEST_BYTES)
+        parts = await _read_parts(receive, MAX_REQUEST_BYTES, None)
         is_long = sum(map(len, parts)) > big_json.LARGE_BYTES
         body = await big_json.in_turns(_joined(parts)) if is_long and len(parts) > 1 else b"".join(parts)
     elif length > MAX_REQUEST_BYTES:
@@ -99,7 +105,7 @@ async def read_object(receive: Receive, headers: Headers) -> tuple[dict[str, Any
     elif length > big_json.LARGE_BYTES:
         body = await _read_long(receive, length)
     else:
-        body = b"".join(await _read_parts(receive, MAX_REQUEST_BYTES))
+        body = b"".join(await _read_parts(receive, MAX_REQUEST_BYTES, length))
     if len(body) <= big_json.LARGE_BYTES:
         return parse_object(bytes(body)), len(body)
     try:

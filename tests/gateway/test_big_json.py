@@ -134,6 +134,18 @@ async def test_long_body_of_unknown_length_is_put_together_in_turns(monkeypatch:
     assert turns >= len(parts)
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+async def test_server_is_not_asked_for_more_than_the_declared_body(parts: int) -> None:
+    data = b'{"model":"chat"}'
+    size = -(-len(data) // parts)
+    messages = iter([{"type": "http.request", "body": data[at : at + size], "more_body": True} for at in range(0, len(data), size)])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    assert await http.read_object(receive, {b"content-length": b"%d" % len(data)}) == ({"model": "chat"}, len(data))
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_what_is_nested_too_deeply_is_refused(opening: bytes) -> None:
     data = b'{"a":' + opening * 300 + b'"' + b"x" * 100

@@ -341,6 +341,8 @@ async def test_stream_that_is_all_there_leaves_at_once_and_one_that_is_not_is_wa
         (None, False),
         *([(event, True), (b"", False)] if parts == 2 else [(event, False)]),
     ]
+    told_length = dict(sent[0]["headers"]).get(b"content-length")
+    assert told_length == (b"%d" % len(event) if parts == 1 else None)
     assert (call.status, call.usage_source, looked, b"".join(call.kept or ())) == ("ok", "provider", parts - 1, event)
     assert call.ttft_us is not None
 

@@ -14,7 +14,7 @@ from gateway.contract.snapshot import PICO_USD
 from gateway.plane import big_json
 from gateway.plane.cache import Kept
 from gateway.plane.call import Call
-from gateway.plane.http import HeaderList, standard_headers
+from gateway.plane.http import HeaderList, send_whole, standard_headers
 from gateway.plane.pipeline.reserve import cost_of
 
 _HEADER = CACHE_HEADER.encode()
@@ -58,8 +58,7 @@ async def _give(call: Call, found: Kept, verdict: str, told: HeaderList, similar
     headers = [*found.headers, *standard_headers(call.request_id, call.overhead_us), *call.response_headers, *told, (b"age", b"%d" % age)]
     call.client_started = True
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000
-    await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-    await call.send({"type": "http.response.body", "body": found.body})
+    await send_whole(call.send, 200, headers, found.body)
     saved = cost_of(call, call.model, found.usage.prompt_tokens or 0, found.usage.completion_tokens or 0) if found.usage else None
     said = [f"saved_microusd={saved * 10**6 // PICO_USD}"] if saved is not None else []
     said += [f"similarity_ppm={round(similarity * 10**6)}"] if similarity is not None else []

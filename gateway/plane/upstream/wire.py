@@ -101,7 +101,12 @@ class Answer:
     @property
     def is_over(self) -> bool:
         """All of it was read, and it is whole."""
-        return self.response.is_ended and not self._chunks and self._error is None
+        return self.has_come and not self._chunks
+
+    @property
+    def has_come(self) -> bool:
+        """All of it is here, read or not, and it is whole."""
+        return self.response.is_ended and self._error is None
 
     @property
     def is_silent(self) -> bool:
