@@ -22,8 +22,8 @@ INSERT INTO usage_hour (
 )
 SELECT %(first)s + h * interval '1 hour', 'project-' || k %% %(projects)s, 'CC-' || k %% %(projects)s / 4, 'agent-' || (k * 2 + n) %% %(agents)s,
     'model-' || (k + n * 7 + h %% 2) %% %(models)s, 'provider-' || (k + n * 7 + h %% 2) %% %(models)s %% 3, 'key' || k, 'chat',
-    CASE WHEN (k + h) %% 17 = 0 THEN 'error' ELSE 'ok' END, %(calls)s, %(calls)s * 900, %(calls)s * 100, 0, %(calls)s * 200,
-    %(calls)s * (0.0009 + k %% 13 * 0.0001), 0, 0, 0, %(calls)s * 800000, %(first)s + h * interval '1 hour'
+    CASE WHEN (k + h) %% 17 = 0 THEN 'error' ELSE 'ok' END, %(calls)s, %(calls)s::bigint * 900, %(calls)s::bigint * 100, 0, %(calls)s::bigint * 200,
+    %(calls)s::bigint * (0.0009 + k %% 13 * 0.0001), 0, 0, 0, %(calls)s::bigint * 800000, %(first)s + h * interval '1 hour'
 FROM generate_series(0, %(hours)s - 1) h, generate_series(1, %(keys)s) k, generate_series(0, %(per_key)s - 1) n
 """
 
