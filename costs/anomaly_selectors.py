@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from statistics import median
 from typing import Any
@@ -18,6 +18,7 @@ from catalog.models import VirtualKey
 from costs import detection, drivers, pricing
 from costs.detection import Floats
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings, PriceEntry, TokenClass, UsageHour
+from costs.periods import midnight
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -121,13 +122,9 @@ class Series:
     """That have a price."""
 
 
-def start_of(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
 def daily(last: date, days: int = LOADED_DAYS) -> Series:
     """Every series of every dimension over the `days` up to and including `last`. One query each."""
-    start, end = start_of(last - timedelta(days=days - 1)), start_of(last + DAY)
+    start, end = midnight(last - timedelta(days=days - 1)), midnight(last + DAY)
     return _together([_series(dimension, start, end, days, 86_400) for dimension in DIMENSIONS])
 
 
@@ -181,7 +178,7 @@ def _series(
 
 def floor_in_force(chosen: AnomalySettings, last: date) -> Decimal:
     """USD a day: the larger of the set amount and the set share of the median day of the last four weeks."""
-    since, until = start_of(last - timedelta(days=27)), start_of(last + DAY)
+    since, until = midnight(last - timedelta(days=27)), midnight(last + DAY)
     hours = UsageHour.objects.filter(hour__gte=since, hour__lt=until).values_list("hour").annotate(cost=Sum("cost"))
     by_day: dict[date, Decimal] = {}
     for hour, cost in hours:

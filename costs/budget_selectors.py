@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ from costs import attribute_days, bill_selectors, budgeting, charts, dimensions,
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageDay, UsageHour
+from costs.periods import midnight
 from governance.models import Tenant
 from governance.schema import current_schema
 
@@ -274,13 +275,9 @@ def _tag_days(refs: Iterable[str], since: datetime, until: datetime) -> QuerySet
     return UsageDay.objects.filter(asked, day__gt=first, day__lte=last).order_by("day")
 
 
-def _begin(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
 def _local_day(day: date, at: datetime, where: ZoneInfo) -> date:
     """Where a UTC day stands among those of the organisation: by its noon, or `at` before that, as most of it is there; but in the month in which it begins."""
-    begins = _begin(day)
+    begins = midnight(day)
     first, most = (moment.astimezone(where).date() for moment in (begins, min(begins + timedelta(hours=12), at)))
     return most if most.month == first.month else first
 
@@ -374,7 +371,7 @@ def past_hours(scope: str, ref: str, span: budgeting.Span) -> tuple[list[simulat
     """Hours of one past period for a scope, in order, and its served calls without a price. Of a tag: whole UTC days, with calls of tools."""
     if scope == Budget.Scope.TAG:
         days = _tag_days([ref], span.start, span.end).values_list("day", "cost", "unpriced_calls", F("calls") - F("refused"))
-        of_days = [(simulation.Hour(_begin(day), money, served - unpriced), unpriced) for day, money, unpriced, served in days]
+        of_days = [(simulation.Hour(midnight(day), money, served - unpriced), unpriced) for day, money, unpriced, served in days]
         return [one for one, _ in of_days], sum(unpriced for _, unpriced in of_days)
     hours = UsageHour.objects.filter(hour__gte=span.start, hour__lt=span.end).exclude(outcome="refused")
     if scope == Budget.Scope.ENVIRONMENT:

@@ -6,13 +6,13 @@ Calls and rollups change in one transaction, so an hour that has no calls of a k
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db.models import Q, Sum
 
 from costs import dimensions, selectors
 from costs.models import UsageDay, UsageHour
-from costs.periods import Period
+from costs.periods import Period, midnight
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MOST_SPANS = 200
@@ -42,7 +42,7 @@ def calls_within(
         days = _days_with(known, period, start, is_newer=is_newer, size=size)
         if days is None:
             return None
-        hours = hours.filter(_within("hour", (_begin(day) for day in days), DAY))
+        hours = hours.filter(_within("hour", (midnight(day) for day in days), DAY))
     outcomes = _OUTCOMES.get(chosen.get("status", ""))
     if outcomes is not None:
         hours = hours.filter(outcome__in=outcomes)
@@ -90,10 +90,6 @@ def _by_day(known: Mapping[str, str]) -> Iterable[Q]:
             slugs = [slug for slug, environment in environments.items() if value in (environment, selectors.NONE)]
             of_it = Q(value__in=slugs)
             yield Q(dimension="project") & (~of_it if value == selectors.NONE else of_it)
-
-
-def _begin(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _within(column: str, begins: Iterable[datetime], length: timedelta) -> Q:

@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import httpx2
 
 from costs import focus
+from costs.periods import midnight
 from gateway.contract.outbound import OutboundError
 
 MOST_PAGES = 500
@@ -118,10 +119,6 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(text)
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
 def _key(*parts: object) -> str:
     """As it comes back from a bill's row: without blanks at the ends. One that is too long ends with a digest of the whole."""
     key = "/".join(str(part or "").strip() for part in parts)
@@ -136,7 +133,7 @@ def _amount(said: Decimal) -> Decimal:
 
 
 def _openai_query(first: date, end: date) -> list[tuple[str, str]]:
-    start, stop = (str(int(_midnight(day).timestamp())) for day in (first, end))
+    start, stop = (str(int(midnight(day).timestamp())) for day in (first, end))
     groups = [("group_by", "project_id"), ("group_by", "line_item")]
     return [("start_time", start), ("end_time", stop), ("bucket_width", "1d"), ("limit", str(DAYS_A_PAGE)), *groups]
 

@@ -114,18 +114,22 @@ FOCUS = Dataset(
         Column("x_TokenClass", "text", ", ".join(f"`{name}`" for name in price_sheets.TOKEN_CLASSES) + ": disjoint", nullable=True),
     ),
 )
+_CALLER = (
+    Column("project", "text", "Slug", nullable=True),
+    Column("cost_centre", "text", "Of the project when the call was attributed", nullable=True),
+    Column("agent", "text", "Name", nullable=True),
+    Column("model", "text", "Slug", nullable=True),
+    Column("provider", "text", "Slug; null when the call was not routed", nullable=True),
+    Column("key_id", "text", "Id of the key", nullable=True),
+)
+_ENVIRONMENT = Column("environment", "text", "Of the project, as the catalog has it today", nullable=True)
 USAGE = Dataset(
     "usage",
     "Usage by hour",
     "Every call, also refused, failed and unpriced ones, counted by hour and all that it can be grouped by.",
     (
         Column("hour", "time", "UTC, by the start of the call"),
-        Column("project", "text", "Slug", nullable=True),
-        Column("cost_centre", "text", "Of the project when the call was attributed", nullable=True),
-        Column("agent", "text", "Name", nullable=True),
-        Column("model", "text", "Slug", nullable=True),
-        Column("provider", "text", "Slug; null when the call was not routed", nullable=True),
-        Column("key_id", "text", "Id of the key", nullable=True),
+        *_CALLER,
         Column("kind", "text", "`chat`, `embeddings`, `tool`, …"),
         Column("outcome", "text", "`ok`, `refused`, `error`"),
         Column("calls", "integer", "Calls"),
@@ -138,7 +142,7 @@ USAGE = Dataset(
         Column("untagged_calls", "integer", "Without project, key, model or agent"),
         Column("estimated_calls", "integer", "Whose tokens the gateway had to estimate"),
         Column("duration_us", "integer", "Sum over the calls, microseconds"),
-        Column("environment", "text", "Of the project, as the catalog has it today", nullable=True),
+        _ENVIRONMENT,
     ),
 )
 ATTRIBUTES = Dataset(
@@ -149,13 +153,8 @@ ATTRIBUTES = Dataset(
         Column("day", "time", "Begin of the UTC day, by the start of the call"),
         Column("attribute", "text", "`deployment`, `region`, or `tag:` and the name of a declared tag"),
         Column("value", "text", "Id of the deployment, else as recorded; `(other)` for values of a tag beyond 200 a day", nullable=True),
-        Column("environment", "text", "Of the project, as the catalog has it today", nullable=True),
-        Column("project", "text", "Slug", nullable=True),
-        Column("cost_centre", "text", "Of the project when the call was attributed", nullable=True),
-        Column("agent", "text", "Name", nullable=True),
-        Column("model", "text", "Slug", nullable=True),
-        Column("provider", "text", "Slug; null when the call was not routed", nullable=True),
-        Column("key_id", "text", "Id of the key", nullable=True),
+        _ENVIRONMENT,
+        *_CALLER,
         Column("calls", "integer", "Calls"),
         Column("refused", "integer", "Of them"),
         Column("errors", "integer", "Of them, failed ones"),

@@ -12,6 +12,11 @@ EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
 """Where an open period begins and ends."""
 
 
+def midnight(day: date) -> datetime:
+    """The first moment of a UTC day."""
+    return datetime.combine(day, time(), UTC)
+
+
 @dataclass(frozen=True)
 class Period:
     """Whole days, both included."""
@@ -21,12 +26,12 @@ class Period:
 
     @property
     def start(self) -> datetime:
-        return datetime.combine(self.first, time(), UTC)
+        return midnight(self.first)
 
     @property
     def end(self) -> datetime:
         """The first moment after it."""
-        return datetime.combine(self.last + timedelta(days=1), time(), UTC)
+        return midnight(self.last + timedelta(days=1))
 
     @property
     def days(self) -> list[date]:

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from costs import anomaly_selectors
 from costs.api import anomaly_serializers as serializers
 from costs.models import Anomaly
+from costs.periods import midnight
 from costs.services import anomalies
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
@@ -54,9 +55,9 @@ class Anomalies(generics.ListAPIView[Anomaly]):
         asked = query.validated_data
         found = anomaly_selectors.anomalies(asked)
         if "since" in asked:
-            found = found.filter(first_at__gte=anomaly_selectors.start_of(asked["since"]))
+            found = found.filter(first_at__gte=midnight(asked["since"]))
         if "until" in asked:
-            found = found.filter(first_at__lt=anomaly_selectors.start_of(asked["until"] + timedelta(days=1)))
+            found = found.filter(first_at__lt=midnight(asked["until"] + timedelta(days=1)))
         return found
 
     @extend_schema(request=serializers.MissedInput, responses={201: serializers.AnomalyOutput, **_ERRORS})

@@ -18,9 +18,10 @@ from django.utils import timezone
 
 from costs import anomaly_selectors as selecting
 from costs import detection, drivers
-from costs.anomaly_selectors import DAY, DIMENSIONS, HOUR, Series, start_of
+from costs.anomaly_selectors import DAY, DIMENSIONS, HOUR, Series
 from costs.errors import AnomalyStateError, AnomalyValueError
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
+from costs.periods import midnight
 from costs.selectors import complete_through
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -107,7 +108,7 @@ def detect_day(*, day: date, at: datetime | None = None) -> AnomalyRun:
     threshold = detection.THRESHOLDS[chosen.sensitivity]
     floor = float(selecting.floor_in_force(chosen, day))
     found, tested = _flag_day(selecting.daily(day), day, floor, threshold)
-    span = (start_of(day), start_of(day + DAY))
+    span = (midnight(day), midnight(day + DAY))
     told = _tell_all(found, chosen, AnomalyPeriod.DAY, span, at)
     _close_over(span[1], at)
     return _record_run(AnomalyPeriod.DAY, span[0], tested, len(found), told, at)
@@ -472,7 +473,7 @@ def report_missed(*, actor: User, day: date, dimension: str, ref: str = "", note
         raise AnomalyValueError("A day of the last year.", field="day")
     if not note.strip() or len(note.strip()) > 400:
         raise AnomalyValueError("Say what happened, in 400 characters at most.", field="note")
-    span = (start_of(day), start_of(day + DAY))
+    span = (midnight(day), midnight(day + DAY))
     if Anomaly.objects.filter(dimension=dimension, ref=ref, first_at__lt=span[1], last_at__gt=span[0]).exists():
         raise AnomalyStateError("One of that scope and day is known already.")
     [whole] = selecting.compared(dimension, ref, "tenant", [span])

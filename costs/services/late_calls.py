@@ -11,8 +11,9 @@ from django.db import connection
 
 from costs import bridge, focus, pricing
 from costs.models import Revision
+from costs.periods import midnight
 from costs.services import prices
-from costs.services.reconciliation_inputs import Inputs, Key, end_of, midnight
+from costs.services.reconciliation_inputs import Inputs, Key, end_of
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from django.utils import timezone
 from costs import bridge, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, RateSheet, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
+from costs.periods import midnight
 from costs.services import late_calls, reconciliation_inputs, signoff
-from costs.services.reconciliation_inputs import Inputs, Key, end_of, gather, midnight, plain_rate
+from costs.services.reconciliation_inputs import Inputs, Key, end_of, gather, plain_rate
 from governance.errors import DomainError
 from governance.models import Severity, User
 from governance.money import subunit

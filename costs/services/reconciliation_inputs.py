@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from costs import bridge, commitment_selectors, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, PriceEntry, Reconciliation, SupersededPrice, TokenClass, TokenDay
-from costs.periods import Period
+from costs.periods import Period, midnight
 from costs.quotes import Quote
 from costs.services import ingest
 
@@ -180,10 +180,6 @@ class _Exchange:
 
 def end_of(month: date) -> date:
     return month.replace(day=calendar.monthrange(month.year, month.month)[1])
-
-
-def midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def gather(provider: str, month: date) -> Inputs:

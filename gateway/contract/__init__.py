@@ -10,6 +10,8 @@ import. No Django here: a test imports the plane and fails if Django came along.
 - `sealing`   upstream secrets and kept payloads at rest
 - `payloads`  what is kept of what a call said
 - `guardrails`, `detectors`, `places`, `documents`  what is found in the text of a call, by which patterns, where it stands, and inside of JSON
+- `surfaces`, `defaults`  what a surface calls a parameter, and which of a model's defaults a call gets
+- `steps`     long work, done piece by piece
 - `outbound`  which hosts may be called at all
 - `logs`      the form of a log line
 - `names`     tables, channels and headers that both halves name
