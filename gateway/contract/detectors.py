@@ -117,7 +117,7 @@ KEY_BEGIN = re.compile(rf"-----BEGIN {_KEY_NAME}")
 KEY_RUN = re.compile(rf"(?:{_KEY_CHARACTER})*+")
 KEY_END_BEGUN = re.compile(r"-----END [A-Z ]{0,40}-{0,4}")
 SECRETS: dict[str, Detector] = {
-    "gatehouse_key": ("gh", re.compile(r"\bgh[kt]_[A-Za-z0-9_]{20,200}"), _always),
+    "gatehouse_key": ("gh", re.compile(r"\bgh[ktw]_[A-Za-z0-9_]{20,200}"), _always),
     "openai_key": ("sk-", re.compile(r"\bsk-(?!ant-)(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,200}"), _always),
     "anthropic_key": ("sk-ant-", re.compile(r"\bsk-ant-[A-Za-z0-9_-]{20,200}"), _always),
     "aws_key": ("A", re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"), _always),

@@ -6,8 +6,9 @@ is told apart from a revoked key without a look-up. For secret scanners: `gh[kt]
 
 At rest there is only HMAC-SHA256(pepper, whole key).
 
-A session token, `ghp_<tenant>_<key id>_<expiry>_<signature>`, lets the portal's own pages act as an existing virtual key for
-some minutes. It is signed, not stored: whoever disables the key disables its tokens.
+A session token, `ghw_<tenant>_<key id>_<expiry>_<signature>`, lets the portal's own pages act as an existing virtual key for
+an hour. It is signed, not stored: whoever disables the key disables its tokens. The expiry is in hexadecimal digits, the signature 43 base62
+characters; for secret scanners: `ghw_[a-z0-9]{4,16}_[a-z0-9]{4,16}_[0-9a-f]{8}_[0-9A-Za-z]{43}`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _SECRET_LENGTH = 43
 _CHECK_LENGTH = 6
 _PUBLIC_ID = re.compile(r"[a-z0-9]{4,16}")
+SESSION_PREFIX = "ghw"
+"""No other vendor's: `gho`, `ghp`, `ghr`, `ghs` and `ghu` are GitHub's."""
 _SESSION_DOMAIN = b"gatehouse session token\0"
 """Keeps signatures of session tokens apart from digests of keys, which use the same pepper."""
 
@@ -90,14 +93,14 @@ def matches(key: str, stored_digest: str, pepper: bytes) -> bool:
 
 def session_token(tenant: str, key_id: str, expires_at: int, pepper: bytes) -> str:
     """A token that acts as virtual key `key_id` of `tenant` until `expires_at` (seconds since the epoch, UTC)."""
-    head = f"ghp_{tenant}_{key_id}_{expires_at:x}_"
+    head = f"{SESSION_PREFIX}_{tenant}_{key_id}_{expires_at:x}_"
     return head + _session_signature(head, pepper)
 
 
 def verify_session_token(text: str, pepper: bytes) -> SessionToken:
     """Read a session token; MalformedKeyError when its form or signature is wrong. Expiry is left to the caller."""
     parts = text.split("_")
-    if len(parts) != 5 or parts[0] != "ghp" or len(text) > 128 or not text.isascii():
+    if len(parts) != 5 or parts[0] != SESSION_PREFIX or len(text) > 128 or not text.isascii():
         raise MalformedKeyError("not a Gatehouse session token")
     signature = _session_signature(text[: -len(parts[4])] if parts[4] else text, pepper)
     if not hmac.compare_digest(signature, parts[4]):

@@ -141,7 +141,7 @@
         const text = await answer.text();
         let error = {};
         try { error = JSON.parse(text).error || {}; } catch { /* not in our shape: a proxy in between */ }
-        if (error.code === "key_expired" || error.code === "key_revoked") session = null;
+        if (answer.status === 401) session = null;
         fail(column, error.message || `The gateway answered ${answer.status}.`, error.code, error.request_id || requestId);
         return;
       }

@@ -191,13 +191,13 @@ def test_playground_shows_the_chosen_models(furnished: dict[str, str], alice: Us
     assert 'data-model="small"' in text
     assert 'data-model="large"' in text
     assert "There is no chat model" in text
-    assert "ghp_" not in text
+    assert "ghw_" not in text
 
 
 def test_session_is_given_by_post_and_not_stored(furnished: dict[str, str], bob: User, client_for: ClientFor) -> None:
     response = client_for(bob).post("/o/acme/build/playground/session/", {"project": "checkout"})
 
-    assert response.json()["token"].startswith("ghp_")
+    assert response.json()["token"].startswith("ghw_")
     assert response["Cache-Control"] == "no-store"
 
 

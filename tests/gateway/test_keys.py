@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.contract import keys
+from gateway.contract.detectors import SECRETS
 
 PEPPER = b"a pepper for tests only, 32 bytes"
 
@@ -21,14 +22,25 @@ def test_key_is_found_again_by_its_parts() -> None:
     assert not keys.matches(text, keys.digest(text, b"another pepper"), PEPPER)
 
 
-def test_published_pattern_finds_keys_and_tokens() -> None:
-    published = re.search(r"`(gh\[kt\][^`]+)`", (Path(__file__).parents[2] / "docs/catalog.md").read_text())
-    assert published is not None
-    given = [keys.generate("ghk", "acme01", "k2345678"), keys.generate("ght", "platform", keys.new_id())]
+def test_published_patterns_find_keys_and_tokens_of_every_kind() -> None:
+    patterns = re.findall(r"`(gh[^`]*_\[a-z0-9\][^`]+)`", (Path(__file__).parents[2] / "docs/catalog.md").read_text())
+    given = [
+        keys.generate("ghk", "acme01", "k2345678"),
+        keys.generate("ght", "platform", keys.new_id()),
+        keys.session_token("acme01", "k2345678", int(time.time()) + 3600, PEPPER),
+    ]
 
-    found = re.findall(published[1], f"curl -H 'Authorization: Bearer {given[0]}' … TOKEN={given[1]}\n ghk_acme01_short")
+    found = re.findall("|".join(patterns), f"Bearer {given[0]}' … TOKEN={given[1]}\n ghk_acme01_short … {given[2]}.")
 
     assert found == given
+    assert all(pattern in (keys.__doc__ or "") for pattern in patterns)
+
+
+def test_no_prefix_is_another_vendors() -> None:
+    given = [keys.generate("ghk", "acme01", "k2345678"), keys.session_token("acme01", "k2345678", 0x65000000, PEPPER)]
+
+    assert not any(re.match("gh[opsur]_", text) for text in given)  # GitHub's
+    assert all(SECRETS["gatehouse_key"][1].fullmatch(text) for text in given)
 
 
 @pytest.mark.parametrize(

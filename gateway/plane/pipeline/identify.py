@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from hmac import compare_digest
 
-from gateway.contract.keys import MalformedKeyError
+from gateway.contract.keys import SESSION_PREFIX, MalformedKeyError
 from gateway.contract.names import AGENT_HEADER, OWN_TAGS, TAGS_HEADER
 from gateway.contract.snapshot import Key, SnapshotError
 from gateway.contract.tags import MOST_CHARACTERS, MOST_SENT
@@ -14,12 +14,13 @@ from gateway.plane.served import Served
 
 _AGENT = AGENT_HEADER.encode()
 _TAGS = TAGS_HEADER.encode()
+_SESSION = f"{SESSION_PREFIX}_"
 
 
 async def identify(call: Call) -> str:
     """Find the tenant and the key by the credential in the headers. Both stay unset on the call when this refuses."""
     credential = _credential(call.headers)
-    is_session = credential.startswith("ghp_")
+    is_session = credential.startswith(_SESSION)
     try:
         proof = call.plane.proofs.session(credential) if is_session else call.plane.proofs.key(credential)
     except MalformedKeyError as error:

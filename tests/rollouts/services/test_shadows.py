@@ -178,7 +178,7 @@ def test_answers_are_paired_once_and_judged_blind_in_both_orders(
     assert first.index("good") < first.index("better")
     assert second.index("better") < second.index("good")
     assert "example.com" not in first + second
-    assert all(each["model"] == "referee" and each["token"].startswith(f"Bearer ghp_{acme.public_id}_{shadow.key_id}") for each in referee)
+    assert all(each["model"] == "referee" and each["token"].startswith(f"Bearer ghw_{acme.public_id}_{shadow.key_id}") for each in referee)
     assert {each["shadow"] for each in referee} == {"off"}  # a judge that is shadowed itself makes no pairs
     figures = shadow_selectors.figures_of(shadow)
     assert (figures["pairs"], figures["wins"], figures["waiting"]) == (1, 1, 0)
