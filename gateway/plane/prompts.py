@@ -11,6 +11,7 @@ import orjson
 from gateway.contract import prompts as contract
 from gateway.contract.events import Step
 from gateway.contract.names import PROMPT_TAG
+from gateway.contract.surfaces import FIELDS, MOST_OUTPUT_NAMES
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 
@@ -59,7 +60,7 @@ def resolve_prompt(call: Call, body: dict[str, Any]) -> bool:
     except contract.PromptError as error:
         raise Refusal("invalid_request", str(error), param=f"prompt.{error.field}") from error
     del body["prompt"]
-    added = _fill(body, version)
+    added = _fill(call, body, version)
     call.body_bytes += written_bytes(_fields(body, added)) - written_bytes({"prompt": asked})
     if version.model and "model" not in body:
         body["model"] = version.model
@@ -94,9 +95,17 @@ def not_approved(of: contract.Prompt | contract.Flow, slug: str, wanted: str, pa
     return Refusal("prompt_not_found", f"The {what} {slug} has no approved version {wanted[:80]}. There are: {known}.", param=param)
 
 
-def _fill(body: dict[str, Any], version: contract.Version) -> frozenset[str]:
-    """Names of the version's parameters that the call does not give itself, now in the body."""
+def _fill(call: Call, body: dict[str, Any], version: contract.Version) -> frozenset[str]:
+    """Names of the version's parameters that the call does not give itself, now in the body.
+
+    The most tokens have several names, and OpenAI refuses a request with two of them: they are one parameter, sent once, under the name
+    that surface and host know.
+    """
     given = {name: value for name, value in orjson.loads(version.parameters).items() if name not in body}
+    most = [given.pop(name) for name in MOST_OUTPUT_NAMES if name in given]
+    if most and not any(name in body for name in MOST_OUTPUT_NAMES):
+        given[FIELDS[call.surface]["max_tokens"]] = most[0]
+        call.is_limit_ours = True
     body.update(given)
     return frozenset(given)
 
@@ -126,7 +135,7 @@ def place_version(call: Call, version: contract.Version) -> None:
     before = written_bytes(_fields(body, asked.added)) + written_bytes(body[name][: asked.messages])
     for each in asked.added:
         body.pop(each, None)
-    asked.added = _fill(body, version)
+    asked.added = _fill(call, body, version)
     call.body_bytes += written_bytes(_fields(body, asked.added)) + written_bytes(messages) - before
     body[name] = [*messages, *body[name][asked.messages :]]
     asked.messages = len(messages)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from cryptography.fernet import Fernet
 
 from gateway.contract import prompts as contract
-from tests.gateway.conftest import Org
+from gateway.contract.outbound import AllowList
+from gateway.contract.sealing import Sealer
+from gateway.contract.snapshot import TenantSnapshot
+from gateway.plane.call import Call
+from gateway.plane.prompts import resolve_prompt
+from gateway.plane.served import Served, Target
+from gateway.plane.upstream.openai import CHAT
+from tests.gateway.conftest import Org, deployment
 
 GREETING = contract.Prompt(
     labels={"production": 3},
@@ -55,12 +63,38 @@ def test_prompt_is_the_beginning_of_a_response(org: Org) -> None:
 
     ours = org.post("/v1/responses", json={"prompt": {"id": "greeting", "variables": {"name": "Ada"}}, "input": "Go on."}).json()
     given = [{"role": "system", "content": "Greet Ada."}, {"role": "user", "content": "Go on."}]
-    plain = org.post("/v1/responses", json={"model": "chat", "input": given}).json()
+    plain = org.post("/v1/responses", json={"model": "chat", "input": given, "max_output_tokens": 3}).json()
     hosted = org.post("/v1/responses", json={"model": "chat", "prompt": {"id": "pmpt_123", "version": "2"}, "input": "Go on."})
 
     assert ours["usage"]["input_tokens"] == plain["usage"]["input_tokens"]
     assert ours["output"][0]["content"] == plain["output"][0]["content"]
+    assert ours["usage"]["output_tokens"] == 3  # the version's most tokens, by the name that responses have for it
     assert hosted.status_code == 200, hosted.text  # kept by the provider, and gone on to it
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "sent"),
+    [
+        ("api.openai.com", {}, {"max_completion_tokens": 7}),
+        ("vllm.example", {}, {"max_tokens": 7}),
+        ("api.openai.com", {"max_tokens": 9}, {"max_tokens": 9}),
+        ("vllm.example", {"max_completion_tokens": None}, {"max_completion_tokens": None}),
+    ],
+)
+def test_most_tokens_are_said_once_under_the_name_that_the_host_knows(host: str, own: dict[str, Any], sent: dict[str, Any]) -> None:
+    """OpenAI answers 400 to a request that has two of the names."""
+    parameters = '{"max_tokens": 3, "max_completion_tokens": 7, "seed": 1}'
+    version = contract.Version(number=1, messages=(contract.Message("user", "Hi"),), parameters=parameters)
+    prompts = {"both": contract.Prompt(labels={"production": 1}, versions={1: version})}
+    snapshot = TenantSnapshot(tenant="t", slug="t", schema="t", version=1, prompts=prompts)
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    call.served = Served(snapshot, Sealer([Fernet.generate_key().decode()]), AllowList.parse([]))
+    call.body = {"prompt": {"id": "both"}, **own}
+
+    resolve_prompt(call, call.body)
+    fields = CHAT.body(call, Target(deployment(f"https://{host}/v1", upstream_model="m"), {}, {}, b"", ()))
+
+    assert fields == {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "seed": 1, **sent}
 
 
 @pytest.mark.parametrize(
