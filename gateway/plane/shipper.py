@@ -91,7 +91,7 @@ class Shipper:
             await asyncio.sleep(INTERVAL_S)
 
     async def _ship_some(self) -> bool:
-        """Ship up to one batch; true when there may be more at once."""
+        """Ship up to one batch; true when more waits than is worth waiting for: a batch of few calls costs nearly as much as one of many."""
         segments = sorted(self._spool.directory.glob("*.jsonl"))
         for segment in segments:
             is_open = segment == self._spool.segment
@@ -101,7 +101,7 @@ class Shipper:
                 await self._copy(data)
                 self._position = (segment.name, start + len(data))
                 await asyncio.to_thread(self._keep_position)
-                return True
+                return not is_open or len(data) > BATCH_BYTES // 2
             if not is_open:
                 # What is left is at most a line torn by a kill, which was never acknowledged.
                 self._spool.bytes_on_disk -= segment.stat().st_size
