@@ -25,10 +25,11 @@ PRICES = {"input": Decimal(2), "output": Decimal(8)}
 
 _BILL = """
 INSERT INTO bill_row (file_id, line, fingerprint, occurrence, provider, provider_name, account, kind, charge_category, charge_class, description,
-    month, day, charge_start, charge_end, model, token_class, tokens, billed_cost, effective_cost, currency, listed_cost, invoice_id, sku_id, meter)
+    month, day, charge_start, charge_end, model, token_class, tokens, billed_cost, effective_cost, currency, listed_cost, pricing_currency, invoice_id, sku_id,
+    meter)
 SELECT %(file)s, n, md5(n::text), 1, 'bench', 'Bench', 'bench', 'usage', 'Usage', '', 'Tokens of a call',
     %(month)s, %(month)s::date + (n %% 31), %(month)s::date + (n %% 31), %(month)s::date + (n %% 31) + 1, 'model-' || (n / 62) %% %(models)s,
-    c.name, 10000, 10000 * c.price * 0.000001, 10000 * c.price * 0.000001, 'USD', 10000 * c.price * 0.000001, '', c.name, ''
+    c.name, 10000, 10000 * c.price * 0.000001, 10000 * c.price * 0.000001, 'USD', 10000 * c.price * 0.000001, '', '', c.name, ''
 FROM generate_series(1, %(rows)s) n JOIN (VALUES (0, 'input', 2.0), (1, 'output', 8.0)) c(parity, name, price) ON c.parity = (n / 31) %% 2
 """
 _OURS = """
@@ -64,12 +65,11 @@ def main() -> None:
     )
 
 
-def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
-    """Seconds and private megabytes at most, for a comparison of `rows` bill rows that agree with telemetry but for one day."""
+def write_month(owner: Any, rows: int) -> None:
+    """A bill of `rows` rows, which agree with telemetry but for one day, and the prices of both."""
     from django.db import connection
 
     from costs.models import BillFile, PriceEntry, TokenDay
-    from costs.services import reconciliation
 
     zeros = {f"{what}_{kind}": 0 for what in ("rows", "billed") for kind in ("in", "accepted", "duplicate", "rejected")}
     file = BillFile.objects.create(
@@ -78,8 +78,7 @@ def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
     with connection.cursor() as cursor:
         cursor.execute(_BILL, {"file": file.pk, "month": MONTH, "rows": rows, "models": MODELS})
         cursor.execute(_OURS, {"file": file.pk, "calls": CALLS_IN_A_ROW})
-        cursor.execute("VACUUM ANALYZE bill_row")
-    TokenDay.objects.filter(day=MONTH, provider="bench").update(tokens=0)
+    TokenDay.objects.filter(day=MONTH, provider="bench").delete()
     for model in range(MODELS):
         for token_class, price in PRICES.items():
             PriceEntry.objects.create(
@@ -90,6 +89,17 @@ def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
                 valid_from=datetime(2020, 1, 1, tzinfo=UTC),
                 approved_by=owner,
             )
+
+
+def reconcile_s(owner: Any, rows: int) -> tuple[float, int]:
+    """Seconds and private megabytes at most for a comparison of them."""
+    from django.db import connection
+
+    from costs.services import reconciliation
+
+    write_month(owner, rows)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE bill_row")
     connection.close()  # what writing the rows took is not measured
     with Memory() as memory:
         began = time.perf_counter()
