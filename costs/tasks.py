@@ -172,6 +172,7 @@ def compact_rollups() -> None:
     rollups.compact_call_hours(at=timezone.now())
     rollups.forget_tags()
     rollups.count_attributes(at=timezone.now())
+    rollups.count_budget_tags(at=timezone.now())
 
 
 @shared_task(base=TenantTask)
@@ -187,9 +188,9 @@ def count_attributes() -> None:
 
 
 @shared_task(base=TenantTask)
-def count_tag_again(name: str) -> None:
+def count_budget_tags() -> None:
     """Give a value that a budget was just made for rows of its own."""
-    rollups.count_tag_again(name)
+    rollups.count_budget_tags(at=timezone.now())
 
 
 @shared_task(base=PlatformTask)

@@ -65,6 +65,8 @@ class Budget(models.Model):
     """What the budget would have done over the period before, as `simulation.Outcome.as_json` wrote it."""
     simulated_at = models.DateTimeField(null=True)
     enforced_at = models.DateTimeField(null=True)
+    counted_at = models.DateTimeField(null=True)
+    """Of a tag, when days of before had given its value rows of its own; None while that is to be done."""
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -96,6 +96,7 @@ def change_budget(*, budget: Budget, actor: User, **changes: Any) -> Budget:
     is_aimed_anew = not changed.isdisjoint(_TARGET)
     if is_aimed_anew:
         _check_target(budget)
+        budget.counted_at = None
     _save(budget)
     if is_aimed_anew:
         _count_its_tag(budget)
@@ -394,10 +395,9 @@ def _check_target(budget: Budget) -> None:
 
 
 def _count_its_tag(budget: Budget) -> None:
-    """From now its value has a row of its own on each day; on days of before it may stand among others."""
+    """From now its value has a row of its own on each day; on days of before it may stand among others. A task that gets lost is made up for each hour."""
     if budget.scope == Budget.Scope.TAG:
-        name = budget.ref.partition("=")[0]
-        transaction.on_commit(partial(tasks.count_tag_again.delay, name=name, schema_name=current_schema()), robust=True)
+        transaction.on_commit(partial(tasks.count_budget_tags.delay, schema_name=current_schema()), robust=True)
 
 
 def _check_tag(budget: Budget) -> None:

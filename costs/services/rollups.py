@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from costs import attribute_days, usage_days
-from costs.models import AttributeDay, RequiredTag, UsageDay
+from costs.models import AttributeDay, Budget, RequiredTag, UsageDay
 from costs.services import ingest
 
 HOURS_KEPT = timedelta(days=2)
@@ -111,14 +112,23 @@ def _count_attributes_of(day: date) -> bool:
     return True
 
 
-def count_tag_again(name: str) -> int:
-    """Count a declared tag anew on days on which values share a row: those that a budget names since get rows of their own.
+def count_budget_tags(*, at: datetime) -> int:
+    """Count declared tags anew on days on which values share a row: values of budgets made since then get rows of their own.
 
-    Newest first, each day in a transaction of its own, from the calls; not for months that left the database. Returns how many days were
-    counted. Doing it twice changes nothing.
+    Newest first, each day in a transaction of its own, from the calls; not for months that left the database. Budgets whose value was not
+    counted yet say so, until all days are done: what was cut off is done again. Returns how many days were counted. Doing it twice changes nothing.
     """
-    shared = UsageDay.objects.filter(dimension=attribute_days.TAG + name, value=attribute_days.OTHER)
-    return sum(_count_tag_of(day, name) for day in list(shared.order_by("-day").values_list("day", flat=True)))
+    waiting = Budget.objects.filter(scope=Budget.Scope.TAG, counted_at=None)
+    budgets_of: dict[str, list[Budget]] = defaultdict(list)
+    for budget in waiting.order_by("pk"):
+        budgets_of[budget.ref.partition("=")[0]].append(budget)
+    counted = 0
+    for name, budgets in budgets_of.items():
+        shared = UsageDay.objects.filter(dimension=attribute_days.TAG + name, value=attribute_days.OTHER)
+        counted += sum(_count_tag_of(day, name) for day in list(shared.order_by("-day").values_list("day", flat=True)))
+        for budget in budgets:  # one that names another value meanwhile still waits
+            waiting.filter(pk=budget.pk, ref=budget.ref).update(counted_at=at)
+    return counted
 
 
 @transaction.atomic
