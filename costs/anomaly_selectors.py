@@ -56,10 +56,10 @@ def anomaly(pk: int) -> Anomaly | None:
     return Anomaly.objects.select_related("feedback_by").filter(pk=pk).first()
 
 
-def similar(found: Anomaly, limit: int = 5) -> list[Anomaly]:
-    """Earlier ones of the same scope."""
+def similar(found: Anomaly) -> list[Anomaly]:
+    """The five last ones before it of the same scope."""
     same = Anomaly.objects.filter(dimension=found.dimension, ref=found.ref, first_at__lt=found.first_at)
-    return list(same.select_related("feedback_by").order_by("-first_at")[:limit])
+    return list(same.select_related("feedback_by").order_by("-first_at")[:5])
 
 
 def settings() -> AnomalySettings:
@@ -96,10 +96,10 @@ class Readiness:
         return max(0, detection.NEEDED_DAYS - self.history_days)
 
 
-def readiness(at: datetime | None = None) -> Readiness:
+def readiness() -> Readiness:
     first = UsageHour.objects.filter(_SERVED).aggregate(first=Min("hour"))["first"]
     runs = dict(AnomalyRun.objects.values_list("period").annotate(last=Max("start")))
-    today = (at or timezone.now()).astimezone(UTC).date()
+    today = timezone.now().astimezone(UTC).date()
     return Readiness(
         history_days=(today - first.astimezone(UTC).date()).days if first else 0,
         last_day=runs[AnomalyPeriod.DAY].date() if AnomalyPeriod.DAY in runs else None,
@@ -122,10 +122,10 @@ class Series:
     """That have a price."""
 
 
-def daily(last: date, days: int = LOADED_DAYS) -> Series:
-    """Every series of every dimension over the `days` up to and including `last`. One query each."""
-    start, end = midnight(last - timedelta(days=days - 1)), midnight(last + DAY)
-    return _together([_series(dimension, start, end, days, 86_400) for dimension in DIMENSIONS])
+def daily(last: date) -> Series:
+    """Every series of every dimension over the LOADED_DAYS up to and including `last`. One query each."""
+    start, end = midnight(last - timedelta(days=LOADED_DAYS - 1)), midnight(last + DAY)
+    return _together([_series(dimension, start, end, LOADED_DAYS, 86_400) for dimension in DIMENSIONS])
 
 
 def hourly(end: datetime, floor: float) -> Series:

@@ -354,9 +354,9 @@ def _spent_of(chosen: Sequence[Budget], at: datetime) -> list[Charged]:
     return result
 
 
-def acting_budgets(at: datetime | None = None) -> list[tuple[Budget, Decimal]]:
+def acting_budgets() -> list[tuple[Budget, Decimal]]:
     """Budgets that the gateway enforces, with their amounts in force, USD."""
-    found = budgets(at).filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).order_by("pk")
+    found = budgets().filter(state=Budget.State.ENFORCED).exclude(action=Budget.Action.ALERT).order_by("pk")
     return [(one, amount_in_force(one)) for one in found]
 
 

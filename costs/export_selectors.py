@@ -14,13 +14,12 @@ from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from catalog.models import Project, Provider, VirtualKey
+from catalog.selectors import current_tenant
 from costs import archive_selectors, attribute_days, commitment_selectors, commitments, dimensions, pricing, selectors
 from costs import export_schema as schema
 from costs.models import AttributeDay, Commitment, CommitmentDay, TokenDay, UsageDay, UsageHour
 from costs.periods import Period
 from costs.services import prices
-from governance.models import Tenant
-from governance.schema import current_schema
 
 
 def _class(name: str) -> str:
@@ -38,7 +37,7 @@ ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10
 
 
 def names() -> schema.Names:
-    tenant = Tenant.objects.get(schema_name=current_schema())
+    tenant = current_tenant()
     return schema.Names(
         tenant.public_id,
         tenant.name,
@@ -222,9 +221,9 @@ MOST_SERIES = 2_000
 _LABELS = ("provider", "model", "project", "cost_centre")
 
 
-def month_figures(at: datetime | None = None) -> str:
+def month_figures() -> str:
     """Spend, calls and tokens of the present month (UTC) in Prometheus' text format."""
-    today = (at or timezone.now()).date()
+    today = timezone.now().date()
     period = Period(today.replace(day=1), today)
     classes = ("uncached_input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens")
     found = (

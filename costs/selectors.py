@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from catalog.hooks import PromptUsage, Usage
 from catalog.models import Project, VirtualKey
+from catalog.selectors import current_tenant
 from costs import archive_selectors, sketch
 from costs.models import (
     AttributeDay,
@@ -32,8 +33,7 @@ from costs.models import (
 from costs.models.event import has_id
 from costs.periods import Period
 from governance.access import Permission, permissions_of
-from governance.models import Membership, Tenant, User
-from governance.schema import current_schema
+from governance.models import Membership, User
 
 USAGE_DAYS = 30
 GROUPS = {
@@ -184,10 +184,9 @@ def counted_days(period: Period) -> QuerySet[AttributeDay] | None:
     return AttributeDay.objects.filter(attribute="region", day__gte=period.first, day__lte=period.last).order_by()
 
 
-def complete_through(tenant: Tenant | None = None) -> datetime:
+def complete_through() -> datetime:
     """Everything that reached the inbox and began before this is in the figures."""
-    tenant = tenant or Tenant.objects.get(schema_name=current_schema())
-    oldest = Inbox.objects.filter(tenant=tenant.public_id).order_by("id").values_list("started_at", flat=True)[:1]
+    oldest = Inbox.objects.filter(tenant=current_tenant().public_id).order_by("id").values_list("started_at", flat=True)[:1]
     return min([timezone.now(), *oldest])
 
 

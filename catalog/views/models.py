@@ -316,9 +316,8 @@ def model_new(request: MemberRequest) -> HttpResponse:
     return (_step_provider, _step_source, _step_limits, _step_check)[step - 1](request, provider, draft, deployment)
 
 
-def _wizard_url(step: int, *, provider: Provider | None = None, draft: Model | None = None) -> str:
-    query = f"draft={draft.slug}&step={step}" if draft else f"provider={provider.slug}&step={step}" if provider else f"step={step}"
-    return f"{reverse('model-new')}?{query}"
+def _wizard_url(step: int, draft: Model) -> str:
+    return f"{reverse('model-new')}?draft={draft.slug}&step={step}"
 
 
 def _wizard(
@@ -376,7 +375,7 @@ def _step_source(request: MemberRequest, provider: Provider | None, draft: Model
     if request.method == "POST" and form.is_valid():
         saved = try_service(form, lambda: _save_source(request, provider, draft, form.cleaned_data))
         if saved is not None:
-            return redirect(_wizard_url(3, draft=saved))
+            return redirect(_wizard_url(3, saved))
     return _wizard(request, 2, provider, draft, 422 if form.errors else 200, form=form)
 
 
@@ -416,7 +415,7 @@ def _step_limits(request: MemberRequest, provider: Provider | None, draft: Model
     if request.method == "POST" and form.is_valid():
         saved = try_service(form, lambda: _save_limits(request, provider, draft, form.cleaned_data))
         if saved is not None:
-            return redirect(_wizard_url(4, draft=draft))
+            return redirect(_wizard_url(4, draft))
     return _wizard(request, 3, provider, draft, 422 if form.errors else 200, form=form, duplicates=_duplicates(draft, deployment))
 
 
@@ -442,7 +441,7 @@ def _step_check(request: MemberRequest, provider: Provider | None, draft: Model 
                 messages.success(request, f"{draft.slug} {ACT_DONE['submit']}")
                 return redirect(_approval(draft.slug))
             services.check_model(model=draft, actor=request.user)
-            return redirect(_wizard_url(4, draft=draft))
+            return redirect(_wizard_url(4, draft))
         except DomainError as refusal:
             error = refusal.message
     return _wizard(

@@ -81,11 +81,11 @@ def write_version(*, required: RequiredTag, rule: Rule, actor: User, note: str =
     return version
 
 
-def preview_version(*, version: RequiredTagVersion, actor: User, at: datetime | None = None, days: int = PREVIEW_DAYS) -> Preview:
-    """Judge the calls of the last `days` by a version and keep what came out. Writes one audit entry."""
+def preview_version(*, version: RequiredTagVersion, actor: User, at: datetime | None = None) -> Preview:
+    """Judge the calls of the last PREVIEW_DAYS by a version and keep what came out. Writes one audit entry."""
     at = at or timezone.now()
     required = tag_selectors.contract_tag(version, enforce_from=None)
-    outcome = tagging.preview(required, tag_selectors.past_tags(required, at - timedelta(days=days), at), days=days)
+    outcome = tagging.preview(required, tag_selectors.past_tags(required, at - timedelta(days=PREVIEW_DAYS), at), days=PREVIEW_DAYS)
     with transaction.atomic():
         version.preview, version.previewed_at = outcome.as_json(), at
         version.save(update_fields=["preview", "previewed_at"])
