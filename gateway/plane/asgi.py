@@ -70,6 +70,7 @@ class PlaneApp:
         # What stands now stands for ever. To look through it again and again for what may go would pause all calls for a tenth of a second.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(10_000)  # what a call leaves dies without it; to look for more every few calls takes a hundredth of the processor
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()
