@@ -533,7 +533,9 @@ class ReviewKeyForm(forms.Form):
     ref = forms.CharField(max_length=200, required=False)
 
 
-class ReviewDecisionForm(ReviewKeyForm):
+class _DecisionForm(forms.Form):
+    """What is decided, who sees to it, and until when."""
+
     decision = forms.ChoiceField(choices=ReviewItem.Decision.choices)
     owner = forms.ChoiceField()
     note = forms.CharField(max_length=400, required=False)
@@ -546,6 +548,17 @@ class ReviewDecisionForm(ReviewKeyForm):
 
     def clean_owner(self) -> User:
         return self.people[self.cleaned_data["owner"]]
+
+
+class ReviewDecisionForm(_DecisionForm, ReviewKeyForm):
+    """About one finding."""
+
+
+class ReviewRestForm(_DecisionForm):
+    """About every finding of a kind that has no decision yet."""
+
+    kind = forms.ChoiceField(choices=ReviewItem.Kind.choices)
+    seen = forms.IntegerField(min_value=1)
 
 
 class ReviewSignForm(forms.Form):

@@ -52,6 +52,7 @@ urlpatterns = [
     path("operate/costs/review/", reviews.review, name="cost-review"),
     path("operate/costs/review/csv/", reviews.review_csv, name="cost-review-csv"),
     path("operate/costs/review/<month:month>/decide/", reviews.decide, name="cost-review-decide"),
+    path("operate/costs/review/<month:month>/decide-rest/", reviews.decide_rest, name="cost-review-decide-rest"),
     path("operate/costs/review/<month:month>/close/", reviews.close, name="cost-review-close"),
     path("operate/costs/review/<month:month>/sign/", reviews.sign, name="cost-review-sign"),
     path("operate/costs/tags/", required_tags.tag_list, name="required-tags"),

@@ -68,11 +68,22 @@ class ReviewKeyInput(StrictSerializer):
     ref = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
-class ReviewDecisionInput(ReviewKeyInput):
+class _DecisionInput(StrictSerializer):
     decision = serializers.ChoiceField(choices=ReviewItem.Decision.choices)
     owner = serializers.EmailField()
     note = serializers.CharField(max_length=400, allow_blank=True, default="")
     due_on = serializers.DateField(required=False, allow_null=True, default=None, help_text="Needed unless it is kept.")
+
+
+class ReviewDecisionInput(_DecisionInput, ReviewKeyInput):
+    """About one finding."""
+
+
+class ReviewRestInput(_DecisionInput):
+    """About every finding of a kind that has no decision yet."""
+
+    kind = serializers.ChoiceField(choices=ReviewItem.Kind.choices)
+    seen = serializers.IntegerField(min_value=1, help_text="How many of them were seen: refused where there are more or fewer by now.")
 
 
 class ReviewSignInput(StrictSerializer):
@@ -97,11 +108,18 @@ class CostReviewDecide(APIView):
 
     @extend_schema(request=ReviewDecisionInput, responses={200: ReviewOutput, **_ERRORS})
     def post(self, request: ApiRequest, month: date) -> Response:
-        asked = _body(ReviewDecisionInput, request)
-        owner = next((person for person in review_selectors.owners() if person.email == asked["owner"]), None)
-        if owner is None:
-            raise ReviewError("Nobody of the organisation has this address.", field="owner")
-        services.decide(month=month, actor=request.user, **{**asked, "owner": owner})
+        services.decide(month=month, actor=request.user, **_decision(ReviewDecisionInput, request))
+        return Response(_shown(month))
+
+
+class CostReviewDecideRest(APIView):
+    """Decide alike about every finding of a kind that has no decision yet."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(request=ReviewRestInput, responses={200: ReviewOutput, **_ERRORS})
+    def post(self, request: ApiRequest, month: date) -> Response:
+        services.decide_rest(month=month, actor=request.user, **_decision(ReviewRestInput, request))
         return Response(_shown(month))
 
 
@@ -131,6 +149,15 @@ def _body(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
     body = shape(data=request.data)
     body.is_valid(raise_exception=True)
     return dict(body.validated_data)
+
+
+def _decision(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
+    """The body with its owner as a person. Raises ReviewError."""
+    asked = _body(shape, request)
+    owner = next((person for person in review_selectors.owners() if person.email == asked["owner"]), None)
+    if owner is None:
+        raise ReviewError("Nobody of the organisation has this address.", field="owner")
+    return {**asked, "owner": owner}
 
 
 def _shown(month: date) -> Any:

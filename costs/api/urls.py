@@ -33,6 +33,7 @@ urlpatterns = [
     path("savings/baselines/<int:pk>/sign/", savings_views.BaselineSigning.as_view(), name="api-baseline-sign"),
     path("reviews/<month:month>/", review_views.CostReview.as_view(), name="api-cost-review"),
     path("reviews/<month:month>/decide/", review_views.CostReviewDecide.as_view(), name="api-cost-review-decide"),
+    path("reviews/<month:month>/decide-rest/", review_views.CostReviewDecideRest.as_view(), name="api-cost-review-decide-rest"),
     path("reviews/<month:month>/close/", review_views.CostReviewClose.as_view(), name="api-cost-review-close"),
     path("reviews/<month:month>/sign/", review_views.CostReviewSign.as_view(), name="api-cost-review-sign"),
     path("required-tags/", required_tag_views.RequiredTags.as_view(), name="api-required-tags"),

@@ -42,16 +42,53 @@ def decide(
     """
     at = at or timezone.now()
     _check_open(month, at)
+    _check_decision(decision, owner, due_on)
+    row = _row(review_selectors.review(month, at), kind, ref)
+    item = ReviewItem.objects.select_for_update().filter(kind=kind, ref=ref, closed_at=None).first()
+    return _decide(row, item, month, decision, owner, actor, note, due_on, at)
+
+
+@transaction.atomic
+def decide_rest(
+    *,
+    month: date,
+    kind: str,
+    seen: int,
+    decision: str,
+    owner: User,
+    actor: User,
+    note: str = "",
+    due_on: date | None = None,
+    at: datetime | None = None,
+) -> list[ReviewItem]:
+    """Decide alike about every finding of a kind that has no decision yet, an audit entry each. `seen` is how many of them the person saw.
+
+    Raises as `decide`, and ReviewStateError where there are more or fewer by now.
+    """
+    at = at or timezone.now()
+    _check_open(month, at)
+    _check_decision(decision, owner, due_on)
+    rows = [row for row in review_selectors.review(month, at).rows if row.kind == kind and row.waits]
+    if len(rows) != seen or not rows:
+        raise ReviewStateError(f"{len(rows)} of these have no decision by now, not {seen}. Look again.")
+    return [_decide(row, None, month, decision, owner, actor, note, due_on, at) for row in rows]
+
+
+def _check_decision(decision: str, owner: User, due_on: date | None) -> None:
     if decision not in Decision.values:
         raise ReviewError("Keep, retire, change or watch.", field="decision")
     if due_on is None and decision != Decision.KEEP:
         raise ReviewError("Say by when: whatever is not kept has a day.", field="due_on")
     if membership_in(owner, current_tenant()) is None:
         raise ReviewError(f"{owner} does not belong to the organisation.", field="owner")
-    row = _row(review_selectors.review(month, at), kind, ref)
-    item = ReviewItem.objects.select_for_update().filter(kind=kind, ref=ref, closed_at=None).first()
+
+
+def _decide(
+    row: Row, item: ReviewItem | None, month: date, decision: str, owner: User, actor: User, note: str, due_on: date | None, at: datetime
+) -> ReviewItem:
+    """Write one decision, in `item` if one is open about it."""
     if item is None:
-        item = ReviewItem(kind=kind, ref=ref, month=month)
+        item = ReviewItem(kind=row.kind, ref=row.ref, month=month)
     item.month = min(item.month, month)  # decided in a later month first: it stands in this one's review from now on, too
     item.title, item.owner, item.decision, item.note, item.due_on = row.title[:200], owner, decision, note.strip(), due_on
     item.decided_by, item.decided_at = actor, at
@@ -61,7 +98,7 @@ def decide(
     except IntegrityError as error:
         raise ReviewStateError("Somebody else has decided about it at this moment. Look again.") from error
     audit.record(
-        "cost_review.decided", actor=actor, target=item, at=at, month=f"{month:%Y-%m}", kind=kind, ref=ref, decision=decision,
+        "cost_review.decided", actor=actor, target=item, at=at, month=f"{month:%Y-%m}", kind=row.kind, ref=row.ref, decision=decision,
         owner=owner.email, due_on=due_on, note=item.note,
     )  # fmt: skip
     return item

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from costs import review_selectors, reviewing
-from costs.forms import ReviewDecisionForm, ReviewKeyForm, ReviewSignForm
+from costs.forms import ReviewDecisionForm, ReviewKeyForm, ReviewRestForm, ReviewSignForm
 from costs.models import ReviewItem
 from costs.reviewing import Row, Section
 from costs.services import review as services
@@ -38,12 +38,16 @@ def review(request: MemberRequest) -> HttpResponse:
 def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) -> HttpResponse:
     found = review_selectors.review(month)
     permissions = permissions_of(request.membership.roles)
-    only = _only(request)
+    only, on_paper = _only(request), "print" in request.GET
+    groups = [
+        _group(section, only, request.GET.get("after", ""), on_paper=on_paper)
+        for section in found.sections
+        if section.rows and only in ("", section.kind)
+    ]
     context: dict[str, Any] = {
         "found": found,
-        "groups": [
-            _group(section, only, request.GET.get("after", "")) for section in found.sections if section.rows and only in ("", section.kind)
-        ],
+        "groups": groups,
+        "is_cut": any(group.is_cut for group in groups),
         "only": only,
         "kinds": dict(ReviewItem.Kind.choices),
         "month": month,
@@ -54,7 +58,7 @@ def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) 
         "signed_items": _signed(found.signature.figures) if found.signature else [],
         "today": timezone.now().astimezone(UTC).date(),
         "is_intact": found.signature is None or reviewing.is_intact(found.signature),
-        "may_decide": Permission.MANAGE_COSTS in permissions and found.signature is None,
+        "may_decide": Permission.MANAGE_COSTS in permissions and found.signature is None and not on_paper,
         "may_sign": Permission.SIGN_BILLS in permissions and found.signature is None and found.is_over and not found.waiting,
     }
     return render_page(request, "costs/review.html", partial="review", context=context, status=422 if form else 200)
@@ -76,11 +80,23 @@ class Group:
     def last(self) -> int:
         return self.first + len(self.rows) - 1
 
+    @property
+    def waiting(self) -> int:
+        """Without a decision, shown or not."""
+        return sum(row.waits for row in self.section.rows)
 
-def _group(section: Section, only: str, after: str) -> Group:
-    """By key: behind the finding that was the last of the page before, wherever it is by now."""
+    @property
+    def is_cut(self) -> bool:
+        """There are others that are not shown."""
+        return len(self.rows) < len(self.section.rows)
+
+
+def _group(section: Section, only: str, after: str, *, on_paper: bool) -> Group:
+    """By key: behind the finding that was the last of the page before, wherever it is by now. Paper has no pages to follow: all of them."""
     rows = sorted(section.rows, key=lambda row: not row.waits)
     start = next((index + 1 for index, row in enumerate(rows) if only and after and row.ref == after), 0)
+    if on_paper:
+        return Group(section, [(row, _link(row)) for row in rows], 1, "")
     shown = rows[start : start + (SHOWN_OF_KIND if only else SHOWN)]
     is_last = start + len(shown) >= len(rows)
     return Group(section, [(row, _link(row)) for row in shown], start + 1, "" if is_last else shown[-1].ref)
@@ -123,6 +139,18 @@ def decide(request: MemberRequest, month: date) -> HttpResponse:
         made = try_service(form, lambda: services.decide(month=month, actor=request.user, **form.cleaned_data))
         if made is not None:
             messages.success(request, f"{made}: {made.get_decision_display().lower()}, {made.owner}.")
+            return redirect(_url(month, _only(request)))
+    return _page(request, month, form=form)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def decide_rest(request: MemberRequest, month: date) -> HttpResponse:
+    """One decision about every finding of a kind that has none."""
+    form = ReviewRestForm(request.POST)
+    if form.is_valid():
+        made = try_service(form, lambda: services.decide_rest(month=month, actor=request.user, **form.cleaned_data))
+        if made is not None:
+            messages.success(request, f"{len(made)} decided: {made[0].get_decision_display().lower()}, {made[0].owner}.")
             return redirect(_url(month, _only(request)))
     return _page(request, month, form=form)
 

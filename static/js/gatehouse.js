@@ -48,6 +48,7 @@
 
   // Printing, which also saves as PDF.
   document.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) window.print(); });
+  if (document.querySelector("[data-print=now]")) addEventListener("load", () => window.print());
 
   // Dialogs: data-opens names a <dialog>; a button with data-closes inside closes it.
   document.addEventListener("click", (event) => {

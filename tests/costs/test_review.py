@@ -237,3 +237,56 @@ def test_api_says_the_same(api_for: ClientFor, october: Deployment, fay: User) -
     assert client.post(f"{API}sign/", {"sha256": done["sha256"]}, content_type=json).json()["code"] == "review_state"
     assert ReviewSignature.objects.get().sha256 == done["sha256"]
     assert ReviewItem.objects.filter(closed_at=None).count() == 3
+
+
+def test_rest_is_decided_alike_as_it_was_seen(
+    client_for: ClientFor, api_for: ClientFor, october: Deployment, fay: User, audra: User
+) -> None:
+    other = Anomaly.objects.get()
+    other.pk, other.ref = None, "search"
+    other.save(force_insert=True)
+    first = review_selectors.review(OCTOBER).sections[-1].rows[0]
+    review.decide(month=OCTOBER, kind="anomaly", ref=first.ref, decision="keep", owner=fay, actor=fay)
+    third = Anomaly.objects.get(ref="search")
+    third.pk, third.ref = None, "mailer"
+    third.save(force_insert=True)
+    by_fay, asked = (
+        client_for(fay),
+        {"kind": "anomaly", "decision": "change", "owner": fay.email, "due_on": "2026-12-01", "note": "One cause"},
+    )
+    page = by_fay.get(f"{PAGE}?month=2026-10").content.decode()
+    stale, endless, stranger = (
+        by_fay.post(f"{PAGE}2026-10/decide-rest/", {**asked, **changed})
+        for changed in ({"seen": 1}, {"seen": 2, "due_on": ""}, {"seen": 2, "owner": "x@example.org"})
+    )
+    saved = by_fay.post(f"{PAGE}2026-10/decide-rest/", {**asked, "seen": 2})
+    by_api = api_for(fay).post(f"{API}decide-rest/", {**asked, "kind": "idle", "seen": 1}, content_type="application/json")
+
+    assert "Decide alike about the 2 without a decision" in page
+    assert [answer.status_code for answer in (stale, endless, stranger, saved)] == [422, 422, 422, 302]
+    assert "2 of these have no decision by now, not 1." in stale.content.decode()
+    assert sorted(ReviewItem.objects.filter(kind="anomaly").values_list("decision", "note")) == [
+        ("change", "One cause"),
+        ("change", "One cause"),
+        ("keep", ""),
+    ]
+    assert by_api.json()["waiting"] == 2
+    assert AuditEntry.objects.filter(event="cost_review.decided").count() == 4
+    assert client_for(audra).post(f"{PAGE}2026-10/decide-rest/", asked).status_code == 403
+
+
+def test_paper_has_every_finding(
+    client_for: ClientFor, october: Deployment, audra: User, fay: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "SHOWN", 1)
+    smaller = Anomaly.objects.get()
+    smaller.pk, smaller.ref = None, "search"
+    smaller.save(force_insert=True)
+    titles = [row.title for row in review_selectors.review(OCTOBER).rows]
+    screen, paper = (client_for(fay).get(f"{PAGE}?month=2026-10{more}").content.decode() for more in ("", "&print=1"))
+
+    assert [title in screen for title in titles].count(False) == 1
+    assert "?month=2026-10&amp;print=1" in screen
+    assert all(title in paper for title in titles)
+    assert 'data-print="now"' in paper
+    assert "Save the decision" not in paper
