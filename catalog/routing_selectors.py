@@ -60,13 +60,6 @@ class Preview:
     unknown: list[str]
     """What the preview does not know; it counts half the best."""
 
-    @property
-    def cost_change(self) -> float | None:
-        """Percent."""
-        if not self.cost_usd or self.would_cost_usd is None:
-            return None
-        return float(100 * (self.would_cost_usd / self.cost_usd - 1))
-
 
 @dataclass(frozen=True)
 class Routing:

@@ -11,9 +11,7 @@ from governance.models import Tenant
 
 @shared_task(base=PlatformTask)
 def dispatch_key_figures() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        note_key_figures.apply_async(kwargs={"schema_name": schema_name}, expires=300)
+    note_key_figures.queue_for_all(expires=300)
 
 
 @shared_task(base=TenantTask)
@@ -37,9 +35,7 @@ def purge_answers() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_rotation_warnings() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        warn_of_rotation.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    warn_of_rotation.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)

@@ -68,9 +68,7 @@ def finish_corrections() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_bill_sources() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        fetch_bills.apply_async(kwargs={"schema_name": schema_name}, expires=1800)
+    fetch_bills.queue_for_all(expires=1800)
 
 
 @shared_task(base=TenantTask)
@@ -85,9 +83,7 @@ def fetch_bills() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_price_feed() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        read_price_feed.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    read_price_feed.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)
@@ -111,8 +107,7 @@ def dispatch_exchange_rates() -> None:
         logger.warning("exchange_rates.failed", extra={"error": error.message})
         return
     rates = [[rate.currency, rate.day.isoformat(), f"{rate.per_usd:f}"] for rate in found]
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        take_exchange_rates.apply_async(kwargs={"rates": rates, "schema_name": schema_name}, expires=3000)
+    take_exchange_rates.queue_for_all(rates=rates, expires=3000)
 
 
 @shared_task(base=TenantTask)
@@ -125,9 +120,7 @@ def take_exchange_rates(rates: list[list[str]]) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_reconciliation() -> None:
-    """Queue one task per tenant."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        reconcile_recent.apply_async(kwargs={"schema_name": schema_name}, expires=1800)
+    reconcile_recent.queue_for_all(expires=1800)
 
 
 @shared_task(base=TenantTask)
@@ -161,9 +154,7 @@ def count_commitments(since: str) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_compaction() -> None:
-    """Queue one task per tenant."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        compact_rollups.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    compact_rollups.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)
@@ -195,9 +186,7 @@ def count_budget_tags() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_archiving() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        archive_months.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    archive_months.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)
@@ -219,9 +208,7 @@ def reconcile(provider: str, month: str) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_budgets() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        watch_budgets.apply_async(kwargs={"schema_name": schema_name}, expires=60)
+    watch_budgets.queue_for_all(expires=60)
 
 
 @shared_task(base=TenantTask)
@@ -237,9 +224,7 @@ def watch_budgets() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_anomalies() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        detect_anomalies.apply_async(kwargs={"schema_name": schema_name}, expires=900)
+    detect_anomalies.queue_for_all(expires=900)
 
 
 @shared_task(base=TenantTask)
@@ -252,9 +237,7 @@ def detect_anomalies() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_showback() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        tell_showback.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    tell_showback.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)
@@ -265,9 +248,7 @@ def tell_showback() -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_review() -> None:
-    """Queue one task for each organisation that is not suspended."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        tell_review.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    tell_review.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)

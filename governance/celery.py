@@ -46,6 +46,16 @@ class TenantTask(Task):  # type: ignore[misc]  # Celery ships no types
         finally:
             audit.via.reset(token)
 
+    def queue_for_all(self, *, expires: int | None = None, **arguments: Any) -> None:
+        """Queue one run for each organisation that is not suspended: what breaks in one stays there.
+
+        A run that has not begun after `expires` seconds is dropped: the next one does its work.
+        """
+        from governance.models import Tenant
+
+        for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
+            self.apply_async(kwargs={**arguments, "schema_name": schema_name}, expires=expires)
+
 
 class PlatformTask(Task):  # type: ignore[misc]
     """Runs in the public schema: dispatchers over all tenants, platform housekeeping."""

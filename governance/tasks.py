@@ -54,8 +54,7 @@ def dispatch_drills() -> None:
     from governance.services import effects
 
     effects.run_drill(actor=None)
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        run_drill.apply_async(kwargs={"schema_name": schema_name}, expires=3600)
+    run_drill.queue_for_all(expires=3600)
 
 
 @shared_task(base=TenantTask)

@@ -38,9 +38,7 @@ GATES_AT_ONCE = 10_000
 
 @shared_task(base=PlatformTask)
 def dispatch_evaluation() -> None:
-    """Queue one task for each organisation that is not suspended: what breaks in one stays there."""
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        evaluate_tenant.delay(schema_name=schema_name)
+    evaluate_tenant.queue_for_all()
 
 
 @shared_task(base=TenantTask)
@@ -78,8 +76,7 @@ def evaluate(*gate_ids: int) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_experiments() -> None:
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        read_experiments.delay(schema_name=schema_name)
+    read_experiments.queue_for_all()
 
 
 @shared_task(base=TenantTask)
@@ -101,8 +98,7 @@ def read_experiment(experiment_id: int) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_shifts() -> None:
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        look_at_shifts.delay(schema_name=schema_name)
+    look_at_shifts.queue_for_all()
 
 
 @shared_task(base=TenantTask)
@@ -123,8 +119,7 @@ def look_at_shift(shift_id: int) -> None:
 
 @shared_task(base=PlatformTask)
 def dispatch_shadows() -> None:
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        look_at_shadows.apply_async(kwargs={"schema_name": schema_name}, expires=60)
+    look_at_shadows.queue_for_all(expires=60)
 
 
 @shared_task(base=TenantTask)
@@ -178,8 +173,7 @@ def watch_the_watcher() -> None:
 def dispatch_screening() -> None:
     """Queue one look at each organisation that is not suspended, and judge what the last looks counted together."""
     escalations.judge_false_alerts()
-    for schema_name in Tenant.objects.filter(suspended_at=None).values_list("schema_name", flat=True):
-        screen_tenant.apply_async(kwargs={"schema_name": schema_name}, expires=3000)
+    screen_tenant.queue_for_all(expires=3000)
 
 
 @shared_task(base=TenantTask)

@@ -30,7 +30,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
         tasks.look_at_shifts,
         tasks.look_at_shift,
     ):
-        monkeypatch.setattr(task, "delay", lambda *args, _name=task.name, **kwargs: queued.append((_name, args, kwargs)))
+        monkeypatch.setattr(task, "apply_async", lambda args=(), kwargs=None, _name=task.name, **_: queued.append((_name, args, kwargs)))
     return queued
 
 
