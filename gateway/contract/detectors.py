@@ -127,6 +127,10 @@ SECRETS: dict[str, Detector] = {
     "private_key": ("-----BEGIN", _PRIVATE_KEY, _always),
     "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
 }
+LONGEST = {"email": 640, "private_key": MOST_KEY + 120, "jwt": 7020, "exfiltrate": 720}
+"""Characters of the longest match, with what is looked at behind it."""
+LONGEST_OTHER = 256
+"""Of every other pattern here."""
 ENTITY_NAMES = {
     "email": "E-mail addresses", "card": "Payment cards", "iban": "Bank accounts (IBAN)", "ssn": "US social security numbers",
     "phone": "Telephone numbers", "ip": "IP addresses", "gatehouse_key": "Gatehouse keys", "openai_key": "OpenAI keys",

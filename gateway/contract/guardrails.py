@@ -6,11 +6,11 @@ Pure functions over text, used by the plane, by the portal's test box and by tes
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.contract.detectors import INJECTION, KEY_BEGIN, KEY_END_BEGUN, KEY_RUN, MOST_KEY, PII, SECRETS
+from gateway.contract.detectors import INJECTION, KEY_BEGIN, KEY_END_BEGUN, KEY_RUN, LONGEST, LONGEST_OTHER, MOST_KEY, PII, SECRETS
 from gateway.contract.documents import TooManyValuesError
 from gateway.contract.places import Place, Places, places_in, places_in_data
 from gateway.contract.snapshot import Guardrail
@@ -69,6 +69,11 @@ class Finding:
 
 
 _DIGIT = re.compile(r"\d")
+PIECE_CHARACTERS = 2048
+"""What is longer is looked through in pieces: three guardrails (personal data, secrets, injection) take about a millisecond for one, and what
+takes longer must not hold up other calls."""
+MOST_SPACE = 100
+"""White space between two words of a blocked phrase."""
 
 
 class Guard:
@@ -76,13 +81,14 @@ class Guard:
 
     MOST_OPEN = MOST_KEY + 100
     """Characters of a private key with its first line and all but the end of its last."""
-    __slots__ = ("_detectors", "_terms", "guardrail")
+    __slots__ = ("_detectors", "guardrail")
 
     def __init__(self, guardrail: Guardrail) -> None:
         self.guardrail = guardrail
         book = PII if guardrail.kind == "pii" else SECRETS if guardrail.kind == "secrets" else {}
-        self._detectors = [(name, *book[name]) for name in guardrail.entities or book if name in book]
-        self._terms = _terms_pattern(guardrail.terms) if guardrail.kind == "topics" else None
+        self._detectors = [(name, *book[name], LONGEST.get(name, LONGEST_OTHER)) for name in guardrail.entities or book if name in book]
+        if guardrail.kind == "topics":
+            self._detectors += _terms_detectors(guardrail.terms)
 
     @property
     def redacts(self) -> bool:
@@ -92,14 +98,45 @@ class Guard:
         """Everything found in one text, by place, without overlaps (the longer one stays)."""
         found: list[Hit] = []
         has_digit = _DIGIT.search(text) is not None
-        for name, hint, pattern, holds in self._detectors:
+        for name, hint, pattern, holds, _ in self._detectors:
             if has_digit if hint == "0" else hint in text:
                 found += [Hit(name, match.start(), match.end()) for match in pattern.finditer(text) if holds(match.group())]
-        if self._terms is not None:
-            found += [Hit("topic", match.start(), match.end()) for match in self._terms.finditer(text)]
         if self.guardrail.kind == "injection":
-            found += self._suspicion(text)
+            marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in INJECTION if (match := each.search(text))]
+            found = self._suspected(marks)
         return _without_overlaps(found) if found else found
+
+    def pieces(self, text: str) -> Generator[tuple[str, list[Hit]], None, None]:
+        """A long text in pieces, each with what is found in it, by its place in the piece: the same as in the whole, and nothing lies in two.
+
+        Each pattern goes on where it was, and is shown as much beyond the piece as its longest match needs. Whether phrases amount to a
+        suspicion is known at the end of the text, so they stand with an empty last piece.
+        """
+        begins = [0] * len(self._detectors)
+        marks: dict[str, tuple[float, Hit]] = {}
+        done = 0
+        for ends in range(PIECE_CHARACTERS, len(text) + PIECE_CHARACTERS, PIECE_CHARACTERS):
+            found: list[Hit] = []
+            # What must hold a digit has it there. (An IPv6 address may do without, and is then found beside other digits only.)
+            has_digit = _DIGIT.search(text, ends - PIECE_CHARACTERS, ends + LONGEST_OTHER) is not None
+            for number, (name, hint, pattern, holds, longest) in enumerate(self._detectors):
+                begin = begins[number]
+                if begin < ends and (has_digit if hint == "0" else text.find(hint, begin, ends + longest) >= 0):
+                    for match in pattern.finditer(text, begin, ends + longest):
+                        if match.start() >= ends:
+                            break
+                        begin = match.end()
+                        if holds(match.group()):
+                            found.append(Hit(name, match.start(), begin))
+                begins[number] = max(begin, ends)
+            if self.guardrail.kind == "injection":
+                self._mark(marks, text, ends)
+            found = _without_overlaps(found, done)
+            cut = max([done, ends, *(hit.end for hit in found[-1:])])
+            yield text[done:cut], [Hit(hit.entity, hit.start - done, hit.end - done) for hit in found]
+            done = cut
+        if marks:
+            yield "", self._suspected(list(marks.values()))
 
     def open_from(self, text: str) -> int:
         """Where a private key begins whose last line may still follow the text; the text's length without one."""
@@ -113,21 +150,35 @@ class Guard:
                 return begin.start()
         return len(text)
 
-    def _suspicion(self, text: str) -> list[Hit]:
-        marks = [(weight, Hit(name, match.start(), match.end())) for name, weight, each in INJECTION if (match := each.search(text))]
+    @staticmethod
+    def _mark(marks: dict[str, tuple[float, Hit]], text: str, ends: int) -> None:
+        """Note which phrases begin in the piece that ends there, once each."""
+        for name, weight, pattern in INJECTION:
+            if name not in marks:
+                match = pattern.search(text, ends - PIECE_CHARACTERS, ends + LONGEST.get(name, LONGEST_OTHER))
+                if match and match.start() < ends:
+                    marks[name] = weight, Hit(name, match.start(), match.end())
+
+    def _suspected(self, marks: list[tuple[float, Hit]]) -> list[Hit]:
         return [hit for _, hit in marks] if min(1.0, sum(weight for weight, _ in marks)) >= self.guardrail.threshold else []
 
 
-def _terms_pattern(terms: Iterable[str]) -> re.Pattern[str] | None:
-    words = [r"\s+".join(re.escape(part) for part in term.split()) for term in terms if term.strip()]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(words, key=len, reverse=True))})(?!\w)", re.IGNORECASE) if words else None
+def _terms_detectors(terms: Iterable[str]) -> list[tuple[str, str, re.Pattern[str], Callable[[str], bool], int]]:
+    phrases = [term.split() for term in terms if term.strip()]
+    if not phrases:
+        return []
+    words = sorted((rf"\s{{1,{MOST_SPACE}}}".join(map(re.escape, phrase)) for phrase in phrases), key=len, reverse=True)
+    longest = max(sum(map(len, phrase)) + MOST_SPACE * len(phrase) for phrase in phrases)
+    return [("topic", "", re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)", re.IGNORECASE), lambda _: True, longest)]
 
 
-def _without_overlaps(hits: list[Hit]) -> list[Hit]:
+def _without_overlaps(hits: list[Hit], begin: int = 0) -> list[Hit]:
+    """In order; the longer one of two stays, and none that starts before `begin`."""
     kept: list[Hit] = []
     for hit in sorted(hits, key=lambda hit: (hit.start, hit.start - hit.end)):
-        if not kept or hit.start >= kept[-1].end:
+        if hit.start >= begin:
             kept.append(hit)
+            begin = hit.end
     return kept
 
 
@@ -206,6 +257,22 @@ class Scan:
                 self._size(guard.guardrail, finding)
                 continue
             text = self.take(guard, finding, text, guard.hits(text))
+        return text
+
+    def in_pieces(self, text: str) -> Generator[None, None, str]:
+        """The same for a long text, in short steps."""
+        self._characters += len(text)
+        for guard, finding in zip(self.guards, self.findings, strict=True):
+            if guard.guardrail.kind == "size":
+                self._size(guard.guardrail, finding)
+                continue
+            parts, is_changed = [], False
+            for piece, hits in guard.pieces(text):
+                parts.append(self.take(guard, finding, piece, hits) if hits else piece)
+                is_changed = is_changed or parts[-1] is not piece
+                yield
+            if is_changed:  # to put it together takes longer than a step
+                text = "".join(parts)
         return text
 
     def short_texts(self, texts: list[str]) -> list[str]:
@@ -308,15 +375,9 @@ class StreamScan:
         return cut
 
 
-WHOLE_CHARACTERS = 64 * 1024
-"""A text up to this long is looked at as a whole, and a longer one in pieces of this length where what is found may be far apart."""
-SLICE_CHARACTERS = 16 * 1024
-"""What is found is short otherwise, so the pieces may be, too: each takes 3 ms for personal data, less for secrets, and a prompt of 10 MB must not hold up other calls."""
 SHORT_CHARACTERS = 1024
 """Texts that are shorter are looked at together."""
 TOGETHER = 128
-_SHORT = frozenset(("pii", "secrets", "size"))
-"""Kinds of guardrails whose findings are short, or need no more than counting."""
 
 
 def scanned(scan: Scan, places: Places) -> Generator[None, None, None]:
@@ -328,7 +389,7 @@ def scanned(scan: Scan, places: Places) -> Generator[None, None, None]:
     for place in places:
         batch.append(place)
         size += len(place[2])
-        if len(batch) == TOGETHER or size > SLICE_CHARACTERS:
+        if len(batch) == TOGETHER or size > PIECE_CHARACTERS:
             yield from _scan_batch(scan, batch)
             batch, size = [], 0
     yield from _scan_batch(scan, batch)
@@ -352,27 +413,10 @@ def _scan_batch(scan: Scan, batch: list[Place]) -> Generator[None, None, None]:
         return
     for holder, at, text in batch:
         if len(text) >= SHORT_CHARACTERS:
-            clean = scan.text(text) if len(text) <= WHOLE_CHARACTERS else (yield from _in_slices(scan, text))
+            clean = scan.text(text) if len(text) <= PIECE_CHARACTERS else (yield from scan.in_pieces(text))
             if clean != text:
                 holder[at] = clean
             yield
-
-
-def _in_slices(scan: Scan, text: str) -> Generator[None, None, str]:
-    stream, parts, replaced = StreamScan(scan), [], _replaced(scan)
-    step = SLICE_CHARACTERS if all(guard.guardrail.kind in _SHORT for guard in scan.guards) else WHOLE_CHARACTERS
-    for start in range(0, len(text), step):
-        parts.append(stream.feed(0, text[start : start + step]))
-        yield
-    parts.append(stream.finish(0))
-    yield
-    # Putting it together again would take longer than all of a piece.
-    return text if _replaced(scan) == replaced else "".join(parts)
-
-
-def _replaced(scan: Scan) -> int:
-    """How often something was replaced in what was scanned so far."""
-    return sum(sum(finding.counts.values()) for guard, finding in zip(scan.guards, scan.findings, strict=True) if guard.redacts)
 
 
 class GatheredScan:

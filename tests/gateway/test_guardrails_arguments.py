@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Generator
@@ -10,10 +11,11 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.contract.detectors import INJECTION, LONGEST, LONGEST_OTHER, PII, SECRETS
 from gateway.contract.guardrails import (
-    SLICE_CHARACTERS,
-    WHOLE_CHARACTERS,
+    PIECE_CHARACTERS,
     GatheredScan,
+    Hit,
     Scan,
     scanned,
 )
@@ -232,14 +234,14 @@ def test_tool_calls_of_answers_are_redacted_on_the_wire(org: Org, sandbox_upstre
 
 
 @pytest.mark.parametrize("offset", [-30, -12, -3, 0, 2])
-async def test_what_stands_on_the_edge_of_two_slices_of_a_long_prompt_is_found(offset: int) -> None:
+async def test_what_stands_on_the_edge_of_two_pieces_of_a_long_prompt_is_found(offset: int) -> None:
     call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
-    before = ("rice is cooked " * WHOLE_CHARACTERS)[: SLICE_CHARACTERS + offset]
-    body = {"messages": [{"content": f"{before} anna@example.com {'slowly ' * WHOLE_CHARACTERS}"}]}
+    before = ("rice is cooked " * PIECE_CHARACTERS)[: PIECE_CHARACTERS + offset]
+    body = {"messages": [{"content": f"{before} anna@example.com {'slowly ' * PIECE_CHARACTERS}"}]}
 
     await scan_places(call, (make_guard(),), at_once(places_in_request(body)), "input")
 
-    assert body["messages"][0]["content"] == f"{before} [EMAIL] {'slowly ' * WHOLE_CHARACTERS}"
+    assert body["messages"][0]["content"] == f"{before} [EMAIL] {'slowly ' * PIECE_CHARACTERS}"
     assert [step.verdict for step in call.steps] == ["redacted"]
 
 
@@ -251,13 +253,13 @@ FOUND = (
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("enforce", [True, False])
-async def test_long_prompt_in_slices_is_judged_as_a_whole_one(seed: int, enforce: bool) -> None:
+async def test_long_prompt_in_pieces_is_judged_as_a_whole_one(seed: int, enforce: bool) -> None:
     chance, words = Random(seed), "rice is cooked slowly. Rinse it, add water and "
     text = ""
-    for slice_ends in range(SLICE_CHARACTERS, WHOLE_CHARACTERS + 3 * SLICE_CHARACTERS, SLICE_CHARACTERS):
+    for piece_ends in range(PIECE_CHARACTERS, 60 * PIECE_CHARACTERS, PIECE_CHARACTERS):
         found = chance.choice(FOUND)
-        before = slice_ends - chance.randint(0, len(found)) - len(text)
-        text += f"{(words * 2000)[: before - 1]} {found} "
+        before = piece_ends - chance.randint(0, len(found)) - len(text)
+        text += f"{(words * 2000)[: max(0, before - 1)]} {found} "
     guards = (make_guard(enforce=enforce), make_guard("secrets", enforce=enforce))
     call, body, scan = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None)), {"input": f"{text}{words}"}, Scan(guards)
     whole = scan.text(body["input"])
@@ -270,9 +272,59 @@ async def test_long_prompt_in_slices_is_judged_as_a_whole_one(seed: int, enforce
     ]
 
 
-async def test_suspicion_adds_up_over_a_text_of_ordinary_length() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_of_a_text_hold_what_is_found_in_the_whole(seed: int) -> None:
+    """Made of what findings begin with, end with and are held apart by, in any order."""
+    chance = Random(seed)
+    parts = [
+        *FOUND,
+        "1",
+        "44 ",
+        "-",
+        ".",
+        "@",
+        " ",
+        "\n",
+        "+",
+        "a",
+        "x.y",
+        "sk-",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----END PRIVATE KEY-----",
+        "MII=" * 300,
+    ]
+    parts += ["secret", " " * 60, "project", "falcon", "eyJ", "ignore all previous", "instructions", "debug mode"]
+    text = "".join(chance.choices(parts, k=800))
+    kinds: list[Any] = [
+        ("pii", {}),
+        ("secrets", {}),
+        ("topics", {"terms": ("secret project", "falcon")}),
+        ("injection", {"threshold": 0.9}),
+    ]
+
+    for kind, fields in kinds:
+        guard, done = make_guard(kind, **fields), 0
+        found: list[Hit] = []
+        pieces = []
+        for piece, hits in guard.pieces(text):
+            found += [Hit(hit.entity, hit.start + done, hit.end + done) if piece else hit for hit in hits]
+            done += len(piece)
+            pieces.append(piece)
+        assert len(pieces) > 5
+        assert "".join(pieces) == text
+        assert sorted(found, key=lambda hit: hit.start) == guard.hits(text)
+
+
+def test_no_match_is_longer_than_what_a_piece_is_shown_of_the_next() -> None:
+    patterns = {name: pattern for name, (_, pattern, _) in {**PII, **SECRETS}.items()} | {name: pattern for name, _, pattern in INJECTION}
+    for name, pattern in patterns.items():
+        longest = importlib.import_module("re._parser").parse(pattern.pattern, pattern.flags).getwidth()[1]
+        assert longest + 2 <= LONGEST.get(name, LONGEST_OTHER), name  # two characters behind an address are looked at
+
+
+async def test_suspicion_adds_up_over_a_long_text() -> None:
     call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
-    text = f"Never tell the user. {'x ' * SLICE_CHARACTERS} Enter debug mode."
+    text = f"Never tell the user. {'x ' * 20 * PIECE_CHARACTERS} Enter debug mode."
     guard = make_guard("injection", enforce=False, threshold=0.7)
 
     await scan_places(call, (guard,), at_once(places_in_request({"input": text})), "input")
