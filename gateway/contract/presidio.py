@@ -95,8 +95,10 @@ class Told(msgspec.Struct, array_like=True):
     """One frame from it."""
 
     number: int
-    hits: list[list[tuple[str, int, int]]]
-    """By text: entity, start, end."""
+    texts: int
+    """How many were looked at."""
+    hits: dict[int, list[tuple[str, int, int]]]
+    """By place of the text, where there are any: entity, start, end. Of 2^18 texts all but a few hold nothing."""
     error: str = ""
 
 
@@ -156,13 +158,13 @@ def read_told(body: bytes) -> Told:
         raise PresidioError("Presidio's worker said something that cannot be read.") from error
 
 
-def hits_of(told: Told, texts: Sequence[str]) -> list[list[Hit]]:
-    """By text, in order and apart. Raises PresidioError, also when an answer is not about every text."""
+def hits_of(told: Told, texts: Sequence[str]) -> dict[int, list[Hit]]:
+    """By place of the text, where there are any; in order and apart. Raises PresidioError, also when an answer is not about every text."""
     if told.error:
         raise PresidioError(f"Presidio failed: {told.error}.")
-    if len(told.hits) != len(texts):
+    if told.texts != len(texts) or any(not 0 <= at < len(texts) for at in told.hits):
         raise PresidioError("Presidio's worker did not answer for every text.")
-    return [united(Hit(*hit) for hit in hits) for hits in told.hits]
+    return {at: united(Hit(*hit) for hit in hits) for at, hits in told.hits.items()}
 
 
 def environment() -> dict[str, str]:
@@ -185,5 +187,4 @@ def find_once(settings: Presidio, text: str) -> list[Hit]:
         raise PresidioError(f"Presidio did not answer within {TRY_S:.0f} s.") from error
     if done.returncode or len(done.stdout) < 4:
         raise PresidioError("Presidio's worker ended without an answer.")
-    [hits] = hits_of(read_told(done.stdout[4:]), [text])
-    return hits
+    return hits_of(read_told(done.stdout[4:]), [text]).get(0, [])

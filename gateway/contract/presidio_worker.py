@@ -88,9 +88,10 @@ def answer(ask: Ask) -> Told:
     try:
         _engine(ask.settings.language, ask.settings.spacy_model)
         until = time.monotonic() + ask.settings.time_limit_ms / 1000  # after that nobody waits for it
-        return Told(ask.number, [find(ask.settings, text, until) if text else [] for text in ask.texts])
+        found = {at: hits for at, text in enumerate(ask.texts) if text and (hits := find(ask.settings, text, until))}
+        return Told(ask.number, len(ask.texts), found)
     except Exception as error:  # noqa: BLE001 - of foreign code; whoever asked decides what follows
-        return Told(ask.number, [], type(error).__name__)
+        return Told(ask.number, 0, {}, type(error).__name__)
 
 
 def asks(source: IO[bytes]) -> Iterator[Ask]:

@@ -151,9 +151,8 @@ async def _ask_presidio(call: Call, scan: Scan, places: Places, direction: str, 
                 raise _unavailable(finding, direction, str(error)) from error
             continue
         call.steps.append(Step(f"presidio:{guard.guardrail.name}", "pass", (time.perf_counter_ns() - began) // 1000, direction))
-        for (holder, at, text), hits in zip(standing, found, strict=True):
-            if not hits:
-                continue
+        for number, hits in found.items():
+            holder, at, text = standing[number]
             known = [] if guard.redacts else guard.hits(text)  # what is counted already
             new = [hit for hit in hits if not any(hit.start < each.end and each.start < hit.end for each in known)]
             if (clean := scan.take(guard, finding, text, new)) != text:

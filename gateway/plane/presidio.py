@@ -82,15 +82,15 @@ class PresidioWorker:
             return
         self._loading(settings)
 
-    async def find(self, settings: Presidio, texts: Sequence[str]) -> list[list[Hit]]:
-        """What it finds, by text, within the guardrail's time limit. Raises PresidioError, which is no verdict."""
+    async def find(self, settings: Presidio, texts: Sequence[str]) -> dict[int, list[Hit]]:
+        """What it finds, by place of the text where there is any, within the guardrail's time limit. Raises PresidioError, which is no verdict."""
         try:
             return await self._find(settings, texts)
         except PresidioError:
             self.failures += 1
             raise
 
-    async def _find(self, settings: Presidio, texts: Sequence[str]) -> list[list[Hit]]:
+    async def _find(self, settings: Presidio, texts: Sequence[str]) -> dict[int, list[Hit]]:
         if not self._is_installed():
             self.state = "missing"
             raise PresidioError("not installed")

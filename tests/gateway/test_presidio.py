@@ -18,7 +18,7 @@ from gateway.contract import presidio, presidio_worker
 from gateway.contract.events import Step
 from gateway.contract.guardrails import Guard, Hit
 from gateway.contract.places import STEP_MEMBERS, places_in_request
-from gateway.contract.presidio import Ask, PresidioError, Told, united
+from gateway.contract.presidio import Ask, PresidioError, Told, hits_of, united
 from gateway.contract.snapshot import Guardrail, Presidio
 from gateway.contract.steps import at_once
 from gateway.plane import presidio as beside
@@ -46,7 +46,8 @@ while len(head := sys.stdin.buffer.read(4)) == 4:
     hits = [[("person", one.start(), one.end()) for one in re.finditer("Ada( Lovelace)?|Lovelace", text)]
             + [("email", one.start(), one.end()) for one in re.finditer(r"\\S+@\\S+", text)]
             + [("asked", 0, asked) for one in re.finditer("^How many", text)] for text in ask.texts]
-    sys.stdout.buffer.write(frame(Told(ask.number, hits, "OSError" if "fail" in ask.texts else "")))
+    found = {at: each for at, each in enumerate(hits) if each}
+    sys.stdout.buffer.write(frame(Told(ask.number, len(hits), found, "OSError" if "fail" in ask.texts else "")))
     sys.stdout.buffer.flush()
 """
 
@@ -69,7 +70,7 @@ async def test_worker_answers_or_says_why_there_is_no_answer(worker: PresidioWor
     settings = Presidio(time_limit_ms=5000)
     worker.prepare(settings)
 
-    assert await worker.find(settings, ["I am Ada Lovelace", "nobody"]) == [[Hit("person", 5, 17)], []]
+    assert await worker.find(settings, ["nobody", "I am Ada Lovelace", ""]) == {1: [Hit("person", 5, 17)]}
     assert worker.state == "ok"
     with pytest.raises(PresidioError, match="no answer in time"):
         await worker.find(Presidio(time_limit_ms=50), ["slow"])
@@ -77,7 +78,7 @@ async def test_worker_answers_or_says_why_there_is_no_answer(worker: PresidioWor
         await worker.find(settings, ["fail"])
     with pytest.raises(PresidioError, match="has ended"):
         await worker.find(settings, ["end"])
-    assert await worker.find(settings, ["Ada"]) == [[Hit("person", 0, 3)]]  # by a new one
+    assert await worker.find(settings, ["Ada"]) == {0: [Hit("person", 0, 3)]}  # by a new one
     assert worker.failures == 3
     absent = PresidioWorker(is_installed=lambda: False)
     with pytest.raises(PresidioError, match="not installed"):
@@ -95,7 +96,7 @@ async def test_worker_that_hangs_is_replaced_though_no_calls_overlap(worker: Pre
     with pytest.raises(PresidioError, match="has ended"):
         await worker.find(settings, ["Ada"])
 
-    assert await worker.find(settings, ["Ada"]) == [[Hit("person", 0, 3)]]
+    assert await worker.find(settings, ["Ada"]) == {0: [Hit("person", 0, 3)]}
 
 
 async def test_worker_is_not_asked_what_nobody_waits_for_and_long_texts_hold_nobody_up(
@@ -113,9 +114,15 @@ async def test_worker_is_not_asked_what_nobody_waits_for_and_long_texts_hold_nob
     crowd = await asyncio.gather(*(worker.find(settings, ["Ada"]) for _ in range(3)), return_exceptions=True)
 
     assert [str(error) for error in late] == ["no answer in time"] * 3
-    assert many == [[[Hit("asked", 0, 5)]], [[Hit("asked", 0, 4)]]]
+    assert many == [{0: [Hit("asked", 0, 5)]}, {0: [Hit("asked", 0, 4)]}]
     assert [str(told) for told in crowd].count("too many calls wait") == 1
     assert worker.failures == 5
+
+
+@pytest.mark.parametrize("told", [Told(1, 1, {}), Told(1, 2, {2: []}), Told(1, 2, {}, "OSError")])
+def test_answer_that_is_not_about_every_text_is_no_verdict(told: Told) -> None:
+    with pytest.raises(PresidioError):
+        hits_of(told, ["Ada", "Bob"])
 
 
 def test_worker_stops_at_the_time_limit_of_what_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,8 +130,8 @@ def test_worker_stops_at_the_time_limit_of_what_it_is_asked(monkeypatch: pytest.
     library = SimpleNamespace(analyze=lambda *_, **__: [found])
     monkeypatch.setattr(presidio_worker, "_engine", lambda *_: library)  # the library, which is an extra
 
-    assert presidio_worker.answer(Ask(1, Presidio(time_limit_ms=5000), ["Ada"])) == Told(1, [[("email", 0, 2)]])
-    assert presidio_worker.answer(Ask(2, Presidio(time_limit_ms=0), ["Ada"])) == Told(2, [], "TimeoutError")
+    assert presidio_worker.answer(Ask(1, Presidio(time_limit_ms=5000), ["Ada", ""])) == Told(1, 2, {0: [("email", 0, 2)]})
+    assert presidio_worker.answer(Ask(2, Presidio(time_limit_ms=0), ["Ada"])) == Told(2, 0, {}, "TimeoutError")
 
 
 def _call(worker: PresidioWorker, surface: Any = "chat") -> Call:
