@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from costs.periods import first_of_month
+
 
 @dataclass(frozen=True)
 class Span:
@@ -45,8 +47,8 @@ def span_of(period: str, at: datetime, zone: ZoneInfo) -> Span:
     if period == "day":
         following = first + timedelta(days=1)
     else:
-        first = first.replace(day=1)
-        following = (first + timedelta(days=32)).replace(day=1)
+        first = first_of_month(first)
+        following = first_of_month(first, 1)
     return Span(
         datetime.combine(first, time(), zone).astimezone(UTC),
         datetime.combine(following, time(), zone).astimezone(UTC),

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from costs import commitments
 from costs.models import BillRow, Commitment, CommitmentDay, TokenDay
-from costs.periods import Period
+from costs.periods import Period, whole_month
 
 
 def commitment_list(status: str = "") -> QuerySet[Commitment]:
@@ -54,7 +54,7 @@ class Utilisation:
 
 def commitment_utilisation(month: date) -> list[Utilisation]:
     """Every approved commitment that runs in the UTC month of `month`, as far as it is counted. Four queries."""
-    return utilisation_over(Period(month.replace(day=1), Period(month, month).month_end))
+    return utilisation_over(whole_month(month))
 
 
 def utilisation_over(period: Period) -> list[Utilisation]:

@@ -15,6 +15,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from costs import focus, parquet, price_sheets
+from costs.periods import first_of_month, midnight
 from governance import csvs
 
 FOCUS_VERSION = "1.2"
@@ -327,7 +328,6 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
     unit = "Requests" if charge.token_class in focus.COUNTED_CLASSES else "Tokens"
     millions = _EXACT.divide(Decimal(charge.tokens), MILLION)
     cost = _EXACT.multiply(millions, charge.price)
-    month = charge.day.replace(day=1)
     details = {
         "x_ModelId": charge.upstream_model or charge.model,
         "x_TokenDirection": direction,
@@ -343,14 +343,14 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "BillingAccountName": names.account,
         "BillingAccountType": "Organisation",
         "BillingCurrency": "USD",
-        "BillingPeriodEnd": _midnight((month + timedelta(days=32)).replace(day=1)),
-        "BillingPeriodStart": _midnight(month),
+        "BillingPeriodEnd": midnight(first_of_month(charge.day, 1)),
+        "BillingPeriodStart": midnight(first_of_month(charge.day)),
         "ChargeCategory": "Usage",
         "ChargeClass": None,
         "ChargeDescription": f"{meter} of {charge.model}",
         "ChargeFrequency": "Usage-Based",
-        "ChargePeriodEnd": _midnight(charge.day + timedelta(days=1)),
-        "ChargePeriodStart": _midnight(charge.day),
+        "ChargePeriodEnd": midnight(charge.day + timedelta(days=1)),
+        "ChargePeriodStart": midnight(charge.day),
         **dict.fromkeys(_DISCOUNT),
         "ConsumedQuantity": Decimal(charge.tokens),
         "ConsumedUnit": unit,
@@ -392,10 +392,6 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "x_Model": charge.model,
         "x_TokenClass": charge.token_class,
     }
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def to_bytes(dataset: Dataset, file: str, rows: Iterable[Row]) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from costs.focus import EXACT
+from costs.periods import first_of_month
 from gateway.contract.events import CallEvent, Step
 
 TOKEN_CLASSES = ("input", "cached_input", "cache_write", "output")
@@ -274,7 +275,7 @@ class _Run:
     def _row(self, day: date, upstream: str, token_class: str, tokens: int, price: Decimal, cost: Decimal) -> dict[str, str]:
         meter, direction, action = _DETAILS[token_class]
         shown = _rounded(cost) if self.faults.round_to_cents else cost
-        following = (self.month + timedelta(days=32)).replace(day=1)
+        following = first_of_month(self.month, 1)
         details = {"ModelDeveloper": self.provider_name, "ModelId": upstream, "TokenDirection": direction} | (
             {"TokenCacheAction": action} if action else {}
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -59,7 +58,7 @@ class Period:
     @property
     def month_end(self) -> date:
         """Last day of the month in which it ends."""
-        return _months_back(self.last.replace(day=1), -1) - timedelta(days=1)
+        return whole_month(self.last).last
 
     def before(self) -> Period:
         """As many days just before."""
@@ -75,10 +74,20 @@ class Period:
         return self.months_before(1) if self.is_from_month_start else self.before()
 
 
+def first_of_month(day: date, months: int = 0) -> date:
+    """First day of the month that comes so many `months` after the one of `day`; before it, when negative."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, 1)
+
+
+def whole_month(day: date) -> Period:
+    """The month of a day."""
+    return Period(first_of_month(day), first_of_month(day, 1) - timedelta(days=1))
+
+
 def _months_back(day: date, months: int) -> date:
-    index = day.year * 12 + day.month - 1 - months
-    year, month = divmod(index, 12)
-    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    month = whole_month(first_of_month(day, -months))
+    return month.first.replace(day=min(day.day, month.last.day))
 
 
 def parse_day(text: str) -> date | None:
@@ -130,8 +139,7 @@ def shortcut(name: str, today: date) -> Period | None:
     if name == "this-month":
         return this_month(today)
     if name == "last-month":
-        last = today.replace(day=1) - timedelta(days=1)
-        return Period(last.replace(day=1), last)
+        return whole_month(first_of_month(today, -1))
     days = {"7d": 7, "30d": 30, "90d": 90}.get(name)
     return Period(today - timedelta(days=days - 1), today) if days else None
 

@@ -20,11 +20,10 @@ from costs import (
     price_selectors,
     savings_selectors,
     selectors,
-    showback_selectors,
     tag_selectors,
 )
 from costs.models import Anomaly, Budget, CallHour, ReviewItem, ReviewSignature, UsageDay, UsageHour
-from costs.periods import Period
+from costs.periods import Period, first_of_month, whole_month
 from costs.reviewing import BudgetLine, Finding, Review, Row, Section
 from governance.models import User
 from governance.selectors import members_of
@@ -44,9 +43,9 @@ Kind = ReviewItem.Kind
 def review(month: date, at: datetime | None = None) -> Review:
     """The month (its first day) with its findings, worst first in each section."""
     at = at or timezone.now()
-    period = showback_selectors.period_of(month)
+    period = whole_month(month)
     through = selectors.complete_through()
-    whole, before = _whole(period), _whole(showback_selectors.period_of((month - timedelta(days=1)).replace(day=1)))
+    whole, before = _whole(period), _whole(whole_month(first_of_month(month, -1)))
     baseline = savings_selectors.in_force()
     saved = savings_selectors.savings_against(baseline, period) if baseline else None
     findings = [

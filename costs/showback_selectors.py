@@ -17,7 +17,7 @@ from costs import attribute_days, bill_selectors, dimensions, reconciliation_sel
 from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.models import AttributeDay, Reconciliation, RevisionSignature, UsageDay, UsageHour
-from costs.periods import Period, parse_day
+from costs.periods import first_of_month, parse_day, whole_month
 from governance.models import AlertChannel, Severity, User
 
 TOPIC = "cost.showback"
@@ -127,11 +127,7 @@ class Showback:
 def month_of(text: str, today: date) -> date:
     """`2026-10` as its first day; what is missing or unreadable is the month before the present one, the newest whole one."""
     found = parse_day(f"{text}-01") if len(text) == 7 else None
-    return found or (today.replace(day=1) - timedelta(days=1)).replace(day=1)
-
-
-def period_of(month: date) -> Period:
-    return Period(month, (month + timedelta(days=32)).replace(day=1) - timedelta(days=1))
+    return found or first_of_month(today, -1)
 
 
 def choices() -> tuple[dict[str, str], dict[str, str]]:
@@ -168,7 +164,7 @@ def _tag_of(levels: Sequence[str]) -> str:
 
 def _sums(month: date, only: Q, levels: Sequence[str]) -> list[dict[str, Any]]:
     """Figures of the month by the columns of some levels: from its days where those have every call, else from its hours; of a tag, as far as counted."""
-    period, columns = period_of(month), list(dict.fromkeys(_column(level) for level in levels))
+    period, columns = whole_month(month), list(dict.fromkeys(_column(level) for level in levels))
     tag = _tag_of(levels)
     days = (
         AttributeDay.objects.filter(attribute=tag, day__gte=period.first, day__lte=period.last).order_by()
@@ -225,7 +221,7 @@ def _with_rest(month: date, only: Q, levels: Sequence[str]) -> tuple[Node, dict[
     """The tree; by a tag (of all calls), with a node for those of days on which it was not counted yet: never left out in silence."""
     total, nodes = _tree(_sums(month, only, levels), levels)
     if tag := _tag_of(levels):
-        period = period_of(month)
+        period = whole_month(month)
         whole, counted = Q(dimension=UsageDay.Dimension.ALL), Q(dimension=tag)
         # In one statement: a call that comes in between two is in both, or in neither.
         rest = UsageDay.objects.filter(whole | counted, day__gte=period.first, day__lte=period.last).aggregate(
@@ -241,8 +237,7 @@ def _with_rest(month: date, only: Q, levels: Sequence[str]) -> tuple[Node, dict[
 
 def _tree_with_past(month: date, levels: Sequence[str], only: Q) -> Node:
     total, nodes = _with_rest(month, only, levels)
-    earlier = (month - timedelta(days=1)).replace(day=1)
-    _, past = _with_rest(earlier, only, levels)
+    _, past = _with_rest(first_of_month(month, -1), only, levels)
     is_comparable = past[()].calls and not any(child.is_uncounted for child in past[()].children)
     for path, node in nodes.items():
         node.before = past[path].cost if path in past and (is_comparable or not path) and past[()].calls else None
@@ -259,7 +254,7 @@ def showback(month: date, levels: tuple[str, ...] = LEVELS) -> Showback:
     found = list(Reconciliation.objects.in_force().filter(month=month).select_related("latest__reconciliation"))
     counts = reconciliation_selectors.signature_counts([one.latest_id for one in found if one.latest_id is not None])
     bills = [Bill(one, counts.get(one.latest_id or 0, 0) >= RevisionSignature.NEEDED) for one in found]
-    return Showback(month, levels, _tree_with_past(month, levels, Q()), through >= period_of(month).end, through, bills)
+    return Showback(month, levels, _tree_with_past(month, levels, Q()), through >= whole_month(month).end, through, bills)
 
 
 @dataclass(frozen=True)
@@ -279,11 +274,9 @@ class ProjectShowback:
 def project_showback(project: Project, month: date) -> ProjectShowback:
     """Of a project by agent and by model, with the year before."""
     through, only = selectors.complete_through(), Q(project=project.slug)
-    first = month
-    for _ in range(MONTHS_SHOWN - 1):
-        first = (first - timedelta(days=1)).replace(day=1)
+    first = first_of_month(month, 1 - MONTHS_SHOWN)
     history = (
-        UsageDay.objects.filter(dimension="project", value=project.slug, day__gte=first, day__lte=period_of(month).last)
+        UsageDay.objects.filter(dimension="project", value=project.slug, day__gte=first, day__lte=whole_month(month).last)
         .order_by()
         .values_list(TruncMonth("day"))
         .annotate(n_cost=Sum("cost"), n_calls=Sum(F("calls") - F("refused")), n_unpriced=Sum("unpriced_calls"))
@@ -294,7 +287,7 @@ def project_showback(project: Project, month: date) -> ProjectShowback:
         _tree_with_past(month, ("agent",), only),
         _tree_with_past(month, ("model",), only),
         [(at, cost, calls, without) for at, cost, calls, without in sorted(history, reverse=True)],
-        through >= period_of(month).end,
+        through >= whole_month(month).end,
         through,
     )
 

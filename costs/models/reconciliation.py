@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import date, timedelta
+from datetime import date
 from decimal import Context, Decimal
 from typing import Self
 
@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef, Q
 from costs import bridge, exchange
 from costs.models.bill import BillDelivery, BillFile
 from costs.models.price import TokenClass
+from costs.periods import whole_month
 from governance.models import User
 from governance.money import subunit
 
@@ -178,7 +179,7 @@ class Revision(models.Model):
     @property
     def last_day(self) -> date:
         """Of its month."""
-        return (self.reconciliation.month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        return whole_month(self.reconciliation.month).last
 
     @property
     def is_provisional(self) -> bool:

@@ -24,6 +24,7 @@ from catalog.models import Provider
 from costs import cost_apis, focus
 from costs.errors import BillSourceError, CostApiError
 from costs.models import BillRow, BillSource, DeliveryStyle
+from costs.periods import first_of_month
 from costs.services import bills
 from gateway.contract.outbound import OutboundError, check_url
 from gateway.contract.sealing import Sealer, UnsealError
@@ -242,13 +243,12 @@ def _row(
     else:
         direction, cache, text, model, group = line.direction, line.cache, line.text, line.model, line.group
     details = {"ModelId": model, "TokenDirection": direction, "TokenCacheAction": cache}
-    month = day.replace(day=1)
     return {
         "BilledCost": f"{amount.normalize(focus.EXACT):f}",
         "BillingAccountId": account_of(source.kind),
         "BillingCurrency": currency,
-        "BillingPeriodStart": _midnight(month),
-        "BillingPeriodEnd": _midnight((month + timedelta(days=32)).replace(day=1)),
+        "BillingPeriodStart": _midnight(first_of_month(day)),
+        "BillingPeriodEnd": _midnight(first_of_month(day, 1)),
         "ChargeCategory": "Usage",
         "ChargeClass": "Correction" if is_correction else "",
         "ChargeDescription": text,

@@ -16,7 +16,7 @@ from catalog.models import Deployment, Provider
 from costs import commitments, exchange, tasks
 from costs.errors import CommitmentError, CommitmentStateError, PriceValueError
 from costs.models import Commitment, CommitmentDay, UsageHour
-from costs.periods import Period
+from costs.periods import Period, first_of_month
 from costs.services import prices
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -258,7 +258,7 @@ def count(*, since: date | None = None, at: datetime | None = None) -> int:
         if counted is None:
             first = min(first, found.first_on)
         elif counted < today:  # the first count of a day
-            first = min(first, (counted.replace(day=1) - timedelta(days=1)).replace(day=1))
+            first = min(first, first_of_month(counted, -1))
     days = [
         day for day in Period(max(first, min(found.first_on for found in approved)), today).days if any(one.covers(day) for one in approved)
     ]

@@ -19,6 +19,7 @@ from catalog.models import Project
 from costs import attribute_days, call_hours, latency_hours, pricing, prompt_days, sketch, tag_days, token_days, usage_days, verdict_hours
 from costs.models import ArchivedMonth, RequiredTag
 from costs.models.event import DATED_ID
+from costs.periods import first_of_month, midnight
 from costs.pricing import counts
 from gateway.contract import copying
 from gateway.contract import tags as contract_tags
@@ -276,8 +277,8 @@ def lock_events() -> None:
 
 def ensure_partition(month: datetime) -> None:
     """Make the partition that holds the UTC month of `month`, unless it exists."""
-    start = month.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    end = (start + timedelta(days=32)).replace(day=1)
+    day = month.astimezone(UTC).date()
+    start, end = first_of_month(day), first_of_month(day, 1)
     name = f"event_{start:%Y_%m}"
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(quote_ident(current_schema()) || '.' || %s)", [name])
@@ -291,7 +292,7 @@ def ensure_partition(month: datetime) -> None:
 def kept_from() -> datetime | None:
     """The first moment whose calls can be in the database; None while no month has left it."""
     last = ArchivedMonth.objects.aggregate(last=Max("month"))["last"]
-    return None if last is None else datetime(last.year + last.month // 12, last.month % 12 + 1, 1, tzinfo=UTC)
+    return None if last is None else midnight(first_of_month(last, 1))
 
 
 def tenants_waiting() -> tuple[list[Tenant], list[str]]:

@@ -11,9 +11,9 @@ from django.db import connection
 
 from costs import bridge, focus, pricing
 from costs.models import Revision
-from costs.periods import midnight
+from costs.periods import midnight, whole_month
 from costs.services import prices
-from costs.services.reconciliation_inputs import Inputs, Key, end_of
+from costs.services.reconciliation_inputs import Inputs, Key
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,5 @@ def since(before: Revision | None, inputs: Inputs) -> Late | None:
 def _days_of(inputs: Inputs, keys: list[Key]) -> set[date]:
     """Those of the keys; a monthly one has all of its month."""
     if any(day is None for _, _, day in keys):
-        last = end_of(inputs.month)
-        return {inputs.month + timedelta(days=n) for n in range(last.day)}
+        return set(whole_month(inputs.month).days)
     return {day for _, _, day in keys if day is not None}

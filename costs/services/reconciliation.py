@@ -18,9 +18,9 @@ from django.utils import timezone
 from costs import bridge, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, RateSheet, Reconciliation, ReconciliationLine, Revision, TokenClass, TokenDay, UsageHour
-from costs.periods import midnight
+from costs.periods import first_of_month, midnight, whole_month
 from costs.services import late_calls, reconciliation_inputs, signoff
-from costs.services.reconciliation_inputs import Inputs, Key, end_of, gather, plain_rate
+from costs.services.reconciliation_inputs import Inputs, Key, gather, plain_rate
 from governance.errors import DomainError
 from governance.models import Severity, User
 from governance.money import subunit
@@ -212,7 +212,7 @@ def _outcome(inputs: Inputs) -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]
         whole = bridge.cents(bill, unit) - bridge.cents(telemetry, unit)
         in_cents = bridge.to_cents(list(causes.values()), whole, unit)
         calls = UsageHour.objects.filter(
-            provider=inputs.provider, hour__gte=midnight(inputs.month), hour__lt=midnight(end_of(inputs.month) + timedelta(days=1))
+            provider=inputs.provider, hour__gte=midnight(inputs.month), hour__lt=whole_month(inputs.month).end
         ).aggregate(n=Sum("calls", default=0))["n"]
         is_book = inputs.currency == exchange.BOOK
         columns = {
@@ -301,9 +301,7 @@ def due(today: date) -> list[tuple[str, date]]:
     """Provider and month of every bill that the schedule looks at: the last months, older ones whose calls have another value by now, those
     that wait for exchange rates, and those that rates of the last days may change.
     """
-    first = today.replace(day=1)
-    for _ in range(MONTHS_BACK):
-        first = (first - timedelta(days=1)).replace(day=1)
+    first = first_of_month(today, -MONTHS_BACK)
     compared = BillRow.objects.filter(kind__in=BillRow.COMPARED)
     recent = compared.filter(Q(month__gte=first) | Q(file__uploaded_at__gte=midnight(first)))
     found = set(recent.values_list("provider", "month").distinct())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import json
 from collections import defaultdict
@@ -18,7 +17,7 @@ from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from costs import bridge, commitment_selectors, exchange, exchange_selectors, focus
 from costs.errors import NothingToReconcileError, RateUnknownError
 from costs.models import BillRow, PriceEntry, Reconciliation, SupersededPrice, TokenClass, TokenDay
-from costs.periods import Period, midnight
+from costs.periods import midnight, whole_month
 from costs.quotes import Quote
 from costs.services import ingest
 
@@ -129,7 +128,7 @@ class _Exchange:
     """The currency of one comparison, and our exchange rates for it: notes which were used, and which are not known."""
 
     def __init__(self, currency: str, others: set[str], month: date, last_day: date) -> None:
-        self._rates = exchange_selectors.rates_for({currency, *others} - {exchange.BOOK}, month, end_of(month))
+        self._rates = exchange_selectors.rates_for({currency, *others} - {exchange.BOOK}, month, whole_month(month).last)
         self._last_day = last_day
         self.currency = currency
         self.used: set[exchange.Rate] = set()
@@ -140,11 +139,9 @@ class _Exchange:
         currencies = {str(row["currency"]) for row in billed}
         quoting = set(PriceEntry.objects.filter(provider=provider).exclude(currency=exchange.BOOK).values_list("currency", flat=True))
         written = {str(row[name]) for row in billed for name in ("currency", "pricing_currency") if row[name]}
-        last_day = (
-            end_of(month)
-            if complete_through is None
-            else min((complete_through + timedelta(seconds=1)).date() - timedelta(days=1), end_of(month))
-        )
+        last_day = whole_month(month).last
+        if complete_through is not None:
+            last_day = min((complete_through + timedelta(seconds=1)).date() - timedelta(days=1), last_day)
         return cls(currencies.pop() if len(currencies) == 1 else exchange.BOOK, written | quoting, month, last_day)
 
     def rate_day(self, at: Key) -> date:
@@ -176,10 +173,6 @@ class _Exchange:
         """What an amount in `source` is multiplied with to be one in `target`; exact where either is the dollar's own."""
         per_source, per_target = self.per_usd(source, day), self.per_usd(target, day)
         return per_target if per_source == 1 else focus.EXACT.divide(per_target, per_source)
-
-
-def end_of(month: date) -> date:
-    return month.replace(day=calendar.monthrange(month.year, month.month)[1])
 
 
 def gather(provider: str, month: date) -> Inputs:
@@ -258,7 +251,7 @@ def _telemetry(provider: str, month: date, grain: Grain) -> tuple[dict[Key, brid
     # savepoint is let go with it: attribution goes on while the rest is compared.
     before_lock = transaction.savepoint()
     ingest.lock_events()
-    days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=end_of(month))
+    days = TokenDay.objects.filter(provider=provider, day__gte=month, day__lte=whole_month(month).last)
     rows = list(days.values_list("model", "token_class", "day", "tokens", "unpriced_tokens", "cost", "calls"))
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")  # the clock that calls are stamped by
@@ -276,7 +269,7 @@ def _sides(
     provider: str, month: date, billed: list[dict[str, Any]], grain: Grain, exchanged: _Exchange, book: _OfBook
 ) -> dict[Key, bridge.BillSide]:
     """The bill in the currency of the comparison."""
-    covered = commitment_selectors.covered_days(provider, Period(month, end_of(month))) if any(row["under"] for row in billed) else set()
+    covered = commitment_selectors.covered_days(provider, whole_month(month)) if any(row["under"] for row in billed) else set()
     covered_models = {model for model, _ in covered}
 
     def is_committed(row: dict[str, Any]) -> bool:
@@ -384,7 +377,7 @@ class _OfBook:
 
 def _prices(provider: str, month: date, keys: set[Key], rates: _Exchange) -> _OfBook:
     of_book = _OfBook()
-    first, end = midnight(month), midnight(end_of(month) + timedelta(days=1))
+    first, end = whole_month(month).start, whole_month(month).end
     of_keys = Q(provider=provider, model__in={model for model, _, _ in keys}, valid_from__lt=end)
     books: dict[tuple[str, str], _Book] = defaultdict(_Book)
     for entry in PriceEntry.objects.filter(of_keys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -11,6 +11,7 @@ from catalog.selectors import current_tenant
 from costs import review_selectors
 from costs.errors import ReviewError, ReviewStateError
 from costs.models import ReviewItem, ReviewSignature
+from costs.periods import first_of_month
 from costs.reviewing import Review, Row
 from costs.services.showback import GRACE
 from governance.models import Notice, Severity, User
@@ -146,7 +147,7 @@ def sign_off(*, month: date, sha256: str, actor: User, note: str = "", at: datet
 def tell_month(*, at: datetime | None = None) -> Notice | None:
     """Say that the month before can be reviewed, once, as soon as it is complete. None before that, or when nobody used anything."""
     at = at or timezone.now()
-    month = ((at - GRACE).date().replace(day=1) - timedelta(days=1)).replace(day=1)
+    month = first_of_month((at - GRACE).date(), -1)
     key = f"cost-review:{month:%Y-%m}"
     told = Notice.objects.filter(key=key).first()
     if told is not None:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from costs import showback_selectors
+from costs.periods import first_of_month
 from governance.models import Notice, Severity
 from governance.roles import Permission
 from governance.services import alerts
@@ -25,7 +26,7 @@ def tell_month(*, at: datetime | None = None) -> Notice | None:
     None while it is too early, calls that began in it still wait to be counted, or nobody used anything.
     """
     at = at or timezone.now()
-    month = ((at - GRACE).date().replace(day=1) - timedelta(days=1)).replace(day=1)
+    month = first_of_month((at - GRACE).date(), -1)
     key = f"showback:{month:%Y-%m}"
     told = Notice.objects.filter(key=key).first()
     if told is not None:

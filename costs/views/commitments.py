@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from costs import commitment_selectors
 from costs.forms import CommitmentForm
 from costs.models import Commitment
+from costs.periods import first_of_month
 from costs.services import commitments
 from governance.access import Permission, permissions_of, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
@@ -54,8 +55,7 @@ def _page(request: MemberRequest, form: CommitmentForm, status: int = 200) -> Ht
 
 def _months(today: date) -> dict[str, str]:
     """The present one and those before, newest first."""
-    first = today.year * 12 + today.month - 1
-    found = [date((first - back) // 12, (first - back) % 12 + 1, 1) for back in range(_MONTHS)]
+    found = (first_of_month(today, -back) for back in range(_MONTHS))
     return {f"{month:%Y-%m}": f"{month:%B %Y}" for month in found}
 
 

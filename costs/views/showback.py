@@ -14,6 +14,7 @@ from catalog.models import Project
 from costs import showback_selectors
 from costs.dimensions import is_tag
 from costs.errors import SpendQueryError
+from costs.periods import whole_month
 from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
@@ -38,7 +39,7 @@ def showback(request: MemberRequest) -> HttpResponse:
             "second_levels": {name: label for name, label in second.items() if name != by and not (is_tag(name) and is_tag(by))},
             "query": urlencode({"month": f"{month:%Y-%m}", "by": by, "then": then}),
             "month": month,
-            "last_day": showback_selectors.period_of(month).last,
+            "last_day": whole_month(month).last,
             "months": months(month),
             "receivers": showback_selectors.receivers(),
             "topic": showback_selectors.TOPIC,

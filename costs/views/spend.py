@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, timedelta
+from datetime import UTC, date
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -39,7 +39,7 @@ def spend(request: MemberRequest) -> HttpResponse:
         return redirect(f"{page.url}?{saved_views.query(view)}")
     context = {
         "unpriced": price_selectors.unpriced(page.period)[:5] if not page.refusal and page.found.total.unpriced_calls else [],
-        "doubtful": bill_selectors.doubtful_revisions(_months_back(timezone.now().date(), 2)),
+        "doubtful": bill_selectors.doubtful_revisions(periods.first_of_month(timezone.now().date(), -2)),
         "matched": bill_selectors.latest_matched(),
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
         "csv_url": reverse("costs-spend-csv"),
@@ -264,10 +264,3 @@ class _Page:
         if earlier is None or index >= len(earlier.days):
             return None
         return self.found.earlier_days.get(earlier.days[index], Decimal())
-
-
-def _months_back(today: date, months: int) -> date:
-    first = today.replace(day=1)
-    for _ in range(months):
-        first = (first - timedelta(days=1)).replace(day=1)
-    return first
