@@ -80,6 +80,7 @@ urlpatterns = [
     path("operate/costs/anomalies/missed/", anomalies.missed, name="anomaly-missed"),
     path("operate/costs/anomalies/<int:pk>/", anomalies.anomaly_detail, name="anomaly-detail"),
     path("operate/costs/anomalies/<int:pk>/feedback/", anomalies.feedback, name="anomaly-feedback"),
+    path("operate/costs/anomalies/<int:pk>/feedback/withdraw/", anomalies.withdraw, name="anomaly-feedback-withdraw"),
     path("operate/costs/anomalies/<int:pk>/acknowledge/", anomalies.acknowledge, name="anomaly-acknowledge"),
     path("operate/costs/anomalies/<int:pk>/close/", anomalies.close, name="anomaly-close"),
     path("operate/costs/price-book/", prices.price_book, name="price-book"),

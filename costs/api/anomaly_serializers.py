@@ -100,7 +100,7 @@ class AnomalyOutput(serializers.ModelSerializer[Anomaly]):
     contributors = ContributorOutput(many=True, help_text="The largest five of each other dimension.")
     also = serializers.ListField(
         child=serializers.ListField(child=serializers.CharField()),
-        help_text="[dimension, ref] of wider or overlapping alerts that it explains.",
+        help_text="[dimension, ref] of the alerts that it stands for: wider ones that it explains, narrower ones that are its parts.",
     )
     feedback = serializers.CharField(help_text="true, planned or false; empty while nobody has said.")
     feedback_by = serializers.CharField(source="feedback_by.email", allow_null=True, default=None)

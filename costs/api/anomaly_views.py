@@ -82,7 +82,9 @@ class _Act(APIView):
     access = {"POST": Permission.MANAGE_COSTS}
 
 
-class AnomalyFeedback(_Act):
+class AnomalyFeedback(APIView):
+    access = {"POST": Permission.MANAGE_COSTS, "DELETE": Permission.MANAGE_COSTS}
+
     @extend_schema(request=serializers.FeedbackInput, responses={200: serializers.AnomalyOutput, **_ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Say whether it is real, planned or a false alert. The last word counts."""
@@ -90,6 +92,12 @@ class AnomalyFeedback(_Act):
         body = serializers.FeedbackInput(data=request.data)
         body.is_valid(raise_exception=True)
         anomalies.give_feedback(anomaly=found, actor=request.user, **body.validated_data)
+        return _answer(pk)
+
+    @extend_schema(request=None, responses={200: serializers.AnomalyOutput, **_ERRORS})
+    def delete(self, request: ApiRequest, pk: int) -> Response:
+        """Take it back: nobody has judged it, and it is open again."""
+        anomalies.withdraw_feedback(anomaly=_anomaly(pk), actor=request.user)
         return _answer(pk)
 
 

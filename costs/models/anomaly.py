@@ -74,7 +74,7 @@ class Anomaly(models.Model):
     contributors = models.JSONField(default=list)
     """[{dimension, ref, expected, actual, excess}], the largest of each dimension; USD as text."""
     also = models.JSONField(default=list)
-    """[[dimension, ref]] of the wider or overlapping alerts that this one explains."""
+    """[[dimension, ref]] of the alerts that this one stands for: wider ones that it explains, and narrower ones that are its parts."""
     status = models.CharField(max_length=12, choices=Status, default=Status.OPEN)
     feedback = models.CharField(max_length=8, choices=Feedback, blank=True, default="")
     feedback_note = models.CharField(max_length=400, blank=True)

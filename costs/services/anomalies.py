@@ -5,7 +5,7 @@ A pass over a day or an hour is one transaction under a lock, and running it aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,8 @@ from governance.services import alerts, audit
 LOCK_SPACE = 0x6A7F
 EXPLAINED_SHARE = 0.7
 """Of an alert's excess: a narrower scope with at least this much of it is where it comes from."""
+MOST_CAUSES = 3
+"""Narrower alerts that may have come together by chance: where so few hold an organisation's or a model's excess, each is its own cause."""
 SAME_WITHIN = 7 * DAY
 """An alert of the same scope and direction within this time belongs to the one before."""
 OVER_AFTER = 8 * DAY
@@ -180,7 +182,10 @@ def _record_run(period: str, start: datetime, series: int, flagged: int, told: i
 
 
 def roll_up(found: Sequence[Candidate], muted: Sequence[str], spans: list[tuple[datetime, datetime]]) -> list[Candidate]:
-    """One alert per cause: each candidate moves to the narrowest scope that holds at least 70% of its excess, and meets others there."""
+    """One alert per cause: each candidate moves to the narrowest scope that holds at least 70% of its excess, and meets others there.
+
+    What then still stands inside a wider one joins it, see `_gather`.
+    """
     own = {candidate.scope: candidate for candidate in found}
     places: dict[tuple[str, str], Candidate] = {}
     for candidate in sorted(found, key=lambda one: (-DIMENSIONS.index(one.dimension), -abs(one.excess))):
@@ -188,10 +193,51 @@ def roll_up(found: Sequence[Candidate], muted: Sequence[str], spans: list[tuple[
         if f"{target.dimension}:{target.ref}" in muted or f"{candidate.dimension}:{candidate.ref}" in muted:
             continue
         target = own.get(target.scope, target)
-        there = places.get(target.scope, target)
-        joined = {*there.also, candidate.scope} - {target.scope}
-        places[target.scope] = replace(there, also=tuple(sorted(joined, key=lambda scope: (DIMENSIONS.index(scope[0]), scope[1]))))
-    return sorted(places.values(), key=lambda one: -abs(one.excess))
+        places[target.scope] = _joined(places.get(target.scope, target), [candidate.scope])
+    return sorted(_gather(places, spans), key=lambda one: -abs(one.excess))
+
+
+def _joined(candidate: Candidate, scopes: Iterable[tuple[str, str]]) -> Candidate:
+    """The candidate, standing for these scopes too, the widest first."""
+    others = {*candidate.also, *scopes} - {candidate.scope}
+    return replace(candidate, also=tuple(sorted(others, key=lambda scope: (DIMENSIONS.index(scope[0]), scope[1]))))
+
+
+def _gather(places: dict[tuple[str, str], Candidate], spans: list[tuple[datetime, datetime]]) -> list[Candidate]:
+    """Alerts inside a wider one that none of them explains alone: they are its parts, a project's or key's always.
+
+    An organisation and a model are shared by what has nothing to do with one another, so there it takes many parts, or dearer calls of the
+    model itself; else the wider alert is what a few causes add up to, and joins the largest of them.
+    """
+    left = dict(places)
+    for wide in sorted(places.values(), key=lambda one: -DIMENSIONS.index(one.dimension)):
+        inside = _inside(wide, left, spans)
+        if not inside:
+            continue
+        largest = sorted(inside, key=lambda one: -abs(one.excess))
+        is_shared = wide.dimension in (AnomalyDimension.TENANT, AnomalyDimension.MODEL) and wide.kind != Anomaly.Kind.UNIT_COST
+        if is_shared and sum(abs(one.excess) for one in largest[:MOST_CAUSES]) >= EXPLAINED_SHARE * abs(wide.excess):
+            del left[wide.scope]
+            left[largest[0].scope] = _joined(largest[0], [wide.scope, *wide.also])
+            continue
+        for one in inside:
+            del left[one.scope]
+        left[wide.scope] = _joined(wide, [scope for one in inside for scope in (one.scope, *one.also)])
+    return list(left.values())
+
+
+def _inside(wide: Candidate, places: Mapping[tuple[str, str], Candidate], spans: list[tuple[datetime, datetime]]) -> list[Candidate]:
+    """Narrower alerts in the same direction that have at least 70% of their excess within this one."""
+    found = []
+    for by in DIMENSIONS[DIMENSIONS.index(wide.dimension) + 1 :]:
+        narrower = {one.ref: one for one in places.values() if one.dimension == by and (one.excess > 0) == (wide.excess > 0)}
+        if not narrower:
+            continue
+        for ref, expected, actual in contributors(wide.dimension, wide.ref, by, spans, wide.expected, wide.actual):
+            one = narrower.get(ref)
+            if one is not None and (actual - expected) / one.excess >= EXPLAINED_SHARE:
+                found.append(one)
+    return found
 
 
 def _source(candidate: Candidate, spans: list[tuple[datetime, datetime]]) -> Candidate:
@@ -377,11 +423,16 @@ def _close_over(end: datetime, at: datetime) -> None:
 
 
 def _notify(anomaly: Anomaly, at: datetime, key: str = "") -> None:
-    down = anomaly.is_drop
+    down, scope = anomaly.is_drop, (anomaly.dimension, anomaly.ref)
+    name = (
+        anomaly.scope_text
+        if anomaly.dimension == AnomalyDimension.TENANT
+        else " ".join((anomaly.get_dimension_display().lower(), selecting.labels([scope])[scope]))
+    )
     alerts.notify(
         topic="cost.anomaly",
         severity=Severity.CRITICAL if anomaly.kind == Anomaly.Kind.RUNAWAY else Severity.INFO if down else Severity.WARNING,
-        title=f"{anomaly.get_kind_display()}: {anomaly.scope_text} {abs(anomaly.excess):,.2f} USD {'below' if down else 'above'} expected",
+        title=f"{anomaly.get_kind_display()}: {name} {abs(anomaly.excess):,.2f} USD {'below' if down else 'above'} expected",
         text=f"{anomaly.actual:,.2f} USD where {anomaly.expected:,.2f} were expected, mostly by "
         f"{drivers.LABELS[anomaly.top_driver].lower()}. Say whether it is real, planned or a false alert: it makes the next ones better.",
         key=key or f"anomaly:{anomaly.pk}",
@@ -407,7 +458,7 @@ def _notify(anomaly: Anomaly, at: datetime, key: str = "") -> None:
 def give_feedback(
     *, anomaly: Anomaly, actor: User, feedback: str, note: str = "", planned_until: date | None = None, at: datetime | None = None
 ) -> Anomaly:
-    """Judge it: `true` acknowledges it, `planned` also keeps the scope quiet up to `planned_until` (two weeks), `false` closes it.
+    """Judge it: `true` acknowledges it (also what was a false alert before), `planned` also keeps the scope quiet up to `planned_until` (two weeks), `false` closes it.
 
     May be given again; the last one counts. Writes one audit entry. Raises AnomalyValueError.
     """
@@ -421,11 +472,12 @@ def give_feedback(
         raise AnomalyValueError("Only what is planned has an end.", field="planned_until")
     if planned_until is not None and not today <= planned_until <= today + LONGEST_PLAN:
         raise AnomalyValueError("It ends today or later, within a year.", field="planned_until")
+    was_false = anomaly.feedback == Anomaly.Feedback.FALSE
     anomaly.feedback, anomaly.feedback_note, anomaly.feedback_by, anomaly.feedback_at = feedback, note.strip(), actor, at
     anomaly.planned_until = (planned_until or today + PLANNED_FOR) if feedback == Anomaly.Feedback.PLANNED else None
     if feedback == Anomaly.Feedback.FALSE:
         anomaly.status = Anomaly.Status.CLOSED
-    elif anomaly.status == Anomaly.Status.OPEN:
+    elif anomaly.status == Anomaly.Status.OPEN or was_false:
         anomaly.status = Anomaly.Status.ACKNOWLEDGED
     anomaly.save()
     audit.record(
@@ -437,6 +489,25 @@ def give_feedback(
         note=anomaly.feedback_note,
         planned_until=anomaly.planned_until.isoformat() if anomaly.planned_until else None,
     )
+    return anomaly
+
+
+@transaction.atomic
+def withdraw_feedback(*, anomaly: Anomaly, actor: User) -> Anomaly:
+    """Take back what was said of it: nobody has judged it, and it is open again. Writes one audit entry.
+
+    Raises AnomalyStateError (nobody has judged it, or a person reported it).
+    """
+    anomaly = _locked(anomaly)
+    if not anomaly.feedback:
+        raise AnomalyStateError("Nobody has said anything of it.")
+    if anomaly.kind == Anomaly.Kind.REPORTED:
+        raise AnomalyStateError("A person reported it: say what it is, if not real.")
+    taken_back, anomaly.feedback, anomaly.feedback_note = anomaly.feedback, "", ""
+    anomaly.feedback_by, anomaly.feedback_at, anomaly.planned_until = None, None, None
+    anomaly.status = Anomaly.Status.OPEN
+    anomaly.save()
+    audit.record("anomaly.feedback_withdrawn", actor=actor, target=anomaly, feedback=taken_back)
     return anomaly
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -74,6 +75,7 @@ def _detail(request: MemberRequest, found: Anomaly, form: FeedbackForm, status: 
     )
     last = found.last_at - timedelta(microseconds=1)
     span = f"from={found.first_at:%Y-%m-%d}&to={last:%Y-%m-%d}"
+    narrower = anomaly_selectors.DIMENSIONS[anomaly_selectors.DIMENSIONS.index(found.dimension) + 1 :]
     most = max((abs(Decimal(amount)) for _, amount in found.drivers), default=Decimal(0))
     context: dict[str, Any] = {
         "anomaly": found,
@@ -103,7 +105,13 @@ def _detail(request: MemberRequest, found: Anomaly, form: FeedbackForm, status: 
             if any(part["dimension"] == dimension for part in parts)
         ],
         "also": [
-            f"{AnomalyDimension(dimension).label} {names[dimension, ref]}".strip() for dimension, ref in found.also if dimension != "tenant"
+            f"{AnomalyDimension(dimension).label} {names[dimension, ref]}"
+            for dimension, ref in found.also
+            if dimension != "tenant" and dimension not in narrower
+        ],
+        "parts": [
+            f"{count} {AnomalyDimension(dimension).label.lower()}{'' if count == 1 else 's'}"
+            for dimension, count in Counter(dimension for dimension, _ in found.also if dimension in narrower).items()
         ],
         "is_tenant_too": ["tenant", ""] in found.also,
         "prices": anomaly_selectors.price_changes(found),
@@ -129,6 +137,12 @@ def feedback(request: MemberRequest, pk: int) -> HttpResponse:
 def _act(request: MemberRequest, pk: int, act: Callable[[Anomaly], Any], done: str) -> HttpResponse:
     try_act(request, lambda: act(_anomaly(pk)), done)
     return redirect(reverse("anomaly-detail", args=[pk]))
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def withdraw(request: MemberRequest, pk: int) -> HttpResponse:
+    """Take feedback back."""
+    return _act(request, pk, lambda found: anomalies.withdraw_feedback(anomaly=found, actor=request.user), "Taken back. It is open again.")
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

@@ -27,6 +27,8 @@ def test_life_of_an_anomaly(api_for: ClientFor, fay: User, acme: Tenant) -> None
     acknowledged = post(client, f"{found.pk}/acknowledge/").json()
     again = post(client, f"{found.pk}/acknowledge/")
     judged = post(client, f"{found.pk}/feedback/", {"feedback": "planned", "note": "Sale"}).json()
+    undone = client.delete(f"{API}{found.pk}/feedback/")
+    twice = client.delete(f"{API}{found.pk}/feedback/")
     closed = post(client, f"{found.pk}/close/").json()
     one = client.get(f"{API}{found.pk}/").json()
 
@@ -35,6 +37,7 @@ def test_life_of_an_anomaly(api_for: ClientFor, fay: User, acme: Tenant) -> None
     assert acknowledged["status"] == "acknowledged"
     assert (again.status_code, again.json()["code"]) == (409, "anomaly_state")
     assert (judged["feedback"], judged["feedback_by"]) == ("planned", fay.email)
+    assert (undone.json()["feedback"], undone.json()["status"], twice.json()["code"]) == ("", "open", "anomaly_state")
     assert closed["status"] == one["status"] == "closed"
 
 

@@ -71,16 +71,29 @@ def test_detail_shows_causes_and_takes_feedback(acme: Tenant, client_for: Client
     page = client.get(f"{LIST}{found.pk}/").content.decode()
     judged = client.post(f"{LIST}{found.pk}/feedback/", {"feedback": "planned", "note": "Sale"}, follow=True).content.decode()
     wrong = client.post(f"{LIST}{found.pk}/feedback/", {"feedback": "planned", "planned_until": "2020-01-01"})
+    undone = client.post(f"{LIST}{found.pk}/feedback/withdraw/", follow=True).content.decode()
     closed = client.post(f"{LIST}{found.pk}/close/", follow=True).content.decode()
 
     assert "chart-anomaly" in page
     assert "Tokens per call" in page
     assert "agent=search&amp;from=2026-11-18&amp;to=2026-11-18" in page
     assert "What is not judged counts as a false alert" in page
+    assert "seen as well in Project shop, Model large-chat, Key k-shop and the whole organisation" in page
     assert "Sale" in judged
+    assert "Taken back. It is open again." in undone
+    assert "Nobody has said yet" in undone
     assert wrong.status_code == 422
     assert "Closed" in closed
     assert b"Say so" not in client_for(audra).get(f"{LIST}{found.pk}/").content
+
+
+def test_detail_counts_the_parts_that_it_stands_for(acme: Tenant, client_for: ClientFor, fay: User, audra: User) -> None:
+    found = made("", dimension="tenant", also=[["project", "shop"], ["agent", "a"], ["agent", "b"]])
+
+    page = client_for(fay).get(f"{LIST}{found.pk}/").content.decode()
+
+    assert "told once for 1 project, 2 agents inside it" in page
+    assert client_for(audra).post(f"{LIST}{found.pk}/feedback/withdraw/").status_code == 403
 
 
 def test_unknown_anomaly_is_not_found(acme: Tenant, client_for: ClientFor, fay: User) -> None:

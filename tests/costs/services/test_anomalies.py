@@ -17,6 +17,7 @@ from costs.services import anomalies
 from governance import metrics
 from governance.metrics import NO_DATA, Window
 from governance.models import AuditEntry, Notice, Tenant, User
+from tests.factories import costs as make
 
 LAST = date(2026, 11, 18)
 """The day under test in these tests: a Wednesday."""
@@ -83,6 +84,59 @@ def test_spike_is_told_once_where_it_comes_from(acme: Tenant) -> None:
     assert Anomaly.objects.get().excess == found.excess
     assert again.told == 0
     assert (Notice.objects.get(topic="cost.anomaly").severity, events()) == ("warning", ["anomaly.detected"])
+
+
+def fleet(agents: dict[str, tuple[str, str, str]], grown: set[str]) -> None:
+    """A dollar an hour's noon of 60 days for each agent (project, model, key), five times as much on the last day for those that have `grown`."""
+    random = np.random.default_rng(8)
+    UsageHour.objects.bulk_create(
+        row(
+            datetime(2026, 11, 18, 12, tzinfo=UTC) - timedelta(days=back),
+            30 * float(np.exp(random.normal(0, 0.06))) * (5 if back == 0 and agent in grown else 1),
+            agent=agent,
+            project=project,
+            model=model,
+            key_id=key_id,
+        )
+        for back in range(60)
+        for agent, (project, model, key_id) in agents.items()
+    )
+
+
+def test_parts_of_a_key_that_grows_are_one_alert_of_the_key(acme: Tenant, alice: User) -> None:
+    key = make.key(alice, project="shop")
+    indexers = {f"indexer-{n}": ("shop", "small-chat", str(key.public_id)) for n in range(3)}
+    fleet({**indexers, "other": ("desk", "small-chat", "k-desk")}, grown=set(indexers))
+
+    run = anomalies.detect_day(day=LAST, at=NIGHT)
+
+    found, notice = Anomaly.objects.get(), Notice.objects.get(topic="cost.anomaly")
+    assert (found.dimension, found.ref, run.flagged, run.told) == ("key", str(key.public_id), 7, 1)
+    assert found.also == [["tenant", ""], ["project", "shop"], ["model", "small-chat"], *(["agent", f"indexer-{n}"] for n in range(3))]
+    assert notice.title.startswith(f"Spike: key {key.name} ")
+    assert [one["ref"] for one in found.contributors if one["dimension"] == "agent"] != []
+
+
+def test_two_causes_on_one_day_are_two_alerts_and_no_third_of_their_sum(acme: Tenant) -> None:
+    both = {"crawler": ("shop", "small-chat", "k-shop"), "mailer": ("desk", "small-chat", "k-desk")}
+    fleet({**both, "other": ("lab", "large-chat", "k-lab")}, grown=set(both))
+
+    anomalies.detect_day(day=LAST, at=NIGHT)
+
+    alerts = {one.ref: one.also for one in Anomaly.objects.all()}
+    assert set(alerts) == set(both)
+    assert sorted(["tenant", ""] in also for also in alerts.values()) == [False, True]
+
+
+def test_organisation_that_grows_everywhere_is_one_alert(acme: Tenant) -> None:
+    agents = {f"a{n}": (f"p{n}", ("small-chat", "large-chat")[n % 2], f"k{n}") for n in range(8)}
+    fleet(agents, grown=set(agents))
+
+    anomalies.detect_day(day=LAST, at=NIGHT)
+
+    found = Anomaly.objects.get()
+    assert (found.dimension, len([scope for scope in found.also if scope[0] == "agent"])) == ("tenant", 8)
+    assert Notice.objects.get(topic="cost.anomaly").title.startswith("Spike: the whole organisation ")
 
 
 def test_drivers_add_up_to_the_excess_and_name_the_cause(acme: Tenant) -> None:
@@ -254,6 +308,24 @@ def test_feedback_is_kept_with_its_person(acme: Tenant, fay: User) -> None:
 
     assert (judged.feedback, judged.status, judged.feedback_by, judged.feedback_note) == ("false", "closed", fay, "")
     assert events()[1:] == ["anomaly.judged", "anomaly.judged"]
+
+
+def test_feedback_is_taken_back_and_a_false_alert_that_is_real_after_all_is_looked_after(acme: Tenant, fay: User) -> None:
+    found = detected()
+    anomalies.give_feedback(anomaly=found, actor=fay, feedback="false", at=NIGHT)
+    real = anomalies.give_feedback(anomaly=found, actor=fay, feedback="true", at=NIGHT)
+    anomalies.give_feedback(anomaly=found, actor=fay, feedback="planned", note="Sale", at=NIGHT)
+
+    undone = anomalies.withdraw_feedback(anomaly=found, actor=fay)
+
+    assert real.status == "acknowledged"
+    assert (undone.status, undone.feedback, undone.feedback_note, undone.feedback_by, undone.planned_until) == ("open", "", "", None, None)
+    assert events()[-1] == "anomaly.feedback_withdrawn"
+    with pytest.raises(AnomalyStateError, match="Nobody has said"):
+        anomalies.withdraw_feedback(anomaly=found, actor=fay)
+    missed = anomalies.report_missed(actor=fay, day=LAST, dimension="agent", ref="mailer", note="Sent twice", at=NIGHT)
+    with pytest.raises(AnomalyStateError, match="A person reported it"):
+        anomalies.withdraw_feedback(anomaly=missed, actor=fay)
 
 
 @pytest.mark.parametrize(
