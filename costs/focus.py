@@ -140,7 +140,11 @@ class Row:
         return self.billing_start.date().replace(day=1)
 
     def fingerprint(self, provider: str) -> str:
-        """The same for equal rows of one provider, whatever file or column order they come in."""
+        """The same for equal rows of one provider, whatever file, column order or way to write figures, times and objects they come in."""
+        return _hash(provider, sorted((name, _plain(name, text)) for name, text in self.values.items()))
+
+    def literal_fingerprint(self, provider: str) -> str:
+        """The same for rows of one provider that are written alike: by this, rows were kept until these were brought into one form."""
         return _hash(provider, sorted(self.values.items()))
 
     def charge_key(self, provider: str) -> str:
@@ -155,6 +159,37 @@ class Row:
 @lru_cache(maxsize=4096)
 def _day(start: datetime, end: datetime) -> date | None:
     return start.date() if end - start <= timedelta(days=1) and (end - timedelta(microseconds=1)).date() == start.date() else None
+
+
+_FIGURES, _TIMES = ("Cost", "Quantity", "UnitPrice", "InUsd"), ("PeriodStart", "PeriodEnd")
+"""What the names of columns end in that hold one, those of providers' own included."""
+
+
+def _plain(name: str, text: str) -> str:
+    """A figure, a time or an object in one form, anything else as it is: `5.00`, `5.0` and `5` are one price in a CSV, a Parquet of doubles and one of decimals."""
+    try:
+        if name.endswith(_FIGURES):
+            return _plain_number(text)
+        if name.endswith(_TIMES):
+            return _plain_time(text)
+        return _plain_object(text) if text.startswith("{") else text
+    except ValueError:  # not every column is read otherwise
+        return text
+
+
+@lru_cache(maxsize=16384)
+def _plain_number(text: str) -> str:
+    return f"{EXACT.normalize(_number(text, '')) or Decimal():f}"  # no minus before nought
+
+
+@lru_cache(maxsize=4096)
+def _plain_object(text: str) -> str:
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()
+
+
+@lru_cache(maxsize=4096)
+def _plain_time(text: str) -> str:
+    return _moment(text).isoformat().replace("+00:00", "Z")
 
 
 def _hash(provider: str, columns: list[tuple[str, str]]) -> str:

@@ -64,7 +64,7 @@ UNKNOWN = "unknown"
 """The provider of rows that name none."""
 AHEAD = timedelta(days=1)
 """Usage that begins later than this after the upload has not happened."""
-_STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS))
+_STAGING = ", ".join((*_ROW_COLUMNS, *_ERROR_COLUMNS, "literal_fingerprint"))
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,19 @@ def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
         cursor.execute("DROP TABLE IF EXISTS bill_staging, bill_staged")
         cursor.execute(f"""
             CREATE TEMP TABLE bill_staging ON COMMIT DROP AS
-            SELECT {columns}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined
+            SELECT {columns}, ''::text AS error_column, ''::text AS error_message, ''::text AS error_text, false AS is_quarantined,
+                ''::text AS literal_fingerprint
             FROM bill_row WITH NO DATA
         """)  # noqa: S608  # names and expressions of this module only
         with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
             for values in rows:
                 copy.write_row(values)
+        # Rows in force that were kept by how they were written are known again by that.
+        cursor.execute("""
+            UPDATE bill_staging s SET fingerprint = s.literal_fingerprint
+            WHERE s.literal_fingerprint <> s.fingerprint
+                AND EXISTS (SELECT 1 FROM bill_row b WHERE b.fingerprint = s.literal_fingerprint AND b.is_in_force)
+        """)
         cursor.execute(f"""
             CREATE TEMP TABLE bill_staged ON COMMIT DROP AS
             SELECT row_number() OVER (PARTITION BY fingerprint ORDER BY part, line)::integer AS occurrence, {columns}
@@ -233,12 +240,12 @@ def placed(
 ) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         if isinstance(row, focus.Rejected):
-            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False)
+            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, row.column[:64], row.message[:300], row.text, False, None)
             continue
         seen.add(row.provider_name)
         provider = names.provider_of(row)
         if (why := why_quarantined(row, provider, at)) is not None:
-            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True)
+            yield (part, row.line, *[None] * 15, row.billed_cost, *[None] * 13, *why, row.text, True, None)
             continue
         priced = row.pricing
         pricing = (priced.currency, priced.cost, priced.listed_cost, priced.list_cost) if priced else ("", None, None, None)
@@ -275,6 +282,7 @@ def placed(
             None,
             None,
             False,
+            row.literal_fingerprint(provider),
         )
 
 

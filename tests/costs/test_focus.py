@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -200,3 +201,30 @@ def test_equal_rows_have_one_fingerprint_whatever_the_order_of_columns() -> None
     assert isinstance(second, focus.Row)
     assert isinstance(turned, focus.Row)
     assert first.fingerprint("a") == second.fingerprint("a") == turned.fingerprint("a") != first.fingerprint("b")
+
+
+def test_figures_times_and_objects_have_one_fingerprint_however_they_are_written() -> None:
+    plain = {"BilledCost": "5.00", "ListCost": "-0.00", "x_CostInUsd": "8e-07", "ChargePeriodStart": "2026-10-01 00:00:00", "SkuId": "5.00"}
+    plain["Tags"] = '{"a": "1", "b": "2"}'
+    first = one(GOOD)
+    assert isinstance(first, focus.Row)
+
+    def written(**other: str) -> str:
+        return replace(first, values=plain | other).fingerprint("a")
+
+    same = [
+        {"BilledCost": "5", "ListCost": "0"},
+        {"Tags": '{"b":"2","a":"1"}'},
+        {"x_CostInUsd": "0.00000080"},
+        {"ChargePeriodStart": "2026-10-01T02:00:00+02:00"},
+    ]
+    others = [
+        {"BilledCost": "5.01"},
+        {"x_CostInUsd": "n/a"},
+        {"ChargePeriodStart": "2026-10-01T02:00:00Z"},
+        {"SkuId": "5"},
+        {"Tags": "{}"},
+        {"Tags": "{"},
+    ]
+    assert {written(**other) for other in same} == {written()}
+    assert len({written(), *(written(**other) for other in others)}) == 1 + len(others)

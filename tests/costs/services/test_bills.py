@@ -15,7 +15,7 @@ from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costs import bill_selectors, generator, parquet, showback_selectors
+from costs import bill_selectors, focus, generator, parquet, showback_selectors
 from costs.errors import BillFormatError, NothingToReconcileError, RevisionReplacedError
 from costs.models import BillAlias, BillFile, BillRow, PriceEntry, Reconciliation, Revision
 from costs.services import bills, ingest, prices, reconciliation, signoff
@@ -57,8 +57,8 @@ def made(acme: Tenant, seed: int = 7, **faults: object) -> generator.Generated:
     )
 
 
-def upload(user: User, rows: list[dict[str, str]], name: str = "bill.csv") -> bills.Imported:
-    return bills.import_bill(file=io.BytesIO(generator.to_csv(rows)), name=name, actor=user, provider="openai")
+def upload(user: User, rows: list[dict[str, str]], name: str = "bill.csv", style: str = "") -> bills.Imported:
+    return bills.import_bill(file=io.BytesIO(generator.to_csv(rows)), name=name, actor=user, provider="openai", style=style)
 
 
 def causes(revision: Revision) -> dict[str, Decimal]:
@@ -119,8 +119,8 @@ def test_file_that_is_no_bill_stores_nothing(acme: Tenant, fay: User) -> None:
     assert not BillFile.objects.exists()
 
 
-def test_parquet_becomes_the_same_rows_as_csv(acme: Tenant, offers: object, fay: User) -> None:
-    rows = made(acme).rows[:40]
+def as_parquet(rows: list[dict[str, str]]) -> bytes:
+    """With the types that clouds write."""
     typed = {
         **dict.fromkeys(("BilledCost", "EffectiveCost"), "DOUBLE"),
         **dict.fromkeys(("ChargePeriodStart", "ChargePeriodEnd"), "TIMESTAMPTZ"),
@@ -131,9 +131,28 @@ def test_parquet_becomes_the_same_rows_as_csv(acme: Tenant, offers: object, fay:
         lines, file = Path(folder) / "bill.csv", Path(folder) / "bill.parquet"
         lines.write_bytes(generator.to_csv(rows).split(b"\n", 1)[1])
         parquet.convert(lines, file, {name: typed.get(name, "VARCHAR") for name in rows[0]})
-        content = file.read_bytes()
+        return file.read_bytes()
 
-    bill = bills.import_bill(file=io.BytesIO(content), name="bill.parquet", actor=fay, provider="openai").file
+
+def test_rows_are_known_again_in_whatever_form_they_come(acme: Tenant, offers: object, fay: User) -> None:
+    rows = [row | {"BilledCost": f"{Decimal(row['BilledCost']):.12f}"} for row in made(acme).rows[:40]]
+    upload(fay, rows, style="append")
+
+    bill = bills.import_bill(file=io.BytesIO(as_parquet(rows)), name="bill.parquet", actor=fay, provider="openai", style="append").file
+    assert (bill.rows_in, bill.rows_duplicate, bill.rows_accepted) == (40, 40, 0)
+
+    # Rows of before are known by how they were written.
+    for row in focus.Reader(io.BytesIO(generator.to_csv(rows))):
+        assert isinstance(row, focus.Row)
+        assert BillRow.objects.filter(line=row.line).update(fingerprint=row.literal_fingerprint("openai"))
+    bill = upload(fay, rows[10:], style="append").file
+    assert (bill.rows_in, bill.rows_duplicate, bill.rows_accepted) == (30, 30, 0)
+
+
+def test_parquet_becomes_the_same_rows_as_csv(acme: Tenant, offers: object, fay: User) -> None:
+    rows = made(acme).rows[:40]
+
+    bill = bills.import_bill(file=io.BytesIO(as_parquet(rows)), name="bill.parquet", actor=fay, provider="openai").file
     from_parquet = list(
         bill.rows.order_by("line").values("day", "model", "token_class", "tokens", "billed_cost", "listed_cost", "month", "kind")
     )
