@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.plane.plane import Plane
     from gateway.plane.prompts import AskedPrompt
     from gateway.plane.semantic import Asked
-    from gateway.plane.text import OnText, Said
+    from gateway.plane.text.said import OnText, Said
 
 
 Surface = Literal["chat", "embeddings", "messages", "count_tokens", "responses"]

@@ -15,7 +15,7 @@ from gateway.plane import big_json
 from gateway.plane import text as answers
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.text import OnText, Said
+from gateway.plane.text.said import OnText, Said
 
 
 async def scan_places(call: Call, guards: tuple[Guard, ...], places: Places, direction: str) -> Scan:

@@ -28,7 +28,7 @@ from gateway.plane.guarding import _all_of, look_afterwards, look_at_answer, loo
 from gateway.plane.pipeline.record import record
 from gateway.plane.presidio import PresidioWorker
 from gateway.plane.sse import data_event
-from gateway.plane.text import Said
+from gateway.plane.text.said import Said
 from tests.gateway.conftest import Org
 
 STAND_IN = """

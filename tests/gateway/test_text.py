@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.plane.text import Said, TextTap, whole
+from gateway.plane.text import TextTap, whole
+from gateway.plane.text.said import Said
 from gateway.sandbox.surfaces import responses
 from tests.gateway.test_translate import HERE, completion_of, message_of, stream_of, through
 
