@@ -18,6 +18,7 @@ from catalog.models import VirtualKey
 from costs import detection, drivers, pricing
 from costs.detection import Floats
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings, PriceEntry, TokenClass, UsageHour
+from costs.models.rollup import TOKENS
 from costs.periods import midnight
 
 DAY = timedelta(days=1)
@@ -32,7 +33,6 @@ UNPRICED_SHARE = 0.1
 COLUMN = {"tenant": "''", "project": "project", "model": "model", "key": "key_id", "agent": "agent"}
 """In SQL, by dimension, from the widest to the narrowest."""
 DIMENSIONS = tuple(COLUMN)
-_TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
 _SERVED = ~Q(outcome="refused") & ~Q(kind="tool")
 
 
@@ -219,7 +219,7 @@ def compared(dimension: str, ref: str, by: str, spans: Sequence[tuple[datetime, 
     sums = {
         f"{name}_{when}": Sum(what, filter=condition, default=0)
         for when, condition in (("after", after), ("before", before))
-        for name, what in (("cost", F("cost")), ("calls", F("calls") - F("unpriced_calls")), ("tokens", _TOKENS))
+        for name, what in (("cost", F("cost")), ("calls", F("calls") - F("unpriced_calls")), ("tokens", TOKENS))
     }
     rows: list[Any] = [hours.aggregate(**sums) | {"ref": ""}] if by == "tenant" else list(hours.values(ref=F(COLUMN[by])).annotate(**sums))
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from django.db.models import Sum
 
 from catalog.models import Model, Project, Provider, ToolServer, VirtualKey
 from costs.models import VerdictHour
+from costs.periods import hour_of
 from governance.call_figures import PastCalls, VerdictCount
 from governance.models import Tenant
 from governance.schema import current_schema
@@ -73,8 +74,11 @@ class Figures:
             )
 
     def verdicts(self, since: datetime) -> list[VerdictCount]:
-        hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        rows = VerdictHour.objects.filter(hour__gte=hour).values("step", "verdict", "found").annotate(calls=Sum("calls"), hits=Sum("hits"))
+        rows = (
+            VerdictHour.objects.filter(hour__gte=hour_of(since))
+            .values("step", "verdict", "found")
+            .annotate(calls=Sum("calls"), hits=Sum("hits"))
+        )
         return [VerdictCount(**row) for row in rows.order_by("step", "verdict", "found")]
 
 

@@ -21,15 +21,10 @@ from costs.models import AttributeDay, Commitment, CommitmentDay, TokenDay, Usag
 from costs.periods import Period
 from costs.services import prices
 
-
-def _class(name: str) -> str:
-    return f"'{name}', {pricing.CLASS_TOKENS[name]}, price_ids[{pricing.TOKEN_CLASSES.index(name) + 1}]"
-
-
 _CHARGES = f"""
 SELECT e.provider, e.model, e.upstream_model, e.region, e.project, e.cost_centre, e.agent, e.key_id, v.token_class, p.id, p.price,
     p.currency, coalesce(p.quoted, p.price), p.service_tier, p.context_over, count(*), sum(v.tokens)::bigint
-FROM {{events}} e CROSS JOIN LATERAL {pricing.by_class(_class)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
+FROM {{events}} e CROSS JOIN LATERAL {pricing.by_class(pricing.tokens_and_price_id)} v(token_class, tokens, price_id) JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE e.started_at >= %s AND e.started_at < %s AND e.pricing = 'priced' AND v.tokens > 0 {{narrowed}}
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 ORDER BY 1, 2, 9, 5, 6, 7, 8, 3, 4, 10

@@ -6,12 +6,14 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from catalog.hooks import DeploymentHour, RoutedDay, Traffic
 from costs import sketch
 from costs.models import CallHour, UsageHour, VerdictHour
+from costs.models.rollup import INPUT_TOKENS
+from costs.periods import hour_of
 
 STEP = "route:"
 """Before the model's slug, see `gateway.plane.choice`."""
@@ -21,7 +23,7 @@ PPM_PER_PERCENT = 10_000
 
 def routed(since: datetime, until: datetime | None = None, *, model: str | None = None) -> QuerySet[VerdictHour]:
     """Rows of the hours that begin in the span; of all models when none is named."""
-    rows = VerdictHour.objects.filter(hour__gte=_hour(since))
+    rows = VerdictHour.objects.filter(hour__gte=hour_of(since))
     rows = rows.filter(step__startswith=STEP) if model is None else rows.filter(step=f"{STEP}{model}"[:160])
     return rows if until is None else rows.filter(hour__lt=until)
 
@@ -41,17 +43,20 @@ def routed_days(model: str, since: datetime) -> list[RoutedDay]:
 
 def traffic_by_deployment(model: str, since: datetime) -> Traffic:
     """Three queries."""
-    calls = CallHour.objects.filter(model=model, hour__gte=_hour(since), status="ok").exclude(deployment="")
+    calls = CallHour.objects.filter(model=model, hour__gte=hour_of(since), status="ok").exclude(deployment="")
     counted = list(calls.values_list("hour", "deployment").annotate(n=Sum("calls")).order_by("hour", "deployment"))
     hourly, whole = _durations(calls) if counted else ({}, {})
-    used = UsageHour.objects.filter(model=model, hour__gte=_hour(since), outcome="ok").aggregate(
+    used = UsageHour.objects.filter(model=model, hour__gte=hour_of(since), outcome="ok").aggregate(
         n=Sum("calls", default=0),
-        tokens_in=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens"), default=0),
+        tokens_in=Sum(INPUT_TOKENS, default=0),
         tokens_out=Sum("output_tokens", default=0),
     )
     return Traffic(
-        [DeploymentHour(hour, deployment, n, _median_ms(hourly.get((hour, deployment), {}))) for hour, deployment, n in counted],
-        {deployment: median for deployment, counts in whole.items() if (median := _median_ms(counts)) is not None},
+        [
+            DeploymentHour(hour, deployment, n, sketch.quantile_ms(hourly.get((hour, deployment), {}), 0.5))
+            for hour, deployment, n in counted
+        ],
+        {deployment: median for deployment, counts in whole.items() if (median := sketch.quantile_ms(counts, 0.5)) is not None},
         used["tokens_in"] / used["n"] if used["n"] else None,
         used["tokens_out"] / used["n"] if used["n"] else None,
     )
@@ -75,12 +80,3 @@ def _durations(calls: QuerySet[CallHour]) -> tuple[dict[tuple[datetime, str], Co
             hourly[hour, deployment][bucket] += n
             whole[deployment][bucket] += n
     return hourly, whole
-
-
-def _median_ms(counts: dict[int, int] | Counter[int]) -> float | None:
-    us = sketch.quantile(counts, 0.5)
-    return None if us is None else us / 1000
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import TruncDate, TruncDay, TruncHour
 from django.utils import timezone
 
@@ -19,7 +19,8 @@ from catalog.hooks import Failovers, Tries
 from catalog.models import VirtualKey
 from costs import selectors, sketch
 from costs.models import CallHour, UsageHour, VerdictHour
-from costs.periods import Span
+from costs.models.rollup import INPUT_TOKENS
+from costs.periods import Span, hour_of
 
 GROUPS = {"project": "Project", "agent": "Agent", "key": "Key", "provider": "Provider"}
 OUTCOMES = {"ok": "OK", "refused": "Refused", "error": "Failed"}
@@ -45,7 +46,7 @@ def failovers(model: str, since: date) -> list[Failovers]:
 
 def tries_by_deployment(models: Iterable[str], since: datetime) -> dict[str, Tries]:
     """How tries went since the hour of `since`. Two queries."""
-    hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(since)
     models = list(models)
     left: dict[str, dict[str, int]] = defaultdict(dict)
     failovers = VerdictHour.objects.filter(hour__gte=hour, step__in=[f"failover:{model}"[:160] for model in models])
@@ -114,16 +115,16 @@ class Figures:
 
     @property
     def p50_ms(self) -> float | None:
-        return _quantile_ms(self.durations, 0.5)
+        return sketch.quantile_ms(self.durations, 0.5)
 
     @property
     def p95_ms(self) -> float | None:
-        return _quantile_ms(self.durations, 0.95)
+        return sketch.quantile_ms(self.durations, 0.95)
 
     @property
     def ttft_ms(self) -> float | None:
         """Median."""
-        return _quantile_ms(self.ttfts, 0.5)
+        return sketch.quantile_ms(self.ttfts, 0.5)
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def _usage_rows(
         n_calls=Sum("calls"),
         n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
         n_failed=Sum("calls", filter=Q(outcome="error"), default=0),
-        n_input=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")),
+        n_input=Sum(INPUT_TOKENS),
         n_output=Sum("output_tokens"),
         n_cost=Sum("cost"),
         n_unpriced=Sum("unpriced_calls"),
@@ -308,11 +309,6 @@ def _add_how_they_went(figures: dict[str, Figures], calls: QuerySet[CallHour], g
             else:
                 getattr(figures[value], part)[int(name)] += n
     return +errors
-
-
-def _quantile_ms(counts: Mapping[int, int], q: float) -> float | None:
-    us = sketch.quantile(counts, q)
-    return None if us is None else us / 1000
 
 
 def _key_labels(values: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,11 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
+def hour_of(moment: datetime) -> datetime:
+    """The first moment of the UTC hour that `moment` lies in."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 @dataclass(frozen=True)
 class Period:
     """Whole days, both included."""
@@ -203,7 +208,7 @@ def span(name: str, now: datetime, query: Mapping[str, str] | None = None) -> Sp
     """`name` as in SPANS; for `custom`, `query` has ISO dates `from` and `to` as `from_query` takes them, the last 30 days without."""
     now = now.astimezone(UTC)
     if name == "24h":
-        end = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        end = hour_of(now) + timedelta(hours=1)
         return Span(name, end - timedelta(hours=24), end)
     today = now.date()
     if name == "custom" and query and (query.get("from") or query.get("to")):

@@ -121,7 +121,13 @@ def by_class(row: Callable[[str], str]) -> str:
 
 
 def tokens_and_cost(name: str) -> str:
+    """Of a call that is being priced."""
     return f"'{name}', {CLASS_TOKENS[name]}, {CLASS_COST[name]}"
+
+
+def tokens_and_price_id(name: str) -> str:
+    """Of a call that was priced."""
+    return f"'{name}', {CLASS_TOKENS[name]}, price_ids[{TOKEN_CLASSES.index(name) + 1}]"
 
 
 SERVICE_TIER = """CASE WHEN lower(coalesce(b.service_tier, '')) IN ('', 'default', 'auto', 'standard', 'standard_only', 'on_demand') THEN 'standard'

@@ -23,6 +23,7 @@ from costs import (
     tag_selectors,
 )
 from costs.models import Anomaly, Budget, CallHour, ReviewItem, ReviewSignature, UsageDay, UsageHour
+from costs.models.rollup import INPUT_TOKENS
 from costs.periods import Period, first_of_month, whole_month
 from costs.reviewing import BudgetLine, Finding, Review, Row, Section
 from governance.models import User
@@ -148,7 +149,7 @@ def _low_value(period: Period, whole: Decimal) -> list[Finding]:
         .annotate(
             money=Sum("cost"),
             keys=Count("key_id", distinct=True, filter=~Q(outcome="refused")),
-            read=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")),
+            read=Sum(INPUT_TOKENS),
             written=Sum("output_tokens"),
         )
         if row["money"] > 0 and row["money"] >= whole * LEAST_SHARE

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import Max, Q, QuerySet, Sum
 from django.utils import timezone
 
 from catalog.hooks import PromptUsage, Usage
@@ -31,7 +31,8 @@ from costs.models import (
     Valuation,
 )
 from costs.models.event import has_id
-from costs.periods import Period
+from costs.models.rollup import INPUT_TOKENS
+from costs.periods import Period, hour_of
 from governance.access import Permission, permissions_of
 from governance.models import Membership, User
 
@@ -87,9 +88,9 @@ def usage_by_model(slugs: Iterable[str] | None = None) -> dict[str, Usage]:
     return {
         model: Usage(
             **figures,
-            p50_ms=_ms(sketch.quantile(counts[model, "duration"], 0.5)),
-            p95_ms=_ms(sketch.quantile(counts[model, "duration"], 0.95)),
-            ttft_ms=_ms(sketch.quantile(counts[model, "ttft"], 0.5)),
+            p50_ms=sketch.quantile_ms(counts[model, "duration"], 0.5),
+            p95_ms=sketch.quantile_ms(counts[model, "duration"], 0.95),
+            ttft_ms=sketch.quantile_ms(counts[model, "ttft"], 0.5),
         )
         for model, figures in _usage(hours, "model").items()
     }
@@ -122,11 +123,7 @@ def usage_by_prompt_version(prompt: str) -> list[PromptUsage]:
 
 
 def _usage_start() -> datetime:
-    return (timezone.now() - timedelta(days=USAGE_DAYS)).replace(minute=0, second=0, microsecond=0)
-
-
-def _ms(us: float | None) -> float | None:
-    return None if us is None else us / 1000
+    return hour_of(timezone.now() - timedelta(days=USAGE_DAYS))
 
 
 def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]:
@@ -136,7 +133,7 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
         unpriced=Sum("unpriced_calls"),
         refused=Sum("calls", filter=Q(outcome="refused"), default=0),
         tools=Sum("calls", filter=Q(kind="tool"), default=0),
-        input=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")),
+        input=Sum(INPUT_TOKENS),
         output=Sum("output_tokens"),
         money=Sum("cost"),
         last=Max("last_event_at"),

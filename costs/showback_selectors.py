@@ -17,6 +17,7 @@ from costs import attribute_days, bill_selectors, dimensions, reconciliation_sel
 from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.models import AttributeDay, Reconciliation, RevisionSignature, UsageDay, UsageHour
+from costs.models.rollup import TOKENS
 from costs.periods import first_of_month, parse_day, whole_month
 from governance.models import AlertChannel, Severity, User
 
@@ -27,7 +28,6 @@ FIRST = ("cost_centre", "project", "environment")
 SECOND = (*FIRST, "agent", "model")
 """Each besides declared tags, of which a showback has one at most: they are counted apart from one another."""
 MONTHS_SHOWN = 12
-_TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
 _NAMES = ("cost", "calls", "tokens", "unpriced_calls", "untagged_calls", "untagged_cost")
 _FIGURES = {name: F(name) for name in _NAMES} | {"calls": F("calls") - F("refused")}
 _DAY_SUMS: dict[str, Any] = {f"n_{name}": Sum(figure) for name, figure in _FIGURES.items()}
@@ -179,7 +179,7 @@ def _sums(month: date, only: Q, levels: Sequence[str]) -> list[dict[str, Any]]:
         hours.values(*columns).annotate(
             n_cost=Sum("cost"),
             n_calls=Sum("calls", filter=is_served, default=0),
-            n_tokens=Sum(_TOKENS),
+            n_tokens=Sum(TOKENS),
             n_unpriced_calls=Sum("unpriced_calls"),
             n_untagged_calls=Sum("untagged_calls", filter=is_served, default=0),
             n_untagged_cost=Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()),

@@ -34,3 +34,9 @@ def quantile(counts: Mapping[int, int], q: float) -> float | None:
         if seen > rank:
             return middle(index)
     raise AssertionError("ranks end within the counts")
+
+
+def quantile_ms(counts: Mapping[int, int], q: float) -> float | None:
+    """The same in milliseconds."""
+    us = quantile(counts, q)
+    return None if us is None else us / 1000

@@ -24,12 +24,12 @@ from costs import forecast as forecasting
 from costs.attribute_days import UNCOUNTED
 from costs.forecast import Forecast, TooLittle
 from costs.models import AttributeDay, TokenDay, UsageDay, UsageHour
+from costs.models.rollup import INPUT_TOKENS, TOKENS
 from costs.periods import Period
 from costs.selectors import NONE
 
 SHOWN = 100
 """Lines of a page; a breakdown by thousands of keys is for the CSV."""
-_TOKENS = F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens") + F("output_tokens")
 _FIGURES = ("calls", "cost", "unpriced_calls", "refused", "errors", "tokens", "untagged_calls", "untagged_cost", "estimated_calls")
 _CLASS_FIGURES = (*_FIGURES, "unpriced_tokens")
 """Of a token class; what a class does not have is None."""
@@ -39,7 +39,7 @@ _SUMS: dict[str, Any] = {
     "n_unpriced_calls": Sum("unpriced_calls"),
     "n_refused": Sum("calls", filter=Q(outcome="refused"), default=0),
     "n_errors": Sum("calls", filter=Q(outcome="error"), default=0),
-    "n_tokens": Sum(_TOKENS),
+    "n_tokens": Sum(TOKENS),
     "n_untagged_calls": Sum("untagged_calls", filter=~Q(outcome="refused"), default=0),
     "n_untagged_cost": Sum("cost", filter=Q(untagged_calls__gt=0), default=Decimal()),
     "n_estimated_calls": Sum("estimated_calls"),
@@ -471,8 +471,6 @@ def cheaper_hints(period: Period, keys: Iterable[str]) -> list[cheaper.Hint]:
     hours = (
         UsageHour.objects.filter(key_id__in=list(keys), hour__gte=period.start, hour__lt=period.end).exclude(model="").exclude(kind="tool")
     )
-    rows = hours.values_list("model").annotate(
-        read=Sum(F("uncached_input_tokens") + F("cached_input_tokens") + F("cache_write_tokens")), written=Sum("output_tokens")
-    )
+    rows = hours.values_list("model").annotate(read=Sum(INPUT_TOKENS), written=Sum("output_tokens"))
     used = {model: cheaper.Used(read, written) for model, read, written in rows}
     return cheaper.hints(used, catalog_selectors.served_models(), price_selectors.current_prices()) if used else []

@@ -11,6 +11,7 @@ from django.db.models import Sum
 
 from costs import charts
 from costs.models import UsageHour
+from costs.periods import hour_of
 
 HOURS = 24
 
@@ -52,7 +53,7 @@ class Traffic:
 
 def last_day(now: datetime) -> Traffic | None:
     """None while nobody called in the last two days."""
-    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    this_hour = hour_of(now)
     first = this_hour - timedelta(hours=HOURS - 1)
     rows = (
         UsageHour.objects.filter(hour__gte=first - timedelta(hours=HOURS), hour__lte=this_hour)

@@ -8,6 +8,7 @@ from django.db.models import Count, F
 
 from costs.metrics.windows import share
 from costs.models import Anomaly, AnomalyPeriod, AnomalyRun
+from costs.periods import hour_of
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
 from governance.models import Tenant
 from governance.schema import current_schema
@@ -53,7 +54,7 @@ def anomaly_false_per_week(window: Window) -> Reading:
 def anomaly_uptime(window: Window) -> Reading:
     """Whole hours of the window that were tested within two hours of their end. What was before the organisation was no hour of it."""
     start = max(window.start, Tenant.objects.values_list("created_at", flat=True).get(schema_name=current_schema()))
-    first = start.replace(minute=0, second=0, microsecond=0)
+    first = hour_of(start)
     first += timedelta(hours=1) if first < start else timedelta()
     hours = int((window.end - first) / timedelta(hours=1))
     runs = AnomalyRun.objects.filter(period=AnomalyPeriod.HOUR, start__gte=first, start__lt=first + timedelta(hours=max(hours, 0)))

@@ -9,6 +9,7 @@ from django.db.models import Q, Sum
 from catalog.models import Model, ToolServer
 from costs.metrics.windows import hours_of
 from costs.models import UsageHour, VerdictHour
+from costs.periods import hour_of
 from gateway.contract.detectors import PII
 from gateway.contract.presidio import OWN
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
@@ -58,7 +59,7 @@ def calls_after_withdrawal(window: Window) -> Reading:
         return NO_DATA
     served = refused = 0
     for feature_class, since in off.items():
-        first = max(window.start, since).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        first = hour_of(max(window.start, since)) + timedelta(hours=1)
         models = Model.objects.filter(feature_class=feature_class).values("slug")
         found = UsageHour.objects.filter(hour__gte=first, hour__lt=window.end, model__in=models).aggregate(
             served=Sum("calls", filter=~Q(outcome="refused"), default=0), refused=Sum("calls", filter=Q(outcome="refused"), default=0)

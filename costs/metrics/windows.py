@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from django.db.models import Q, QuerySet, Sum
 
 from catalog.models import VirtualKey
 from costs import sketch
 from costs.models import LatencyHour, UsageHour
+from costs.periods import hour_of
 from governance.metrics import NO_DATA, Reading, Window, wilson
 
 
 def hours_of(window: Window) -> Q:
     """Hours that begin within the window; the hour in which the window starts counts as a whole."""
-    start: datetime = window.start.replace(minute=0, second=0, microsecond=0)
-    return Q(hour__gte=start, hour__lt=window.end)
+    return Q(hour__gte=hour_of(window.start), hour__lt=window.end)
 
 
 def served_hours(window: Window) -> QuerySet[UsageHour]:

@@ -58,6 +58,12 @@ class UsageHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H}:00 {self.project} {self.model}"
 
 
+INPUT_TOKENS = models.F("uncached_input_tokens") + models.F("cached_input_tokens") + models.F("cache_write_tokens")
+"""Of an hour; cached ones included."""
+TOKENS = INPUT_TOKENS + models.F("output_tokens")
+"""All tokens of an hour."""
+
+
 class _DaySums(models.Model):
     """Sums of the calls of one UTC day that share a value."""
 

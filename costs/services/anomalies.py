@@ -21,7 +21,7 @@ from costs import detection, drivers
 from costs.anomaly_selectors import DAY, DIMENSIONS, HOUR, Series
 from costs.errors import AnomalyStateError, AnomalyValueError
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
-from costs.periods import midnight
+from costs.periods import hour_of, midnight
 from costs.selectors import complete_through
 from governance.models import Severity, User
 from governance.roles import Permission
@@ -92,7 +92,7 @@ def detect_due(*, at: datetime | None = None) -> list[AnomalyRun]:
     while day <= last_whole:
         runs.append(detect_day(day=day, at=at))
         day += DAY
-    hour = complete.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(complete)
     if at - hour < 2 * HOUR and not AnomalyRun.objects.filter(period=AnomalyPeriod.HOUR, start=hour - HOUR).exists():
         runs.append(detect_hour(end=hour, at=at))
     return runs

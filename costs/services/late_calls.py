@@ -27,7 +27,6 @@ class Late:
 
 _WHERE = """e.provider = %(provider)s AND e.kind <> 'tool' AND e.started_at >= %(start)s AND e.started_at < %(end)s
     AND (e.started_at AT TIME ZONE 'UTC')::date = ANY(%(days)s) AND e.attributed_at > %(since)s AND e.attributed_at <= %(until)s"""
-_CLASSES = pricing.by_class(lambda name: f"'{name}', {pricing.CLASS_TOKENS[name]}, price_ids[{pricing.TOKEN_CLASSES.index(name) + 1}]")
 _COUNTED = pricing.USUAL_CLASSES[0]
 """Each call has one row of this class, of tokens or not: by it calls are counted while they are read for their tokens."""
 
@@ -37,7 +36,7 @@ def _sides() -> str:
     return f"""
 SELECT e.model, v.token_class, (e.started_at AT TIME ZONE 'UTC')::date, count(*) FILTER (WHERE v.token_class = '{_COUNTED}'),
     coalesce(sum(v.tokens), 0)::bigint, coalesce(sum(v.tokens * p.price * 0.000001) FILTER (WHERE e.pricing = 'priced'), 0)
-FROM event e CROSS JOIN LATERAL {_CLASSES} v(token_class, tokens, price_id) LEFT JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
+FROM event e CROSS JOIN LATERAL {pricing.by_class(pricing.tokens_and_price_id)} v(token_class, tokens, price_id) LEFT JOIN {prices.KNOWN_PRICES} p ON p.id = v.price_id
 WHERE {_WHERE} AND (v.tokens > 0 OR v.token_class = '{_COUNTED}') GROUP BY 1, 2, 3
 """  # noqa: S608  # names and expressions of our own modules
 

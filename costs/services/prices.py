@@ -19,6 +19,7 @@ from django.utils import timezone
 from costs import attribute_days, exchange, exchange_selectors, price_sheets, pricing, prompt_days, tag_days, tasks, usage_days
 from costs.errors import NothingToReconcileError, PriceExistsError, PriceValueError, RateUnknownError
 from costs.models import SERIES, Event, PriceEntry, PriceProposal, Reconciliation, ServiceTier, SupersededPrice, UsageHour
+from costs.periods import hour_of
 from costs.quotes import USD, Quote
 from costs.services import commitments, ingest, reconciliation
 from governance import config
@@ -135,7 +136,7 @@ def _check_past(key: dict[str, Any], valid_from: datetime) -> None:
     later = PriceEntry.objects.filter(**key, valid_from__gt=valid_from).order_by("valid_from")
     following = later.values_list("valid_from", flat=True).first()
     until = following or timezone.now()
-    first = valid_from.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    first = hour_of(valid_from)
     # Also at a price of nothing. The rollup says which hours to look into; free calls have no price but are in them.
     hours = UsageHour.objects.filter(provider=provider, model=model, hour__gte=first, hour__lt=until, calls__gt=F("unpriced_calls"))
     span = hours.aggregate(first=Min("hour"), last=Max("hour"))
