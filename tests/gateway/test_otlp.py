@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from gateway.contract import snapshot as contract
 from gateway.plane.errors import Refusal
-from gateway.plane.ingress import otlp
+from gateway.plane.ingress import genai, otlp, otlp_spans
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -188,7 +188,7 @@ def test_other_methods_are_not_allowed(org: Org) -> None:
     ],
 )
 def test_usage_by_present_and_former_names(attributes: dict[str, Any], tokens: tuple[int | None, ...]) -> None:
-    found = otlp.tokens_of(attributes)
+    found = genai.tokens_of(attributes)
 
     assert (found.input, found.output, found.cached, found.written) == tokens
 
@@ -207,7 +207,7 @@ def test_usage_by_present_and_former_names(attributes: dict[str, Any], tokens: t
     ],
 )
 def test_what_a_model_call_is(attributes: dict[str, Any], kind: str | None) -> None:
-    assert otlp.operation_of(attributes) == kind
+    assert genai.operation_of(attributes) == kind
 
 
 def test_model_is_found_by_slug_then_by_the_upstreams_name_and_provider() -> None:
@@ -215,17 +215,17 @@ def test_model_is_found_by_slug_then_by_the_upstreams_name_and_provider() -> Non
     models = {"small": chat_model(one, slug="small"), "large": chat_model(two, slug="large")}
     snapshot = contract.TenantSnapshot(tenant="t", slug="t", schema="t", version=1, models=models)
 
-    assert otlp.match(snapshot, "openai", ["small"])[0] == "small"
-    assert otlp.match(snapshot, "openai", ["gpt-5"]) == ("large", two)
-    assert otlp.match(snapshot, "elsewhere", ["gpt-5"]) == ("small", one)
-    assert otlp.match(snapshot, "openai", ["unheard-of", "older"]) == ("unheard-of", None)
+    assert genai.match(snapshot, "openai", ["small"])[0] == "small"
+    assert genai.match(snapshot, "openai", ["gpt-5"]) == ("large", two)
+    assert genai.match(snapshot, "elsewhere", ["gpt-5"]) == ("small", one)
+    assert genai.match(snapshot, "openai", ["unheard-of", "older"]) == ("unheard-of", None)
 
 
 @pytest.mark.parametrize(
     ("start_ns", "end_ns"), [(0, 10**18), (-1, 1), (1_790_000_000 * 10**9, 10**30), (1_790_000_000 * 10**9, 0), (10**400, 10**400)]
 )
 def test_times_that_fit_no_column_are_rejected(start_ns: int, end_ns: int) -> None:
-    made = otlp.Span(TRACE, "00000000000000aa", "", start_ns, end_ns, False, {}, {})
+    made = otlp_spans.Span(TRACE, "00000000000000aa", "", start_ns, end_ns, False, {}, {})
 
     assert otlp.why_not(made, 1_790_000_100.0) == "a span has an impossible time"
 
@@ -247,6 +247,6 @@ def test_ancestors_are_forgotten_at_the_limit() -> None:
 def test_json_numbers_may_be_numbers() -> None:
     body = json.dumps(request(span() | {"startTimeUnixNano": 1, "endTimeUnixNano": 2})).encode()
 
-    [read] = otlp.spans_of_json(body)
+    [read] = otlp_spans.spans_of_json(body)
 
     assert (read.start_ns, read.attributes["gen_ai.usage.input_tokens"], read.resource["service.name"]) == (1, 100, "far-away")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
 from gateway.contract.snapshot import Model
-from gateway.plane.ingress.otlp import tokens_of
+from gateway.plane.ingress.genai import tokens_of
 from gateway.plane.pipeline.settle import money_of
 from gateway.plane.upstream.openai import RESPONSES
 from gateway.plane.usage import CachedDetails, CompletionDetails, MessagesUsage, PromptDetails, Usage, asked_output, usage_of_body
