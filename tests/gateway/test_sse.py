@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.contract.events import Kind
 from gateway.plane.call import Call
 from gateway.plane.sse import MAX_HELD_BYTES, MOST_UNCOUNTED_BYTES, EventTap, SseTap
+from gateway.plane.upstream.answers import take_usage
 from gateway.plane.upstream.anthropic import MessagesTap
-from gateway.plane.upstream.exchange import _take_usage
 from gateway.plane.upstream.openai import ResponsesTap
 from gateway.plane.usage import Usage, usage_of_body
 
@@ -114,7 +114,7 @@ def test_without_usage_the_text_is_counted() -> None:
 def test_text_is_counted_only_where_the_provider_does_not_tell() -> None:
     def taken(usage: Usage | None, kind: Kind = "chat") -> tuple[int | None, int | None, str | None, int]:
         call, asked = Call(cast(Any, None), kind, {}, cast(Any, None), cast(Any, None), input_estimate=7), []
-        _take_usage(call, usage, lambda: asked.append(1) or 16)  # type: ignore[func-returns-value]
+        take_usage(call, usage, lambda: asked.append(1) or 16)  # type: ignore[func-returns-value]
         assert call.usage is not None
         return call.usage.prompt_tokens, call.usage.completion_tokens, call.usage_source, len(asked)
 

@@ -22,7 +22,8 @@ from gateway.plane.errors import Refusal
 from gateway.plane.http import Message
 from gateway.plane.served import Target
 from gateway.plane.upstream import wire as subject
-from gateway.plane.upstream.exchange import _send, _stream
+from gateway.plane.upstream.answers import forward
+from gateway.plane.upstream.exchange import _send
 from gateway.plane.upstream.pairs import PAIRS
 from gateway.plane.upstream.wire import Answer, ConnectTimeoutError, UnreachedError, Wire, WireError, header_lines
 from tests.gateway.conftest import deployment
@@ -335,7 +336,7 @@ async def test_stream_that_is_all_there_leaves_at_once_and_one_that_is_not_is_wa
 
     async with upstream(play) as (told, wire):
         call = Call(cast(Any, None), "chat", {}, receive, send, stream=True, hide_usage=True, deployment=deployment(""), kept=[])
-        await _stream(call, PAIRS["chat", "openai"], await wire.post(told.url, b"", b"{}", timeout_s=5))
+        await forward(call, PAIRS["chat", "openai"], await wire.post(told.url, b"", b"{}", timeout_s=5))
 
     assert [(message.get("body"), message.get("more_body", False)) for message in sent] == [
         (None, False),
