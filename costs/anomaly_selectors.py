@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import Abs
 from django.utils import timezone
 
 from catalog.models import VirtualKey
-from costs import detection, drivers, pricing
+from costs import detection, drivers, pricing, selectors
 from costs.detection import Floats
 from costs.models import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings, PriceEntry, TokenClass, UsageHour
 from costs.models.rollup import TOKENS
-from costs.periods import midnight
+from costs.periods import Period, midnight
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -50,6 +51,15 @@ def anomalies(chosen: Mapping[str, str] | None = None) -> QuerySet[Anomaly]:
     if feedback:
         found = found.filter(feedback="" if feedback == "none" else feedback)
     return found
+
+
+def largest_within(period: Period, chosen: Mapping[str, str]) -> QuerySet[Anomaly]:
+    """What stands out of the period's spend and is no false alert, most money first; with filters of spend, only what is told of all of them."""
+    found = Anomaly.objects.exclude(feedback=Anomaly.Feedback.FALSE).filter(first_at__lt=period.end, last_at__gt=period.start)
+    for dimension, value in chosen.items():
+        ref = "" if value == selectors.NONE else value
+        found = found.filter(Q(dimension=dimension, ref=ref) | Q(also__contains=[[dimension, ref]]))
+    return found.order_by(Abs("excess").desc(), "-pk")
 
 
 def anomaly(pk: int) -> Anomaly | None:

@@ -31,6 +31,8 @@ from governance.schema import current_schema
 
 COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id", "environment": "project"}
 """Of an hour; an environment is that of its projects, as the catalog has it today."""
+PRESSED_FROM = 80
+"""Percent of a budget's amount from which it waits for somebody; its notices are warnings from there on."""
 _PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0) - Sum("unpriced_calls", default=0)
 """Calls that have a price."""
 
@@ -441,6 +443,36 @@ def refs(scope: str) -> list[str]:
         seen = ((tag, value) for tag in dimensions.declared_tags() for value in dimensions.choices(tag))
         return [f"{tag.removeprefix(attribute_days.TAG)}={value}" for tag, value in seen if value != attribute_days.OTHER]
     return dimensions.choices("agent") if scope == Budget.Scope.AGENT else []
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """A budget in force of which most is spent. USD."""
+
+    budget: Budget
+    notice: BudgetNotice
+    """The highest threshold that its present period has reached, with what was spent then."""
+    amount: Decimal
+    """Now, raises included."""
+
+    @property
+    def share(self) -> Decimal:
+        """Percent of the present amount."""
+        return self.notice.spent / self.amount * 100
+
+
+def pressed(at: datetime | None = None) -> list[Pressed]:
+    """Budgets in force whose present period has passed PRESSED_FROM percent, the fullest first. By what was noticed: no figures are read."""
+    at, where = at or timezone.now(), zone()
+    present = Q()
+    for period in Budget.Period.values:
+        present |= Q(budget__period=period, period_start=budgeting.span_of(period, at, where).start)
+    reached = (
+        BudgetNotice.objects.filter(present, budget__state=Budget.State.ENFORCED).order_by("budget_id", "-threshold").distinct("budget_id")
+    )
+    newest = {notice.budget_id: notice for notice in reached}
+    found = [Pressed(one, newest[one.pk], amount_in_force(one)) for one in budgets(at).filter(pk__in=newest)]
+    return sorted((one for one in found if one.share >= PRESSED_FROM), key=lambda one: -one.share)
 
 
 def notices(found: Budget | None = None) -> QuerySet[BudgetNotice]:

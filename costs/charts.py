@@ -71,11 +71,12 @@ def stacked_bars(
     earlier: Sequence[Decimal | None] = (),
     coming: Sequence[Coming] = (),
     drill: Drill | None = None,
+    marks: Mapping[date, str] | None = None,
 ) -> dict[str, Any]:
     """Stacked bars by day or hour; the unfinished one, `today`, is pale and says "so far".
 
     `earlier` is the money of the compared days, drawn as a line; `coming` are days of a forecast with their band. With `drill` a click
-    on a bar opens its calls.
+    on a bar opens its calls. `marks` are words above the bars of days that stand out.
     """
     x = [day.strftime("%Y-%m-%dT%H:%M") if is_by_hour else day.strftime("%Y-%m-%d") for day in days]
     hover = ("$%{y:,.2f}" if _largest(series) >= 1 else "$%{y:.2~g}") if is_money else "%{y:,}"
@@ -94,21 +95,21 @@ def stacked_bars(
         }
         for one in series
     ]
-    annotations = []
-    if today in days:
-        height = float(sum((one.values[days.index(today)] or Decimal() for one in series), Decimal()))
-        if height:
-            annotations.append(
-                {
-                    "x": x[days.index(today)],
-                    "y": height,
-                    "text": "so far",
-                    "showarrow": False,
-                    "yanchor": "bottom",
-                    "yshift": 1,
-                    "font": {"size": 11, "color": "$text-3"},
-                }
-            )
+    heights = [float(sum((one.values[index] or Decimal() for one in series), Decimal())) for index in range(len(days))]
+    annotations = [
+        {
+            "x": x[index],
+            "y": heights[index],
+            "text": text,
+            "showarrow": False,
+            "yanchor": "bottom",
+            "yshift": 1,
+            "font": {"size": 11, "color": colour},
+        }
+        for said, colour in (({today: "so far"}, "$text-3"), (marks or {}, "$fail"))
+        for index, day in enumerate(days)
+        if heights[index] and (text := said.get(day))
+    ]
     if earlier:
         traces.append(_earlier(x, earlier, hover))
     traces += _coming(coming)

@@ -13,20 +13,35 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, charts, dimensions, periods, price_selectors, saved_views, selectors, spend_selectors
+from costs import (
+    anomaly_selectors,
+    bill_selectors,
+    budget_selectors,
+    charts,
+    dimensions,
+    drivers,
+    periods,
+    price_selectors,
+    saved_views,
+    selectors,
+    spend_selectors,
+)
 from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
-from costs.models import SavedView
+from costs.models import Anomaly, SavedView
 from governance import csvs
 from governance.access import Permission, permissions_of, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
+from governance.templatetags.gatehouse import money_text
 
 CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_calls", "tokens", "cost_usd")
 NEXT_GROUPS = {"project": "model", "agent": "model", "key": "model", "provider": "model", "region": "model"}
 """What one looks at next within a line; else its projects."""
+MOST_MARKED = 3
+"""Anomalies on the chart and in "Needs you", and budgets there; their own pages have all."""
 MOST_VIEWS = 60
 """Tabs of saved views; more than a person may have of their own."""
 
@@ -37,13 +52,16 @@ def spend(request: MemberRequest) -> HttpResponse:
     page = _Page(request, SavedView.Page.SPEND)
     if view := page.default_view():
         return redirect(f"{page.url}?{saved_views.query(view)}")
-    context = {
+    needs = page.needs()
+    context: dict[str, Any] = {
+        "needs": needs,
         "unpriced": price_selectors.unpriced(page.period)[:5] if not page.refusal and page.found.total.unpriced_calls else [],
         "doubtful": bill_selectors.doubtful_revisions(periods.first_of_month(timezone.now().date(), -2)),
         "matched": bill_selectors.latest_matched(),
         "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
         "csv_url": reverse("costs-spend-csv"),
     }
+    context["is_needy"] = not page.refusal and (page.found.total.unpriced_calls or page.found.untagged_calls or any(needs.values()))
     return render_page(request, "costs/spend.html", partial="spend", context=page.context() | context)
 
 
@@ -113,6 +131,23 @@ class _Page:
         earlier = periods.compared(self.period, self.compare)
         return spend_selectors.spend(self.period, self.group, self.chosen, keys=self.keys, earlier=earlier)
 
+    @cached_property
+    def anomalies(self) -> list[Anomaly]:
+        """The largest of the organisation's in the period, within the filter; of one's own keys none are told apart."""
+        if self.is_own or self.refusal:
+            return []
+        return list(anomaly_selectors.largest_within(self.period, self.chosen)[:MOST_MARKED])
+
+    def needs(self) -> dict[str, Any]:
+        """What waits for somebody: open anomalies of what is shown; and budgets that run out, which know no filter."""
+        found = [one for one in self.anomalies if one.status == Anomaly.Status.OPEN]
+        names = anomaly_selectors.labels((one.dimension, one.ref) for one in found)
+        is_whole = self.period == periods.this_month(_today()) and not self.chosen
+        return {
+            "anomalies": [(one, names[one.dimension, one.ref], drivers.LABELS.get(one.top_driver, "")) for one in found],
+            "budgets": budget_selectors.pressed()[:MOST_MARKED] if is_whole else [],
+        }
+
     def context(self) -> dict[str, Any]:
         earlier = periods.compared(self.period, self.compare)
         context = {
@@ -146,6 +181,7 @@ class _Page:
         return {
             "spend": found,
             "rows": [(line, *self._ways(line)) for line in found.shown],
+            "marked": bool(self.anomalies),
             "uncounted": any(line.value == UNCOUNTED for line in found.lines),
             "drill": self._drill,
             "outlook": outlook if isinstance(outlook, Forecast) else None,
@@ -250,11 +286,16 @@ class _Page:
                 found.group,
                 [one.value if one.value in leads else self.chosen.get(found.group, "") for one in series],
             ),
+            marks={
+                one.first_at.astimezone(UTC).date(): f"{'' if one.is_drop else '+'}{money_text(one.excess)}"
+                for one in reversed(self.anomalies)
+            },
         )
         context["figure_label"] = (
             f"Daily spend by {dimensions.label(found.group).lower()}, {found.period.label}, in US dollars"
             + (f", and {found.earlier.label} as a line" if found.earlier and found.earlier_days else "")
             + (", and what is expected up to the end of the month" if outlook else "")
+            + (f", {len(self.anomalies)} marked as not expected" if self.anomalies else "")
         )
         return context
 

@@ -15,9 +15,9 @@ from catalog.hooks import Price
 from catalog.models import Model, Project
 from costs import attribute_days, cheaper, dimensions, periods, selectors, spend_selectors
 from costs.forecast import Coming, Forecast, TooLittle, forecast
-from costs.models import UsageDay
+from costs.models import Anomaly, Budget, UsageDay
 from costs.periods import Period
-from costs.services import required_tags
+from costs.services import budgets, required_tags
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -319,3 +319,53 @@ def test_requests_have_open_periods(acme: Tenant, client_for: ClientFor, fay: Us
     assert listed(f"to={day}") == (1, f"up to {Period(day, day).label}")
     assert listed(f"from={day}") == (1, f"from {Period(day, day).label} on")
     assert [listed(query) for query in (f"from={now.date()}&to={day}", "to=nonsense")] == [(2, ""), (2, "")]
+
+
+def stands_out(ref: str, **fields: Any) -> Anomaly:
+    """An anomaly of the day of `factories.costs.call`."""
+    day = datetime.combine((timezone.now() - timedelta(minutes=1)).date(), datetime.min.time(), UTC)
+    given: dict[str, Any] = {"dimension": "agent", "expected": Decimal(1), "actual": Decimal(9), "excess": Decimal(8)}
+    return Anomaly.objects.create(
+        ref=ref, kind="spike", period="day", first_at=day, last_at=day + timedelta(days=1), score=9, created_at=day, **(given | fields)
+    )
+
+
+def test_page_names_what_stands_out_of_what_is_shown(acme: Tenant, client_for: ClientFor, alice: User, fay: User, audra: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme), make.call(acme, model="other-chat"))
+    make.price(alice, model="other-chat")
+    stands_out("search", also=[["model", "small-chat"]])
+    stands_out("dull", feedback="false", feedback_by=fay, feedback_at=timezone.now(), status="closed")
+    stands_out("looked-after", status="acknowledged", expected=Decimal(1), actual=Decimal(3), excess=Decimal(2))
+
+    whole, of_model, of_other, own = (
+        client_for(who).get(url).content.decode()
+        for who, url in (
+            (fay, PAGE),
+            (audra, f"{PAGE}?model=small-chat"),
+            (fay, f"{PAGE}?model=other-chat"),
+            (alice, "/o/acme/build/usage/"),
+        )
+    )
+
+    assert ("was expected" in whole, "Say if it is real" in whole, ">search</a>" in whole) == (True, True, True)
+    assert (">dull</a>" in whole, ">looked-after</a>" in whole) == (False, False)
+    assert ('"text": "+$8.00"' in whole, '"text": "+$8.00"' in of_model, '"text": "+$8.00"' in of_other) == (True, True, False)
+    assert "2 marked as not expected" in whole
+    assert ("See why" in of_model, "was expected" in of_other, "was expected" in own) == (True, False, False)
+
+
+def test_page_names_budgets_that_are_nearly_spent(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme, input_tokens=900_000, output_tokens=0))
+    for name, amount in (("tight", "1"), ("raised", "1"), ("wide", "1.50")):
+        made = budgets.create_budget(actor=fay, name=name, scope="tenant", amount=Decimal(amount))
+        budgets.enforce_budget(budget=made, actor=fay)
+    budgets.write_notices()
+    raised = Budget.objects.get(name="raised")
+    budgets.raise_temporarily(budget=raised, actor=fay, extra=Decimal(5), reason="Sale", until=timezone.now() + timedelta(days=1))
+
+    whole, filtered = (client_for(fay).get(f"{PAGE}{query}").content.decode() for query in ("", "?model=small-chat"))
+
+    assert ">tight</a> has reached 80%" in whole
+    assert ("raised</a> has" in whole, "wide</a> has" in whole, "tight</a> has" in filtered) == (False, False, False)
