@@ -206,13 +206,12 @@ def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[
     return Event.objects.filter(key_id__in=own_keys(membership.user))
 
 
-def event_visible_to(membership: Membership, event_id: UUID, *, own: bool = False) -> Event | None:
-    """One call, archived or not; `own` as in `events_visible_to`. Raises ArchiveError when it is in a file that is damaged."""
-    found = events_visible_to(membership, own=own).filter(has_id(event_id)).first()
+def event_visible_to(membership: Membership, event_id: UUID) -> Event | None:
+    """One call, archived or not. Raises ArchiveError when it is in a file that is damaged."""
+    found = events_visible_to(membership).filter(has_id(event_id)).first()
     if found is not None:
         return found
-    keys = None if sees_all_calls(membership) and not own else own_keys(membership.user)
-    return archive_selectors.event(event_id, keys=keys)
+    return archive_selectors.event(event_id, keys=None if sees_all_calls(membership) else own_keys(membership.user))
 
 
 STATUSES = {"ok": "OK", "refused": "Refused", "upstream_error": "Upstream failed", "client_gone": "Caller left", "error": "Gateway failed"}

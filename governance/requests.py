@@ -33,6 +33,7 @@ class ApiRequest(Request):
     user: User
     auth: ApiToken
     membership: Membership
+    """Of the person, with no more roles than the token has."""
 
     @property
     def tenant(self) -> Tenant:

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, acting, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, body_of, named_in_body, one
 from catalog.api.serializers.deployments import DeploymentChange, DeploymentInput, DeploymentOutput
 from catalog.models import Deployment, ModelReview
 from catalog.services import models as model_services
@@ -22,7 +22,7 @@ class Deployments(APIView):
 
     @extend_schema(operation_id="deployments_list", responses={200: DeploymentOutput(many=True), **BAD})
     def get(self, request: ApiRequest, slug: str) -> Response:
-        model = one(selectors.models_visible_to(acting(request)), slug=slug)
+        model = one(selectors.models_visible_to(request.membership), slug=slug)
         return Response(DeploymentOutput(model.deployments.all(), many=True).data)
 
     @extend_schema(operation_id="deployments_create", request=DeploymentInput, responses={201: DeploymentOutput, **BAD})

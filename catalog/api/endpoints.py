@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from catalog.errors import InvalidValueError
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer
-from governance.models import Membership
 from governance.requests import ApiRequest
 
 BAD: dict[int, Any] = {
@@ -38,14 +37,6 @@ def body_of(request: ApiRequest, shape: type[serializers.Serializer[Any]]) -> di
     body = shape(data=request.data)
     body.is_valid(raise_exception=True)
     return dict(body.validated_data)
-
-
-def acting(request: ApiRequest) -> Membership:
-    """Who asks, with no more roles than the token has."""
-    membership = request.membership
-    if request.auth.roles:
-        membership.roles = [role for role in membership.roles if role in request.auth.roles]
-    return membership
 
 
 def one(rows: QuerySet[Any], **by: Any) -> Any:

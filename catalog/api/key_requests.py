@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, RowsView, acting, body_of, one
+from catalog.api.endpoints import BAD, RowsView, body_of, one
 from catalog.api.serializers.keys import KeyInput, NewKeyOutput
 from catalog.errors import InvalidValueError
 from catalog.models import KeyRequest
@@ -55,7 +55,7 @@ class KeyRequests(RowsView):
     ordering = ("-pk",)
 
     def get_queryset(self) -> QuerySet[KeyRequest]:
-        found, status = selectors.key_requests_visible_to(acting(self.request)), self.request.query_params.get("status", "")
+        found, status = selectors.key_requests_visible_to(self.request.membership), self.request.query_params.get("status", "")
         if status and status not in KeyRequest.Status.values:
             raise InvalidValueError(f"A request is {', '.join(KeyRequest.Status.values)}.", field="status")
         return found.filter(status=status) if status else found
@@ -120,5 +120,5 @@ class KeyRequestTake(APIView):
 
 
 def _the_request(request: ApiRequest, pk: int) -> KeyRequest:
-    found: KeyRequest = one(selectors.key_requests_visible_to(acting(request)), pk=pk)
+    found: KeyRequest = one(selectors.key_requests_visible_to(request.membership), pk=pk)
     return found

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import health_selectors, selectors
-from catalog.api.endpoints import BAD, MANAGED, RowsView, acting, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, MANAGED, RowsView, body_of, named_in_body, one
 from catalog.api.serializers.fields import CommentInput, PriceSerializer
 from catalog.api.serializers.models import (
     CacheInput,
@@ -45,7 +45,7 @@ class Models(RowsView):
     make_rows = staticmethod(selectors.model_rows)
 
     def get_queryset(self) -> QuerySet[Model]:
-        found: QuerySet[Model] = ModelFilter(self.request.query_params, queryset=selectors.models_visible_to(acting(self.request))).qs
+        found: QuerySet[Model] = ModelFilter(self.request.query_params, queryset=selectors.models_visible_to(self.request.membership)).qs
         return found
 
     @extend_schema(
@@ -81,7 +81,7 @@ class ModelDetail(APIView):
 
     @extend_schema(operation_id="models_retrieve", responses={200: ModelOutput, **BAD})
     def get(self, request: ApiRequest, slug: str) -> Response:
-        return Response(_model_body(one(selectors.models_visible_to(acting(request)), slug=slug)))
+        return Response(_model_body(one(selectors.models_visible_to(request.membership), slug=slug)))
 
     @extend_schema(request=ModelFactsSerializer, responses={200: ModelOutput, **BAD})
     def patch(self, request: ApiRequest, slug: str) -> Response:
@@ -178,7 +178,7 @@ class ModelHealth(APIView):
 
     @extend_schema(responses={200: ModelHealthOutput, **BAD})
     def get(self, request: ApiRequest, slug: str) -> Response:
-        found = health_selectors.model_health(one(selectors.models_visible_to(acting(request)), slug=slug))
+        found = health_selectors.model_health(one(selectors.models_visible_to(request.membership), slug=slug))
         body = {
             "deployments": found.deployments,
             "changes": [row.change for row in found.changes],

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import routing_selectors, selectors
-from catalog.api.endpoints import BAD, acting, body_of, one
+from catalog.api.endpoints import BAD, body_of, one
 from catalog.api.serializers.deployments import DeploymentOutput
 from catalog.models import Deployment, Model
 from catalog.services import routing as services
@@ -84,7 +84,7 @@ class ModelRouting(APIView):
 
     @extend_schema(responses={200: RoutingOutput, **BAD})
     def get(self, request: ApiRequest, slug: str) -> Response:
-        return Response(_body(one(selectors.models_visible_to(acting(request)), slug=slug)))
+        return Response(_body(one(selectors.models_visible_to(request.membership), slug=slug)))
 
     @extend_schema(request=RoutingObjectivesShape, responses={200: RoutingOutput, **BAD})
     def put(self, request: ApiRequest, slug: str) -> Response:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, NETWORK, RowsView, acting, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, NETWORK, RowsView, body_of, named_in_body, one
 from catalog.api.serializers.fields import SwitchInput
 from catalog.api.serializers.tools import DiscoveryOutput, ToolOutput, ToolRunInput, ToolRunOutput, ToolServerInput, ToolServerOutput
 from catalog.models import Tool, ToolServer
@@ -27,7 +27,7 @@ class ToolServers(RowsView):
     ordering = ("namespace",)
 
     def get_queryset(self) -> QuerySet[ToolServer]:
-        return selectors.servers_visible_to(acting(self.request))
+        return selectors.servers_visible_to(self.request.membership)
 
     @extend_schema(operation_id="tool_servers_list", responses=ToolServerOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
@@ -49,7 +49,7 @@ class ToolServerDetail(APIView):
 
     @extend_schema(operation_id="tool_servers_retrieve", responses={200: ToolServerOutput, **BAD})
     def get(self, request: ApiRequest, namespace: str) -> Response:
-        return Response(ToolServerOutput(one(selectors.servers_visible_to(acting(request)), namespace=namespace)).data)
+        return Response(ToolServerOutput(one(selectors.servers_visible_to(request.membership), namespace=namespace)).data)
 
 
 class ToolServerDiscover(APIView):
@@ -84,7 +84,7 @@ class Tools(RowsView):
     ordering = ("server__namespace", "name")
 
     def get_queryset(self) -> QuerySet[Tool]:
-        return selectors.tools_visible_to(acting(self.request))
+        return selectors.tools_visible_to(self.request.membership)
 
     @extend_schema(operation_id="tools_list", responses=ToolOutput(many=True))
     def get(self, request: ApiRequest) -> Response:
@@ -96,7 +96,7 @@ class ToolDetail(APIView):
 
     @extend_schema(operation_id="tools_retrieve", responses={200: ToolOutput, **BAD})
     def get(self, request: ApiRequest, namespace: str, name: str) -> Response:
-        return Response(ToolOutput(one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)).data)
+        return Response(ToolOutput(one(selectors.tools_visible_to(request.membership), server__namespace=namespace, name=name)).data)
 
 
 class ToolApprove(APIView):
@@ -106,7 +106,7 @@ class ToolApprove(APIView):
 
     @extend_schema(request=None, responses={200: ToolOutput, **BAD})
     def post(self, request: ApiRequest, namespace: str, name: str) -> Response:
-        tool = one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)
+        tool = one(selectors.tools_visible_to(request.membership), server__namespace=namespace, name=name)
         return Response(ToolOutput(tool_services.approve_tool(tool=tool, actor=request.user)).data)
 
 
@@ -117,7 +117,7 @@ class ToolRun(APIView):
 
     @extend_schema(request=ToolRunInput, responses={200: ToolRunOutput, **BAD})
     def post(self, request: ApiRequest, namespace: str, name: str) -> Response:
-        tool = one(selectors.tools_visible_to(acting(request)), server__namespace=namespace, name=name)
+        tool = one(selectors.tools_visible_to(request.membership), server__namespace=namespace, name=name)
         data = body_of(request, ToolRunInput)
         project = named_in_body(data["project"], selectors.projects(), "project", slug=data["project"])
         run = tool_services.run_tool(tool=tool, arguments=data["arguments"], project=project, person=request.user)

@@ -112,16 +112,13 @@ class ModelUsage(APIView):
         parameters=[ModelUsageQuery], responses={200: ModelUsageOutput, 400: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer}
     )
     def get(self, request: ApiRequest, slug: str) -> Response:
-        membership = request.membership
-        if request.auth.roles:
-            membership.roles = [role for role in membership.roles if role in request.auth.roles]
-        if not catalog_selectors.models_visible_to(membership).filter(slug=slug).exists():
+        if not catalog_selectors.models_visible_to(request.membership).filter(slug=slug).exists():
             raise NotFound
         query = ModelUsageQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         asked, span = query.validated_data, query.span()
         chosen = {name: asked[name] for name in (*model_usage.GROUPS, "outcome") if asked.get(name)}
-        keys = None if selectors.sees_all_calls(membership) else selectors.own_keys(request.user)
+        keys = None if selectors.sees_all_calls(request.membership) else selectors.own_keys(request.user)
         found = model_usage.model_usage(slug, span, asked["group"], chosen, keys=keys)
         body = {
             "start": span.start,

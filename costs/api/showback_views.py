@@ -13,9 +13,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import showback_selectors
+from costs import selectors, showback_selectors
 from costs.api.serializers import ExactField
-from costs.api.views import sees_all
 from governance.access import Permission
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
@@ -138,7 +137,7 @@ class ProjectShowback(APIView):
         query = MonthQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         month = _month(query.validated_data)
-        project = showback_selectors.project_visible_to(request.user, slug, sees_all=sees_all(request))
+        project = showback_selectors.project_visible_to(request.user, slug, sees_all=selectors.sees_all_calls(request.membership))
         if project is None:
             raise NotFound
         return Response(ProjectShowbackOutput(showback_selectors.project_showback(project, month)).data)

@@ -46,6 +46,7 @@ class DeclaredAccess(BasePermission):
         membership = selectors.membership_in(token.user, token.tenant)
         if membership is None:
             return False
-        roles = [role for role in membership.roles if not token.roles or role in token.roles]
+        if token.roles:
+            membership.roles = [role for role in membership.roles if role in token.roles]
         request.membership = membership  # type: ignore[attr-defined]
-        return needed in permissions_of(roles)
+        return needed in permissions_of(membership.roles)

@@ -16,7 +16,7 @@ from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import evaluation_selectors as selectors
 from rollouts.api import evaluation_serializers as serializers
-from rollouts.api.views import ERRORS, person_of
+from rollouts.api.views import ERRORS
 from rollouts.models import EvaluationRun, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.services import evaluation_runs as services
 
@@ -153,7 +153,7 @@ class EvaluationThresholdChangeDecide(APIView):
         change = EvaluationThresholdChange.objects.filter(pk=pk).first()
         if change is None:
             raise NotFound
-        decided = services.decide_threshold_change(change=change, person=person_of(request), **body.validated_data)
+        decided = services.decide_threshold_change(change=change, person=request.membership, **body.validated_data)
         return Response(serializers.EvaluationThresholdChangeOutput(decided).data)
 
 
@@ -180,5 +180,5 @@ class EvaluationWaiverDecide(APIView):
         waiver = EvaluationWaiver.objects.filter(pk=pk).first()
         if waiver is None:
             raise NotFound
-        decided = services.decide_waiver(waiver=waiver, person=person_of(request), **body.validated_data)
+        decided = services.decide_waiver(waiver=waiver, person=request.membership, **body.validated_data)
         return Response(serializers.EvaluationWaiverOutput(decided).data)

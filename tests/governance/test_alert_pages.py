@@ -9,9 +9,9 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from governance.access import Permission
-from governance.models import AlertChannel, Delivery, Notice, Severity, Tenant, User
-from governance.services import alerts
-from tests.conftest import ClientFor
+from governance.models import AlertChannel, Delivery, Membership, Notice, Severity, Tenant, User
+from governance.services import alerts, tokens
+from tests.conftest import ClientFor, TenantClient
 
 HOOK = "http://127.0.0.1:9/hook"
 
@@ -132,6 +132,17 @@ def test_api_makes_a_channel_and_replays(api_for: ClientFor, adam: User, bob: Us
     assert [row["key"] for row in api_for(bob).get("/api/v1/notices/").json()["results"]] == ["api"]
     assert client.get(one).json()["shown_target"] == "127.0.0.1"
     assert client.delete(one).status_code == 204
+
+
+def test_a_token_with_fewer_roles_reads_fewer_notices(adam: User, acme: Tenant) -> None:
+    tell("of the gateway")
+    tell("of the catalog", Permission.MANAGE_CATALOG)
+    Membership.objects.filter(user=adam, tenant=acme).update(roles=["admin", "developer"])
+    _, text = tokens.create_token(user=adam, tenant=acme, name="narrow", roles=["developer"], actor=adam)
+
+    seen = TenantClient(headers={"Authorization": f"Bearer {text}"}).get("/api/v1/notices/").json()["results"]
+
+    assert [row["key"] for row in seen] == ["of the gateway"]
 
 
 def test_home_shows_warnings_first_the_critical_ones(client_for: ClientFor, adam: User, acme: Tenant) -> None:
