@@ -14,7 +14,7 @@ from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
 from costs import generator, reconciliation_selectors
-from costs.models import BillRow, PriceEntry, Revision, UsageHour
+from costs.models import BillRow, PriceEntry, Revision, TokenDay, UsageHour
 from costs.services import bills, prices, reconciliation
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
@@ -232,3 +232,25 @@ def test_calls_that_came_late_are_told_from_those_valued_anew(
     assert "2 came after revision 1 was made" in page
     answer = api_for(fay).get(f"{API}changes/?revision=3&against=1").json()
     assert (answer["late_calls"], Decimal(answer["late"]), sum(Decimal(line["late"]) for line in answer["lines"])) == (2, late, late)
+
+
+def test_late_calls_of_every_kind_are_what_the_sums_of_their_day_gained(acme: Tenant, compared: Revision, alice: User) -> None:
+    make.price(alice, "audio_input", "40")
+    at = datetime(2026, 10, 7, 12, tzinfo=UTC)
+
+    def sums() -> dict[tuple[str, str], list[Decimal]]:
+        rows = TokenDay.objects.filter(provider="openai", day=at.date()).values_list("model", "token_class", "tokens", "cost")
+        return {(model, token_class): [Decimal(tokens), cost] for model, token_class, tokens, cost in rows}
+
+    before = sums()
+    heard = {"input_tokens": 1000, "units": {"audio_input": 300}}
+    make.record(acme, *(make.call(acme, started_at=at, **fields) for fields in ({}, {}, heard, heard, {"cached_input_tokens": 100})))
+    make.record(acme, make.call(acme, started_at=at, model="new-model"), make.call(acme, started_at=at, **make.REFUSED))
+
+    revision, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+
+    gained = {key: [now - was for now, was in zip(sums()[key], before.get(key, [Decimal(), Decimal()]), strict=True)] for key in sums()}
+    lines = revision.lines.filter(day=at.date())
+    assert {(line.model, line.token_class): [Decimal(line.late_tokens), line.late] for line in lines} == gained
+    assert revision.late_calls == 6  # refused ones reached no provider
+    assert gained["small-chat", "audio_input"][0] == 600
