@@ -15,6 +15,7 @@ DomainError
 ├── BillSourceError          a cost API cannot be set up so
 ├── CostApiError             a cost API did not answer as documented
 ├── NothingToReconcileError  no bill for the period
+├── BillWaitingError         a file that would change the month is neither applied nor dismissed
 ├── RevisionReplacedError    the figures are not those that the person saw, or not the latest
 ├── RevisionSignedError      signed before, by this person or by all that it takes
 ├── PeriodOpenError          the month is not over

@@ -7,11 +7,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, named_in_body, one
 from catalog.api.serializers.deployments import DeploymentChange, DeploymentInput, DeploymentOutput
 from catalog.models import Deployment, ModelReview
 from catalog.services import models as model_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

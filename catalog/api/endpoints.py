@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 
@@ -30,13 +30,6 @@ MANAGED: dict[str, Any] = {
     "PATCH": Permission.MANAGE_CATALOG,
     "DELETE": Permission.MANAGE_CATALOG,
 }
-
-
-def body_of(request: ApiRequest, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
-    """The validated body; a bad one is answered with 400 and its fields."""
-    body = shape(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
 
 
 def one(rows: QuerySet[Any], **by: Any) -> Any:

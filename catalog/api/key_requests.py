@@ -12,12 +12,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, RowsView, body_of, one
+from catalog.api.endpoints import BAD, RowsView, one
 from catalog.api.serializers.keys import KeyInput, NewKeyOutput
 from catalog.errors import InvalidValueError
 from catalog.models import KeyRequest
 from catalog.services import key_requests
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 

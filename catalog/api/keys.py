@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, RowsView, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, RowsView, named_in_body, one
 from catalog.api.serializers.fields import TagsInput
 from catalog.api.serializers.keys import (
     BulkRotationInput,
@@ -30,6 +30,7 @@ from catalog.models import VirtualKey
 from catalog.services import default_tags
 from catalog.services import keys as key_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.errors import NotAllowedError
 from governance.models import Membership, User
 from governance.requests import ApiRequest

@@ -10,10 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, body_of
+from catalog.api.endpoints import BAD
 from catalog.models import UsageLimit
 from catalog.services import limits
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 

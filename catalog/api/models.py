@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import health_selectors, selectors
-from catalog.api.endpoints import BAD, MANAGED, RowsView, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, MANAGED, RowsView, named_in_body, one
 from catalog.api.serializers.fields import CommentInput, PriceSerializer
 from catalog.api.serializers.models import (
     CacheInput,
@@ -29,6 +29,7 @@ from catalog.hooks import Price
 from catalog.models import Model
 from catalog.services import models as model_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

@@ -8,13 +8,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, RowsView, body_of, one
+from catalog.api.endpoints import BAD, RowsView, one
 from catalog.api.serializers.fields import SwitchInput, TagsInput
 from catalog.api.serializers.projects import ProjectFacts, ProjectInput, ProjectOutput
 from catalog.models import Project
 from catalog.services import default_tags
 from catalog.services import projects as project_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

@@ -14,13 +14,14 @@ from rest_framework.views import APIView
 
 from catalog import flows, prompt_texts
 from catalog import prompt_selectors as selectors
-from catalog.api.endpoints import BAD, RowsView, body_of, one
+from catalog.api.endpoints import BAD, RowsView, one
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.models.model import slug_validator
 from catalog.services import prompts
 from gateway.contract.prompts import ROLES
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 

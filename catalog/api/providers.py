@@ -8,11 +8,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, RowsView, body_of, one
+from catalog.api.endpoints import BAD, RowsView, one
 from catalog.api.serializers.providers import ProviderChange, ProviderCheckOutput, ProviderInput, ProviderOutput, SecretInput
 from catalog.models import Provider
 from catalog.services import providers as provider_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

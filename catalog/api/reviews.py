@@ -10,12 +10,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import review_selectors
-from catalog.api.endpoints import BAD, body_of, one
+from catalog.api.endpoints import BAD, one
 from catalog.api.serializers.fields import CommentInput
 from catalog.api.serializers.reviews import ModelReviewOutput
 from catalog.models import ModelReview
 from catalog.services import reviews
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

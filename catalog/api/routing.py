@@ -11,11 +11,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import routing_selectors, selectors
-from catalog.api.endpoints import BAD, body_of, one
+from catalog.api.endpoints import BAD, one
 from catalog.api.serializers.deployments import DeploymentOutput
 from catalog.models import Deployment, Model
 from catalog.services import routing as services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 

@@ -10,12 +10,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors
-from catalog.api.endpoints import BAD, NETWORK, RowsView, body_of, named_in_body, one
+from catalog.api.endpoints import BAD, NETWORK, RowsView, named_in_body, one
 from catalog.api.serializers.fields import SwitchInput
 from catalog.api.serializers.tools import DiscoveryOutput, ToolOutput, ToolRunInput, ToolRunOutput, ToolServerInput, ToolServerOutput
 from catalog.models import Tool, ToolServer
 from catalog.services import tools as tool_services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.requests import ApiRequest
 
 

@@ -17,6 +17,7 @@ from costs.models import Anomaly
 from costs.periods import midnight
 from costs.services import anomalies
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 
@@ -50,9 +51,7 @@ class Anomalies(generics.ListAPIView[Anomaly]):
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         if getattr(self, "swagger_fake_view", False):
             return Anomaly.objects.none()
-        query = serializers.AnomalyQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = query_of(self.request, serializers.AnomalyQuery)
         found = anomaly_selectors.anomalies(asked)
         if "since" in asked:
             found = found.filter(first_at__gte=midnight(asked["since"]))
@@ -63,9 +62,7 @@ class Anomalies(generics.ListAPIView[Anomaly]):
     @extend_schema(request=serializers.MissedInput, responses={201: serializers.AnomalyOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """Report one that the tests did not find: it counts against the detection rate."""
-        body = serializers.MissedInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return _answer(anomalies.report_missed(actor=request.user, **body.validated_data).pk, 201)
+        return _answer(anomalies.report_missed(actor=request.user, **body_of(request, serializers.MissedInput)).pk, 201)
 
 
 class AnomalyDetail(APIView):
@@ -89,9 +86,7 @@ class AnomalyFeedback(APIView):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Say whether it is real, planned or a false alert. The last word counts."""
         found = _anomaly(pk)
-        body = serializers.FeedbackInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        anomalies.give_feedback(anomaly=found, actor=request.user, **body.validated_data)
+        anomalies.give_feedback(anomaly=found, actor=request.user, **body_of(request, serializers.FeedbackInput))
         return _answer(pk)
 
     @extend_schema(request=None, responses={200: serializers.AnomalyOutput, **_ERRORS})
@@ -129,6 +124,5 @@ class AnomalySettings(APIView):
     @extend_schema(request=serializers.AnomalySettingsInput, responses={200: serializers.AnomalySettingsOutput, **_ERRORS})
     def patch(self, request: ApiRequest) -> Response:
         """What is left out stays. It holds from the next test on."""
-        body = serializers.AnomalySettingsInput(data=request.data, partial=True)
-        body.is_valid(raise_exception=True)
-        return Response(serializers.AnomalySettingsOutput(anomalies.change_settings(actor=request.user, **body.validated_data)).data)
+        changed = anomalies.change_settings(actor=request.user, **body_of(request, serializers.AnomalySettingsInput, partial=True))
+        return Response(serializers.AnomalySettingsOutput(changed).data)

@@ -18,6 +18,7 @@ from costs.api.serializers import ExactField
 from costs.models import LONGEST_MONTHS, SHORTEST_MONTHS, ArchivedMonth, EventRetention
 from costs.services import archives
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.downloads import download
 from governance.requests import ApiRequest
@@ -77,9 +78,7 @@ class Retention(APIView):
     @extend_schema(request=RetentionInput, responses={200: RetentionOutput, 400: ErrorSerializer, 403: ErrorSerializer})
     def put(self, request: ApiRequest) -> Response:
         """Months that are older leave within an hour, and do not come back."""
-        body = RetentionInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(RetentionOutput(archives.set_retention(actor=request.user, **body.validated_data)).data)
+        return Response(RetentionOutput(archives.set_retention(actor=request.user, **body_of(request, RetentionInput))).data)
 
 
 class ArchiveFile(APIView):

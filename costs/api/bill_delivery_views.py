@@ -15,6 +15,7 @@ from costs.api.serializers import BillDetailOutput
 from costs.models import BillFile, DeliveryStyle
 from costs.services import bills
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -51,18 +52,13 @@ class _BillAct(APIView):
         found: BillFile = get_object_or_404(bill_selectors.bills(), pk=pk)
         return found
 
-    def body(self, serializer: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
-        body = serializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        return dict(body.validated_data)
-
 
 class BillPreview(_BillAct):
     """Say what a file that is not applied would change, and let it wait; nothing of it is in force."""
 
     @extend_schema(request=BillPreviewInput, responses=_ANSWERS)
     def post(self, request: ApiRequest, pk: int) -> Response:
-        done = bills.preview_bill(bill=self.bill(pk), actor=request.user, **self.body(BillPreviewInput, request))
+        done = bills.preview_bill(bill=self.bill(pk), actor=request.user, **body_of(request, BillPreviewInput))
         return Response(BillDetailOutput(done).data)
 
 
@@ -71,7 +67,7 @@ class BillApply(_BillAct):
 
     @extend_schema(request=BillApplyInput, responses=_ANSWERS)
     def post(self, request: ApiRequest, pk: int) -> Response:
-        done = bills.apply_bill(bill=self.bill(pk), actor=request.user, **self.body(BillApplyInput, request))
+        done = bills.apply_bill(bill=self.bill(pk), actor=request.user, **body_of(request, BillApplyInput))
         return Response(BillDetailOutput(done).data)
 
 
@@ -88,5 +84,5 @@ class BillUndo(_BillAct):
 
     @extend_schema(request=BillUndoInput, responses=_ANSWERS)
     def post(self, request: ApiRequest, pk: int) -> Response:
-        done = bills.undo_bill(bill=self.bill(pk), actor=request.user, **self.body(BillUndoInput, request))
+        done = bills.undo_bill(bill=self.bill(pk), actor=request.user, **body_of(request, BillUndoInput))
         return Response(BillDetailOutput(done).data)

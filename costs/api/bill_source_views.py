@@ -16,6 +16,7 @@ from costs import bill_selectors
 from costs.models import BillSource
 from costs.services import bill_sources
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -60,9 +61,7 @@ class BillSources(generics.ListAPIView[BillSource]):
 
     @extend_schema(request=BillSourceInput, responses={201: BillSourceOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = BillSourceInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(BillSourceOutput(bill_sources.set_source(actor=request.user, **body.validated_data)).data, status=201)
+        return Response(BillSourceOutput(bill_sources.set_source(actor=request.user, **body_of(request, BillSourceInput))).data, status=201)
 
 
 class _OfOne(APIView):

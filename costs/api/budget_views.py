@@ -16,6 +16,7 @@ from costs.api import budget_serializers as serializers
 from costs.models import Budget
 from costs.services import budgets
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 
@@ -63,9 +64,7 @@ class Budgets(generics.ListAPIView[Budget]):
 
     @extend_schema(request=serializers.BudgetInput, responses={201: serializers.BudgetOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.BudgetInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return _answer(budgets.create_budget(actor=request.user, **body.validated_data).pk, 201)
+        return _answer(budgets.create_budget(actor=request.user, **body_of(request, serializers.BudgetInput)).pk, 201)
 
 
 class BudgetDetail(APIView):
@@ -79,9 +78,7 @@ class BudgetDetail(APIView):
     def patch(self, request: ApiRequest, pk: int) -> Response:
         """Change some fields. In force, only the amount, thresholds and where slowing begins; the action only to alert."""
         found = _budget(pk)
-        body = serializers.BudgetInput(data=request.data, partial=True)
-        body.is_valid(raise_exception=True)
-        budgets.change_budget(budget=found, actor=request.user, **body.validated_data)
+        budgets.change_budget(budget=found, actor=request.user, **body_of(request, serializers.BudgetInput, partial=True))
         return _answer(pk)
 
 
@@ -119,9 +116,7 @@ class BudgetRaises(_Act):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Add to its amount for a while; it ends by itself."""
         found = _budget(pk)
-        body = serializers.RaiseInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        budgets.raise_temporarily(budget=found, actor=request.user, **body.validated_data)
+        budgets.raise_temporarily(budget=found, actor=request.user, **body_of(request, serializers.RaiseInput))
         return _answer(pk, 201)
 
 
@@ -130,9 +125,7 @@ class BudgetReport(_Act):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """It holds up calls that it should not: it only alerts from now, and a P0 is open."""
         found = _budget(pk)
-        body = serializers.ReportInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        incident = budgets.report_false_throttle(budget=found, actor=request.user, **body.validated_data)
+        incident = budgets.report_false_throttle(budget=found, actor=request.user, **body_of(request, serializers.ReportInput))
         return Response(serializers.IncidentOutput(incident).data, status=201)
 
 
@@ -143,7 +136,5 @@ class IncidentResolve(_Act):
         incident = budget_selectors.incident(pk)
         if incident is None:
             raise NotFound
-        body = serializers.ResolveInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        done = budgets.resolve_incident(incident=incident, actor=request.user, **body.validated_data)
+        done = budgets.resolve_incident(incident=incident, actor=request.user, **body_of(request, serializers.ResolveInput))
         return Response(serializers.IncidentOutput(done).data)

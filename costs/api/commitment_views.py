@@ -17,6 +17,7 @@ from costs.api.serializers import ExactField
 from costs.models import Commitment
 from costs.services import commitments
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -138,9 +139,8 @@ class Commitments(generics.ListAPIView[Commitment]):
 
     @extend_schema(request=CommitmentInput, responses={201: CommitmentOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = CommitmentInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(CommitmentOutput(commitments.propose_commitment(actor=request.user, **body.validated_data)).data, status=201)
+        proposed = commitments.propose_commitment(actor=request.user, **body_of(request, CommitmentInput))
+        return Response(CommitmentOutput(proposed).data, status=201)
 
 
 def _found(pk: int) -> Commitment:
@@ -167,9 +167,8 @@ class CommitmentReject(APIView):
 
     @extend_schema(request=CommitmentReason, responses={200: CommitmentOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        body = CommitmentReason(data=request.data)
-        body.is_valid(raise_exception=True)
-        found = commitments.reject_commitment(commitment=_found(pk), actor=request.user, **body.validated_data)
+        asked = body_of(request, CommitmentReason)
+        found = commitments.reject_commitment(commitment=_found(pk), actor=request.user, **asked)
         return Response(CommitmentOutput(found).data)
 
 
@@ -180,9 +179,8 @@ class CommitmentVoid(APIView):
 
     @extend_schema(request=CommitmentReason, responses={200: CommitmentOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        body = CommitmentReason(data=request.data)
-        body.is_valid(raise_exception=True)
-        found = commitments.void_commitment(commitment=_found(pk), actor=request.user, **body.validated_data)
+        asked = body_of(request, CommitmentReason)
+        found = commitments.void_commitment(commitment=_found(pk), actor=request.user, **asked)
         return Response(CommitmentOutput(found).data)
 
 

@@ -16,6 +16,7 @@ from costs.api.serializers import ExactField
 from costs.models import ExchangeRate, RateSheet
 from costs.services import exchange_rates
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -94,9 +95,7 @@ class ExchangeRates(generics.ListAPIView[ExchangeRate]):
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         if getattr(self, "swagger_fake_view", False):
             return ExchangeRate.objects.none()
-        query = ExchangeRateQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return exchange_selectors.exchange_rates(currency=query.validated_data.get("currency", ""))
+        return exchange_selectors.exchange_rates(currency=query_of(self.request, ExchangeRateQuery).get("currency", ""))
 
 
 @extend_schema_view(get=extend_schema(parameters=[RateSheetQuery], responses={200: RateSheetOutput(many=True), **_ERRORS}))
@@ -110,16 +109,13 @@ class RateSheets(generics.ListAPIView[RateSheet]):
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         if getattr(self, "swagger_fake_view", False):
             return RateSheet.objects.none()
-        query = RateSheetQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return exchange_selectors.rate_sheets(query.validated_data.get("status", ""))
+        return exchange_selectors.rate_sheets(query_of(self.request, RateSheetQuery).get("status", ""))
 
     @extend_schema(request=RateSheetInput, responses={201: RateSheetOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = RateSheetInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        rates = [exchange.Rate(**one) for one in body.validated_data["rates"]]
-        sheet = exchange_rates.propose_rates(rates=rates, source=body.validated_data["source"], actor=request.user)
+        asked = body_of(request, RateSheetInput)
+        rates = [exchange.Rate(**one) for one in asked["rates"]]
+        sheet = exchange_rates.propose_rates(rates=rates, source=asked["source"], actor=request.user)
         return Response(RateSheetOutput(sheet).data, status=201)
 
 
@@ -147,6 +143,5 @@ class RateSheetReject(APIView):
 
     @extend_schema(request=RateSheetReason, responses={200: RateSheetOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        body = RateSheetReason(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(RateSheetOutput(exchange_rates.reject_rates(sheet=_found(pk), actor=request.user, **body.validated_data)).data)
+        asked = body_of(request, RateSheetReason)
+        return Response(RateSheetOutput(exchange_rates.reject_rates(sheet=_found(pk), actor=request.user, **asked)).data)

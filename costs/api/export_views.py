@@ -15,6 +15,7 @@ from costs import export_schema, export_selectors, selectors
 from costs.api import asked as asked_of
 from costs.services import exports
 from governance.access import Permission
+from governance.api.inputs import query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.downloads import download
 from governance.requests import ApiRequest
@@ -60,9 +61,7 @@ class Export(APIView):
     def get(self, request: ApiRequest, dataset: str) -> StreamingHttpResponse:
         if dataset not in export_schema.DATASETS:
             raise NotFound
-        query = ExportQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = query_of(request, ExportQuery)
         chosen = {name: asked[name] for name in selectors.FILTERS if asked.get(name)}
         chunks = exports.export(dataset=dataset, file=asked["file"], period=asked["period"], chosen=chosen, actor=request.user)
         return download(

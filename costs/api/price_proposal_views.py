@@ -19,6 +19,7 @@ from costs.errors import PriceSheetError
 from costs.models import SERIES, PriceProposal, ServiceTier, TokenClass
 from costs.services import price_feed, price_proposals
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -110,15 +111,11 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
     def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
         if getattr(self, "swagger_fake_view", False):
             return PriceProposal.objects.none()
-        query = PriceProposalQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return price_selectors.price_proposals(query.validated_data.get("status", ""))
+        return price_selectors.price_proposals(query_of(self.request, PriceProposalQuery).get("status", ""))
 
     @extend_schema(request=PriceSheetInput, responses={201: PriceSheetOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = PriceSheetInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked, now = body.validated_data, timezone.now()
+        asked, now = body_of(request, PriceSheetInput), timezone.now()
         offers = [price_sheets.Offer(**{"valid_from": now, **row}) for row in asked["prices"]]
         providers, models = bill_selectors.provider_choices(), bill_selectors.model_choices()
         wrong = {}
@@ -192,7 +189,5 @@ class PriceProposalReject(_Decision):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Decline it, with a reason; one's own is withdrawn so."""
         proposal = self.find(pk)
-        body = RejectionInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        price_proposals.reject(proposal=proposal, actor=request.user, **body.validated_data)
+        price_proposals.reject(proposal=proposal, actor=request.user, **body_of(request, RejectionInput))
         return Response(PriceProposalOutput(self.find(pk)).data)

@@ -18,6 +18,7 @@ from costs.models import RequiredTag, RequiredTagVersion
 from costs.services import required_tags as services
 from costs.services.required_tags import Rule
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -135,7 +136,7 @@ class RequiredTags(generics.ListAPIView[RequiredTag]):
 
     @extend_schema(request=RequiredTagInput, responses={201: RequiredTagDetailOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        asked = _body(RequiredTagInput, request)
+        asked = body_of(request, RequiredTagInput)
         made = services.create_required_tag(
             name=asked["name"], description=asked["description"], rule=_rule(asked), note=asked["note"], actor=request.user
         )
@@ -162,7 +163,7 @@ class RequiredTagVersions(APIView):
 
     @extend_schema(request=TagRuleInput, responses={201: RequiredTagVersionOutput, **_ONE})
     def post(self, request: ApiRequest, name: str) -> Response:
-        required, asked = _find(name), _body(TagRuleInput, request)
+        required, asked = _find(name), body_of(request, TagRuleInput)
         made = services.write_version(required=required, rule=_rule(asked), note=asked["note"], actor=request.user)
         return Response(RequiredTagVersionOutput(made).data, status=201)
 
@@ -174,7 +175,7 @@ class RequiredTagPreview(APIView):
 
     @extend_schema(request=TagVersionChoice, responses={200: RequiredTagVersionOutput, **_ONE})
     def post(self, request: ApiRequest, name: str) -> Response:
-        version = _version(_find(name), _body(TagVersionChoice, request))
+        version = _version(_find(name), body_of(request, TagVersionChoice))
         services.preview_version(version=version, actor=request.user)
         return Response(RequiredTagVersionOutput(version).data)
 
@@ -186,7 +187,7 @@ class RequiredTagMode(APIView):
 
     @extend_schema(request=TagModeInput, responses={200: RequiredTagDetailOutput, **_ONE})
     def post(self, request: ApiRequest, name: str) -> Response:
-        required, asked = _find(name), _body(TagModeInput, request)
+        required, asked = _find(name), body_of(request, TagModeInput)
         version = _version(required, asked)
         services.set_mode(
             required=required, mode=asked["mode"], version=version, enforce_on=asked.get("enforce_on"), actor=request.user,
@@ -202,16 +203,8 @@ class RequiredTagReport(APIView):
 
     @extend_schema(parameters=[TagReportQuery], responses={200: TagReportOutput, **_ERRORS})
     def get(self, request: ApiRequest) -> Response:
-        query = TagReportQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = query_of(request, TagReportQuery)
         return Response(TagReportOutput(tag_selectors.report(asked["tag"], asked_of.period(asked), asked["group"])).data)
-
-
-def _body(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
-    body = shape(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
 
 
 def _rule(asked: dict[str, Any]) -> Rule:

@@ -15,6 +15,7 @@ from costs.errors import ReviewError
 from costs.models import ReviewItem
 from costs.services import review as services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -130,7 +131,7 @@ class CostReviewClose(APIView):
 
     @extend_schema(request=ReviewKeyInput, responses={200: ReviewOutput, **_ERRORS})
     def post(self, request: ApiRequest, month: date) -> Response:
-        services.close_item(month=month, actor=request.user, **_body(ReviewKeyInput, request))
+        services.close_item(month=month, actor=request.user, **body_of(request, ReviewKeyInput))
         return Response(_shown(month))
 
 
@@ -141,19 +142,13 @@ class CostReviewSign(APIView):
 
     @extend_schema(request=ReviewSignInput, responses={201: ReviewOutput, **_ERRORS})
     def post(self, request: ApiRequest, month: date) -> Response:
-        services.sign_off(month=month, actor=request.user, **_body(ReviewSignInput, request))
+        services.sign_off(month=month, actor=request.user, **body_of(request, ReviewSignInput))
         return Response(_shown(month), status=201)
-
-
-def _body(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
-    body = shape(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
 
 
 def _decision(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:
     """The body with its owner as a person. Raises ReviewError."""
-    asked = _body(shape, request)
+    asked = body_of(request, shape)
     owner = next((person for person in review_selectors.owners() if person.email == asked["owner"]), None)
     if owner is None:
         raise ReviewError("Nobody of the organisation has this address.", field="owner")

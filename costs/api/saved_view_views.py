@@ -14,6 +14,7 @@ from costs import saved_views
 from costs.models import SavedView
 from costs.services import saved_views as services
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -63,9 +64,7 @@ class SpendViews(generics.ListAPIView[SavedView]):
 
     @extend_schema(request=SavedViewInput, responses={201: SavedViewOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = SavedViewInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        view = services.save_view(page=self.page, owner=request.user, **body.validated_data)
+        view = services.save_view(page=self.page, owner=request.user, **body_of(request, SavedViewInput))
         return Response(SavedViewOutput(view).data, status=201)
 
 
@@ -85,9 +84,7 @@ class SpendViewDetail(APIView):
     @extend_schema(request=SavedViewChange, responses={200: SavedViewOutput, **_ERRORS, 404: ErrorSerializer})
     def put(self, request: ApiRequest, pk: int) -> Response:
         view = self._own(request, pk)
-        body = SavedViewChange(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(SavedViewOutput(services.change_view(view=view, **body.validated_data)).data)
+        return Response(SavedViewOutput(services.change_view(view=view, **body_of(request, SavedViewChange))).data)
 
     @extend_schema(responses={204: None, 403: ErrorSerializer, 404: ErrorSerializer})
     def delete(self, request: ApiRequest, pk: int) -> Response:

@@ -16,6 +16,7 @@ from costs.api.serializers import ExactField
 from costs.models import Baseline
 from costs.services import savings as services
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -99,9 +100,7 @@ class Baselines(generics.ListAPIView[Baseline]):
 
     @extend_schema(request=BaselineInput, responses={201: BaselineOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = BaselineInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked = dict(body.validated_data)
+        asked = body_of(request, BaselineInput)
         period = periods.Period(asked.pop("first"), asked.pop("last"))
         return Response(BaselineOutput(services.freeze_baseline(period=period, actor=request.user, **asked)).data, status=201)
 
@@ -116,9 +115,7 @@ class BaselineSigning(APIView):
         found = savings_selectors.baseline(pk)
         if found is None:
             raise NotFound
-        body = BaselineSign(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(BaselineOutput(services.sign_baseline(baseline=found, actor=request.user, **body.validated_data)).data)
+        return Response(BaselineOutput(services.sign_baseline(baseline=found, actor=request.user, **body_of(request, BaselineSign))).data)
 
 
 class Savings(APIView):
@@ -128,9 +125,7 @@ class Savings(APIView):
 
     @extend_schema(parameters=[SavingsQuery], responses={200: SavingsOutput, **_ERRORS, 404: ErrorSerializer})
     def get(self, request: ApiRequest) -> Response:
-        query = SavingsQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = query_of(request, SavingsQuery)
         period = asked_of.period(asked)
         chosen = savings_selectors.baseline(asked["baseline"]) if "baseline" in asked else savings_selectors.in_force()
         found = savings_selectors.savings_against(chosen, period) if chosen else None

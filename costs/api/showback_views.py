@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from costs import selectors, showback_selectors
 from costs.api.serializers import ExactField
 from governance.access import Permission
+from governance.api.inputs import query_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 
@@ -101,9 +102,7 @@ class Showback(APIView):
 
     @extend_schema(parameters=[ShowbackQuery], responses={200: ShowbackOutput, **_ERRORS})
     def get(self, request: ApiRequest) -> Response:
-        query = ShowbackQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = query_of(request, ShowbackQuery)
         levels = showback_selectors.levels_of(asked.get("by", ""), asked.get("then", ""))
         found = showback_selectors.showback(_month(asked), levels)
         body = {
@@ -134,9 +133,7 @@ class ProjectShowback(APIView):
         responses={200: ProjectShowbackOutput, **_ERRORS, 404: ErrorSerializer},
     )
     def get(self, request: ApiRequest, slug: str) -> Response:
-        query = MonthQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        month = _month(query.validated_data)
+        month = _month(query_of(request, MonthQuery))
         project = showback_selectors.project_visible_to(request.user, slug, sees_all=selectors.sees_all_calls(request.membership))
         if project is None:
             raise NotFound

@@ -24,6 +24,7 @@ from costs.forecast import Forecast, TooLittle
 from costs.models import BillError, BillFile, Event, PriceEntry, Reconciliation, ReconciliationLine, Revision
 from costs.services import bills, prices, reconciliation, signoff
 from governance.access import Permission
+from governance.api.inputs import body_of, query_of
 from governance.api.serializers import ErrorSerializer
 from governance.pages import PAGE_SIZE
 from governance.requests import ApiRequest
@@ -52,9 +53,7 @@ class Usage(APIView):
 
 
 def _spend(request: ApiRequest, keys: list[str] | None) -> Any:
-    query = serializers.SpendQuery(data=request.query_params.dict())
-    query.is_valid(raise_exception=True)
-    asked = query.validated_data
+    asked = query_of(request, serializers.SpendQuery)
     period = asked_of.period(asked)
     chosen = dimensions.chosen(request.query_params.dict())
     earlier = periods.compared(period, asked["compare"])
@@ -104,9 +103,7 @@ class Requests(generics.ListAPIView[Event]):
     queryset = Event.objects.none()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        query = serializers.EventQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked, caller = query.validated_data, cast(ApiRequest, request)
+        asked, caller = query_of(request, serializers.EventQuery), cast(ApiRequest, request)
         cursor = Cursor.read(asked["cursor"]) if "cursor" in asked else None
         if "cursor" in asked and cursor is None:
             raise NotFound("The cursor is none of this list.")
@@ -149,9 +146,7 @@ class Prices(generics.ListAPIView[PriceEntry]):
 
     @extend_schema(request=serializers.PriceInput, responses={201: serializers.PriceOutput, **_ERRORS, 409: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.PriceInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked = body.validated_data
+        asked = body_of(request, serializers.PriceInput)
         unknown = {
             name: [f"There is no {name} {asked[name]}."]
             for name, known in (("provider", bill_selectors.provider_choices()), ("model", bill_selectors.model_choices()))
@@ -196,17 +191,16 @@ class Bills(generics.ListAPIView[BillFile]):
         },
     )
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.BillInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        files = [bills.Upload(file, file.name) for file in body.validated_data["file"]]
+        asked = body_of(request, serializers.BillInput)
+        files = [bills.Upload(file, file.name) for file in asked["file"]]
         done = bills.import_bill(
             file=files[0].file,
             name=files[0].name,
             more=files[1:],
             actor=request.user,
-            provider=body.validated_data["provider"],
-            style=body.validated_data["style"],
-            is_preview=body.validated_data["preview"],
+            provider=asked["provider"],
+            style=asked["style"],
+            is_preview=asked["preview"],
         )
         done.file.already_imported = not done.is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.ImportedOutput(done.file).data, status=201 if done.is_new else 200)
@@ -236,9 +230,8 @@ class BillRelease(APIView):
         bill = bill_selectors.bills().filter(pk=pk).first()
         if bill is None:
             raise NotFound
-        body = serializers.BillReleaseInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(serializers.BillOutput(bills.release_quarantine(bill=bill, actor=request.user, **body.validated_data)).data)
+        released = bills.release_quarantine(bill=bill, actor=request.user, **body_of(request, serializers.BillReleaseInput))
+        return Response(serializers.BillOutput(released).data)
 
 
 class BillErrors(generics.ListAPIView[BillError]):
@@ -271,10 +264,9 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
         responses={200: serializers.RunOutput, 201: serializers.RunOutput, **_ERRORS, 404: ErrorSerializer, 409: ErrorSerializer},
     )
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.RunInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        month = date.fromisoformat(f"{body.validated_data['month']}-01")
-        revision, is_new = reconciliation.reconcile(provider=body.validated_data["provider"], month=month, actor=request.user)
+        asked = body_of(request, serializers.RunInput)
+        month = date.fromisoformat(f"{asked['month']}-01")
+        revision, is_new = reconciliation.reconcile(provider=asked["provider"], month=month, actor=request.user)
         series = revision.reconciliation
         series.latest, series.is_replaced = revision, False
         series.has_waiting_file = bill_selectors.waiting_files(series.provider, month).exists()
@@ -333,11 +325,9 @@ class ReconciliationLines(generics.ListAPIView[ReconciliationLine]):
     def get_queryset(self):  # type: ignore[no-untyped-def]
         if getattr(self, "swagger_fake_view", False):
             return ReconciliationLine.objects.none()
-        query = serializers.LineQuery(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        asked = dict(query.validated_data)
+        asked = query_of(self.request, serializers.LineQuery)
         _, found = _revision(self.kwargs["provider"], self.kwargs["account"], self.kwargs["month"], asked.get("revision"))
-        chosen = {name: str(asked[name]) for name in ("standing", "cause", "model", "class", "day") if name in asked}
+        chosen: dict[str, str] = {name: str(asked[name]) for name in ("standing", "cause", "model", "class", "day") if name in asked}
         return reconciliation_selectors.lines(found, chosen)
 
 
@@ -348,10 +338,9 @@ class ReconciliationChanges(APIView):
 
     @extend_schema(parameters=[serializers.ChangesQuery], responses={200: serializers.ChangesOutput, **_ERRORS, 404: ErrorSerializer})
     def get(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
-        query = serializers.ChangesQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        series, after = _revision(provider, account, month, query.validated_data.get("revision"))
-        wanted = query.validated_data.get("against")
+        asked = query_of(request, serializers.ChangesQuery)
+        series, after = _revision(provider, account, month, asked.get("revision"))
+        wanted = asked.get("against")
         before = reconciliation_selectors.revision(series, wanted) if wanted else reconciliation_selectors.revision_before(after)
         if before is None:
             raise NotFound
@@ -370,9 +359,7 @@ class ReconciliationSign(APIView):
     )
     def post(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
         series, latest = _revision(provider, account, month)
-        body = serializers.BillSignInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        signoff.sign(revision=latest, actor=request.user, **body.validated_data)
+        signoff.sign(revision=latest, actor=request.user, **body_of(request, serializers.BillSignInput))
         return Response(_detail(series, latest), status=201)
 
 
