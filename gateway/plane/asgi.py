@@ -12,7 +12,20 @@ import orjson
 from gateway.plane import logs, settings
 from gateway.plane.call import SURFACES, Surface, uuid7
 from gateway.plane.errors import Refusal
-from gateway.plane.http import JSON, ClientGoneError, Headers, Message, Receive, Scope, Send, own_request_id, send_refusal, send_whole
+from gateway.plane.http import (
+    JSON,
+    ClientGoneError,
+    HeaderList,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    anthropic_headers,
+    own_request_id,
+    send_refusal,
+    send_whole,
+)
 from gateway.plane.ingress import otlp
 from gateway.plane.ingress import prompts as prompts_door
 from gateway.plane.ingress.calls import serve_call
@@ -94,24 +107,27 @@ class PlaneApp:
             return
         except Refusal as refusal:
             allow = _ALLOWED.get(scope["path"], b"GET")
-            extra = [(b"allow", allow)] if refusal.status == 405 else None
-            in_anthropic = _is_anthropic(scope["path"])
-            await send_refusal(send, refusal, own_request_id(headers) or uuid7(), 0, extra, in_anthropic=in_anthropic)
+            await _refuse(
+                send, scope["path"], refusal, own_request_id(headers) or uuid7(), [(b"allow", allow)] if refusal.status == 405 else []
+            )
         except Exception:
             request_id = own_request_id(headers) or uuid7()
             logger.exception("plane.call_failed", extra={"request_id": request_id, "path": scope["path"]})
             if not started:
                 failure = Refusal("internal_error", "The gateway failed. The operator's log has the request id.")
-                await send_refusal(send, failure, request_id, 0, in_anthropic=_is_anthropic(scope["path"]))
+                await _refuse(send, scope["path"], failure, request_id, [])
 
 
 _SURFACES: dict[str, Surface] = {path: surface for surface, path in SURFACES.items()}
 _ALLOWED = dict.fromkeys([*_SURFACES, otlp.PATH], b"POST")
 
 
-def _is_anthropic(path: str) -> bool:
-    """Whether who asks for such a path speaks the Anthropic protocol, found or not."""
-    return path.startswith(SURFACES["messages"])
+async def _refuse(send: Send, path: str, refusal: Refusal, request_id: str, extra: HeaderList) -> None:
+    """In the Anthropic shape to whoever asks for such a path of its protocol, found or not."""
+    in_anthropic = path.startswith(SURFACES["messages"])
+    if in_anthropic:
+        extra = [*extra, *anthropic_headers(request_id)]
+    await send_refusal(send, refusal, request_id, 0, extra, in_anthropic=in_anthropic)
 
 
 async def _route(plane: Plane, mcp: McpDoor, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

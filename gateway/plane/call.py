@@ -37,6 +37,8 @@ SURFACES: dict[Surface, str] = {
     "responses": "/v1/responses",
 }
 """What callers speak, by the path where they speak it."""
+ANTHROPIC = frozenset[Surface](("messages", "count_tokens"))
+"""Those of the Anthropic protocol."""
 
 
 LOST = "process_lost"

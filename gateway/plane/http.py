@@ -43,6 +43,11 @@ def standard_headers(request_id: str, overhead_us: float) -> HeaderList:
     return [(_REQUEST_ID, request_id.encode()), (_OVERHEAD, b"%.3f" % (overhead_us / 1000))]
 
 
+def anthropic_headers(request_id: str) -> HeaderList:
+    """What every response in the Anthropic protocol carries besides: its own clients look there."""
+    return [(b"request-id", request_id.encode())]
+
+
 async def read_body(receive: Receive, headers: Headers, limit: int = MAX_REQUEST_BYTES) -> bytes:
     """The whole request body; Refusal as soon as it is known to exceed `limit` bytes."""
     length = _declared(headers)
@@ -156,8 +161,6 @@ async def send_refusal(
     headers = [JSON, *standard_headers(request_id, overhead_us), *(extra or ())]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
-    if in_anthropic:
-        headers.append((b"request-id", request_id.encode()))  # where the protocol's own clients look
     body = refusal.anthropic_body(request_id) if in_anthropic else refusal.body(request_id)
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

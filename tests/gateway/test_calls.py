@@ -10,6 +10,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
+from typing import Any
 
 import httpx2
 import msgspec
@@ -405,7 +406,7 @@ def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault:
 
     assert (refused.value.status_code, refused.value.code) == (status, code)
     assert isinstance(refused.value.body, dict)
-    assert refused.value.body["scope"] in ("upstream", f"deployment:0-{fault}")
+    assert refused.value.body["scope"] == f"deployment:0-{fault}"
     assert "x-request-id" in refused.value.response.headers
     if status == 429:
         assert refused.value.response.headers["retry-after"] == "1"
@@ -455,7 +456,8 @@ def test_cut_stream_ends_with_an_error_event_and_is_settled_by_an_estimate(plane
     with pytest.raises(openai.APIError) as broken:
         list(org.client().chat.completions.create(model="chat", messages=SAY_HELLO, stream=True))
 
-    assert broken.value.code == "upstream_error"
+    body: Any = broken.value.body
+    assert (broken.value.code, body["scope"]) == ("upstream_error", "deployment:0-cut")
     [event] = plane.wait_for_events(org.id, 1)
     assert (event["status"], event["usage_source"]) == ("upstream_error", "estimated")
     assert event["output_tokens"] > 0

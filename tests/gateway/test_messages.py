@@ -58,6 +58,7 @@ def test_message_is_answered_and_its_cached_input_is_counted_in(org: Org, sandbo
 
     assert message.content[0].type == "text"
     assert message.stop_reason == "end_turn"
+    assert message._request_id == f"msg-{org.id}"
     [event] = org.plane.wait_for_events(org.id, 1)
     [served] = [line for line in sandbox_upstream.journal() if line["request_id"] == f"msg-{org.id}"]
     assert (event["kind"], event["status"], event["provider"], event["usage_source"]) == ("chat", "ok", "claude", "provider")
@@ -153,9 +154,9 @@ def test_upstream_errors_are_passed_on_with_a_code(plane: Plane, sandbox_upstrea
     with pytest.raises(anthropic.APIStatusError) as refused:
         claude(org).messages.create(model="chat", max_tokens=5, messages=SAY_HELLO)
 
-    error = refused.value.body["error"]  # type: ignore[index]
-    assert (refused.value.status_code, refused.value.type, error["code"]) == (int(fault), kind, "upstream_error")
-    assert error["request_id"] == refused.value.response.headers["x-request-id"]
+    body: Any = refused.value.body
+    assert (refused.value.status_code, refused.value.type, body["error"]["code"]) == (int(fault), kind, "upstream_error")
+    assert body["error"]["request_id"] == body["request_id"] == refused.value.request_id == refused.value.response.headers["x-request-id"]
 
 
 def test_cut_stream_keeps_the_input_that_was_said_and_estimates_the_output(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.contract.events import Kind
-from gateway.plane.call import Call, Surface
+from gateway.plane.call import ANTHROPIC, Call, Surface
 from gateway.plane.errors import Refusal
-from gateway.plane.http import Headers, Receive, Send, read_object, send_refusal
+from gateway.plane.http import Headers, Receive, Send, anthropic_headers, read_object, send_refusal
 from gateway.plane.pipeline import walk
 from gateway.plane.plane import Plane
 from gateway.plane.prompts import resolve_prompt
@@ -15,7 +15,6 @@ from gateway.plane.upstream.exchange import exchange
 from gateway.plane.usage import asked_output, estimate_input
 
 MAX_NAME_CHARACTERS = 200
-_ANTHROPIC = frozenset(("messages", "count_tokens"))
 
 
 async def serve_call(plane: Plane, surface: Surface, headers: Headers, receive: Receive, send: Send) -> None:
@@ -24,10 +23,13 @@ async def serve_call(plane: Plane, surface: Surface, headers: Headers, receive: 
     call = Call(plane, kind, headers, receive, send)
     call.surface = surface
     call.exchange = exchange
+    in_anthropic = surface in ANTHROPIC
+    if in_anthropic:
+        call.response_headers = anthropic_headers(call.request_id)
     try:
         await walk(call, _prepare)
     except Refusal as refusal:
-        await send_refusal(send, refusal, call.request_id, call.overhead_us, call.response_headers, in_anthropic=surface in _ANTHROPIC)
+        await send_refusal(send, refusal, call.request_id, call.overhead_us, call.response_headers, in_anthropic=in_anthropic)
 
 
 async def _prepare(call: Call) -> None:

@@ -9,7 +9,7 @@ import orjson
 from gateway.contract.snapshot import Model
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
-from gateway.plane.http import JSON, Headers, Receive, Send, send_refusal, send_whole, standard_headers
+from gateway.plane.http import JSON, Headers, Receive, Send, anthropic_headers, send_refusal, send_whole, standard_headers
 from gateway.plane.ingress.calls import MAX_NAME_CHARACTERS
 from gateway.plane.leaving import leaving_facts
 from gateway.plane.pipeline import WHO, take
@@ -20,6 +20,7 @@ async def serve_models(plane: Plane, slug: str | None, headers: Headers, receive
     """GET /v1/models and /v1/models/{id}: what this key may call. Reading the list is no governed call."""
     call = Call(plane, "chat", headers, receive, send)
     in_anthropic = b"anthropic-version" in headers  # its clients always send it
+    extra = anthropic_headers(call.request_id) if in_anthropic else []
     try:
         await take((WHO,), call)
         served, key = call.served, call.key
@@ -37,9 +38,9 @@ async def serve_models(plane: Plane, slug: str | None, headers: Headers, receive
                 raise Refusal("model_not_found", f"There is no model named {slug[:MAX_NAME_CHARACTERS]}.", param="model")
             body = found[0]
     except Refusal as refusal:
-        await send_refusal(send, refusal, call.request_id, call.overhead_us, in_anthropic=in_anthropic)
+        await send_refusal(send, refusal, call.request_id, call.overhead_us, extra, in_anthropic=in_anthropic)
         return
-    await send_whole(send, 200, [JSON, *standard_headers(call.request_id, call.overhead_us)], orjson.dumps(body))
+    await send_whole(send, 200, [JSON, *standard_headers(call.request_id, call.overhead_us), *extra], orjson.dumps(body))
 
 
 def _shown(model: Model) -> dict[str, Any]:

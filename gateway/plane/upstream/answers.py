@@ -27,6 +27,7 @@ SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
 OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
+"""Codes of refusals that speak of the deployment."""
 """Codes of refusals that are the upstream's fault."""
 _FRAMED = "application/vnd.amazon.eventstream"
 _STREAMS = frozenset(("text/event-stream", _FRAMED))
@@ -91,6 +92,12 @@ async def read_up_to(response: Answer, limit: int) -> bytes | None:
     return b"".join(chunks) if size <= limit else None
 
 
+def name_deployment(call: Call, refusal: Refusal) -> None:
+    """Say which deployment failed, in what the caller is told."""
+    if refusal.code in OF_UPSTREAM and refusal.scope is None and call.deployment is not None:
+        refusal.scope = f"deployment:{call.deployment.id}"
+
+
 async def _has_left(call: Call) -> bool:
     """Whether the caller hung up. Asked before anything is sent, since afterwards ASGI says so of every caller."""
     try:
@@ -142,6 +149,7 @@ async def _stream(call: Call, pair: Pair, response: Answer) -> None:
         if not call.client_gone:
             watch.end()  # whoever hangs up from here on has the whole answer
             if failure is not None:
+                name_deployment(call, failure)
                 tail = last + error_event(call.surface, failure, call.request_id)
             if is_whole:
                 await send_whole(call.send, response.status, headers, tail)

@@ -22,7 +22,7 @@ from gateway.plane.errors import Refusal
 from gateway.plane.health import Change, Circuit
 from gateway.plane.served import Target
 from gateway.plane.upstream import quota
-from gateway.plane.upstream.answers import OF_UPSTREAM, forward
+from gateway.plane.upstream.answers import OF_UPSTREAM, forward, name_deployment
 from gateway.plane.upstream.dialects import Pair
 from gateway.plane.upstream.failures import ForeignRefusal, failure, pass_on
 from gateway.plane.upstream.pairs import PAIRS
@@ -77,7 +77,7 @@ async def exchange(call: Call) -> str:
     if isinstance(failed.reason, Refusal):
         if failed.reason.code in OF_UPSTREAM:
             call.status = "upstream_error"
-            failed.reason.scope = failed.reason.scope or (f"deployment:{call.deployment.id}" if call.deployment else None)
+            name_deployment(call, failed.reason)
         raise failed.reason
     await pass_on(call, failed.reason)
     return " ".join(tried)
@@ -158,6 +158,9 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     call.upstream_model = deployment.upstream_model
     try:
         await forward(call, pair, response)
+    except Refusal as refusal:
+        name_deployment(call, refusal)
+        raise
     finally:
         response.close()  # a response read to its end has given its connection back already
         is_error = call.status == "upstream_error"

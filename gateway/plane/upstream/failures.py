@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
-from gateway.plane.call import Call
+from gateway.plane.call import ANTHROPIC, Call
 from gateway.plane.errors import Refusal
 from gateway.plane.http import JSON, send_whole, standard_headers
 from gateway.plane.served import Target
@@ -61,6 +61,8 @@ async def failure(call: Call, pair: Pair, response: Answer, target: Target) -> R
         code = error.get("code")  # some servers repeat the status in it, as a number or in digits
         error["code"] = code if isinstance(code, str) and code and not code.isdigit() else "upstream_error"
         error |= {"request_id": call.request_id, "scope": f"deployment:{target.deployment.id}"}
+        if call.surface in ANTHROPIC:
+            shape["request_id"] = call.request_id
         return ForeignRefusal(status, orjson.dumps(shape), _wait_s(response))
     if response.status == 429:
         return Refusal("upstream_error", f"The provider {provider} is overloaded (HTTP 429).", status=429, retry_after_s=_wait_s(response))
