@@ -27,6 +27,7 @@ from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
 from gateway.plane.guarding import look_afterwards, scan_places, watch_answer
 from gateway.plane.sse import EventReader, data_event
+from gateway.plane.text.said import Said
 from tests.clock import allowed
 from tests.gateway.conftest import Org, SandboxUpstream, chat_model, deployment
 from tests.gateway.guards import CARD, SURFACES, make_guard, verdicts
@@ -110,9 +111,9 @@ def _passed(call: Call, surface: str, stream: bool) -> str:
 
 def _texts(surface: str, out: str, stream: bool) -> set[str]:
     """All reasoning and arguments of an answer, each put together; arguments that are an object as the text that they were."""
-    heard: dict[answers.Said, str] = {}
+    heard: dict[Said, str] = {}
 
-    def listen(said: answers.Said, piece: str) -> str:
+    def listen(said: Said, piece: str) -> str:
         heard[said] = heard.get(said, "") + piece
         return piece
 
