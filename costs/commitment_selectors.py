@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import DateField, ExpressionWrapper, F, Q, QuerySet, Sum
 
 from costs import commitments
 from costs.models import BillRow, Commitment, CommitmentDay, TokenDay
@@ -146,3 +146,44 @@ def covered_days(provider: str, period: Period) -> set[tuple[str, date]]:
     """(model, day) of a provider of which a commitment covers something."""
     rows = CommitmentDay.objects.filter(commitment__provider=provider, day__gte=period.first, day__lte=period.last).exclude(model="")
     return set(rows.values_list("model", "day").distinct())
+
+
+def terms(found: Commitment) -> commitments.Terms:
+    return commitments.Terms(
+        found.pk,
+        found.is_throughput,
+        found.provider,
+        found.model,
+        found.quantity,
+        found.unit_price,
+        found.unit_tokens_per_minute or 0,
+        found.output_weight,
+        found.first_on,
+        found.last_on,
+    )
+
+
+def outlooks(found: Iterable[Commitment]) -> dict[int, commitments.Outlook]:
+    """By commitment, for those that still run and have a week behind them. One query."""
+    counted = {one.pk: one for one in found if one.counted_through is not None}
+    begin = ExpressionWrapper(F("commitment__counted_through") - timedelta(days=commitments.PACE_DAYS), output_field=DateField())
+    lately, is_use = Q(day__gte=begin), ~Q(model="")
+    sums = (
+        CommitmentDay.objects.filter(commitment__in=counted, day__lt=F("commitment__counted_through"))
+        .order_by()
+        .values_list("commitment")
+        .annotate(
+            drawn=Sum("quantity", filter=is_use, default=Decimal()),
+            used=Sum("quantity", filter=is_use & lately, default=Decimal()),
+            unused_cost=Sum("cost", filter=~is_use & lately, default=Decimal()),
+        )
+    )
+    result = {}
+    for pk, drawn, used, unused_cost in sums:
+        one = counted[pk]
+        whole = (one.counted_through or one.first_on) - timedelta(days=1)  # the day of the count was not over
+        days = min((whole - one.first_on).days + 1, commitments.PACE_DAYS)
+        outlook = commitments.outlook(terms(one), whole=whole, drawn=drawn, days=days, used=used, unused_cost=unused_cost)
+        if outlook is not None:
+            result[pk] = outlook
+    return result

@@ -9,10 +9,11 @@ Source: FinOps FOCUS 1.2, commitment discounts (amortised cost), and Azure's doc
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
@@ -165,6 +166,11 @@ class Figures:
         return (self.used if self.is_throughput else self.drawn) / of * 100 if of else None
 
     @property
+    def drawn_share(self) -> Decimal:
+        """Percent of the whole amount; of money only."""
+        return self.drawn / self.quantity * 100
+
+    @property
     def coverage(self) -> Decimal | None:
         """Percent of the use that it may cover, by value."""
         return min(self.list_cost / self.eligible * 100, Decimal(100)) if self.eligible else None
@@ -181,8 +187,8 @@ class Figures:
 
     @property
     def bar(self) -> Decimal:
-        """Utilisation as the length of a bar, 0 to 100."""
-        return min(self.utilisation or Decimal(), Decimal(100))
+        """The headline as the length of a bar, 0 to 100."""
+        return min((self.utilisation if self.is_throughput else self.drawn_share) or Decimal(), Decimal(100))
 
     @property
     def fee(self) -> Decimal:
@@ -199,3 +205,36 @@ class Figures:
         if not self.is_throughput:
             return self.unit_price * 100
         return self.unit_price * self.used / self.list_cost * 100 if self.list_cost else None
+
+
+PACE_DAYS = 28
+"""Whole weeks, so that no weekend counts more than it does."""
+LEAST_PACE_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a running commitment comes to by the end of its term, when it is used as on its last whole days."""
+
+    days: int
+    """That the pace is of."""
+    used_up_on: date | None
+    """Money: the day on which all is drawn; None when something is left. Throughput is never used up."""
+    unused_cost: Decimal
+    """USD of the fee. Money: left at the end. Throughput: what the days to come leave unused."""
+
+
+def outlook(terms: Terms, *, whole: date, drawn: Decimal, days: int, used: Decimal, unused_cost: Decimal) -> Outlook | None:
+    """`whole` is the last counted day that was over, `drawn` all use up to it; `used` and `unused_cost` are of the `days` up to it.
+
+    None with less than a week to go by, and once the term is over.
+    """
+    left = (terms.last - whole).days
+    if days < LEAST_PACE_DAYS or left <= 0:
+        return None
+    if terms.is_throughput:
+        return Outlook(days, None, unused_cost / days * left)
+    rest, pace = max(terms.quantity - drawn, Decimal()), used / days
+    if rest <= pace * left:
+        return Outlook(days, whole + timedelta(days=math.ceil(rest / pace) if rest else 0), Decimal())
+    return Outlook(days, None, (rest - pace * left) * terms.unit_price)

@@ -108,6 +108,14 @@ class CommitmentUse(serializers.Serializer[Any]):
     cost_usd = ExactField(source="cost", help_text="Its part of the fee.")
 
 
+class OutlookOutput(serializers.Serializer[Any]):
+    """To the end of the term, at the pace of its last whole days."""
+
+    days = serializers.IntegerField(help_text="That the pace is of: 7 to 28.")
+    used_up_on = serializers.DateField(allow_null=True, help_text="Money: when all is drawn; null: something is left. Throughput: null.")
+    unused_usd = ExactField(source="unused_cost", help_text="Of the fee. Money: left at the end; throughput: of the days to come.")
+
+
 class UtilisationOutput(serializers.Serializer[Any]):
     """One commitment in one month. Null is not known, never zero."""
 
@@ -127,6 +135,7 @@ class UtilisationOutput(serializers.Serializer[Any]):
         source="figures.break_even", allow_null=True, help_text="Utilisation from which on it costs no more than the price book."
     )
     models = CommitmentUse(many=True)
+    outlook = OutlookOutput(allow_null=True, help_text="Null once the term is over, and with less than a week to go by.")
 
 
 class Commitments(generics.ListAPIView[Commitment]):
@@ -191,4 +200,7 @@ class CommitmentUtilisation(APIView):
 
     @extend_schema(responses={200: UtilisationOutput(many=True), **_ERRORS})
     def get(self, request: ApiRequest, month: date) -> Response:
-        return Response(UtilisationOutput(commitment_selectors.commitment_utilisation(month), many=True).data)
+        found = commitment_selectors.commitment_utilisation(month)
+        outlooks = commitment_selectors.outlooks(one.commitment for one in found)
+        shown: Any = [{**vars(one), "outlook": outlooks.get(one.commitment.pk)} for one in found]
+        return Response(UtilisationOutput(shown, many=True).data)

@@ -13,7 +13,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from catalog.models import Deployment, Provider
-from costs import commitments, exchange, tasks
+from costs import commitment_selectors, commitments, exchange, tasks
 from costs.errors import CommitmentError, CommitmentStateError, PriceValueError
 from costs.models import Commitment, CommitmentDay, UsageHour
 from costs.periods import Period, first_of_month
@@ -294,27 +294,12 @@ def _count_day(day: date, hours: int) -> None:
         for hour, provider, model, fresh, written, money in by_hour
         if fresh or written or money
     ]
-    parts = commitments.day_of([terms(found) for found in running], uses, day, drawn, hours)
+    parts = commitments.day_of([commitment_selectors.terms(found) for found in running], uses, day, drawn, hours)
     CommitmentDay.objects.bulk_create(
         [
             CommitmentDay(commitment_id=pk, day=day, model=model, quantity=part.quantity, list_cost=part.list_cost, cost=part.cost)
             for (pk, model), part in sorted(parts.items())
         ]
-    )
-
-
-def terms(found: Commitment) -> commitments.Terms:
-    return commitments.Terms(
-        found.pk,
-        found.is_throughput,
-        found.provider,
-        found.model,
-        found.quantity,
-        found.unit_price,
-        found.unit_tokens_per_minute or 0,
-        found.output_weight,
-        found.first_on,
-        found.last_on,
     )
 
 

@@ -36,11 +36,14 @@ def _page(request: MemberRequest, form: CommitmentForm, status: int = 200) -> Ht
     chosen = request.GET.get("month", "")
     month = date.fromisoformat(f"{chosen}-01") if chosen in months else today.replace(day=1)
     page = keyset_page(commitment_selectors.commitment_list(), order=["-proposed_at", "-pk"], cursor=request.GET.get("cursor", ""))
+    found = commitment_selectors.commitment_utilisation(month)
+    outlooks = commitment_selectors.outlooks(one.commitment for one in found)
     context: dict[str, Any] = {
         "month": month,
+        "today": today,
         "months": months,
         "chosen": f"{month:%Y-%m}",
-        "found": commitment_selectors.commitment_utilisation(month),
+        "found": [(one, outlooks.get(one.commitment.pk)) for one in found],
         "billed": commitment_selectors.billed(month),
         "page": page,
         "rows": [

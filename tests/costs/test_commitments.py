@@ -421,3 +421,55 @@ def test_limit_of_a_commitment_is_in_dollars_whatever_it_is_quoted_in(acme: Tena
     found = Commitment.objects.get()
     assert (found.quoted, found.quantity) == (Decimal(149_999_999_999), Decimal("999999999.9933"))
     assert "JPY 149,999,999,999" in page.get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("terms", "now", "expected"),
+    [
+        ({}, {"days": 6}, None),
+        ({"last": FIRST + timedelta(days=9)}, {}, None),
+        ({}, {"drawn": "40", "used": "20"}, (FIRST + timedelta(days=39), "0")),  # two a day: thirty days for the sixty that are left
+        ({}, {"drawn": "99.5", "used": "20"}, (FIRST + timedelta(days=10), "0")),
+        ({}, {"drawn": "100", "used": "20"}, (FIRST + timedelta(days=9), "0")),
+        ({}, {"drawn": "20", "used": "10"}, (None, "24")),  # fifty days at one a day leave thirty, at 0.8
+        ({}, {"drawn": "0", "used": "0"}, (None, "80")),
+        ({"is_throughput": True}, {"used": "99", "unused_cost": "30"}, (None, "150")),
+    ],
+)
+def test_outlook_follows_the_pace_of_the_last_days(
+    terms: dict[str, Any], now: dict[str, Any], expected: tuple[date | None, str] | None
+) -> None:
+    given: dict[str, Any] = {"is_throughput": False, "last": FIRST + timedelta(days=59)} | terms
+    found = commitments.outlook(
+        commitments.Terms(1, given["is_throughput"], "openai", "", Decimal(100), Decimal("0.8"), 0, Decimal(1), FIRST, given["last"]),
+        whole=FIRST + timedelta(days=9),
+        days=now.get("days", 10),
+        **{name: Decimal(now.get(name, "0")) for name in ("drawn", "used", "unused_cost")},
+    )
+
+    assert (found and (found.used_up_on, found.unused_cost)) == (expected and (expected[0], Decimal(expected[1])))
+
+
+def test_outlook_stands_on_the_page_and_in_the_api(acme: Tenant, fay: User, alice: User, client_for: ClientFor, api_for: ClientFor) -> None:
+    for day in range(10):
+        used(acme, at=NOON + timedelta(days=day), millions="1", model="other-chat")
+    make.prices(alice, model="other-chat")
+    prices.price_unpriced(provider="openai", model="other-chat")
+    approved(fay, alice, last_on=FIRST + timedelta(days=19))
+    approved(
+        fay, alice, **SPEND | {"quantity": Decimal(14), "model": "", "unit_tokens_per_minute": None, "last_on": FIRST + timedelta(days=99)}
+    )
+    approved(fay, alice, reference="PTU-0", first_on=date(2026, 9, 1), last_on=date(2026, 9, 9))
+    services.count(at=NOON + timedelta(days=10))
+
+    page = client_for(fay).get(f"{PAGE}?month=2026-10").content.decode()
+    throughput, money = sorted(
+        api_for(fay).get(f"{API}utilisation/2026-10/").json(), key=lambda one: one["commitment"]["kind"], reverse=True
+    )
+
+    assert money["outlook"] == {"days": 10, "used_up_on": "2026-10-20", "unused_usd": "0"}
+    assert throughput["outlook"] == {"days": 10, "used_up_on": None, "unused_usd": "240"}
+    assert "Oct 20, 2026, at the pace of the last 10 days" in page
+    assert "71.4% drawn" in page
+    assert "$240.00</span> more by Oct 26, 2026" in page
+    assert ">ended</span>" in page
