@@ -234,23 +234,7 @@ def towards_amount(
     )
     return {
         "data": traces,
-        "layout": {
-            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
-            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d", "range": [first.isoformat(), end]},
-            "shapes": [
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "x0": 0,
-                    "x1": 1,
-                    "y0": float(amount),
-                    "y1": float(amount),
-                    "line": {"color": "$fail", "width": 1.5},
-                }
-            ],
-            "annotations": [_budget_label(amount)],
-        },
+        "layout": _against(amount, range=[first.isoformat(), end]),
     }
 
 
@@ -267,23 +251,7 @@ def days_against(days: Sequence[tuple[date, Decimal]], amount: Decimal) -> dict[
                 "hovertemplate": "$%{y:,.2f}",
             }
         ],
-        "layout": {
-            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
-            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d"},
-            "shapes": [
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "x0": 0,
-                    "x1": 1,
-                    "y0": float(amount),
-                    "y1": float(amount),
-                    "line": {"color": "$fail", "width": 1.5},
-                }
-            ],
-            "annotations": [_budget_label(amount)],
-        },
+        "layout": _against(amount),
     }
 
 
@@ -291,8 +259,7 @@ def unit_costs(weeks: Sequence[tuple[date, Decimal | None]], before: Decimal | N
     """What 1,000 calls cost by week, and at the baseline as a line."""
     shapes = []
     if before is not None:
-        line = {"color": "$text-2", "width": 1.5, "dash": "dot"}
-        shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": float(before), "y1": float(before), "line": line})
+        shapes.append(_level(before, {"color": "$text-2", "width": 1.5, "dash": "dot"}))
     return {
         "data": [
             {
@@ -308,9 +275,8 @@ def unit_costs(weeks: Sequence[tuple[date, Decimal | None]], before: Decimal | N
         ],
         "layout": {
             "height": 220,
+            **_money_by_day(),
             "margin": {"l": 60, "r": 14, "t": 22, "b": 28},
-            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d"},
             "shapes": shapes,
         },
     }
@@ -347,16 +313,27 @@ def band(rows: Sequence[Sequence[Any]], told: Collection[str]) -> dict[str, Any]
                 "hovertemplate": "$%{y:,.2f}",
             },
         ],
-        "layout": {
-            "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
-            "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
-            "xaxis": {"type": "date", "tickformat": "%b %-d"},
-        },
+        "layout": _money_by_day(),
     }
 
 
-def _budget_label(amount: Decimal) -> dict[str, Any]:
+def _money_by_day(**x_axis: Any) -> dict[str, Any]:
+    """The layout of dollars over days."""
     return {
+        "margin": {"l": 52, "r": 14, "t": 22, "b": 28},
+        "yaxis": {"tickprefix": "$", "rangemode": "tozero"},
+        "xaxis": {"type": "date", "tickformat": "%b %-d", **x_axis},
+    }
+
+
+def _against(amount: Decimal, **x_axis: Any) -> dict[str, Any]:
+    """The same with a budget's amount as a line."""
+    label = {
         "xref": "paper", "x": 0, "xanchor": "left", "y": float(amount), "yanchor": "bottom", "showarrow": False,
         "text": f"Budget {money_text(amount)}", "font": {"size": 11, "color": "$fail"},
     }  # fmt: skip
+    return {**_money_by_day(**x_axis), "shapes": [_level(amount, {"color": "$fail", "width": 1.5})], "annotations": [label]}
+
+
+def _level(amount: Decimal, line: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": float(amount), "y1": float(amount), "line": line}
