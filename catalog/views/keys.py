@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 
@@ -37,10 +37,7 @@ SOME = 10
 
 
 def _find(request: MemberRequest, public_id: str) -> VirtualKey:
-    key = selectors.keys_visible_to(request.membership).filter(public_id=public_id).first()
-    if key is None:
-        raise Http404
-    return key
+    return get_object_or_404(selectors.keys_visible_to(request.membership), public_id=public_id)
 
 
 def _list(request: MemberRequest, keys: Any, *, everybody: bool) -> HttpResponse:
@@ -250,10 +247,7 @@ def key_request_take(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _find_request(request: MemberRequest, pk: int) -> KeyRequest:
-    found = selectors.key_requests_visible_to(request.membership).filter(pk=pk).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(selectors.key_requests_visible_to(request.membership), pk=pk)
 
 
 def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str = "") -> HttpResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import selectors
@@ -64,7 +64,4 @@ def limit_delete(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _limit(pk: int) -> UsageLimit:
-    limit = selectors.usage_limits().filter(pk=pk).first()
-    if limit is None:
-        raise Http404
-    return limit
+    return get_object_or_404(selectors.usage_limits(), pk=pk)

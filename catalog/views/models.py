@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import health_selectors, lifecycle, model_tabs, review_selectors, samples, selectors
@@ -72,10 +72,7 @@ ACT_DONE = {
 
 
 def find_model(request: MemberRequest, slug: str) -> Model:
-    model = selectors.models_visible_to(request.membership).filter(slug=slug).first()
-    if model is None:
-        raise Http404
-    return model
+    return get_object_or_404(selectors.models_visible_to(request.membership), slug=slug)
 
 
 def _list(request: MemberRequest, models: QuerySet[Model], names: Sequence[str]) -> dict[str, Any]:
@@ -268,10 +265,7 @@ def deployment_add(request: MemberRequest, slug: str) -> HttpResponse:
 
 
 def find_deployment(request: MemberRequest, slug: str, pk: int) -> Deployment:
-    deployment = Deployment.objects.select_related("model", "provider").filter(model=find_model(request, slug), pk=pk).first()
-    if deployment is None:
-        raise Http404
-    return deployment
+    return get_object_or_404(Deployment.objects.select_related("model", "provider"), model=find_model(request, slug), pk=pk)
 
 
 @requires(Permission.MANAGE_CATALOG, "POST")
@@ -304,9 +298,7 @@ def model_new(request: MemberRequest) -> HttpResponse:
     """Four steps: provider, model, price and limits, live check. `?provider=` chooses, `?draft=` continues, `?step=` goes back."""
     draft = None
     if request.GET.get("draft"):
-        draft = selectors.all_models().filter(slug=request.GET["draft"], status=Model.Status.DRAFT).first()
-        if draft is None:
-            raise Http404
+        draft = get_object_or_404(selectors.all_models(), slug=request.GET["draft"], status=Model.Status.DRAFT)
     provider = find_provider(request.GET["provider"]) if request.GET.get("provider") else None
     deployment = draft.deployments.first() if draft else None
     provider = provider or (deployment.provider if deployment else None)

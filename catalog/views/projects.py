@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import selectors
@@ -20,10 +20,7 @@ from governance.requests import MemberRequest
 
 
 def _find(slug: str) -> Project:
-    project = selectors.projects().filter(slug=slug).first()
-    if project is None:
-        raise Http404
-    return project
+    return get_object_or_404(selectors.projects(), slug=slug)
 
 
 @requires(Permission.VIEW_OPERATE)

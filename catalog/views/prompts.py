@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import flows, prompt_selectors, prompt_texts, selectors
@@ -25,19 +25,13 @@ SHOWN_VERSIONS = 50
 
 
 def _find(slug: str) -> Prompt:
-    prompt = prompt_selectors.all_prompts().filter(slug=slug).first()
-    if prompt is None:
-        raise Http404
-    return prompt
+    return get_object_or_404(prompt_selectors.all_prompts(), slug=slug)
 
 
 def _version(prompt: Prompt, number: str | int) -> PromptVersion:
     text = str(number)
     wanted = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
-    version = prompt_selectors.versions_of(prompt).filter(number=wanted).first()
-    if version is None:
-        raise Http404
-    return version
+    return get_object_or_404(prompt_selectors.versions_of(prompt), number=wanted)
 
 
 def _texts(version: PromptVersion) -> str:
@@ -207,9 +201,7 @@ def prompt_label(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_CATALOG, "POST")
 def prompt_label_remove(request: MemberRequest, slug: str, name: str) -> HttpResponse:
-    label = _find(slug).labels.select_related("prompt", "version").filter(name=name).first()
-    if label is None:
-        raise Http404
+    label = get_object_or_404(_find(slug).labels.select_related("prompt", "version"), name=name)
     return _act(request, slug, lambda: services.remove_label(label=label, actor=request.user), f"{name} is removed.")
 
 

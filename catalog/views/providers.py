@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import health_selectors, selectors, upstream
@@ -42,10 +42,7 @@ def new_form(request: MemberRequest) -> ProviderForm:
 
 
 def find(slug: str) -> Provider:
-    provider = selectors.providers().filter(slug=slug).first()
-    if provider is None:
-        raise Http404
-    return provider
+    return get_object_or_404(selectors.providers(), slug=slug)
 
 
 @requires(Permission.VIEW_OPERATE)

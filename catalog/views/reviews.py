@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import review_selectors
@@ -59,10 +59,7 @@ def review_again(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _find(pk: int) -> ModelReview:
-    review = review_selectors.reviews().filter(pk=pk).first()
-    if review is None:
-        raise Http404
-    return review
+    return get_object_or_404(review_selectors.reviews(), pk=pk)
 
 
 def _back(review: ModelReview) -> HttpResponse:

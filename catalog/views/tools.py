@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import lifecycle, samples, selectors
@@ -28,17 +28,11 @@ if TYPE_CHECKING:
 
 
 def _server(request: MemberRequest, namespace: str) -> ToolServer:
-    server = selectors.servers_visible_to(request.membership).filter(namespace=namespace).first()
-    if server is None:
-        raise Http404
-    return server
+    return get_object_or_404(selectors.servers_visible_to(request.membership), namespace=namespace)
 
 
 def _tool(request: MemberRequest, namespace: str, name: str) -> Tool:
-    tool = selectors.tools_visible_to(request.membership).filter(server__namespace=namespace, name=name).first()
-    if tool is None:
-        raise Http404
-    return tool
+    return get_object_or_404(selectors.tools_visible_to(request.membership), server__namespace=namespace, name=name)
 
 
 def _list(request: MemberRequest, *, area: str) -> HttpResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from costs import bill_selectors
@@ -60,7 +60,4 @@ def remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _source(pk: int) -> BillSource:
-    source = bill_selectors.bill_sources().filter(pk=pk).first()
-    if source is None:
-        raise Http404
-    return source
+    return get_object_or_404(bill_selectors.bill_sources(), pk=pk)

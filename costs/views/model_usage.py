@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpResponse, HttpResponseBase, QueryDict
+from django.http import HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 
@@ -75,10 +76,7 @@ def model_usage_csv(request: MemberRequest, slug: str) -> HttpResponseBase:
 
 
 def _find(request: MemberRequest, slug: str) -> Model:
-    model = catalog_selectors.models_visible_to(request.membership).filter(slug=slug).first()
-    if model is None:
-        raise Http404
-    return model
+    return get_object_or_404(catalog_selectors.models_visible_to(request.membership), slug=slug)
 
 
 def _keys(request: MemberRequest) -> list[str] | None:

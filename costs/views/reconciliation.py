@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 
@@ -139,10 +139,7 @@ def bill_release(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _bill(pk: int) -> BillFile:
-    bill = bill_selectors.bills().filter(pk=pk).first()
-    if bill is None:
-        raise Http404
-    return bill
+    return get_object_or_404(bill_selectors.bills(), pk=pk)
 
 
 @requires(Permission.VIEW_COSTS)

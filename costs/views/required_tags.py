@@ -6,8 +6,8 @@ from datetime import UTC
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect
+from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 
@@ -127,9 +127,7 @@ def tag_mode(request: MemberRequest, name: str) -> HttpResponse:
     required, form = _find(name), TagModeForm(request.POST)
     if form.is_valid():
         given = form.cleaned_data
-        version = tag_selectors.versions_of(required).filter(number=given["version"]).first()
-        if version is None:
-            raise Http404
+        version = get_object_or_404(tag_selectors.versions_of(required), number=given["version"])
         done = try_service(
             form,
             lambda: services.set_mode(
@@ -177,10 +175,7 @@ def _period(request: MemberRequest) -> tuple[str, Period]:
 
 
 def _find(name: str) -> RequiredTag:
-    required = tag_selectors.required_tags().filter(name=name).first()
-    if required is None:
-        raise Http404
-    return required
+    return get_object_or_404(tag_selectors.required_tags(), name=name)
 
 
 def _url(required: RequiredTag) -> str:
