@@ -105,6 +105,7 @@ def stacked_bars(
             "yanchor": "bottom",
             "yshift": 1,
             "font": {"size": 11, "color": colour},
+            "bgcolor": "$surface",
         }
         for said, colour in (({today: "so far"}, "$text-3"), (marks or {}, "$fail"))
         for index, day in enumerate(days)

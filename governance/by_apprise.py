@@ -61,6 +61,7 @@ _ASSET = AppriseAsset(
     app_id="Gatehouse",
     app_desc="Gatehouse",
     app_url="",
+    image_url_mask="",  # messages would name pictures of Apprise's on another host
     async_mode=False,
     http_redirects=False,
     allow_templates=False,

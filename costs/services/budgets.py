@@ -267,10 +267,14 @@ def resolve_incident(*, incident: BudgetIncident, actor: User, resolution: str, 
 
 @transaction.atomic
 def write_notices(*, at: datetime | None = None) -> list[BudgetNotice]:
-    """Note each threshold that budgets in force have reached in their present period, once each. Audited; returns the new ones."""
+    """Note each threshold that budgets in force have reached in their present period, once each; people are told of the highest new one.
+
+    Audited; returns the new ones.
+    """
     at = at or timezone.now()
     written = []
     for one in budget_selectors.charged(at, acting=False):
+        new = []
         for threshold in one.budget.thresholds:
             if one.spent * 100 < one.amount * threshold:
                 continue
@@ -281,8 +285,7 @@ def write_notices(*, at: datetime | None = None) -> list[BudgetNotice]:
                 defaults={"spent": one.spent, "amount": one.amount, "at": at},
             )
             if is_new:
-                written.append(notice)
-                _tell(notice, one)
+                new.append(notice)
                 audit.record(
                     "budget.threshold_reached",
                     actor=None,
@@ -293,6 +296,9 @@ def write_notices(*, at: datetime | None = None) -> list[BudgetNotice]:
                     amount=str(one.amount),
                     period_start=one.span.start.isoformat(),
                 )
+        if new:
+            _tell(new[-1], one)
+        written += new
     return written
 
 

@@ -6,6 +6,7 @@ import uuid
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 
 
 class Severity(models.TextChoices):
@@ -119,3 +120,8 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.notice} to {self.channel}"
+
+    @property
+    def is_due(self) -> bool:
+        """A worker tries it next."""
+        return self.next_at is not None and self.next_at <= timezone.now()

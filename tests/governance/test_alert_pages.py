@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from governance.access import Permission
 from governance.models import AlertChannel, Delivery, Membership, Notice, Severity, Tenant, User
@@ -63,10 +65,16 @@ def test_a_delivery_is_listed_and_sent_again(client_for: ClientFor, adam: User, 
 
     listed = client.get("/o/acme/operate/alerts/deliveries/?status=dead").content.decode()
     none = client.get("/o/acme/operate/alerts/deliveries/?status=sent").content.decode()
+    Delivery.objects.update(status="pending", next_at=timezone.now() - timedelta(seconds=1))
+    due = client.get("/o/acme/operate/alerts/deliveries/").content.decode()
+    Delivery.objects.update(next_at=timezone.now() + timedelta(minutes=5, seconds=30))
+    later = client.get("/o/acme/operate/alerts/deliveries/").content.decode()
     client.post(f"/o/acme/operate/alerts/deliveries/{Delivery.objects.get().pk}/replay/")
 
     assert "8 attempts: The receiver answered 500." in listed
     assert "None in this state" in none
+    assert "500. Again in a moment." in due
+    assert ">in 5 min</time>." in later
     assert Delivery.objects.get().status == "pending"
 
 

@@ -388,12 +388,12 @@ def test_people_are_told_of_thresholds_and_reports(acme: Tenant, alice: User) ->
     made = enforced(alice)
     hour(NOW, "85")
 
-    budgets.write_notices(at=NOW)
+    reached = budgets.write_notices(at=NOW)
     budgets.report_false_throttle(budget=made, actor=alice, reason="Checkout is down.", at=NOW)
 
+    assert [notice.threshold for notice in reached] == [50, 80]
     told = {notice.title: notice for notice in Notice.objects.all()}
     assert {title: notice.severity for title, notice in told.items()} == {
-        "Budget House has reached 50%": "info",
         "Budget House has reached 80%": "warning",
         "P0: budget House held up calls": "critical",
     }

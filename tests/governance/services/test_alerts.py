@@ -286,6 +286,17 @@ def test_other_services_are_told_by_apprise_and_tried_again_like_others(
     assert "token-1" not in json.dumps(list(AuditEntry.objects.values_list("details", flat=True)))
 
 
+def test_message_names_no_picture_of_another_host(acme: Tenant, adam: User, receiver: Receiver) -> None:
+    target = f"mmost://{receiver.url.removeprefix('http://').removesuffix('/hook')}/abcdefghijklmnopqrstuvwx"
+    channel, _ = alerts.create_channel(name="Chat", kind="apprise", target=target, actor=adam)
+    receiver.answers = [200]
+
+    tried = alerts.try_channel(channel=channel, actor=adam)
+
+    assert tried.tried_ok
+    assert b"github" not in receiver.got[0][1]
+
+
 def test_what_a_service_never_sends_is_not_sent(acme: Tenant, adam: User, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opsgenie's default for information is a note on an earlier alert of the same process, which is no request at all."""
     monkeypatch.setitem(OPSGENIE_API_LOOKUP, OpsgenieRegion.US, receiver.url)
