@@ -68,7 +68,7 @@ def detail(calls: str, tags: list[str]) -> str:
     found = (f", {_said(f'tags ->> %(tag_{index})s')} AS tag_{index}" for index in range(len(tags)))
     return f"""by_detail AS (
     SELECT hour, project, cost_centre, agent, model, provider, key_id, kind,
-        CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, deployment, region{"".join(found)}, count(*) AS calls,
+        {usage_days.OUTCOME} AS outcome, deployment, region{"".join(found)}, count(*) AS calls,
         coalesce(sum(uncached_input_tokens), 0) AS uncached_input_tokens, coalesce(sum(cached_input_tokens), 0) AS cached_input_tokens,
         coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
         coalesce(sum(cost), 0) AS cost, count(*) FILTER (WHERE pricing = 'unpriced') AS unpriced_calls,

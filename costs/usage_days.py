@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+OUTCOME = "CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END"
+"""Of an event, as an hour has it."""
 IS_UNTAGGED = "project = '' OR key_id = '' OR model = '' OR agent = ''"
 
 COUNTS = "calls, refused, errors, tokens, cost, unpriced_calls, untagged_calls, untagged_cost, estimated_calls"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -87,27 +87,8 @@ def set_price(
     if current is not None:
         current.valid_to = valid_from
         current.save(update_fields=["valid_to"])
-    entry = PriceEntry.objects.create(
-        **key,
-        price=price,
-        valid_from=valid_from,
-        valid_to=following.valid_from if following else None,
-        source=source,
-        approved_by=actor,
-        **(quote.columns if quote else USD),
-    )
-    audit.record(
-        "price.set",
-        actor=actor,
-        target=entry,
-        **key,
-        price=str(price),
-        before=str(current.price) if current else None,
-        valid_from=valid_from.isoformat(),
-        source=source,
-        quoted=entry.quote_text,
-    )
-    config.changed()
+    period = (valid_from, following.valid_from if following else None)
+    entry = _enter("price.set", key, price, quote, period, before=current, source=source, actor=actor)
     # Robust: when the broker is away the price is set all the same; the hourly task prices what waits.
     transaction.on_commit(partial(tasks.price_unpriced.delay, provider=provider, model=model, schema_name=current_schema()), robust=True)
     return entry
@@ -198,9 +179,22 @@ def correct_price(
         **{name: getattr(wrong, name) for name in columns}, superseded_at=at or timezone.now(), superseded_by=actor
     )
     PriceProposal.objects.filter(entry=wrong).update(entry=None)
-    period = (wrong.valid_from, wrong.valid_to)
-    before = wrong.price
     wrong.delete()
+    return _enter("price.corrected", key, price, quote, (wrong.valid_from, wrong.valid_to), before=wrong, source=source, actor=actor)
+
+
+def _enter(
+    event: str,
+    key: dict[str, Any],
+    price: Decimal,
+    quote: Quote | None,
+    period: tuple[datetime, datetime | None],
+    *,
+    before: PriceEntry | None,
+    source: str,
+    actor: User,
+) -> PriceEntry:
+    """Put a price into the book for `period` (its end open or exclusive), with the audit entry, and tell the gateway."""
     entry = PriceEntry.objects.create(
         **key,
         price=price,
@@ -211,13 +205,13 @@ def correct_price(
         **(quote.columns if quote else USD),
     )
     audit.record(
-        "price.corrected",
+        event,
         actor=actor,
         target=entry,
         **key,
         price=str(price),
-        before=str(before),
-        valid_from=valid_from.isoformat(),
+        before=str(before.price) if before else None,
+        valid_from=period[0].isoformat(),
         source=source,
         quoted=entry.quote_text,
     )
@@ -231,6 +225,38 @@ def check_price(price: Decimal, currency: str = exchange.BOOK) -> None:
         raise PriceValueError(
             f"A price per million tokens is between 0 and {price_sheets.HIGHEST_PRICE:,} USD, with eight decimals at most.", field="price"
         )
+
+
+def _in_rollups(calls: str, money: str, unpriced: int, classes: Callable[[str], str]) -> str:
+    """Common table expressions that give the calls in the one named `calls` more money in every rollup.
+
+    `money` is an expression with `{0}` for the calls' alias, `classes` the row of a token class with its money for `pricing.by_class`;
+    `unpriced` is 1 when the calls had no price before, else 0.
+    """
+    given = {"calls": calls, "money": money.format("f"), "unpriced": unpriced}
+    return f"""rolled AS (
+    UPDATE usage_hour r SET cost = r.cost + n.cost, unpriced_calls = r.unpriced_calls - n.calls
+    FROM (
+        SELECT date_trunc('hour', f.started_at, 'UTC') AS hour, project, cost_centre, agent, model, provider, key_id, kind,
+            {usage_days.OUTCOME} AS outcome, sum({given["money"]}) AS cost, {unpriced} * count(*) AS calls
+        FROM {calls} f GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    ) n
+    WHERE (r.hour, r.project, r.cost_centre, r.agent, r.model, r.provider, r.key_id, r.kind, r.outcome)
+        = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
+), by_day AS (
+    {usage_days.VALUE.format(**given | {"money": money.format("c")})}
+), {attribute_days.VALUE.format(**given)}, by_tag AS (
+    {tag_days.VALUE.format(**given)}
+), by_prompt AS (
+    {prompt_days.VALUE.format(**given)}
+), by_class AS (
+    UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
+    FROM (
+        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.cost) AS cost, {unpriced} * sum(v.tokens) AS tokens
+        FROM {calls} CROSS JOIN LATERAL {pricing.by_class(classes)} v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
+    ) n
+    WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
+)"""  # noqa: S608  # names and expressions of our own modules
 
 
 _PRICE = f"""
@@ -248,29 +274,7 @@ WITH waiting AS (
 ), changed AS (
     UPDATE event e SET cost = v.value, price_ids = v.ids, pricing = 'priced' FROM valued v WHERE e.event_id = v.event_id AND e.started_at = v.started_at
     RETURNING e.event_id
-), rolled AS (
-    UPDATE usage_hour r SET cost = r.cost + n.cost, unpriced_calls = r.unpriced_calls - n.calls
-    FROM (
-        SELECT date_trunc('hour', started_at, 'UTC') AS hour, project, cost_centre, agent, model, provider, key_id, kind,
-            CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, sum(value) AS cost, count(*) AS calls
-        FROM valued GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-    ) n
-    WHERE (r.hour, r.project, r.cost_centre, r.agent, r.model, r.provider, r.key_id, r.kind, r.outcome)
-        = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
-), by_day AS (
-    {usage_days.VALUE.format(calls="valued", money="value", unpriced="1")}
-), {attribute_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}, by_tag AS (
-    {tag_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
-), by_prompt AS (
-    {prompt_days.VALUE.format(calls="valued", money="f.value", unpriced="1")}
-), by_class AS (
-    UPDATE token_day d SET cost = d.cost + n.cost, unpriced_tokens = d.unpriced_tokens - n.tokens
-    FROM (
-        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.cost) AS cost, sum(v.tokens) AS tokens
-        FROM valued CROSS JOIN LATERAL {pricing.by_class(pricing.tokens_and_cost)} v(token_class, tokens, cost) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
-    ) n
-    WHERE (d.day, d.provider, d.model, d.token_class) = (n.day, n.provider, n.model, n.token_class)
-)
+), {_in_rollups("valued", "{0}.value", 1, pricing.tokens_and_cost)}
 SELECT (SELECT count(*) FROM waiting), (SELECT count(*) FROM changed), (SELECT max(started_at) FROM waiting),
     (SELECT array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FROM valued)
 """  # noqa: S608  # names and expressions of this module only
@@ -366,29 +370,7 @@ WITH picked AS (
     UPDATE event e SET cost = d.value, price_ids = d.ids FROM differing d
     WHERE e.event_id = d.event_id AND e.started_at = d.started_at AND e.started_at >= %(after)s AND e.started_at < %(until)s
     RETURNING e.event_id
-), rolled AS (
-    UPDATE usage_hour r SET cost = r.cost + n.more
-    FROM (
-        SELECT date_trunc('hour', started_at, 'UTC') AS hour, project, cost_centre, agent, model, provider, key_id, kind,
-            CASE status WHEN 'ok' THEN 'ok' WHEN 'refused' THEN 'refused' ELSE 'error' END AS outcome, sum(value - cost) AS more
-        FROM differing GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-    ) n
-    WHERE (r.hour, r.project, r.cost_centre, r.agent, r.model, r.provider, r.key_id, r.kind, r.outcome)
-        = (n.hour, n.project, n.cost_centre, n.agent, n.model, n.provider, n.key_id, n.kind, n.outcome)
-), by_day AS (
-    {usage_days.VALUE.format(calls="differing", money="value - cost", unpriced="0")}
-), {attribute_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}, by_tag AS (
-    {tag_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}
-), by_prompt AS (
-    {prompt_days.VALUE.format(calls="differing", money="f.value - f.cost", unpriced="0")}
-), by_class AS (
-    UPDATE token_day t SET cost = t.cost + n.more
-    FROM (
-        SELECT (started_at AT TIME ZONE 'UTC')::date AS day, provider, model, v.token_class, sum(v.more) AS more
-        FROM differing CROSS JOIN LATERAL {pricing.by_class(_difference)} v(token_class, tokens, more) WHERE v.tokens > 0 GROUP BY 1, 2, 3, 4
-    ) n
-    WHERE (t.day, t.provider, t.model, t.token_class) = (n.day, n.provider, n.model, n.token_class)
-)
+), {_in_rollups("differing", "{0}.value - {0}.cost", 0, _difference)}
 SELECT (SELECT count(*) FROM picked), (SELECT count(*) FROM changed), (SELECT coalesce(sum(value - cost), 0) FROM differing),
     (SELECT started_at FROM picked ORDER BY started_at DESC, event_id DESC LIMIT 1), (SELECT event_id FROM picked ORDER BY started_at DESC, event_id DESC LIMIT 1)
 """  # noqa: S608  # names and expressions of this module only
