@@ -164,7 +164,7 @@ class CallRecord:
 
 
 class CostFigures(Protocol):
-    """Implemented by `costs.selectors`."""
+    """Implemented by `costs.figures`."""
 
     def current_prices(self) -> Mapping[tuple[str, str], Price]:
         """(provider slug, model slug) to its price today; unpriced pairs are missing."""
@@ -425,5 +425,5 @@ def register_named_versions(read: NamedVersions) -> None:
 
 
 def named_versions() -> Collection[str]:
-    """Versions of prompts, as `greeting@3`, that flags name: served whatever their age. None while no rollouts are installed."""
+    """Versions of prompts, as `greeting@3`, that flags name: served whatever their age. Empty while no rollouts are installed."""
     return _named_versions[0]() if _named_versions else ()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import Case, Count, FloatField, Prefetch, Q, QuerySet, Value, When
@@ -32,6 +33,11 @@ def current_tenant() -> Tenant:
     """The tenant whose schema is in use."""
     tenant: Tenant = Tenant.objects.get(schema_name=current_schema())
     return tenant
+
+
+def time_zone() -> ZoneInfo:
+    """The organisation's."""
+    return ZoneInfo(Tenant.objects.values_list("time_zone", flat=True).get(schema_name=current_schema()))
 
 
 def can(membership: Membership, permission: Permission) -> bool:
@@ -67,14 +73,14 @@ def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
 
 def models_visible_to(membership: Membership) -> QuerySet[Model]:
     """Served models for everybody; drafts and retired ones for those who manage the catalog or approve what is in it."""
-    models = _with_deployments(Model.objects.order_by("slug"))
+    models = all_models()
     sees_all = can(membership, Permission.MANAGE_CATALOG) or can(membership, Permission.APPROVE_MODELS)
     return models if sees_all else models.filter(status__in=Model.SERVED)
 
 
 def served_models() -> QuerySet[Model]:
     """What callers can call now, by slug."""
-    return _with_deployments(Model.objects.filter(status__in=Model.SERVED).order_by("slug"))
+    return all_models().filter(status__in=Model.SERVED)
 
 
 def model_names() -> dict[str, str]:

@@ -21,13 +21,12 @@ from django.db.models.functions import Cast, Coalesce, ExtractHour, TruncDay
 from django.utils import timezone
 
 from catalog.models import Project, VirtualKey
+from catalog.selectors import time_zone
 from costs import attribute_days, bill_selectors, budgeting, charts, dimensions, selectors, simulation
 from costs import forecast as forecasting
 from costs.forecast import Forecast, TooLittle
 from costs.models import Budget, BudgetIncident, BudgetNotice, BudgetRaise, UsageDay, UsageHour
 from costs.periods import midnight
-from governance.models import Tenant
-from governance.schema import current_schema
 
 COLUMN = {"project": "project", "agent": "agent", "model": "model", "key": "key_id", "environment": "project"}
 """Of an hour; an environment is that of its projects, as the catalog has it today."""
@@ -35,11 +34,6 @@ PRESSED_FROM = 80
 """Percent of a budget's amount from which it waits for somebody; its notices are warnings from there on."""
 _PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0) - Sum("unpriced_calls", default=0)
 """Calls that have a price."""
-
-
-def zone() -> ZoneInfo:
-    """The organisation's time zone."""
-    return ZoneInfo(Tenant.objects.only("time_zone").get(schema_name=current_schema()).time_zone)
 
 
 def budgets(at: datetime | None = None, *, state: str = "", query: str = "") -> QuerySet[Budget]:
@@ -192,7 +186,7 @@ def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
     chosen, at = list(found), at or timezone.now()
     if not chosen:
         return []
-    where = zone()
+    where = time_zone()
     by_scope = _days_by_scope(chosen, at, where)
     local = at.astimezone(where)
     rest = forecasting.rest_of_day(_hours_of_day(at, where), local.hour, local.minute / 60)
@@ -300,7 +294,7 @@ def refusals(since: datetime) -> dict[tuple[str, datetime], dict[str, int]]:
 
     Served by the partial index over refusals by budgets.
     """
-    where, now = zone(), timezone.now()
+    where, now = time_zone(), timezone.now()
     starts = [budgeting.span_of(period, now, where).start for period in Budget.Period.values]
     result: dict[tuple[str, datetime], dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
@@ -346,7 +340,7 @@ def _spent_of(chosen: Sequence[Budget], at: datetime) -> list[Charged]:
     """What is known to be spent of each in its present period. For budgets from `budgets()`."""
     if not chosen:
         return []
-    where = zone()
+    where = time_zone()
     by_scope = _days_by_scope(chosen, at, where)
     result = []
     for one in chosen:
@@ -397,7 +391,7 @@ def outcome_of(
     at: datetime | None = None,
 ) -> simulation.Outcome:
     """What such a budget would have done: over the month before the present one, or over yesterday."""
-    where = zone()
+    where = time_zone()
     present = budgeting.span_of(period, at or timezone.now(), where)
     span = budgeting.span_of(period, present.start - timedelta(seconds=1), where)
     hours, unpriced_calls = past_hours(scope, ref, span)
@@ -463,7 +457,7 @@ class Pressed:
 
 def pressed(at: datetime | None = None) -> list[Pressed]:
     """Budgets in force whose present period has passed PRESSED_FROM percent, the fullest first. By what was noticed: no figures are read."""
-    at, where = at or timezone.now(), zone()
+    at, where = at or timezone.now(), time_zone()
     present = Q()
     for period in Budget.Period.values:
         present |= Q(budget__period=period, period_start=budgeting.span_of(period, at, where).start)

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import Sum
 
 from catalog.models import Model, Project, Provider, ToolServer, VirtualKey
+from catalog.selectors import time_zone
 from costs.models import VerdictHour
 from costs.periods import hour_of
 from governance.call_figures import PastCalls, VerdictCount
-from governance.models import Tenant
-from governance.schema import current_schema
 
 REFUSED_LATER = [
     "policy_denied",
@@ -38,7 +36,7 @@ class Figures:
 
         Attributes of keys, projects and models are today's: a replay asks what a policy would do, not what it would have done.
         """
-        zone = ZoneInfo(Tenant.objects.values_list("time_zone", flat=True).get(schema_name=current_schema()))
+        zone = time_zone()
         moment = "started_at AT TIME ZONE %(zone)s"
         times = f"extract(hour FROM {moment})::int, extract(isodow FROM {moment})::int" if by_time else "0, 1"
         with connection.cursor() as cursor:

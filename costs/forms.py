@@ -10,6 +10,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
+from catalog.selectors import time_zone
 from costs import bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
 from costs.models import (
     LONGEST_MONTHS,
@@ -300,7 +301,7 @@ class RaiseForm(forms.Form):
         cleaned = dict(super().clean() or {})
         last = cleaned.pop("last_day", None)
         if isinstance(last, date):
-            zone = budget_selectors.zone()
+            zone = time_zone()
             noon = datetime(last.year, last.month, last.day, 12, tzinfo=zone)
             cleaned["until"] = budgeting.span_of("day", noon, zone).end
         return cleaned

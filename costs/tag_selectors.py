@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
 
 from catalog.models import Project, VirtualKey
-from catalog.selectors import current_tenant
+from catalog.selectors import time_zone
 from costs import bill_selectors, dimensions, selectors
 from costs.models import RequiredTag, RequiredTagVersion, TagDay, UsageDay
 from costs.periods import Period
@@ -133,7 +132,7 @@ def contract_tag(version: RequiredTagVersion, *, enforce_from: float | None) -> 
 def served_tags() -> list[contract.RequiredTag]:
     """Those that the gateway has."""
     found = list(RequiredTag.objects.exclude(active=None).select_related("active__required_tag").order_by("name"))
-    zone = ZoneInfo(current_tenant().time_zone) if found else None
+    zone = time_zone() if found else None
     served = []
     for one in found:
         assert one.active is not None
@@ -181,7 +180,7 @@ def report(tag: str, period: Period, group: str = "project") -> Report:
     """Of one tag (or ALL), by a key of GROUPS. Three queries."""
     column = _COLUMNS[group]
     rows = {row[column]: _coverage(row) for row in _days(period).filter(tag=tag).order_by().values(column).annotate(**_SUMS)}
-    by_value, labels = _owners(rows) if group == "owner" else (rows, _labels(group, rows))
+    by_value, labels = (_by_owner(rows), {}) if group == "owner" else (rows, _labels(group, rows))
     lines = [
         Line(value, labels.get(value) or value or selectors.UNKNOWN.get(group, "No owner"), found) for value, found in by_value.items()
     ]
@@ -197,13 +196,13 @@ def _labels(group: str, values: Iterable[str]) -> dict[str, str]:
     return bill_selectors.project_names() if group == "project" else dimensions.labels(group, values)
 
 
-def _owners(by_key: Mapping[str, Coverage]) -> tuple[dict[str, Coverage], dict[str, str]]:
+def _by_owner(by_key: Mapping[str, Coverage]) -> dict[str, Coverage]:
     owners = dict(VirtualKey.objects.filter(public_id__in=list(by_key)).values_list("public_id", "owner__email"))
     found: dict[str, Coverage] = {}
     for key, figures in by_key.items():
         owner = owners.get(key, "")
         found[owner] = found.get(owner, Coverage()) + figures
-    return found, {}
+    return found
 
 
 # Past calls
@@ -255,4 +254,4 @@ def past_tags(required: contract.RequiredTag, since: datetime, until: datetime) 
 
 def today(at: datetime) -> date:
     """In the organisation's time zone."""
-    return at.astimezone(ZoneInfo(current_tenant().time_zone)).date()
+    return at.astimezone(time_zone()).date()

@@ -124,10 +124,9 @@ def make(
 ) -> tuple[VirtualKey, str]:
     """`create_key` for callers who have made sure that it is allowed."""
     checked = check(project=project, owner=owner, models=models, tools=tools, lifetime_days=lifetime_days)
-    project = checked.project
     key = VirtualKey(
         name=name,
-        project=project,
+        project=checked.project,
         owner=owner,
         models=checked.models,
         tools=checked.tools,
@@ -135,6 +134,11 @@ def make(
         monthly_budget_usd=monthly_budget_usd,
         expires_at=(at or timezone.now()) + timedelta(days=lifetime_days),
     )
+    return key, _add(key, actor=actor, models=key.models, tools=key.tools)
+
+
+def _add(key: VirtualKey, *, actor: User, **details: Any) -> str:
+    """Save a new key with a secret of its own, which is returned. One audit entry, with `details`."""
     text = keys.generate("ghk", selectors.current_tenant().public_id, key.public_id)
     key.digest = keys.digest(text, settings.KEY_PEPPER)
     key.save(force_insert=True)
@@ -143,14 +147,13 @@ def make(
         actor=actor,
         target=key,
         key_id=key.public_id,
-        project=project.slug,
-        owner=str(owner),
-        models=key.models,
-        tools=key.tools,
+        project=key.project.slug,
+        owner=str(key.owner),
         expires_at=key.expires_at,
+        **details,
     )
     config.changed()
-    return key, text
+    return text
 
 
 @transaction.atomic
@@ -344,19 +347,7 @@ def _make_without_secret(name: str, purpose: VirtualKey.Purpose, project: Projec
         owner=person,
         expires_at=at + timedelta(days=MAX_LIFETIME_DAYS),
     )
-    key.digest = keys.digest(keys.generate("ghk", selectors.current_tenant().public_id, key.public_id), settings.KEY_PEPPER)
-    key.save(force_insert=True)
-    audit.record(
-        "virtual_key.created",
-        actor=person,
-        target=key,
-        key_id=key.public_id,
-        project=project.slug,
-        owner=str(person),
-        purpose=key.purpose,
-        expires_at=key.expires_at,
-    )
-    config.changed()
+    _add(key, actor=person, purpose=key.purpose)
     return key
 
 

@@ -7,7 +7,6 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
@@ -224,7 +223,7 @@ def announce_leaving(*, model: Model, actor: User, retires_on: date | None, succ
         raise WrongStatusError(f"{model.slug} is {model.status}. Deprecate it first.")
     if successor and successor not in selectors.possible_successors(model):
         raise InvalidValueError(f"{successor} is no other served model that does what {model.slug} is called for.", field="successor")
-    today = timezone.now().astimezone(ZoneInfo(selectors.current_tenant().time_zone)).date()
+    today = timezone.now().astimezone(selectors.time_zone()).date()
     if retires_on is not None and retires_on != model.retires_on and retires_on < today:
         raise InvalidValueError("The day lies in the past. Retire the model instead.", field="retires_on")
     before, after = (model.retires_on, model.successor), (retires_on, successor)
