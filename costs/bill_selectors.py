@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from catalog.models import Model, Project, Provider
 from costs import bridge
@@ -265,9 +266,15 @@ def unknown_models(provider: str, month: date) -> list[str]:
     return [name for name in names if name not in ours]
 
 
-def files_of(provider: str, month: date) -> QuerySet[BillFile]:
-    """Files with compared rows of a month, newest first."""
-    return bills().filter(pk__in=BillRow.objects.filter(provider=provider, month=month, kind__in=BillRow.COMPARED).values("file"))
+def files_of(revision: Revision) -> list[BillFile]:
+    """The files with compared rows of its month that were there when the revision was made, newest first."""
+    series = revision.reconciliation
+    rows = BillRow.ever.filter(provider=series.provider, month=series.month, kind__in=BillRow.COMPARED)
+    earlier = bills().alias(at=Coalesce("applied_at", "uploaded_at")).filter(at__lte=revision.created_at)
+    # Each stops at the first row of a file, of which a month may have millions; one statement for both would read them all.
+    in_force = earlier.filter(pk__in=rows.filter(is_in_force=True).values("file"))
+    replaced_since = earlier.filter(pk__in=rows.filter(replaced_by__applied_at__gt=revision.created_at).values("file"))
+    return sorted({*in_force, *replaced_since}, key=lambda file: (file.uploaded_at, file.pk), reverse=True)
 
 
 def waiting_files(provider: str, month: date) -> QuerySet[BillFile]:

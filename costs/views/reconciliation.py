@@ -155,7 +155,7 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "ticks": ticks,
         "by": by,
         "compared": bill_selectors.compared_by(revision, by),
-        "files": bill_selectors.files_of(provider, month),
+        "files": bill_selectors.files_of(revision),
         "waiting": bill_selectors.waiting_files(provider, month)[:3],
         "revisions": series.revisions.order_by("-number")[:20],
         "is_latest": revision.pk == series.latest_id,

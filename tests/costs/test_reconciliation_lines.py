@@ -86,11 +86,15 @@ def test_line_leads_to_its_charges_calls_and_prices(acme: Tenant, client_for: Cl
     assert f"from={line.day}&amp;to={line.day}" in html
 
 
-def test_line_keeps_the_charges_of_its_own_revision(acme: Tenant, restated: Revision, compared: Revision) -> None:
+def test_revision_keeps_its_own_charges_and_files(
+    acme: Tenant, client_for: ClientFor, restated: Revision, compared: Revision, fay: User
+) -> None:
     late = next(one for one in reconciliation_selectors.lines(compared, {"standing": "ours_only"}))
 
     assert not reconciliation_selectors.bill_rows(late).exists()
     assert BillRow.objects.filter(day=late.day, model=late.model, token_class=late.token_class).exists()
+    files = [[file.name for file in client_for(fay).get(f"{PAGE}?revision={number}").context["files"]] for number in (1, 2)]
+    assert files == [["october.csv"], ["late.csv", "october.csv"]]
 
 
 def test_fragment_csv_and_a_line_without_a_charge(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:
