@@ -85,6 +85,15 @@ def incident(pk: int) -> BudgetIncident | None:
     return BudgetIncident.objects.select_related("budget", "opened_by").filter(pk=pk).first()
 
 
+def budget_raise(budget_id: int, pk: int) -> BudgetRaise | None:
+    return BudgetRaise.objects.filter(budget=budget_id, pk=pk).first()
+
+
+def past_raises(found: Budget, at: datetime | None = None) -> QuerySet[BudgetRaise]:
+    """Those that are over, the newest first."""
+    return found.raises.filter(Q(until__lte=at or timezone.now()) | Q(ended_at__isnull=False)).select_related("by")
+
+
 def amount_in_force(found: Budget) -> Decimal:
     """USD per period with the raises in force. For budgets from `budgets()`."""
     active: Sequence[BudgetRaise] = found.active_raises  # type: ignore[attr-defined]  # prefetched by budgets()

@@ -73,6 +73,7 @@ urlpatterns = [
     path("operate/costs/budgets/<int:pk>/enforce/", budgets.enforce, name="budget-enforce"),
     path("operate/costs/budgets/<int:pk>/switch-off/", budgets.switch_off, name="budget-switch-off"),
     path("operate/costs/budgets/<int:pk>/raise/", budgets.raise_amount, name="budget-raise"),
+    path("operate/costs/budgets/<int:pk>/raises/<int:raise_pk>/end/", budgets.end_raise, name="budget-raise-end"),
     path("operate/costs/budgets/<int:pk>/report-false-throttle/", budgets.report, name="budget-report"),
     path("operate/costs/budgets/incidents/<int:pk>/resolve/", budgets.resolve, name="budget-incident-resolve"),
     path("operate/costs/anomalies/", anomalies.anomaly_list, name="anomaly-list"),

@@ -62,7 +62,7 @@ class RaiseOutput(serializers.ModelSerializer[BudgetRaise]):
 
     class Meta:
         model = BudgetRaise
-        fields = ("extra_usd", "reason", "until", "by", "created_at")
+        fields = ("id", "extra_usd", "reason", "until", "by", "created_at")
 
 
 class IncidentOutput(serializers.ModelSerializer[BudgetIncident]):

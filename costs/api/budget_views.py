@@ -120,6 +120,17 @@ class BudgetRaises(_Act):
         return _answer(pk, 201)
 
 
+class BudgetRaiseEnd(_Act):
+    @extend_schema(request=None, responses={200: serializers.BudgetOutput, **_ERRORS})
+    def post(self, request: ApiRequest, pk: int, raise_pk: int) -> Response:
+        """End a raise before its day."""
+        raised = budget_selectors.budget_raise(pk, raise_pk)
+        if raised is None:
+            raise NotFound
+        budgets.end_raise(found=raised, actor=request.user)
+        return _answer(pk)
+
+
 class BudgetReport(_Act):
     @extend_schema(request=serializers.ReportInput, responses={201: serializers.IncidentOutput, **_ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:

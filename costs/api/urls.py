@@ -76,6 +76,7 @@ urlpatterns = [
     path("budgets/<int:pk>/enforce/", budget_views.BudgetEnforce.as_view(), name="api-budget-enforce"),
     path("budgets/<int:pk>/switch-off/", budget_views.BudgetSwitchOff.as_view(), name="api-budget-switch-off"),
     path("budgets/<int:pk>/raises/", budget_views.BudgetRaises.as_view(), name="api-budget-raises"),
+    path("budgets/<int:pk>/raises/<int:raise_pk>/end/", budget_views.BudgetRaiseEnd.as_view(), name="api-budget-raise-end"),
     path("budgets/<int:pk>/report-false-throttle/", budget_views.BudgetReport.as_view(), name="api-budget-report"),
     path("budgets/incidents/<int:pk>/resolve/", budget_views.IncidentResolve.as_view(), name="api-budget-incident-resolve"),
     path("anomalies/", anomaly_views.Anomalies.as_view(), name="api-anomalies"),

@@ -111,7 +111,7 @@ class BudgetRaise(models.Model):
     by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    """When the schedule noticed that it was over; a raise counts only until `until`, noticed or not."""
+    """When somebody ended it, or the schedule noticed that it was over; a raise counts only until `until`, noticed or not."""
 
     class Meta:
         db_table = "budget_raise"

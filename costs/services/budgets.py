@@ -204,6 +204,24 @@ def raise_temporarily(
 
 
 @transaction.atomic
+def end_raise(*, found: BudgetRaise, actor: User, at: datetime | None = None) -> BudgetRaise:
+    """End a raise before its day. Writes one audit entry and tells the gateway. Raises BudgetStateError (it is over)."""
+    at = at or timezone.now()
+    found = BudgetRaise.objects.select_for_update(of=("self",)).select_related("budget").get(pk=found.pk)
+    if found.ended_at is not None or found.until <= at:
+        raise BudgetStateError("It is over already.")
+    found.ended_at = at
+    found.save(update_fields=["ended_at"])
+    _record_end(found, actor, at)
+    config.changed()
+    return found
+
+
+def _record_end(found: BudgetRaise, actor: User | None, at: datetime) -> None:
+    audit.record("budget.raise_ended", actor=actor, target=found.budget, at=at, extra=str(found.extra), until=found.until.isoformat())
+
+
+@transaction.atomic
 def report_false_throttle(*, budget: Budget, actor: User, reason: str = "", at: datetime | None = None) -> BudgetIncident:
     """It holds up calls that it should not: from now it only alerts, and a P0 is open until somebody resolves it.
 
@@ -310,7 +328,7 @@ def end_raises(*, at: datetime | None = None) -> int:
     for one in over:
         one.ended_at = at
         one.save(update_fields=["ended_at"])
-        audit.record("budget.raise_ended", actor=None, target=one.budget, at=at, extra=str(one.extra), until=one.until.isoformat())
+        _record_end(one, None, at)
     if over:
         config.changed()
     return len(over)

@@ -21,6 +21,7 @@ from governance.access import Permission, permissions_of, requires
 from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
+MOST_PAST_RAISES = 5
 _DEFAULTS = {"period": "month", "action": "alert", "thresholds": "50, 80, 100", "throttle_from": 80, "target": "tenant:"}
 
 _COLUMNS = (
@@ -138,6 +139,7 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
         "notices": budget_selectors.notices(found)[:20],
         "incidents": found.incidents.select_related("opened_by", "resolved_by")[:20],
         "raise_form": raise_form,
+        "past_raises": budget_selectors.past_raises(found)[:MOST_PAST_RAISES],
         "may_manage": _may_manage(request),
         "figure": figure,
         "figure_label": f"Spend of {found.name} against {state.amount:,.2f} US dollars",
@@ -198,6 +200,14 @@ def raise_amount(request: MemberRequest, pk: int) -> HttpResponse:
         messages.success(request, "Raised. It ends by itself.")
         return redirect(reverse("budget-detail", args=[pk]))
     return _detail(request, found, form, status=422)
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def end_raise(request: MemberRequest, pk: int, raise_pk: int) -> HttpResponse:
+    raised = budget_selectors.budget_raise(pk, raise_pk)
+    if raised is None:
+        raise Http404
+    return _act(request, pk, lambda _: budgets.end_raise(found=raised, actor=request.user), "The raise has ended.")
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

@@ -29,6 +29,9 @@ def test_life_of_a_budget(api_for: ClientFor, fay: User, acme: Tenant) -> None:
     enforced = post(client, f"{path}enforce/").json()
     raised = post(client, f"{path}raises/", {"extra": "5", "reason": "launch", "until": (timezone.now() + timedelta(days=1)).isoformat()})
     changed = client.patch(f"/api/v1/budgets/{path}", {"amount": "120.00"}, content_type="application/json").json()
+    [kept] = changed["raises"]
+    ended = post(client, f"{path}raises/{kept['id']}/end/").json()
+    gone = post(client, f"{path}raises/{kept['id'] + 1}/end/")
     reported = post(client, f"{path}report-false-throttle/", {"reason": "Checkout stands still"}).json()
     resolved = post(client, f"incidents/{reported['id']}/resolve/", {"resolution": "Amount was too low"}).json()
     off = post(client, f"{path}switch-off/").json()
@@ -39,6 +42,7 @@ def test_life_of_a_budget(api_for: ClientFor, fay: User, acme: Tenant) -> None:
     assert enforced["state"] == "enforced"
     assert (raised.status_code, raised.json()["amount_in_force_usd"], raised.json()["amount_usd"]) == (201, "105", "100")
     assert changed["amount_in_force_usd"] == "125"
+    assert (ended["amount_in_force_usd"], ended["raises"], gone.status_code) == ("120", [], 404)
     assert (reported["priority"], reported["action_before"], reported["opened_by"]) == ("P0", "block", fay.email)
     assert resolved["resolved_at"]
     assert (off["state"], off["action"], off["incident"]) == ("off", "alert", None)

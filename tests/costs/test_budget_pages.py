@@ -204,6 +204,22 @@ def test_raise_ends_with_its_last_day_in_the_zone_of_the_organisation(acme: Tena
     assert (made.extra, made.until.hour, made.until.date()) == (Decimal(5), 15, last)
 
 
+def test_raise_is_ended_from_the_page_and_stays_listed(acme: Tenant, client_for: ClientFor, fay: User, audra: User) -> None:
+    found = budgets.enforce_budget(budget=draft(fay, action="alert"), actor=fay)
+    until = timezone.now() + timedelta(days=3)
+    made = budgets.raise_temporarily(budget=found, actor=fay, extra=Decimal(5), reason="launch", until=until)
+    url = f"{LIST}{found.pk}/raises/{made.pk}/end/"
+
+    before = client_for(fay).get(f"{LIST}{found.pk}/").content.decode()
+    ended = client_for(fay).post(url, follow=True).content.decode()
+
+    assert ("End it now" in before, "No raise is in force" in before) == (True, False)
+    assert ("End it now" in ended, "No raise is in force" in ended, "ended before its day: launch" in ended) == (False, True, True)
+    assert "It is over already." in client_for(fay).post(url, follow=True).content.decode()
+    assert client_for(audra).post(url).status_code == 403
+    assert client_for(fay).post(f"{LIST}{found.pk + 1}/raises/{made.pk}/end/").status_code == 404
+
+
 def test_list_takes_as_many_queries_for_eight_as_for_one(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     client = client_for(fay)
     client.get(LIST)  # the first page writes the session

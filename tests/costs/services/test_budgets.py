@@ -152,6 +152,23 @@ def test_raise_counts_until_its_end_and_then_ends_by_itself(acme: Tenant, alice:
     assert events()[-2:] == ["budget.raised", "budget.raise_ended"]
 
 
+def test_raise_is_ended_before_its_day_once(acme: Tenant, alice: User, fay: User) -> None:
+    made = enforced(alice)
+    raised = budgets.raise_temporarily(
+        budget=made, actor=alice, extra=Decimal(40), reason="Launch week", until=NOW + timedelta(days=2), at=NOW
+    )
+    version = Tenant.objects.get(pk=acme.pk).config_version
+
+    budgets.end_raise(found=raised, actor=fay, at=NOW + timedelta(hours=1))
+
+    assert state(made).amount == 100
+    assert Tenant.objects.get(pk=acme.pk).config_version == version + 1
+    assert AuditEntry.objects.get(event="budget.raise_ended").actor == fay
+    with pytest.raises(BudgetStateError, match="over already"):
+        budgets.end_raise(found=raised, actor=fay, at=NOW + timedelta(hours=2))
+    assert budgets.end_raises(at=NOW + timedelta(days=3)) == 0
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
