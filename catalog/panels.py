@@ -25,7 +25,7 @@ MOST_KEYS = 200
 def _reviews_for(membership: Membership) -> QuerySet[ModelReview]:
     """What waits for somebody like them."""
     waiting = review_selectors.waiting().exclude(asked_by=membership.user)
-    return waiting if selectors.can(membership, Permission.APPROVE_MODELS) else waiting.none()
+    return waiting if membership.can(Permission.APPROVE_MODELS) else waiting.none()
 
 
 def reviews_due(membership: Membership) -> int:
@@ -44,7 +44,7 @@ def attention(membership: Membership) -> dict[str, Any] | None:
         "reviews": list(_reviews_for(membership)[:SHOWN]),
         "providers": list(selectors.providers_failing()[:SHOWN]),
         "servers": list(ToolServer.objects.exclude(discovery_error="").filter(is_enabled=True).order_by("namespace")[:SHOWN]),
-        "tools": list(selectors.suspended_tools()[:SHOWN]) if selectors.can(membership, Permission.MANAGE_CATALOG) else [],
+        "tools": list(selectors.suspended_tools()[:SHOWN]) if membership.can(Permission.MANAGE_CATALOG) else [],
         "asked": list(selectors.key_requests_to_decide(membership)[:SHOWN]),
         "credentials": list(selectors.credentials_due()[:SHOWN]),
         "keys": list(selectors.keys_expiring(selectors.keys_visible_to(membership))[:SHOWN]),

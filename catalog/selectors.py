@@ -22,7 +22,7 @@ from gateway.contract.snapshot import PICO_USD
 from governance.call_figures import call_figures
 from governance.drills import Subject
 from governance.models import Drill, Effect, Membership, Tenant, User
-from governance.roles import Permission, permissions_of
+from governance.roles import Permission
 from governance.schema import current_schema
 
 EXPIRY_WARNING = timedelta(days=14)
@@ -38,10 +38,6 @@ def current_tenant() -> Tenant:
 def time_zone() -> ZoneInfo:
     """The organisation's."""
     return ZoneInfo(Tenant.objects.values_list("time_zone", flat=True).get(schema_name=current_schema()))
-
-
-def can(membership: Membership, permission: Permission) -> bool:
-    return permission in permissions_of(membership.roles)
 
 
 # Providers
@@ -74,7 +70,7 @@ def _with_deployments(models: QuerySet[Model]) -> QuerySet[Model]:
 def models_visible_to(membership: Membership) -> QuerySet[Model]:
     """Served models for everybody; drafts and retired ones for those who manage the catalog or approve what is in it."""
     models = all_models()
-    sees_all = can(membership, Permission.MANAGE_CATALOG) or can(membership, Permission.APPROVE_MODELS)
+    sees_all = membership.can(Permission.MANAGE_CATALOG) or membership.can(Permission.APPROVE_MODELS)
     return models if sees_all else models.filter(status__in=Model.SERVED)
 
 
@@ -216,7 +212,7 @@ def drill_subjects() -> list[Subject]:
 def keys_visible_to(membership: Membership) -> QuerySet[VirtualKey]:
     """One's own keys; everybody's with the right to manage keys."""
     keys = VirtualKey.objects.select_related("project", "owner").order_by("-created_at", "-pk")
-    return keys if can(membership, Permission.MANAGE_KEYS) else keys.filter(owner=membership.user)
+    return keys if membership.can(Permission.MANAGE_KEYS) else keys.filter(owner=membership.user)
 
 
 def own_keys(user: User) -> QuerySet[VirtualKey]:
@@ -235,7 +231,7 @@ def live_keys(keys: QuerySet[VirtualKey], at: datetime | None = None) -> QuerySe
 def key_requests_visible_to(membership: Membership) -> QuerySet[KeyRequest]:
     """One's own; everybody's with the right to manage keys."""
     found = KeyRequest.objects.select_related("project", "requester", "decided_by", "key").order_by("-pk")
-    return found if can(membership, Permission.MANAGE_KEYS) else found.filter(requester=membership.user)
+    return found if membership.can(Permission.MANAGE_KEYS) else found.filter(requester=membership.user)
 
 
 def waiting_key_requests() -> QuerySet[KeyRequest]:
@@ -245,7 +241,7 @@ def waiting_key_requests() -> QuerySet[KeyRequest]:
 def key_requests_to_decide(membership: Membership) -> QuerySet[KeyRequest]:
     """What waits for somebody like them, the oldest first. Nobody decides on their own."""
     waiting = waiting_key_requests().select_related("project", "requester")
-    return waiting.exclude(requester=membership.user).order_by("pk") if can(membership, Permission.MANAGE_KEYS) else waiting.none()
+    return waiting.exclude(requester=membership.user).order_by("pk") if membership.can(Permission.MANAGE_KEYS) else waiting.none()
 
 
 def own_key_requests(user: User, at: datetime) -> list[KeyRequest]:
@@ -333,14 +329,14 @@ def tool_servers() -> QuerySet[ToolServer]:
 def tools_visible_to(membership: Membership) -> QuerySet[Tool]:
     """Active tools of enabled servers for everybody; all of them for those who manage the catalog."""
     tools = Tool.objects.select_related("server").order_by("server__namespace", "name")
-    if can(membership, Permission.MANAGE_CATALOG):
+    if membership.can(Permission.MANAGE_CATALOG):
         return tools
     return tools.filter(server__is_enabled=True, status=Tool.Status.ACTIVE)
 
 
 def servers_visible_to(membership: Membership) -> QuerySet[ToolServer]:
     servers = tool_servers()
-    return servers if can(membership, Permission.MANAGE_CATALOG) else servers.filter(is_enabled=True)
+    return servers if membership.can(Permission.MANAGE_CATALOG) else servers.filter(is_enabled=True)
 
 
 def suspended_tools() -> QuerySet[Tool]:

@@ -33,7 +33,7 @@ from costs.models import (
 from costs.models.event import has_id
 from costs.models.rollup import INPUT_TOKENS
 from costs.periods import Period, hour_of
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership, User
 
 USAGE_DAYS = 30
@@ -196,7 +196,7 @@ def own_keys(user: User) -> list[str]:
 
 
 def sees_all_calls(membership: Membership) -> bool:
-    return Permission.VIEW_COSTS in permissions_of(membership.roles)
+    return membership.can(Permission.VIEW_COSTS)
 
 
 def events_visible_to(membership: Membership, *, own: bool = False) -> QuerySet[Event]:

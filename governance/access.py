@@ -74,7 +74,7 @@ def _refusal(request: HttpRequest, rule: Rule) -> HttpResponse | None:
     if rule.permission is not None:
         if membership is None:
             raise Http404
-        if rule.permission not in permissions_of(membership.roles):
+        if not membership.can(rule.permission):
             raise PermissionDenied(f"This needs the right to: {rule.permission.label.lower()}.")
     elif getattr(request, "tenant_slug", None) and membership is None:
         raise Http404

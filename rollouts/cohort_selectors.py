@@ -14,7 +14,7 @@ from catalog import selectors as catalog_selectors
 from costs.models import Anomaly, Event, UsageHour
 from gateway.contract.flags import Decision, decide
 from governance import selectors as governance_selectors
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import FeatureClass, Membership, Tenant
 from rollouts import cohort_rules as rules
 from rollouts import flag_selectors
@@ -304,7 +304,7 @@ def winding_down() -> QuerySet[CohortMember]:
 
 def invitations_for(membership: Membership) -> int:
     """How many wait for this person's answer."""
-    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+    if not membership.can(Permission.MANAGE_ROLLOUTS):
         return 0
     return invited().filter(tenant=membership.tenant).count()
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog import hooks
 from catalog import selectors as catalog_selectors
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.metrics import NO_DATA, Metric, Reading, Window
 from governance.models import Membership
 from rollouts import evaluation_rules, rules
@@ -101,7 +101,7 @@ def waiting_waivers() -> QuerySet[EvaluationWaiver]:
 
 def due_count(membership: Membership) -> int:
     """Waivers and changes of thresholds that wait for this person."""
-    if Permission.SIGN_GATES not in permissions_of(membership.roles):
+    if not membership.can(Permission.SIGN_GATES):
         return 0
     return sum(each.exclude(requested_by=membership.user_id).count() for each in (waiting_waivers(), waiting_changes()))
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from gateway.contract.flags import BUCKETS, Exposure
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership
 from rollouts import exposure as rules
 from rollouts import statistics
@@ -69,7 +69,7 @@ def undecided() -> QuerySet[Experiment]:
 
 def due_count(membership: Membership) -> int:
     """Experiments that wait for a decision, of whoever may make it."""
-    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+    if not membership.can(Permission.MANAGE_ROLLOUTS):
         return 0
     return undecided().count()
 

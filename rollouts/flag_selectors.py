@@ -14,7 +14,7 @@ from gateway.contract.flags import Flag as ContractFlag
 from gateway.contract.flags import Kind as ContractKind
 from gateway.contract.treatments import comparison_of
 from governance import selectors as governance_selectors
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership, Tenant
 from rollouts.models import Flag, FlagChange, FlagVersion
 
@@ -88,7 +88,7 @@ def open_changes(keys: Sequence[int]) -> dict[int, list[FlagChange]]:
 def waiting_for(membership: Membership) -> QuerySet[FlagChange]:
     """Changes and emergencies that wait for this person, the oldest first."""
     found = waiting_changes().select_related("flag", "proposed_by").order_by("proposed_at", "pk")
-    if Permission.SIGN_GATES not in permissions_of(membership.roles):
+    if not membership.can(Permission.SIGN_GATES):
         return found.none()
     return found.exclude(proposed_by=membership.user_id)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import DateTimeField, F, Func, Q, QuerySet, Value
 
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership
 from rollouts import rules, signing, wording
 from rollouts.models import Attestation, Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout, SignOff, Waiver
@@ -173,7 +173,7 @@ def sentence_of(gate: Gate, missing_roles: Sequence[str]) -> str:
 
 def signable_role(gate: Gate, membership: Membership, signatures: Sequence[Signature]) -> str | None:
     """The role for which this person decides here: the one already signed by the person, else the first held one that is open."""
-    if Permission.SIGN_GATES not in permissions_of(membership.roles) or not gate.is_decidable:
+    if not membership.can(Permission.SIGN_GATES) or not gate.is_decidable:
         return None
     own = next(
         (signature.role for signature in signatures if signature.signoff and signature.signoff.person_id == membership.user_id), None

@@ -16,7 +16,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from costs import sketch
 from gateway.contract.flags import Exposure
 from governance import metrics
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership
 from rollouts import rollback_language as language
 from rollouts import rollback_lint as linting
@@ -106,7 +106,7 @@ def open_incident() -> Incident | None:
 
 def incidents_waiting_for(membership: Membership) -> int:
     """That nobody has acknowledged, for who could."""
-    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+    if not membership.can(Permission.MANAGE_ROLLOUTS):
         return 0
     return unacknowledged_incidents().count()
 

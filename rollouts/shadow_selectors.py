@@ -14,7 +14,7 @@ from catalog.hooks import cost_figures
 from catalog.models import Model
 from governance.metrics import Window
 from governance.models import Membership
-from governance.roles import Permission, permissions_of
+from governance.roles import Permission
 from rollouts import shadow_rules
 from rollouts.models import Shadow, ShadowPair
 from rollouts.shadow_rules import Verdict
@@ -53,7 +53,7 @@ def drafts() -> QuerySet[Shadow]:
 
 def due_count(membership: Membership) -> int:
     """Drafts of others, of whoever may start them."""
-    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+    if not membership.can(Permission.MANAGE_ROLLOUTS):
         return 0
     return drafts().exclude(proposer=membership.user_id).count()
 

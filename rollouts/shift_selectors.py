@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership
 from rollouts import experiment_selectors, shift_rules
 from rollouts.models import Shift, ShiftWindow
@@ -40,7 +40,7 @@ def paused() -> QuerySet[Shift]:
 
 def due_count(membership: Membership) -> int:
     """Paused ones, of whoever may resume or end them."""
-    if Permission.MANAGE_ROLLOUTS not in permissions_of(membership.roles):
+    if not membership.can(Permission.MANAGE_ROLLOUTS):
         return 0
     return paused().count()
 

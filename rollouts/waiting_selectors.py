@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Prefetch, QuerySet
 
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import Membership
 from rollouts import signing
 from rollouts.models import Gate, Rollout, SignOff, Waiver
@@ -71,7 +71,7 @@ def _asked_of(membership: Membership | None, opened: QuerySet[Gate], signoffs: Q
 
 
 def _may_sign(membership: Membership) -> bool:
-    return Permission.SIGN_GATES in permissions_of(membership.roles)
+    return membership.can(Permission.SIGN_GATES)
 
 
 def _waiting(gate: Gate, membership: Membership, held: set[str], waivers: int) -> Waiting:

@@ -84,7 +84,7 @@ class Keys(RowsView):
     def _owner(self, request: ApiRequest, email: str | None) -> User:
         if email is None or email.lower() == request.user.email:
             return request.user
-        if not selectors.can(request.membership, Permission.MANAGE_KEYS):  # the token may have fewer roles than the person
+        if not request.membership.can(Permission.MANAGE_KEYS):  # the token may have fewer roles than the person
             raise NotAllowedError("To make a key for somebody else takes the right to manage keys.", field="owner")
         member: Membership = named_in_body(email, members_of(request.tenant), "owner", user__email=email.lower())
         return member.user

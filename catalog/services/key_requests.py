@@ -70,7 +70,7 @@ def decide(*, request: KeyRequest, agree: bool, actor: User, note: str = "", at:
     """
     request = _locked(request, Status.WAITING)
     membership = membership_in(actor, selectors.current_tenant())
-    if membership is None or not selectors.can(membership, Permission.MANAGE_KEYS):
+    if membership is None or not membership.can(Permission.MANAGE_KEYS):
         raise NotAllowedError("To decide on requests takes the right to manage keys.")
     if request.requester_id == actor.pk:
         raise SelfApprovalError("Somebody else decides on what you ask for.")

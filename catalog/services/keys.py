@@ -75,7 +75,7 @@ def create_key(
 
 def _manages_keys(person: User) -> bool:
     membership = membership_in(person, selectors.current_tenant())
-    return membership is not None and selectors.can(membership, Permission.MANAGE_KEYS)
+    return membership is not None and membership.can(Permission.MANAGE_KEYS)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check(*, project: Project, owner: User, models: Sequence[str] | None, tools:
     if not 1 <= lifetime_days <= MAX_LIFETIME_DAYS:
         raise InvalidValueError(f"A key lives 1 to {MAX_LIFETIME_DAYS} days.", field="lifetime_days")
     membership = membership_in(owner, selectors.current_tenant())
-    if membership is None or not selectors.can(membership, Permission.USE_GATEWAY):
+    if membership is None or not membership.can(Permission.USE_GATEWAY):
         raise InvalidValueError(f"{owner} may not use the gateway, so a key would be of no use.", field="owner")
     _check_known(
         "models",

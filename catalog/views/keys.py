@@ -176,7 +176,7 @@ def key_new(request: MemberRequest) -> HttpResponse:
     named = given.get("project", "")
     project = selectors.enabled_projects().filter(Q(pk=int(named)) if named.isdecimal() and len(named) < 10 else Q(slug=named)).first()
     project = project or selectors.enabled_projects().order_by("name").first()
-    is_by_request = project is not None and project.keys_by_request and not selectors.can(request.membership, Permission.MANAGE_KEYS)
+    is_by_request = project is not None and project.keys_by_request and not request.membership.can(Permission.MANAGE_KEYS)
     initial: dict[str, Any] = {name: given.get(name) for name in KeyForm.base_fields if name in given}
     initial |= {name: given.getlist(name) for name in ("models", "tools")} | ({"project": project.pk} if project else {})
     form = KeyForm(request.POST or None, initial=initial, is_by_request=is_by_request)

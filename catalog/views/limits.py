@@ -11,7 +11,7 @@ from catalog import selectors
 from catalog.forms.limits import LimitChangeForm, LimitForm
 from catalog.models import UsageLimit
 from catalog.services import limits
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 
@@ -24,7 +24,7 @@ def limit_list(request: MemberRequest) -> HttpResponse:
         "page": page,
         "rows": selectors.limit_rows(page.rows),
         "q": query,
-        "may_change": Permission.MANAGE_CATALOG in permissions_of(request.membership.roles),
+        "may_change": request.membership.can(Permission.MANAGE_CATALOG),
     }
     return render_page(request, "catalog/limits.html", partial="limit-table", context=context)
 

@@ -117,9 +117,9 @@ def model_detail(request: MemberRequest, slug: str) -> HttpResponse:
 
 def _detail(request: MemberRequest, model: Model, *, tab: str = "", status: int = 200, **extra: Any) -> HttpResponse:
     membership = request.membership
-    manages = selectors.can(membership, Permission.MANAGE_CATALOG)
+    manages = membership.can(Permission.MANAGE_CATALOG)
     tab = tab or request.GET.get("tab", "")
-    sees_health = selectors.can(membership, Permission.VIEW_OPERATE)
+    sees_health = membership.can(Permission.VIEW_OPERATE)
     allowed = {"approval": sees_health, "health": sees_health, "deployments": manages, "cache": manages, "edit": manages}
     tab = tab if allowed.get(tab) else "overview"
     row = selectors.model_rows([model])[0]

@@ -54,9 +54,9 @@ def project_detail(request: MemberRequest, slug: str) -> HttpResponse:
 
 
 def _detail(request: MemberRequest, project: Project, *, form: TagsForm | None = None) -> HttpResponse:
-    manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
+    manages = request.membership.can(Permission.MANAGE_CATALOG)
     keys = selectors.live_keys(selectors.keys_visible_to(request.membership).filter(project=project, purpose=VirtualKey.Purpose.STANDARD))
-    sees_all_keys = selectors.can(request.membership, Permission.MANAGE_KEYS)
+    sees_all_keys = request.membership.can(Permission.MANAGE_KEYS)
     return render_page(
         request,
         "catalog/project_detail.html",

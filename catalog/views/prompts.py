@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
-from catalog import flows, prompt_selectors, prompt_texts, selectors
+from catalog import flows, prompt_selectors, prompt_texts
 from catalog.forms.prompts import PromptForm, PromptLabelForm, PromptVersionForm
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
@@ -97,7 +97,7 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
     versions = list(prompt_selectors.versions_of(prompt)[: SHOWN_VERSIONS + 1])
     chosen = _version(prompt, request.GET["version"]) if "version" in request.GET else versions[0]
     is_open = chosen.status != PromptVersion.Status.APPROVED and prompt.archived_at is None
-    sees_costs = prompt.kind == Prompt.Kind.CHAT and selectors.can(request.membership, Permission.VIEW_COSTS)
+    sees_costs = prompt.kind == Prompt.Kind.CHAT and request.membership.can(Permission.VIEW_COSTS)
     return render_page(
         request,
         "catalog/prompt_detail.html",
@@ -115,8 +115,8 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
             "is_readable": prompt.kind == Prompt.Kind.CHAT or flows.is_of_schema(chosen.content["flow"]),
             "usage": cost_figures().usage_by_prompt_version(slug) if sees_costs else [],
             "sees_costs": sees_costs,
-            "may_write": selectors.can(request.membership, Permission.USE_GATEWAY),
-            "may_decide": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+            "may_write": request.membership.can(Permission.USE_GATEWAY),
+            "may_decide": request.membership.can(Permission.MANAGE_CATALOG),
             "is_author": chosen.author_id == request.user.pk,
         },
     )

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from catalog import model_tabs, routing_selectors, selectors
+from catalog import model_tabs, routing_selectors
 from catalog.forms.routing import QualityForm, RoutingForm
 from catalog.models import Model
 from catalog.services import routing as services
@@ -35,7 +35,7 @@ def _page(request: MemberRequest, model: Model, form: RoutingForm | None, *, sta
         "model": model,
         "tab": "routing",
         "tabs": model_tabs.tabs_for(request.membership, model),
-        "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+        "manages": request.membership.can(Permission.MANAGE_CATALOG),
         "form": form,
         "present": present,
         "deployments": list(model.deployments.all()),

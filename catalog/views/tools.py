@@ -60,7 +60,7 @@ def _list(request: MemberRequest, *, area: str) -> HttpResponse:
             "servers": selectors.servers_visible_to(request.membership),
             "suspended": selectors.suspended_tools().count(),
             "list_url": reverse(f"{area}-tools"),
-            "manages": selectors.can(request.membership, Permission.MANAGE_CATALOG),
+            "manages": request.membership.can(Permission.MANAGE_CATALOG),
         },
     )
 
@@ -95,7 +95,7 @@ def tool_server(request: MemberRequest, namespace: str) -> HttpResponse:
 
 
 def _server_page(request: MemberRequest, server: ToolServer, *, status: int = 200, **extra: Any) -> HttpResponse:
-    manages = selectors.can(request.membership, Permission.MANAGE_CATALOG)
+    manages = request.membership.can(Permission.MANAGE_CATALOG)
     tools = selectors.tools_visible_to(request.membership).filter(server=server)
     initial = {name: getattr(server, name) for name in ("name", "url", "description", "feature_class")}
     return render_page(
@@ -183,8 +183,8 @@ def _tool_page(
             "output_schema": json.dumps(tool.output_schema, indent=2) if tool.output_schema else "",
             "row": selectors.tool_rows([tool])[0],
             "config": samples.mcp_config(settings.BASE_URL, tool.server.namespace),
-            "manages": selectors.can(membership, Permission.MANAGE_CATALOG),
-            "may_run": selectors.can(membership, Permission.USE_GATEWAY),
+            "manages": membership.can(Permission.MANAGE_CATALOG),
+            "may_run": membership.can(Permission.USE_GATEWAY),
             "can_run": tool.status == Tool.Status.ACTIVE and tool.server.is_enabled,
         },
     )

@@ -18,15 +18,11 @@ from costs import anomaly_selectors, charts, drivers, selectors
 from costs.forms import AnomalySettingsForm, FeedbackForm, MissedForm
 from costs.models import Anomaly, AnomalyDimension
 from costs.services import anomalies
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 _FILTERS = ("status", "dimension", "kind", "feedback", "ref")
-
-
-def _may_manage(request: MemberRequest) -> bool:
-    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
 
 
 def _anomaly(pk: int) -> Anomaly:
@@ -54,7 +50,7 @@ def anomaly_list(request: MemberRequest) -> HttpResponse:
         "feedbacks": {"": "any", "none": "None yet", **{name: label for name, label in Anomaly.Feedback.choices if name}},
         "readiness": readiness,
         "settings": anomaly_selectors.settings(),
-        "may_manage": _may_manage(request),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
     }
     return render_page(request, "costs/anomaly_list.html", partial="anomaly-table", context=context)
 
@@ -119,7 +115,7 @@ def _detail(request: MemberRequest, found: Anomaly, form: FeedbackForm, status: 
         "scope_query": "" if found.dimension == "tenant" else f"{found.dimension}={found.ref or selectors.NONE}",
         "span_query": span,
         "form": form,
-        "may_manage": _may_manage(request),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
     }
     return render_page(request, "costs/anomaly_detail.html", status=status, context=context)
 

@@ -13,7 +13,7 @@ from costs import archive_selectors
 from costs.errors import ArchiveError
 from costs.forms import RetentionForm
 from costs.services import archives
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.downloads import download
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
@@ -37,7 +37,7 @@ def _page(request: MemberRequest, form: RetentionForm | None = None, status: int
             "due": archive_selectors.due(timezone.now()),
             "kept": list(archive_selectors.partitions()),
             "form": form or RetentionForm(initial={"keep_months": chosen.keep_months, "archives": chosen.archives}),
-            "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+            "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         },
     )
 

@@ -11,7 +11,7 @@ from costs import bill_selectors
 from costs.forms import BillSourceForm
 from costs.models import BillSource
 from costs.services import bill_sources
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import render_page, try_service
 from governance.requests import MemberRequest
@@ -23,7 +23,7 @@ def source_list(request: MemberRequest) -> HttpResponse:
 
 
 def _page(request: MemberRequest, form: BillSourceForm, status: int = 200) -> HttpResponse:
-    may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
+    may_manage = request.membership.can(Permission.MANAGE_COSTS)
     context = {"sources": bill_selectors.bill_sources(), "form": form, "may_manage": may_manage}
     return render_page(request, "costs/bill_sources.html", status=status, context=context)
 

@@ -17,7 +17,7 @@ from costs.forms import BudgetForm, RaiseForm
 from costs.models import Budget
 from costs.services import budgets
 from costs.simulation import Outcome
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import Column, keyset_page, render_page, sort_heads, try_act, try_service
 from governance.requests import MemberRequest
 
@@ -34,10 +34,6 @@ _COLUMNS = (
     Column("Refused", css="gh-num gh-hide-s"),
     Column("Action"),
 )
-
-
-def _may_manage(request: MemberRequest) -> bool:
-    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
 
 
 def _budget(pk: int) -> Budget:
@@ -66,7 +62,7 @@ def budget_list(request: MemberRequest) -> HttpResponse:
         "tabs": [("", "All", sum(counts.values()))]
         + [(value, label, counts.get(value, 0)) for value, label in reversed(Budget.State.choices) if value == state or counts.get(value)],
         "exist": bool(counts),
-        "may_manage": _may_manage(request),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
     }
     return render_page(request, "costs/budget_list.html", partial="budget-table", context=context)
 
@@ -140,7 +136,7 @@ def _detail(request: MemberRequest, found: Budget, raise_form: RaiseForm, status
         "incidents": found.incidents.select_related("opened_by", "resolved_by")[:20],
         "raise_form": raise_form,
         "past_raises": budget_selectors.past_raises(found)[:MOST_PAST_RAISES],
-        "may_manage": _may_manage(request),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "figure": figure,
         "figure_label": f"Spend of {found.name} against {state.amount:,.2f} US dollars",
         "zone": state.span.zone.key,

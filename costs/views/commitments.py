@@ -17,7 +17,7 @@ from costs.forms import CommitmentForm
 from costs.models import Commitment
 from costs.periods import first_of_month
 from costs.services import commitments
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
@@ -51,7 +51,7 @@ def _page(request: MemberRequest, form: CommitmentForm, status: int = 200) -> Ht
         ],
         "form": form,
         "warn_days": max(commitments.WARN_DAYS),
-        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
     }
     return render_page(request, "costs/commitments.html", partial="commitments", status=status, context=context)
 

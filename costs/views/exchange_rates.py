@@ -19,7 +19,7 @@ from costs.forms import ExchangeRateForm, RateFileForm
 from costs.models import RateSheet
 from costs.services import exchange_rates
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
@@ -46,7 +46,7 @@ def _page(request: MemberRequest, form: ExchangeRateForm, file_form: RateFileFor
         "waiting": [(one, one.sheet.proposed_by_id == request.user.pk) for one in exchange_selectors.waiting_sheets()],
         "form": form,
         "file_form": file_form or RateFileForm(),
-        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "feed_host": exchange_rates.reference_host(),
         "reach_days": exchange.REACH.days,
     }

@@ -15,7 +15,7 @@ from costs.forms import DiscountForm, PriceSheetForm
 from costs.models import SERIES, PriceEntry, PriceProposal
 from costs.services import price_feed, price_proposals
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
@@ -41,7 +41,7 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
         "chosen": chosen,
         "sheet_form": sheet,
         "discount_form": discount,
-        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "columns": price_sheets.COLUMNS,
         "feed": price_selectors.last_feed_reading(),
     }

@@ -13,7 +13,7 @@ from costs import price_selectors
 from costs.forms import PriceForm
 from costs.models import ServiceTier
 from costs.services import prices
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import render_page, try_service
 from governance.requests import MemberRequest
 
@@ -21,7 +21,7 @@ from governance.requests import MemberRequest
 @requires(Permission.VIEW_COSTS, "GET", "POST")
 def price_book(request: MemberRequest) -> HttpResponse:
     """What a token cost on which day; a POST adds a price."""
-    may_manage = Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
+    may_manage = request.membership.can(Permission.MANAGE_COSTS)
     query, status = request.GET.get("q", "").strip(), 200
     if request.method == "POST":
         if not may_manage:

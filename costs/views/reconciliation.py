@@ -18,16 +18,12 @@ from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
 from costs.services import bill_deliveries, bills, reconciliation, signoff
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 LINE_FILTERS = ("standing", "cause", "model", "class", "day")
-
-
-def _may_manage(request: MemberRequest) -> bool:
-    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
 
 
 @requires(Permission.VIEW_COSTS)
@@ -84,7 +80,7 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
             "signatures": reconciliation_selectors.signature_counts([one.latest_id for one in page.rows if one.latest_id is not None]),
             "files": bill_selectors.bills()[:20],
             "form": form,
-            "may_manage": _may_manage(request),
+            "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         },
     )
 
@@ -100,7 +96,7 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
             "bill": bill,
             "page": keyset_page(bill.errors.all(), order=["-is_quarantined", "part", "line", "pk"], cursor=request.GET.get("cursor", "")),
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
-            "may_manage": _may_manage(request),
+            "may_manage": request.membership.can(Permission.MANAGE_COSTS),
             "kinds": bill_selectors.kinds_of(bill),
             "replacing": bill_selectors.replacing_files(bill),
             "styles": {DeliveryStyle.APPEND: "It adds", DeliveryStyle.REPLACEMENT: "It replaces"},
@@ -160,8 +156,8 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
         "revisions": series.revisions.order_by("-number")[:20],
         "is_latest": revision.pk == series.latest_id,
         "unknown_models": bill_selectors.unknown_models(provider, month),
-        "may_manage": _may_manage(request),
-        "may_sign": Permission.SIGN_BILLS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
+        "may_sign": request.membership.can(Permission.SIGN_BILLS),
         "has_signed": signed.is_by(request.user),
         "sign_off": signed,
         "is_over": timezone.now().date() > revision.last_day,

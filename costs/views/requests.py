@@ -14,7 +14,7 @@ from costs import call_lists, dimensions, periods, selectors, step_names
 from costs.call_lists import Cursor
 from costs.errors import ArchiveError
 from governance import payload_selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
 
@@ -107,6 +107,6 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
             "sees_all": selectors.sees_all_calls(request.membership),
             "advice": selectors.advice(event.error_code),
             "payload": payload_selectors.kept_of(event.event_id),
-            "may_open": Permission.VIEW_PAYLOADS in permissions_of(request.membership.roles),
+            "may_open": request.membership.can(Permission.VIEW_PAYLOADS),
         },
     )

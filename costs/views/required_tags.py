@@ -18,7 +18,7 @@ from costs.periods import Period
 from costs.services import required_tags as services
 from gateway.contract.tags import MOST_CHARACTERS
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import render_page, try_act, try_service
 from governance.requests import MemberRequest
 
@@ -183,4 +183,4 @@ def _url(required: RequiredTag) -> str:
 
 
 def _may_change(request: MemberRequest) -> bool:
-    return Permission.MANAGE_COSTS in permissions_of(request.membership.roles)
+    return request.membership.can(Permission.MANAGE_COSTS)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from costs import charts, periods, savings, savings_selectors
 from costs.forms import BaselineForm
 from costs.services import savings as services
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
@@ -81,6 +81,6 @@ def _page(request: MemberRequest, form: BaselineForm, status: int = 200) -> Http
         "figure": charts.unit_costs([(week.monday, week.per_thousand) for week in weeks], found.before.per_thousand if found else None)
         if len(weeks) > 1
         else None,
-        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
     }
     return render_page(request, "costs/savings.html", partial="savings", status=status, context=context)

@@ -16,7 +16,7 @@ from costs.dimensions import is_tag
 from costs.errors import SpendQueryError
 from costs.periods import whole_month
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
 
@@ -43,7 +43,7 @@ def showback(request: MemberRequest) -> HttpResponse:
             "months": months(month),
             "receivers": showback_selectors.receivers(),
             "topic": showback_selectors.TOPIC,
-            "may_alert": Permission.MANAGE_ALERTS in permissions_of(request.membership.roles),
+            "may_alert": request.membership.can(Permission.MANAGE_ALERTS),
         },
     )
 
@@ -96,7 +96,7 @@ def project_costs_csv(request: MemberRequest, slug: str) -> HttpResponseBase:
 
 
 def _project(request: MemberRequest, slug: str) -> Project:
-    sees_all = Permission.VIEW_COSTS in permissions_of(request.membership.roles)
+    sees_all = request.membership.can(Permission.VIEW_COSTS)
     project = showback_selectors.project_visible_to(request.user, slug, sees_all=sees_all)
     if project is None:
         raise Http404

@@ -32,7 +32,7 @@ from costs.forecast import Forecast, TooLittle
 from costs.forms import SavedViewForm
 from costs.models import Anomaly, SavedView
 from governance import csvs
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
 from governance.templatetags.gatehouse import money_text
@@ -58,7 +58,7 @@ def spend(request: MemberRequest) -> HttpResponse:
         "unpriced": price_selectors.unpriced(page.period)[:5] if not page.refusal and page.found.total.unpriced_calls else [],
         "doubtful": bill_selectors.doubtful_revisions(periods.first_of_month(timezone.now().date(), -2)),
         "matched": bill_selectors.latest_matched(),
-        "may_manage": Permission.MANAGE_COSTS in permissions_of(request.membership.roles),
+        "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "csv_url": reverse("costs-spend-csv"),
     }
     context["is_needy"] = not page.refusal and (page.found.total.unpriced_calls or page.found.untagged_calls or any(needs.values()))

@@ -11,7 +11,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from governance import selectors
-from governance.access import Permission, permissions_of
+from governance.access import Permission
 from governance.models import ApiToken
 
 if TYPE_CHECKING:
@@ -49,4 +49,4 @@ class DeclaredAccess(BasePermission):
         if token.roles:
             membership.roles = [role for role in membership.roles if role in token.roles]
         request.membership = membership  # type: ignore[attr-defined]
-        return needed in permissions_of(membership.roles)
+        return membership.can(needed)

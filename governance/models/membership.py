@@ -7,7 +7,7 @@ from django.db import models
 
 from governance.models.tenant import Tenant
 from governance.models.user import User
-from governance.roles import Role
+from governance.roles import Permission, Role, permissions_of
 
 
 class Membership(models.Model):
@@ -26,6 +26,10 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.tenant}"
+
+    def can(self, permission: Permission) -> bool:
+        """Whether any of the roles grants it."""
+        return permission in permissions_of(self.roles)
 
     @property
     def role_labels(self) -> list[str]:

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.forms import ChannelChangeForm, ChannelForm
 from governance.models import AlertChannel, Delivery
 from governance.pages import keyset_page, render_page, try_service
@@ -24,7 +24,7 @@ def channels(request: MemberRequest) -> HttpResponse:
     context = {
         "channels": selectors.alert_channels(),
         "recent": selectors.deliveries()[:10],
-        "may_change": Permission.MANAGE_ALERTS in permissions_of(request.membership.roles),
+        "may_change": request.membership.can(Permission.MANAGE_ALERTS),
     }
     return render_page(request, "governance/alerts.html", context=context)
 
@@ -97,7 +97,7 @@ def deliveries(request: MemberRequest) -> HttpResponse:
         "page": page,
         "status": status,
         "statuses": Delivery.Status.choices,
-        "may_change": Permission.MANAGE_ALERTS in permissions_of(request.membership.roles),
+        "may_change": request.membership.can(Permission.MANAGE_ALERTS),
     }
     return render_page(request, "governance/deliveries.html", partial="delivery-table", context=context)
 

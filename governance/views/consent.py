@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from governance import csvs, selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.forms import ConsentForm, ConsentHistoryForm
 from governance.models import Consent, ConsentChange, FeatureClass
 from governance.pages import keyset_page, render_page
@@ -39,7 +39,7 @@ def _page(request: MemberRequest, form: ConsentHistoryForm) -> HttpResponse:
         "is_waiting": any(change.verdict == "waiting" for change in page.rows),
         "is_filtered": any(form.cleaned_data.values()),
         "query_string": request.GET.urlencode(),
-        "may_change": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
+        "may_change": request.membership.can(Permission.MANAGE_CONSENT),
     }
     return render_page(request, "governance/consent.html", partial="history", context=context, status=200 if is_valid else 422)
 

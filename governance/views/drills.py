@@ -7,7 +7,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance import drill_selectors as selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.drills import DRILL_EVERY
 from governance.models import Drill
 from governance.pages import keyset_page, render_page, try_act
@@ -33,7 +33,7 @@ def drill_list(request: MemberRequest) -> HttpResponse:
         "page": page,
         "is_waiting": any(drill.ended_at is None for drill in page.rows),
         "every_days": DRILL_EVERY.days,
-        "may_run": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
+        "may_run": request.membership.can(Permission.MANAGE_CONSENT),
     }
     return render_page(request, "governance/drills.html", partial="history", context=context)
 

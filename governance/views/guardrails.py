@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from gateway.contract import presidio
 from governance import control_selectors as selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.control_forms import USUAL_SCORE, GuardrailForm, TryForm
 from governance.models import Guardrail
 from governance.pages import keyset_page, render_page, try_service
@@ -126,4 +126,4 @@ def _guardrail(pk: int) -> Guardrail:
 
 
 def _may_change(request: MemberRequest) -> bool:
-    return Permission.MANAGE_POLICIES in permissions_of(request.membership.roles)
+    return request.membership.can(Permission.MANAGE_POLICIES)

@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import selectors
-from governance.access import GRANTS, Permission, Role, permissions_of, requires
+from governance.access import GRANTS, Permission, Role, requires
 from governance.forms import MemberForm, RolesForm
 from governance.models import Membership
 from governance.pages import keyset_page, render_page, try_act, try_service
@@ -18,7 +18,7 @@ from governance.services import people as people_service
 
 @requires(Permission.VIEW_OPERATE, "GET", "POST")
 def people(request: MemberRequest) -> HttpResponse:
-    may_manage = Permission.MANAGE_PEOPLE in permissions_of(request.membership.roles)
+    may_manage = request.membership.can(Permission.MANAGE_PEOPLE)
     form, status = MemberForm(request.POST or None), 200
     if request.method == "POST":
         if not may_manage:

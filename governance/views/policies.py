@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from gateway.contract import policies as language
 from governance import control_selectors as selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.control_forms import DescribeForm, ModeForm, PolicyForm, VersionForm
 from governance.errors import PolicyError
 from governance.models import Policy, PolicyVersion
@@ -179,4 +179,4 @@ def _url(policy: Policy) -> str:
 
 
 def _may_change(request: MemberRequest) -> bool:
-    return Permission.MANAGE_POLICIES in permissions_of(request.membership.roles)
+    return request.membership.can(Permission.MANAGE_POLICIES)

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import control_selectors as selectors
-from governance.access import Permission, operator_only, permissions_of, requires
+from governance.access import Permission, operator_only, requires
 from governance.errors import NotConfirmedError
 from governance.models import Pillar, Tenant
 from governance.pages import render_page
@@ -26,7 +26,7 @@ def switch_list(request: MemberRequest) -> HttpResponse:
     context = {
         "action": "switch-set",
         "drill_url": reverse("switch-drill"),
-        "may_change": Permission.MANAGE_CONSENT in permissions_of(request.membership.roles),
+        "may_change": request.membership.can(Permission.MANAGE_CONSENT),
         "everybody": False,
     }
     return _page(request, request.tenant, context)

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from governance.models import FeatureClass, Membership, Severity, User
-from governance.roles import Permission, permissions_of
+from governance.roles import Permission
 from governance.services import alerts, audit
 from rollouts import evaluation_rules, evaluation_selectors, rules
 from rollouts.errors import (
@@ -266,7 +266,7 @@ def decide_threshold_change(
     own = fresh.requested_by_id == person.user_id
     if own and approve:
         raise SelfApprovalError("Nobody approves their own change: ask somebody else.")
-    if not own and Permission.SIGN_GATES not in permissions_of(person.roles):
+    if not own and not person.can(Permission.SIGN_GATES):
         raise RoleNotHeldError("Deciding it takes a role that signs gates.")
     fresh.approved, fresh.decided_by, fresh.decided_at = approve, person.user, at
     fresh.save(update_fields=["approved", "decided_by", "decided_at"])
@@ -324,7 +324,7 @@ def decide_waiver(*, waiver: EvaluationWaiver, approve: bool, person: Membership
         raise WaiverDecidedError("This waiver was decided before.")
     if own and approve:
         raise SelfApprovalError("Nobody approves their own waiver: ask somebody else.")
-    if not own and Permission.SIGN_GATES not in permissions_of(person.roles):
+    if not own and not person.can(Permission.SIGN_GATES):
         raise RoleNotHeldError("Deciding a waiver takes a role that signs gates.")
     if approve and waiver.until <= at:
         raise WaiverDecidedError("The waiver has ended before it was approved. Ask for a new one.")

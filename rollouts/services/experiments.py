@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from catalog.models.prompt import label_validator
 from gateway.contract.flags import BUCKETS
-from governance.access import permissions_of
 from governance.errors import DomainError
 from governance.models import Membership, Severity, User
 from governance.roles import Permission
@@ -389,7 +388,7 @@ def _promote_by_itself(experiment: Experiment, reading: ExperimentReading, at: d
 
 def _may_propose(person: User) -> bool:
     membership = Membership.objects.filter(user=person, tenant__schema_name=current_schema(), user__is_active=True).first()
-    return membership is not None and Permission.MANAGE_ROLLOUTS in permissions_of(membership.roles)
+    return membership is not None and membership.can(Permission.MANAGE_ROLLOUTS)
 
 
 def _lock(experiment: Experiment, *wanted: Experiment.Status) -> Experiment:

@@ -12,7 +12,6 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from gateway.contract.flags import BUCKETS, Exposure
-from governance.access import permissions_of
 from governance.errors import DomainError
 from governance.models import Membership, Severity, User
 from governance.roles import Permission
@@ -260,7 +259,7 @@ def end_shift(*, shift: Shift, reason: str, actor: User, at: datetime | None = N
 
 def _may_propose(person: User) -> bool:
     membership = Membership.objects.filter(user=person, tenant__schema_name=current_schema(), user__is_active=True).first()
-    return membership is not None and Permission.MANAGE_ROLLOUTS in permissions_of(membership.roles)
+    return membership is not None and membership.can(Permission.MANAGE_ROLLOUTS)
 
 
 def _lock(shift: Shift, *wanted: Shift.Status) -> Shift:

@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import evaluation_selectors as selectors
@@ -56,7 +56,7 @@ def _list(request: MemberRequest, form: ThresholdForm, *, status: int = 200) -> 
             "changes": [(one, one.requested_by_id == request.user.pk) for one in selectors.waiting_changes()],
             "waivers": [(one, one.requested_by_id == request.user.pk) for one in waivers],
             "may_manage": may_manage(request),
-            "may_sign": Permission.SIGN_GATES in permissions_of(request.membership.roles),
+            "may_sign": request.membership.can(Permission.SIGN_GATES),
         },
         status=status,
     )

@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.models import FeatureClass
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -28,7 +28,7 @@ SHOWN_VERSIONS = 20
 
 
 def may_decide(request: MemberRequest) -> bool:
-    return Permission.SIGN_GATES in permissions_of(request.membership.roles)
+    return request.membership.can(Permission.SIGN_GATES)
 
 
 def the_flag(key: str) -> Flag:

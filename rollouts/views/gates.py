@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -94,7 +94,7 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
             "short": wording.short(view.evaluation.digest) if view.evaluation else "",
             "may_manage": may_manage(request),
             "my_roles": [str(mine) for mine in held],
-            "may_sign": Permission.SIGN_GATES in permissions_of(request.membership.roles),
+            "may_sign": request.membership.can(Permission.SIGN_GATES),
             "next_phase": gate.rollout.phases.filter(position=gate.phase.position + 1).first(),
             "reason_form": ReasonForm(),
             "blockers": [(state, wording.next_step(state.record)) for state in view.blockers if state.record],
@@ -328,7 +328,7 @@ def _criterion(
     evaluation = gate.latest
     record = next((record for record in evaluation.records if record["key"] == criterion.key), None) if evaluation else None
     held = signing.held_by(request.membership.roles)
-    may_sign = Permission.SIGN_GATES in permissions_of(request.membership.roles)
+    may_sign = request.membership.can(Permission.SIGN_GATES)
     decidable = gate.is_decidable and gate.rollout.is_under_way
     asked = criterion.waivers.filter(decided_at=None).select_related("requested_by").first()
     in_force = criterion.waivers.filter(approved=True, until__gt=timezone.now()).select_related("requested_by", "decided_by").first()

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_evidence, rollback_wording
@@ -71,7 +71,7 @@ def _page(request: MemberRequest, incident: Incident, form: ResolveForm, status:
 
 def _calls_url(request: MemberRequest, incident: Incident) -> str:
     """Where the calls of the breach are listed, for who may see them."""
-    if Permission.VIEW_COSTS not in permissions_of(request.membership.roles) or not incident.variant:
+    if not request.membership.can(Permission.VIEW_COSTS) or not incident.variant:
         return ""
     asked = {
         "model": incident.flag.comparison.treatments[incident.variant].model,

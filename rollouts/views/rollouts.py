@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import board_selectors, gate_selectors, markdown, plans, selectors, waiting_selectors
@@ -29,7 +29,7 @@ TABS = {"running": "Under way", "mine": "Waiting for me", "planned": "Planned", 
 
 
 def may_manage(request: MemberRequest) -> bool:
-    return Permission.MANAGE_ROLLOUTS in permissions_of(request.membership.roles)
+    return request.membership.can(Permission.MANAGE_ROLLOUTS)
 
 
 def the_rollout(slug: str) -> Rollout:
