@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -131,6 +131,21 @@ class Review:
     def sha256(self) -> str:
         return digest(self.as_json())
 
+    def as_signed(self) -> Review:
+        """With the money, calls and budgets that were signed, whatever they are by now; itself while nobody has signed."""
+        if self.signature is None:
+            return self
+        figures = self.signature.figures
+        return replace(
+            self,
+            cost=Decimal(figures["cost_usd"]),
+            before=_amount(figures["before_usd"]),
+            calls=figures["calls"],
+            unpriced_calls=figures["unpriced_calls"],
+            saved=_amount(figures["saved_usd"]),
+            budgets=[BudgetLine(line["name"], Decimal(line["amount_usd"]), Decimal(line["spent_usd"])) for line in figures["budgets"]],
+        )
+
     @property
     def has_moved(self) -> bool:
         """Late calls or a corrected price have changed the month's money since it was signed off."""
@@ -160,6 +175,10 @@ def _row(row: Row) -> dict[str, Any]:
         "note": item.note if item else "",
         "due_on": item.due_on.isoformat() if item and item.due_on else None,
     }
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def _exact(amount: Decimal | None) -> str | None:

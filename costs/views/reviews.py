@@ -45,7 +45,8 @@ def _page(request: MemberRequest, month: date, *, form: BaseForm | None = None) 
         if section.rows and only in ("", section.kind)
     ]
     context: dict[str, Any] = {
-        "found": found,
+        "found": found.as_signed(),
+        "has_moved": found.has_moved,
         "groups": groups,
         "is_cut": any(group.is_cut for group in groups),
         "only": only,

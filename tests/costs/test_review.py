@@ -14,7 +14,7 @@ from costs import review_selectors, reviewing, tasks
 from costs.errors import ReviewError, ReviewStateError
 from costs.models import Anomaly, Commitment, CommitmentDay, ReviewItem, ReviewSignature
 from costs.reviewing import Review, Row
-from costs.services import review
+from costs.services import budgets, review
 from costs.views import reviews
 from governance.models import AuditEntry, Notice, Tenant, User
 from tests.conftest import ClientFor
@@ -237,6 +237,24 @@ def test_api_says_the_same(api_for: ClientFor, october: Deployment, fay: User) -
     assert client.post(f"{API}sign/", {"sha256": done["sha256"]}, content_type=json).json()["code"] == "review_state"
     assert ReviewSignature.objects.get().sha256 == done["sha256"]
     assert ReviewItem.objects.filter(closed_at=None).count() == 3
+
+
+def test_page_of_a_signed_month_shows_what_was_signed(
+    acme: Tenant, october: Deployment, client_for: ClientFor, fay: User, audra: User
+) -> None:
+    budget = budgets.create_budget(actor=fay, name="House", scope="tenant", amount=Decimal(3))
+    budgets.enforce_budget(budget=budget, actor=fay)
+    decide_all(review_selectors.review(OCTOBER, LATER), fay)
+    review.sign_off(month=OCTOBER, sha256=review_selectors.review(OCTOBER, LATER).sha256, actor=fay, at=LATER)
+    budgets.change_budget(budget=budget, actor=fay, amount=Decimal(100))
+    make.record(acme, make.call(acme, started_at=datetime(2026, 10, 30, tzinfo=UTC), input_tokens=1_000_000))
+
+    page = client_for(audra).get(f"{PAGE}?month=2026-10").content.decode()
+
+    assert review_selectors.review(OCTOBER, LATER).cost == Decimal("4.504")
+    assert ("$3.50</span>" in page, "$4.50</span>" in page, "$100.00" in page) == (True, False, False)
+    assert "overrun</span>" in page
+    assert "Late calls or a corrected price have changed the month since" in page
 
 
 def test_rest_is_decided_alike_as_it_was_seen(
