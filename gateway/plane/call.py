@@ -163,7 +163,7 @@ class Call:
     has_all: bool = False
     """The caller that is gone had read the answer to its last event."""
     cut: Exception | None = None
-    """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot."""
+    """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot, or its caller is gone."""
     ttft_us: int | None = None
     status: Status = "ok"
     http_status: int = 200

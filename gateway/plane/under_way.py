@@ -8,6 +8,7 @@ from gateway.contract.names import CAUSE_TAG, PLATFORM
 from gateway.contract.snapshot import SnapshotError
 from gateway.plane.call import Call
 from gateway.plane.errors import Refusal
+from gateway.plane.http import ClientGoneError
 from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.served import Served
@@ -28,7 +29,7 @@ class UnderWay:
         return sum(call.upstream is not None for calls in self._calls.values() for call in calls)
 
     async def exchange(self, call: Call) -> str:
-        """The call's exchange with its upstream. Refusal when it is forbidden by now, or while it waits."""
+        """The call's exchange with its upstream. Refusal when it is forbidden by now, or while it waits; ClientGoneError when it was given up."""
         assert call.exchange is not None
         assert call.served is not None
         task = asyncio.current_task()
@@ -65,9 +66,19 @@ class UnderWay:
                 call.cut = refusal
                 call.upstream.close()
             elif not call.client_started:  # of an answer that is on its way to the caller nothing is taken back
-                call.cut = refusal
-                self._cancelled.add(call)
-                task.cancel()
+                self._cancel(call, task, refusal)
+
+    def given_up(self, call: Call) -> None:
+        """End a call whose caller is gone and whose upstream has not begun to answer."""
+        assert call.served is not None
+        task = self._calls.get(call.served.tenant, {}).get(call)
+        if task is not None and call.cut is None:
+            self._cancel(call, task, ClientGoneError())
+
+    def _cancel(self, call: Call, task: asyncio.Task[object], why: Exception) -> None:
+        call.cut = why
+        self._cancelled.add(call)
+        task.cancel()
 
     def _check_again(self, call: Call) -> None:
         """Steps before this one may have taken their time: what was published meanwhile holds."""

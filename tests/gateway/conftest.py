@@ -262,7 +262,7 @@ class Org:
     def post(self, path: str = "/v1/chat/completions", **options: Any) -> httpx2.Response:
         """A bare request with the key, for what no SDK would send."""
         headers = {"authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        return httpx2.post(self.plane.url + path, headers=headers, timeout=30, trust_env=False, **options)
+        return httpx2.post(self.plane.url + path, headers=headers, trust_env=False, **{"timeout": 30, **options})
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
         """Likewise, for what is only read."""

@@ -27,7 +27,6 @@ SLOW_S = 1.0
 """After a call of this length it is worth looking whether the caller is still there."""
 
 OF_UPSTREAM = frozenset({"upstream_error", "upstream_timeout"})
-"""Codes of refusals that speak of the deployment."""
 """Codes of refusals that are the upstream's fault."""
 _FRAMED = "application/vnd.amazon.eventstream"
 _STREAMS = frozenset(("text/event-stream", _FRAMED))
@@ -252,6 +251,33 @@ async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:
     call.client_gone, call.has_all = True, tap.is_done and not is_gathered(call)
     await asyncio.sleep(DRAIN_S)
     response.close()
+
+
+class Wait:
+    """While an upstream has not begun to answer a stream: when the caller hangs up, it is given up a little later. Nobody would stop it otherwise."""
+
+    __slots__ = ("_call", "_task", "_timer")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._begin) if call.stream else None
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(_give_up(self._call))
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _give_up(call: Call) -> None:
+    await _until_gone(call)
+    await asyncio.sleep(DRAIN_S)
+    call.usage, call.usage_source = Usage(prompt_tokens=call.input_estimate), "estimated"
+    call.plane.under_way.given_up(call)
 
 
 def take_usage(call: Call, usage: Usage | None, output_bytes: Callable[[], int]) -> None:
