@@ -17,12 +17,11 @@ from tests.factories import costs as make
 OFFERS = [generator.Offer("small-chat", "gpt-small", {"input": Decimal("1.00"), "output": Decimal("4.00")})]
 
 
-@pytest.fixture
-def made(acme: Tenant, alice: User) -> generator.Generated:
-    make.deployment(alice)
-    make.prices(alice)
+def make_october(*, tenant: Tenant, owner: User) -> generator.Generated:
+    make.deployment(owner)
+    make.prices(owner)
     return generator.generate(
-        tenant=acme.public_id,
+        tenant=tenant.public_id,
         provider="openai",
         provider_name="OpenAI",
         account="prod eu",
@@ -34,14 +33,23 @@ def made(acme: Tenant, alice: User) -> generator.Generated:
     )
 
 
-@pytest.fixture
-def compared(acme: Tenant, made: generator.Generated, fay: User) -> Revision:
+def compare(made: generator.Generated, *, tenant: Tenant, actor: User) -> Revision:
     ingest.deliver(made.calls)
-    ingest.ingest(tenant=acme)
+    ingest.ingest(tenant=tenant)
     bills.import_bill(
         file=io.BytesIO(generator.to_csv([*made.rows, {**made.rows[0], "ChargeCategory": "Credit", "BilledCost": "-3"}])),
         name="october.csv",
-        actor=fay,
+        actor=actor,
         provider="openai",
     )
     return reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
+
+
+@pytest.fixture
+def made(acme: Tenant, alice: User) -> generator.Generated:
+    return make_october(tenant=acme, owner=alice)
+
+
+@pytest.fixture
+def compared(acme: Tenant, made: generator.Generated, fay: User) -> Revision:
+    return compare(made, tenant=acme, actor=fay)

@@ -17,16 +17,24 @@ from costs.archived_calls import Position
 from costs.call_lists import Cursor
 from costs.models import Event, UsageDay
 from governance.models import Membership, Tenant, User
+from tests.conftest import LayOut
 from tests.factories import costs as make
+from tests.factories.rollouts import person
 
 FIRST = datetime(2026, 10, 3, 22, tzinfo=UTC)
 
 
-@pytest.fixture
-def calls(acme: Tenant, alice: User, bob: User) -> str:
+@pytest.fixture(scope="module", autouse=True)
+def calls(lay_out: LayOut) -> str:
     """A common agent in every hour of two days, a rare one at times, some of Bob's key and some refused; the id of that key."""
-    make.key(alice)
-    own = make.key(bob, project="shop").public_id
+    own: str = lay_out(_make_calls)
+    return own
+
+
+def _make_calls() -> str:
+    acme = Tenant.objects.get(slug="acme")
+    make.key(person("alice"))
+    own = make.key(person("bob"), project="shop").public_id
     Project.objects.filter(slug="shop").update(environment="production")
     chance = random.Random(4)
     made = []

@@ -17,11 +17,36 @@ from costs import generator, reconciliation_selectors
 from costs.models import BillRow, PriceEntry, Revision, TokenDay, UsageHour
 from costs.services import bills, prices, reconciliation
 from governance.models import Tenant, User
-from tests.conftest import ClientFor
+from tests.conftest import ClientFor, LayOut
+from tests.costs.conftest import compare, make_october
 from tests.factories import costs as make
+from tests.factories.rollouts import person
 
 PAGE = "/o/acme/operate/costs/reconciliation/openai/prod%20eu/2026-10/"
 API = "/api/v1/reconciliations/openai/prod%20eu/2026-10/"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def laid_out(lay_out: LayOut) -> tuple[generator.Generated, Revision]:
+    """The month, and what its first comparison found."""
+
+    def build() -> tuple[generator.Generated, Revision]:
+        acme = Tenant.objects.get(slug="acme")
+        made = make_october(tenant=acme, owner=person("alice"))
+        return made, compare(made, tenant=acme, actor=person("fay"))
+
+    found: tuple[generator.Generated, Revision] = lay_out(build)
+    return found
+
+
+@pytest.fixture
+def made(laid_out: tuple[generator.Generated, Revision]) -> generator.Generated:
+    return laid_out[0]
+
+
+@pytest.fixture
+def compared(acme: Tenant, laid_out: tuple[generator.Generated, Revision]) -> Revision:
+    return Revision.objects.get(pk=laid_out[1].pk)
 
 
 @pytest.fixture
