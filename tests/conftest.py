@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 from tests import bootstrap
 
+gc.disable()  # until all is loaded and collected, see `pytest_collection_finish`: until then nothing is thrown away
 bootstrap.prepare()
 
 import django  # noqa: E402
@@ -11,7 +14,6 @@ import django  # noqa: E402
 django.setup()
 
 import functools  # noqa: E402
-import gc  # noqa: E402
 import importlib  # noqa: E402
 import sys  # noqa: E402
 import uuid  # noqa: E402
@@ -83,6 +85,7 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays: the collector of garbage need not walk it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
