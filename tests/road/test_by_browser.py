@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,13 @@ class Hooli:
     base_url: str
     sandbox: str
     demo_password: str
+    pages: dict[str, Page] = field(default_factory=dict)
 
     def as_person(self, name: str) -> Page:
-        return enter(self.browser, self.base_url, f"{name}@hooli.example", PASSWORD)
+        """Their page, on which they sign in once."""
+        if name not in self.pages:
+            self.pages[name] = enter(self.browser, self.base_url, f"{name}@hooli.example", PASSWORD)
+        return self.pages[name]
 
 
 def test_from_an_empty_organisation_to_a_signed_gate(product: Product, demo: dict[str, Any], browser: Browser, tmp_path: Path) -> None:
