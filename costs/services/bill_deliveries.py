@@ -148,13 +148,15 @@ def _restating(cursor: Any, bill: BillFile) -> set[tuple[str, str]]:
     Rows that have no key, or came in another version of FOCUS, which may name a charge by other columns, are compared by times and SKU.
     """
     plain = "concat_ws('|', {0}.provider, {0}.account, {0}.charge_category, {0}.charge_start, {0}.charge_end, {0}.sku_id)"
+    # Joined, not asked by row: beyond work_mem PostgreSQL would read the whole file again for each row in force.
     cursor.execute(
         f"""
         WITH book AS (
             SELECT s.provider, s.account, s.period,
                 CASE WHEN b.charge_key = '' OR f.focus_version <> %s THEN {plain.format("b")} ELSE b.charge_key END AS charge,
-                bool_or(NOT EXISTS (SELECT 1 FROM bill_staged n WHERE n.fingerprint = b.fingerprint AND n.occurrence = b.occurrence)) AS differs
+                bool_or(n.fingerprint IS NULL) AS differs
             FROM bill_scope s JOIN bill_row b ON {_IN_SCOPE} AND b.is_in_force JOIN bill_file f ON f.id = b.file_id
+            LEFT JOIN bill_staged n ON (n.fingerprint, n.occurrence) = (b.fingerprint, b.occurrence)
             WHERE s.style = '' GROUP BY 1, 2, 3, 4
         ), again AS (SELECT n.charge_key AS charge FROM bill_staged n UNION SELECT {plain.format("n")} FROM bill_staged n)
         SELECT DISTINCT provider, account FROM book LEFT JOIN again USING (charge)
