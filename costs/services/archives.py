@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -119,25 +120,12 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
     if _is_being_corrected():
         return None
     before = _sums_in_database(partition)
-    file_name, digest, size = f"{current_schema()}/events/{month:%Y-%m}.parquet", "", 0
+    path = f"{current_schema()}/events/{month:%Y-%m}.parquet"
+    default_storage.delete(path)  # of a run that died or had to wait: without a row nobody would, once files are not wanted any more
     is_filed = bool(before) and archive_selectors.retention().archives
-    path = file_name if is_filed else ""
-    default_storage.delete(file_name)  # of a run that died or had to wait: without a row nobody would, once files are not wanted any more
-    if is_filed:
-        with tempfile.TemporaryDirectory(prefix="archive-") as folder:
-            made = _written(partition, Path(folder))
-            kept = _sums_in_file(made)
-            if kept != before:
-                if _sums_in_database(partition) != before:
-                    return None  # a late call came while the file was written
-                raise ArchiveError(f"The file of {month:%Y-%m} does not hold what the database does.")
-            digest, size = archive_selectors.digest(made), made.stat().st_size
-            with made.open("rb") as file:
-                default_storage.save(path, File(file))
-        with archive_selectors.local(path) as stored:
-            if archive_selectors.digest(stored) != digest:
-                raise ArchiveError(f"The file of {month:%Y-%m} was not stored whole.")
-        _make_durable(path)
+    filed = _file(month, partition, path, before) if is_filed else _Filed()
+    if filed is None:
+        return None
     ingest.lock_events()  # nothing is attributed or priced from here on
     if _is_being_corrected() or _sums_in_database(partition) != before:
         return None  # also a correction that was approved while the file was written: it would not reach this month any more
@@ -147,9 +135,9 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
         cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
     left = ArchivedMonth.objects.create(
         month=month,
-        path=path,
-        sha256=digest,
-        size_bytes=size,
+        path=filed.path,
+        sha256=filed.sha256,
+        size_bytes=filed.size_bytes,
         events=sum(day["events"] for day in before.values()),
         unpriced_events=sum(day["unpriced_events"] for day in before.values()),
         cost=sum((Decimal(day["cost"]) for day in before.values()), Decimal()),
@@ -157,14 +145,44 @@ def archive_month(*, month: date, at: datetime) -> ArchivedMonth | None:
         archived_at=at,
     )
     audit.record(
-        "events.archived" if path or not before else "events.deleted",
+        "events.archived" if filed.path or not before else "events.deleted",
         actor=None,
         target_name=f"{month:%Y-%m}",
         events=left.events,
         cost_usd=f"{left.cost.normalize():f}",
-        sha256=digest,
+        sha256=filed.sha256,
     )
     return left
+
+
+@dataclass(frozen=True)
+class _Filed:
+    """The file of a month; empty where none is kept."""
+
+    path: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
+
+
+def _file(month: date, partition: str, path: str, expected: dict[str, dict[str, Any]]) -> _Filed | None:
+    """Store the calls of a partition and read them back. None when a late call came meanwhile, so that they are not `expected` any more.
+
+    Raises ArchiveError when the file does not hold what the database does, or was not stored whole.
+    """
+    with tempfile.TemporaryDirectory(prefix="archive-") as folder:
+        made = _written(partition, Path(folder))
+        if _sums_in_file(made) != expected:
+            if _sums_in_database(partition) != expected:
+                return None
+            raise ArchiveError(f"The file of {month:%Y-%m} does not hold what the database does.")
+        filed = _Filed(path, archive_selectors.digest(made), made.stat().st_size)
+        with made.open("rb") as file:
+            default_storage.save(path, File(file))
+    with archive_selectors.local(path) as stored:
+        if archive_selectors.digest(stored) != filed.sha256:
+            raise ArchiveError(f"The file of {month:%Y-%m} was not stored whole.")
+    _make_durable(path)
+    return filed
 
 
 def _is_being_corrected() -> bool:
