@@ -23,7 +23,7 @@ from costs.models.rollup import INPUT_TOKENS
 from costs.periods import Span, hour_of
 
 GROUPS = {"project": "Project", "agent": "Agent", "key": "Key", "provider": "Provider"}
-OUTCOMES = {"ok": "OK", "refused": "Refused", "error": "Failed"}
+OUTCOMES = {"ok": "OK", "refused": "Refused", "error": "Failed or left"}
 MEASURES = {"calls": "Requests", "cost": "Cost", "tokens": "Tokens", "failed": "Failed requests"}
 CHOICES_SHOWN = 200
 CHOICES_FROM = timedelta(days=90)
@@ -71,7 +71,8 @@ class Figures:
     calls: int = 0
     refused: int = 0
     failed: int = 0
-    """Neither refused nor OK; callers who left are in it."""
+    left: int = 0
+    """The caller hung up: no fault of the model."""
     input_tokens: int = 0
     """Cached ones included."""
     output_tokens: int = 0
@@ -180,7 +181,7 @@ def model_usage(
 ) -> ModelUsage:
     """How a model was used by `group` (of GROUPS), narrowed by `chosen` (GROUPS and `outcome`); `keys` limits it to these key ids.
 
-    At most six queries over hourly rollups, keys and the inbox, however much there is.
+    At most seven queries over hourly rollups, keys and the inbox, however much there is.
     """
     keys = None if keys is None else list(keys)
     figures: dict[str, Figures] = defaultdict(Figures)
@@ -204,7 +205,7 @@ def model_usage(
 def usage_by_bucket(
     model: str, span: Span, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None
 ) -> list[tuple[Any, ...]]:
-    """For a CSV: start of the hour or day, name, calls, refused, failed, unpriced, tokens in and out, USD."""
+    """For a CSV: start of the hour or day, name, calls, refused, failed, left by the caller, unpriced, tokens in and out, USD."""
     rows = sorted(_usage_rows(model, span, group, chosen, None if keys is None else list(keys)), key=lambda row: row[:2])
     labels = _key_labels({value for _, value, _ in rows}) if group == "key" else {}
     return [
@@ -214,6 +215,7 @@ def usage_by_bucket(
             own.calls,
             own.refused,
             own.failed,
+            own.left,
             own.unpriced_calls,
             own.input_tokens,
             own.output_tokens,
@@ -253,17 +255,24 @@ def _usage_rows(
         hours = hours.filter(outcome=chosen["outcome"])
     if keys is not None:
         hours = hours.filter(key_id__in=keys)
-    truncated = TruncHour if span.is_by_hour else TruncDay
-    rows = hours.values_list(truncated("hour", tzinfo=UTC), selectors.FILTERS[group]).annotate(
+    bucket_and_value = (TruncHour if span.is_by_hour else TruncDay)("hour", tzinfo=UTC), selectors.FILTERS[group]
+    rows = hours.values_list(*bucket_and_value).annotate(
         n_calls=Sum("calls"),
         n_refused=Sum("calls", filter=Q(outcome="refused"), default=0),
-        n_failed=Sum("calls", filter=Q(outcome="error"), default=0),
+        n_not_answered=Sum("calls", filter=Q(outcome="error"), default=0),
         n_input=Sum(INPUT_TOKENS),
         n_output=Sum("output_tokens"),
         n_cost=Sum("cost"),
         n_unpriced=Sum("unpriced_calls"),
     )
-    return [(bucket, value, Figures(*numbers)) for bucket, value, *numbers in rows]
+    # Who left is told by the rollup of how calls went; this one counts them among those that were not answered.
+    gone = _calls(model, span, chosen, keys).filter(status="client_gone").values_list(*bucket_and_value).annotate(n=Sum("calls"))
+    left = {(bucket, value): n for bucket, value, n in gone}
+    found = []
+    for bucket, value, calls, refused, not_answered, *others in rows:
+        of_it = min(left.get((bucket, value), 0), not_answered)
+        found.append((bucket, value, Figures(calls, refused, not_answered - of_it, of_it, *others)))
+    return found
 
 
 def _calls(model: str, span: Span, chosen: Mapping[str, str], keys: list[str] | None) -> QuerySet[CallHour]:

@@ -32,7 +32,9 @@ class ModelUsageQuery(StrictSerializer):
     agent = serializers.CharField(required=False)
     key = serializers.CharField(required=False)
     provider = serializers.CharField(required=False)
-    outcome = serializers.ChoiceField(choices=list(model_usage.OUTCOMES), required=False)
+    outcome = serializers.ChoiceField(
+        choices=list(model_usage.OUTCOMES), required=False, help_text="`error`: failed, or left by the caller."
+    )
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {"from": serializers.DateField(required=False), **super().get_fields()}  # `from` cannot be an attribute
@@ -58,8 +60,9 @@ class UsageFigures(serializers.Serializer[Any]):
 
     calls = serializers.IntegerField()
     refused = serializers.IntegerField()
-    failed = serializers.IntegerField(help_text="Neither refused nor OK.")
-    error_percent = serializers.FloatField(allow_null=True, help_text="Of the calls that were not refused.")
+    failed = serializers.IntegerField()
+    left = serializers.IntegerField(help_text="The caller hung up.")
+    error_percent = serializers.FloatField(allow_null=True, help_text="Failed ones of the calls that were not refused.")
     input_tokens = serializers.IntegerField(help_text="Cached ones included.")
     output_tokens = serializers.IntegerField()
     cost_usd = ExactField(allow_null=True)

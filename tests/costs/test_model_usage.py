@@ -134,8 +134,9 @@ def test_filters_narrow_figures_and_errors_alike(acme: Tenant, model: Model, cho
     found = model_usage.model_usage("small-chat", periods.span("30d", timezone.now()), "project", chosen)
 
     assert found.total.calls == calls
-    assert sum(error.calls for error in found.errors) == found.total.failed + found.total.refused
-    assert sum(found.total.durations.values()) == calls - found.total.failed - found.total.refused
+    not_ok = found.total.failed + found.total.left + found.total.refused
+    assert sum(error.calls for error in found.errors) == not_ok
+    assert sum(found.total.durations.values()) == calls - not_ok
 
 
 def test_errors_are_told_by_code_frequent_ones_first(acme: Tenant, model: Model) -> None:
@@ -152,6 +153,25 @@ def test_errors_are_told_by_code_frequent_ones_first(acme: Tenant, model: Model)
         ("Refused", "consent_withdrawn", 2),
         ("Caller left", "", 1),
     ]
+
+
+@pytest.mark.parametrize("period", ["24h", "30d"])
+def test_callers_who_left_are_no_failure_of_the_model(acme: Tenant, model: Model, period: str) -> None:
+    make.record(
+        acme,
+        make.call(acme),
+        make.call(acme, status="client_gone"),
+        make.call(acme, status="client_gone", project="other"),
+        make.call(acme, status="upstream_error", error_code="upstream_timeout"),
+    )
+
+    found = usage(period=period, measure="failed")
+
+    assert (found.total.failed, found.total.left, found.total.error_percent) == (1, 2, 25.0)
+    assert {line.value: (line.figures.failed, line.figures.left) for line in found.lines} == {"checkout": (1, 1), "other": (0, 1)}
+    assert sum(sum(values.values()) for values in found.by_bucket.values()) == 1
+    assert usage(period=period, outcome="error").total.left == 2
+    assert usage(period=period, outcome="ok").total.left == 0
 
 
 def test_money_that_is_not_known_is_not_zero(acme: Tenant, model: Model) -> None:
@@ -238,8 +258,8 @@ def test_csv_is_the_current_filter(acme: Tenant, model: Model, client_for: Clien
     answer = client_for(fay).get(f"{PAGE}csv/?group=agent&project=checkout&from=2026-03-01&to=2026-03-31")
 
     assert answer.getvalue().decode().splitlines() == [
-        "day_utc,agent,calls,refused,failed,unpriced_calls,input_tokens,output_tokens,cost_usd",
-        "2026-03-05,'=1+1,1,0,0,0,1000000,0,1",
+        "day_utc,agent,calls,refused,failed,left,unpriced_calls,input_tokens,output_tokens,cost_usd",
+        "2026-03-05,'=1+1,1,0,0,0,0,1000000,0,1",
     ]
     assert client_for(fay).get(f"{PAGE}csv/?period=24h").getvalue().decode().startswith("hour_utc,project,")
 
