@@ -126,11 +126,12 @@ def committed(fresh_database: str, django_db_blocker: Any) -> Iterator[Tenant]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _plain_settings() -> Iterator[None]:
-    """Static files straight from their sources, files into the run's own folder."""
+def _plain_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Static files straight from their sources, files into a folder of each process: all have an organisation `acme`."""
+    files = tmp_path_factory.mktemp("files")
     with override_settings(
         STORAGES={
-            "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": settings.DATA_DIR / "files"}},
+            "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": files}},
             "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
         },
         WHITENOISE_AUTOREFRESH=True,
