@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.clock import allowed
 
@@ -21,6 +21,10 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+# Several share the cores: Playwright's 5 s are no promise of ours. Those that are, tests measure.
+expect.set_options(timeout=20_000)
 
 
 def chromium() -> str:

@@ -136,7 +136,7 @@ def _key_tried_out(hooli: Hooli) -> str:
     page.goto(f"/o/{SLUG}/build/playground/?model=helper")
     page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    expect(page.locator("#pg-state")).to_have_text("Done.")
     expect(page.locator("[data-out]").first).to_contain_text("parcel 4471")
     expect(page.locator("[data-cost]").first).to_have_text(re.compile(r"^\$0\.0*[1-9]"))
     page.goto(f"/o/{SLUG}/tools/staff/convert_units/")
@@ -195,7 +195,7 @@ def _consent_switched_off(hooli: Hooli) -> None:
     def refused() -> bool:
         developer.get_by_label("Prompt", exact=True).fill("Hello")
         developer.keyboard.press("Control+Enter")
-        expect(reason.or_(developer.locator("#pg-state", has_text="Done.")).first).to_be_visible(timeout=20_000)
+        expect(reason.or_(developer.locator("#pg-state", has_text="Done.")).first).to_be_visible()
         return reason.is_visible()
 
     open_until(developer, f"/o/{SLUG}/build/playground/?model=helper", refused, within_s=5)

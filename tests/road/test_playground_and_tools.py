@@ -27,7 +27,7 @@ def test_playground_streams_two_models_and_tells_what_they_cost(product: Product
     page.get_by_label("Prompt", exact=True).fill("Where is parcel 4471?")
     page.keyboard.press("Control+Enter")
 
-    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    expect(page.locator("#pg-state")).to_have_text("Done.")
     for column in page.locator(".pg-col").all():
         expect(column.locator("[data-out]")).to_contain_text("parcel 4471")
         expect(column.locator("[data-ttft]")).to_have_text(re.compile(r"^\d+(\.\d+)? m?s$"))
@@ -98,7 +98,7 @@ def test_playground_sends_of_parameters_only_what_was_changed(product: Product, 
     assert {name: sent[name] for name in sent.keys() & {"temperature", "top_p", "max_tokens", "presence_penalty"}} == {"top_p": 0.5}
     expect(page.locator("#pg-values")).to_have_text("Temperature 0.2, Top p 0.5")
     expect(page.locator("#pg-max_tokens-from")).to_have_text("not set")
-    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    expect(page.locator("#pg-state")).to_have_text("Done.")
     _quiet(page)
 
 
@@ -115,7 +115,7 @@ def test_most_output_goes_to_models_without_their_own_and_under_one_name(product
     page.get_by_label("Prompt", exact=True).fill("Hello")
 
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#pg-state")).to_have_text("Done.", timeout=20_000)
+    expect(page.locator("#pg-state")).to_have_text("Done.")
     page.get_by_label("Most output tokens").fill("50")
     with page.expect_request(lambda one: one.url.endswith("/v1/chat/completions") and "sandbox-small" in (one.post_data or "")):
         page.keyboard.press("Control+Enter")
@@ -157,11 +157,11 @@ def test_tool_runs_from_its_page_through_the_gateway(product: Product, demo: dic
     page.get_by_role("button", name="Run").click()
 
     result = page.get_by_role("status", name="Result")
-    expect(result).to_contain_text("Answered in", timeout=20_000)
+    expect(result).to_contain_text("Answered in")
     expect(result).to_contain_text("1000")
     page.get_by_label("target").select_option(label="kg")  # a length is not a mass
     page.get_by_role("button", name="Run").click()
-    expect(result).to_contain_text("tool_error", timeout=20_000)
+    expect(result).to_contain_text("tool_error")
     _quiet(page)
 
 
