@@ -87,6 +87,20 @@ def is_served(version: PromptVersion) -> bool:
     return newer.count() < MOST_SERVED or version.labels.exists() or str(version) in named_versions()
 
 
+def version_served(version: PromptVersion) -> PromptVersion | None:
+    """What callers get who are shown a version: itself when the gateway serves it, else the one with the label production, else the newest that
+    is served. None when callers get nothing of the prompt or flow."""
+    served = [
+        found
+        for found in _served(named_versions(), prompt=version.prompt_id).prefetch_related("labels").order_by("-number")
+        if found.prompt.kind == Prompt.Kind.CHAT or flows.is_of_schema(found.content["flow"])
+    ]
+    if version in served:
+        return version
+    labelled = (found for found in served if any(label.name == "production" for label in found.labels.all()))
+    return next(labelled, served[0] if served else None)
+
+
 def served_characters() -> int:
     """How long all is that the gateway serves, as JSON."""
     text = Length(Cast("content", TextField())) + Length(Cast("parameters", TextField()))
@@ -99,10 +113,11 @@ def served_references() -> list[str]:
     return [str(version) for version in chats.order_by("prompt__slug", "-number")]
 
 
-def _served(named: Collection[str]) -> QuerySet[PromptVersion]:
+def _served(named: Collection[str], **of: Any) -> QuerySet[PromptVersion]:
+    """`of`: the prompts that are asked about, as a filter; all by default."""
     rank = Window(RowNumber(), partition_by=F("prompt"), order_by=F("number").desc())
     labelled = set(PromptLabel.objects.values_list("version", flat=True))
-    newest = _approved().annotate(rank=rank).values_list("pk", "prompt__slug", "number", "rank")
+    newest = _approved().filter(**of).annotate(rank=rank).values_list("pk", "prompt__slug", "number", "rank")
     wanted = [
         pk
         for pk, slug, number, rank in newest

@@ -29,6 +29,7 @@ urlpatterns = [
     path("operate/policies/<slug:namespace>/<slug:name>/mode/", policies.set_mode, name="policy-mode"),
     path("operate/policies/<slug:namespace>/<slug:name>/delete/", policies.delete_policy, name="policy-delete"),
     path("operate/guardrails/", guardrails.guardrail_list, name="guardrails"),
+    path("operate/guardrails/new/", guardrails.guardrail_kinds, name="guardrail-kinds"),
     path("operate/guardrails/new/<slug:kind>/", guardrails.new_guardrail, name="guardrail-new"),
     path("operate/guardrails/<int:pk>/", guardrails.guardrail_detail, name="guardrail-detail"),
     path("operate/guardrails/<int:pk>/edit/", guardrails.edit_guardrail, name="guardrail-edit"),

@@ -96,6 +96,7 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
     prompt = _find(slug)
     versions = list(prompt_selectors.versions_of(prompt)[: SHOWN_VERSIONS + 1])
     chosen = _version(prompt, request.GET["version"]) if "version" in request.GET else versions[0]
+    served = prompt_selectors.version_served(chosen)
     is_open = chosen.status != PromptVersion.Status.APPROVED and prompt.archived_at is None
     sees_costs = prompt.kind == Prompt.Kind.CHAT and request.membership.can(Permission.VIEW_COSTS)
     return render_page(
@@ -110,9 +111,10 @@ def prompt_detail(request: MemberRequest, slug: str) -> HttpResponse:
             "variables": prompt_texts.variables_of(chosen.content),
             "unmet": prompt_selectors.unmet_references(chosen) if is_open else [],
             "asked": prompt_selectors.asked_of(chosen) if is_open else [],
-            "call": _sample(prompt, chosen) if prompt.kind == Prompt.Kind.CHAT else "",
-            "read": _reading(prompt, chosen),
-            "is_readable": prompt.kind == Prompt.Kind.CHAT or flows.is_of_schema(chosen.content["flow"]),
+            "served": served,
+            "call": _sample(prompt, served) if served and prompt.kind == Prompt.Kind.CHAT else "",
+            "read": _reading(prompt, served) if served else "",
+            "is_of_schema": prompt.kind == Prompt.Kind.CHAT or flows.is_of_schema(chosen.content["flow"]),
             "usage": cost_figures().usage_by_prompt_version(slug) if sees_costs else [],
             "sees_costs": sees_costs,
             "may_write": request.membership.can(Permission.USE_GATEWAY),

@@ -35,7 +35,8 @@ def drill_list(request: MemberRequest) -> HttpResponse:
         "every_days": DRILL_EVERY.days,
         "may_run": request.membership.can(Permission.MANAGE_CONSENT),
     }
-    return render_page(request, "governance/drills.html", partial="history", context=context)
+    partial = "subjects" if request.headers.get("HX-Target") == "subjects" else "history"
+    return render_page(request, "governance/drills.html", partial=partial, context=context)
 
 
 @requires(Permission.MANAGE_CONSENT, "POST")

@@ -35,10 +35,16 @@ def guardrail_list(request: MemberRequest) -> HttpResponse:
         "page": page,
         "rows": [(guardrail, figures.get(guardrail.name, selectors.GuardrailFigures())) for guardrail in page.rows],
         "query": query,
-        "kinds": [(kind, kind.label, ABOUT[kind]) for kind in Guardrail.Kind],
         "may_change": _may_change(request),
     }
     return render_page(request, "governance/guardrails.html", partial="guardrail-table", context=context)
+
+
+@requires(Permission.MANAGE_POLICIES)
+def guardrail_kinds(request: MemberRequest) -> HttpResponse:
+    """The first step of a new one."""
+    kinds = [(kind, kind.label, ABOUT[kind]) for kind in Guardrail.Kind]
+    return render_page(request, "governance/guardrail_kinds.html", context={"kinds": kinds})
 
 
 @requires(Permission.MANAGE_POLICIES, "GET", "POST")

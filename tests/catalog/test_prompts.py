@@ -251,6 +251,29 @@ def test_pages_from_writing_to_production(
     assert "greeting" in reader.get("/o/acme/build/prompts/?archived=1").content.decode()
 
 
+def test_page_names_the_version_that_callers_get(acme: Tenant, bob: User, adam: User, client_for: ClientFor) -> None:
+    reader, prompt = client_for(bob), make_prompt(bob)
+    page = "/o/acme/prompts/greeting/"
+
+    none = reader.get(page).content.decode()
+    first = approve(prompt.versions.get(), bob, adam)
+    prompts.write_version(prompt=prompt, actor=bob, messages=[{"role": "user", "content": "Hi"}])
+    unlabelled, served = reader.get(page).content.decode(), reader.get(f"{page}?version=1").content.decode()
+    prompts.set_label(prompt=prompt, name="production", version=first, actor=adam)
+    labelled = reader.get(page).content.decode()
+    prompts.archive_prompt(prompt=prompt, actor=adam)
+    archived = reader.get(page).content.decode()
+
+    assert "Callers get nothing yet: no version is approved. Submit version 1; somebody else approves it." in none
+    assert "It is archived, so callers get nothing of it." in archived
+    assert not any("/v1/prompts/greeting?" in without for without in (none, archived))
+    assert "Version 2 is not approved, so callers can’t get it." in unlabelled
+    assert "/v1/prompts/greeting?version=1 " in unlabelled
+    assert "prompt=greeting@1" in unlabelled
+    assert "data-served" not in served
+    assert "/v1/prompts/greeting?label=production " in labelled
+
+
 def test_api_from_writing_to_production(acme: Tenant, bob: User, adam: User, alice: User, api_for: ClientFor) -> None:
     developer, admin = api_for(bob), api_for(adam)
     body = {"slug": "greeting", "messages": HELLO, "parameters": {"temperature": 0.2}}

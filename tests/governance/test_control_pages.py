@@ -69,6 +69,8 @@ def test_guardrail_of_each_kind_is_made_tried_changed_and_removed(
     acme: Tenant, client_for: ClientFor, adam: User, kind: str, fields: dict[str, Any]
 ) -> None:
     client = client_for(adam)
+    assert "operate/guardrails/new/" in client.get("/o/acme/operate/guardrails/").content.decode()
+    assert f"operate/guardrails/new/{kind}/" in client.get("/o/acme/operate/guardrails/new/").content.decode()
     form = {"name": f"guard-{kind}", "mode": "monitor", "scope": "tenant", "on_input": "on", **fields}
     assert client.get(f"/o/acme/operate/guardrails/new/{kind}/").status_code == 200
 

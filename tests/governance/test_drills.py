@@ -176,6 +176,8 @@ def test_pages_and_api(
         page = client.get(URL).content.decode()
     assert "Next" in page
     assert "Nothing matches" in client.get(f"{URL}?q=zzz").content.decode()
+    filtered = client.get(f"{URL}?q=two", headers={"HX-Request": "true", "HX-Target": "subjects"}).content.decode()
+    assert ("Run a drill of two" in filtered, "Run a drill of one" in filtered, 'id="history"' in filtered) == (True, False, False)
 
 
 def test_worker_brings_a_drill_to_its_end(acme: Tenant, adam: User) -> None:
