@@ -78,7 +78,6 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
     return {
         "spend": found,
         "matched": matched,
-        "lines": found.lines[:5],
         "doubtful": bill_selectors.doubtful_revisions(found.period.previous().first),
     }
 

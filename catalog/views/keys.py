@@ -261,7 +261,6 @@ def _show_once(request: MemberRequest, key: VirtualKey, text: str, *, model: str
             "key": key,
             "text": text,
             "model": chosen,
-            "base_url": settings.BASE_URL,
             "samples": samples.samples_for(settings.BASE_URL, chosen.slug, chosen.capabilities, text) if chosen else [],
         },
     )
@@ -278,7 +277,6 @@ def _detail(request: MemberRequest, key: VirtualKey, *, form: TagsForm | None = 
     context = {
         "key": key,
         "row": selectors.key_rows([key])[0],
-        "base_url": settings.BASE_URL,
         "tags": key.tags,
         "tags_form": form or (tags_form(None, key.tags) if key.state == "active" else None),
         "tags_url": reverse("key-tags", args=[key.public_id]),
@@ -333,7 +331,6 @@ def first_call(request: MemberRequest) -> HttpResponse:
     form = FirstCallForm(request.POST or None)
     context: dict[str, Any] = {
         "form": form,
-        "base_url": settings.BASE_URL,
         "has_projects": selectors.enabled_projects().exists(),
         "has_models": Model.objects.filter(status__in=Model.SERVED, capabilities__contains=["chat"]).exists(),
     }

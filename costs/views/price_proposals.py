@@ -42,7 +42,6 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
         "sheet_form": sheet,
         "discount_form": discount,
         "may_manage": request.membership.can(Permission.MANAGE_COSTS),
-        "columns": price_sheets.COLUMNS,
         "feed": price_selectors.last_feed_reading(),
     }
     return render_page(request, "costs/price_proposals.html", partial="proposals", status=status, context=context)

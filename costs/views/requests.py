@@ -77,8 +77,6 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
             if (label := _CHIPS.get(name) or (name not in (*SELECTS, "status", "q") and dimensions.label(name)))
         ],
         "url": url,
-        "usage_url": reverse("usage" if own else "costs-spend"),
-        "status_labels": selectors.STATUSES,
     }
     return render_page(request, "costs/requests.html", partial="requests-table", context=context)
 
@@ -104,7 +102,6 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
             "status_label": selectors.STATUSES.get(event.status, event.status),
             "key": selectors.key_of(event),
             "attribution_s": selectors.attribution_seconds(event),
-            "sees_all": selectors.sees_all_calls(request.membership),
             "advice": selectors.advice(event.error_code),
             "payload": payload_selectors.kept_of(event.event_id),
             "may_open": request.membership.can(Permission.VIEW_PAYLOADS),
