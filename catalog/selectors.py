@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -106,7 +106,8 @@ class ModelRow:
     """A model with its figures."""
 
     model: Model
-    price: Price | None
+    prices: Mapping[str, Price]
+    """List prices by slug of each provider that serves it; unpriced ones are missing."""
     usage: Usage
     waiting: Sequence[ModelReview] = ()
     """What of it waits for approval."""
@@ -118,6 +119,18 @@ class ModelRow:
     @property
     def main_deployment(self) -> Deployment | None:
         return main_deployment(self.model)
+
+    @property
+    def price(self) -> Price | None:
+        """At the deployment that is tried first."""
+        first = self.main_deployment
+        return self.prices.get(first.provider.slug) if first else None
+
+    @property
+    def price_of_each(self) -> list[tuple[Provider, Price | None]]:
+        """Of each provider that serves it, in the order of its deployments."""
+        providers = {one.provider.slug: one.provider for one in self.deployments}
+        return [(provider, self.prices.get(slug)) for slug, provider in providers.items()]
 
 
 def main_deployment(model: Model) -> Deployment | None:
@@ -144,12 +157,17 @@ def price_of(model: Model) -> Price | None:
 def model_rows(models: Iterable[Model]) -> list[ModelRow]:
     """Models with price and the usage of the last 30 days, in their order."""
     models = list(models)
-    prices = list_prices(models) if models else {}
+    prices = cost_figures().current_prices() if models else {}
     usage = cost_figures().usage_by_model([model.slug for model in models]) if models else {}
     waiting: dict[int, list[ModelReview]] = {}
     for review in ModelReview.objects.filter(model__in=models, status=ModelReview.Status.WAITING).select_related("asked_by", "deployment"):
         waiting.setdefault(review.model_id, []).append(review)
-    return [ModelRow(model, prices.get(model.pk), usage.get(model.slug, NO_USAGE), waiting.get(model.pk, [])) for model in models]
+    rows = []
+    for model in models:
+        providers = {one.provider.slug for one in model.deployments.all()}
+        own = {slug: price for slug in providers if (price := prices.get((slug, model.slug)))}
+        rows.append(ModelRow(model, own, usage.get(model.slug, NO_USAGE), waiting.get(model.pk, [])))
+    return rows
 
 
 MODEL_ORDERS: dict[str, tuple[Callable[[ModelRow], Decimal | float | None], bool]] = {

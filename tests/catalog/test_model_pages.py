@@ -10,7 +10,7 @@ import pytest
 
 from catalog import selectors
 from catalog.hooks import Price
-from catalog.models import Model, ModelReview, VirtualKey
+from catalog.models import Deployment, Model, ModelReview, VirtualKey
 from catalog.services import models
 from governance.models import Tenant, User
 from governance.pages import keyset_page
@@ -159,3 +159,18 @@ def test_cost_of_a_model_says_how_many_calls_have_no_price(acme: Tenant, alice: 
 
     assert "out · 1 unpriced</dd>" in page
     assert '<span title="Those that the caller left are among them">0 failed</span>, 1 refused' in page
+
+
+def test_a_model_with_several_providers_has_the_price_of_each(acme: Tenant, alice: User, client_for: ClientFor, api_for: ClientFor) -> None:
+    model = make_model(owner=alice, slug="talker", provider=make_provider(slug="eu-cloud"))
+    us = make_provider(slug="us-cloud", name="US cloud")
+    Deployment.objects.create(model=model, provider=us, upstream_model="talker", check_ok=True)
+    models.set_price(model=model, provider=us, price=Price(Decimal("0.10"), Decimal("0.40")), actor=alice)
+
+    text = text_of(client_for(alice).get("/o/acme/models/talker/"))
+    row = api_for(alice).get("/api/v1/models/talker/").json()
+
+    assert "unpriced where it is tried first" in text
+    assert re.search(r"US cloud.*\$0\.10.*\$0\.40", text, re.DOTALL)
+    assert row["price"] is None
+    assert {slug: Decimal(price["output_per_million"]) for slug, price in row["prices"].items()} == {"us-cloud": Decimal("0.40")}

@@ -44,11 +44,12 @@ ROADS: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
-    price = row["price"]
+    prices = {slug: _exact_price(price) for slug, price in row["prices"].items()}
     return {
         **{name: row[name] for name in _MODEL},
         "status": row["status"],
-        "price": {name: exact(value) for name, value in price.items()} if price else None,
+        "price": prices.pop(_first_provider(row), None),
+        "prices": prices,
         "cache": {name: row[f"cache_{name}"] for name in _CACHE},
         "leaving": {name: row[name] for name in _LEAVING} if row["status"] == "deprecated" else None,
         "deployments": [
@@ -56,6 +57,16 @@ def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
             for one in row["deployments"]
         ],
     }
+
+
+def _exact_price(price: Mapping[str, str]) -> dict[str, Any]:
+    return {name: exact(value) for name, value in price.items()}
+
+
+def _first_provider(row: Mapping[str, Any]) -> str:
+    """Of the deployment that is tried first."""
+    first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
+    return str(first["provider"])
 
 
 def _model_path(name: str) -> str:
@@ -85,10 +96,7 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     if body:
         api.call("PATCH", path, body)
     switched_on = _change_deployments(api, document, live, options)
-    if "price" in spec and not _is_price(spec["price"], live.spec["price"]):
-        row = api.call("GET", path)
-        first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
-        api.call("PUT", f"{path}prices/{first['provider']}/", wire(spec["price"]))
+    _set_prices(api, document)
     cache = {**live.spec["cache"], **spec.get("cache", {})}
     if not same(cache, live.spec["cache"]):
         api.call("PUT", f"{path}cache/", wire(cache))
@@ -97,6 +105,23 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
     if not stopped and spec.get("status", live.spec["status"]) == "deprecated":
         _announce(api, document, live)
     return [*waits, *stopped]
+
+
+def _set_prices(api: Api, document: Document) -> None:
+    """Once its deployments are as they are to be. CliError when one provider is given two prices."""
+    wanted = dict(document.spec.get("prices", {}))
+    if not wanted and "price" not in document.spec:
+        return
+    path = _model_path(document.name)
+    row = api.call("GET", path)
+    if "price" in document.spec:
+        first = _first_provider(row)
+        if not same(wanted.setdefault(first, document.spec["price"]), document.spec["price"]):
+            raise CliError(f"{document.where}: {document}: `price` and `prices` differ for {first}, which is tried first.")
+    for provider, price in wanted.items():
+        present = row["prices"].get(provider)
+        if present is None or not same(price, _exact_price(present)):
+            api.call("PUT", f"{path}prices/{provider}/", wire(price))
 
 
 def _sent(body: dict[str, Any], document: Document) -> dict[str, Any]:
@@ -164,12 +189,11 @@ def _says(document: Document, facts: Mapping[str, Any]) -> bool:
     return all(name in document.spec and same(document.spec[name], value) for name, value in facts.items())
 
 
-def _is_price(wanted: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:
-    return present is not None and all(same(value, present[name]) for name, value in wanted.items())
-
-
 def _check_model(document: Document, live: Live | None) -> None:
     _road(document, live)
+    unknown = document.spec.get("prices", {}).keys() - {one["provider"] for one in document.spec["deployments"]}
+    if unknown:
+        raise CliError(f"{document.where}: {document}: `prices` names {', '.join(sorted(unknown))}, which none of its deployments is at.")
     if document.spec.get("leaving") and document.spec.get("status", live.spec["status"] if live else "draft") != "deprecated":
         raise CliError(f"{document.where}: {document}: only a model that is deprecated is leaving.")
 

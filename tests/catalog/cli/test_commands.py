@@ -197,6 +197,31 @@ def test_a_manifest_tags_a_model_and_leaves_its_other_tags(
     assert "  tags:\n    use: drafting\n    team: search\n" in run("export", "Model")[1]
 
 
+def test_a_manifest_prices_a_model_at_each_provider(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(owner=alice, slug="helper", provider=make_provider(slug="local"), price=("1", "2"))
+    Deployment.objects.create(model=model, provider=make_provider(slug="azure"), upstream_model="small")
+    file, run = tmp_path / "prices.yaml", run_as(alice)
+    head = "apiVersion: gatehouse/v1\nkind: Model\nmetadata: {name: helper}\nspec:\n  deployments: [{provider: local, upstream_model: small}]\n"
+    at = "{input_per_million: 3, output_per_million: 4}"
+
+    file.write_text(f"{head}  prices: {{azure: {at}}}\n")
+    assert run("apply", "-f", str(file))[0] == 1
+    assert "names azure, which none of its deployments is at" in capsys.readouterr().err
+    head = head.replace("small}]", "small}, {provider: azure, upstream_model: small}]")
+    file.write_text(f"{head}  prices: {{azure: {at}}}\n")
+    assert "+ prices.azure.input_per_million: 3" in run("diff", "-f", str(file))[1]
+    code, done = run("apply", "-f", str(file))
+
+    assert (code, run("diff", "-f", str(file))[0]) == (0, 0), done
+    exported = yaml.safe_load(run("export", "Model")[1])["spec"]
+    assert (exported["price"]["input_per_million"], exported["prices"]) == (1, {"azure": {"input_per_million": 3, "output_per_million": 4}})
+    file.write_text(f"{head}  price: {{input_per_million: 1, output_per_million: 2}}\n  prices: {{local: {at}}}\n")
+    assert run("apply", "-f", str(file))[0] == 1
+    assert "`price` and `prices` differ for local, which is tried first" in capsys.readouterr().err
+
+
 def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
     acme: Tenant, alice: User, adam: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
