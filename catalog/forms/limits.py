@@ -27,6 +27,7 @@ class LimitForm(LimitChangeForm):
         label="Which",
         max_length=400,
         required=False,
+        widget=forms.TextInput(attrs={"list": "limit-refs", "autocomplete": "off"}),
         help_text="The short name of the project or model, the agent's name, the key's id, or of a deployment model/provider/upstream-model; "
         "empty for the whole organisation.",
     )

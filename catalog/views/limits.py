@@ -39,7 +39,8 @@ def limit_new(request: MemberRequest) -> HttpResponse:
         if made is not None:
             messages.success(request, f"In force within seconds: {made}.")
             return redirect(reverse("limits"))
-    return render_page(request, "catalog/limit_form.html", partial="limit-form", context={"form": form, "limit": None}, status=status)
+    context = {"form": form, "limit": None, "refs": selectors.limitable()}
+    return render_page(request, "catalog/limit_form.html", partial="limit-form", context=context, status=status)
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")
