@@ -11,6 +11,7 @@ from gateway.contract import detectors, presidio
 from gateway.contract import snapshot as contract
 from gateway.contract.guardrails import Blocked, Guard, Scan
 from governance import config
+from governance.catalog_names import model_names, project_names
 from governance.errors import GuardrailError
 from governance.guardrail_watch import guardrails_about_to_change, guardrails_changed
 from governance.models import Guardrail, User
@@ -35,6 +36,7 @@ def create_guardrail(*, actor: User, **fields: Any) -> Guardrail:
     guardrails_about_to_change()
     guardrail = Guardrail(created_by=actor, **fields)
     _check(guardrail)
+    _check_ref(guardrail)
     _check_presidio(guardrail)
     _save(guardrail)
     audit.record("guardrail.created", actor=actor, target=guardrail, **_facts(guardrail))
@@ -57,6 +59,10 @@ def change_guardrail(*, guardrail: Guardrail, actor: User, **fields: Any) -> Gua
     after = _facts(guardrail)
     if after == before:
         return guardrail
+    if any(
+        after[name] != before[name] for name in ("scope", "ref")
+    ):  # what it names may be retired since: its mode is changed all the same
+        _check_ref(guardrail)
     if any(after[name] != before[name] for name in _OF_PRESIDIO):  # another mode or rule is saved also where it can't run any more
         _check_presidio(guardrail)
     _save(guardrail)
@@ -150,6 +156,13 @@ def looked_for(guardrail: Guardrail) -> list[str]:
         return [name for entity, name in entities_of(guardrail.kind).items() if entity in asked]
     names = {entity: name for entity, name in entities_of(guardrail.kind).items() if entity not in presidio.OWN}
     return [name for entity, name in names.items() if not guardrail.entities or entity in guardrail.entities]
+
+
+def _check_ref(guardrail: Guardrail) -> None:
+    """What it names must be there. Agents name themselves, so any name may come."""
+    known = {Guardrail.Scope.PROJECT: project_names, Guardrail.Scope.MODEL: model_names}.get(Guardrail.Scope(guardrail.scope))
+    if known is not None and guardrail.ref not in known():
+        raise GuardrailError(f"There is no {guardrail.get_scope_display().lower()} {guardrail.ref}.", field="ref")
 
 
 def _check(guardrail: Guardrail) -> None:

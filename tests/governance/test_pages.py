@@ -315,6 +315,7 @@ def owner_of(tenant: Tenant, user: User) -> Membership:
 
 def test_guardrails_are_searched_by_name_kind_and_what_they_apply_to(acme: Tenant, alice: User, client_for: ClientFor) -> None:
     client = client_for(alice)
+    make_project(owner=alice, slug="shop")
     rails: list[dict[str, Any]] = [{"kind": "pii"}, {"kind": "topics", "terms": ["x"]}, {"kind": "pii", "scope": "project", "ref": "shop"}]
     for number, fields in enumerate(rails):
         guardrails.create_guardrail(name=f"rail-{number}", actor=alice, **fields)

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from catalog.models import Model
 from gateway.contract import presidio
 from gateway.contract import snapshot as contract
 from gateway.publish.publisher import compile_snapshot
 from governance.errors import GuardrailError
 from governance.models import AuditEntry, Guardrail, Tenant, User
 from governance.services import guardrails
+from tests.factories.catalog import make_model
 
 PII: dict[str, Any] = {"name": "no-pii", "kind": "pii", "mode": "enforce", "action": "redact"}
 
@@ -32,11 +34,23 @@ def test_guardrail_reaches_the_plane_unless_it_is_off(acme: Tenant, adam: User) 
     assert not Guardrail.objects.exists()
 
 
+def test_guardrail_of_a_model_that_is_retired_is_still_changed(acme: Tenant, adam: User) -> None:
+    model = make_model(owner=adam, slug="small")
+    made = guardrails.create_guardrail(actor=adam, scope="model", ref="small", **PII)
+    Model.objects.filter(pk=model.pk).update(status=Model.Status.RETIRED)
+
+    assert guardrails.change_guardrail(guardrail=made, actor=adam, mode="off").mode == "off"
+    with pytest.raises(GuardrailError, match="There is no project small"):
+        guardrails.change_guardrail(guardrail=made, actor=adam, scope="project")
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({"name": "no-pii"}, "name"),
         ({"scope": "project"}, "ref"),
+        ({"scope": "project", "ref": "nobody"}, "ref"),
+        ({"scope": "model", "ref": "nobody"}, "ref"),
         ({"on_input": False}, "on_input"),
         ({"entities": ["email", "shoe-size"]}, "entities"),
         ({"kind": "injection", "action": "redact"}, "action"),
