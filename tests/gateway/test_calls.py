@@ -389,16 +389,16 @@ def _with_faults(plane: Plane, upstream: SandboxUpstream, *faults: str, **fields
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "code"),
+    ("fault", "status", "code", "usage_source"),
     [
-        ("500", 500, "sandbox_500"),
-        ("429", 429, "sandbox_429"),
-        ("cut", 502, "upstream_error"),
-        ("bad_json", 502, "upstream_error"),
-        ("huge", 502, "upstream_error"),
+        ("500", 500, "sandbox_500", "none"),
+        ("429", 429, "sandbox_429", "none"),
+        ("cut", 502, "upstream_error", "estimated"),
+        ("bad_json", 502, "upstream_error", "estimated"),
+        ("huge", 502, "upstream_error", "estimated"),
     ],
 )
-def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault: str, status: int, code: str) -> None:
+def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault: str, status: int, code: str, usage_source: str) -> None:
     org = _with_faults(plane, sandbox_upstream, fault)
 
     with pytest.raises(openai.APIStatusError) as refused:
@@ -412,6 +412,8 @@ def test_upstream_errors(plane: Plane, sandbox_upstream: SandboxUpstream, fault:
         assert refused.value.response.headers["retry-after"] == "1"
     [event] = plane.wait_for_events(org.id, 1)
     assert (event["status"], event["http_status"], event["error_code"]) == ("upstream_error", status, "upstream_error")
+    # What had begun to answer may charge for the call.
+    assert (event["usage_source"], event["input_tokens"] is None, event["output_tokens"]) == (usage_source, usage_source == "none", None)
 
 
 def test_hanging_upstream_is_given_up_in_time(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:

@@ -46,24 +46,21 @@ async def _whole(call: Call, pair: Pair, response: Answer) -> None:
     try:
         body = await read_up_to(response, MAX_RESPONSE_BYTES)
     except TimeoutError as error:
-        call.status = "upstream_error"
-        raise Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.") from error
+        stopped = Refusal("upstream_timeout", f"The provider {deployment.provider} stopped in the middle of its answer.")
+        raise _unusable(call, stopped) from error
     except WireError as error:
-        call.status = "upstream_error"
-        raise Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.") from error
+        raise _unusable(call, Refusal("upstream_error", f"The provider {deployment.provider} broke off its answer.")) from error
     finally:
         call.upstream_ns += time.perf_counter_ns() - began
     if body is None:
-        call.status = "upstream_error"
-        raise _too_long(call)
+        raise _unusable(call, _too_long(call))
     try:
         body, usage = pair.whole(call, body)
-    except Refusal:  # it does not fit the provider's protocol
-        call.status = "upstream_error"
-        raise
+    except Refusal as refusal:  # it does not fit the provider's protocol
+        raise _unusable(call, refusal) from refusal.__cause__
     except (msgspec.DecodeError, ValueError) as error:
-        call.status = "upstream_error"
-        raise Refusal("upstream_error", f"The provider {deployment.provider} sent an answer that is not valid JSON.") from error
+        invalid = Refusal("upstream_error", f"The provider {deployment.provider} sent an answer that is not valid JSON.")
+        raise _unusable(call, invalid) from error
     take_usage(call, usage, partial(len, body))
     if call.upstream_ns > SLOW_S * 1e9 and await _has_left(call):
         call.status, call.client_gone = "client_gone", True
@@ -76,6 +73,13 @@ async def _whole(call: Call, pair: Pair, response: Answer) -> None:
     call.keep(body)
     call.kept_headers = (JSON,)
     await send_whole(call.send, response.status, headers, body)
+
+
+def _unusable(call: Call, refusal: Refusal) -> Refusal:
+    """Why the caller gets nothing of an answer that had begun. It may be charged for: its input is estimated, what was generated is not known."""
+    call.status = "upstream_error"
+    call.usage, call.usage_source = Usage(prompt_tokens=call.input_estimate), "estimated"
+    return refusal
 
 
 async def read_up_to(response: Answer, limit: int) -> bytes | None:
