@@ -49,7 +49,7 @@ def prepare(upstream: str, hook: str) -> dict[str, str]:
     from decimal import Decimal
 
     from catalog.hooks import Price
-    from catalog.services import keys, models, projects, providers
+    from catalog.services import keys, model_lifecycle, models, projects, providers
     from governance.services import alerts
     from rollouts import exposure
     from rollouts.services import flags, rollback_rules
@@ -65,8 +65,8 @@ def prepare(upstream: str, hook: str) -> dict[str, str]:
             slug=f"chat-{name}", provider=provider, upstream_model=name, owner=one, actor=one, price=price, facts=facts
         )
         models.check_model(model=model, actor=one)
-        models.submit_model(model=model, actor=one)
-        models.approve_model(model=model, actor=other, comment="Passed its live check.")
+        model_lifecycle.submit_model(model=model, actor=one)
+        model_lifecycle.approve_model(model=model, actor=other, comment="Passed its live check.")
     project = projects.create_project(slug="bench", name="Bench", cost_centre="CC-1", environment="production", owner=one, actor=one)
     _, key = keys.create_key(name="bench", project=project, owner=one, actor=one)
     flag = flags.create_flag(

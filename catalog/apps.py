@@ -6,7 +6,7 @@ class CatalogConfig(AppConfig):
 
     def ready(self) -> None:
         from catalog import metrics, panels, review_selectors, selectors, sources
-        from catalog.services.models import erase_answers
+        from catalog.services.answers import erase_answers
         from catalog.services.reviews import lock_all, look_at_guardrails
         from governance import drills, home, navigation, search
         from governance.access import Permission

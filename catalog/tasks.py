@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from catalog.services import keys, models, rotation
+from catalog.services import answers, keys, rotation
 from governance.celery import PlatformTask, TenantTask
 from governance.models import Tenant
 
@@ -30,7 +30,7 @@ def dispatch_answer_purge() -> None:
 @shared_task(base=TenantTask)
 def purge_answers() -> None:
     """Delete answers of the semantic cache whose time is over."""
-    models.purge_answers()
+    answers.purge_answers()
 
 
 @shared_task(base=PlatformTask)

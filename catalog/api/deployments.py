@@ -10,7 +10,7 @@ from catalog import selectors
 from catalog.api.endpoints import BAD, named_in_body, one
 from catalog.api.serializers.deployments import DeploymentChange, DeploymentInput, DeploymentOutput
 from catalog.models import Deployment, ModelReview
-from catalog.services import models as model_services
+from catalog.services import deployments as deployment_services
 from governance.access import Permission
 from governance.api.inputs import body_of
 from governance.requests import ApiRequest
@@ -30,7 +30,7 @@ class Deployments(APIView):
     def post(self, request: ApiRequest, slug: str) -> Response:
         model, data = one(selectors.all_models(), slug=slug), body_of(request, DeploymentInput)
         data["provider"] = named_in_body(data["provider"], selectors.providers(), "provider", slug=data["provider"])
-        deployment = model_services.add_deployment(model=model, actor=request.user, **data)
+        deployment = deployment_services.add_deployment(model=model, actor=request.user, **data)
         return Response(DeploymentOutput(deployment).data, status=201)
 
 
@@ -45,12 +45,12 @@ class DeploymentDetail(APIView):
     def patch(self, request: ApiRequest, slug: str, pk: int) -> Response:
         deployment = self._find(slug, pk)
         waits = deployment.reviews.filter(status=ModelReview.Status.WAITING).exists()  # what is left out stays asked for
-        present = {**model_services.share_of(deployment), "is_enabled": deployment.is_enabled or waits}
+        present = {**deployment_services.share_of(deployment), "is_enabled": deployment.is_enabled or waits}
         given = {**present, **body_of(request, DeploymentChange)}
-        changed = model_services.change_deployment(deployment=deployment, actor=request.user, **given)
+        changed = deployment_services.change_deployment(deployment=deployment, actor=request.user, **given)
         return Response(DeploymentOutput(changed).data)
 
     @extend_schema(responses={204: None, **BAD})
     def delete(self, request: ApiRequest, slug: str, pk: int) -> Response:
-        model_services.remove_deployment(deployment=self._find(slug, pk), actor=request.user)
+        deployment_services.remove_deployment(deployment=self._find(slug, pk), actor=request.user)
         return Response(status=204)

@@ -27,6 +27,7 @@ from catalog.api.serializers.models import (
 from catalog.filters import ModelFilter
 from catalog.hooks import Price
 from catalog.models import Model
+from catalog.services import answers, model_lifecycle
 from catalog.services import models as model_services
 from governance.access import Permission
 from governance.api.inputs import body_of
@@ -93,7 +94,7 @@ class ModelDetail(APIView):
     @extend_schema(responses={204: None, **BAD})
     def delete(self, request: ApiRequest, slug: str) -> Response:
         """Discard a draft. A model that was served is retired instead."""
-        model_services.discard_draft(model=one(selectors.all_models(), slug=slug), actor=request.user)
+        model_lifecycle.discard_draft(model=one(selectors.all_models(), slug=slug), actor=request.user)
         return Response(status=204)
 
 
@@ -122,7 +123,7 @@ class ModelAct(APIView):
     def post(self, request: ApiRequest, slug: str) -> Response:
         comment = body_of(request, CommentInput)["comment"]
         return Response(
-            _model_body(model_services.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment))
+            _model_body(model_lifecycle.ACTS[self.act](model=one(selectors.all_models(), slug=slug), actor=request.user, comment=comment))
         )
 
 
@@ -140,7 +141,7 @@ class ModelLeaving(APIView):
     @extend_schema(request=LeavingInput, responses={200: ModelOutput, **BAD})
     def put(self, request: ApiRequest, slug: str) -> Response:
         model = one(selectors.all_models(), slug=slug)
-        return Response(_model_body(model_services.announce_leaving(model=model, actor=request.user, **body_of(request, LeavingInput))))
+        return Response(_model_body(model_lifecycle.announce_leaving(model=model, actor=request.user, **body_of(request, LeavingInput))))
 
 
 class ModelCache(APIView):
@@ -155,7 +156,7 @@ class ModelCache(APIView):
     @extend_schema(request=CacheInput, responses={200: CacheOutput, **BAD})
     def put(self, request: ApiRequest, slug: str) -> Response:
         model = one(selectors.all_models(), slug=slug)
-        return Response(_cache_body(model_services.set_cache(model=model, actor=request.user, **body_of(request, CacheInput))))
+        return Response(_cache_body(answers.set_cache(model=model, actor=request.user, **body_of(request, CacheInput))))
 
 
 def _cache_body(model: Model) -> dict[str, Any]:

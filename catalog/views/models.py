@@ -28,6 +28,8 @@ from catalog.forms.models import (
 )
 from catalog.hooks import Price, experiments_on
 from catalog.models import Deployment, Model, ModelReview, Provider
+from catalog.services import answers, model_lifecycle
+from catalog.services import deployments as deployment_services
 from catalog.services import models as services
 from catalog.services import providers as provider_services
 from catalog.views.providers import TEMPLATE_NAMES, new_form
@@ -198,7 +200,7 @@ def _approval(slug: str) -> str:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_cache(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = find_model(request, slug), CacheForm(request.POST)
-    if form.is_valid() and try_service(form, lambda: services.set_cache(model=model, actor=request.user, **form.cleaned_data)):
+    if form.is_valid() and try_service(form, lambda: answers.set_cache(model=model, actor=request.user, **form.cleaned_data)):
         messages.success(request, f"The cache of {slug} is set. The gateway has it within seconds.")
         return redirect(f"{reverse('model-detail', args=[slug])}?tab=cache")
     return _detail(request, model, tab="cache", cache_form=form, status=422)
@@ -209,7 +211,9 @@ def model_leaving(request: MemberRequest, slug: str) -> HttpResponse:
     """What callers of a deprecated model are told."""
     model = find_model(request, slug)
     form = LeavingForm(request.POST, model=model)
-    if form.is_valid() and try_service(form, lambda: services.announce_leaving(model=model, actor=request.user, **form.cleaned_data)):
+    if form.is_valid() and try_service(
+        form, lambda: model_lifecycle.announce_leaving(model=model, actor=request.user, **form.cleaned_data)
+    ):
         messages.success(request, f"Callers of {slug} are told within seconds.")
         return redirect(reverse("model-detail", args=[slug]))
     return _detail(request, model, tab="edit", leaving_form=form, status=422)
@@ -223,7 +227,7 @@ def model_act(request: MemberRequest, slug: str, act: str) -> HttpResponse:
     model, form = find_model(request, slug), ReasonForm(request.POST)
     try_act(
         request,
-        lambda: services.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else ""),
+        lambda: model_lifecycle.ACTS[act](model=model, actor=request.user, comment=form.cleaned_data["reason"] if form.is_valid() else ""),
         f"{slug} {ACT_DONE[act]}",
     )
     return redirect(_approval(slug) if act == "submit" else reverse("model-detail", args=[slug]))
@@ -245,7 +249,9 @@ def model_check(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
     if not try_act(
-        request, lambda: services.discard_draft(model=find_model(request, slug), actor=request.user), f"The draft {slug} is discarded."
+        request,
+        lambda: model_lifecycle.discard_draft(model=find_model(request, slug), actor=request.user),
+        f"The draft {slug} is discarded.",
     ):
         return redirect(reverse("model-detail", args=[slug]))
     return redirect(reverse("operate-models"))
@@ -254,7 +260,9 @@ def model_discard(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_add(request: MemberRequest, slug: str) -> HttpResponse:
     model, form = find_model(request, slug), DeploymentForm(request.POST)
-    added = form.is_valid() and try_service(form, lambda: services.add_deployment(model=model, actor=request.user, **form.cleaned_data))
+    added = form.is_valid() and try_service(
+        form, lambda: deployment_services.add_deployment(model=model, actor=request.user, **form.cleaned_data)
+    )
     if added:
         if added.is_enabled:
             messages.success(request, "The deployment is added. Check whether it answers.")
@@ -273,7 +281,9 @@ def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpRespons
     deployment, form = find_deployment(request, slug, pk), DeploymentChangeForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Weight is 0 to 1000, priority 0 to 100; requests and tokens per minute are numbers from 1, or empty.")
-    elif changed := try_service(form, lambda: services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)):
+    elif changed := try_service(
+        form, lambda: deployment_services.change_deployment(deployment=deployment, actor=request.user, **form.cleaned_data)
+    ):
         if form.cleaned_data["is_enabled"] and not changed.is_enabled:
             messages.info(request, f"Switching {deployment} on {WAITS}")
         else:
@@ -286,7 +296,7 @@ def deployment_change(request: MemberRequest, slug: str, pk: int) -> HttpRespons
 @requires(Permission.MANAGE_CATALOG, "POST")
 def deployment_remove(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     deployment = find_deployment(request, slug, pk)
-    try_act(request, lambda: services.remove_deployment(deployment=deployment, actor=request.user), f"{deployment} is removed.")
+    try_act(request, lambda: deployment_services.remove_deployment(deployment=deployment, actor=request.user), f"{deployment} is removed.")
     return redirect(f"{reverse('model-detail', args=[slug])}?tab=deployments")
 
 
@@ -391,7 +401,7 @@ def _save_source(request: MemberRequest, provider: Provider, draft: Model | None
         **{**{name: getattr(services.facts_of(draft), name) for name in services.ModelFacts.__dataclass_fields__}, **described}
     )
     services.change_model(model=draft, facts=facts, actor=request.user)
-    return services.replace_upstream(model=draft, provider=provider, upstream_model=data["upstream_model"], actor=request.user)
+    return deployment_services.replace_upstream(model=draft, provider=provider, upstream_model=data["upstream_model"], actor=request.user)
 
 
 def _step_limits(request: MemberRequest, provider: Provider | None, draft: Model | None, deployment: Deployment | None) -> HttpResponse:
@@ -429,7 +439,7 @@ def _step_check(request: MemberRequest, provider: Provider | None, draft: Model 
     if request.method == "POST":
         try:
             if request.POST.get("act") == "submit":
-                services.submit_model(model=draft, actor=request.user)
+                model_lifecycle.submit_model(model=draft, actor=request.user)
                 messages.success(request, f"{draft.slug} {ACT_DONE['submit']}")
                 return redirect(_approval(draft.slug))
             services.check_model(model=draft, actor=request.user)

@@ -25,7 +25,7 @@ from django_tenants.utils import schema_context
 
 from catalog.hooks import Price
 from catalog.models import Model, Project, Provider, ToolServer, VirtualKey
-from catalog.services import keys, models, projects, providers, tools
+from catalog.services import keys, model_lifecycle, models, projects, providers, tools
 from gateway.contract.flags import BUCKETS, Cohort
 from gateway.contract.keys import MalformedKeyError, matches, parse
 from governance.models import FeatureClass, Guardrail, Policy, Tenant, User
@@ -147,9 +147,9 @@ def _fill_catalog(admin: User, owner: User) -> None:
         )
         if model.status == Model.Status.DRAFT:
             models.check_model(model=model, actor=admin)
-            model = models.submit_model(model=model, actor=admin, comment="Passed its live check.")
+            model = model_lifecycle.submit_model(model=model, actor=admin, comment="Passed its live check.")
         if model.status == Model.Status.SUBMITTED:
-            models.approve_model(model=model, actor=owner, comment="For trying things out.")
+            model_lifecycle.approve_model(model=model, actor=owner, comment="For trying things out.")
     url = f"{_sandbox_url()}/mcp"
     server = ToolServer.objects.filter(namespace="handbook").first()
     if server is None:

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from catalog.errors import InvalidValueError
 from catalog.models import SemanticAnswer
-from catalog.services import models
+from catalog.services import answers
 from costs.models import Event
 from gateway.contract.snapshot import Semantic
 from gateway.publish.publisher import compile_snapshot
@@ -24,8 +24,8 @@ from tests.factories.catalog import make_model, make_project
 def test_settings_reach_the_plane_and_the_log(acme: Tenant, adam: User) -> None:
     model = make_model(owner=adam, status="approved")
 
-    models.set_cache(model=model, actor=adam, ttl_s=3600, scope="project")
-    models.set_cache(model=model, actor=adam, ttl_s=3600, scope="project")
+    answers.set_cache(model=model, actor=adam, ttl_s=3600, scope="project")
+    answers.set_cache(model=model, actor=adam, ttl_s=3600, scope="project")
 
     served = compile_snapshot(acme, 1).models[model.slug]
     assert (served.cache_ttl_s, served.cache_scope) == (3600, "project")
@@ -33,7 +33,7 @@ def test_settings_reach_the_plane_and_the_log(acme: Tenant, adam: User) -> None:
         "ttl_s": 3600, "scope": "project", "embedding": "", "threshold": 0.95, "sample_percent": 5,
     }  # fmt: skip
     with pytest.raises(InvalidValueError, match="a week"):
-        models.set_cache(model=model, actor=adam, ttl_s=604_801, scope="tenant")
+        answers.set_cache(model=model, actor=adam, ttl_s=604_801, scope="tenant")
 
 
 def test_page_and_api_show_what_was_saved(acme: Tenant, client_for: ClientFor, api_for: ClientFor, adam: User) -> None:
@@ -81,9 +81,9 @@ def test_semantic_settings_are_checked_published_and_undone(acme: Tenant, adam: 
         ({"embedding": "embed", "sample_percent": 101}, "0 to 100"),
     ):
         with pytest.raises(InvalidValueError, match=message):
-            models.set_cache(**settings, **fields)  # type: ignore[arg-type]  # of several types
+            answers.set_cache(**settings, **fields)  # type: ignore[arg-type]  # of several types
 
-    models.set_cache(**settings, embedding="embed", threshold=0.9, sample_percent=20)  # type: ignore[arg-type]  # as above
+    answers.set_cache(**settings, embedding="embed", threshold=0.9, sample_percent=20)  # type: ignore[arg-type]  # as above
 
     assert compile_snapshot(acme, 1).models[model.slug].semantic == Semantic(embedding="embed", threshold=0.9, sample=0.2)
     now = timezone.now()
@@ -91,10 +91,10 @@ def test_semantic_settings_are_checked_published_and_undone(acme: Tenant, adam: 
         SemanticAnswer.objects.create(
             partition="p", model=model.slug, project=project, embedding=[0.5], sealed="x", kept_at=now, until=now + timedelta(seconds=until)
         )
-    assert models.purge_answers() == 1
+    assert answers.purge_answers() == 1
     payloads.ask_for_rule(ref="shop", mode="none", days=1, actor=sam, reason="Personnel files")
-    assert models.purge_answers() == 1
-    models.set_cache(**settings)  # type: ignore[arg-type]  # as above
+    assert answers.purge_answers() == 1
+    answers.set_cache(**settings)  # type: ignore[arg-type]  # as above
     assert not SemanticAnswer.objects.exists()
     assert compile_snapshot(acme, 1).models[model.slug].semantic is None
 

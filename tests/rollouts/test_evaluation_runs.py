@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Deployment, Model, ModelReview
-from catalog.services import models, prompts, reviews
+from catalog.services import deployments as deployment_services
+from catalog.services import model_lifecycle, prompts, reviews
 from governance import metrics
 from governance.metrics import Window
 from governance.models import AuditEntry, Tenant, User
@@ -115,20 +116,20 @@ def test_model_is_approved_only_with_the_scores_of_its_class(acme: Tenant, rita:
     model = catalog.make_model(owner=adam, slug="chat")
     model.deployments.update(check_ok=True, is_enabled=True)
     Model.objects.filter(pk=model.pk).update(status="draft")
-    models.submit_model(model=model, actor=rita)
+    model_lifecycle.submit_model(model=model, actor=rita)
     need(rita)
     need(rita, "toxicity", 0.1)
     now = timezone.now()
 
     with pytest.raises(EvaluationMissingError, match=r"faithfulness >= 0\.9: no evaluation.*toxicity"):
-        models.approve_model(model=model, actor=adam)
+        model_lifecycle.approve_model(model=model, actor=adam)
     tell(rita, ScoreInput("faithfulness", 0.99, 5000), ScoreInput("toxicity", 0.01, 5000), key="old", at=now - timedelta(days=31))
     tell(rita, ScoreInput("faithfulness", 0.92, 200), ScoreInput("toxicity", 0.01, 2000), key="straddles", at=now - timedelta(days=2))
     with pytest.raises(EvaluationMissingError, match="the threshold is inside the interval"):
-        models.approve_model(model=model, actor=adam)
+        model_lifecycle.approve_model(model=model, actor=adam)
     tell(rita, ScoreInput("faithfulness", 0.95, 2000), key="good", at=now - timedelta(days=1))
 
-    assert models.approve_model(model=model, actor=adam).status == "approved"
+    assert model_lifecycle.approve_model(model=model, actor=adam).status == "approved"
 
 
 def test_prompt_version_is_approved_only_with_the_scores_of_its_models_class(acme: Tenant, rita: User, adam: User) -> None:
@@ -159,7 +160,7 @@ def test_deployment_added_to_a_served_model_serves_no_call_before_its_own_scores
     need(rita)
     need(rita, "toxicity", 0.02)
     tell(rita)  # of the model as it is served, which says nothing about another upstream
-    added = models.add_deployment(model=model, provider=model.deployments.get().provider, upstream_model="next", actor=alice)
+    added = deployment_services.add_deployment(model=model, provider=model.deployments.get().provider, upstream_model="next", actor=alice)
     Deployment.objects.filter(pk=added.pk).update(check_ok=True)
     review, where = ModelReview.objects.get(deployment=added), {"model": "chat", "deployment": added.reference}
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from catalog.cli.output import rows_text
 from catalog.models import Deployment, Model, Project, PromptLabel, Provider, UsageLimit, VirtualKey
-from catalog.services import models
+from catalog.services import answers, models
 from governance.models import Guardrail, Policy, Tenant, User
 from governance.services import tokens
 from governance.templatetags.gatehouse import money_text
@@ -120,7 +120,7 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     provider = make_provider(slug="local")
     model = make_model(owner=alice, slug="helper", provider=provider, upstream_model="small", price=("9", "9"))
     make_model(owner=alice, slug="ada", provider=provider, capabilities=["embeddings"])
-    models.set_cache(model=model, actor=alice, ttl_s=9, scope="project", embedding="ada", threshold=0.9, sample_percent=20)
+    answers.set_cache(model=model, actor=alice, ttl_s=9, scope="project", embedding="ada", threshold=0.9, sample_percent=20)
     Deployment.objects.create(model=model, provider=provider, upstream_model="old")
     other, stranger = make_model(owner=alice, slug="stranger"), make_project(owner=alice, slug="stranger")
     file, run = tmp_path / "all.yaml", run_as(alice)

@@ -23,7 +23,8 @@ from catalog.errors import (
 )
 from catalog.hooks import Price
 from catalog.models import Deployment, Model
-from catalog.services import models, reviews
+from catalog.services import deployments as deployment_services
+from catalog.services import model_lifecycle, models, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Tenant, User
 from tests.conftest import ClientFor
@@ -68,7 +69,7 @@ def test_draft_is_not_submitted_before_a_check(acme: Tenant, alice: User, sandbo
     model = _register(alice, sandbox)
 
     with pytest.raises(NotCheckedError):
-        models.submit_model(model=model, actor=alice)
+        model_lifecycle.submit_model(model=model, actor=alice)
 
 
 def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, adam: User, sandbox: SandboxUpstream) -> None:
@@ -76,8 +77,8 @@ def test_check_makes_a_real_call_and_opens_the_way(acme: Tenant, alice: User, ad
     served_before = len(sandbox.journal())
 
     [(deployment, trace)] = models.check_model(model=model, actor=alice)
-    models.submit_model(model=model, actor=alice)
-    approved = models.approve_model(model=model, actor=adam)
+    model_lifecycle.submit_model(model=model, actor=alice)
+    approved = model_lifecycle.approve_model(model=model, actor=adam)
 
     assert trace.ok
     assert [step.name for step in trace.steps] == ["resolve", "connect", "status", "first byte", "answer", "usage"]
@@ -108,7 +109,7 @@ def test_failed_check_keeps_the_model_a_draft(acme: Tenant, alice: User, sandbox
     assert not trace.ok
     assert deployment.check_ok is False
     with pytest.raises(NotCheckedError):
-        models.submit_model(model=model, actor=alice)
+        model_lifecycle.submit_model(model=model, actor=alice)
 
 
 def test_whole_way_and_back(acme: Tenant, alice: User, adam: User) -> None:
@@ -118,7 +119,7 @@ def test_whole_way_and_back(acme: Tenant, alice: User, adam: User) -> None:
         (alice, "retire"), (alice, "redraft"),
     ]  # fmt: skip
 
-    statuses = [models.ACTS[act](model=model, actor=actor, comment="Because.").status for actor, act in way]
+    statuses = [model_lifecycle.ACTS[act](model=model, actor=actor, comment="Because.").status for actor, act in way]
 
     assert statuses == ["submitted", "draft", "submitted", "approved", "deprecated", "approved", "retired", "draft"]
 
@@ -131,26 +132,28 @@ def test_act_that_does_not_fit_is_refused(acme: Tenant, alice: User, status: str
     model = make_model(owner=alice, status=status)
 
     with pytest.raises(WrongStatusError):
-        models.ACTS[act](model=model, actor=alice)
+        model_lifecycle.ACTS[act](model=model, actor=alice)
 
 
 def test_served_model_keeps_a_deployment(acme: Tenant, alice: User) -> None:
     deployment = make_model(owner=alice).deployments.get()
 
     with pytest.raises(LastDeploymentError):
-        models.remove_deployment(deployment=deployment, actor=alice)
+        deployment_services.remove_deployment(deployment=deployment, actor=alice)
     with pytest.raises(LastDeploymentError):
-        models.change_deployment(deployment=deployment, actor=alice, **{**models.share_of(deployment), "is_enabled": False})
+        deployment_services.change_deployment(
+            deployment=deployment, actor=alice, **{**deployment_services.share_of(deployment), "is_enabled": False}
+        )
 
 
 def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User, adam: User) -> None:
     model = make_model(owner=alice)
     first = model.deployments.get()
 
-    second = models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, weight=3)
+    second = deployment_services.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, weight=3)
     Deployment.objects.filter(pk=second.pk).update(check_ok=True)
     reviews.approve(review=second.reviews.get(), actor=adam)
-    models.remove_deployment(deployment=first, actor=alice)
+    deployment_services.remove_deployment(deployment=first, actor=alice)
 
     assert list(Deployment.objects.filter(model=model)) == [second]
 
@@ -158,10 +161,10 @@ def test_second_deployment_lets_the_first_go(acme: Tenant, alice: User, adam: Us
 def test_quota_of_a_deployment_is_published(acme: Tenant, alice: User) -> None:
     model = make_model(owner=alice, slug="m")
     one = model.deployments.get()
-    models.change_deployment(
-        deployment=one, actor=alice, **{**models.share_of(one), "requests_per_minute": 60, "tokens_per_minute": 90_000}
+    deployment_services.change_deployment(
+        deployment=one, actor=alice, **{**deployment_services.share_of(one), "requests_per_minute": 60, "tokens_per_minute": 90_000}
     )
-    models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, tokens_per_minute=5)
+    deployment_services.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice, tokens_per_minute=5)
     Deployment.objects.filter(model=model).update(is_enabled=True)
 
     first, second = compile_snapshot(acme, 1).models["m"].deployments
@@ -182,7 +185,7 @@ def test_same_deployment_twice_is_refused(acme: Tenant, alice: User) -> None:
     present = model.deployments.get()
 
     with pytest.raises(DuplicateDeploymentError):
-        models.add_deployment(model=model, provider=present.provider, upstream_model=present.upstream_model, actor=alice)
+        deployment_services.add_deployment(model=model, provider=present.provider, upstream_model=present.upstream_model, actor=alice)
 
 
 def test_duplicates_on_the_same_upstream_are_found(acme: Tenant, alice: User) -> None:
@@ -209,11 +212,11 @@ def test_model_must_chat_or_embed(acme: Tenant, alice: User) -> None:
 def test_only_a_draft_is_discarded(acme: Tenant, alice: User) -> None:
     draft, served = make_model(owner=alice, status=Model.Status.DRAFT), make_model(owner=alice)
 
-    models.discard_draft(model=draft, actor=alice)
+    model_lifecycle.discard_draft(model=draft, actor=alice)
 
     assert not Model.objects.filter(pk=draft.pk).exists()
     with pytest.raises(WrongStatusError):
-        models.discard_draft(model=served, actor=alice)
+        model_lifecycle.discard_draft(model=served, actor=alice)
 
 
 def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
@@ -222,8 +225,8 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
     model, newer = make_model(owner=adam, slug="chat-1", status="approved"), make_model(owner=adam, slug="chat-2", status="approved")
     day = timezone.now().date() + timedelta(days=30)
     with pytest.raises(WrongStatusError):
-        models.announce_leaving(model=model, actor=adam, retires_on=day)
-    models.deprecate_model(model=model, actor=adam)
+        model_lifecycle.announce_leaving(model=model, actor=adam, retires_on=day)
+    model_lifecycle.deprecate_model(model=model, actor=adam)
     make_model(owner=adam, slug="vectors", status="approved", capabilities=["embeddings"])
     for on, successor, field in (
         (day, "chat-1", "successor"),
@@ -232,7 +235,7 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
         (date(2020, 1, 1), "", "retires_on"),
     ):
         with pytest.raises(InvalidValueError) as refused:
-            models.announce_leaving(model=model, actor=adam, retires_on=on, successor=successor)
+            model_lifecycle.announce_leaving(model=model, actor=adam, retires_on=on, successor=successor)
         assert refused.value.field == field
 
     path = {"page": "/o/acme/models/chat-1/leaving/", "api": "/api/v1/models/chat-1/leaving/"}
@@ -248,19 +251,19 @@ def test_callers_of_a_deprecated_model_are_told_the_day_and_the_successor(
     assert leaving.successor == "chat-2"
     assert leaving.until == datetime.combine(day, time.min, ZoneInfo(acme.time_zone)).timestamp()
     assert AuditEntry.objects.filter(event="model.leaving_announced").count() == 1  # the second time changed nothing
-    models.retire_model(model=newer, actor=adam)
+    model_lifecycle.retire_model(model=newer, actor=adam)
     assert compile_snapshot(acme, 1).models["chat-1"].leaving == msgspec.structs.replace(leaving, successor="")
-    models.reinstate_model(model=model, actor=adam)
+    model_lifecycle.reinstate_model(model=model, actor=adam)
     assert compile_snapshot(acme, 1).models["chat-1"].leaving is None
 
-    models.deprecate_model(model=model, actor=adam)
+    model_lifecycle.deprecate_model(model=model, actor=adam)
     for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):  # in one of the two it is not UTC's day, whenever this runs
         Tenant.objects.filter(pk=acme.pk).update(time_zone=zone)
         today = timezone.now().astimezone(ZoneInfo(zone)).date()
         with pytest.raises(InvalidValueError, match="past"):
-            models.announce_leaving(model=model, actor=adam, retires_on=today - timedelta(days=1))
-        assert models.announce_leaving(model=model, actor=adam, retires_on=today).retires_on == today
-        models.announce_leaving(model=model, actor=adam, retires_on=None)  # the day that is announced already would pass
+            model_lifecycle.announce_leaving(model=model, actor=adam, retires_on=today - timedelta(days=1))
+        assert model_lifecycle.announce_leaving(model=model, actor=adam, retires_on=today).retires_on == today
+        model_lifecycle.announce_leaving(model=model, actor=adam, retires_on=None)  # the day that is announced already would pass
 
 
 def test_processes_of_the_release_before_still_register_models(acme: Tenant, alice: User) -> None:

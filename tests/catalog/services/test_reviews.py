@@ -13,7 +13,8 @@ from catalog import review_selectors
 from catalog.errors import BindingChangedError, InvalidValueError, NotCheckedError, SelfApprovalError, WrongStatusError
 from catalog.hooks import Price
 from catalog.models import Deployment, Model, ModelReview
-from catalog.services import models, providers, reviews
+from catalog.services import deployments as deployment_services
+from catalog.services import model_lifecycle, models, providers, reviews
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, Guardrail, Membership, Notice, Tenant, User
 from governance.services import guardrails
@@ -24,11 +25,11 @@ Status = ModelReview.Status
 
 
 def submitted(author: User) -> Model:
-    return models.submit_model(model=make_model(owner=author, status="draft"), actor=author, comment="Ready.")
+    return model_lifecycle.submit_model(model=make_model(owner=author, status="draft"), actor=author, comment="Ready.")
 
 
 def served(author: User, approver: User) -> Model:
-    return models.approve_model(model=submitted(author), actor=approver)
+    return model_lifecycle.approve_model(model=submitted(author), actor=approver)
 
 
 def waiting(model: Model) -> ModelReview:
@@ -51,9 +52,9 @@ def test_second_person_approves_and_it_stands_in_the_log(acme: Tenant, alice: Us
     model = submitted(alice)
 
     with pytest.raises(SelfApprovalError):
-        models.approve_model(model=model, actor=alice)
+        model_lifecycle.approve_model(model=model, actor=alice)
     assert not compile_snapshot(acme, 1).models
-    approved = models.approve_model(model=model, actor=adam, comment="Fine.")
+    approved = model_lifecycle.approve_model(model=model, actor=adam, comment="Fine.")
 
     assert approved.is_served
     assert approved.approved_binding == review_selectors.binding_of(model)
@@ -70,19 +71,19 @@ def test_second_person_approves_and_it_stands_in_the_log(acme: Tenant, alice: Us
 def test_who_changed_it_last_does_not_approve(acme: Tenant, alice: User, adam: User, sam: User) -> None:
     model = make_model(owner=alice, status="draft")
     models.change_model(model=model, facts=replace(models.facts_of(model), data_sensitivity="restricted"), actor=adam)
-    models.submit_model(model=model, actor=alice)
+    model_lifecycle.submit_model(model=model, actor=alice)
 
     with pytest.raises(SelfApprovalError):
-        models.approve_model(model=model, actor=adam)
+        model_lifecycle.approve_model(model=model, actor=adam)
 
-    assert models.approve_model(model=model, actor=sam).is_served
+    assert model_lifecycle.approve_model(model=model, actor=sam).is_served
 
 
 def test_only_member_approves_alone_and_it_is_recorded(acme: Tenant, alice: User) -> None:
     Membership.objects.filter(tenant=acme).exclude(user=alice).delete()
     model = submitted(alice)
 
-    models.approve_model(model=model, actor=alice)
+    model_lifecycle.approve_model(model=model, actor=alice)
 
     assert AuditEntry.objects.get(event="model.approved").details["basis"] == "alone"
 
@@ -102,23 +103,23 @@ def test_approval_holds_only_for_what_was_submitted(acme: Tenant, alice: User, a
     models.set_price(model=model, provider=provider, price=Price(Decimal(9), Decimal(9)), actor=alice)
 
     with pytest.raises(BindingChangedError):
-        models.approve_model(model=model, actor=adam)
-    models.submit_model(model=model, actor=alice)
+        model_lifecycle.approve_model(model=model, actor=adam)
+    model_lifecycle.submit_model(model=model, actor=alice)
     with pytest.raises(WrongStatusError, match="withdrawn already"):
         reviews.approve(review=first, actor=adam)
-    assert models.submit_model(model=model, actor=sam).status == "submitted"
+    assert model_lifecycle.submit_model(model=model, actor=sam).status == "submitted"
     assert waiting(model).asked_by == alice  # the same again is still hers
-    assert models.approve_model(model=model, actor=adam).is_served
+    assert model_lifecycle.approve_model(model=model, actor=adam).is_served
 
 
 def test_return_takes_a_reason_and_withdrawal_none(acme: Tenant, alice: User, adam: User) -> None:
     model = submitted(alice)
 
     with pytest.raises(InvalidValueError):
-        models.return_model(model=model, actor=adam)
-    assert models.return_model(model=model, actor=adam, comment="No owner in finance.").status == "draft"
-    models.submit_model(model=model, actor=alice)
-    models.return_model(model=model, actor=alice)
+        model_lifecycle.return_model(model=model, actor=adam)
+    assert model_lifecycle.return_model(model=model, actor=adam, comment="No owner in finance.").status == "draft"
+    model_lifecycle.submit_model(model=model, actor=alice)
+    model_lifecycle.return_model(model=model, actor=alice)
 
     events = AuditEntry.objects.filter(event__in=("model.returned", "model.withdrawn")).order_by("sequence")
     assert [(one.event, one.details["comment"]) for one in events] == [("model.returned", "No owner in finance."), ("model.withdrawn", "")]
@@ -164,34 +165,36 @@ def test_description_that_waits_is_taken_back_by_a_newer_one_of_the_same(acme: T
 def test_new_deployment_of_a_served_model_waits_for_check_and_approval(acme: Tenant, alice: User, adam: User) -> None:
     model = served(alice, adam)
 
-    added = models.add_deployment(model=model, provider=make_provider(region="us"), upstream_model="small", actor=alice)
+    added = deployment_services.add_deployment(model=model, provider=make_provider(region="us"), upstream_model="small", actor=alice)
 
     assert not added.is_enabled
-    on = {**models.share_of(added), "is_enabled": True}
-    assert not models.change_deployment(deployment=added, actor=alice, **on).is_enabled
+    on = {**deployment_services.share_of(added), "is_enabled": True}
+    assert not deployment_services.change_deployment(deployment=added, actor=alice, **on).is_enabled
     review = waiting(model)
     with pytest.raises(NotCheckedError):
         reviews.approve(review=review, actor=adam)
     check(added)
     reviews.approve(review=review, actor=adam)
     assert Deployment.objects.get(pk=added.pk).is_enabled
-    models.change_deployment(deployment=added, actor=alice, **{**on, "is_enabled": False})
+    deployment_services.change_deployment(deployment=added, actor=alice, **{**on, "is_enabled": False})
     more = models_asked(model, alice)
     assert [one["what"] for one in more.changes] == ["capabilities"]
     reviews.approve(review=more, actor=adam)
-    assert models.change_deployment(deployment=added, actor=alice, **on).is_enabled  # still approved as it is, after another approval
+    assert deployment_services.change_deployment(
+        deployment=added, actor=alice, **on
+    ).is_enabled  # still approved as it is, after another approval
     assert not review_selectors.waiting().exists()
 
 
 def test_approvals_outlive_their_deployment(acme: Tenant, alice: User, adam: User) -> None:
     model = served(alice, adam)
-    first = models.add_deployment(model=model, provider=make_provider(), upstream_model="first", actor=alice)
+    first = deployment_services.add_deployment(model=model, provider=make_provider(), upstream_model="first", actor=alice)
     check(first)
     reviews.approve(review=waiting(model), actor=adam)
-    other = models.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice)
+    other = deployment_services.add_deployment(model=model, provider=make_provider(), upstream_model="other", actor=alice)
 
     for deployment in (first, other):
-        models.remove_deployment(deployment=deployment, actor=alice)
+        deployment_services.remove_deployment(deployment=deployment, actor=alice)
 
     kept = ModelReview.objects.filter(kind="deployment").order_by("pk")
     assert [(one.status, one.decided_by, one.deployment) for one in kept] == [("approved", adam, None), ("withdrawn", alice, None)]
@@ -240,7 +243,7 @@ def test_provider_that_moves_is_looked_at_again(acme: Tenant, alice: User, adam:
     assert not any('"catalog_model"."status"' in query["sql"].split(" WHERE ")[1] for query in captured if "FOR UPDATE" in query["sql"])
     assert "us-east-1" in waiting(model).changes[0]["after"]
     assert not review_selectors.waiting().filter(model=other).exists()
-    models.retire_model(model=model, actor=alice)
+    model_lifecycle.retire_model(model=model, actor=alice)
     assert not review_selectors.waiting().exists()
 
 
