@@ -5,7 +5,7 @@ class CatalogConfig(AppConfig):
     name = "catalog"
 
     def ready(self) -> None:
-        from catalog import metrics, panels, review_selectors, selectors, sources
+        from catalog import metrics, panels, review_selectors, scope_names, selectors, sources
         from catalog.services.answers import erase_answers
         from catalog.services.reviews import lock_all, look_at_guardrails
         from governance import drills, home, navigation, search
@@ -17,7 +17,7 @@ class CatalogConfig(AppConfig):
 
         metrics.register_all()
         drills.register(selectors.drill_subjects)
-        register_names(projects=selectors.project_names, models=selectors.model_names)
+        register_names(projects=selectors.project_names, models=selectors.model_names, finder=scope_names.found_names)
         register_erasure(erase_answers)
         register_watch(look_at_guardrails, hold=lock_all)
         navigation.register(

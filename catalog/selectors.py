@@ -379,17 +379,6 @@ def usage_limits(query: str = "") -> QuerySet[UsageLimit]:
     return limits.filter(Q(ref__icontains=query) | Q(note__icontains=query)) if query else limits
 
 
-def limitable() -> list[tuple[str, str]]:
-    """(reference, what it is) of what a limit may name: projects, models that are not retired and their deployments. Keys and agents are left out: there may be
-    any number of them."""
-    projects = [(slug, f"Project {name}") for slug, name in Project.objects.order_by("slug").values_list("slug", "name")]
-    named = [(slug, f"Model {name}") for slug, name in model_names().items()]
-    serving = (
-        Deployment.objects.exclude(model__status=Model.Status.RETIRED).select_related("model", "provider").order_by("model__slug", "pk")
-    )
-    return projects + named + [(f"{one.model.slug}/{one.reference}", f"Deployment of {one.model.name}") for one in serving]
-
-
 def limits_on(model: Model, key: VirtualKey | None) -> QuerySet[UsageLimit]:
     """Limits in force that a call to the model counts towards, with the key if there is one. Those of agents depend on the call."""
     Scope = UsageLimit.Scope

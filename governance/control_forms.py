@@ -8,7 +8,7 @@ from django import forms
 from django.core.validators import RegexValidator
 
 from gateway.contract import presidio
-from governance.catalog_names import model_names, project_names
+from governance.catalog_names import project_names
 from governance.models import Guardrail, PayloadMode, Policy
 from governance.models.policy import name_validator
 from governance.services.guardrails import LONGEST_LIMIT_MS, SHORTEST_LIMIT_MS, entities_of
@@ -16,6 +16,8 @@ from governance.services.payloads import LONGEST_DAYS
 
 USUAL_SCORE = 0.4
 """Presidio gives that to a telephone number of usual form; words around it raise the score."""
+NAMED = {"list": "scope-names", "autocomplete": "off", "spellcheck": "false"}
+"""Of a field with suggestions, see templates/partials/scope_names.html."""
 CODE = {"class": "gh-mono", "rows": 3, "spellcheck": "false", "autocomplete": "off"}
 
 
@@ -72,8 +74,8 @@ class GuardrailForm(forms.Form):
         label="Which",
         max_length=128,
         required=False,
-        widget=forms.TextInput(attrs={"list": "guardrail-refs", "autocomplete": "off"}),
-        help_text="The short name of the project or model, or the agent's name; empty for the whole organisation.",
+        widget=forms.TextInput(attrs=NAMED),
+        help_text="The short name of the project or model: type to choose. Or the name that the agent gives itself.",
     )
     on_input = forms.BooleanField(label="What is sent", required=False, initial=True)
     on_output = forms.BooleanField(label="What is answered", required=False)
@@ -142,12 +144,6 @@ class GuardrailForm(forms.Form):
         if kind == Guardrail.Kind.PII:
             self.fields["threshold"].label, self.fields["threshold"].required = "Score", False
             self.fields["threshold"].help_text = "0 to 1: from which score of Presidio something counts as found."
-
-    @staticmethod
-    def known_refs() -> list[tuple[str, str]]:
-        """(short name, what it is) of each project and model."""
-        projects = [(slug, f"Project {name}") for slug, name in sorted(project_names().items())]
-        return projects + [(slug, f"Model {name}") for slug, name in model_names().items()]
 
     @property
     def presidio_fields(self) -> list[forms.BoundField]:

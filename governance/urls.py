@@ -4,7 +4,21 @@ from importlib.util import find_spec
 
 from django.urls import include, path
 
-from governance.views import alerts, areas, audit, consent, drills, guardrails, me, payloads, people, policies, search, switches
+from governance.views import (
+    alerts,
+    areas,
+    audit,
+    consent,
+    drills,
+    guardrails,
+    me,
+    payloads,
+    people,
+    policies,
+    scope_names,
+    search,
+    switches,
+)
 
 urlpatterns = [
     path("", areas.start, name="start"),
@@ -57,6 +71,7 @@ urlpatterns = [
     path("operate/alerts/deliveries/", alerts.deliveries, name="alert-deliveries"),
     path("operate/alerts/deliveries/<uuid:pk>/replay/", alerts.replay, name="alert-replay"),
     path("notifications/", alerts.notices, name="notifications"),
+    path("operate/scope-names/", scope_names.scope_names, name="scope-names"),
     path("search/", search.search, name="search"),
     path("me/", me.me, name="me"),
     path("me/theme/", me.theme, name="me-theme"),

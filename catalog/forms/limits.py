@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from catalog.models import UsageLimit
+from governance.control_forms import NAMED
 
 
 class LimitChangeForm(forms.Form):
@@ -27,9 +28,9 @@ class LimitForm(LimitChangeForm):
         label="Which",
         max_length=400,
         required=False,
-        widget=forms.TextInput(attrs={"list": "limit-refs", "autocomplete": "off"}),
-        help_text="The short name of the project or model, the agent's name, the key's id, or of a deployment model/provider/upstream-model; "
-        "empty for the whole organisation.",
+        widget=forms.TextInput(attrs=NAMED),
+        help_text="The short name of the project or model, the key's id, or of a deployment model/provider/upstream-model: type to choose. "
+        "Or the name that the agent gives itself.",
     )
     resource = forms.ChoiceField(label="Of what", choices=UsageLimit.Resource.choices)
     window = forms.ChoiceField(

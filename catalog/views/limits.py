@@ -39,8 +39,7 @@ def limit_new(request: MemberRequest) -> HttpResponse:
         if made is not None:
             messages.success(request, f"In force within seconds: {made}.")
             return redirect(reverse("limits"))
-    context = {"form": form, "limit": None, "refs": selectors.limitable()}
-    return render_page(request, "catalog/limit_form.html", partial="limit-form", context=context, status=status)
+    return render_page(request, "catalog/limit_form.html", partial="limit-form", context={"form": form, "limit": None}, status=status)
 
 
 @requires(Permission.MANAGE_CATALOG, "GET", "POST")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from governance.models import Guardrail, Policy, Tenant, User
 from tests.conftest import ClientFor
-from tests.factories.catalog import make_model, make_project
+from tests.factories.catalog import make_key, make_model, make_project
 
 RULE = {"namespace": "data", "name": "eu-only", "when": "true", "require": 'egress.region.startsWith("eu")', "reason": "Stay in Europe."}
 
@@ -90,19 +92,55 @@ def test_guardrail_of_each_kind_is_made_tried_changed_and_removed(
     assert not Guardrail.objects.exists()
 
 
-def test_form_of_a_guardrail_offers_the_projects_and_models_that_there_are(
-    acme: Tenant, client_for: ClientFor, adam: User, alice: User
-) -> None:
+def test_guardrail_is_of_a_project_or_model_that_there_is(acme: Tenant, client_for: ClientFor, adam: User, alice: User) -> None:
     make_project(owner=alice, slug="checkout", name="Check out")
     make_model(owner=alice, slug="small")
+    client, form = client_for(adam), {"name": "long", "mode": "monitor", "action": "block", "on_input": "on", "max_characters": "9"}
+    new = "/o/acme/operate/guardrails/new/size/"
+
+    assert 'list="scope-names"' in client.get(new).content.decode()
+    for scope, unknown, known in (("project", "chekout", "checkout"), ("model", "smal", "small")):
+        refused = client.post(new, {**form, "name": scope, "scope": scope, "ref": unknown})
+        assert refused.status_code == 422
+        assert f"There is no {scope} {unknown}." in refused.content.decode()
+        assert client.post(new, {**form, "name": scope, "scope": scope, "ref": known}).status_code == 302
+    assert client.post(new, {**form, "name": "agent", "scope": "agent", "ref": "any"}).status_code == 302
+
+    of_project = Guardrail.objects.get(name="project")
+    Guardrail.objects.filter(pk=of_project.pk).update(ref="gone")
+    edit = f"/o/acme/operate/guardrails/{of_project.pk}/edit/"
+    kept = {**form, "name": "project", "scope": "project"}
+    assert client.post(edit, {**kept, "ref": "gone", "mode": "off"}).status_code == 302
+    assert client.post(edit, {**kept, "ref": "elsewhere"}).status_code == 422
+
+
+def test_forms_suggest_what_there_is_of_each_scope(
+    acme: Tenant,
+    client_for: ClientFor,
+    adam: User,
+    alice: User,
+    bob: User,
+    charlie: User,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    make_project(owner=alice, slug="checkout", name="Check out")
+    small = make_model(owner=alice, slug="small")
     make_model(owner=alice, slug="gone", status="retired")
+    key, _ = make_key(owner=alice, name="nightly")
+    names, client = "/o/acme/operate/scope-names/", client_for(adam)
 
-    page = client_for(adam).get("/o/acme/operate/guardrails/new/size/").content.decode()
+    def suggested(scope: str, typed: str = "") -> list[str]:
+        with django_assert_max_num_queries(11):
+            page = client.get(names, {"scope": scope, "ref": typed}).content.decode()
+        return re.findall(r'<option value="([^"]+)"', page)
 
-    assert 'list="guardrail-refs"' in page
-    assert '<option value="checkout">Project Check out</option>' in page
-    assert '<option value="small">Model ' in page
-    assert 'value="gone"' not in page
+    assert suggested("project", "check o") == ["checkout"]
+    assert suggested("model") == ["small"]
+    assert suggested("key", "night") == suggested("key", key.public_id[:4]) == [key.public_id]
+    assert suggested("deployment", "SMALL") == [f"small/{small.deployments.get().reference}"]
+    assert (suggested("agent"), suggested("tenant"), suggested("project", "none")) == ([], [], [])
+    assert client_for(charlie).get(names).status_code == 404
+    assert client_for(bob).get(names).status_code == 403
 
 
 def test_guardrail_says_what_becomes_of_calls_that_presidio_did_not_look_at(acme: Tenant, client_for: ClientFor, adam: User) -> None:
