@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -153,6 +154,10 @@ class Call:
     """When the last deployment was asked, on the clock of `started_ns`."""
     upstream_ns: int = 0
     """Time spent waiting for the upstream before the first byte went to the client, and for its whole body after."""
+    waits_since_ns: int = 0
+    """Since when it waits for the beginning of an upstream's answer, on the clock of `started_ns`; 0 while it does not."""
+    watcher: asyncio.Task[None] | None = None
+    """Looks meanwhile whether the caller of a stream hangs up."""
     may_have_spent: bool = False
     """The upstream took the call, so that unknown usage is not zero usage."""
     result: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from gateway.contract.names import CAUSE_TAG, PLATFORM
 from gateway.contract.snapshot import SnapshotError
@@ -13,6 +14,11 @@ from gateway.plane.pipeline.consent import check_consent, check_switches
 from gateway.plane.pipeline.identify import check_holder, unreadable_keys
 from gateway.plane.served import Served
 from gateway.plane.snapshots import SnapshotStore
+from gateway.plane.upstream.answers import DRAIN_S, SLOW_S, until_gone
+from gateway.plane.usage import Usage
+
+LOOK_S = 1.0
+"""Between two looks at all calls that wait for the beginning of an answer."""
 
 
 class UnderWay:
@@ -23,6 +29,7 @@ class UnderWay:
         self._calls: dict[str, dict[Call, asyncio.Task[object]]] = {}
         self._cancelled: set[Call] = set()
         """Those whose task we cancelled, and nobody else."""
+        self._look_out: asyncio.TimerHandle | None = None
 
     @property
     def open_streams(self) -> int:
@@ -39,6 +46,8 @@ class UnderWay:
         tenant = call.served.tenant
         calls = self._calls.setdefault(tenant, {})
         calls[call] = task
+        if self._look_out is None:
+            self._look_later()
         try:
             return await call.exchange(call)
         except asyncio.CancelledError:
@@ -68,11 +77,27 @@ class UnderWay:
             elif not call.client_started:  # of an answer that is on its way to the caller nothing is taken back
                 self._cancel(call, task, refusal)
 
-    def given_up(self, call: Call) -> None:
-        """End a call whose caller is gone and whose upstream has not begun to answer."""
-        assert call.served is not None
-        task = self._calls.get(call.served.tenant, {}).get(call)
-        if task is not None and call.cut is None:
+    def _look_later(self) -> None:
+        # One timer for all calls: to set one for each would cost each a hundredth of its time.
+        self._look_out = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """Have the callers of streams watched whose upstreams take long to begin: nobody else would notice that they hang up."""
+        self._look_out = None
+        if self._calls:
+            self._look_later()
+        long_ago = time.perf_counter_ns() - int(SLOW_S * 1e9)
+        for call, task in [pair for calls in self._calls.values() for pair in calls.items()]:
+            if call.stream and call.watcher is None and 0 < call.waits_since_ns < long_ago:
+                call.watcher = asyncio.create_task(self._give_up(call, task))
+
+    async def _give_up(self, call: Call, task: asyncio.Task[object]) -> None:
+        """End a call whose caller is gone and whose upstream has not begun to answer, when it has had a little time to."""
+        await until_gone(call)
+        await asyncio.sleep(DRAIN_S)
+        call.watcher = None  # it is this task
+        if call.cut is None:
+            call.usage, call.usage_source = Usage(prompt_tokens=call.input_estimate), "estimated"
             self._cancel(call, task, ClientGoneError())
 
     def _cancel(self, call: Call, task: asyncio.Task[object], why: Exception) -> None:

@@ -105,13 +105,13 @@ async def _has_left(call: Call) -> bool:
     """Whether the caller hung up. Asked before anything is sent, since afterwards ASGI says so of every caller."""
     try:
         async with asyncio.timeout(0.01):
-            await _until_gone(call)
+            await until_gone(call)
     except TimeoutError:
         return False
     return True
 
 
-async def _until_gone(call: Call) -> None:
+async def until_gone(call: Call) -> None:
     """Until the caller hung up. Before that the server may say once more that the request is complete."""
     while (await call.receive())["type"] != "http.disconnect":
         pass
@@ -251,37 +251,10 @@ class _Watch:
 
 async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:
     """When the caller hangs up, give the upstream a little time to say the usage, then close it."""
-    await _until_gone(call)
+    await until_gone(call)
     call.client_gone, call.has_all = True, tap.is_done and not is_gathered(call)
     await asyncio.sleep(DRAIN_S)
     response.close()
-
-
-class Wait:
-    """While an upstream has not begun to answer a stream: when the caller hangs up, it is given up a little later. Nobody would stop it otherwise."""
-
-    __slots__ = ("_call", "_task", "_timer")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._begin) if call.stream else None
-
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(_give_up(self._call))
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-
-async def _give_up(call: Call) -> None:
-    await _until_gone(call)
-    await asyncio.sleep(DRAIN_S)
-    call.usage, call.usage_source = Usage(prompt_tokens=call.input_estimate), "estimated"
-    call.plane.under_way.given_up(call)
 
 
 def take_usage(call: Call, usage: Usage | None, output_bytes: Callable[[], int]) -> None:

@@ -22,7 +22,7 @@ from gateway.plane.errors import Refusal
 from gateway.plane.health import Change, Circuit
 from gateway.plane.served import Target
 from gateway.plane.upstream import quota
-from gateway.plane.upstream.answers import OF_UPSTREAM, Wait, forward, name_deployment
+from gateway.plane.upstream.answers import OF_UPSTREAM, forward, name_deployment
 from gateway.plane.upstream.dialects import Pair
 from gateway.plane.upstream.failures import ForeignRefusal, failure, pass_on
 from gateway.plane.upstream.pairs import PAIRS
@@ -224,11 +224,8 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes | list[bytes
             own |= await target.cloud.proof(call.plane.tokens, url, body)
         head = _head(target, own) if own else target.head
         head = b"%bx-request-id: %b\r\n" % (head, call.request_id.encode())
-        wait = Wait(call)
-        try:
-            response = await call.plane.wire.post(url, head, body, timeout_s=target.deployment.timeout_s)
-        finally:
-            wait.end()
+        call.waits_since_ns = began
+        response = await call.plane.wire.post(url, head, body, timeout_s=target.deployment.timeout_s)
     except asyncio.CancelledError:  # what the upstream has done by now nobody knows
         call.may_have_spent = True
         raise
@@ -249,6 +246,10 @@ async def _send(call: Call, target: Target, pair: Pair, body: bytes | list[bytes
         raise Refusal("upstream_error", f"The provider {target.deployment.provider} broke off before it answered.") from error
     finally:
         call.upstream_ns += time.perf_counter_ns() - began
+        call.waits_since_ns = 0
+        if call.watcher is not None:
+            call.watcher.cancel()
+            call.watcher = None
     if 300 <= response.status < 400:
         response.close()
         raise Refusal("upstream_error", f"The provider {target.deployment.provider} answered with a redirect, which is not followed.")
