@@ -12,7 +12,13 @@ from catalog.forms.fields import MAX_INTEGER, calls_per_minute, monthly_budget
 from catalog.models import Model, Project, ToolServer
 
 
+def _seen() -> forms.CharField:
+    """The `rotation_mark` of the keys when the page was drawn."""
+    return forms.CharField(max_length=40, required=False, widget=forms.HiddenInput)
+
+
 class RotateForm(forms.Form):
+    seen = _seen()
     overlap = forms.IntegerField(min_value=0, max_value=168, help_text="Hours that the present secret still works.")
 
     def clean_overlap(self) -> timedelta:
@@ -23,6 +29,7 @@ class BulkForm(forms.Form):
     """Acting on many keys; `expected` is the number that the confirmation named."""
 
     expected = forms.IntegerField(min_value=0, max_value=MAX_INTEGER, widget=forms.HiddenInput)
+    seen = _seen()
     overlap = forms.TypedChoiceField(
         label="The present secrets work for",
         choices=[(0, "no longer: they leaked"), (1, "1 hour"), (24, "24 hours"), (168, "7 days")],

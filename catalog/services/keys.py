@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -157,11 +157,14 @@ def _add(key: VirtualKey, *, actor: User, **details: Any) -> str:
 
 
 @transaction.atomic
-def rotate_key(*, key: VirtualKey, actor: User, overlap: timedelta = DEFAULT_OVERLAP, at: datetime | None = None) -> tuple[VirtualKey, str]:
+def rotate_key(
+    *, key: VirtualKey, actor: User, overlap: timedelta = DEFAULT_OVERLAP, seen: str | None = None, at: datetime | None = None
+) -> tuple[VirtualKey, str]:
     """Give the key a new secret, returned here and nowhere else. The present one works for `overlap` more (none to 7 days).
 
     Id, limits, scope and history stay, so nothing is counted twice, and the lifetime begins anew. A secret that is still in its
-    overlap from before ends at once. Raises KeyEndedError, InvalidValueError (overlap) or NotAllowedError (a playground key).
+    overlap from before ends at once. `seen` is the `rotation_mark` of the page that asks, if one does: a page that is sent twice rotates once.
+    Raises KeyEndedError, InvalidValueError (overlap, seen) or NotAllowedError (a playground key).
     """
     at = at or timezone.now()
     key = VirtualKey.objects.select_for_update(of=("self",)).select_related("project").get(pk=key.pk)
@@ -170,11 +173,22 @@ def rotate_key(*, key: VirtualKey, actor: User, overlap: timedelta = DEFAULT_OVE
     if not key.is_live(at):
         raise KeyEndedError(f"{key.name} is {key.state}. Make a new key.")
     _check_overlap(overlap)
+    _check_seen([key], seen)
     text = _give_secret(key, selectors.current_tenant().public_id, overlap, at)
     key.save(update_fields=_OF_ROTATION)
     audit.record("virtual_key.rotated", actor=actor, target=key, **_rotation(key))
     config.changed()
     return key, text
+
+
+def rotation_mark(rotated_at: Iterable[datetime | None]) -> str:
+    """Of some keys' `rotated_at`: what a page says back, so that it rotates them once however often it is sent. It changes with each rotation."""
+    return max((moment.isoformat() for moment in rotated_at if moment is not None), default="")
+
+
+def _check_seen(found: Iterable[VirtualKey], seen: str | None) -> None:
+    if seen is not None and seen != rotation_mark(key.rotated_at for key in found):
+        raise InvalidValueError("Rotated since you looked, so nothing was done now. Rotate again only if nobody has the new secrets.")
 
 
 _OF_ROTATION = ["previous_digest", "previous_until", "digest", "rotated_at", "expires_at"]
@@ -211,7 +225,13 @@ def revoke_key(*, key: VirtualKey, actor: User, at: datetime | None = None) -> V
 
 @transaction.atomic
 def rotate_keys(
-    *, chosen: QuerySet[VirtualKey], actor: User, expected: int, overlap: timedelta = DEFAULT_OVERLAP, at: datetime | None = None
+    *,
+    chosen: QuerySet[VirtualKey],
+    actor: User,
+    expected: int,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    seen: str | None = None,
+    at: datetime | None = None,
 ) -> list[tuple[VirtualKey, str]]:
     """Give each live program key of `chosen` a new secret, as `rotate_key` does; the others are left as they are.
 
@@ -225,6 +245,7 @@ def rotate_keys(
             f"At most {MOST_ROTATED:,} keys are rotated at once: somebody has to hand the secrets out. Narrow the filter."
         )
     found = _locked(selectors.keys_to_rotate(chosen, at), expected)
+    _check_seen(found, seen)
     tenant_id = selectors.current_tenant().public_id
     made = [(key, _give_secret(key, tenant_id, overlap, at)) for key in found]
     VirtualKey.objects.bulk_update(found, _OF_ROTATION, batch_size=500)

@@ -119,7 +119,10 @@ def keys_bulk(request: MemberRequest) -> HttpResponse:
         overlap = services.DEFAULT_OVERLAP if overlap is None else overlap  # none at all is an answer, too
         if act == "rotate":
             made = try_service(
-                form, lambda: services.rotate_keys(chosen=selection.keys, actor=request.user, expected=expected, overlap=overlap)
+                form,
+                lambda: services.rotate_keys(
+                    chosen=selection.keys, actor=request.user, expected=expected, overlap=overlap, seen=form.cleaned_data["seen"]
+                ),
             )
             if made is not None:
                 return _show_all_once(request, made, selection.list_url)
@@ -145,6 +148,9 @@ def keys_bulk(request: MemberRequest) -> HttpResponse:
             "beyond": max(0, count - SOME),
             "owners": live.order_by().values("owner").distinct().count(),
             "most": services.MOST_ROTATED,
+            "mark": services.rotation_mark(live.values_list("rotated_at", flat=True))
+            if act == "rotate" and count <= services.MOST_ROTATED
+            else "",
             "too_many": act == "rotate" and count > services.MOST_ROTATED,
             "fields": selection.fields,
             "list_url": selection.list_url,
@@ -277,6 +283,7 @@ def _detail(request: MemberRequest, key: VirtualKey, *, form: TagsForm | None = 
     context = {
         "key": key,
         "row": selectors.key_rows([key])[0],
+        "mark": services.rotation_mark([key.rotated_at]),
         "tags": key.tags,
         "tags_form": form or (tags_form(None, key.tags) if key.state == "active" else None),
         "tags_url": reverse("key-tags", args=[key.public_id]),

@@ -62,11 +62,18 @@ def test_key_is_revoked_by_its_owner_and_by_security(acme: Tenant, bob: User, sa
 def test_key_is_rotated_on_its_page_and_the_new_secret_shown_once(acme: Tenant, bob: User, sam: User, client_for: ClientFor) -> None:
     own, old = make_key(owner=bob)
     foreign, _ = make_key(owner=sam)
-    client = client_for(bob)
+    client, digest = client_for(bob), own.digest
 
     made = client.post(f"/o/acme/keys/{own.public_id}/rotate/", {"overlap": "24"})
+    kept = VirtualKey.objects.get(pk=own.pk).previous_digest
+    reloaded = client.post(f"/o/acme/keys/{own.public_id}/rotate/", {"overlap": "24"}, follow=True)
     too_long = client.post(f"/o/acme/keys/{own.public_id}/rotate/", {"overlap": "500"}, follow=True)
 
+    assert "Rotated since you looked" in reloaded.content.decode()
+    own.refresh_from_db()
+    assert own.previous_digest == kept == digest  # what programs have works on
+    assert own.rotated_at is not None
+    assert f'name="seen" value="{own.rotated_at.isoformat()}"' in reloaded.content.decode()
     text = made.content.decode()
     assert f"ghk_{acme.public_id}_{own.public_id}_" in text
     assert old not in text

@@ -147,7 +147,11 @@ def test_page_rotates_what_was_ticked_and_shows_the_secrets_once(acme: Tenant, b
 
     shown = client_for(bob).get("/o/acme/keys/bulk/", asked).content.decode()
     done = client_for(bob).post("/o/acme/keys/bulk/", {**asked, "expected": "1", "overlap": "0"})
+    reloaded = client_for(bob).post("/o/acme/keys/bulk/", {**asked, "expected": "1", "overlap": "0"})
 
+    assert reloaded.status_code == 422
+    assert "Rotated since you looked, so nothing was done now." in reloaded.content.decode()
+    assert f"_{own.public_id}_" not in reloaded.content.decode()
     assert "Rotate 1 key?" in shown
     own.refresh_from_db()
     foreign.refresh_from_db()
