@@ -197,11 +197,22 @@ def _call(method: str, endpoint: Endpoint, url: str, opened: OpenCredential, fie
         trace.blocked = True
         return trace.fail("connect", None, str(error)), None
     except httpx2.TimeoutException:
-        return trace.fail(step, 1000 * (time.perf_counter() - started), f"No answer within {CHECK_TIMEOUT_S:.0f} s."), None
+        step = _step(step, watch, trace)
+        todo = (
+            "Correct host and port of the base URL, or open the way in the firewall."
+            if step == "connect"
+            else "The server is slow: try again."
+        )
+        return trace.fail(step, 1000 * (time.perf_counter() - started), f"No answer within {CHECK_TIMEOUT_S:.0f} s. {todo}"), None
     except httpx2.ConnectError as error:
-        return trace.fail("connect", 1000 * (time.perf_counter() - started), f"No connection: {_words(error)}."), None
+        todo = "Correct host and port of the base URL, or start the server."
+        if "certificate" in str(error).lower():
+            todo = "Its certificate must be of an authority that this server trusts, and for this host."
+        return trace.fail("connect", 1000 * (time.perf_counter() - started), f"No connection: {_words(error)}. {todo}"), None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return trace.fail(step, 1000 * (time.perf_counter() - started), f"The call broke off: {_words(error)}."), None
+        step = _step(step, watch, trace)
+        todo = "Try again; if it stays, no HTTP server answers at this URL."
+        return trace.fail(step, 1000 * (time.perf_counter() - started), f"The call broke off: {_words(error)}. {todo}"), None
     try:
         return trace, json.loads(content)
     except ValueError:
@@ -250,10 +261,22 @@ def _resolve(url: str, trace: Trace) -> bool:
         trace.fail("resolve", None, str(error))
         return False
     except (OSError, UnicodeError):
-        trace.fail("resolve", 1000 * (time.perf_counter() - started), f"The name {urlsplit(url).hostname} can't be found.")
+        trace.fail(
+            "resolve",
+            1000 * (time.perf_counter() - started),
+            f"The name {urlsplit(url).hostname} can't be found. Correct the host in the base URL.",
+        )
         return False
     trace.add("resolve", True, 1000 * (time.perf_counter() - started), f"{len(found)} address{'es' if len(found) != 1 else ''}")
     return True
+
+
+def _step(step: str, watch: _Watch, trace: Trace) -> str:
+    """The step that failed: once the request was on its way, the one after the connection."""
+    if step != "connect" or "http11.send_request_headers.started" not in watch.at:
+        return step
+    trace.add("connect", True, _connect_ms(watch), "")
+    return "status"
 
 
 def _connect_ms(watch: _Watch) -> float | None:
@@ -266,13 +289,19 @@ def _status_words(status: int, content: bytes, credential: Credential, headers: 
     for secret in credential.secrets:
         said = said.replace(secret, "[redacted]")
     tail = f' It said: "{said}"' if said else ""
-    if status in (401, 403):
-        what = "API key" if isinstance(credential, Key) else "credential"
-        return f"Refused with {status}: {f'the {what} is not accepted' if credential.secrets else 'it wants an API key'}.{tail}"
+    what = "API key" if isinstance(credential, Key) else "credential"
+    if status in (401, 403) and not credential.secrets:
+        return f"Refused with {status}: it wants an API key. Give one on the provider's page.{tail}"
+    if status == 401:
+        return f"Refused with 401: the {what} is not accepted. Give another one on the provider's page.{tail}"
+    if status == 403:
+        return f"Refused with 403: the {what} is not accepted, or has no right to this. See to both in the provider's account.{tail}"
     if status == 404:
-        return f"Not found (404): the path or the model name is wrong.{tail}"
+        return f"Not found (404): the path or the model name is wrong. Compare the name with the provider's list, and the base URL up to its version.{tail}"
     if status == 429:
-        return f"Limited (429): the account has no quota left, or too many calls.{tail}"
+        return f"Limited (429): the account has no quota left, or too many calls. Raise the quota there, or try again later.{tail}"
+    if status >= 500:
+        return f"Answered {status}: the fault is the provider's. Try again later.{tail}"
     if 300 <= status < 400:
         return f"It redirects ({status}) to {headers.get('location', 'elsewhere')[:120]}; redirects are not followed. Use the final URL."
     return f"Answered {status}.{tail}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from catalog import upstream
 from catalog.errors import NameTakenError, OutboundRefusedError
 from catalog.services import providers
 from governance.models import AuditEntry, Tenant, User
@@ -134,6 +138,49 @@ def test_check_of_a_closed_port_says_where_it_ended(acme: Tenant, alice: User) -
 
     assert [(step.name, step.ok) for step in trace.steps] == [("resolve", True), ("connect", False)]
     assert "No connection" in trace.summary
+    assert "Correct host and port of the base URL" in trace.summary
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """Answers with the status that its path names; with none, never."""
+
+    def do_GET(self) -> None:
+        status = int(self.path.split("/")[1])
+        if not status:
+            time.sleep(1)
+            return
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "secret", "words"),
+    [
+        (401, "", "it wants an API key. Give one on the provider's page."),
+        (401, "k", "the API key is not accepted. Give another one on the provider's page."),
+        (403, "k", "the API key is not accepted, or has no right to this. See to both in the provider's account."),
+        (404, "k", "Compare the name with the provider's list, and the base URL up to its version."),
+        (429, "k", "Raise the quota there, or try again later."),
+        (503, "k", "the fault is the provider's. Try again later."),
+        (0, "k", "No answer within 0 s. The server is slow: try again."),
+    ],
+)
+def test_check_that_fails_says_what_to_do(
+    acme: Tenant, alice: User, monkeypatch: pytest.MonkeyPatch, status: int, secret: str, words: str
+) -> None:
+    monkeypatch.setattr(upstream, "CHECK_TIMEOUT_S", 0.3)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        provider = make_provider(base_url=f"http://127.0.0.1:{server.server_port}/{status}", secret=secret)
+
+        _, trace, _ = providers.check_provider(provider=provider, actor=alice)
+        server.shutdown()
+
+    assert words in trace.summary
 
 
 def test_check_of_a_server_that_is_no_provider(acme: Tenant, alice: User, everything_url: str) -> None:
