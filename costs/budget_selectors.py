@@ -454,27 +454,33 @@ class Pressed:
 
     budget: Budget
     notice: BudgetNotice
-    """The highest threshold that its present period has reached, with what was spent then."""
+    """The highest threshold that its present period has reached."""
     amount: Decimal
     """Now, raises included."""
+    spent: Decimal
+    """Now, in the present period."""
 
     @property
     def share(self) -> Decimal:
-        """Percent of the present amount."""
-        return self.notice.spent / self.amount * 100
+        """Percent of the amount."""
+        return self.spent / self.amount * 100
+
+
+def present_notices(at: datetime) -> QuerySet[BudgetNotice]:
+    """Those of the period that each budget is in."""
+    where, present = time_zone(), Q()
+    for period in Budget.Period.values:
+        present |= Q(budget__period=period, period_start=budgeting.span_of(period, at, where).start)
+    return BudgetNotice.objects.filter(present)
 
 
 def pressed(at: datetime | None = None) -> list[Pressed]:
-    """Budgets in force whose present period has passed PRESSED_FROM percent, the fullest first. By what was noticed: no figures are read."""
-    at, where = at or timezone.now(), time_zone()
-    present = Q()
-    for period in Budget.Period.values:
-        present |= Q(budget__period=period, period_start=budgeting.span_of(period, at, where).start)
-    reached = (
-        BudgetNotice.objects.filter(present, budget__state=Budget.State.ENFORCED).order_by("budget_id", "-threshold").distinct("budget_id")
-    )
-    newest = {notice.budget_id: notice for notice in reached}
-    found = [Pressed(one, newest[one.pk], amount_in_force(one)) for one in budgets(at).filter(pk__in=newest)]
+    """Budgets in force whose present period has passed PRESSED_FROM percent, the fullest first. Figures are read of those with a notice only."""
+    at = at or timezone.now()
+    reached = present_notices(at).filter(budget__state=Budget.State.ENFORCED).order_by("budget_id", "-threshold").distinct("budget_id")
+    highest = {notice.budget_id: notice for notice in reached}
+    chosen = list(budgets(at).filter(pk__in=highest))
+    found = [Pressed(one.budget, highest[one.budget.pk], one.amount, one.spent) for one in _spent_of(chosen, at)]
     return sorted((one for one in found if one.share >= PRESSED_FROM), key=lambda one: -one.share)
 
 

@@ -97,6 +97,9 @@ def change_budget(*, budget: Budget, actor: User, **changes: Any) -> Budget:
     if is_aimed_anew:
         _check_target(budget)
         budget.counted_at = None
+        budget_selectors.present_notices(timezone.now()).filter(
+            budget=budget
+        ).delete()  # of what it was for; it notices anew what it is for now
     _save(budget)
     if is_aimed_anew:
         _count_its_tag(budget)
@@ -350,7 +353,7 @@ def _tell(notice: BudgetNotice, one: budget_selectors.Charged) -> None:
             if budget.action == Budget.Action.BLOCK
             else f"From {budget.throttle_from}% calls are slowed down, at 100% they are refused."
         ),
-        key=f"budget:{budget.pk}:{one.span.start:%Y-%m-%d}:{notice.threshold}",
+        key=f"budget:{budget.pk}:notice:{notice.pk}",
         path=_path(budget),
         permission=Permission.VIEW_COSTS,
         data={"budget": budget.name, "threshold": notice.threshold, "spent_usd": str(one.spent), "amount_usd": str(one.amount)},

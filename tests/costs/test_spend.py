@@ -367,5 +367,5 @@ def test_page_names_budgets_that_are_nearly_spent(acme: Tenant, client_for: Clie
 
     whole, filtered = (client_for(fay).get(f"{PAGE}{query}").content.decode() for query in ("", "?model=small-chat"))
 
-    assert ">tight</a> has reached 80%" in whole
+    assert (">tight</a> has used 90.0%" in whole, "80% reached" in whole) == (True, True)
     assert ("raised</a> has" in whole, "wide</a> has" in whole, "tight</a> has" in filtered) == (False, False, False)

@@ -344,6 +344,33 @@ def test_budget_in_force_is_sized_though_what_it_is_for_is_gone(acme: Tenant, al
         budgets.enforce_budget(budget=made, actor=alice)
 
 
+def test_pressed_budgets_stand_at_what_is_spent_and_raised_by_now(acme: Tenant, alice: User) -> None:
+    made = enforced(alice)
+    hour(NOW, "85")
+    budgets.write_notices(at=NOW)
+    budgets.raise_temporarily(budget=made, actor=alice, extra=Decimal(20), reason="launch", until=NOW + timedelta(days=2), at=NOW)
+    assert budget_selectors.pressed(NOW) == []
+    hour(NOW - timedelta(hours=1), "30")
+    assert budgets.write_notices(at=NOW) == []
+    [one] = budget_selectors.pressed(NOW)
+    assert (one.budget.pk, float(one.spent), float(one.amount), one.notice.threshold) == (made.pk, 115.0, 120.0, 80)
+
+
+def test_what_a_budget_noticed_of_another_target_is_forgotten(acme: Tenant, alice: User) -> None:
+    now = timezone.now()
+    made = enforced(alice, action="alert")
+    hour(now, "95")
+    budgets.write_notices(at=now)
+    budgets.switch_off_budget(budget=made, actor=alice)
+    made = budgets.change_budget(budget=made, actor=alice, scope="agent", ref="nobody")
+    budgets.enforce_budget(budget=made, actor=alice)
+    assert (budgets.write_notices(at=now), budget_selectors.pressed(now)) == ([], [])
+    hour(now, "90", agent="nobody")
+    assert [one.threshold for one in budgets.write_notices(at=now)] == [50, 80]
+    assert [one.spent for one in budget_selectors.pressed(now)] == [90]
+    assert Notice.objects.filter(topic="budget.threshold", title__endswith="80%").count() == 2
+
+
 def test_period_begins_at_midnight_of_the_organisation(acme: Tenant, alice: User) -> None:
     Tenant.objects.filter(pk=acme.pk).update(time_zone="America/New_York")
     hour(datetime(2026, 11, 1, 3, tzinfo=UTC), "7")  # still October there
