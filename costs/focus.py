@@ -10,14 +10,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
-from functools import lru_cache
-from typing import BinaryIO
+from functools import _lru_cache_wrapper, lru_cache
+from typing import BinaryIO, TypeVar
 
 import orjson
 
@@ -65,6 +64,9 @@ NAMING = (
 COUNTED_CLASSES = ("web_search", "file_search")
 """Rows of these count calls of tools that the provider ran; `tokens` is how many."""
 _SCALES = {"": 1, "k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
+
+
+T = TypeVar("T")
 
 
 class RowError(ValueError):
@@ -163,18 +165,39 @@ def _day(start: datetime, end: datetime) -> date | None:
 
 _FIGURES, _TIMES = ("Cost", "Quantity", "UnitPrice", "InUsd"), ("PeriodStart", "PeriodEnd")
 """What the names of columns end in that hold one, those of providers' own included."""
+_AS_WRITTEN = ("Id", "Name", "Number", "Code", "Key", "Version", "Meter", "Description")
+"""What the names of columns end in that hold words: `1.10` and `1.1` are two there."""
+_FIGURE, _DATE = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-][0-9]{1,4})?"), re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""What columns of other names hold is taken for one by how it looks. `007` and `1E5` may be somebody's code."""
+_LONGEST_KEPT = 512
+"""Characters of the texts that caches keep: longer ones seldom come again."""
 
 
 def _plain(name: str, text: str) -> str:
-    """A figure, a time or an object in one form, anything else as it is: `5.00`, `5.0` and `5` are one price in a CSV, a Parquet of doubles and one of decimals."""
-    try:
-        if name.endswith(_FIGURES):
-            return _plain_number(text)
-        if name.endswith(_TIMES):
-            return _plain_time(text)
-        return _plain_object(text) if text.startswith("{") else text
-    except ValueError:  # not every column is read otherwise
+    """A figure, a time, an object or a list in one form, anything else as it is: `5.00`, `5.0` and `5` are one price in a CSV, a Parquet of doubles and one of decimals."""
+    form = _form(name, text)
+    if form is None:
         return text
+    try:
+        return _kept(form, text)
+    except (ValueError, TypeError):  # not every column is read otherwise; orjson reads deeper objects than it writes
+        return text
+
+
+def _kept(read: _lru_cache_wrapper[T], text: str) -> T:
+    """What a cached function makes of a text; its cache keeps short ones."""
+    return read(text) if len(text) <= _LONGEST_KEPT else read.__wrapped__(text)
+
+
+def _form(name: str, text: str) -> _lru_cache_wrapper[str] | None:
+    """What brings the text of a column into one form; None for words."""
+    if text[0] in "{[":
+        return _plain_object
+    if text[0] not in "+-.0123456789" or name.endswith(_AS_WRITTEN):
+        return None
+    if name.endswith(_TIMES) or _DATE.match(text):
+        return _plain_time
+    return _plain_number if name.endswith(_FIGURES) or _FIGURE.fullmatch(text) else None
 
 
 @lru_cache(maxsize=16384)
@@ -341,7 +364,7 @@ def parse(line: int, values: Mapping[str, str]) -> Row:
     ):
         if len(value) > longest:
             raise RowError(f"Is longer than {longest} characters.", column)
-    details = _details(values.get("SkuPriceDetails"))
+    details = _kept(_details, values.get("SkuPriceDetails", ""))
     texts = tuple(values.get(name, "") for name in ("SkuMeter", "SkuId", "SkuPriceId", "ChargeDescription"))
     tokens, block = quantity(values)
     token_class = classify(details, texts, tokens is not None)
@@ -482,14 +505,13 @@ def _at(price: Decimal | None, values: Mapping[str, str], tokens: Decimal | None
 
 
 @lru_cache(maxsize=4096)
-def _details(text: str | None) -> Mapping[str, object]:
-    if not text:
-        return {}
+def _details(text: str) -> Mapping[str, object]:
+    """The words and figures of an object; what nests in it says nothing of model or token class."""
     try:
-        found = json.loads(text)
+        found = orjson.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: value for name, value in found.items() if not isinstance(value, dict | list)} if isinstance(found, dict) else {}
 
 
 def classify(details: Mapping[str, object], texts: tuple[str, ...], counts_tokens: bool) -> str:

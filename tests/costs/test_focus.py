@@ -203,9 +203,14 @@ def test_equal_rows_have_one_fingerprint_whatever_the_order_of_columns() -> None
     assert first.fingerprint("a") == second.fingerprint("a") == turned.fingerprint("a") != first.fingerprint("b")
 
 
+DEEP = '{"a":' * 300 + "1" + "}" * 300
+
+
 def test_figures_times_and_objects_have_one_fingerprint_however_they_are_written() -> None:
     plain = {"BilledCost": "5.00", "ListCost": "-0.00", "x_CostInUsd": "8e-07", "ChargePeriodStart": "2026-10-01 00:00:00", "SkuId": "5.00"}
-    plain["Tags"] = '{"a": "1", "b": "2"}'
+    plain |= {"Tags": '{"a": "1", "b": "2"}', "AllocatedMethodDetails": '[{"a": 1}, 2]', "x_Details": DEEP}
+    plain |= {"x_BillingExchangeRate": "1.0", "x_BillingExchangeRateDate": "2026-11-01", "x_PricingBlockSize": "1000000.0"}
+    plain |= {"x_CostCentre": "007", "x_Batch": "1E5", "x_SkuMeter": "2026-11-01"}
     first = one(GOOD)
     assert isinstance(first, focus.Row)
 
@@ -217,6 +222,8 @@ def test_figures_times_and_objects_have_one_fingerprint_however_they_are_written
         {"Tags": '{"b":"2","a":"1"}'},
         {"x_CostInUsd": "0.00000080"},
         {"ChargePeriodStart": "2026-10-01T02:00:00+02:00"},
+        {"AllocatedMethodDetails": '[{"a":1},2]'},
+        {"x_BillingExchangeRate": "1", "x_BillingExchangeRateDate": "2026-11-01T00:00:00Z", "x_PricingBlockSize": "1e+06"},
     ]
     others = [
         {"BilledCost": "5.01"},
@@ -225,6 +232,27 @@ def test_figures_times_and_objects_have_one_fingerprint_however_they_are_written
         {"SkuId": "5"},
         {"Tags": "{}"},
         {"Tags": "{"},
+        {"AllocatedMethodDetails": '[2,{"a":1}]'},
+        {"x_Details": DEEP.replace("1", "2")},
+        {"x_BillingExchangeRate": "1.1"},
+        {"x_BillingExchangeRateDate": "2026-11-02"},
+        {"x_BillingExchangeRateDate": "2026-11-31"},
+        {"x_CostCentre": "7"},
+        {"x_Batch": "100000"},
+        {"x_SkuMeter": "2026-11-01T00:00:00Z"},
     ]
     assert {written(**other) for other in same} == {written()}
     assert len({written(), *(written(**other) for other in others)}) == 1 + len(others)
+
+
+def test_long_texts_are_brought_into_one_form_and_not_kept_in_memory() -> None:
+    row = one(GOOD)
+    assert isinstance(row, focus.Row)
+    focus._plain_object.cache_clear()
+
+    def written(tags: str) -> str:
+        return replace(row, values={"Tags": tags}).fingerprint("a")
+
+    long = "x" * 600
+    assert written(f'{{"a": "{long}", "b": "1"}}') == written(f'{{"b":"1","a":"{long}"}}')
+    assert focus._plain_object.cache_info().currsize == 0

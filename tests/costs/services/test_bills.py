@@ -134,6 +134,18 @@ def as_parquet(rows: list[dict[str, str]]) -> bytes:
         return file.read_bytes()
 
 
+@pytest.mark.parametrize("depth", [300, 8000])
+@pytest.mark.parametrize("column", ["ChargeDescription", "SkuPriceDetails"])
+def test_cell_that_nests_deeper_than_json_is_read_or_written_costs_no_bill(
+    acme: Tenant, offers: object, fay: User, column: str, depth: int
+) -> None:
+    rows = [row | {column: '{"ModelId":' * depth + "1" + "}" * depth} for row in made(acme).rows[:3]]
+
+    bill = upload(fay, rows).file
+
+    assert (bill.rows_in, bill.rows_accepted + bill.rows_rejected) == (3, 3)
+
+
 def test_rows_are_known_again_in_whatever_form_they_come(acme: Tenant, offers: object, fay: User) -> None:
     rows = [row | {"BilledCost": f"{Decimal(row['BilledCost']):.12f}"} for row in made(acme).rows[:40]]
     upload(fay, rows, style="append")
