@@ -97,9 +97,8 @@ def change_budget(*, budget: Budget, actor: User, **changes: Any) -> Budget:
     if is_aimed_anew:
         _check_target(budget)
         budget.counted_at = None
-        budget_selectors.present_notices(timezone.now()).filter(
-            budget=budget
-        ).delete()  # of what it was for; it notices anew what it is for now
+        # They are of what it was for: what it is for now is noticed anew.
+        budget_selectors.present_notices(timezone.now()).filter(budget=budget).delete()
     _save(budget)
     if is_aimed_anew:
         _count_its_tag(budget)

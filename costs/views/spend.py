@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from collections import defaultdict
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -41,7 +42,7 @@ CSV_HEADER = ("day_utc", "{group}", "calls", "refused", "failed", "unpriced_call
 NEXT_GROUPS = {"project": "model", "agent": "model", "key": "model", "provider": "model", "region": "model"}
 """What one looks at next within a line; else its projects."""
 MOST_MARKED = 3
-"""Anomalies on the chart and in "Needs you", and budgets there; their own pages have all."""
+"""Anomalies on the chart, and of those in "Needs you" and of budgets there; their own pages have all."""
 MOST_VIEWS = 60
 """Tabs of saved views; more than a person may have of their own."""
 
@@ -140,7 +141,9 @@ class _Page:
 
     def needs(self) -> dict[str, Any]:
         """What waits for somebody: open anomalies of what is shown; and budgets that run out, which know no filter."""
-        found = [one for one in self.anomalies if one.status == Anomaly.Status.OPEN]
+        found: list[Anomaly] = []
+        if not self.refusal:
+            found = list(anomaly_selectors.largest_within(self.period, self.chosen).filter(status=Anomaly.Status.OPEN)[:MOST_MARKED])
         names = anomaly_selectors.labels((one.dimension, one.ref) for one in found)
         is_whole = self.period == periods.this_month(_today()) and not self.chosen
         return {
@@ -181,7 +184,6 @@ class _Page:
         return {
             "spend": found,
             "rows": [(line, *self._ways(line)) for line in found.shown],
-            "marked": bool(self.anomalies),
             "uncounted": any(line.value == UNCOUNTED for line in found.lines),
             "drill": self._drill,
             "outlook": outlook if isinstance(outlook, Forecast) else None,
@@ -275,6 +277,8 @@ class _Page:
             ]
             return context
         leads = {line.value for line in found.lines if not line.is_other and found.group != dimensions.TOKEN_CLASS}
+        marks = self._marks()
+        context["marked"] = bool(marks)
         context["figure"] = charts.stacked_bars(
             days,
             series,
@@ -286,18 +290,29 @@ class _Page:
                 found.group,
                 [one.value if one.value in leads else self.chosen.get(found.group, "") for one in series],
             ),
-            marks={
-                one.first_at.astimezone(UTC).date(): f"{'' if one.is_drop else '+'}{money_text(one.excess)}"
-                for one in reversed(self.anomalies)
-            },
+            marks={day: f"{'+' if off > 0 else ''}{money_text(off)}" for day, off in marks.items()},
         )
         context["figure_label"] = (
             f"Daily spend by {dimensions.label(found.group).lower()}, {found.period.label}, in US dollars"
             + (f", and {found.earlier.label} as a line" if found.earlier and found.earlier_days else "")
             + (", and what is expected up to the end of the month" if outlook else "")
-            + (f", {len(self.anomalies)} marked as not expected" if self.anomalies else "")
+            + (f", {len(marks)} marked as not expected" if marks else "")
         )
         return context
+
+    def _marks(self) -> dict[date, Decimal]:
+        """How far off what was expected, USD, the worst day in the period of each anomaly was; of days without a bar there is none to mark."""
+        marks = {}
+        for one in reversed(self.anomalies):
+            off_by_day: dict[date, Decimal] = defaultdict(Decimal)
+            for point in one.points:
+                day = datetime.fromisoformat(point["at"]).astimezone(UTC).date()
+                off_by_day[day] += Decimal(point["actual"]) - Decimal(point["expected"])
+            shown = {day: off for day, off in off_by_day.items() if any(self.found.by_day.get(day, {}).values())}
+            if shown:
+                worst = max(shown, key=lambda one: abs(shown[one]))
+                marks[worst] = shown[worst]
+        return marks
 
     def _on_earlier(self, index: int) -> Decimal | None:
         """Money of the day in the compared period that stands where day `index` stands in this one; None beyond its end."""

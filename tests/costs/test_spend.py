@@ -324,10 +324,10 @@ def test_requests_have_open_periods(acme: Tenant, client_for: ClientFor, fay: Us
 def stands_out(ref: str, **fields: Any) -> Anomaly:
     """An anomaly of the day of `factories.costs.call`."""
     day = datetime.combine((timezone.now() - timedelta(minutes=1)).date(), datetime.min.time(), UTC)
-    given: dict[str, Any] = {"dimension": "agent", "expected": Decimal(1), "actual": Decimal(9), "excess": Decimal(8)}
-    return Anomaly.objects.create(
-        ref=ref, kind="spike", period="day", first_at=day, last_at=day + timedelta(days=1), score=9, created_at=day, **(given | fields)
-    )
+    given: dict[str, Any] = {"dimension": "agent", "kind": "spike", "first_at": day} | fields
+    given = {"expected": Decimal(1), "actual": Decimal(9), "excess": Decimal(8)} | given
+    given = {"points": [{"at": day.isoformat(), "expected": str(given["expected"]), "actual": str(given["actual"])}]} | given
+    return Anomaly.objects.create(ref=ref, period="day", last_at=day + timedelta(days=1), score=9, created_at=day, **given)
 
 
 def test_page_names_what_stands_out_of_what_is_shown(acme: Tenant, client_for: ClientFor, alice: User, fay: User, audra: User) -> None:
@@ -351,8 +351,39 @@ def test_page_names_what_stands_out_of_what_is_shown(acme: Tenant, client_for: C
     assert ("was expected" in whole, "Say if it is real" in whole, ">search</a>" in whole) == (True, True, True)
     assert (">dull</a>" in whole, ">looked-after</a>" in whole) == (False, False)
     assert ('"text": "+$8.00"' in whole, '"text": "+$8.00"' in of_model, '"text": "+$8.00"' in of_other) == (True, True, False)
-    assert "2 marked as not expected" in whole
+    assert "1 marked as not expected" in whole
     assert ("See why" in of_model, "was expected" in of_other, "was expected" in own) == (True, False, False)
+
+
+def test_open_anomalies_are_named_though_larger_ones_were_looked_at(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    make.prices(alice)
+    make.record(acme, make.call(acme))
+    for n in range(3):
+        stands_out(f"seen-{n}", status="acknowledged")
+    stands_out("open", actual=Decimal(3), excess=Decimal(2))
+    assert [one.ref for one, _, _ in client_for(fay).get(PAGE).context["needs"]["anomalies"]] == ["open"]
+
+
+def test_chart_marks_the_worst_day_shown_of_an_anomaly_by_its_own_excess(
+    acme: Tenant, client_for: ClientFor, alice: User, fay: User
+) -> None:
+    make.prices(alice)
+    day = datetime.combine((timezone.now() - timedelta(minutes=1)).date(), datetime.min.time(), UTC)
+    make.record(acme, *(make.call(acme, started_at=day - timedelta(days=n)) for n in range(2)))
+    points = [
+        {"at": (day - timedelta(days=n)).isoformat(), "expected": "1", "actual": actual} for n, actual in ((2, "90"), (1, "6"), (0, "3"))
+    ]
+    of_days = {"first_at": day - timedelta(days=2), "expected": Decimal(3), "actual": Decimal(99), "excess": Decimal(96)}
+    stands_out("level", kind="shift", points=points, **of_days)
+
+    def marked(first: datetime, last: datetime) -> tuple[list[str], bool]:
+        found = client_for(fay).get(f"{PAGE}?from={first.date()}&to={last.date()}").context
+        return [one["text"] for one in found["figure"]["layout"]["annotations"] if one["text"] != "so far"], found["marked"]
+
+    yesterday = day - timedelta(days=1)
+    assert [marked(yesterday, day), marked(day, day)] == [(["+$5.00"], True), (["+$2.00"], True)]
+    Anomaly.objects.update(points=points[:1])
+    assert marked(yesterday, day) == ([], False)
 
 
 def test_page_names_budgets_that_are_nearly_spent(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
