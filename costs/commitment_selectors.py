@@ -168,7 +168,7 @@ def outlooks(found: Iterable[Commitment]) -> dict[int, commitments.Outlook]:
     counted = {one.pk: one for one in found if one.counted_through is not None}
     begin = ExpressionWrapper(F("commitment__counted_through") - timedelta(days=commitments.PACE_DAYS), output_field=DateField())
     lately, is_use = Q(day__gte=begin), ~Q(model="")
-    sums = (
+    rows = (
         CommitmentDay.objects.filter(commitment__in=counted, day__lt=F("commitment__counted_through"))
         .order_by()
         .values_list("commitment")
@@ -178,9 +178,10 @@ def outlooks(found: Iterable[Commitment]) -> dict[int, commitments.Outlook]:
             unused_cost=Sum("cost", filter=~is_use & lately, default=Decimal()),
         )
     )
+    sums = {pk: figures for pk, *figures in rows}  # none of money that nobody draws on
     result = {}
-    for pk, drawn, used, unused_cost in sums:
-        one = counted[pk]
+    for pk, one in counted.items():
+        drawn, used, unused_cost = sums.get(pk, [Decimal()] * 3)
         whole = (one.counted_through or one.first_on) - timedelta(days=1)  # the day of the count was not over
         days = min((whole - one.first_on).days + 1, commitments.PACE_DAYS)
         outlook = commitments.outlook(terms(one), whole=whole, drawn=drawn, days=days, used=used, unused_cost=unused_cost)

@@ -450,6 +450,16 @@ def test_outlook_follows_the_pace_of_the_last_days(
     assert (found and (found.used_up_on, found.unused_cost)) == (expected and (expected[0], Decimal(expected[1])))
 
 
+def test_money_that_nobody_draws_on_is_expected_to_be_left(acme: Tenant, fay: User, alice: User) -> None:
+    found = approved(
+        fay, alice, **SPEND | {"quantity": Decimal(14), "model": "", "unit_tokens_per_minute": None, "last_on": FIRST + timedelta(days=99)}
+    )
+    services.count(at=NOON + timedelta(days=20))
+    found.refresh_from_db()
+    outlook = commitment_selectors.outlooks([found])[found.pk]
+    assert (outlook.used_up_on, float(outlook.unused_cost)) == (None, 11.2)
+
+
 def test_outlook_stands_on_the_page_and_in_the_api(acme: Tenant, fay: User, alice: User, client_for: ClientFor, api_for: ClientFor) -> None:
     for day in range(10):
         used(acme, at=NOON + timedelta(days=day), millions="1", model="other-chat")
