@@ -239,6 +239,7 @@ def prices_of(event: Event) -> list[tuple[str, int | None, PriceEntry | Supersed
 
 
 _NOTES = ("cache:", "route:")
+_WORDS = {"pass": "Passed", "flagged": "Noted", "redacted": "Replaced"}
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,14 @@ class Step:
     def label(self) -> str:
         if self.name == "failover":
             return "Went on"
-        return "Passed" if self.verdict == "pass" else self.verdict.replace("_", " ").capitalize()
+        return _WORDS.get(self.verdict) or self.verdict.replace("_", " ").capitalize()
+
+    @property
+    def glyph(self) -> str:
+        """As `verdict` draws it: what a guardrail found and let go on, and a failover, are no failures of the call."""
+        if self.name == "failover" or self.verdict in ("flagged", "redacted"):
+            return "inconclusive"
+        return "pass" if self.passed else "fail"
 
     @property
     def ms(self) -> float:

@@ -231,6 +231,20 @@ def test_request_shows_its_road(acme: Tenant, client_for: ClientFor, alice: User
     assert "basket-helper" in served
 
 
+def test_road_tells_what_a_guardrail_noted_from_what_it_stopped(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    verdicts = {"noted": "flagged", "replaced": "redacted", "stopped": "guardrail_blocked"}
+    make.record(acme, make.call(acme, steps=[[f"guardrail:{name}", verdict, 1, "input email=1"] for name, verdict in verdicts.items()]))
+
+    page = client_for(fay).get(f"/o/acme/requests/{Event.objects.get().event_id}/")
+
+    assert [(step.glyph, step.label) for step in page.context["steps"]] == [
+        ("inconclusive", "Noted"),
+        ("inconclusive", "Replaced"),
+        ("fail", "Guardrail blocked"),
+    ]
+    assert "Noted" in page.content.decode()
+
+
 def test_request_of_somebody_else_answers_like_a_missing_one(
     acme: Tenant, client_for: ClientFor, bob: User, alice: User, charlie: User
 ) -> None:
