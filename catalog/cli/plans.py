@@ -160,8 +160,10 @@ def export(api: Api, kinds: Iterable[str]) -> Iterator[tuple[str, str, dict[str,
             if KINDS[name].is_gone(live.row):
                 continue
             spec = {field: value for field, value in live.spec.items() if value not in (None, "", [])}
-            if "deployments" in spec:
-                spec["deployments"] = [{field: value for field, value in one.items() if value is not None} for one in spec["deployments"]]
+            if "deployments" in live.spec:  # a draft may have none, and says so
+                spec["deployments"] = [
+                    {field: value for field, value in one.items() if value is not None} for one in live.spec["deployments"]
+                ]
             if live.row.get("has_secret") and live.row.get("credential") == "key":
                 spec["secretFrom"] = {"env": f"GATEHOUSE_SECRET_{live.name.upper().replace('-', '_')}"}
             yield name, live.name, spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -44,12 +45,10 @@ ROADS: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
-    prices = {slug: _exact_price(price) for slug, price in row["prices"].items()}
     return {
         **{name: row[name] for name in _MODEL},
         "status": row["status"],
-        "price": prices.pop(_first_provider(row), None),
-        "prices": prices,
+        "prices": {slug: _exact_price(price) for slug, price in row["prices"].items()},
         "cache": {name: row[f"cache_{name}"] for name in _CACHE},
         "leaving": {name: row[name] for name in _LEAVING} if row["status"] == "deprecated" else None,
         "deployments": [
@@ -59,14 +58,22 @@ def _model_spec(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _exact_price(price: Mapping[str, str]) -> dict[str, Any]:
-    return {name: exact(value) for name, value in price.items()}
+def _exact_price(price: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: exact(str(value)) for name, value in price.items()}
 
 
-def _first_provider(row: Mapping[str, Any]) -> str:
-    """Of the deployment that is tried first."""
-    first = next((one for one in row["deployments"] if one["is_enabled"]), row["deployments"][0])
-    return str(first["provider"])
+def _model_normal(document: Document) -> Document:
+    """`price` said as one of `prices`: what it means stands in the manifest alone. CliError when one provider is given two."""
+    if "price" not in document.spec:
+        return document
+    spec = dict(document.spec)
+    price, prices = spec.pop("price"), spec.get("prices", {})
+    if not spec["deployments"]:
+        raise CliError(f"{document.where}: {document}: `price` is one at a deployment, and there is none.")
+    first = min(spec["deployments"], key=lambda one: (not one.get("is_enabled", True), one.get("priority", 0)))["provider"]
+    if _exact_price(prices.get(first, price)) != _exact_price(price):
+        raise CliError(f"{document.where}: {document}: `price` and `prices` differ for {first}, which is tried first.")
+    return replace(document, spec=spec | {"prices": {first: price, **prices}})
 
 
 def _model_path(name: str) -> str:
@@ -108,19 +115,13 @@ def _change_model(api: Api, document: Document, live: Live, options: Options) ->
 
 
 def _set_prices(api: Api, document: Document) -> None:
-    """Once its deployments are as they are to be. CliError when one provider is given two prices."""
-    wanted = dict(document.spec.get("prices", {}))
-    if not wanted and "price" not in document.spec:
+    """Once its deployments are as they are to be."""
+    if not document.spec.get("prices"):
         return
     path = _model_path(document.name)
-    row = api.call("GET", path)
-    if "price" in document.spec:
-        first = _first_provider(row)
-        if not same(wanted.setdefault(first, document.spec["price"]), document.spec["price"]):
-            raise CliError(f"{document.where}: {document}: `price` and `prices` differ for {first}, which is tried first.")
-    for provider, price in wanted.items():
-        present = row["prices"].get(provider)
-        if present is None or not same(price, _exact_price(present)):
+    present = api.call("GET", path)["prices"]
+    for provider, price in document.spec["prices"].items():
+        if provider not in present or not same(price, _exact_price(present[provider])):
             api.call("PUT", f"{path}prices/{provider}/", wire(price))
 
 
@@ -191,6 +192,8 @@ def _says(document: Document, facts: Mapping[str, Any]) -> bool:
 
 def _check_model(document: Document, live: Live | None) -> None:
     _road(document, live)
+    if live is None and not document.spec["deployments"]:
+        raise CliError(f"{document.where}: {document}: a model is made with its first deployment.")
     unknown = document.spec.get("prices", {}).keys() - {one["provider"] for one in document.spec["deployments"]}
     if unknown:
         raise CliError(f"{document.where}: {document}: `prices` names {', '.join(sorted(unknown))}, which none of its deployments is at.")
@@ -246,6 +249,7 @@ MODEL = Kind(
     _change_model,
     _remove_model,
     removal="retire",
+    normal=_model_normal,
     check=_check_model,
     is_gone=lambda row: row["status"] == "retired",
     comes_after=lambda document: bool(document.spec.get("leaving") or document.spec.get("cache", {}).get("embedding")),

@@ -139,7 +139,7 @@ def test_changes_are_made_one_by_one_and_only_prune_removes(
     assert model.capabilities == ["chat", "json"]
     for line in (
         "+ secret: (from env LOCAL_SECRET)",
-        "~ price.input_per_million: 9 → 0.15",
+        "~ prices.local.input_per_million: 9 → 0.15",
         "~ cache.ttl_s: 9 → 60",
         "~ status: approved → deprecated",
     ):
@@ -216,10 +216,60 @@ def test_a_manifest_prices_a_model_at_each_provider(
 
     assert (code, run("diff", "-f", str(file))[0]) == (0, 0), done
     exported = yaml.safe_load(run("export", "Model")[1])["spec"]
-    assert (exported["price"]["input_per_million"], exported["prices"]) == (1, {"azure": {"input_per_million": 3, "output_per_million": 4}})
-    file.write_text(f"{head}  price: {{input_per_million: 1, output_per_million: 2}}\n  prices: {{local: {at}}}\n")
-    assert run("apply", "-f", str(file))[0] == 1
+    local = {"input_per_million": 1, "output_per_million": 2}
+    assert exported["prices"] == {"local": local, "azure": {"input_per_million": 3, "output_per_million": 4}}
+    assert "price" not in exported
+
+    file.write_text(f"{head}  prices: {{local: {at}}}\n")
+    assert (run("apply", "-f", str(file))[0], run("diff", "-f", str(file))[0]) == (0, 0)  # of the one that is tried first, too
+    Deployment.objects.filter(model=model, provider__slug="local").update(is_enabled=False)
+    file.write_text(f"{head}  price: {at}\n")
+    assert run("diff", "-f", str(file))[0] == 0  # the price of what the manifest names first, not of what is tried first now
+    file.write_text(f"{head.replace('local, ', 'local, priority: 1, ')}  price: {local}\n")
+    assert "~ prices.azure.input_per_million: 3 → 1" in run("diff", "-f", str(file))[1]
+
+
+def test_a_manifest_with_two_prices_for_one_provider_changes_nothing(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(owner=alice, slug="helper", provider=make_provider(slug="local"), price=("1", "2"))
+    file, run = tmp_path / "prices.yaml", run_as(alice)
+    head = (
+        "apiVersion: gatehouse/v1\nkind: Model\nmetadata: {name: helper}\nspec:\n  description: New\n"
+        "  deployments: [{provider: local, upstream_model: small}]\n  price: {input_per_million: 1, output_per_million: 2}\n"
+    )
+
+    file.write_text(f"{head}  prices: {{local: {{input_per_million: 3, output_per_million: 2}}}}\n")
+    code, _ = run("apply", "-f", str(file))
+
+    assert code == 1
     assert "`price` and `prices` differ for local, which is tried first" in capsys.readouterr().err
+    before = model.description
+    model.refresh_from_db()
+    assert model.description == before != "New"
+    file.write_text(f'{head}  prices: {{local: {{input_per_million: "1.0", output_per_million: 2}}}}\n')
+    assert run("apply", "-f", str(file))[0] == 0
+
+
+def test_a_draft_without_a_deployment_is_exported_and_compared(
+    acme: Tenant, alice: User, run_as: Callable[[User], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(owner=alice, slug="bare", status=Model.Status.DRAFT)
+    Deployment.objects.filter(model=model).delete()
+    file, run = tmp_path / "bare.yaml", run_as(alice)
+
+    code, exported = run("export", "Model")
+
+    assert code == 0
+    assert yaml.safe_load(exported)["spec"]["deployments"] == []
+    file.write_text(exported)
+    assert run("diff", "-f", str(file))[0] == 0, run("diff", "-f", str(file))[1]
+    file.write_text(exported.replace("name: bare", "name: other"))
+    assert run("diff", "-f", str(file))[0] == 2
+    assert "a model is made with its first deployment" in capsys.readouterr().err
+    file.write_text(f"{exported}  price: {{input_per_million: 1, output_per_million: 2}}\n")
+    assert run("diff", "-f", str(file))[0] == 2
+    assert "`price` is one at a deployment" in capsys.readouterr().err
 
 
 def test_a_manifest_says_when_a_model_leaves_and_what_its_calls_get(
