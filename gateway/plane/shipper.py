@@ -49,17 +49,18 @@ on conflict (event_id) do nothing
 
 
 class Shipper:
-    """Reads segments from their first unshipped byte; deletes those that are shipped and no longer written."""
+    """Reads segments from their first unshipped byte, those that nobody writes any more first; deletes these when they are shipped."""
 
     def __init__(self, spool: Spool, link: Link) -> None:
         self._spool = spool
         self._link = link
-        self._position: tuple[str, int] = ("", 0)
+        self._positions: dict[str, int] = {}
+        """How far segments are shipped, in bytes by name; 0 where nothing is."""
         self._task: asyncio.Task[None] | None = None
         self.shipped = 0
 
     def start(self) -> None:
-        self._position = self._read_position()
+        self._positions = self._read_positions()
         self._task = asyncio.create_task(self._ship_always())
 
     async def close(self) -> None:
@@ -92,20 +93,20 @@ class Shipper:
 
     async def _ship_some(self) -> bool:
         """Ship up to one batch; true when more waits than is worth waiting for: a batch of few calls costs nearly as much as one of many."""
-        segments = sorted(self._spool.directory.glob("*.jsonl"))
-        for segment in segments:
-            is_open = segment == self._spool.segment
-            start = self._position[1] if self._position[0] == segment.name else 0
+        segments = sorted((path == self._spool.segment, path) for path in self._spool.directory.glob("*.jsonl"))
+        for is_open, segment in segments:
+            start = self._positions.get(segment.name, 0)
             data = await asyncio.to_thread(_read_lines, segment, start)
             if data:
                 await self._copy(data)
-                self._position = (segment.name, start + len(data))
-                await asyncio.to_thread(self._keep_position)
+                self._positions[segment.name] = start + len(data)
+                await asyncio.to_thread(self._keep_positions)
                 return not is_open or len(data) > BATCH_BYTES // 2
             if not is_open:
                 # What is left is at most a line torn by a kill, which was never acknowledged.
                 self._spool.bytes_on_disk -= segment.stat().st_size
                 segment.unlink()
+                self._positions.pop(segment.name, None)
         return False
 
     async def _copy(self, data: bytes) -> None:
@@ -122,17 +123,16 @@ class Shipper:
                         logger.error("spool.unfit_event", extra={"error": str(error).partition("\n")[0], "bytes": len(line)})
         self.shipped += data.count(b"\n")
 
-    def _read_position(self) -> tuple[str, int]:
+    def _read_positions(self) -> dict[str, int]:
         try:
-            name, _, offset = (self._spool.directory / "position").read_text().partition(" ")
-            return name, int(offset)
-        except (FileNotFoundError, ValueError):
-            return "", 0
+            pairs = [line.split(" ") for line in (self._spool.directory / "position").read_text().splitlines()]
+            return {name: int(offset) for name, offset in pairs if (self._spool.directory / name).exists()}
+        except (FileNotFoundError, ValueError):  # what is shipped twice is dropped by its reader
+            return {}
 
-    def _keep_position(self) -> None:
-        name, offset = self._position
+    def _keep_positions(self) -> None:
         temporary = self._spool.directory / "position.new"
-        temporary.write_text(f"{name} {offset}")
+        temporary.write_text("\n".join(f"{name} {offset}" for name, offset in self._positions.items()))
         temporary.replace(self._spool.directory / "position")
 
 
