@@ -23,6 +23,7 @@ _ERROR = b'data: {"error"'
 _DONE = b"\ndata: [DONE]\n\n"
 """How a stream mostly ends."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
+_BLANKS = (b"\n\n", b"\n\r\n")
 MAX_HELD_BYTES = 1024 * 1024
 """An event longer than this is forwarded in pieces, unread."""
 MOST_UNCOUNTED_BYTES = 32 * 1024
@@ -99,15 +100,24 @@ def _with_usage(data: bytes) -> Iterator[tuple[int, int]]:
     So it is sought from the end, which takes a tenth of the time.
     """
     spans: list[tuple[int, int]] = []
-    blanks = (b"\n\n", b"\n\r\n") if b"\r" in data else (b"\n\n",)  # what is not there takes longest to find
     before = len(data)
     while (at := data.rfind(b'"usage"', 0, before)) >= 0:
         before = at
         if _USAGE.match(data, at):
-            before = max([0, *(found + len(blank) for blank in blanks if (found := data.rfind(blank, 0, at)) >= 0)])
+            before = _begin_of_event(data, at)
             end = _EVENT_END.search(data, at)
             spans.append((before, end.end() if end else len(data)))
     return reversed(spans)
+
+
+def _begin_of_event(data: bytes, at: int) -> int:
+    reach = 1024
+    while True:  # further back only where there is none: a stream mostly has one kind of line ends, and would be looked through for the other
+        low = max(0, at - reach)
+        begins = [found + len(blank) for blank in _BLANKS if (found := data.rfind(blank, low, at)) >= 0]
+        if begins or not low:
+            return max(begins, default=0)
+        reach *= 8
 
 
 class UsageTap(EventTap):
