@@ -96,6 +96,10 @@ class Circuit:
                 return self._open(now, COOLDOWN_S)
         return None
 
+    def let_go(self) -> None:
+        """A probe ended without a verdict: the next call is one."""
+        self._probe_until = 0.0
+
     def wait_s(self, now: float) -> float:
         """How long until a probe may go out."""
         return max(0.0, self.opened_at + self.cooldown_s - now, self._probe_until - now)

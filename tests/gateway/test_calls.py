@@ -488,16 +488,26 @@ def test_caller_who_leaves_a_stream_is_still_charged_for_it(org: Org, sandbox_up
 
 
 def test_stream_whose_caller_leaves_before_it_begins_is_given_up(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:
-    org = _with_faults(plane, sandbox_upstream, "hang", timeout_s=60)
+    """One that is silent for more than half of its time is held to be failing, even if nobody waits to the end."""
+    patient = _with_faults(plane, sandbox_upstream, "hang", timeout_s=60)
+    silent = _with_faults(plane, sandbox_upstream, "hang", timeout_s=10)
 
-    with pytest.raises(httpx2.ReadTimeout):
-        org.post(json={"model": "chat", "messages": SAY_HELLO, "stream": True}, timeout=0.5)
+    def leave(org: Org) -> None:
+        with pytest.raises(httpx2.ReadTimeout):
+            org.post(json={"model": "chat", "messages": SAY_HELLO, "stream": True}, timeout=0.5)
 
-    [event] = plane.wait_for_events(org.id, 1, timeout_s=allowed(20))
+    with ThreadPoolExecutor(21) as pool:
+        list(pool.map(leave, [patient, *[silent] * 20]))
+
+    [event] = plane.wait_for_events(patient.id, 1, timeout_s=allowed(20))
     assert (event["status"], event["http_status"], event["error_code"]) == ("client_gone", 499, None)
     assert (event["usage_source"], event["output_tokens"]) == ("estimated", None)
     assert event["input_tokens"] > 0
     assert 5 < event["duration_us"] / 1e6 < allowed(20)
+    said = [
+        step[3] for event in plane.wait_for_events(silent.id, 20, timeout_s=allowed(20)) for step in event["steps"] if step[0] == "circuit"
+    ]
+    assert said == ["0-hang open, 20 of 20 failed"]
 
 
 def test_open_stream_of_a_revoked_key_is_ended(plane: Plane, sandbox_upstream: SandboxUpstream) -> None:

@@ -20,6 +20,7 @@ from gateway.plane import big_json
 from gateway.plane.call import SURFACES, Call
 from gateway.plane.errors import Refusal
 from gateway.plane.health import Change, Circuit
+from gateway.plane.http import ClientGoneError
 from gateway.plane.served import Target
 from gateway.plane.upstream import quota
 from gateway.plane.upstream.answers import OF_UPSTREAM, forward, name_deployment
@@ -33,6 +34,8 @@ _FAULTS = frozenset({401, 402, 403, 407, 408, 424, 425, 429})
 _ELSEWHERE = frozenset({404})
 """Another deployment may know what this one does not; but callers can cause it too, so it is held against nobody."""
 _AT_QUOTA = "quota"
+SILENT_SHARE = 0.5
+"""Of a deployment's time to answer: one that is silent for longer is held to be failing, even if nobody waited to the end."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ async def _attempt(call: Call, deployment: Deployment, circuit: Circuit) -> _Fai
     except Refusal as refusal:
         _note(call, circuit.ended(time.monotonic(), is_error=True, is_probe=is_probe), refusal.code)
         return _Failed(refusal, refusal.code)
+    except asyncio.CancelledError:
+        if isinstance(call.cut, ClientGoneError):
+            _judge_given_up(call, deployment, circuit, time.monotonic() - now, is_probe=is_probe)
+        raise
     if response.status >= 400:
         _note(call, circuit.ended(time.monotonic(), is_error=_is_fault(response.status), is_probe=is_probe), f"HTTP {response.status}")
         reason = await failure(call, pair, response, target)
@@ -184,6 +191,14 @@ async def _body(call: Call, target: Target, pair: Pair) -> bytes | list[bytes]:
 def _is_fault(status: int) -> bool:
     """Whether an answer speaks against the deployment: it fails, is overloaded, or does not take our credential or account."""
     return status >= 500 or status in _FAULTS
+
+
+def _judge_given_up(call: Call, deployment: Deployment, circuit: Circuit, waited_s: float, *, is_probe: bool) -> None:
+    """What it says of a deployment that it had not begun to answer when its caller had left. Those who leave soon say nothing of it."""
+    if waited_s > deployment.timeout_s * SILENT_SHARE:
+        _note(call, circuit.ended(time.monotonic(), is_error=True, is_probe=is_probe), "no answer")
+    elif is_probe:
+        circuit.let_go()
 
 
 def _unavailable(deployment: Deployment, wait_s: float) -> Refusal:
