@@ -267,7 +267,9 @@ def unknown_models(provider: str, month: date) -> list[str]:
 
 
 def files_of(revision: Revision) -> list[BillFile]:
-    """The files with compared rows of its month that were there when the revision was made, newest first."""
+    """The files that the revision was made of, newest first. For revisions that did not keep them, those that seem to have been there."""
+    if revision.file_ids is not None:
+        return list(bills().filter(pk__in=revision.file_ids).order_by("-uploaded_at", "-pk"))
     series = revision.reconciliation
     rows = BillRow.ever.filter(provider=series.provider, month=series.month, kind__in=BillRow.COMPARED)
     earlier = bills().alias(at=Coalesce("applied_at", "uploaded_at")).filter(at__lte=revision.created_at)

@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Context, Decimal
 from typing import Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
@@ -113,6 +114,8 @@ class Revision(models.Model):
     """Calls attributed until then are on our side, and none of later; None where it was not kept yet."""
     late_calls = models.BigIntegerField(null=True)
     """Calls that were attributed after the revision before had read our side; None without one, or where that did not keep it."""
+    file_ids = ArrayField(models.BigIntegerField(), null=True)
+    """Files that its compared rows were of, ascending; None where they were not kept yet."""
 
     class Meta:
         db_table = "reconciliation_revision"

@@ -276,6 +276,7 @@ def _write(series: Reconciliation, inputs: Inputs, before: Revision | None, at: 
         created_at=at,
         telemetry_through=inputs.telemetry_through,
         late_calls=late.calls if late else None,
+        file_ids=list(inputs.file_ids),
         **columns,
     )
     late_sides = late.sides if late else {}

@@ -80,6 +80,8 @@ class Inputs:
     telemetry_usd: Decimal = Decimal()
     converted: frozenset[Key] = frozenset()
     """Keys whose price of the book was converted from another currency than that of the bill."""
+    file_ids: tuple[int, ...] = ()
+    """Files with rows on the bill, ascending; no part of the run's key."""
 
     def is_late(self, key: Key) -> bool:
         """The bill does not have the key, and does not reach its day yet."""
@@ -183,7 +185,8 @@ def gather(provider: str, month: date) -> Inputs:
     rows = BillRow.objects.filter(provider=provider, month=month)
     compared = rows.filter(kind__in=BillRow.COMPARED)
     complete_through = compared.aggregate(last=Max("charge_end"))["last"]
-    accounts = sorted(set(compared.values_list("account", flat=True)))
+    sources = list(compared.order_by().values_list("account", "file").distinct())
+    accounts = sorted({account for account, _ in sources})
     if not accounts:
         raise NothingToReconcileError(f"There is no AI usage of {provider} on a bill for {month:%B %Y}.")
     account = accounts[0] if len(accounts) == 1 else Reconciliation.ALL_ACCOUNTS
@@ -221,6 +224,7 @@ def gather(provider: str, month: date) -> Inputs:
         sum(row["stated_rows"] for row in billed),
         sum((side.amount for side in usd.values()), Decimal()),
         frozenset(at for at, quote in book.quotes.items() if quote.currency != exchanged.currency),
+        tuple(sorted({file for _, file in sources})),
     )
 
 

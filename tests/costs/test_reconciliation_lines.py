@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
-from costs import generator, reconciliation_selectors
+from costs import bill_selectors, generator, reconciliation_selectors
 from costs.models import BillRow, PriceEntry, Revision, TokenDay, UsageHour
 from costs.services import bills, prices, reconciliation
 from governance.models import Tenant, User
@@ -120,6 +120,8 @@ def test_revision_keeps_its_own_charges_and_files(
     assert BillRow.objects.filter(day=late.day, model=late.model, token_class=late.token_class).exists()
     files = [[file.name for file in client_for(fay).get(f"{PAGE}?revision={number}").context["files"]] for number in (1, 2)]
     assert files == [["october.csv"], ["late.csv", "october.csv"]]
+    Revision.objects.update(file_ids=None)  # as those of before, which did not keep them
+    assert files == [[file.name for file in bill_selectors.files_of(revision)] for revision in Revision.objects.order_by("number")]
 
 
 def test_fragment_csv_and_a_line_without_a_charge(acme: Tenant, client_for: ClientFor, compared: Revision, audra: User) -> None:

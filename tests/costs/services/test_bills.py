@@ -134,6 +134,20 @@ def as_parquet(rows: list[dict[str, str]]) -> bytes:
         return file.read_bytes()
 
 
+def test_revision_names_its_files_also_after_one_of_them_was_undone(acme: Tenant, offers: object, fay: User) -> None:
+    rows = made(acme).rows
+    upload(fay, rows, name="first.csv")
+    again = [row | {"BilledCost": str(Decimal(row["BilledCost"]) * 2)} for row in rows]
+    second = upload(fay, again, name="second.csv", style="replacement").file
+    revision, _ = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+
+    bills.undo_bill(bill=second, actor=fay)
+
+    assert [file.name for file in bill_selectors.files_of(revision)] == ["second.csv"]
+    restored, is_new = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    assert ([file.name for file in bill_selectors.files_of(restored)], is_new) == (["first.csv"], True)
+
+
 @pytest.mark.parametrize("depth", [300, 8000])
 @pytest.mark.parametrize("column", ["ChargeDescription", "SkuPriceDetails"])
 def test_cell_that_nests_deeper_than_json_is_read_or_written_costs_no_bill(
