@@ -66,7 +66,7 @@ class Budget(models.Model):
     simulated_at = models.DateTimeField(null=True)
     enforced_at = models.DateTimeField(null=True)
     counted_at = models.DateTimeField(null=True)
-    """Of a tag, when days of before had given its value rows of its own; None while that is to be done."""
+    """Of a tag, when days of before had given its value rows of its own; None while that is to be done: at once, or when it is no longer off."""
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -112,22 +112,58 @@ def _count_attributes_of(day: date) -> bool:
     return True
 
 
+_IS_COUNTED_TO_VALUES = f"""
+SELECT NOT EXISTS (
+    SELECT 1 FROM (
+        SELECT left(tags ->> %(tag)s, {attribute_days.LONGEST}) AS value, count(*) AS calls FROM event
+        WHERE started_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+            AND left(tags ->> %(tag)s, {attribute_days.LONGEST}) = ANY(%(values)s)
+        GROUP BY 1
+    ) n LEFT JOIN usage_day u ON u.dimension = %(attribute)s AND u.day = %(day)s AND u.value = n.value
+    WHERE coalesce(u.calls, 0) <> n.calls
+)
+"""  # noqa: S608  # names of ours
+"""Whether these values of a tag have all of their calls of the day in rows of their own. A row alone does not say so: calls that came before
+the budget may stand among others."""
+
+
 def count_budget_tags(*, at: datetime) -> int:
-    """Count declared tags anew on days on which values share a row: values of budgets made since then get rows of their own.
+    """Count declared tags anew on days on which values share a row and calls of a budget's value are there: they get rows of their own.
 
     Newest first, each day in a transaction of its own, from the calls; not for months that left the database. Budgets whose value was not
-    counted yet say so, until all days are done: what was cut off is done again. Returns how many days were counted. Doing it twice changes nothing.
+    counted yet say so, until all days are done: what was cut off is done again. Those that are off wait until they are no longer. While
+    another run is at it, nothing is done. Returns how many days were counted. Doing it twice changes nothing.
     """
-    waiting = Budget.objects.filter(scope=Budget.Scope.TAG, counted_at=None)
-    budgets_of: dict[str, list[Budget]] = defaultdict(list)
-    for budget in waiting.order_by("pk"):
-        budgets_of[budget.ref.partition("=")[0]].append(budget)
+    waiting = Budget.objects.filter(scope=Budget.Scope.TAG, counted_at=None).exclude(state=Budget.State.OFF)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('count_budget_tags:' || current_schema(), 0))")
+        if cursor.fetchone() != (True,):
+            return 0
+        try:
+            counted = 0
+            while budgets := list(waiting.order_by("pk")):  # also those that were made meanwhile, or name another value by now
+                counted += _count_tags_of(budgets, cursor)
+                for budget in budgets:
+                    waiting.filter(pk=budget.pk, ref=budget.ref).update(counted_at=at)
+            return counted
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended('count_budget_tags:' || current_schema(), 0))")
+
+
+def _count_tags_of(budgets: list[Budget], cursor: CursorWrapper) -> int:
+    values_of: dict[str, list[str]] = defaultdict(list)
+    for budget in budgets:
+        name, _, value = budget.ref.partition("=")
+        values_of[name].append(value)
     counted = 0
-    for name, budgets in budgets_of.items():
-        shared = UsageDay.objects.filter(dimension=attribute_days.TAG + name, value=attribute_days.OTHER)
-        counted += sum(_count_tag_of(day, name) for day in list(shared.order_by("-day").values_list("day", flat=True)))
-        for budget in budgets:  # one that names another value meanwhile still waits
-            waiting.filter(pk=budget.pk, ref=budget.ref).update(counted_at=at)
+    for name, values in values_of.items():
+        attribute = attribute_days.TAG + name
+        shared = UsageDay.objects.filter(dimension=attribute, value=attribute_days.OTHER)
+        for day in list(shared.order_by("-day").values_list("day", flat=True)):
+            # Without the lock, which keeps off those who attribute calls: most days have nothing to count.
+            cursor.execute(_IS_COUNTED_TO_VALUES, {"tag": name, "attribute": attribute, "day": day, "values": values})
+            if cursor.fetchone() != (True,):
+                counted += _count_tag_of(day, name)
     return counted
 
 

@@ -155,13 +155,49 @@ def test_value_that_a_budget_names_is_never_among_others(
     assert Event.objects.count() == sum(calls for calls, _ in values("tag:team").values()) == 13
     days = kept()
     Budget.objects.update(counted_at=None)
-    assert (rollups.count_budget_tags(at=later), kept()) == (2, days)
+    assert (rollups.count_budget_tags(at=later), kept()) == (0, days)  # each has its row already
     with django_capture_on_commit_callbacks() as queued:
         budgets.change_budget(budget=made, actor=alice, amount=Decimal(2))
     assert (len(queued), rollups.count_budget_tags(at=later)) == (1, 0)  # the gateway's
     with django_capture_on_commit_callbacks() as queued:
         budgets.change_budget(budget=made, actor=alice, ref="team=ads")
-    assert (len(queued), rollups.count_budget_tags(at=later)) == (2, 2)
+    assert (len(queued), rollups.count_budget_tags(at=later)) == (2, 1)
+
+
+def test_only_days_with_calls_of_a_budget_among_others_are_counted_again_and_by_one_run_at_a_time(
+    acme: Tenant, alice: User, team: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribute_days, "_BEYOND", attribute_days._BEYOND.replace(f"> {attribute_days.KEPT} -", "> 2 -"))
+
+    def record(*teams: str, day: int = 0) -> None:
+        make.record(acme, *(make.call(acme, started_at=NOON + timedelta(days=day), tags={"team": team}) for team in teams))
+
+    for day in (-1, 0):
+        record("a", "b", day=day)
+        record("c", day=day)
+    record("search")
+    budgets.create_budget(actor=alice, name="Search", scope="tag", ref="team=search", amount=Decimal(1), action="alert")
+    record("search")
+    assert values("tag:team")["search"][0] == 1  # a row of its own, and it has not all
+
+    def count() -> tuple[int, int]:
+        return rollups.count_budget_tags(at=NOON), Budget.objects.filter(counted_at=None).count()
+
+    Budget.objects.update(state="off")
+    assert count() == (0, 1)
+    Budget.objects.update(state="draft")
+    lock = [f"count_budget_tags:{acme.schema_name}"]
+    other_run = connection.copy()
+    try:
+        with other_run.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", lock)
+            assert count() == (0, 1)
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
+    finally:
+        other_run.close()
+    assert (count(), values("tag:team")["search"][0]) == ((1, 0), 2)
+    Budget.objects.update(counted_at=None)
+    assert (count(), count()) == ((0, 0), (0, 0))
 
 
 def test_words_of_pages_are_no_values_of_callers(acme: Tenant, alice: User, team: Any) -> None:
