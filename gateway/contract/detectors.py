@@ -125,10 +125,10 @@ SECRETS: dict[str, Detector] = {
     "github_token": ("_", re.compile(r"\b(?:gh[opusr]_[A-Za-z0-9]{36}\b|github_pat_[A-Za-z0-9_]{40,90})"), _always),
     "slack_token": ("xox", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,200}"), _always),
     "private_key": ("-----BEGIN", _PRIVATE_KEY, _always),
-    "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"), _always),
+    "jwt": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,2000}+\.eyJ[A-Za-z0-9_-]{10,4000}+\.[A-Za-z0-9_-]{10,1000}"), _always),
 }
 LONGEST = {"email": 640, "private_key": MOST_KEY + 120, "jwt": 7020, "exfiltrate": 720}
-"""Characters of the longest match, with what is looked at behind it."""
+"""Characters of the longest match, with what is looked at behind it. A secret that is longer than a piece begins with its hint."""
 LONGEST_OTHER = 256
 """Of every other pattern here."""
 ENTITY_NAMES = {
@@ -161,7 +161,8 @@ INJECTION: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
         ),
         ("mode", 0.4, r"\b(?:developer|debug|god|jailbreak|dan) mode\b"),
         ("markup", 0.5, r"<\|?(?:im_start|im_end|system|endoftext)\|?>|\[/?INST\]|<<SYS>>"),
-        ("exfiltrate", 0.4, r"!\[[^\]]{0,80}\]\(https?://[^)\s]{1,300}[?&][^)\s]{1,300}\)"),
+        # What follows the last ? or & is the shortest: where even that is too long, no earlier one is tried, or many of them take long.
+        ("exfiltrate", 0.4, r"!\[[^\]]{0,80}\]\(https?://(?>[^)\s]{1,300}[?&](?=[^)\s]))[^)\s]{1,300}+\)"),
         ("conceal", 0.3, r"\b(?:do not|don't|never) (?:tell|mention|inform|reveal)\b.{0,30}\b(?:user|anyone|human)\b"),
     )
 )

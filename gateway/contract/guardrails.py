@@ -6,8 +6,9 @@ Pure functions over text, used by the plane, by the portal's test box and by tes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from gateway.contract.detectors import INJECTION, KEY_BEGIN, KEY_END_BEGUN, KEY_RUN, LONGEST, LONGEST_OTHER, MOST_KEY, PII, SECRETS
@@ -70,8 +71,8 @@ class Finding:
 
 _DIGIT = re.compile(r"\d")
 PIECE_CHARACTERS = 2048
-"""What is longer is looked through in pieces: three guardrails (personal data, secrets, injection) take about a millisecond for one, and what
-takes longer must not hold up other calls."""
+"""What is longer is looked through in pieces: three guardrails (personal data, secrets, injection) take about a millisecond for one of ordinary
+text, and what takes longer must not hold up other calls."""
 MOST_SPACE = 100
 """White space between two words of a blocked phrase."""
 
@@ -122,9 +123,7 @@ class Guard:
             for number, (name, hint, pattern, holds, longest) in enumerate(self._detectors):
                 begin = begins[number]
                 if begin < ends and (has_digit if hint == "0" else text.find(hint, begin, ends + longest) >= 0):
-                    for match in pattern.finditer(text, begin, ends + longest):
-                        if match.start() >= ends:
-                            break
+                    for match in _begun(text, hint, pattern, begin, ends, longest):
                         begin = match.end()
                         if holds(match.group()):
                             found.append(Hit(name, match.start(), begin))
@@ -161,6 +160,17 @@ class Guard:
 
     def _suspected(self, marks: list[tuple[float, Hit]]) -> list[Hit]:
         return [hit for _, hit in marks] if min(1.0, sum(weight for weight, _ in marks)) >= self.guardrail.threshold else []
+
+
+def _begun(text: str, hint: str, pattern: re.Pattern[str], begin: int, ends: int, longest: int) -> Iterator[re.Match[str]]:
+    """Matches that begin in [begin, ends). Where a pattern looks far, none is tried that begins beyond: the next pieces try it."""
+    if not (hint and longest > PIECE_CHARACTERS):
+        yield from takewhile(lambda match: match.start() < ends, pattern.finditer(text, begin, ends + longest))
+        return
+    while (begin := text.find(hint, begin, ends + len(hint) - 1)) >= 0:
+        if match := pattern.match(text, begin, ends + longest):
+            yield match
+        begin = match.end() if match else begin + 1
 
 
 def _terms_detectors(terms: Iterable[str]) -> list[tuple[str, str, re.Pattern[str], Callable[[str], bool], int]]:

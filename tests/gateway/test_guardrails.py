@@ -101,6 +101,23 @@ def test_injection_is_suspected(text: str, suspected: bool) -> None:
     assert bool(make_guard("injection", action="block").hits(text)) is suspected
 
 
+@pytest.mark.parametrize(
+    ("url", "suspected"),
+    [
+        ("http://a.example/?q=secret", True),
+        ("https://a.example/?q=secret&", True),
+        (f"https://a?{'b' * 290}&{'c' * 20}", True),
+        (f"https://{'a' * 299}&?{'b' * 300}", True),
+        (f"https://{'a' * 299}&{'b' * 300}?", False),
+        (f"https://{'a' * 299}&?{'b' * 301}", False),
+        ("https://a.example/?", False),
+        ("https://a.example/picture.png", False),
+    ],
+)
+def test_picture_whose_address_carries_something_is_suspected(url: str, suspected: bool) -> None:
+    assert bool(make_guard("injection", action="block", threshold=0.4).hits(f"Look: ![x]({url})")) is suspected
+
+
 def test_topics_are_whole_words_in_any_case() -> None:
     guard = make_guard("topics", terms=("project  falcon", "merger"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from random import Random
 from typing import Any, cast
 
@@ -294,7 +294,19 @@ def test_pieces_of_a_text_hold_what_is_found_in_the_whole(seed: int) -> None:
         "-----END PRIVATE KEY-----",
         "MII=" * 300,
     ]
-    parts += ["secret", " " * 60, "project", "falcon", "eyJ", "ignore all previous", "instructions", "debug mode"]
+    parts += [
+        "secret",
+        " " * 60,
+        "project",
+        "falcon",
+        "eyJ",
+        "![x](https://h/?q=",
+        "&",
+        ")",
+        "ignore all previous",
+        "instructions",
+        "debug mode",
+    ]
     text = "".join(chance.choices(parts, k=800))
     kinds: list[Any] = [
         ("pii", {}),
@@ -321,6 +333,21 @@ def test_no_match_is_longer_than_what_a_piece_is_shown_of_the_next() -> None:
     for name, pattern in patterns.items():
         longest = importlib.import_module("re._parser").parse(pattern.pattern, pattern.flags).getwidth()[1]
         assert longest + 2 <= LONGEST.get(name, LONGEST_OTHER), name  # two characters behind an address are looked at
+    for name, (hint, pattern, _) in SECRETS.items():
+        if LONGEST.get(name, LONGEST_OTHER) > PIECE_CHARACTERS:
+            assert pattern.pattern.removeprefix(r"\b").startswith(hint), name
+
+
+@pytest.mark.parametrize(("kind", "text"), [("secrets", "eyJ-" * 10_000), ("injection", "![](http://&?&?" * 2_666)])
+def test_text_made_to_be_slow_takes_a_few_times_as_long_as_any_other(kind: str, text: str) -> None:
+    """Measured 4 and 2 times; 17 and 40 where each beginning was tried in every piece, or with every end."""
+    plain = ("rice is cooked slowly. Rinse it, add water and " * 1_000)[: len(text)]
+
+    took_s = {}
+    for name, guard, each in (("plain", make_guard("injection"), plain), ("slow", make_guard(kind), text)):
+        took_s[name] = min(sum(_steps_s(guard.pieces(each))) for _ in range(3))
+
+    assert took_s["slow"] < 9 * took_s["plain"]
 
 
 async def test_suspicion_adds_up_over_a_long_text() -> None:
@@ -333,13 +360,12 @@ async def test_suspicion_adds_up_over_a_long_text() -> None:
     assert [step.verdict for step in call.steps] == ["flagged"]
 
 
-def _longest_step_s(steps: Generator[None, None, Any]) -> float:
-    """Of the processor's time of this thread."""
-    longest, began = 0.0, time.thread_time()
+def _steps_s(steps: Generator[Any, None, Any]) -> Iterator[float]:
+    """Of each, the processor's time of this thread."""
+    began = time.thread_time()
     for _ in steps:
-        longest = max(longest, time.thread_time() - began)
+        yield time.thread_time() - began
         began = time.thread_time()
-    return longest
 
 
 @pytest.mark.parametrize("is_text", [True, False])
@@ -350,7 +376,7 @@ def test_arguments_of_megabytes_are_judged_in_short_steps(is_text: bool) -> None
     wanted = {**json.loads(json.dumps(value)), "at": [f"{'slowly ' * 20_000}[CARD]", {"to": "[EMAIL]"}]}
     scan, places = Scan([make_guard(), make_guard("secrets")]), places_in_data(holder, 0)
 
-    longest_s = max(_longest_step_s(scanned(scan, places)), _longest_step_s(places.write_back()))
+    longest_s = max(*_steps_s(scanned(scan, places)), *_steps_s(places.write_back()))
 
     assert (json.loads(holder[0]) if is_text else holder[0]) == wanted
     assert longest_s < allowed(0.02)
