@@ -132,6 +132,7 @@ def test_no_key_reads_a_flow_of_which_it_is_not_known_what_it_names(acme: Tenant
     assert compile_snapshot(acme, 1).flows == {}
     assert "is from before the schema of flows" in client_for(adam).get("/o/acme/prompts/triage/").content.decode()
     newer = prompts.write_version(prompt=old.prompt, actor=bob, flow={"steps": [{"id": "other"}]})
+    assert "no approved version is served. Submit version 2;" in client_for(adam).get("/o/acme/prompts/triage/").content.decode()
     prompts.approve_version(version=prompts.submit_version(version=newer, actor=bob), actor=adam)
     served = compile_snapshot(acme, 1).flows["triage"]
     assert (list(served.versions), served.labels) == ([2], {})

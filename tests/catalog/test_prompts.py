@@ -264,7 +264,7 @@ def test_page_names_the_version_that_callers_get(acme: Tenant, bob: User, adam: 
     prompts.archive_prompt(prompt=prompt, actor=adam)
     archived = reader.get(page).content.decode()
 
-    assert "Callers get nothing yet: no version is approved. Submit version 1; somebody else approves it." in none
+    assert "Callers get nothing yet: no approved version is served. Submit version 1; somebody else approves it." in none
     assert "It is archived, so callers get nothing of it." in archived
     assert not any("/v1/prompts/greeting?" in without for without in (none, archived))
     assert "Version 2 is not approved, so callers can’t get it." in unlabelled
