@@ -94,8 +94,8 @@ def violations(page: Page, judged: set[str], *, frame: bool = True) -> list[str]
     """All rules in light, and in dark the one that a theme can break: contrast. Without `frame`, not of what stands around every page.
 
     Contrast takes most of the time, and has one answer for one kind of text: of the same colours and size upon the same backgrounds. Of each
-    kind, two texts of a page are looked at until axe has judged one: `judged` holds those kinds, and grows. Where something may lie upon
-    something else by its position, its classes are a part of the kind.
+    kind, the two longest texts of a page (axe judges none of one character) are looked at until it has judged one: `judged` holds those
+    kinds, and grows. Where something may lie upon something else by its position, its classes are a part of the kind.
     """
     context = {"exclude": [] if frame else FRAME}
     broken = page.evaluate(
@@ -126,13 +126,16 @@ def violations(page: Page, judged: set[str], *, frame: bool = True) -> list[str]
                 const {color, fontSize, fontWeight, textShadow} = getComputedStyle(element);
                 return [theme, color, fontSize, fontWeight, textShadow, ground(element)].join();
               };
-              const isText = element => element.matches('input, select, textarea')
-                || [...element.childNodes].some(part => part.nodeType === Node.TEXT_NODE && part.data.trim());
+              const isField = element => element.matches('input, select, textarea');
+              const text = element => (isField(element)
+                ? element.value : [...element.childNodes].map(part => part.nodeType === Node.TEXT_NODE ? part.data : '').join('')).trim();
+              const isText = element => isField(element) || text(element);
               const isRead = element => element.checkVisibility({visibilityProperty: true})
                 && !element.closest(':disabled, [aria-disabled=true]');
               const counts = Object.fromEntries(judged.map(name => [name, 2]));
-              const include = [...document.body.querySelectorAll('*')].filter(element => {
-                if (!isText(element) || !isRead(element)) return false;
+              const texts = [...document.body.querySelectorAll('*')].filter(element => isText(element) && isRead(element));
+              const lengths = new Map(texts.map(element => [element, text(element).length]));
+              const include = texts.sort((one, other) => lengths.get(other) - lengths.get(one)).filter(element => {
                 const name = kind(element);
                 return (counts[name] = (counts[name] || 0) + 1) <= 2;
               });
