@@ -205,7 +205,7 @@ def model_usage(
 def usage_by_bucket(
     model: str, span: Span, group: str, chosen: Mapping[str, str], *, keys: Iterable[str] | None = None
 ) -> list[tuple[Any, ...]]:
-    """For a CSV: start of the hour or day, name, calls, refused, failed, left by the caller, unpriced, tokens in and out, USD."""
+    """For a CSV: start of the hour or day, name, calls, refused, failed, unpriced, tokens in and out, USD, left by the caller."""
     rows = sorted(_usage_rows(model, span, group, chosen, None if keys is None else list(keys)), key=lambda row: row[:2])
     labels = _key_labels({value for _, value, _ in rows}) if group == "key" else {}
     return [
@@ -215,11 +215,11 @@ def usage_by_bucket(
             own.calls,
             own.refused,
             own.failed,
-            own.left,
             own.unpriced_calls,
             own.input_tokens,
             own.output_tokens,
             own.cost_usd,
+            own.left,
         )
         for bucket, value, own in rows
     ]

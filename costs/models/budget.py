@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
@@ -126,6 +126,15 @@ class BudgetRaise(models.Model):
 
     def is_active(self, at: datetime) -> bool:
         return self.until > at
+
+    @property
+    def was_ended_early(self) -> bool:
+        return self.ended_at is not None and self.ended_at < self.until
+
+    @property
+    def last_moment(self) -> datetime:
+        """Until which it held, once it is over: `until` is the midnight after its last day."""
+        return self.ended_at if self.ended_at and self.was_ended_early else self.until - timedelta(microseconds=1)
 
 
 class BudgetNotice(models.Model):

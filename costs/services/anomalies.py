@@ -235,7 +235,7 @@ def _inside(wide: Candidate, places: Mapping[tuple[str, str], Candidate], spans:
             continue
         for ref, expected, actual in contributors(wide.dimension, wide.ref, by, spans, wide.expected, wide.actual):
             one = narrower.get(ref)
-            if one is not None and (actual - expected) / one.excess >= EXPLAINED_SHARE:
+            if one is not None and one.excess and (actual - expected) / one.excess >= EXPLAINED_SHARE:
                 found.append(one)
     return found
 

@@ -19,7 +19,7 @@ from governance.access import Permission, requires
 from governance.pages import render_page
 from governance.requests import MemberRequest
 
-CSV_HEADER = ("{bucket}", "{group}", "calls", "refused", "failed", "left", "unpriced_calls", "input_tokens", "output_tokens", "cost_usd")
+CSV_HEADER = ("{bucket}", "{group}", "calls", "refused", "failed", "unpriced_calls", "input_tokens", "output_tokens", "cost_usd", "left")
 
 
 @requires(Permission.VIEW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
@@ -202,6 +203,7 @@ def test_raise_ends_with_its_last_day_in_the_zone_of_the_organisation(acme: Tena
     assert wrong.status_code == 422
     [made] = found.raises.all()
     assert (made.extra, made.until.hour, made.until.date()) == (Decimal(5), 15, last)
+    assert made.last_moment.astimezone(ZoneInfo("Asia/Tokyo")).date() == last  # where this organisation is
 
 
 def test_raise_is_ended_from_the_page_and_stays_listed(acme: Tenant, client_for: ClientFor, fay: User, audra: User) -> None:

@@ -258,8 +258,8 @@ def test_csv_is_the_current_filter(acme: Tenant, model: Model, client_for: Clien
     answer = client_for(fay).get(f"{PAGE}csv/?group=agent&project=checkout&from=2026-03-01&to=2026-03-31")
 
     assert answer.getvalue().decode().splitlines() == [
-        "day_utc,agent,calls,refused,failed,left,unpriced_calls,input_tokens,output_tokens,cost_usd",
-        "2026-03-05,'=1+1,1,0,0,0,0,1000000,0,1",
+        "day_utc,agent,calls,refused,failed,unpriced_calls,input_tokens,output_tokens,cost_usd,left",
+        "2026-03-05,'=1+1,1,0,0,0,1000000,0,1,0",
     ]
     assert client_for(fay).get(f"{PAGE}csv/?period=24h").getvalue().decode().startswith("hour_utc,project,")
 
