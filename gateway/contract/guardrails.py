@@ -290,17 +290,23 @@ class Scan:
 
         The list itself comes back when nothing is found in it.
         """
-        if len(texts) < 2:
+        if len(texts) < 2 or not self.is_clean(texts):
             return [self.text(text) for text in texts]
-        joined = _APART.join(texts)
-        for guard in self.guards:
-            if guard.hits(joined):
-                return [self.text(text) for text in texts]
         self._characters += sum(map(len, texts))
         for guard, finding in zip(self.guards, self.findings, strict=True):
             if guard.guardrail.kind == "size":
                 self._size(guard.guardrail, finding)
         return texts
+
+    def is_clean(self, texts: list[str]) -> bool:
+        """Whether no pattern finds anything in several short texts."""
+        joined = _APART.join(texts)
+        return not any(guard.hits(joined) for guard in self.guards)
+
+    @property
+    def is_by_patterns(self) -> bool:
+        """Nothing but patterns judges: no size is counted, and no second engine is asked."""
+        return not any(guard.guardrail.kind == "size" or guard.guardrail.presidio is not None for guard in self.guards)
 
     def leave_unjudged(self) -> None:
         """There are too many texts, or values of a document. Raises Blocked where a guardrail is enforced: what is not looked at is not let through."""

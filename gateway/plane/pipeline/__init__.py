@@ -99,17 +99,17 @@ async def take(steps: tuple[StepFunction, ...], call: Call) -> None:
 
     What has nothing to wait for is a plain function: most steps are.
     """
-    was_answered = call.is_answered
-    began = time.perf_counter_ns()
+    was_answered, clock = call.is_answered, time.perf_counter_ns
+    began = clock()
     for step in steps:
         try:
             detail = step(call)
             if not isinstance(detail, str):
                 detail = await detail
         except Refusal as refusal:
-            call.steps.append(Step(step.__name__, refusal.code, (time.perf_counter_ns() - began) // 1000, refusal.scope or ""))
+            call.steps.append(Step(step.__name__, refusal.code, (clock() - began) // 1000, refusal.scope or ""))
             raise
-        ended = time.perf_counter_ns()
+        ended = clock()
         call.steps.append(Step(step.__name__, "pass", (ended - began) // 1000, detail))
         began = ended
         if call.is_answered and not was_answered:
