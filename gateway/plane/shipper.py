@@ -92,7 +92,7 @@ class Shipper:
             await asyncio.sleep(INTERVAL_S)
 
     async def _ship_some(self) -> bool:
-        """Ship up to one batch; true when more waits than is worth waiting for: a batch of few calls costs nearly as much as one of many."""
+        """Ship up to one batch; true when more is to be shipped at once. A few calls wait for the next look, and for company."""
         segments = sorted((path == self._spool.segment, path) for path in self._spool.directory.glob("*.jsonl"))
         for is_open, segment in segments:
             start = self._positions.get(segment.name, 0)

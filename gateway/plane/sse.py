@@ -111,10 +111,9 @@ def _with_usage(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _begin_of_event(data: bytes, at: int) -> int:
+    # Further back only where there is none: a stream mostly has one kind of line ends, and would be looked through for the other.
     reach = 1024
-    while (
-        True
-    ):  # further back only where there is none: a stream mostly has one kind of line ends, and would be looked through for the other
+    while True:
         low = max(0, at - reach)
         begins = [found + len(blank) for blank in _BLANKS if (found := data.rfind(blank, low, at)) >= 0]
         if begins or not low:

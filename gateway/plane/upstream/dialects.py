@@ -1,6 +1,6 @@
 """What is between a surface that callers use and a protocol that an upstream speaks.
 
-The exchange (`exchange.py`) walks, sends, reads and forwards, and knows no protocol. What it must ask is a `Pair`: one object for each
+The exchange (`exchange.py`, `answers.py`, `failures.py`) walks, sends and passes on, and knows no protocol. What it must ask is a `Pair`: one object for each
 surface and upstream protocol that go together. Where both are the same the bytes pass through untouched; where they differ a file in
 `gateway.plane.translate` holds the pair.
 """
