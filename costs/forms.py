@@ -559,7 +559,7 @@ class ReviewRestForm(_DecisionForm):
     """About every finding of a kind that has no decision yet."""
 
     kind = forms.ChoiceField(choices=ReviewItem.Kind.choices)
-    seen = forms.IntegerField(min_value=1)
+    seen = forms.CharField(max_length=64)
 
 
 class ReviewSignForm(forms.Form):

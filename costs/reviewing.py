@@ -60,6 +60,15 @@ class Section:
         known = [row.finding.cost for row in self.rows if row.finding and row.finding.cost is not None]
         return sum(known, Decimal()) if known else None
 
+    @property
+    def undecided(self) -> list[Row]:
+        return [row for row in self.rows if row.waits]
+
+    @property
+    def seen(self) -> str:
+        """SHA-256 over which findings have no decision: whoever decides alike about them says what was seen."""
+        return digest({"kind": str(self.kind), "refs": sorted(row.ref for row in self.undecided)})
+
 
 @dataclass(frozen=True)
 class BudgetLine:
@@ -108,7 +117,7 @@ class Review:
     @property
     def waiting(self) -> int:
         """Findings about which nobody has decided."""
-        return sum(row.waits for row in self.rows)
+        return sum(len(section.undecided) for section in self.sections)
 
     @property
     def overrun(self) -> list[BudgetLine]:

@@ -59,6 +59,9 @@ class ReviewOutput(serializers.Serializer[Any]):
     is_over = serializers.BooleanField()
     complete_through = serializers.DateTimeField()
     waiting = serializers.IntegerField(help_text="Findings without a decision.")
+    undecided = serializers.DictField(
+        child=serializers.CharField(), help_text="By kind with such findings: a digest of which they are, the `seen` of decide-rest/."
+    )
     signed_by = serializers.CharField(allow_null=True)
     signed_at = serializers.DateTimeField(allow_null=True)
     has_moved = serializers.BooleanField(help_text="The money has changed since it was signed.")
@@ -84,7 +87,7 @@ class ReviewRestInput(_DecisionInput):
     """About every finding of a kind that has no decision yet."""
 
     kind = serializers.ChoiceField(choices=ReviewItem.Kind.choices)
-    seen = serializers.IntegerField(min_value=1, help_text="How many of them were seen: refused where there are more or fewer by now.")
+    seen = serializers.CharField(max_length=64, help_text="Which of them were seen, as `undecided` says: refused where they are others by now.")
 
 
 class ReviewSignInput(StrictSerializer):
@@ -164,6 +167,7 @@ def _shown(month: date) -> Any:
         "is_over": found.is_over,
         "complete_through": found.complete_through,
         "waiting": found.waiting,
+        "undecided": {str(section.kind): section.seen for section in found.sections if section.undecided},
         "signed_by": signed.signed_by.email if signed else None,
         "signed_at": signed.signed_at if signed else None,
         "has_moved": found.has_moved,

@@ -54,7 +54,7 @@ def decide_rest(
     *,
     month: date,
     kind: str,
-    seen: int,
+    seen: str,
     decision: str,
     owner: User,
     actor: User,
@@ -62,17 +62,17 @@ def decide_rest(
     due_on: date | None = None,
     at: datetime | None = None,
 ) -> list[ReviewItem]:
-    """Decide alike about every finding of a kind that has no decision yet, an audit entry each. `seen` is how many of them the person saw.
+    """Decide alike about every finding of a kind that has no decision yet, an audit entry each. `seen` is the section's digest of those that the person saw.
 
-    Raises as `decide`, and ReviewStateError where there are more or fewer by now.
+    Raises as `decide`, and ReviewStateError where they are others by now.
     """
     at = at or timezone.now()
     _check_open(month, at)
     _check_decision(decision, owner, due_on)
-    rows = [row for row in review_selectors.review(month, at).rows if row.kind == kind and row.waits]
-    if len(rows) != seen or not rows:
-        raise ReviewStateError(f"{len(rows)} of these have no decision by now, not {seen}. Look again.")
-    return [_decide(row, None, month, decision, owner, actor, note, due_on, at) for row in rows]
+    section = next((each for each in review_selectors.review(month, at).sections if each.kind == kind and each.undecided), None)
+    if section is None or section.seen != seen:
+        raise ReviewStateError("These are not the findings without a decision that you saw. Look again.")
+    return [_decide(row, None, month, decision, owner, actor, note, due_on, at) for row in section.undecided]
 
 
 def _check_decision(decision: str, owner: User, due_on: date | None) -> None:

@@ -82,11 +82,6 @@ class Group:
         return self.first + len(self.rows) - 1
 
     @property
-    def waiting(self) -> int:
-        """Without a decision, shown or not."""
-        return sum(row.waits for row in self.section.rows)
-
-    @property
     def is_cut(self) -> bool:
         """There are others that are not shown."""
         return len(self.rows) < len(self.section.rows)

@@ -263,6 +263,7 @@ def test_rest_is_decided_alike_as_it_was_seen(
     other = Anomaly.objects.get()
     other.pk, other.ref = None, "search"
     other.save(force_insert=True)
+    seen_first = review_selectors.review(OCTOBER).sections[-1].seen  # two, as later, but not the same two
     first = review_selectors.review(OCTOBER).sections[-1].rows[0]
     review.decide(month=OCTOBER, kind="anomaly", ref=first.ref, decision="keep", owner=fay, actor=fay)
     third = Anomaly.objects.get(ref="search")
@@ -273,16 +274,20 @@ def test_rest_is_decided_alike_as_it_was_seen(
         {"kind": "anomaly", "decision": "change", "owner": fay.email, "due_on": "2026-12-01", "note": "One cause"},
     )
     page = by_fay.get(f"{PAGE}?month=2026-10").content.decode()
+    seen = review_selectors.review(OCTOBER).sections[-1].seen
+    shown = api_for(fay).get(API).json()["undecided"]
     stale, endless, stranger = (
         by_fay.post(f"{PAGE}2026-10/decide-rest/", {**asked, **changed})
-        for changed in ({"seen": 1}, {"seen": 2, "due_on": ""}, {"seen": 2, "owner": "x@example.org"})
+        for changed in ({"seen": seen_first}, {"seen": seen, "due_on": ""}, {"seen": seen, "owner": "x@example.org"})
     )
-    saved = by_fay.post(f"{PAGE}2026-10/decide-rest/", {**asked, "seen": 2})
-    by_api = api_for(fay).post(f"{API}decide-rest/", {**asked, "kind": "idle", "seen": 1}, content_type="application/json")
+    saved = by_fay.post(f"{PAGE}2026-10/decide-rest/", {**asked, "seen": seen})
+    by_api = api_for(fay).post(f"{API}decide-rest/", {**asked, "kind": "idle", "seen": shown["idle"]}, content_type="application/json")
 
     assert "Decide alike about the 2 without a decision" in page
+    assert f'name="seen" value="{seen}"' in page
+    assert (shown["anomaly"], set(shown)) == (seen, {"idle", "low_value", "untagged", "anomaly"})
     assert [answer.status_code for answer in (stale, endless, stranger, saved)] == [422, 422, 422, 302]
-    assert "2 of these have no decision by now, not 1." in stale.content.decode()
+    assert "These are not the findings without a decision that you saw." in stale.content.decode()
     assert sorted(ReviewItem.objects.filter(kind="anomaly").values_list("decision", "note")) == [
         ("change", "One cause"),
         ("change", "One cause"),
