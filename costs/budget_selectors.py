@@ -38,7 +38,9 @@ _PRICED = Sum("calls", filter=~Q(outcome="refused") & ~Q(kind="tool"), default=0
 
 def budgets(at: datetime | None = None, *, state: str = "", query: str = "") -> QuerySet[Budget]:
     """All of them, each with its raises in force at that time as `active_raises`. `query` looks in names, in what they are for and in environments."""
-    active = BudgetRaise.objects.filter(until__gt=at or timezone.now(), ended_at=None).select_related("by")
+    at = at or timezone.now()
+    in_force = Q(created_at__lte=at, until__gt=at) & (Q(ended_at=None) | Q(ended_at__gt=at))
+    active = BudgetRaise.objects.filter(in_force).select_related("by")
     found = Budget.objects.select_related("created_by").prefetch_related(Prefetch("raises", active, to_attr="active_raises"))
     if state:
         found = found.filter(state=state)
@@ -89,9 +91,15 @@ def budget_raise(budget_id: int, pk: int) -> BudgetRaise | None:
     return BudgetRaise.objects.filter(budget=budget_id, pk=pk).first()
 
 
-def past_raises(found: Budget, at: datetime | None = None) -> QuerySet[BudgetRaise]:
+def raises(budget_id: int) -> QuerySet[BudgetRaise]:
+    """Of one budget, in force or over, the newest first."""
+    return BudgetRaise.objects.filter(budget=budget_id).select_related("by")
+
+
+def past_raises(found: Budget) -> QuerySet[BudgetRaise]:
     """Those that are over, the newest first."""
-    return found.raises.filter(Q(until__lte=at or timezone.now()) | Q(ended_at__isnull=False)).select_related("by")
+    now = timezone.now()
+    return raises(found.pk).filter(Q(until__lte=now) | Q(ended_at__lte=now))
 
 
 def amount_in_force(found: Budget) -> Decimal:

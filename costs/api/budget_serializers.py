@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from costs.api.serializers import ExactField
@@ -59,10 +61,18 @@ class ResolveInput(StrictSerializer):
 class RaiseOutput(serializers.ModelSerializer[BudgetRaise]):
     extra_usd = ExactField(source="extra")
     by = serializers.CharField(source="by.email")
+    is_over = serializers.SerializerMethodField()
+    ended_early_at = serializers.SerializerMethodField(help_text="When somebody ended it before `until`.")
 
     class Meta:
         model = BudgetRaise
-        fields = ("id", "extra_usd", "reason", "until", "by", "created_at")
+        fields = ("id", "extra_usd", "reason", "until", "by", "created_at", "is_over", "ended_early_at")
+
+    def get_is_over(self, found: BudgetRaise) -> bool:
+        return found.is_over(timezone.now())
+
+    def get_ended_early_at(self, found: BudgetRaise) -> datetime | None:
+        return found.ended_at if found.was_ended_early else None
 
 
 class IncidentOutput(serializers.ModelSerializer[BudgetIncident]):
@@ -124,7 +134,7 @@ class BudgetOutput(serializers.Serializer[Any]):
     throttle_from = serializers.IntegerField(source="budget.throttle_from")
     environment = serializers.CharField(source="budget.environment")
     state = serializers.CharField(source="budget.state")
-    raises = RaiseOutput(many=True, source="budget.active_raises", help_text="In force now.")
+    raises = RaiseOutput(many=True, source="budget.active_raises", help_text="In force now; `raises/` has those that are over, too.")
     period_start = serializers.DateTimeField(source="span.start")
     period_end = serializers.DateTimeField(source="span.end")
     days_left = serializers.IntegerField()

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from costs import budget_selectors
 from costs.api import budget_serializers as serializers
-from costs.models import Budget
+from costs.models import Budget, BudgetRaise
 from costs.services import budgets
 from governance.access import Permission
 from governance.api.inputs import body_of
@@ -111,7 +111,16 @@ class BudgetSwitchOff(_Act):
         return _answer(pk)
 
 
-class BudgetRaises(_Act):
+class BudgetRaises(generics.ListAPIView[BudgetRaise]):
+    """A budget's raises, in force or over, the newest first."""
+
+    access = {"GET": Permission.VIEW_COSTS, "POST": Permission.MANAGE_COSTS}
+    serializer_class = serializers.RaiseOutput
+    ordering = ("-created_at", "-pk")
+
+    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+        return budget_selectors.raises(_budget(self.kwargs["pk"]).pk)
+
     @extend_schema(request=serializers.RaiseInput, responses={201: serializers.BudgetOutput, **_ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Add to its amount for a while; it ends by itself."""

@@ -87,7 +87,9 @@ class ReviewRestInput(_DecisionInput):
     """About every finding of a kind that has no decision yet."""
 
     kind = serializers.ChoiceField(choices=ReviewItem.Kind.choices)
-    seen = serializers.CharField(max_length=64, help_text="Which of them were seen, as `undecided` says: refused where they are others by now.")
+    seen = serializers.CharField(
+        max_length=64, help_text="Which of them were seen, as `undecided` says: refused where they are others by now."
+    )
 
 
 class ReviewSignInput(StrictSerializer):

@@ -124,9 +124,6 @@ class BudgetRaise(models.Model):
     def __str__(self) -> str:
         return f"{self.budget} +{self.extra} USD until {self.until:%Y-%m-%d %H:%M}"
 
-    def is_active(self, at: datetime) -> bool:
-        return self.until > at
-
     @property
     def was_ended_early(self) -> bool:
         return self.ended_at is not None and self.ended_at < self.until
@@ -135,6 +132,9 @@ class BudgetRaise(models.Model):
     def last_moment(self) -> datetime:
         """Until which it held, once it is over: `until` is the midnight after its last day."""
         return self.ended_at if self.ended_at and self.was_ended_early else self.until - timedelta(microseconds=1)
+
+    def is_over(self, at: datetime) -> bool:
+        return self.last_moment < at
 
 
 class BudgetNotice(models.Model):

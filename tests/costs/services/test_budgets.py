@@ -148,6 +148,7 @@ def test_raise_counts_until_its_end_and_then_ends_by_itself(acme: Tenant, alice:
     assert budgets.end_raises(at=until) == 1
     assert budgets.end_raises(at=until) == 0
 
+    assert [state(made, at).amount for at in (NOW, until)] == [140, 100]  # as it was then
     assert Tenant.objects.get(pk=acme.pk).config_version == version + 1
     assert events()[-2:] == ["budget.raised", "budget.raise_ended"]
 
@@ -161,7 +162,8 @@ def test_raise_is_ended_before_its_day_once(acme: Tenant, alice: User, fay: User
 
     budgets.end_raise(found=raised, actor=fay, at=NOW + timedelta(hours=1))
 
-    assert state(made).amount == 100
+    moments = [NOW - timedelta(seconds=1), NOW, NOW + timedelta(minutes=59), NOW + timedelta(hours=1)]
+    assert [state(made, at).amount for at in moments] == [100, 140, 140, 100]
     assert Tenant.objects.get(pk=acme.pk).config_version == version + 1
     assert AuditEntry.objects.get(event="budget.raise_ended").actor == fay
     with pytest.raises(BudgetStateError, match="over already"):
