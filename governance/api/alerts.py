@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from governance import selectors
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import AlertChannel, Delivery, Notice, Severity
 from governance.requests import ApiRequest
@@ -81,9 +82,7 @@ class Channels(generics.ListAPIView[AlertChannel]):
 
     @extend_schema(request=ChannelInput, responses={201: ChannelMadeOutput, 400: ErrorSerializer, 409: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
-        body = ChannelInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        channel, secret = alerts.create_channel(actor=request.user, **body.validated_data)
+        channel, secret = alerts.create_channel(actor=request.user, **body_of(request, ChannelInput))
         return Response({**ChannelOutput(channel).data, "secret": secret}, status=201)
 
 
@@ -107,9 +106,9 @@ class ChannelDetail(_OneChannel):
     )
     def put(self, request: ApiRequest, pk: int) -> Response:
         channel = self.find(pk)
-        body = ChannelChangeInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(ChannelOutput(alerts.change_channel(channel=channel, actor=request.user, **body.validated_data)).data)
+        return Response(
+            ChannelOutput(alerts.change_channel(channel=channel, actor=request.user, **body_of(request, ChannelChangeInput))).data
+        )
 
     @extend_schema(responses={204: None, 404: ErrorSerializer})
     def delete(self, request: ApiRequest, pk: int) -> Response:

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from gateway.contract import policies as language
 from governance import control_selectors as selectors
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import Effect, Guardrail, Pillar, Policy, PolicyVersion, Switch, Tenant
@@ -95,9 +96,7 @@ class Policies(generics.ListAPIView[Policy]):
 
     @extend_schema(request=PolicyInput, responses={201: PolicyDetailOutput, **BAD})
     def post(self, request: ApiRequest) -> Response:
-        body = PolicyInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        made = policies.create_policy(actor=request.user, **body.validated_data)
+        made = policies.create_policy(actor=request.user, **body_of(request, PolicyInput))
         return Response(_shown(made), status=201)
 
 
@@ -137,9 +136,9 @@ class PolicyVersions(_OnePolicy):
     @extend_schema(request=VersionInput, responses={201: VersionOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         policy = self.find(pk)
-        body = VersionInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(VersionOutput(policies.write_version(policy=policy, actor=request.user, **body.validated_data)).data, status=201)
+        return Response(
+            VersionOutput(policies.write_version(policy=policy, actor=request.user, **body_of(request, VersionInput))).data, status=201
+        )
 
 
 class PolicyReplay(_OnePolicy):
@@ -150,9 +149,7 @@ class PolicyReplay(_OnePolicy):
     @extend_schema(request=ReplayInput, responses={200: VersionOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         policy = self.find(pk)
-        body = ReplayInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        version = self.version(policy, body.validated_data.get("version"))
+        version = self.version(policy, body_of(request, ReplayInput).get("version"))
         policies.replay_version(version=version, actor=request.user)
         return Response(VersionOutput(version).data)
 
@@ -165,12 +162,9 @@ class PolicyMode(_OnePolicy):
     @extend_schema(request=ModeInput, responses={200: PolicyDetailOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         policy = self.find(pk)
-        body = ModeInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        version = self.version(policy, body.validated_data.get("version"))
-        policies.set_mode(
-            policy=policy, mode=body.validated_data["mode"], version=version, actor=request.user, reason=body.validated_data["reason"]
-        )
+        body = body_of(request, ModeInput)
+        version = self.version(policy, body.get("version"))
+        policies.set_mode(policy=policy, mode=body["mode"], version=version, actor=request.user, reason=body["reason"])
         return Response(_shown(self.find(pk)))
 
 
@@ -181,10 +175,9 @@ class PolicyLint(APIView):
 
     @extend_schema(request=LintInput, responses={200: LintOutput, 400: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
-        body = LintInput(data=request.data)
-        body.is_valid(raise_exception=True)
+        expression = body_of(request, LintInput)["expression"]
         try:
-            language.lint(body.validated_data["expression"])
+            language.lint(expression)
         except language.PolicyError as error:
             return Response({"ok": False, "error": str(error)})
         return Response({"ok": True, "error": ""})
@@ -259,9 +252,9 @@ class Guardrails(generics.ListAPIView[Guardrail]):
 
     @extend_schema(request=GuardrailInput, responses={201: GuardrailOutput, **BAD})
     def post(self, request: ApiRequest) -> Response:
-        body = GuardrailInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(GuardrailOutput(guardrails.create_guardrail(actor=request.user, **body.validated_data)).data, status=201)
+        return Response(
+            GuardrailOutput(guardrails.create_guardrail(actor=request.user, **body_of(request, GuardrailInput))).data, status=201
+        )
 
 
 class _OneGuardrail(APIView):
@@ -282,9 +275,7 @@ class GuardrailDetail(_OneGuardrail):
     @extend_schema(request=GuardrailInput, responses={200: GuardrailOutput, **BAD})
     def put(self, request: ApiRequest, pk: int) -> Response:
         guardrail = self.find(pk)
-        body = GuardrailInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        changed = guardrails.change_guardrail(guardrail=guardrail, actor=request.user, **body.validated_data)
+        changed = guardrails.change_guardrail(guardrail=guardrail, actor=request.user, **body_of(request, GuardrailInput))
         return Response(GuardrailOutput(changed).data)
 
     @extend_schema(responses={204: None, 404: ErrorSerializer})
@@ -301,9 +292,7 @@ class TryGuardrail(_OneGuardrail):
     @extend_schema(request=TryInput, responses={200: TryOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
         guardrail = self.find(pk)
-        body = TryInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        tried = guardrails.try_guardrail(guardrail=guardrail, text=body.validated_data["text"])
+        tried = guardrails.try_guardrail(guardrail=guardrail, **body_of(request, TryInput))
         return Response(TryOutput(tried).data)
 
 
@@ -353,9 +342,7 @@ class SwitchDetail(APIView):
     def put(self, request: ApiRequest, pillar: str) -> Response:
         if pillar not in Pillar.values:
             raise NotFound
-        body = QuickSwitchInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        switches.set_switch(pillar=pillar, actor=request.user, **body.validated_data)
+        switches.set_switch(pillar=pillar, actor=request.user, **body_of(request, QuickSwitchInput))
         return Response(next(_switch_body(each, switch) for each, switch in selectors.switches() if each == pillar))
 
 

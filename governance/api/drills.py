@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from governance import drill_selectors as selectors
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import Drill
 from governance.requests import ApiRequest
@@ -76,9 +77,9 @@ class Drills(generics.ListAPIView[Drill]):
 
     @extend_schema(request=DrillInput, responses={201: DrillOutput, 400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
-        body = DrillInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(DrillOutput(drills.start(tenant=request.tenant, actor=request.user, **body.validated_data)).data, status=201)
+        return Response(
+            DrillOutput(drills.start(tenant=request.tenant, actor=request.user, **body_of(request, DrillInput))).data, status=201
+        )
 
 
 class DrillSubjects(APIView):

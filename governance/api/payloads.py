@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from governance import payload_selectors as selectors
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import CallPayload, PayloadMode, PayloadRequest
 from governance.requests import ApiRequest
@@ -99,9 +100,7 @@ class PayloadRules(APIView):
 
     @extend_schema(request=PayloadRuleInput, responses={201: PayloadRequestOutput, **BAD})
     def post(self, request: ApiRequest) -> Response:
-        body = PayloadRuleInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked = payloads.ask_for_rule(actor=request.user, **body.validated_data)
+        asked = payloads.ask_for_rule(actor=request.user, **body_of(request, PayloadRuleInput))
         return Response(PayloadRequestOutput(asked).data, status=201)
 
 
@@ -126,12 +125,11 @@ class DecidePayloadRequest(APIView):
         waiting = selectors.requests().filter(pk=pk).first()
         if waiting is None:
             raise NotFound
-        body = PayloadDecisionInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        if body.validated_data["approve"]:
+        body = body_of(request, PayloadDecisionInput)
+        if body["approve"]:
             decided = payloads.approve(request=waiting, actor=request.user)
         else:
-            decided = payloads.reject(request=waiting, actor=request.user, note=body.validated_data["note"])
+            decided = payloads.reject(request=waiting, actor=request.user, note=body["note"])
         return Response(PayloadRequestOutput(decided).data)
 
 
@@ -155,9 +153,7 @@ class OpenPayload(APIView):
     def post(self, request: ApiRequest, event_id: UUID) -> Response:
         if selectors.kept_of(event_id) is None:
             raise NotFound
-        body = OpenInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        opened = payloads.open_payload(event_id=event_id, actor=request.user, reason=body.validated_data["reason"])
+        opened = payloads.open_payload(event_id=event_id, actor=request.user, **body_of(request, OpenInput))
         if opened is None:
             raise NotFound
         found = {"request": opened.request, "reply": opened.reply, "is_cut": opened.is_cut}
@@ -171,6 +167,4 @@ class ErasePayloads(APIView):
 
     @extend_schema(request=EraseInput, responses={200: ErasedOutput, **BAD})
     def post(self, request: ApiRequest) -> Response:
-        body = EraseInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(ErasedOutput({"erased": payloads.erase(actor=request.user, **body.validated_data)}).data)
+        return Response(ErasedOutput({"erased": payloads.erase(actor=request.user, **body_of(request, EraseInput))}).data)

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from governance import selectors
 from governance.access import Permission
 from governance.api import serializers
+from governance.api.inputs import body_of
 from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
 from governance.downloads import download
 from governance.forms import AuditForm, CheckpointForm, ConsentHistoryForm
@@ -41,9 +42,7 @@ class Tokens(APIView):
         },
     )
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.TokenInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = body.validated_data
+        data = body_of(request, serializers.TokenInput)
         user = sign_in.check_password(email=data["email"], password=data["password"])
         token, text = tokens.create_token_for(user=user, tenant_slug=data["tenant"], name=data["name"], lifetime_days=data["lifetime_days"])
         return Response({"token": text, "id": token.public_id, "name": token.name, "expires_at": token.expires_at}, status=201)
@@ -81,9 +80,7 @@ class Members(generics.ListAPIView[Membership]):
         responses={201: serializers.MemberOutput, 400: serializers.ErrorSerializer, 403: serializers.ErrorSerializer},
     )
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.MemberInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        member = people.add_member(tenant=request.tenant, actor=request.user, **body.validated_data)
+        member = people.add_member(tenant=request.tenant, actor=request.user, **body_of(request, serializers.MemberInput))
         return Response(serializers.MemberOutput(member).data, status=201)
 
 
@@ -109,9 +106,7 @@ class ConsentDetail(APIView):
     def put(self, request: ApiRequest, feature_class: str) -> Response:
         if feature_class not in FeatureClass.values:
             raise NotFound
-        body = serializers.ConsentInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        consent.set_consent(feature_class=feature_class, actor=request.user, **body.validated_data)
+        consent.set_consent(feature_class=feature_class, actor=request.user, **body_of(request, serializers.ConsentInput))
         state = next(state for state in selectors.consent_states() if state.feature_class == feature_class)
         return Response(serializers.ConsentOutput(state).data)
 
@@ -204,9 +199,7 @@ class Tenants(generics.ListAPIView[Tenant]):
         responses={201: serializers.TenantOutput, 400: serializers.ErrorSerializer, 409: serializers.ErrorSerializer},
     )
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.TenantInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        tenant = tenants.create_tenant(actor=request.user, **body.validated_data)
+        tenant = tenants.create_tenant(actor=request.user, **body_of(request, serializers.TenantInput))
         return Response(serializers.TenantOutput(tenant).data, status=201)
 
 
@@ -225,9 +218,7 @@ class SuspendTenant(_OneTenant):
 
     @extend_schema(request=serializers.ReasonInput, responses={200: serializers.TenantOutput, 404: serializers.ErrorSerializer})
     def post(self, request: ApiRequest, slug: str) -> Response:
-        body = serializers.ReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        tenant = tenants.suspend_tenant(tenant=self.find(slug), actor=request.user, reason=body.validated_data["reason"])
+        tenant = tenants.suspend_tenant(tenant=self.find(slug), actor=request.user, **body_of(request, serializers.ReasonInput))
         return Response(serializers.TenantOutput(tenant).data)
 
 
@@ -252,9 +243,7 @@ class TenantDetail(_OneTenant):
     )
     def delete(self, request: ApiRequest, slug: str) -> Response:
         """Forget a suspended organisation and everything it has. There is no way back."""
-        body = serializers.DeletionInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        tenant_data.delete_tenant(tenant=self.find(slug), actor=request.user, **body.validated_data)
+        tenant_data.delete_tenant(tenant=self.find(slug), actor=request.user, **body_of(request, serializers.DeletionInput))
         return Response(status=204)
 
 

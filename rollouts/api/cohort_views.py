@@ -10,10 +10,10 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.models import Tenant
 from governance.requests import ApiRequest
@@ -51,12 +51,6 @@ def change_answer(slug: str, change: FlagChange, *, status: int = 200) -> Respon
     return Response(ChangeOutput(the_change(slug, change.number)).data, status=status)
 
 
-def read(request: ApiRequest, body: type[BaseSerializer[Any]]) -> dict[str, Any]:
-    found = body(data=request.data)
-    found.is_valid(raise_exception=True)
-    return dict(found.validated_data)
-
-
 class PlatformCohorts(generics.ListAPIView[Cohort]):
     """Cohorts, newest first, by `tab` (open, closed) and `q`; POST makes one. Nobody is asked or exposed by that."""
 
@@ -70,7 +64,7 @@ class PlatformCohorts(generics.ListAPIView[Cohort]):
 
     @extend_schema(request=serializers.CohortInput, responses={201: serializers.CohortDetailOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        return cohort_answer(cohorts.create_cohort(actor=request.user, **read(request, serializers.CohortInput)).slug, status=201)
+        return cohort_answer(cohorts.create_cohort(actor=request.user, **body_of(request, serializers.CohortInput)).slug, status=201)
 
 
 class PlatformCohortDetail(APIView):
@@ -110,7 +104,7 @@ class PlatformCohortInvite(_Act):
     @extend_schema(request=serializers.CohortInviteInput, responses={201: serializers.CohortMemberOutput(many=True), **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Ask the candidates, as many as are recruited; or one organisation in spite of the criteria."""
-        cohort, data = the_cohort(slug), read(request, serializers.CohortInviteInput)
+        cohort, data = the_cohort(slug), body_of(request, serializers.CohortInviteInput)
         if "tenant" in data:
             tenant = Tenant.objects.filter(slug=data["tenant"]).first()
             if tenant is None:
@@ -125,7 +119,7 @@ class PlatformCohortActivate(_Act):
     @extend_schema(request=serializers.CohortReasonInput, responses={201: ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Ask for the exposure of everybody who is enrolled; another operator approves it."""
-        data = read(request, serializers.CohortReasonInput)
+        data = body_of(request, serializers.CohortReasonInput)
         return change_answer(slug, cohort_exposure.propose_activation(cohort=the_cohort(slug), actor=request.user, **data), status=201)
 
 
@@ -133,7 +127,7 @@ class PlatformCohortStage(_Act):
     @extend_schema(request=serializers.CohortStageInput, responses={201: ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Ask for the next stage of the flag: internal, dogfood, a tier, everybody. From the first tier on the one before must have held."""
-        data = read(request, serializers.CohortStageInput)
+        data = body_of(request, serializers.CohortStageInput)
         return change_answer(slug, cohort_exposure.open_stage(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
 
 
@@ -151,7 +145,7 @@ class PlatformCohortOverrides(generics.ListAPIView[TenantOverride]):
     @extend_schema(request=serializers.TenantOverrideInput, responses={201: serializers.TenantOverrideOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """The control is in force at once and reviewed by another operator; a treatment waits for one, and stays within the consent."""
-        cohort, data = the_cohort(slug), read(request, serializers.TenantOverrideInput)
+        cohort, data = the_cohort(slug), body_of(request, serializers.TenantOverrideInput)
         tenant = Tenant.objects.filter(slug=data.pop("tenant"), deleted_at=None).first()
         if tenant is None:
             raise CohortInvalidError("There is no organisation with this address.", field="tenant")
@@ -166,7 +160,7 @@ class PlatformCohortOverrideEnd(_Act):
         override = selectors.find_override(the_cohort(slug), pk)
         if override is None:
             raise NotFound
-        data = read(request, serializers.CohortReasonInput)
+        data = body_of(request, serializers.CohortReasonInput)
         return Response(serializers.TenantOverrideOutput(tenant_overrides.end_override(override=override, actor=request.user, **data)).data)
 
 
@@ -189,7 +183,7 @@ class PlatformCohortSwitchOff(_Act):
     @extend_schema(request=serializers.CohortReasonInput, responses={201: ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Expose nobody any more, at once and alone; another operator reviews it. Members stay enrolled."""
-        data = read(request, serializers.CohortReasonInput)
+        data = body_of(request, serializers.CohortReasonInput)
         return change_answer(slug, cohort_exposure.switch_off(flag=the_cohort(slug).flag, actor=request.user, **data), status=201)
 
 
@@ -197,7 +191,7 @@ class PlatformCohortWindDown(_Act):
     @extend_schema(request=serializers.CohortWindDownInput, responses={200: serializers.CohortMemberOutput(many=True), **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Announce the end: active members keep the feature for 14 more days, the others leave at once."""
-        cohort, data = the_cohort(slug), read(request, serializers.CohortWindDownInput)
+        cohort, data = the_cohort(slug), body_of(request, serializers.CohortWindDownInput)
         tenants = selectors.tenants_named(data["tenants"]) if "tenants" in data else None
         told = cohort_endings.wind_down(cohort=cohort, tenants=tenants, reason=data["reason"], actor=request.user)
         return Response(serializers.CohortMemberOutput(told, many=True).data)
@@ -207,7 +201,7 @@ class PlatformCohortDecide(_Act):
     @extend_schema(request=serializers.CohortDecideInput, responses={200: ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Approve or decline another operator's change of exposure, or take back one's own."""
-        change, data = the_change(slug, number), read(request, serializers.CohortDecideInput)
+        change, data = the_change(slug, number), body_of(request, serializers.CohortDecideInput)
         return change_answer(slug, cohort_exposure.decide(change=change, actor=request.user, **data))
 
 
@@ -215,7 +209,7 @@ class PlatformCohortReview(_Act):
     @extend_schema(request=serializers.CohortReviewInput, responses={200: ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Put on record what came of another operator's emergency."""
-        change, data = the_change(slug, number), read(request, serializers.CohortReviewInput)
+        change, data = the_change(slug, number), body_of(request, serializers.CohortReviewInput)
         return change_answer(slug, flags.review_lowering(change=change, actor=request.user, **data))
 
 
@@ -236,7 +230,7 @@ class CohortAnswer(APIView):
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Accept or decline an invitation, or leave: that holds at the gateway within seconds."""
         standing = self._standing(request, slug)
-        data = read(request, serializers.CohortAnswerInput)
+        data = body_of(request, serializers.CohortAnswerInput)
         answer, member, why = data["answer"], standing.member, data["reason"]
         with schema_context(get_public_schema_name()):
             if answer == "leave":

@@ -10,11 +10,11 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import cohort_selectors as selectors
-from rollouts.api.cohort_views import read
 from rollouts.api.views import ERRORS
 from rollouts.models import Escalation, EscalationNote
 from rollouts.services import escalations
@@ -85,7 +85,7 @@ class PlatformEscalationNote(APIView):
     @extend_schema(request=EscalationNoteInput, responses={201: EscalationDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Add a line to the record."""
-        escalations.add_note(escalation=the_escalation(pk), actor=request.user, **read(request, EscalationNoteInput))
+        escalations.add_note(escalation=the_escalation(pk), actor=request.user, **body_of(request, EscalationNoteInput))
         return Response(EscalationDetailOutput(the_escalation(pk)).data, status=201)
 
 
@@ -95,5 +95,5 @@ class PlatformEscalationClose(APIView):
     @extend_schema(request=EscalationCloseInput, responses={200: EscalationDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Close it with what was wrong and done; activations go on once no war room is open."""
-        escalations.close(escalation=the_escalation(pk), actor=request.user, **read(request, EscalationCloseInput))
+        escalations.close(escalation=the_escalation(pk), actor=request.user, **body_of(request, EscalationCloseInput))
         return Response(EscalationDetailOutput(the_escalation(pk)).data)

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from catalog import selectors as catalog_selectors
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import evaluation_selectors as selectors
@@ -54,9 +55,7 @@ class EvaluationRuns(generics.ListAPIView[EvaluationRun]):
     )
     def post(self, request: ApiRequest) -> Response:
         """201 for a new run; 200 when it was told before, with the same content."""
-        body = serializers.EvaluationRunInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.EvaluationRunInput)
         scores = [services.ScoreInput(**one) for one in data.pop("scores")]
         run, is_new = services.record_run(scores=scores, actor=request.user, **data)
         return Response(serializers.EvaluationRunOutput(the_run(run.pk)).data, status=201 if is_new else 200)
@@ -121,9 +120,7 @@ class EvaluationThresholds(APIView):
     @extend_schema(request=serializers.EvaluationThresholdInput, responses={200: serializers.EvaluationThresholdOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """Sets the threshold, or replaces the one on the same metric. One on safety that would ask for less stays, and the change waits."""
-        body = serializers.EvaluationThresholdInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        threshold = services.set_threshold(actor=request.user, **body.validated_data)
+        threshold = services.set_threshold(actor=request.user, **body_of(request, serializers.EvaluationThresholdInput))
         return Response(serializers.EvaluationThresholdOutput(the_threshold(threshold.pk)).data)
 
 
@@ -136,9 +133,9 @@ class EvaluationThresholdDetail(APIView):
     )
     def delete(self, request: ApiRequest, pk: int) -> Response:
         """204 when it is gone; 202 for one on safety, whose removal waits for a second person."""
-        body = serializers.EvaluationThresholdRemoveInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        waits = services.remove_threshold(threshold=the_threshold(pk), actor=request.user, **body.validated_data)
+        waits = services.remove_threshold(
+            threshold=the_threshold(pk), actor=request.user, **body_of(request, serializers.EvaluationThresholdRemoveInput)
+        )
         return Response(status=204) if waits is None else Response(serializers.EvaluationThresholdChangeOutput(waits).data, status=202)
 
 
@@ -148,12 +145,11 @@ class EvaluationThresholdChangeDecide(APIView):
     @extend_schema(request=serializers.EvaluationWaiverDecideInput, responses={200: serializers.EvaluationThresholdChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Agree to less safety or decline, with a role that signs gates; whoever asked may take it back."""
-        body = serializers.EvaluationWaiverDecideInput(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = body_of(request, serializers.EvaluationWaiverDecideInput)
         change = EvaluationThresholdChange.objects.filter(pk=pk).first()
         if change is None:
             raise NotFound
-        decided = services.decide_threshold_change(change=change, person=request.membership, **body.validated_data)
+        decided = services.decide_threshold_change(change=change, person=request.membership, **body)
         return Response(serializers.EvaluationThresholdChangeOutput(decided).data)
 
 
@@ -163,9 +159,9 @@ class EvaluationWaivers(APIView):
     @extend_schema(request=serializers.EvaluationWaiverInput, responses={201: serializers.EvaluationWaiverOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Ask that a model may pass over the threshold for a while. Counts once somebody else agrees."""
-        body = serializers.EvaluationWaiverInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        waiver = services.request_waiver(threshold=the_threshold(pk), actor=request.user, **body.validated_data)
+        waiver = services.request_waiver(
+            threshold=the_threshold(pk), actor=request.user, **body_of(request, serializers.EvaluationWaiverInput)
+        )
         return Response(serializers.EvaluationWaiverOutput(waiver).data, status=201)
 
 
@@ -175,10 +171,9 @@ class EvaluationWaiverDecide(APIView):
     @extend_schema(request=serializers.EvaluationWaiverDecideInput, responses={200: serializers.EvaluationWaiverOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Agree or decline, with a role that signs gates; whoever asked may take it back."""
-        body = serializers.EvaluationWaiverDecideInput(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = body_of(request, serializers.EvaluationWaiverDecideInput)
         waiver = EvaluationWaiver.objects.filter(pk=pk).first()
         if waiver is None:
             raise NotFound
-        decided = services.decide_waiver(waiver=waiver, person=request.membership, **body.validated_data)
+        decided = services.decide_waiver(waiver=waiver, person=request.membership, **body)
         return Response(serializers.EvaluationWaiverOutput(decided).data)

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import experiment_selectors, flag_selectors
@@ -53,9 +54,7 @@ class Experiments(generics.ListAPIView[Experiment]):
 
     @extend_schema(request=serializers.ExperimentInput, responses={201: serializers.ExperimentOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.ExperimentInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.ExperimentInput)
         flag = _the_flag(data.pop("flag"))
         return experiment_answer(experiments.create_experiment(flag=flag, actor=request.user, **data).slug, status=201)
 
@@ -66,9 +65,7 @@ class ExperimentPlan(APIView):
     @extend_schema(request=serializers.ExperimentPlanInput, responses={200: serializers.ExperimentPlanOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """How many units per arm it takes, and how long that is at the flag's present volume."""
-        body = serializers.ExperimentPlanInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.ExperimentPlanInput)
         needed = experiment_selectors.plan_for(_the_flag(data.pop("flag")), at=timezone.now(), **data)
         return Response(serializers.ExperimentPlanOutput(needed).data)
 
@@ -102,9 +99,9 @@ class ExperimentStop(APIView):
     @extend_schema(request=serializers.ExperimentStopInput, responses={200: serializers.ExperimentOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Count no further calls; the decision is still to be made."""
-        body = serializers.ExperimentStopInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        stopped = experiments.stop_experiment(experiment=the_experiment(slug), actor=request.user, **body.validated_data)
+        stopped = experiments.stop_experiment(
+            experiment=the_experiment(slug), actor=request.user, **body_of(request, serializers.ExperimentStopInput)
+        )
         return experiment_answer(stopped.slug)
 
 
@@ -114,9 +111,11 @@ class ExperimentDecide(APIView):
     @extend_schema(request=serializers.ExperimentDecideInput, responses={200: serializers.ExperimentOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Promote (proposes the flag's change), hold, or roll back."""
-        body = serializers.ExperimentDecideInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return experiment_answer(experiments.decide(experiment=the_experiment(slug), actor=request.user, **body.validated_data).slug)
+        return experiment_answer(
+            experiments.decide(
+                experiment=the_experiment(slug), actor=request.user, **body_of(request, serializers.ExperimentDecideInput)
+            ).slug
+        )
 
 
 class ExperimentReadings(generics.ListAPIView[ExperimentReading]):

@@ -7,6 +7,7 @@ from rest_framework import generics, serializers
 from rest_framework.response import Response
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import figure_selectors
@@ -51,7 +52,5 @@ class ReportedFigures(generics.ListAPIView[ReportedFigure]):
     @extend_schema(request=ReportedFigureInput, responses={200: ReportedFigureOutput, 201: ReportedFigureOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """201 for a new report; 200 when it was made before, with the same figures."""
-        body = ReportedFigureInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        figure, is_new = services.report_figure(actor=request.user, **body.validated_data)
+        figure, is_new = services.report_figure(actor=request.user, **body_of(request, ReportedFigureInput))
         return Response(ReportedFigureOutput(figure).data, status=201 if is_new else 200)

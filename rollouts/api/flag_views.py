@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import exposure as rules
@@ -56,9 +57,7 @@ class Flags(generics.ListAPIView[Flag]):
 
     @extend_schema(request=serializers.FlagInput, responses={201: serializers.FlagDetailOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.FlagInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.FlagInput)
         slug = data.pop("rollout", None)
         rollout = selectors.find_rollout(slug) if slug else None
         if slug and rollout is None:
@@ -81,10 +80,9 @@ class FlagEvaluate(APIView):
     def post(self, request: ApiRequest, key: str) -> Response:
         """Who gets what, and why: what a context gets, by the function that the gateway runs. Programs ask the gateway by OFREP."""
         flag = the_flag(key)
-        body = serializers.EvaluateInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        context = {**flag_selectors.facts_of(request.tenant), **body.validated_data["context"]}
-        seen = flag_selectors.preview(flag, context, consent=body.validated_data["consent"], change=flag.waiting_change)
+        body = body_of(request, serializers.EvaluateInput)
+        context = {**flag_selectors.facts_of(request.tenant), **body["context"]}
+        seen = flag_selectors.preview(flag, context, consent=body["consent"], change=flag.waiting_change)
         return Response(serializers.DecisionOutput(seen).data)
 
 
@@ -95,11 +93,10 @@ class FlagLower(APIView):
     def post(self, request: ApiRequest, key: str) -> Response:
         """Lower the exposure in an emergency: at once, by one person, reviewed by another within a day."""
         flag = the_flag(key)
-        body = serializers.LowerInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked = body.validated_data.get("exposure")
+        body = body_of(request, serializers.LowerInput)
+        asked = body.get("exposure")
         exposure = serializers.exposure_from(asked, flag.exposure) if asked else rules.changed(flag.exposure, on=False)
-        change = flags.lower_in_emergency(flag=flag, exposure=exposure, reason=body.validated_data["reason"], actor=request.user)
+        change = flags.lower_in_emergency(flag=flag, exposure=exposure, reason=body["reason"], actor=request.user)
         return change_answer(change, status=201)
 
 
@@ -127,9 +124,7 @@ class FlagChanges(generics.ListAPIView[FlagChange]):
     def post(self, request: ApiRequest, key: str) -> Response:
         """What surely lowers exposure is applied at once; what may raise it waits for a second person."""
         flag = the_flag(key)
-        body = serializers.ChangeInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = body.validated_data
+        data = body_of(request, serializers.ChangeInput)
         phase = flag.rollout.phases.filter(key=data["phase"]).first() if "phase" in data and flag.rollout else None
         if "phase" in data and phase is None:
             raise ExposureInvalidError(f"The flag's rollout has no phase {data['phase']}.", field="phase")
@@ -149,9 +144,7 @@ class _Decide(APIView):
     access = {"POST": Permission.SIGN_GATES}
 
     def comment(self, request: ApiRequest) -> str:
-        body = serializers.FlagCommentInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return str(body.validated_data["comment"])
+        return str(body_of(request, serializers.FlagCommentInput)["comment"])
 
 
 class FlagChangeApprove(_Decide):

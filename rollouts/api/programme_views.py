@@ -12,11 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.requests import ApiRequest
 from rollouts import programme_selectors as selectors
 from rollouts.api import cohort_serializers as serializers
-from rollouts.api.cohort_views import read, the_cohort
+from rollouts.api.cohort_views import the_cohort
 from rollouts.api.views import ERRORS
 from rollouts.models import SurveyAnswer
 from rollouts.services import cohort_programme, surveys
@@ -66,7 +67,7 @@ class Survey(APIView):
 
     @extend_schema(request=serializers.SurveyAnswerInput, responses={201: serializers.SurveyOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        data = read(request, serializers.SurveyAnswerInput)
+        data = body_of(request, serializers.SurveyAnswerInput)
         with schema_context(get_public_schema_name()):
             surveys.answer(tenant=request.tenant, person=request.user, **data)
         return self._answer(request, status=201)
@@ -79,7 +80,7 @@ class Survey(APIView):
 
     @extend_schema(request=serializers.SurveySettingsInput, responses={200: serializers.SurveyOutput, **ERRORS})
     def put(self, request: ApiRequest) -> Response:
-        data = read(request, serializers.SurveySettingsInput)
+        data = body_of(request, serializers.SurveySettingsInput)
         with schema_context(get_public_schema_name()):
             surveys.set_surveys(tenant=request.tenant, wanted=data["is_allowed"], actor=request.user)
         return self._answer(request)

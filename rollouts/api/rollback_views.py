@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import flag_selectors, rollback_wording
@@ -65,9 +66,7 @@ class RollbackRules(generics.ListAPIView[RollbackRule]):
     @extend_schema(request=serializers.RuleInput, responses={201: serializers.RollbackRuleOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """What the linter calls an error is not saved."""
-        body = serializers.RuleInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.RuleInput)
         flag = named_flag(data.pop("flag"))
         checked = selectors.check_text(flag, data["text"], at=timezone.now())
         for finding in checked.lint.findings if checked.lint else ():
@@ -97,9 +96,7 @@ class RollbackRuleArm(APIView):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Watch by it from now on, against the baseline of now."""
         rule = the_rule(pk)
-        body = serializers.RuleArmInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return rule_answer(rollback_rules.arm_rule(rule=rule, actor=request.user, is_dry_run=body.validated_data["is_dry_run"]))
+        return rule_answer(rollback_rules.arm_rule(rule=rule, actor=request.user, **body_of(request, serializers.RuleArmInput)))
 
 
 class RollbackRulePause(APIView):
@@ -108,9 +105,7 @@ class RollbackRulePause(APIView):
     @extend_schema(request=serializers.RulePauseInput, responses={200: serializers.RollbackRuleOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         rule = the_rule(pk)
-        body = serializers.RulePauseInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return rule_answer(rollback_rules.pause_rule(rule=rule, reason=body.validated_data["reason"], actor=request.user))
+        return rule_answer(rollback_rules.pause_rule(rule=rule, **body_of(request, serializers.RulePauseInput), actor=request.user))
 
 
 class RollbackRuleLint(APIView):
@@ -119,9 +114,8 @@ class RollbackRuleLint(APIView):
     @extend_schema(request=serializers.RuleTextInput, responses={200: serializers.RuleLintOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """How soon a rule can act, how often chance alone fires it at the present traffic, and what it lacks."""
-        body = serializers.RuleTextInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        checked = selectors.check_text(named_flag(body.validated_data["flag"]), body.validated_data["text"], at=timezone.now())
+        body = body_of(request, serializers.RuleTextInput)
+        checked = selectors.check_text(named_flag(body["flag"]), body["text"], at=timezone.now())
         if checked.lint is None:
             assert checked.error is not None
             wrong = {"level": "error", "text": str(checked.error), "position": checked.error.position}
@@ -144,9 +138,7 @@ class RollbackRuleReplay(APIView):
     @extend_schema(request=serializers.RuleReplayInput, responses={200: serializers.ReplayOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         """What a rule would have done to the last seven days."""
-        body = serializers.RuleReplayInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.RuleReplayInput)
         flag = named_flag(data.pop("flag"))
         try:
             seen = selectors.dry_run(flag, data.pop("text"), at=timezone.now(), **data)
@@ -197,7 +189,5 @@ class IncidentResolve(APIView):
     def post(self, request: ApiRequest, number: int) -> Response:
         """Say what was found; from then on exposure may rise again."""
         incident = the_incident(number)
-        body = serializers.IncidentResolveInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        incidents.resolve_incident(incident=incident, resolution=body.validated_data["resolution"], actor=request.user)
+        incidents.resolve_incident(incident=incident, **body_of(request, serializers.IncidentResolveInput), actor=request.user)
         return Response(serializers.RollbackIncidentOutput(the_incident(number)).data)

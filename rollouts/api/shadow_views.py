@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import shadow_selectors
@@ -102,9 +103,7 @@ class Shadows(generics.ListAPIView[Shadow]):
 
     @extend_schema(request=ShadowInput, responses={201: ShadowDetailOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = ShadowInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return shadow_answer(shadows.propose_shadow(actor=request.user, **body.validated_data).slug, status=201)
+        return shadow_answer(shadows.propose_shadow(actor=request.user, **body_of(request, ShadowInput)).slug, status=201)
 
 
 class ShadowDetail(APIView):
@@ -154,9 +153,7 @@ class ShadowPause(APIView):
     @extend_schema(request=ShadowReasonInput, responses={200: ShadowDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Repeat nothing until it is resumed."""
-        body = ShadowReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return shadow_answer(shadows.pause_shadow(shadow=the_shadow(slug), actor=request.user, **body.validated_data).slug)
+        return shadow_answer(shadows.pause_shadow(shadow=the_shadow(slug), actor=request.user, **body_of(request, ShadowReasonInput)).slug)
 
 
 class ShadowEnd(APIView):
@@ -165,6 +162,4 @@ class ShadowEnd(APIView):
     @extend_schema(request=ShadowReasonInput, responses={200: ShadowDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Repeat nothing any more; the pairs stay."""
-        body = ShadowReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return shadow_answer(shadows.end_shadow(shadow=the_shadow(slug), actor=request.user, **body.validated_data).slug)
+        return shadow_answer(shadows.end_shadow(shadow=the_shadow(slug), actor=request.user, **body_of(request, ShadowReasonInput)).slug)

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import flag_selectors, shift_selectors
@@ -45,9 +46,7 @@ class Shifts(generics.ListAPIView[Shift]):
 
     @extend_schema(request=serializers.ShiftInput, responses={201: serializers.ShiftDetailOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.ShiftInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.ShiftInput)
         flag = flag_selectors.find_flag(data.pop("flag"))
         if flag is None:
             raise ShiftInvalidError("There is no such flag.", field="flag")
@@ -78,9 +77,9 @@ class ShiftResume(APIView):
     @extend_schema(request=serializers.ShiftReasonInput, responses={200: serializers.ShiftDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Go on at the present step with a new window."""
-        body = serializers.ShiftReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return shift_answer(shifts.resume_shift(shift=the_shift(slug), actor=request.user, **body.validated_data).slug)
+        return shift_answer(
+            shifts.resume_shift(shift=the_shift(slug), actor=request.user, **body_of(request, serializers.ShiftReasonInput)).slug
+        )
 
 
 class ShiftEnd(APIView):
@@ -89,6 +88,6 @@ class ShiftEnd(APIView):
     @extend_schema(request=serializers.ShiftReasonInput, responses={200: serializers.ShiftDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Take no further step; the flag stays as it is."""
-        body = serializers.ShiftReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        return shift_answer(shifts.end_shift(shift=the_shift(slug), actor=request.user, **body.validated_data).slug)
+        return shift_answer(
+            shifts.end_shift(shift=the_shift(slug), actor=request.user, **body_of(request, serializers.ShiftReasonInput)).slug
+        )

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance.access import Permission
+from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import gate_record, gate_selectors, metric_selectors, plans, selectors
@@ -84,9 +85,7 @@ class Rollouts(generics.ListAPIView[Rollout]):
 
     @extend_schema(request=serializers.RolloutInput, responses={201: serializers.RolloutDetailOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        body = serializers.RolloutInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.RolloutInput)
         address = data.pop("owner", None)
         owner = selectors.owners(request.tenant).filter(email__iexact=address).first() if address else request.user
         if owner is None:
@@ -116,9 +115,7 @@ class RolloutPause(APIView):
     @extend_schema(request=serializers.RolloutReasonInput, responses={200: serializers.RolloutDetailOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Nobody can say go until it is resumed."""
-        body = serializers.RolloutReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        rollouts.pause_rollout(rollout=the_rollout(slug), reason=body.validated_data["reason"], actor=request.user)
+        rollouts.pause_rollout(rollout=the_rollout(slug), **body_of(request, serializers.RolloutReasonInput), actor=request.user)
         return rollout_answer(slug)
 
 
@@ -137,9 +134,7 @@ class RolloutRollBack(APIView):
     @extend_schema(request=serializers.RolloutReasonInput, responses={201: serializers.RollbackOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str) -> Response:
         """Leave the current phase backwards; the clock against the RTO starts."""
-        body = serializers.RolloutReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        rollback = rollouts.roll_back(rollout=the_rollout(slug), reason=body.validated_data["reason"], actor=request.user)
+        rollback = rollouts.roll_back(rollout=the_rollout(slug), **body_of(request, serializers.RolloutReasonInput), actor=request.user)
         return Response(serializers.RollbackOutput(rollback).data, status=201)
 
     @extend_schema(responses={200: serializers.RollbackOutput, **ERRORS})
@@ -189,9 +184,7 @@ class GateSign(APIView):
     @extend_schema(request=serializers.SignInput, responses={201: serializers.GateOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Say go or no-go for a role that you hold. With the last go that was missing, the next phase begins."""
-        body = serializers.SignInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        signatures.sign(gate=the_gate(slug, number), person=request.membership, **body.validated_data)
+        signatures.sign(gate=the_gate(slug, number), person=request.membership, **body_of(request, serializers.SignInput))
         return gate_answer(slug, number, status=201)
 
 
@@ -201,9 +194,7 @@ class GateReopen(APIView):
     @extend_schema(request=serializers.RolloutReasonInput, responses={200: serializers.GateOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Take back a no-go; who said it has to sign anew."""
-        body = serializers.RolloutReasonInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        gates.reopen_gate(gate=the_gate(slug, number), reason=body.validated_data["reason"], actor=request.user)
+        gates.reopen_gate(gate=the_gate(slug, number), **body_of(request, serializers.RolloutReasonInput), actor=request.user)
         return gate_answer(slug, number)
 
 
@@ -213,9 +204,7 @@ class GateAttest(APIView):
     @extend_schema(request=serializers.AttestInput, responses={201: serializers.GateOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """State that a criterion which nothing measures is met, or is not; the gate is evaluated at once."""
-        body = serializers.AttestInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = dict(body.validated_data)
+        data = body_of(request, serializers.AttestInput)
         criterion = _the_criterion(the_gate(slug, number), data.pop("criterion"))
         attestations.attest(criterion=criterion, person=request.membership, note_text=data.pop("note"), **data)
         return gate_answer(slug, number, status=201)
@@ -227,9 +216,7 @@ class GateWaive(APIView):
     @extend_schema(request=serializers.WaiveInput, responses={201: serializers.GateOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Ask that a criterion be passed over until a time, or decide what somebody else has asked for."""
-        body = serializers.WaiveInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        data = body.validated_data
+        data = body_of(request, serializers.WaiveInput)
         criterion = _the_criterion(the_gate(slug, number), data["criterion"])
         if "decision" in data:
             asked = criterion.waivers.filter(decided_at=None).first()
