@@ -18,7 +18,9 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from governance.roles import GRANTS, Permission, Role, permissions_of
 
-__all__ = ["GRANTS", "Permission", "Role", "Rule", "operator_only", "permissions_of", "public", "requires", "signed_in"]
+__all__ = ["GRANTS", "Permission", "Role", "Rule", "operator_only", "or_404", "permissions_of", "public", "requires", "signed_in"]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,10 @@ def operator_only(*methods: str) -> Callable[[View], View]:
 def public(*methods: str) -> Callable[[View], View]:
     """Nobody needs to sign in."""
     return _declare(Rule(public=True), methods or ("GET",))
+
+
+def or_404(found: Found | None) -> Found:
+    """What an address names, as a selector found it for who asks. Raises Http404 for none, which pages and API answer each in their way."""
+    if found is None:
+        raise Http404
+    return found

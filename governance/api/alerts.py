@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance import selectors
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import AlertChannel, Delivery, Notice, Severity
@@ -88,10 +88,7 @@ class Channels(generics.ListAPIView[AlertChannel]):
 
 class _OneChannel(APIView):
     def find(self, pk: int) -> AlertChannel:
-        channel = selectors.alert_channels().filter(pk=pk).first()
-        if channel is None:
-            raise NotFound
-        return channel
+        return or_404(selectors.alert_channels().filter(pk=pk).first())
 
 
 class ChannelDetail(_OneChannel):
@@ -157,9 +154,7 @@ class ReplayDelivery(APIView):
 
     @extend_schema(request=None, responses={200: DeliveryOutput, 404: ErrorSerializer})
     def post(self, request: ApiRequest, pk: UUID) -> Response:
-        delivery = selectors.deliveries().filter(pk=pk).first()
-        if delivery is None:
-            raise NotFound
+        delivery = or_404(selectors.deliveries().filter(pk=pk).first())
         return Response(DeliveryOutput(alerts.replay(delivery=delivery, actor=request.user)).data)
 
 

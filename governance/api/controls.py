@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from gateway.contract import policies as language
 from governance import control_selectors as selectors
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.api.serializers import ErrorSerializer, StrictSerializer
@@ -102,17 +102,11 @@ class Policies(generics.ListAPIView[Policy]):
 
 class _OnePolicy(APIView):
     def find(self, pk: int) -> Policy:
-        policy = selectors.policies().filter(pk=pk).first()
-        if policy is None:
-            raise NotFound
-        return policy
+        return or_404(selectors.policies().filter(pk=pk).first())
 
     def version(self, policy: Policy, number: int | None) -> PolicyVersion:
         versions = selectors.versions_of(policy)
-        version = versions.first() if number is None else versions.filter(number=number).first()
-        if version is None:
-            raise NotFound
-        return version
+        return or_404(versions.first() if number is None else versions.filter(number=number).first())
 
 
 class PolicyDetail(_OnePolicy):
@@ -259,10 +253,7 @@ class Guardrails(generics.ListAPIView[Guardrail]):
 
 class _OneGuardrail(APIView):
     def find(self, pk: int) -> Guardrail:
-        guardrail = selectors.guardrails().filter(pk=pk).first()
-        if guardrail is None:
-            raise NotFound
-        return guardrail
+        return or_404(selectors.guardrails().filter(pk=pk).first())
 
 
 class GuardrailDetail(_OneGuardrail):

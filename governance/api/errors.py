@@ -25,14 +25,14 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body, status=error.status)
     if isinstance(error, ValidationError):
         error = exceptions.ValidationError({"detail": error.messages} if not hasattr(error, "message_dict") else error.message_dict)
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
     response = exception_handler(error, context)
     if response is None:
         return None
     if isinstance(error, exceptions.ValidationError):
         fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
         response.data = {"detail": _first(fields), "code": "invalid", "fields": fields}
-    elif isinstance(error, Http404):
-        response.data = {"detail": "There is nothing here.", "code": "not_found"}
     elif isinstance(error, PermissionDenied):
         response.data = {"detail": str(error) or "This token may not do that.", "code": "not_allowed"}
     else:

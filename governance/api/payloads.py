@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance import payload_selectors as selectors
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.models import CallPayload, PayloadMode, PayloadRequest
@@ -122,9 +122,7 @@ class DecidePayloadRequest(APIView):
 
     @extend_schema(request=PayloadDecisionInput, responses={200: PayloadRequestOutput, **BAD})
     def post(self, request: ApiRequest, pk: int) -> Response:
-        waiting = selectors.requests().filter(pk=pk).first()
-        if waiting is None:
-            raise NotFound
+        waiting = or_404(selectors.requests().filter(pk=pk).first())
         body = body_of(request, PayloadDecisionInput)
         if body["approve"]:
             decided = payloads.approve(request=waiting, actor=request.user)
@@ -153,9 +151,7 @@ class OpenPayload(APIView):
     def post(self, request: ApiRequest, event_id: UUID) -> Response:
         if selectors.kept_of(event_id) is None:
             raise NotFound
-        opened = payloads.open_payload(event_id=event_id, actor=request.user, **body_of(request, OpenInput))
-        if opened is None:
-            raise NotFound
+        opened = or_404(payloads.open_payload(event_id=event_id, actor=request.user, **body_of(request, OpenInput)))
         found = {"request": opened.request, "reply": opened.reply, "is_cut": opened.is_cut}
         return Response(OpenedOutput(found).data, headers={"Cache-Control": "no-store"})
 

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from governance import selectors
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api import serializers
 from governance.api.inputs import body_of
 from governance.api.permissions import ANY_TOKEN, OPERATOR, PUBLIC
@@ -207,10 +207,7 @@ class _OneTenant(APIView):
     access = {"POST": OPERATOR}
 
     def find(self, slug: str) -> Tenant:
-        tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
-        if tenant is None:
-            raise NotFound
-        return tenant
+        return or_404(Tenant.objects.filter(slug=slug).first())
 
 
 class SuspendTenant(_OneTenant):

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import selectors
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.forms import ChannelChangeForm, ChannelForm
 from governance.models import AlertChannel, Delivery
 from governance.pages import keyset_page, render_page, try_service
@@ -104,9 +104,7 @@ def deliveries(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.MANAGE_ALERTS, "POST")
 def replay(request: MemberRequest, pk: UUID) -> HttpResponse:
-    delivery = selectors.deliveries().filter(pk=pk).first()
-    if delivery is None:
-        raise Http404
+    delivery = or_404(selectors.deliveries().filter(pk=pk).first())
     alerts.replay(delivery=delivery, actor=request.user)
     messages.success(request, f"Sent to {delivery.channel} again within seconds.")
     return redirect(reverse("alert-deliveries"))
@@ -119,7 +117,4 @@ def notices(request: MemberRequest) -> HttpResponse:
 
 
 def _channel(pk: int) -> AlertChannel:
-    channel = selectors.alert_channels().filter(pk=pk).first()
-    if channel is None:
-        raise Http404
-    return channel
+    return or_404(selectors.alert_channels().filter(pk=pk).first())

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from gateway.contract import presidio
 from governance import control_selectors as selectors
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.control_forms import USUAL_SCORE, GuardrailForm, TryForm
 from governance.models import Guardrail
 from governance.pages import keyset_page, render_page, try_service
@@ -125,10 +125,7 @@ def delete_guardrail(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _guardrail(pk: int) -> Guardrail:
-    guardrail = selectors.guardrails().filter(pk=pk).first()
-    if guardrail is None:
-        raise Http404
-    return guardrail
+    return or_404(selectors.guardrails().filter(pk=pk).first())
 
 
 def _may_change(request: MemberRequest) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import selectors
-from governance.access import signed_in
+from governance.access import or_404, signed_in
 from governance.forms import ThemeForm, TokenForm
 from governance.pages import render_page
 from governance.requests import MemberRequest
@@ -43,9 +43,7 @@ def create_token(request: MemberRequest) -> HttpResponse:
 
 @signed_in("POST")
 def revoke_token(request: MemberRequest, public_id: str) -> HttpResponse:
-    token = selectors.tokens_of(request.user, request.tenant).filter(public_id=public_id).first()
-    if token is None:
-        raise Http404
+    token = or_404(selectors.tokens_of(request.user, request.tenant).filter(public_id=public_id).first())
     tokens.revoke_token(token=token, actor=request.user)
     messages.success(request, f"{token.name} revoked. It is refused from now on.")
     return redirect(reverse("me"))

@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import payload_selectors as selectors
-from governance.access import Permission, permissions_of, requires
+from governance.access import Permission, or_404, permissions_of, requires
 from governance.catalog_names import project_names
 from governance.control_forms import EraseForm, OpenForm, PayloadRuleForm
 from governance.models import PayloadMode, PayloadRequest
@@ -50,9 +50,7 @@ def ask_for_rule(request: MemberRequest) -> HttpResponse:
 @requires(Permission.MANAGE_PAYLOADS, "POST")
 def decide(request: MemberRequest, pk: int) -> HttpResponse:
     """Of a rule that waits: put it in force, or decline it."""
-    waiting = selectors.requests().filter(pk=pk).first()
-    if waiting is None:
-        raise Http404
+    waiting = or_404(selectors.requests().filter(pk=pk).first())
     if request.POST.get("decision") == "approve":
         try_act(request, lambda: payloads.approve(request=waiting, actor=request.user), f"{waiting}: in force within seconds.")
     else:
@@ -140,9 +138,7 @@ def _detail(
     is_cut: bool = False,
     status: int = 200,
 ) -> HttpResponse:
-    row = selectors.kept_of(event_id)
-    if row is None:
-        raise Http404
+    row = or_404(selectors.kept_of(event_id))
     context = {"row": row, "form": form, "shown": shown, "is_cut": is_cut, "about": ABOUT[PayloadMode(row.mode)]}
     return render_page(request, "governance/payload_detail.html", partial="payload", context=context, status=status)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
 from governance import selectors
-from governance.access import GRANTS, Permission, Role, requires
+from governance.access import GRANTS, Permission, Role, or_404, requires
 from governance.forms import MemberForm, RolesForm
 from governance.models import Membership
 from governance.pages import keyset_page, render_page, try_act, try_service
@@ -70,7 +70,4 @@ def remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _member(request: MemberRequest, pk: int) -> Membership:
-    member = selectors.members_of(request.tenant).filter(pk=pk).first()
-    if member is None:
-        raise Http404
-    return member
+    return or_404(selectors.members_of(request.tenant).filter(pk=pk).first())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance import selectors
-from governance.access import operator_only
+from governance.access import operator_only, or_404
 from governance.downloads import download
 from governance.forms import DeleteForm, SuspendForm, TenantForm
 from governance.models import Tenant
@@ -92,7 +92,4 @@ def audit_log(request: AppRequest) -> HttpResponse:
 
 
 def _tenant(slug: str) -> Tenant:
-    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
-    if tenant is None:
-        raise Http404
-    return tenant
+    return or_404(Tenant.objects.filter(slug=slug).first())

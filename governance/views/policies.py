@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
 from gateway.contract import policies as language
 from governance import control_selectors as selectors
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.control_forms import DescribeForm, ModeForm, PolicyForm, VersionForm
 from governance.errors import PolicyError
 from governance.models import Policy, PolicyVersion
@@ -128,9 +128,7 @@ def replay_policy(request: MemberRequest, namespace: str, name: str) -> HttpResp
 def set_mode(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     policy, form = _policy(namespace, name), ModeForm(request.POST)
     if form.is_valid():
-        version = selectors.versions_of(policy).filter(number=form.cleaned_data["version"]).first()
-        if version is None:
-            raise Http404
+        version = or_404(selectors.versions_of(policy).filter(number=form.cleaned_data["version"]).first())
         done = try_service(
             form,
             lambda: policies.set_mode(
@@ -168,10 +166,7 @@ def lint(request: MemberRequest) -> HttpResponse:
 
 
 def _policy(namespace: str, name: str) -> Policy:
-    policy = selectors.policies().filter(namespace=namespace, name=name).first()
-    if policy is None:
-        raise Http404
-    return policy
+    return or_404(selectors.policies().filter(namespace=namespace, name=name).first())
 
 
 def _url(policy: Policy) -> str:

@@ -8,11 +8,10 @@ from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.models import Tenant
@@ -27,17 +26,11 @@ from rollouts.services import cohort_endings, cohort_exposure, cohorts, flags, t
 
 
 def the_cohort(slug: str) -> Cohort:
-    cohort = selectors.find_cohort(slug)
-    if cohort is None:
-        raise NotFound
-    return cohort
+    return or_404(selectors.find_cohort(slug))
 
 
 def the_change(slug: str, number: int) -> FlagChange:
-    change = selectors.find_change(the_cohort(slug), number)
-    if change is None:
-        raise NotFound
-    return change
+    return or_404(selectors.find_change(the_cohort(slug), number))
 
 
 def cohort_answer(slug: str, *, status: int = 200) -> Response:
@@ -157,9 +150,7 @@ class PlatformCohortOverrideEnd(_Act):
     @extend_schema(request=serializers.CohortReasonInput, responses={200: serializers.TenantOverrideOutput, **ERRORS})
     def post(self, request: ApiRequest, slug: str, pk: int) -> Response:
         """Before its time. What was given goes at once; what was taken comes back once another operator agrees."""
-        override = selectors.find_override(the_cohort(slug), pk)
-        if override is None:
-            raise NotFound
+        override = or_404(selectors.find_override(the_cohort(slug), pk))
         data = body_of(request, serializers.CohortReasonInput)
         return Response(serializers.TenantOverrideOutput(tenant_overrides.end_override(override=override, actor=request.user, **data)).data)
 
@@ -240,7 +231,4 @@ class CohortAnswer(APIView):
         return Response(serializers.CohortStandingOutput(self._standing(request, slug)).data)
 
     def _standing(self, request: ApiRequest, slug: str) -> selectors.Standing:
-        found = next(iter(selectors.standings(request.tenant, slug=slug)), None)
-        if found is None:
-            raise NotFound
-        return found
+        return or_404(next(iter(selectors.standings(request.tenant, slug=slug)), None))

@@ -6,10 +6,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from governance.access import or_404
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
 from governance.api.serializers import StrictSerializer
@@ -53,10 +53,7 @@ class EscalationCloseInput(StrictSerializer):
 
 
 def the_escalation(pk: int) -> Escalation:
-    found = selectors.find_escalation(pk)
-    if found is None:
-        raise NotFound
-    return found
+    return or_404(selectors.find_escalation(pk))
 
 
 class PlatformEscalations(generics.ListAPIView[Escalation]):

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from catalog import selectors as catalog_selectors
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -23,17 +23,11 @@ from rollouts.services import evaluation_runs as services
 
 
 def the_run(pk: int) -> EvaluationRun:
-    run = selectors.find_run(pk)
-    if run is None:
-        raise NotFound
-    return run
+    return or_404(selectors.find_run(pk))
 
 
 def the_threshold(pk: int) -> EvaluationThreshold:
-    threshold = selectors.thresholds().filter(pk=pk).first()
-    if threshold is None:
-        raise NotFound
-    return threshold
+    return or_404(selectors.thresholds().filter(pk=pk).first())
 
 
 class EvaluationRuns(generics.ListAPIView[EvaluationRun]):
@@ -99,9 +93,7 @@ class EvaluationStandings(APIView):
     def get(self, request: ApiRequest) -> Response:
         """How a model, a deployment of it or a prompt version for it stands with the thresholds of the model's class."""
         asked = request.query_params
-        model = catalog_selectors.all_models().filter(slug=asked.get("model", "")).first()
-        if model is None:
-            raise NotFound
+        model = or_404(catalog_selectors.all_models().filter(slug=asked.get("model", "")).first())
         found = selectors.standings(
             model.slug, model.feature_class, at=timezone.now(), deployment=asked.get("deployment", ""),
             prompt_version=asked.get("prompt_version", ""),
@@ -146,9 +138,7 @@ class EvaluationThresholdChangeDecide(APIView):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Agree to less safety or decline, with a role that signs gates; whoever asked may take it back."""
         body = body_of(request, serializers.EvaluationWaiverDecideInput)
-        change = EvaluationThresholdChange.objects.filter(pk=pk).first()
-        if change is None:
-            raise NotFound
+        change = or_404(EvaluationThresholdChange.objects.filter(pk=pk).first())
         decided = services.decide_threshold_change(change=change, person=request.membership, **body)
         return Response(serializers.EvaluationThresholdChangeOutput(decided).data)
 
@@ -172,8 +162,6 @@ class EvaluationWaiverDecide(APIView):
     def post(self, request: ApiRequest, pk: int) -> Response:
         """Agree or decline, with a role that signs gates; whoever asked may take it back."""
         body = body_of(request, serializers.EvaluationWaiverDecideInput)
-        waiver = EvaluationWaiver.objects.filter(pk=pk).first()
-        if waiver is None:
-            raise NotFound
+        waiver = or_404(EvaluationWaiver.objects.filter(pk=pk).first())
         decided = services.decide_waiver(waiver=waiver, person=request.membership, **body)
         return Response(serializers.EvaluationWaiverOutput(decided).data)

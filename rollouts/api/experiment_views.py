@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -22,10 +21,7 @@ from rollouts.services import experiments
 
 
 def the_experiment(slug: str) -> Experiment:
-    experiment = experiment_selectors.find_experiment(slug)
-    if experiment is None:
-        raise NotFound
-    return experiment
+    return or_404(experiment_selectors.find_experiment(slug))
 
 
 def _the_flag(key: str) -> Flag:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -22,17 +21,11 @@ from rollouts.services import flags
 
 
 def the_flag(key: str) -> Flag:
-    flag = flag_selectors.find_flag(key)
-    if flag is None:
-        raise NotFound
-    return flag
+    return or_404(flag_selectors.find_flag(key))
 
 
 def the_change(key: str, number: int) -> FlagChange:
-    change = flag_selectors.find_change(the_flag(key), number)
-    if change is None:
-        raise NotFound
-    return change
+    return or_404(flag_selectors.find_change(the_flag(key), number))
 
 
 def flag_answer(key: str, *, status: int = 200) -> Response:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -34,17 +33,11 @@ def named_flag(key: str) -> Flag:
 
 
 def the_rule(pk: int) -> RollbackRule:
-    rule = selectors.find_rule(pk)
-    if rule is None:
-        raise NotFound
-    return rule
+    return or_404(selectors.find_rule(pk))
 
 
 def the_incident(number: int) -> Incident:
-    incident = selectors.find_incident(number)
-    if incident is None:
-        raise NotFound
-    return incident
+    return or_404(selectors.find_incident(number))
 
 
 def rule_answer(rule: RollbackRule, *, status: int = 200) -> Response:

@@ -6,11 +6,10 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
@@ -76,10 +75,7 @@ class ShadowPairOutput(serializers.ModelSerializer[ShadowPair]):
 
 
 def the_shadow(slug: str) -> Shadow:
-    shadow = shadow_selectors.find_shadow(slug)
-    if shadow is None:
-        raise NotFound
-    return shadow
+    return or_404(shadow_selectors.find_shadow(slug))
 
 
 def shadow_answer(slug: str, *, status: int = 200) -> Response:

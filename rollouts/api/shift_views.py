@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -22,10 +21,7 @@ from rollouts.shift_rules import Margins
 
 
 def the_shift(slug: str) -> Shift:
-    shift = shift_selectors.find_shift(slug)
-    if shift is None:
-        raise NotFound
-    return shift
+    return or_404(shift_selectors.find_shift(slug))
 
 
 def shift_answer(slug: str, *, status: int = 200) -> Response:

@@ -12,7 +12,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from governance.access import Permission
+from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ErrorSerializer
 from governance.requests import ApiRequest
@@ -26,17 +26,11 @@ ERRORS: dict[Any, Any] = dict.fromkeys((400, 403, 404, 409), ErrorSerializer)
 
 
 def the_rollout(slug: str) -> Rollout:
-    rollout = selectors.find_rollout(slug)
-    if rollout is None:
-        raise NotFound
-    return rollout
+    return or_404(selectors.find_rollout(slug))
 
 
 def the_gate(slug: str, number: int) -> Gate:
-    gate = gate_selectors.find_gate(the_rollout(slug), number)
-    if gate is None:
-        raise NotFound
-    return gate
+    return or_404(gate_selectors.find_gate(the_rollout(slug), number))
 
 
 def gate_answer(slug: str, number: int, *, status: int = 200) -> Response:
@@ -140,9 +134,7 @@ class RolloutRollBack(APIView):
     @extend_schema(responses={200: serializers.RollbackOutput, **ERRORS})
     def delete(self, request: ApiRequest, slug: str) -> Response:
         """Confirm that nobody is exposed any more: the clock stops."""
-        rollback = selectors.open_rollback(the_rollout(slug))
-        if rollback is None:
-            raise NotFound
+        rollback = or_404(selectors.open_rollback(the_rollout(slug)))
         return Response(serializers.RollbackOutput(rollouts.finish_rollback(rollback=rollback, actor=request.user)).data)
 
 
@@ -255,9 +247,7 @@ class GateEvidence(APIView):
     @extend_schema(responses={200: OpenApiTypes.OBJECT, 404: ErrorSerializer})
     def get(self, request: ApiRequest, slug: str, number: int, digest: str) -> Response:
         """One immutable record, by evidence hash or verdict digest, and what recomputing it finds."""
-        evaluation = gate_selectors.find_evaluation(the_gate(slug, number), digest)
-        if evaluation is None:
-            raise NotFound
+        evaluation = or_404(gate_selectors.find_evaluation(the_gate(slug, number), digest))
         replayed = gate_selectors.replay(evaluation)
         return Response(
             {

@@ -8,12 +8,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 
-from governance.access import Permission, operator_only, requires
+from governance.access import Permission, operator_only, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import AppRequest, MemberRequest
 from rollouts import cohort_forms, cohort_rules, programme_selectors
@@ -30,17 +30,11 @@ SHOWN_CHANGES = 10
 
 
 def the_cohort(slug: str) -> Cohort:
-    cohort = selectors.find_cohort(slug)
-    if cohort is None:
-        raise Http404
-    return cohort
+    return or_404(selectors.find_cohort(slug))
 
 
 def the_change(slug: str, number: int) -> FlagChange:
-    change = selectors.find_change(the_cohort(slug), number)
-    if change is None:
-        raise Http404
-    return change
+    return or_404(selectors.find_change(the_cohort(slug), number))
 
 
 @operator_only()
@@ -162,9 +156,7 @@ def cohort_override(request: AppRequest, slug: str) -> HttpResponse:
 
 @operator_only("POST")
 def cohort_override_end(request: AppRequest, slug: str, pk: int) -> HttpResponse:
-    override = selectors.find_override(the_cohort(slug), pk)
-    if override is None:
-        raise Http404
+    override = or_404(selectors.find_override(the_cohort(slug), pk))
     return _act(
         request, slug, cohort_forms.WhyForm(request.POST),
         lambda data: tenant_overrides.end_override(override=override, actor=request.user, **data),
@@ -234,9 +226,7 @@ def own_list(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def own_answer(request: MemberRequest, slug: str) -> HttpResponse:
-    standing = next(iter(selectors.standings(request.tenant, slug=slug)), None)
-    if standing is None:
-        raise Http404
+    standing = or_404(next(iter(selectors.standings(request.tenant, slug=slug)), None))
     form = cohort_forms.AnswerForm(request.POST)
     if not form.is_valid():
         messages.error(request, cohort_forms.errors_of(form))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import operator_only
+from governance.access import operator_only, or_404
 from governance.pages import keyset_page, render_page, try_act
 from governance.requests import AppRequest
 from rollouts import cohort_forms
@@ -19,10 +19,7 @@ TABS = {"open": "Open", "closed": "Closed"}
 
 
 def the_escalation(pk: int) -> Escalation:
-    escalation = selectors.find_escalation(pk)
-    if escalation is None:
-        raise Http404
-    return escalation
+    return or_404(selectors.find_escalation(pk))
 
 
 @operator_only()

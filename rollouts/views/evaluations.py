@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import evaluation_selectors as selectors
@@ -22,17 +22,11 @@ GLYPHS = {"better": "pass", "worse": "fail", "unclear": "inconclusive"}
 
 
 def the_run(pk: int) -> EvaluationRun:
-    run = selectors.find_run(pk)
-    if run is None:
-        raise Http404
-    return run
+    return or_404(selectors.find_run(pk))
 
 
 def the_threshold(pk: int) -> EvaluationThreshold:
-    threshold = selectors.thresholds().filter(pk=pk).first()
-    if threshold is None:
-        raise Http404
-    return threshold
+    return or_404(selectors.thresholds().filter(pk=pk).first())
 
 
 @requires(Permission.VIEW)
@@ -121,9 +115,7 @@ def threshold_remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.VIEW, "POST")
 def threshold_change_decide(request: MemberRequest, pk: int) -> HttpResponse:
-    change = EvaluationThresholdChange.objects.filter(pk=pk).first()
-    if change is None:
-        raise Http404
+    change = or_404(EvaluationThresholdChange.objects.filter(pk=pk).first())
     approve = request.POST.get("decision") == "approve"
     try_act(
         request,
@@ -154,9 +146,7 @@ def threshold_waive(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.VIEW, "POST")
 def evaluation_waiver_decide(request: MemberRequest, pk: int) -> HttpResponse:
-    waiver = EvaluationWaiver.objects.filter(pk=pk).first()
-    if waiver is None:
-        raise Http404
+    waiver = or_404(EvaluationWaiver.objects.filter(pk=pk).first())
     approve = request.POST.get("decision") == "approve"
     try_act(
         request,

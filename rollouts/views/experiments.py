@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors
@@ -25,10 +25,7 @@ SHOWN_READINGS = 24
 
 
 def the_experiment(slug: str) -> Experiment:
-    experiment = experiment_selectors.find_experiment(slug)
-    if experiment is None:
-        raise Http404
-    return experiment
+    return or_404(experiment_selectors.find_experiment(slug))
 
 
 @requires(Permission.VIEW)
@@ -126,9 +123,7 @@ def _page(request: MemberRequest, experiment: Experiment, *, status: int = 200, 
 def _detail(request: MemberRequest, experiment: Experiment) -> dict[str, Any]:
     reading = experiment.latest
     if (number := request.GET.get("reading", "")) and number.isdecimal() and len(number) < 9:
-        reading = experiment.readings.select_related("requested_by").filter(sequence=int(number)).first()
-        if reading is None:
-            raise Http404
+        reading = or_404(experiment.readings.select_related("requested_by").filter(sequence=int(number)).first())
     now, flag = timezone.now(), experiment.flag
     split = experiment_selectors.split_of(flag, flag.exposure)
     manages = may_manage(request)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.models import FeatureClass
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -32,17 +32,11 @@ def may_decide(request: MemberRequest) -> bool:
 
 
 def the_flag(key: str) -> Flag:
-    flag = flag_selectors.find_flag(key)
-    if flag is None:
-        raise Http404
-    return flag
+    return or_404(flag_selectors.find_flag(key))
 
 
 def the_change(key: str, number: int) -> FlagChange:
-    change = flag_selectors.find_change(the_flag(key), number)
-    if change is None:
-        raise Http404
-    return change
+    return or_404(flag_selectors.find_change(the_flag(key), number))
 
 
 @requires(Permission.VIEW)

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -27,16 +27,11 @@ from rollouts.views.rollouts import may_manage, the_rollout
 
 
 def the_gate(slug: str, number: int) -> Gate:
-    gate = gate_selectors.find_gate(the_rollout(slug), number)
-    if gate is None:
-        raise Http404
-    return gate
+    return or_404(gate_selectors.find_gate(the_rollout(slug), number))
 
 
 def the_criterion(gate: Gate, key: str) -> Criterion:
-    criterion = gate.criteria.filter(key=key).first()
-    if criterion is None:
-        raise Http404
+    criterion = or_404(gate.criteria.filter(key=key).first())
     criterion.gate = gate
     return criterion
 
@@ -205,9 +200,7 @@ def evaluation_list(request: MemberRequest, slug: str, number: int) -> HttpRespo
 @requires(Permission.VIEW)
 def evidence(request: MemberRequest, slug: str, number: int, digest: str) -> HttpResponse:
     gate = the_gate(slug, number)
-    evaluation = gate_selectors.find_evaluation(gate, digest)
-    if evaluation is None:
-        raise Http404
+    evaluation = or_404(gate_selectors.find_evaluation(gate, digest))
     evaluation.gate = gate
     return render_page(
         request,
@@ -433,10 +426,7 @@ def waiver_end(request: MemberRequest, slug: str, number: int, key: str, pk: int
 
 def _waiver(slug: str, number: int, key: str, pk: int) -> Waiver:
     criterion = the_criterion(the_gate(slug, number), key)
-    waiver = Waiver.objects.select_related("criterion__gate").filter(criterion=criterion, pk=pk).first()
-    if waiver is None:
-        raise Http404
-    return waiver
+    return or_404(Waiver.objects.select_related("criterion__gate").filter(criterion=criterion, pk=pk).first())
 
 
 @requires(Permission.VIEW)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_evidence, rollback_wording
@@ -24,10 +24,7 @@ TABS = {"open": "Open", "resolved": "Resolved"}
 
 
 def the_incident(number: int) -> Incident:
-    incident = selectors.find_incident(number)
-    if incident is None:
-        raise Http404
-    return incident
+    return or_404(selectors.find_incident(number))
 
 
 @requires(Permission.VIEW)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import board_selectors, gate_selectors, markdown, plans, selectors, waiting_selectors
@@ -33,10 +33,7 @@ def may_manage(request: MemberRequest) -> bool:
 
 
 def the_rollout(slug: str) -> Rollout:
-    rollout = selectors.find_rollout(slug)
-    if rollout is None:
-        raise Http404
-    return rollout
+    return or_404(selectors.find_rollout(slug))
 
 
 @requires(Permission.VIEW)
@@ -185,9 +182,7 @@ def rollout_roll_back(request: MemberRequest, slug: str) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rollback_finish(request: MemberRequest, slug: str, pk: int) -> HttpResponse:
     rollout = the_rollout(slug)
-    rollback = Rollback.objects.filter(rollout=rollout, pk=pk).first()
-    if rollback is None:
-        raise Http404
+    rollback = or_404(Rollback.objects.filter(rollout=rollout, pk=pk).first())
     return _act(
         request,
         slug,

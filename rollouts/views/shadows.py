@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from costs.selectors import sees_all_calls
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import shadow_selectors
@@ -26,10 +26,7 @@ VERDICTS = {"": "All", "waiting": "Not judged", **{value: label for value, label
 
 
 def the_shadow(slug: str) -> Shadow:
-    shadow = shadow_selectors.find_shadow(slug)
-    if shadow is None:
-        raise Http404
-    return shadow
+    return or_404(shadow_selectors.find_shadow(slug))
 
 
 @requires(Permission.VIEW)

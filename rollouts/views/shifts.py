@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 
-from governance.access import Permission, requires
+from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors, shift_selectors
@@ -25,10 +25,7 @@ SHOWN_WINDOWS = 20
 
 
 def the_shift(slug: str) -> Shift:
-    shift = shift_selectors.find_shift(slug)
-    if shift is None:
-        raise Http404
-    return shift
+    return or_404(shift_selectors.find_shift(slug))
 
 
 @requires(Permission.VIEW)
@@ -73,9 +70,7 @@ def shift_detail(request: MemberRequest, slug: str) -> HttpResponse:
     shift = the_shift(slug)
     window = shift_selectors.windows_of(shift).first()
     if (number := request.GET.get("window", "")) and number.isdecimal() and len(number) < 9:
-        window = shift_selectors.windows_of(shift).filter(sequence=int(number)).first()
-        if window is None:
-            raise Http404
+        window = or_404(shift_selectors.windows_of(shift).filter(sequence=int(number)).first())
     return render_page(
         request,
         "rollouts/shift_detail.html",

@@ -44,6 +44,14 @@ def test_bad_bodies_get_one_shape(api_for: ClientFor, alice: User) -> None:
     assert broken.json()["code"] == "parse_error"
 
 
+def test_what_is_not_there_is_answered_in_the_same_words_everywhere(api_for: ClientFor, alice: User) -> None:
+    client = api_for(alice)
+
+    for path in ("rollouts/nothing/", "flags/nothing/", "models/nothing/", "policies/999/", "rollback-rules/999/"):
+        response = client.get(f"/api/v1/{path}")
+        assert (response.status_code, response.json()) == (404, {"detail": "Not found.", "code": "not_found"}), path
+
+
 def test_person_without_account_needs_a_password(api_for: ClientFor, alice: User) -> None:
     response = api_for(alice).post("/api/v1/members/", {"email": "new@example.com", "roles": ["finance"]}, content_type="application/json")
 
