@@ -204,7 +204,7 @@ def states(found: Iterable[Budget], at: datetime | None = None) -> list[State]:
     if not chosen:
         return []
     where = time_zone()
-    by_scope = _days_by_scope(chosen, at, where)
+    by_scope = _days_by_scope(chosen, budgeting.span_of("day", at - timedelta(days=forecasting.HISTORY_DAYS), where).start, at, where)
     local = at.astimezone(where)
     rest = forecasting.rest_of_day(_hours_of_day(at, where), local.hour, local.minute / 60)
     refused = refusals(min(budgeting.span_of(one.period, at, where).start for one in chosen))
@@ -247,12 +247,11 @@ def _dates(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _days_by_scope(found: Iterable[Budget], at: datetime, where: ZoneInfo) -> Mapping[tuple[str, str], dict[date, Day]]:
-    """(scope, ref) to what its calls cost by day, over the days that a forecast looks at."""
+def _days_by_scope(found: Iterable[Budget], since: datetime, at: datetime, where: ZoneInfo) -> Mapping[tuple[str, str], dict[date, Day]]:
+    """(scope, ref) to what its calls cost by day, from the midnight `since` on."""
     refs: dict[str, set[str]] = defaultdict(set)
     for one in found:
         refs[one.scope].add(one.ref)
-    since = budgeting.span_of("day", at - timedelta(days=forecasting.HISTORY_DAYS), where).start
     hours = UsageHour.objects.filter(hour__gte=since, hour__lte=at)
     result: dict[tuple[str, str], dict[date, Day]] = defaultdict(lambda: defaultdict(Day))
     tags = refs.pop(Budget.Scope.TAG, None)
@@ -358,10 +357,11 @@ def _spent_of(chosen: Sequence[Budget], at: datetime) -> list[Charged]:
     if not chosen:
         return []
     where = time_zone()
-    by_scope = _days_by_scope(chosen, at, where)
+    spans = {period: budgeting.span_of(period, at, where) for period in {one.period for one in chosen}}
+    by_scope = _days_by_scope(chosen, min(span.start for span in spans.values()), at, where)
     result = []
     for one in chosen:
-        span = budgeting.span_of(one.period, at, where)
+        span = spans[one.period]
         spent = sum((day.cost for on, day in by_scope[one.scope, one.ref].items() if span.first_day <= on <= span.last_day), Decimal())
         result.append(Charged(one, amount_in_force(one), span, spent))
     return result
@@ -461,8 +461,8 @@ class Pressed:
     """A budget in force of which most is spent. USD."""
 
     budget: Budget
-    notice: BudgetNotice
-    """The highest threshold that its present period has reached."""
+    notice: BudgetNotice | None
+    """The highest threshold that its present period has reached; None while it lies above what is spent."""
     amount: Decimal
     """Now, raises included."""
     spent: Decimal
@@ -483,12 +483,17 @@ def present_notices(at: datetime) -> QuerySet[BudgetNotice]:
 
 
 def pressed(at: datetime | None = None) -> list[Pressed]:
-    """Budgets in force whose present period has passed PRESSED_FROM percent, the fullest first. Figures are read of those with a notice only."""
+    """Budgets in force of which PRESSED_FROM percent are spent in their present period, the fullest first, whatever their thresholds are.
+
+    Figures are read of those only that can be: with a notice, or with no threshold that low. What is expected by the end of the period is
+    not asked here: it takes weeks of every hour, for each budget, and the list of budgets says it.
+    """
     at = at or timezone.now()
     reached = present_notices(at).filter(budget__state=Budget.State.ENFORCED).order_by("budget_id", "-threshold").distinct("budget_id")
     highest = {notice.budget_id: notice for notice in reached}
-    chosen = list(budgets(at).filter(pk__in=highest))
-    found = [Pressed(one.budget, highest[one.budget.pk], one.amount, one.spent) for one in _spent_of(chosen, at)]
+    may_be = Q(pk__in=highest) | Q(state=Budget.State.ENFORCED, thresholds__0__gt=PRESSED_FROM)
+    chosen = list(budgets(at).filter(may_be))
+    found = [Pressed(one.budget, highest.get(one.budget.pk), one.amount, one.spent) for one in _spent_of(chosen, at)]
     return sorted((one for one in found if one.share >= PRESSED_FROM), key=lambda one: -one.share)
 
 

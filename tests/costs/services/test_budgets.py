@@ -358,6 +358,15 @@ def test_pressed_budgets_stand_at_what_is_spent_and_raised_by_now(acme: Tenant, 
     assert (one.budget.pk, float(one.spent), float(one.amount), one.notice.threshold) == (made.pk, 115.0, 120.0, 80)
 
 
+def test_budget_is_pressed_from_80_percent_whatever_its_thresholds(acme: Tenant, alice: User) -> None:
+    late = enforced(alice, name="Late", thresholds=[95, 100])
+    enforced(alice, name="Wide", thresholds=[95], amount=Decimal(200))
+    draft(alice, name="Draft", thresholds=[95])
+    hour(NOW, "85")
+    budgets.write_notices(at=NOW)
+    assert [(one.budget, one.notice, one.share) for one in budget_selectors.pressed(NOW)] == [(late, None, 85)]
+
+
 def test_what_a_budget_noticed_of_another_target_is_forgotten(acme: Tenant, alice: User) -> None:
     now = timezone.now()
     made = enforced(alice, action="alert")
