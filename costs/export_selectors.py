@@ -18,6 +18,7 @@ from catalog.selectors import current_tenant
 from costs import archive_selectors, attribute_days, commitment_selectors, commitments, dimensions, pricing, selectors
 from costs import export_schema as schema
 from costs.models import AttributeDay, Commitment, CommitmentDay, TokenDay, UsageDay, UsageHour
+from costs.models.rollup import known_cost
 from costs.periods import Period
 from costs.services import prices
 
@@ -188,8 +189,7 @@ def _rollup_rows(dataset: schema.Dataset, rows: QuerySet[Any], environments: Map
     for values in list(rows.values_list(*fields)):
         row = dict(zip(columns, values, strict=True))
         row["environment"] = environments.get(row["project"])
-        if not row["cost_usd"] and row["calls"] == row["unpriced_calls"]:
-            row["cost_usd"] = None
+        row["cost_usd"] = known_cost(row["cost_usd"], row["unpriced_calls"])
         yield row | {name: None for name in texts if not row[name]}
 
 

@@ -19,7 +19,7 @@ from catalog.hooks import Failovers, Tries
 from catalog.models import VirtualKey
 from costs import selectors, sketch
 from costs.models import CallHour, UsageHour, VerdictHour
-from costs.models.rollup import INPUT_TOKENS
+from costs.models.rollup import INPUT_TOKENS, known_cost
 from costs.periods import Span, hour_of
 
 GROUPS = {"project": "Project", "agent": "Agent", "key": "Key", "provider": "Provider"}
@@ -93,8 +93,7 @@ class Figures:
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """None when every call that could have cost something lacks a price."""
-        return self.priced_usd if self.priced_usd or self.calls - self.refused > self.unpriced_calls or not self.unpriced_calls else None
+        return known_cost(self.priced_usd, self.unpriced_calls)
 
     @property
     def cost_per_call(self) -> Decimal | None:

@@ -31,7 +31,7 @@ from costs.models import (
     Valuation,
 )
 from costs.models.event import has_id
-from costs.models.rollup import INPUT_TOKENS
+from costs.models.rollup import INPUT_TOKENS, known_cost
 from costs.periods import Period, hour_of
 from governance.access import Permission
 from governance.models import Membership, User
@@ -115,7 +115,7 @@ def usage_by_prompt_version(prompt: str) -> list[PromptUsage]:
             refused=row["n_refused"],
             input_tokens=row["n_input_tokens"],
             output_tokens=row["n_output_tokens"],
-            cost_usd=row["n_cost"] if row["n_cost"] or row["n_calls"] - row["n_refused"] > row["n_unpriced_calls"] else None,
+            cost_usd=known_cost(row["n_cost"], row["n_unpriced_calls"]),
             unpriced_calls=row["n_unpriced_calls"],
         )
         for row in rows
@@ -132,7 +132,6 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
         errors=Sum("calls", filter=~Q(outcome__in=["ok", "refused"]), default=0),
         unpriced=Sum("unpriced_calls"),
         refused=Sum("calls", filter=Q(outcome="refused"), default=0),
-        tools=Sum("calls", filter=Q(kind="tool"), default=0),
         input=Sum(INPUT_TOKENS),
         output=Sum("output_tokens"),
         money=Sum("cost"),
@@ -147,8 +146,7 @@ def _usage(hours: QuerySet[UsageHour], column: str) -> dict[str, dict[str, Any]]
             "output_tokens": row["output"],
             "last_used_at": row["last"],
             "unpriced_calls": row["unpriced"],
-            # Money is None when every call that could have cost something lacks a price.
-            "cost_usd": row["money"] if row["money"] or row["n"] - row["refused"] - row["tools"] > row["unpriced"] else None,
+            "cost_usd": known_cost(row["money"], row["unpriced"]),
         }
         for row in rows
     }

@@ -17,7 +17,7 @@ from costs import attribute_days, bill_selectors, dimensions, reconciliation_sel
 from costs.attribute_days import UNCOUNTED
 from costs.errors import SpendQueryError
 from costs.models import AttributeDay, Reconciliation, RevisionSignature, UsageDay, UsageHour
-from costs.models.rollup import TOKENS
+from costs.models.rollup import TOKENS, known_cost
 from costs.periods import first_of_month, parse_day, whole_month
 from governance.models import AlertChannel, Severity, User
 
@@ -66,8 +66,7 @@ class Node:
 
     @property
     def is_unpriced(self) -> bool:
-        """No money is known, although calls should have cost some."""
-        return self.cost == 0 and self.unpriced_calls > 0
+        return known_cost(self.cost, self.unpriced_calls) is None
 
     @property
     def change(self) -> Decimal | None:

@@ -24,7 +24,7 @@ from costs import forecast as forecasting
 from costs.attribute_days import UNCOUNTED
 from costs.forecast import Forecast, TooLittle
 from costs.models import AttributeDay, TokenDay, UsageDay, UsageHour
-from costs.models.rollup import INPUT_TOKENS, TOKENS
+from costs.models.rollup import INPUT_TOKENS, TOKENS, known_cost
 from costs.periods import Period
 from costs.selectors import NONE
 
@@ -92,8 +92,7 @@ class Line:
 
     @property
     def is_unpriced(self) -> bool:
-        """No money is known, although calls should have cost some."""
-        return self.cost == 0 and bool(self.unpriced_calls or self.unpriced_tokens)
+        return known_cost(self.cost, self.unpriced_calls or self.unpriced_tokens) is None
 
     @property
     def per_million(self) -> Decimal | None:

@@ -5,6 +5,8 @@ Empty text stands for "not known": an empty agent is an untagged call.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
@@ -62,6 +64,11 @@ INPUT_TOKENS = models.F("uncached_input_tokens") + models.F("cached_input_tokens
 """Of an hour; cached ones included."""
 TOKENS = INPUT_TOKENS + models.F("output_tokens")
 """All tokens of an hour."""
+
+
+def known_cost(cost: Decimal, unpriced: int | None) -> Decimal | None:
+    """USD of some calls, or None: no money is known of them, and `unpriced` of them (calls or tokens) lack a price."""
+    return None if not cost and unpriced else cost
 
 
 class _DaySums(models.Model):

@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Model
-from costs import model_usage, periods
+from costs import model_usage, periods, selectors, spend_selectors
 from costs.api.model_usage import ModelUsageQuery
 from costs.model_usage import ModelUsage
+from costs.periods import Period
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -182,6 +183,20 @@ def test_money_that_is_not_known_is_not_zero(acme: Tenant, model: Model) -> None
     assert (found["elsewhere"].cost_usd, found["elsewhere"].cost_per_call, found["elsewhere"].unpriced_calls) == (None, None, 1)
     assert (found["(none)"].cost_usd, found["(none)"].cost_per_call, found["(none)"].error_percent) == (Decimal(0), None, None)
     assert usage(project="none such").total == model_usage.Figures()
+
+
+def test_money_that_is_not_known_is_so_wherever_calls_are_counted(acme: Tenant) -> None:
+    """Of two calls one could have cost something and has no price, the other failed before anything was used."""
+    failed = make.REFUSED | {"status": "upstream_error", "error_code": "upstream_unavailable"}
+    make.record(acme, *(make.call(acme, **more, model="small-chat", tags={"prompt": "greeting@1"}) for more in ({}, failed)))
+    make.record(acme, make.call(acme, **make.REFUSED, tags={"prompt": "greeting@2"}))
+
+    [by_key], [by_model] = selectors.usage_by_key(["k2345678"]).values(), selectors.usage_by_model(["small-chat"]).values()
+    refused, unknown = selectors.usage_by_prompt_version("greeting")
+    spent = spend_selectors.spend(Period(timezone.now().date() - timedelta(days=1), timezone.now().date()), "project", {})
+
+    assert [found.cost_usd for found in (by_key, by_model, unknown, usage().total)] == [None] * 4
+    assert (refused.cost_usd, spent.total.is_unpriced) == (Decimal(0), True)
 
 
 def test_hours_of_the_last_day_and_the_measure_of_the_chart(acme: Tenant, model: Model) -> None:
