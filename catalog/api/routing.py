@@ -64,6 +64,7 @@ class RoutingOutput(serializers.Serializer[Any]):
     """Null objectives: calls are shared by weight at random."""
 
     objectives = RoutingObjectivesShape(allow_null=True)
+    changed_at = serializers.DateTimeField(allow_null=True, help_text="Since when these are the objectives.")
     preview = PreviewOutput(allow_null=True)
     days = RoutedDayOutput(many=True)
 
@@ -117,6 +118,7 @@ def _body(model: Model) -> dict[str, Any]:
         RoutingOutput(
             {
                 "objectives": services.weights_of(model.objectives) if objectives else None,
+                "changed_at": model.objectives.changed_at if objectives else None,
                 "preview": routing_selectors.preview(model, objectives) if objectives else None,
                 "days": routing_selectors.routing(model).days,
             }

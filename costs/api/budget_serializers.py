@@ -134,6 +134,7 @@ class BudgetOutput(serializers.Serializer[Any]):
     throttle_from = serializers.IntegerField(source="budget.throttle_from")
     environment = serializers.CharField(source="budget.environment")
     state = serializers.CharField(source="budget.state")
+    enforced_at = serializers.DateTimeField(source="budget.enforced_at", allow_null=True, help_text="When it was last put in force.")
     raises = RaiseOutput(many=True, source="budget.active_raises", help_text="In force now; `raises/` has those that are over, too.")
     period_start = serializers.DateTimeField(source="span.start")
     period_end = serializers.DateTimeField(source="span.end")

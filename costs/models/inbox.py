@@ -70,7 +70,6 @@ class RejectedInbox(CallColumns):
     placement = "public"
 
     received_at = models.DateTimeField()
-    rejected_at = models.DateTimeField(db_default=Now())
     reason = models.CharField(max_length=32)
     """unknown_tenant, impossible_time, impossible_count or archived_month."""
 

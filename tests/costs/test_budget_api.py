@@ -42,7 +42,7 @@ def test_life_of_a_budget(api_for: ClientFor, fay: User, acme: Tenant) -> None:
     assert (made.status_code, made.json()["state"], made.json()["spent_usd"], made.json()["forecast"]) == (201, "draft", "0", None)
     assert (unseen.status_code, unseen.json()["code"]) == (409, "budget_state")
     assert simulated["simulation"]["blocked_calls"] == 0
-    assert enforced["state"] == "enforced"
+    assert (simulated["enforced_at"], enforced["state"], enforced["enforced_at"][:4]) == (None, "enforced", f"{timezone.now():%Y}")
     assert (raised.status_code, raised.json()["amount_in_force_usd"], raised.json()["amount_usd"]) == (201, "105", "100")
     assert changed["amount_in_force_usd"] == "125"
     assert (ended["amount_in_force_usd"], ended["raises"], gone.status_code) == ("120", [], 404)
