@@ -263,6 +263,7 @@ class _Run:
             cache_write_tokens=write or None,
             reasoning_tokens=None,
             usage_source="provider",
+            answer_id=f"chatcmpl-{event_id.hex}",
             snapshot_version=1,
             tags={},
             steps=[Step("identify", "pass", 6), Step("call_upstream", "pass", duration), Step("settle", "pass", 9)],

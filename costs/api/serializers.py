@@ -181,6 +181,7 @@ class EventOutput(serializers.ModelSerializer[Event]):
             "usage_source",
             "service_tier",
             "units",
+            "answer_id",
             "pricing",
             "cost_usd",
             "tags",

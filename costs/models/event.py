@@ -48,6 +48,11 @@ def has_request_id(request_id: str) -> Q:
         return named
 
 
+def has_name(text: str) -> Q:
+    """Calls that somebody knows by that name, by indexes: a request id, or what the answer called itself."""
+    return has_request_id(text) | Q(answer_id=text)
+
+
 class Event(models.Model):
     placement = "tenant"
 
@@ -90,6 +95,8 @@ class Event(models.Model):
     """Part of output_tokens."""
     units = models.JSONField(null=True)
     """Class to count of what has a price of its own, see `gateway.contract.events.CallEvent.units`: tokens in it are part of the four above."""
+    answer_id = models.TextField(null=True)
+    """What the gateway's answer called itself; None without one that tells it from all others, and for calls made elsewhere."""
     usage_source = models.TextField()
     service_tier = models.TextField()
     """One of `ServiceTier`, or what the provider called one that we do not know and have no price for."""

@@ -41,6 +41,7 @@ class CallColumns(models.Model):
     usage_source = models.TextField()
     service_tier = models.TextField(null=True)
     units = models.JSONField(null=True)
+    answer_id = models.TextField(null=True)
     snapshot_version = models.BigIntegerField()
     tags = models.JSONField()
     steps = models.JSONField()

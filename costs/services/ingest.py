@@ -32,6 +32,10 @@ QUARANTINE_AFTER = timedelta(minutes=10)
 """A tenant that is still being created may be in the inbox before its row can be seen; longer than that it is unknown."""
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """Calls before this (or a day ahead of now) come from a broken clock and would make a partition each."""
+HOLD = timedelta(seconds=3)
+"""A span that was exported to us waits so long for the gateway's record of the same call, which takes a second."""
+_SKEW = timedelta(hours=1)
+"""Between an exporter's clock and a gateway's."""
 MOST_TOKENS = 10**12
 """More in one call is a defect of the sender."""
 
@@ -70,7 +74,8 @@ _ATTRIBUTION_US = """CASE WHEN steps -> 0 ->> 0 = 'otlp' THEN (date_part('epoch'
 _HOUR = "date_bin('1 hour', started_at, '2000-01-01 00:00:00+00')"  # a third of what date_trunc takes, which looks up the zone each time
 _EVENT = """event_id, kind, started_at, received_at, attributed_at, duration_us, overhead_us, ttft_us, request_id, project, cost_centre, key_id, agent, model,
         provider, deployment, upstream_model, region, status, http_status, error_code, stream, uncached_input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, units, usage_source, service_tier, snapshot_version, tags, steps, pricing, cost, price_ids"""
+        cache_write_tokens, output_tokens, reasoning_tokens, units, usage_source, service_tier, answer_id, snapshot_version, tags, steps, pricing, cost,
+        price_ids"""
 _STEPS = (*verdict_hours.NAMES, contract_tags.STEP)
 _SUMMED = """calls, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, cost, unpriced_calls, untagged_calls, estimated_calls,
         duration_us"""
@@ -97,7 +102,8 @@ WITH batch AS (
         -- The provider counts cached tokens inside its input; the classes here are disjoint.
         CASE WHEN b.input_tokens IS NOT NULL  -- greatest() would turn unknown into zero
             THEN greatest(b.input_tokens - coalesce(b.cached_input_tokens, 0) - coalesce(b.cache_write_tokens, 0), 0) END AS uncached_input_tokens,
-        b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.units, b.usage_source, b.snapshot_version, b.tags, b.steps,
+        b.cached_input_tokens, b.cache_write_tokens, b.output_tokens, b.reasoning_tokens, b.units, b.usage_source, b.answer_id, b.snapshot_version, b.tags,
+        b.steps,
         {pricing.SERVICE_TIER} AS service_tier,
         (b.input_tokens IS NULL AND b.output_tokens IS NULL) AS usage_unknown
     FROM batch b LEFT JOIN {Project._meta.db_table} p ON p.slug = b.project
@@ -164,11 +170,27 @@ WITH batch AS (
 ), noted AS (
     {verdict_hours.ADD.format(steps="said")}
 )
-SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM fresh), (SELECT count(*) FROM refused)
+SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM refused)
 """  # noqa: S608  # names and expressions of this module only
 
 
 _PASSING_OVER = "ON CONFLICT (started_at, event_id) DO NOTHING"
+_IS_DATED = f"get_byte(uuid_send(event_id), 6) >> 4 = {DATED_ID}"
+_IS_EXPORTED = f"NOT ({_IS_DATED}) AND steps -> 0 ->> 0 = 'otlp'"
+_WAITING = f"""
+SELECT min(id), max(id), range_agg(int8range(id, id, '[]'))::text, count(*),
+    greatest(min(started_at), %(earliest)s), least(max(started_at), clock_timestamp()),
+    array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME}), bool_and({_IS_DATED})
+FROM (
+    SELECT id, event_id, started_at FROM public.inbox
+    WHERE tenant = %(tenant)s AND CASE WHEN {_IS_EXPORTED} THEN %(exported)s AND received_at < clock_timestamp() - make_interval(secs => %(hold)s) ELSE NOT %(exported)s END
+    ORDER BY id LIMIT %(size)s
+) waiting
+"""  # noqa: S608  # names and expressions of this module only
+_DROP_KNOWN = """
+DELETE FROM public.inbox b WHERE tenant = %(tenant)s AND id BETWEEN %(first)s AND %(last)s AND id <@ %(ids)s::int8multirange
+    AND EXISTS (SELECT FROM event e WHERE e.answer_id = b.request_id AND e.started_at BETWEEN %(from)s AND %(to)s)
+"""
 
 
 def _move(tags: list[str], *, once: str) -> str:
@@ -185,41 +207,38 @@ def declared_tags() -> list[str]:
     return list(RequiredTag.objects.order_by("name").values_list("name", flat=True))
 
 
-def ingest(*, tenant: Tenant, batch_size: int = BATCH_SIZE, most_batches: int = 200) -> Ingested:
+def ingest(*, tenant: Tenant, batch_size: int = BATCH_SIZE, most_batches: int = 200, hold: timedelta = HOLD) -> Ingested:
     """Attribute what waits for `tenant`, whose schema must be entered, batch by batch, each in its own transaction.
 
+    Then what was exported to the gateway and has waited for `hold`: calls that the gateway has recorded as well are known by then.
     Returns at once when another worker is at it.
     """
     done = Ingested()
-    for _ in range(most_batches):
-        moved = _move_batch(tenant, batch_size)
-        done += moved
-        if moved.taken < batch_size:
-            break
+    for exported in (False, True):
+        for _ in range(most_batches):
+            moved = _move_batch(tenant, batch_size, exported=exported, hold=hold)
+            done += moved
+            if moved.taken < batch_size:
+                break
     return done
 
 
 @transaction.atomic
-def _move_batch(tenant: Tenant, size: int) -> Ingested:
+def _move_batch(tenant: Tenant, size: int, *, exported: bool, hold: timedelta) -> Ingested:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
         if not cursor.fetchone()[0]:
             return Ingested()
         # Behind the lock: a month leaves under the same one. Whether a late call of it is new could not be told any more.
         limits = {"earliest": EARLIEST, "kept_from": kept_from() or EARLIEST}
-        cursor.execute(
-            f"""
-            SELECT min(id), max(id), range_agg(int8range(id, id, '[]'))::text,
-                array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME}),
-                bool_and(get_byte(uuid_send(event_id), 6) >> 4 = {DATED_ID})
-            FROM (SELECT id, event_id, started_at FROM public.inbox WHERE tenant = %(tenant)s ORDER BY id LIMIT %(size)s) waiting
-            """,  # noqa: S608  # names and expressions of this module only
-            {"tenant": tenant.public_id, "size": size, **limits},
-        )
+        cursor.execute(_WAITING, {"tenant": tenant.public_id, "size": size, "exported": exported, "hold": hold.total_seconds(), **limits})
         # Ranges, because ids follow each other; and not just from first to last: more may have come in between since.
-        first, last, ids, months, are_ours = cursor.fetchone()
+        first, last, ids, waiting, earliest, latest, months, are_ours = cursor.fetchone()
         if not ids:
             return Ingested()
+        which = {"tenant": tenant.public_id, "first": first, "last": last, "ids": ids}
+        if exported:
+            cursor.execute(_DROP_KNOWN, {**which, "from": earliest - _SKEW, "to": latest + _SKEW})
         for month in months or []:
             ensure_partition(month)
         # The planner cannot know how many rows come out of a CTE that changes data; guessing few, it compares all with all.
@@ -227,7 +246,6 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
         # A batch is some ten megabytes, and every CTE over it would be written to disk and read again for each rollup.
         cursor.execute("SET LOCAL work_mem = '64MB'")
         tags = declared_tags()
-        which = {"tenant": tenant.public_id, "first": first, "last": last, "ids": ids}
         named = {**which, **limits, **attribute_days.parameters(tags)}
         # A call with an id of the gateway's own comes again only after a crash: to look out for it would cost each a tenth more.
         # Exporters of others try again as a matter of course.
@@ -236,10 +254,10 @@ def _move_batch(tenant: Tenant, size: int) -> Ingested:
                 cursor.execute(_move(tags, once="" if are_ours else _PASSING_OVER), named)
         except IntegrityError:
             cursor.execute(_move(tags, once=_PASSING_OVER), named)
-        taken, new, rejected = cursor.fetchone()
+        new, rejected = cursor.fetchone()
         cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
         cursor.execute("SET LOCAL work_mem TO DEFAULT")
-    return Ingested(taken, new, taken - new - rejected, rejected)
+    return Ingested(waiting, new, waiting - new - rejected, rejected)
 
 
 @transaction.atomic

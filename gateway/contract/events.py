@@ -69,6 +69,8 @@ class CallEvent(msgspec.Struct, kw_only=True, gc=False):  # never part of a cycl
     """What has a price of its own: tokens of `INPUT_UNITS`, `CACHED_UNITS`, `WRITE_UNITS` and `OUTPUT_UNITS`, which are inside the figures above
     and disjoint, and `COUNTED_UNITS`. None for most calls.
     """
+    answer_id: str | None = None
+    """What the answer that the caller got calls itself, by which a span of the same call is known again; see `usage.answer_id`."""
     snapshot_version: int
     tags: dict[str, str]
     steps: list[Step]

@@ -247,6 +247,7 @@ class Call:
             usage_source=self.usage_source,
             service_tier=usage.service_tier if usage else None,
             units=usage.units if usage else None,
+            answer_id=usage.answer_id if usage else None,
             snapshot_version=served.version,
             tags=self.tags,
             steps=self.steps,

@@ -144,6 +144,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
+    id: Any = None
     usage: Usage | None = None
     service_tier: str | None = None
     choices: list[_Choice] = []
@@ -179,7 +180,7 @@ class SseTap(EventTap):
         except msgspec.DecodeError:
             return True  # the caller sees what the provider sent, however odd
         if chunk.usage is not None:
-            self.usage = chunk.usage.served(chunk.service_tier)
+            self.usage = chunk.usage.of_answer(chunk.id, chunk.service_tier)
         return not self._hide_usage or any(choice.says_something for choice in chunk.choices)
 
 

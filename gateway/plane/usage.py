@@ -12,6 +12,7 @@ from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRI
 from gateway.contract.surfaces import MOST_OUTPUT, MOST_OUTPUT_NAMES
 
 CHARACTERS_PER_TOKEN = 4
+SHORTEST_ID, LONGEST_ID = 20, 100
 _STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 TEXT_IN_CHAT = re.compile(rb'"(?:content|arguments|reasoning_content)"' + _STRING)
 TEXT_IN_MESSAGES = re.compile(rb'"(?:text|partial_json|thinking)"' + _STRING)
@@ -50,6 +51,8 @@ class Usage(msgspec.Struct):
     """The protocol says it beside the usage; it is kept with what it prices."""
     others: dict[str, int] | None = None
     """Units that the protocol has no field for; see `units`."""
+    answer_id: str | None = None
+    """Of the answer that it stands in."""
 
     @property
     def units(self) -> dict[str, int] | None:
@@ -71,11 +74,17 @@ class Usage(msgspec.Struct):
             found, fresh=(self.prompt_tokens or 0) - cached - written, cached=cached, written=written, output=self.completion_tokens or 0
         )
 
-    def served(self, tier: str | None) -> Usage:
-        """With the service tier of the answer that it stands in."""
+    def of_answer(self, name: Any, tier: str | None = None) -> Usage:
+        """With the id of the answer that it stands in, and its service tier where it is told beside the usage."""
+        self.answer_id = answer_id(name)
         if tier is not None:
             self.service_tier = tier
         return self
+
+
+def answer_id(name: Any) -> str | None:
+    """What an answer calls itself, if that tells it from all others: some servers count, or draw one of a thousand numbers."""
+    return name if isinstance(name, str) and SHORTEST_ID <= len(name) <= LONGEST_ID and name.isascii() and name.isprintable() else None
 
 
 def disjoint(units: dict[str, int], *, fresh: int, cached: int, written: int, output: int) -> dict[str, int] | None:
@@ -186,8 +195,9 @@ def tool_units(output: list[ResponseItem]) -> dict[str, int] | None:
 
 
 class WithUsage(msgspec.Struct):
-    """A response of which only the usage and what prices it are read; all else is skipped, not built."""
+    """A response of which only its id, the usage and what prices it are read; all else is skipped, not built."""
 
+    id: Any = None
     usage: Usage | None = None
     service_tier: str | None = None
 
@@ -198,7 +208,7 @@ _decoder = msgspec.json.Decoder(WithUsage)
 def usage_of_body(body: bytes) -> Usage | None:
     """Usage in a whole JSON response; msgspec.DecodeError when it is not a JSON object."""
     found = _decoder.decode(body)
-    return found.usage.served(found.service_tier) if found.usage else None
+    return found.usage.of_answer(found.id, found.service_tier) if found.usage else None
 
 
 def estimate_input(body_bytes: int, context_window: int | None) -> int:

@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "usage_source": "provider",
     "service_tier": None,
     "units": None,
+    "answer_id": None,
     "snapshot_version": 1,
     "tags": {},
     "steps": [["identify", "pass", 4, ""], ["call_upstream", "pass", 798_000, ""]],
@@ -91,9 +92,9 @@ def deliver(*calls: dict[str, Any], times: int = 1) -> None:
 
 
 def record(tenant: Tenant, *calls: dict[str, Any]) -> ingest.Ingested:
-    """Deliver and attribute."""
+    """Deliver and attribute, spans that were exported as well."""
     deliver(*calls)
-    return ingest.ingest(tenant=tenant)
+    return ingest.ingest(tenant=tenant, hold=timedelta(0))
 
 
 def price(

@@ -107,6 +107,27 @@ def test_anthropic_sdk_calls_tools_and_gets_an_answer(org: Org, claude: Any, san
     _as_served(org, sandbox_upstream, 3)
 
 
+def test_what_the_answer_calls_itself_is_noted(org: Org, claude: Any) -> None:
+    """By that an instrumentation's span of the same call is known again."""
+    client, messages, hello = org.client(), claude(org).messages, [{"role": "user", "content": "Hello"}]
+    given: Any = {"model": "chat", "messages": hello}
+
+    ids = [
+        client.chat.completions.create(**given).id,
+        [chunk.id for chunk in client.chat.completions.create(**given, stream=True)][-1],
+        messages.create(**given, max_tokens=50).id,
+        next(event.message.id for event in messages.create(**given, max_tokens=50, stream=True) if event.type == "message_start"),
+    ]
+    ids.append(client.responses.create(model="chat", input="Hello").id)
+    ids += [
+        event.response.id
+        for event in client.responses.create(model="chat", input="Hello", stream=True)
+        if event.type == "response.completed"
+    ]
+
+    assert [event["answer_id"] for event in org.plane.wait_for_events(org.id, 6)] == ids
+
+
 async def test_async_sdks_stream_text_about_an_image(org: Org, sandbox_upstream: SandboxUpstream) -> None:
     url = f"data:image/png;base64,{IMAGE}"
     part = {"type": "text", "text": "What is it?"}

@@ -24,6 +24,7 @@ from gateway.plane.ingress import genai, otlp, otlp_spans
 from tests.gateway.conftest import SAY_HELLO, Org, SandboxUpstream, chat_model, deployment
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+NO_TOKENS: dict[str, Any] = {"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
 
 
 def span(span_id: Any = "b7ad6b7169203331", parent: Any = "", start_s: Any = 0.0, **attributes: Any) -> dict[str, Any]:
@@ -100,6 +101,24 @@ def test_span_of_a_call_through_the_gateway_is_not_counted_again(org: Org) -> No
 
     [event] = org.plane.wait_for_events(org.id, 1)
     assert event["model"] == "next-door"
+
+
+def test_span_around_a_request_to_the_gateway_is_not_counted_again(org: Org) -> None:
+    """What an instrumented HTTP client adds, by present names and by former ones; a request to elsewhere says nothing."""
+    here: dict[str, Any] = {"gen_ai.operation.name": None, "gen_ai.request.model": None, "server.address": "127.0.0.1"}
+    former: dict[str, Any] = {"net.peer.name": "127.0.0.1", "net.peer.port": str(org.plane.port), "server.address": None}
+    chats = [f"{number:016x}" for number in (1, 2, 3)]
+
+    send(
+        org,
+        span("00000000000000aa", chats[0], **here, **NO_TOKENS, **{"server.port": org.plane.port}),
+        span("00000000000000bb", chats[1], **(here | former), **NO_TOKENS),
+        span("00000000000000cc", chats[2], **here, **NO_TOKENS, **{"server.port": 1}),
+        *(span(chat, **{"gen_ai.request.model": f"model-{chat[-1]}"}) for chat in chats),
+    )
+
+    [event] = org.plane.wait_for_events(org.id, 1)
+    assert event["model"] == "model-3"
 
 
 def test_same_span_twice_has_the_same_event_id(org: Org) -> None:

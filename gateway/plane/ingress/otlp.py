@@ -4,7 +4,8 @@
 they are (tenant, project, key). Only leaf spans of model operations count: a span around others repeats their usage.
 
 An event's id is made of tenant, trace and span, so what is sent twice counts once. A span of a call that went through this gateway
-(its `server.address` is where the export came to) is already recorded and is passed over.
+(its `server.address`, or that of an HTTP span inside, is where the export came to) is already recorded and is passed over. Of those that
+do not say where they went, the costs app knows the ones whose answer this gateway gave.
 
 Source: OTLP specification, "OTLP/HTTP".
 """
@@ -165,9 +166,10 @@ def take(call: Call, spans: Iterable[Span], address: tuple[str, int | None]) -> 
     for span in sorted(spans, key=lambda one: (one.end_ns, -one.start_ns)):
         is_around = ancestors.has(served.tenant, span.trace_id, span.span_id)
         kind = operation_of(span.attributes)
-        if is_around or kind is not None:
+        is_through_here = _is_through_here(span.attributes, address)  # or a request to us, and then what is around it is
+        if is_around or is_through_here or kind is not None:
             ancestors.note(served.tenant, span.trace_id, span.parent_id)
-        if kind is None or is_around or _is_through_here(span.attributes, address):
+        if kind is None or is_around or is_through_here:
             taken.passed_over += 1
             continue
         reason = why_not(span, now)

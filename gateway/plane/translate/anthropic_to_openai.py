@@ -299,7 +299,7 @@ class MessageTap:
             )
             return
         if chunk.get("usage"):
-            self.usage = msgspec.convert(chunk["usage"], Usage).served(chunk.get("service_tier"))
+            self.usage = msgspec.convert(chunk["usage"], Usage).of_answer(chunk.get("id"), chunk.get("service_tier"))
         if not self._is_started:
             if not chunk.get("id") and not any("delta" in choice for choice in chunk.get("choices") or ()):
                 return  # Azure tells first what its filters found in the prompt, in a chunk without a name

@@ -363,7 +363,7 @@ class ChunkTap:
 
     def _take(self, usage: dict[str, Any]) -> None:
         self._usage = self._usage.updated(msgspec.convert(usage, MessagesUsage))
-        self.usage = self._usage.normal()
+        self.usage = self._usage.normal().of_answer(self._head.get("id"))
 
 
 def _body(call: Call, target: Target) -> dict[str, Any]:

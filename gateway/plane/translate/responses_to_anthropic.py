@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import orjson
 
 from gateway.plane.call import SURFACES, Call
@@ -48,6 +49,7 @@ _IN_THE_ANSWER = (
 )
 """Fields of the request that a response repeats."""
 _PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
+_PREFIX = "resp_"
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -148,6 +150,11 @@ def response(completion: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any
     return _ended(head, output, choice["finish_reason"], completion.get("usage"))
 
 
+def _with_our_id(usage: Usage | None) -> Usage | None:
+    """The answer has another id here than upstream."""
+    return msgspec.structs.replace(usage, answer_id=_PREFIX + usage.answer_id) if usage and usage.answer_id else usage
+
+
 def _id(kind: str) -> str:
     return f"{kind}_{uuid4().hex}"
 
@@ -155,7 +162,7 @@ def _id(kind: str) -> str:
 def _head(upstream_id: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
     repeated = {name: asked.get(name) for name in _IN_THE_ANSWER}
     return {
-        "id": f"resp_{upstream_id}", "object": "response", "created_at": int(time.time()), "status": "in_progress", "error": None,
+        "id": f"{_PREFIX}{upstream_id}", "object": "response", "created_at": int(time.time()), "status": "in_progress", "error": None,
         "incomplete_details": None, "model": model, "output": [], "previous_response_id": None, "store": False, "truncation": "disabled",
         **repeated, "metadata": repeated["metadata"] or {}, "tools": repeated["tools"] or [], "tool_choice": repeated["tool_choice"] or "auto",
         "parallel_tool_calls": repeated["parallel_tool_calls"] is not False, "text": asked.get("text") or {"format": {"type": "text"}},
@@ -240,7 +247,7 @@ class ResponseTap:
 
     @property
     def usage(self) -> Usage | None:
-        return self._chunks.usage
+        return _with_our_id(self._chunks.usage)
 
     @property
     def text_bytes(self) -> int:
@@ -366,7 +373,7 @@ def _whole(call: Call, body: bytes) -> tuple[bytes, Usage | None]:
     def told(message: dict[str, Any]) -> bytes:
         return orjson.dumps(response(openai_to_anthropic.answer(message), call.body))
 
-    return understood(call.deployment.provider, body, told), usage_of_message(body)
+    return understood(call.deployment.provider, body, told), _with_our_id(usage_of_message(body))
 
 
 def _tap(call: Call) -> ResponseTap:

@@ -265,7 +265,7 @@ def take_usage(call: Call, usage: Usage | None, output_bytes: Callable[[], int])
         return
     estimate = -(-output_bytes() // CHARACTERS_PER_TOKEN) if has_output else None
     if usage is None or usage.prompt_tokens is None:
-        call.usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate)
+        call.usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate, answer_id=usage.answer_id if usage else None)
     else:
         call.usage = msgspec.structs.replace(usage, completion_tokens=estimate)
     call.usage_source = "estimated"

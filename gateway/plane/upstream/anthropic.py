@@ -21,6 +21,7 @@ class _WithUsage(msgspec.Struct):
     """A whole message, or the event that begins one or the one that nearly ends it; all else is skipped."""
 
     type: str = ""
+    id: Any = None
     usage: MessagesUsage | None = None
     message: _WithUsage | None = None
 
@@ -30,8 +31,8 @@ _decoder = msgspec.json.Decoder(_WithUsage)
 
 def usage_of_message(body: bytes) -> Usage | None:
     """Usage in a whole message; msgspec.DecodeError when it is not a JSON object."""
-    usage = _decoder.decode(body).usage
-    return usage.normal() if usage else None
+    message = _decoder.decode(body)
+    return message.usage.normal().of_answer(message.id) if message.usage else None
 
 
 class MessagesTap(UsageTap):
@@ -42,6 +43,7 @@ class MessagesTap(UsageTap):
     def __init__(self) -> None:
         super().__init__()
         self._usage = MessagesUsage()
+        self._id: Any = None
 
     def _read(self, data: bytes) -> bytes:
         if has_line(data, b"event: error"):
@@ -58,9 +60,10 @@ class MessagesTap(UsageTap):
         if event.type == "message_start" and event.message is not None and event.message.usage is not None:
             # Its output is what was written so far, which is no figure for the whole.
             self._usage = msgspec.structs.replace(event.message.usage, output_tokens=None)
+            self._id = event.message.id
         elif event.type == "message_delta" and event.usage is not None:
             self._usage = self._usage.updated(event.usage)
-        self.usage = self._usage.normal()
+        self.usage = self._usage.normal().of_answer(self._id)
 
 
 def _body(call: Call, target: Target) -> dict[str, Any]:

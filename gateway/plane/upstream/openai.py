@@ -44,6 +44,7 @@ class _Response(msgspec.Struct):
     """A whole response, or the event that ends one; all else is skipped."""
 
     type: str = ""
+    id: Any = None
     usage: ResponsesUsage | None = None
     service_tier: str | None = None
     output: list[ResponseItem] = []
@@ -53,7 +54,7 @@ class _Response(msgspec.Struct):
         """Its usage, with the tools that the provider ran; those stand in the output."""
         if self.usage is None:
             return None
-        usage = self.usage.normal().served(self.service_tier)
+        usage = self.usage.normal().of_answer(self.id, self.service_tier)
         usage.others = tool_units(self.output)
         return usage
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from costs import selectors, sketch, tasks
 from costs.models import CallHour, Event, Inbox, LatencyHour, RejectedInbox, TokenDay, UsageHour, VerdictHour
-from costs.models.event import DATED_ID, has_id, has_request_id
+from costs.models.event import DATED_ID, has_id, has_name, has_request_id
 from costs.services import ingest
 from gateway.contract import copying
 from gateway.contract.events import INBOX_COLUMNS
@@ -114,7 +115,7 @@ def test_call_is_found_by_its_id_and_its_request_id(acme: Tenant) -> None:
     make.record(
         acme,
         make.call(acme, event_id=dated, started_at=NOON + timedelta(milliseconds=3), request_id=str(dated)),
-        make.call(acme, event_id=other, request_id="of-the-caller"),
+        make.call(acme, event_id=other, request_id="of-the-caller", answer_id="of-the-answer"),
         make.call(acme, request_id=str(other)),
     )
 
@@ -125,10 +126,11 @@ def test_call_is_found_by_its_id_and_its_request_id(acme: Tenant) -> None:
     assert Event.objects.filter(has_request_id(str(dated))).get().event_id == dated
     assert Event.objects.filter(has_request_id("of-the-caller")).get().event_id == other
     assert Event.objects.filter(has_request_id(str(other))).get().event_id != other
+    assert {Event.objects.filter(has_name(name)).get().event_id for name in ("of-the-caller", "of-the-answer")} == {other}
     assert not Event.objects.filter(has_id(UUID(int=dated.int | 0xFFFF << 112)) | has_request_id("nobody")).exists()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    for asked in (has_id(other), has_id(dated), has_request_id("x"), has_request_id(str(other)), has_request_id(str(dated))):
+    for asked in (has_id(other), has_id(dated), has_request_id("x"), has_request_id(str(other)), has_name(str(dated))):
         assert "Seq Scan" not in Event.objects.filter(asked).explain()
 
 
@@ -252,6 +254,35 @@ def test_calls_of_a_plane_that_come_again_are_counted_once(acme: Tenant) -> None
     assert totals()[0] == sum(LatencyHour.objects.filter(measure="duration").values_list("count", flat=True)) == 12
     assert TokenDay.objects.get(token_class="output").tokens == sum(range(12))
     assert RejectedInbox.objects.count() == 2
+
+
+def exported(tenant: Tenant, answer: str, **fields: Any) -> dict[str, Any]:
+    """A span of a call, as it comes by OTLP: its request id is what it says that the answer was called."""
+    return make.call(tenant, request_id=answer, steps=[["otlp", "pass", 0, ""]], **fields)
+
+
+def test_span_of_a_call_that_the_gateway_recorded_is_not_counted_again(acme: Tenant) -> None:
+    """Whichever came first; as long as the record comes within the time that spans wait."""
+    make.deliver(exported(acme, "chatcmpl-of-the-gateway-1"), make.call(acme, answer_id="chatcmpl-of-the-gateway-1"))
+    make.deliver(make.call(acme, answer_id="chatcmpl-of-the-gateway-2"), exported(acme, "chatcmpl-made-without-it-1"))
+    waits = ingest.ingest(tenant=acme, hold=timedelta(minutes=1))
+    make.deliver(exported(acme, "chatcmpl-of-the-gateway-2"))
+
+    done = ingest.ingest(tenant=acme, hold=timedelta(0))
+    again = make.record(acme, exported(acme, "chatcmpl-of-the-gateway-1"))
+
+    assert (waits.taken, waits.new, Inbox.objects.count()) == (2, 2, 0)
+    assert (done.taken, done.new, done.duplicates) == (3, 1, 2)
+    assert (again.new, again.duplicates) == (0, 1)
+    assert Event.objects.get(answer_id=None).request_id == "chatcmpl-made-without-it-1"
+    assert totals()[0] == 3
+
+
+def test_another_tenants_answers_are_unknown(acme: Tenant, globex: Tenant) -> None:
+    make.record(acme, make.call(acme, answer_id="chatcmpl-of-the-gateway-1"))
+    enter_tenant(globex)
+
+    assert make.record(globex, exported(globex, "chatcmpl-of-the-gateway-1")).new == 1
 
 
 def test_late_event_changes_the_hour_it_belongs_to(acme: Tenant, alice: User) -> None:
