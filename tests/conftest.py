@@ -17,7 +17,7 @@ import functools  # noqa: E402
 import importlib  # noqa: E402
 import sys  # noqa: E402
 import uuid  # noqa: E402
-from collections.abc import Callable, Iterator  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402
 from types import ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -27,6 +27,7 @@ import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+from django.core.files import File  # noqa: E402
 from django.db import connection, connections, transaction  # noqa: E402
 from django.test import Client, override_settings  # noqa: E402
 from django_tenants.utils import schema_context  # noqa: E402
@@ -209,6 +210,36 @@ class TenantClient(Client):
             enter_tenant(tenant)
 
 
+class ApiClient(TenantClient):
+    """What it sends is JSON, unless a type is named or there is a file in it."""
+
+    def post(self, *args: Any, **fields: Any) -> Any:
+        return super().post(*args, **_as_json(args, fields))
+
+    def put(self, *args: Any, **fields: Any) -> Any:
+        return super().put(*args, **_as_json(args, fields))
+
+    def patch(self, *args: Any, **fields: Any) -> Any:
+        return super().patch(*args, **_as_json(args, fields))
+
+    def delete(self, *args: Any, **fields: Any) -> Any:
+        return super().delete(*args, **_as_json(args, fields))
+
+
+def _as_json(args: tuple[Any, ...], fields: dict[str, Any]) -> dict[str, Any]:
+    """Of path, data and content type."""
+    data = args[1] if len(args) > 1 else None
+    values = [each for value in data.values() for each in (value if isinstance(value, list) else [value])] if isinstance(data, dict) else []
+    has_file = any(isinstance(value, File) for value in values)
+    return fields if len(args) > 2 or has_file else {"content_type": "application/json", **fields}
+
+
+def api_client(user: User, tenant: Tenant | None, *, roles: Sequence[str] = ()) -> ApiClient:
+    """With a token of the person for the tenant, or for the platform; with `roles`, of no more rights than they give."""
+    _, text = tokens.create_token(user=user, tenant=tenant, name="test", actor=user, roles=roles)
+    return ApiClient(headers={"Authorization": f"Bearer {text}"})
+
+
 ClientFor = Callable[[User | None], TenantClient]
 
 
@@ -234,18 +265,14 @@ def client_for(db: None) -> ClientFor:
 def api_for(acme: Tenant) -> ClientFor:
     """api_for(user) is a client with the person's token for acme; None has no token."""
 
-    def make(user: User | None) -> TenantClient:
-        if user is None:
-            return TenantClient()
-        _, text = tokens.create_token(user=user, tenant=acme, name="test", actor=user)
-        return TenantClient(headers={"Authorization": f"Bearer {text}"})
+    def make(user: User | None) -> ApiClient:
+        return ApiClient() if user is None else api_client(user, acme)
 
     return make
 
 
 @pytest.fixture
-def platform_api(db: None, olga: User) -> TenantClient:
+def platform_api(db: None, olga: User) -> ApiClient:
     """A client with the operator's platform token."""
     with schema_context("public"):
-        _, text = tokens.create_token(user=olga, tenant=None, name="test", actor=olga)
-    return TenantClient(headers={"Authorization": f"Bearer {text}"})
+        return api_client(olga, None)

@@ -17,7 +17,7 @@ def test_member_is_added_and_listed(api_for: ClientFor, alice: User) -> None:
     client = api_for(alice)
 
     body = {"email": "new@example.com", "roles": ["finance"], "password": "a long password"}
-    made = client.post("/api/v1/members/", body, content_type="application/json")
+    made = client.post("/api/v1/members/", body)
 
     assert made.status_code == 201
     assert made.json()["roles"] == ["finance"]
@@ -36,10 +36,10 @@ def test_bad_bodies_get_one_shape(api_for: ClientFor, alice: User) -> None:
         "text",
     ]
     for body in bodies:
-        response = client.post("/api/v1/members/", body, content_type="application/json")
+        response = client.post("/api/v1/members/", body)
         assert response.status_code == 400
         assert {"detail", "code"} <= set(response.json())
-    broken = client.generic("POST", "/api/v1/members/", "{not json", content_type="application/json")
+    broken = client.post("/api/v1/members/", "{not json")
     assert broken.status_code == 400
     assert broken.json()["code"] == "parse_error"
 
@@ -53,7 +53,7 @@ def test_what_is_not_there_is_answered_in_the_same_words_everywhere(api_for: Cli
 
 
 def test_person_without_account_needs_a_password(api_for: ClientFor, alice: User) -> None:
-    response = api_for(alice).post("/api/v1/members/", {"email": "new@example.com", "roles": ["finance"]}, content_type="application/json")
+    response = api_for(alice).post("/api/v1/members/", {"email": "new@example.com", "roles": ["finance"]})
 
     assert response.status_code == 400
     assert response.json()["code"] == "password_needed"
@@ -62,8 +62,8 @@ def test_person_without_account_needs_a_password(api_for: ClientFor, alice: User
 def test_consent_is_set_and_read_back(api_for: ClientFor, sam: User) -> None:
     client = api_for(sam)
 
-    set_to = client.put("/api/v1/consents/assistants/", {"state": "withdrawn", "reason": "Audit"}, content_type="application/json")
-    unknown = client.put("/api/v1/consents/nothing/", {"state": "withdrawn"}, content_type="application/json")
+    set_to = client.put("/api/v1/consents/assistants/", {"state": "withdrawn", "reason": "Audit"})
+    unknown = client.put("/api/v1/consents/nothing/", {"state": "withdrawn"})
 
     assert set_to.json()["granted"] is False
     assert unknown.status_code == 404
@@ -88,11 +88,11 @@ def test_audit_is_paged_and_verified(api_for: ClientFor, audra: User) -> None:
 def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient) -> None:
     body = {"slug": "hooli", "name": "Hooli", "owner_email": "gavin@example.com", "owner_password": "a long password"}
 
-    made = platform_api.post("/api/v1/platform/tenants/", body, content_type="application/json")
-    again = platform_api.post("/api/v1/platform/tenants/", body, content_type="application/json")
-    suspended = platform_api.post("/api/v1/platform/tenants/hooli/suspend/", {"reason": "unpaid"}, content_type="application/json")
-    reopened = platform_api.post("/api/v1/platform/tenants/hooli/reopen/", content_type="application/json")
-    missing = platform_api.post("/api/v1/platform/tenants/nobody/reopen/", content_type="application/json")
+    made = platform_api.post("/api/v1/platform/tenants/", body)
+    again = platform_api.post("/api/v1/platform/tenants/", body)
+    suspended = platform_api.post("/api/v1/platform/tenants/hooli/suspend/", {"reason": "unpaid"})
+    reopened = platform_api.post("/api/v1/platform/tenants/hooli/reopen/")
+    missing = platform_api.post("/api/v1/platform/tenants/nobody/reopen/")
 
     assert made.status_code == 201
     assert (again.status_code, again.json()["code"]) == (409, "slug_taken")
@@ -104,13 +104,13 @@ def test_operator_makes_suspends_and_reopens_a_tenant(platform_api: TenantClient
 
 def test_operator_exports_and_deletes_a_tenant(platform_api: TenantClient) -> None:
     def delete(**body: str) -> Any:
-        return platform_api.delete("/api/v1/platform/tenants/globex/", body, content_type="application/json")
+        return platform_api.delete("/api/v1/platform/tenants/globex/", body)
 
-    export = platform_api.post("/api/v1/platform/tenants/globex/export/", content_type="application/json")
+    export = platform_api.post("/api/v1/platform/tenants/globex/export/")
     with zipfile.ZipFile(io.BytesIO(export.getvalue())) as archive:
         assert json.loads(archive.read("tenant.json"))["slug"] == "globex"
     still_open = delete(reason="gone", confirm="globex")
-    platform_api.post("/api/v1/platform/tenants/globex/suspend/", {"reason": "gone"}, content_type="application/json")
+    platform_api.post("/api/v1/platform/tenants/globex/suspend/", {"reason": "gone"})
     mistyped = delete(reason="gone", confirm="acme")
     done = delete(reason="gone", confirm="globex")
 
@@ -133,11 +133,11 @@ def test_program_gets_its_first_token_for_a_password(api_for: ClientFor, bob: Us
     client = TenantClient()
     credentials = {"email": bob.email, "password": "a long password", "name": "ci"}
 
-    made = client.post("/api/v1/tokens/", credentials | {"tenant": "acme"}, content_type="application/json")
-    elsewhere = client.post("/api/v1/tokens/", credentials | {"tenant": "globex"}, content_type="application/json")
-    nowhere = client.post("/api/v1/tokens/", credentials | {"tenant": "no-such"}, content_type="application/json")
-    platform = client.post("/api/v1/tokens/", credentials, content_type="application/json")
-    wrong = client.post("/api/v1/tokens/", credentials | {"password": "wrong"}, content_type="application/json")
+    made = client.post("/api/v1/tokens/", credentials | {"tenant": "acme"})
+    elsewhere = client.post("/api/v1/tokens/", credentials | {"tenant": "globex"})
+    nowhere = client.post("/api/v1/tokens/", credentials | {"tenant": "no-such"})
+    platform = client.post("/api/v1/tokens/", credentials)
+    wrong = client.post("/api/v1/tokens/", credentials | {"password": "wrong"})
 
     me = TenantClient(headers={"Authorization": f"Bearer {made.json()['token']}"}).get("/api/v1/me/")
     assert me.json()["tenant"] == "acme"

@@ -201,10 +201,8 @@ def test_both_over_the_api(acme: Tenant, api_for: ClientFor, adam: User, sam: Us
     guardrail = writer.post("/api/v1/guardrails/", {"name": "no-pii", "kind": "pii", "action": "redact"}).json()
     path = f"/api/v1/guardrails/{guardrail['id']}/"
     assert writer.post(f"{path}try/", {"text": "jo@acme.example"}).json()["becomes"] == "[EMAIL]"
-    assert writer.put(path, {"name": "no-pii", "kind": "secrets"}, content_type="application/json").json()["code"] == "guardrail_invalid"
-    assert (
-        writer.put(path, {"name": "no-pii", "kind": "pii", "mode": "enforce"}, content_type="application/json").json()["mode"] == "enforce"
-    )
+    assert writer.put(path, {"name": "no-pii", "kind": "secrets"}).json()["code"] == "guardrail_invalid"
+    assert writer.put(path, {"name": "no-pii", "kind": "pii", "mode": "enforce"}).json()["mode"] == "enforce"
     assert writer.get(path).json()["action"] == "block"
     assert len(writer.get("/api/v1/guardrails/").json()["results"]) == 1
     assert writer.delete(path).status_code == 204

@@ -148,8 +148,8 @@ def test_pages_and_api(
     client.post(f"{URL}start/", {"kind": "pillar", "reference": "models"})
     again = client.post(f"{URL}start/", {"kind": "pillar", "reference": "models"}, follow=True).content.decode()
     under_way = client.get(URL, headers={"HX-Request": "true"}).content.decode()
-    made = api.post("/api/v1/drills/", {"kind": "pillar", "reference": "tools"}, content_type="application/json")
-    unknown = api.post("/api/v1/drills/", {"kind": "phase", "reference": "x"}, content_type="application/json")
+    made = api.post("/api/v1/drills/", {"kind": "pillar", "reference": "tools"})
+    unknown = api.post("/api/v1/drills/", {"kind": "phase", "reference": "x"})
     keep(acme, sam, 26)
 
     assert "No drill yet" in empty

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from governance.models import AuditEntry, CallPayload, PayloadRequest, PayloadSetting, Tenant, User
 from governance.services import payloads
-from tests.conftest import ClientFor
+from tests.conftest import ClientFor, TenantClient
 from tests.factories import costs as make
 from tests.factories.catalog import make_project
 
@@ -102,8 +103,8 @@ def test_payloads_over_rest(acme: Tenant, api_for: ClientFor, alice: User, adam:
     make_project(owner=alice, slug="shop")
     asker, approver = api_for(adam), api_for(sam)
 
-    def post(client: object, path: str, **body: object) -> tuple[int, dict[str, object]]:
-        response = client.post(f"/api/v1/{path}", body, content_type="application/json")  # type: ignore[attr-defined]  # a test client
+    def post(client: TenantClient, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        response = client.post(f"/api/v1/{path}", body)
         return response.status_code, response.json()
 
     assert post(asker, "payload-rules/", mode="redacted", colour=1)[0] == 400

@@ -77,12 +77,12 @@ def test_both_over_the_api(acme: Tenant, api_for: ClientFor, platform_api: Tenan
     client = api_for(adam)
 
     assert [row["is_off"] for row in client.get("/api/v1/switches/").json()] == [False, False]
-    refused = client.put("/api/v1/switches/models/", {"is_off": True}, content_type="application/json")
+    refused = client.put("/api/v1/switches/models/", {"is_off": True})
     assert (refused.status_code, refused.json()["code"]) == (400, "not_confirmed")
-    done = client.put("/api/v1/switches/models/", {"is_off": True, "reason": "A leak."}, content_type="application/json").json()
+    done = client.put("/api/v1/switches/models/", {"is_off": True, "reason": "A leak."}).json()
     assert (done["is_off"], done["actor"]) == (True, adam.email)
     path = "/api/v1/platform/switches/tools/"
-    assert platform_api.put(path, {"is_off": True, "reason": "x"}, content_type="application/json").json()["is_off"]
+    assert platform_api.put(path, {"is_off": True, "reason": "x"}).json()["is_off"]
     assert [row["is_off"] for row in platform_api.get("/api/v1/platform/switches/").json()] == [False, True]
 
 

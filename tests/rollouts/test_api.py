@@ -7,9 +7,8 @@ import pytest
 from django.utils import timezone
 
 from governance.models import Tenant, User
-from governance.services import tokens
 from rollouts.models import Gate, Rollout
-from tests.conftest import ClientFor, TenantClient
+from tests.conftest import ClientFor, TenantClient, api_client
 from tests.factories import rollouts as make
 
 BASE = "/api/v1/"
@@ -17,7 +16,7 @@ GATE = f"{BASE}rollouts/small/gates/1/"
 
 
 def post(client: TenantClient, path: str, **body: Any) -> Any:
-    return client.post(path, body, content_type="application/json")
+    return client.post(path, body)
 
 
 def test_every_member_reads(ready_gate: Gate, api_for: ClientFor, bob: User) -> None:
@@ -36,8 +35,7 @@ def test_every_member_reads(ready_gate: Gate, api_for: ClientFor, bob: User) -> 
 
 
 def test_token_of_another_organisation_finds_nothing(ready_gate: Gate, charlie: User, globex: Tenant) -> None:
-    _, text = tokens.create_token(user=charlie, tenant=globex, name="test", actor=charlie)
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(charlie, globex)
 
     assert client.get(f"{BASE}rollouts/small/").status_code == 404
     assert client.get(f"{BASE}rollouts/").json()["results"] == []
@@ -122,11 +120,8 @@ def test_gate_that_is_not_ready_takes_no_go_only(gate: Gate, api_for: ClientFor,
 def test_token_with_fewer_roles_does_not_sign_with_the_others(ready_gate: Gate, acme: Tenant, people: Any) -> None:
     people.rita.roles = ["release_manager", "security"]
     people.rita.save()
-    token, text = tokens.create_token(user=people.rita.user, tenant=acme, name="narrow", actor=people.rita.user)
-    token.roles = ["security"]
-    token.save()
 
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(people.rita.user, acme, roles=["security"])
     assert ready_gate.latest is not None
     answer = post(client, f"{GATE}sign/", role="product", decision="go", digest=ready_gate.latest.digest)
 

@@ -66,27 +66,27 @@ def test_api_walks_the_same_road(
 ) -> None:
     make.screen(acme, globex)
     assert [row["verdict"] for row in platform_api.get(f"{API}partners/members/?tab=candidates").json()["results"]] == ["pass", "pass"]
-    taken = platform_api.post(API, FORM, content_type="application/json")
+    taken = platform_api.post(API, FORM)
     assert (taken.status_code, taken.json()["code"]) == (409, "slug_taken")
 
-    invited = platform_api.post(f"{API}partners/invite/", {"tenant": "acme", "reason": "A flagship"}, content_type="application/json")
+    invited = platform_api.post(f"{API}partners/invite/", {"tenant": "acme", "reason": "A flagship"})
     assert invited.json()[0]["override_reason"] == "A flagship"
-    assert api_for(bob).post("/api/v1/cohorts/partners/answer/", {"answer": "accept"}, content_type="application/json").status_code == 403
-    mine = api_for(rita).post("/api/v1/cohorts/partners/answer/", {"answer": "accept"}, content_type="application/json").json()
+    assert api_for(bob).post("/api/v1/cohorts/partners/answer/", {"answer": "accept"}).status_code == 403
+    mine = api_for(rita).post("/api/v1/cohorts/partners/answer/", {"answer": "accept"}).json()
     assert (mine["state"], mine["is_entitled"], mine["has_consent"], mine["variant"]) == ("enrolled", False, True, "off")
-    change = platform_api.post(f"{API}partners/activate/", {"reason": "Go"}, content_type="application/json").json()
-    own = platform_api.post(f"{API}partners/changes/{change['number']}/decide/", {"approve": True}, content_type="application/json")
+    change = platform_api.post(f"{API}partners/activate/", {"reason": "Go"}).json()
+    own = platform_api.post(f"{API}partners/changes/{change['number']}/decide/", {"approve": True})
     assert own.json()["code"] == "self_approval"
-    early = platform_api.post(f"{API}partners/stage/", {"stage": "tier-free", "reason": "Go"}, content_type="application/json")
+    early = platform_api.post(f"{API}partners/stage/", {"stage": "tier-free", "reason": "Go"})
     assert early.json()["code"] == "stage_too_early"
     detail = platform_api.get(f"{API}partners/").json()
     assert (detail["cohort"]["enrolled"], detail["cohort"]["candidates"], detail["flag"]["waiting"]["number"]) == (1, 1, 1)
-    assert api_for(rita).post("/api/v1/cohorts/other/answer/", {"answer": "leave"}, content_type="application/json").status_code == 404
+    assert api_for(rita).post("/api/v1/cohorts/other/answer/", {"answer": "leave"}).status_code == 404
 
 
 def test_key_of_the_operators_flag_is_taken_for_organisations(cohort: Cohort, acme: Tenant, rita: User, api_for: ClientFor) -> None:
     body = {"key": cohort.flag.key, "title": "Mine", "kind": "boolean", "variants": {"off": False, "on": True}, "control": "off"}
-    answer = api_for(rita).post("/api/v1/flags/", body | {"feature_class": "assistants", "sticky": "user"}, content_type="application/json")
+    answer = api_for(rita).post("/api/v1/flags/", body | {"feature_class": "assistants", "sticky": "user"})
     assert (answer.status_code, answer.json()["code"]) == (409, "flag_key_taken")
 
 

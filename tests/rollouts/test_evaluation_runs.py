@@ -31,17 +31,13 @@ from rollouts.errors import (
 from rollouts.models import EvaluationRun, EvaluationThreshold
 from rollouts.services import evaluation_runs as services
 from rollouts.services.evaluation_runs import ScoreInput
-from tests.conftest import ClientFor, TenantClient
+from tests.conftest import ClientFor
 from tests.factories import catalog
 from tests.factories.rollouts import membership
 
 API = "/api/v1/evaluations/"
 PAGE = "/o/acme/release/evaluations/"
 TOLD: dict[str, Any] = {"key": "ci-1", "harness": "pytest", "dataset": "faq@1", "model": "chat"}
-
-
-def post(client: TenantClient, path: str, body: Any) -> Any:
-    return client.post(path, body, content_type="application/json")
 
 
 def tell(actor: User, *scores: ScoreInput, **fields: Any) -> EvaluationRun:
@@ -267,7 +263,7 @@ def test_removal_of_a_safety_threshold_waits_by_api_and_page(
     url = f"{API}thresholds/{threshold.pk}/"
 
     assert api.delete(url).json()["code"] == "evidence_missing"
-    asked = api.delete(url, {"reason": "Another judge."}, content_type="application/json")
+    asked = api.delete(url, {"reason": "Another judge."})
     page = client_for(adam).get(PAGE).text
     declined = client_for(adam).post(f"{PAGE}changes/{asked.json()['id']}/decide/", {"decision": "decline"})
     again = client_for(rita).post(f"{PAGE}thresholds/{threshold.pk}/remove/", {"reason": "Another judge."})
@@ -276,8 +272,8 @@ def test_removal_of_a_safety_threshold_waits_by_api_and_page(
     assert (asked.status_code, asked.json()["removes"], declined.status_code, again.status_code) == (202, True, 302, 302)
     for said in ("Less safety waits", "Another judge.", "removed", "Agree"):
         assert said in page
-    assert post(api, f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["code"] == "self_approval"
-    assert post(api_for(adam), f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["approved"] is True
+    assert api.post(f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["code"] == "self_approval"
+    assert api_for(adam).post(f"{API}changes/{waiting['id']}/decide/", {"approve": True}).json()["approved"] is True
     assert not EvaluationThreshold.objects.exists()
 
 
@@ -303,10 +299,10 @@ def test_harness_tells_its_scores_by_api(acme: Tenant, api_for: ClientFor, rita:
     client = api_for(rita)
     body = {**TOLD, "commit": "abc123", "scores": [{"metric": "groundedness", "items": {"q1": 1, "q2": 0.5}}]}
 
-    made, again = (post(client, API, body) for _ in range(2))
-    other = post(client, API, {**body, "dataset": "faq@2"})
-    second = post(client, API, {**body, "key": "ci-2", "scores": [{"metric": "groundedness", "value": 0.9, "n": 50}]})
-    wrong = post(client, API, {**body, "key": "ci-3", "scores": [{"metric": "groundedness", "value": 93, "n": 5}]})
+    made, again = (client.post(API, body) for _ in range(2))
+    other = client.post(API, {**body, "dataset": "faq@2"})
+    second = client.post(API, {**body, "key": "ci-2", "scores": [{"metric": "groundedness", "value": 0.9, "n": 50}]})
+    wrong = client.post(API, {**body, "key": "ci-3", "scores": [{"metric": "groundedness", "value": 93, "n": 5}]})
 
     assert [answer.status_code for answer in (made, again, other, second, wrong)] == [201, 200, 409, 201, 400]
     assert (other.json()["code"], wrong.json()["code"]) == ("evaluation_conflict", "evaluation_invalid")
@@ -314,25 +310,24 @@ def test_harness_tells_its_scores_by_api(acme: Tenant, api_for: ClientFor, rita:
     compared = client.get(f"{API}{second.json()['id']}/compare/?to={made.json()['id']}").json()
     assert (compared[0]["change"], compared[0]["paired"]) == (pytest.approx(0.15), 0)
     assert [run["key"] for run in client.get(f"{API}?metric=groundedness&dataset=faq@1").json()["results"]] == ["ci-2", "ci-1"]
-    assert post(api_for(bob), API, body).status_code == 403
+    assert api_for(bob).post(API, body).status_code == 403
 
 
 def test_thresholds_and_waivers_are_handled_by_api(acme: Tenant, api_for: ClientFor, rita: User, adam: User) -> None:
     rita_api, adam_api = api_for(rita), api_for(adam)
     terms = {"feature_class": "assistants", "metric": "faithfulness", "value": 0.9}
 
-    threshold = post(rita_api, f"{API}thresholds/", terms).json()
-    asked = post(
-        rita_api,
+    threshold = rita_api.post(f"{API}thresholds/", terms).json()
+    asked = rita_api.post(
         f"{API}thresholds/{threshold['id']}/waivers/",
         {"model": "chat", "reason": "Judge is down.", "until": (timezone.now() + timedelta(days=3)).isoformat()},
     )
     decide = f"{API}waivers/{asked.json()['id']}/decide/"
 
     assert (threshold["operator"], threshold["minimum"], asked.status_code) == (">=", 100, 201)
-    assert post(rita_api, decide, {"approve": True}).json()["code"] == "self_approval"
-    assert post(adam_api, decide, {"approve": True}).json()["approved"] is True
-    assert post(rita_api, f"{API}thresholds/", {**terms, "metric": "own"}).json()["code"] == "evaluation_invalid"
+    assert rita_api.post(decide, {"approve": True}).json()["code"] == "self_approval"
+    assert adam_api.post(decide, {"approve": True}).json()["approved"] is True
+    assert rita_api.post(f"{API}thresholds/", {**terms, "metric": "own"}).json()["code"] == "evaluation_invalid"
     assert rita_api.delete(f"{API}thresholds/{threshold['id']}/").status_code == 204
     assert rita_api.get(f"{API}thresholds/").json() == []
 

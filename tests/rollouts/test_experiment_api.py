@@ -7,9 +7,8 @@ import pytest
 from django.utils import timezone
 
 from governance.models import Tenant, User
-from governance.services import tokens
 from rollouts.models import Flag
-from tests.conftest import ClientFor, LayOut, TenantClient
+from tests.conftest import ClientFor, LayOut, api_client
 from tests.factories import costs
 from tests.factories.rollouts import flagged_call, make_split_flag, person
 
@@ -19,10 +18,6 @@ NEW = {
     "slug": "next-model", "name": "Next model", "hypothesis": "It answers sooner.", "flag": "ai.chat.next-model", "metric": "latency",
     "effect": 5, "minimum_units": 50, "max_days": 14, "guardrails": [{"metric": "error_rate", "margin": 5}], "expected_quality_gain": 2,
 }  # fmt: skip
-
-
-def post(client: TenantClient, path: str, body: Any = None) -> Any:
-    return client.post(path, body or {}, content_type="application/json")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,22 +33,22 @@ def flag(acme: Tenant, laid_out: Flag) -> Flag:
 
 def test_experiment_goes_its_way_from_draft_to_decision(acme: Tenant, flag: Flag, api_for: ClientFor, rita: User, bob: User) -> None:
     client = api_for(rita)
-    assert post(client, BASE, NEW).json()["champion"] == "old"
-    assert post(client, BASE, NEW).json()["code"] == "slug_taken"
-    assert post(client, f"{ONE}readings/").json()["code"] == "experiment_state"
+    assert client.post(BASE, NEW).json()["champion"] == "old"
+    assert client.post(BASE, NEW).json()["code"] == "slug_taken"
+    assert client.post(f"{ONE}readings/").json()["code"] == "experiment_state"
 
-    assert post(client, f"{ONE}start/").json()["shares"] == {"old": 0.5, "new": 0.5}
+    assert client.post(f"{ONE}start/").json()["shares"] == {"old": 0.5, "new": 0.5}
     soon = timezone.now() + timedelta(microseconds=1)
     slow = {"duration_us": lambda variant: 800_000 if variant == "old" else 600_000}
     costs.record(acme, *(flagged_call(acme, flag, f"user-{n}", started_at=soon + timedelta(microseconds=n), **slow) for n in range(60)))
-    reading = post(client, f"{ONE}readings/")
+    reading = client.post(f"{ONE}readings/")
     assert (reading.status_code, reading.json()["sequence"], reading.json()["requested_by"]) == (201, 1, rita.email)
     assert reading.json()["report"]["sentence"].startswith("Too early")
     assert sum(arm["units"] for arm in reading.json()["arms"].values()) == 60
-    assert post(client, f"{ONE}stop/").json()["code"] == "invalid"
-    assert post(client, f"{ONE}stop/", {"reason": "Wrong model"}).json()["end_reason"] == "Wrong model"
-    assert post(client, f"{ONE}decide/", {"decision": "promote", "winner": "blue", "note": "?"}).json()["code"] == "experiment_invalid"
-    decided = post(client, f"{ONE}decide/", {"decision": "hold", "note": "Anew next week"}).json()
+    assert client.post(f"{ONE}stop/").json()["code"] == "invalid"
+    assert client.post(f"{ONE}stop/", {"reason": "Wrong model"}).json()["end_reason"] == "Wrong model"
+    assert client.post(f"{ONE}decide/", {"decision": "promote", "winner": "blue", "note": "?"}).json()["code"] == "experiment_invalid"
+    decided = client.post(f"{ONE}decide/", {"decision": "hold", "note": "Anew next week"}).json()
     assert (decided["status"], decided["decision"], decided["change"]) == ("decided", "hold", None)
 
     reader = api_for(bob)
@@ -65,7 +60,7 @@ def test_experiment_goes_its_way_from_draft_to_decision(acme: Tenant, flag: Flag
 
 def test_draft_is_discarded(flag: Flag, api_for: ClientFor, rita: User) -> None:
     client = api_for(rita)
-    post(client, BASE, NEW)
+    client.post(BASE, NEW)
 
     assert client.delete(ONE).status_code == 204
     assert client.get(ONE).status_code == 404
@@ -74,9 +69,9 @@ def test_draft_is_discarded(flag: Flag, api_for: ClientFor, rita: User) -> None:
 def test_plan_is_worked_out_from_what_is_expected(flag: Flag, api_for: ClientFor, rita: User, bob: User) -> None:
     client, asked = api_for(rita), {"flag": flag.key, "metric": "latency", "effect": 5}
 
-    assert post(api_for(bob), f"{BASE}plan/", asked).status_code == 403
-    assert post(client, f"{BASE}plan/", asked).json()["code"] == "experiment_invalid"
-    plan = post(client, f"{BASE}plan/", {**asked, "mean": 800, "spread": 400}).json()
+    assert api_for(bob).post(f"{BASE}plan/", asked).status_code == 403
+    assert client.post(f"{BASE}plan/", asked).json()["code"] == "experiment_invalid"
+    plan = client.post(f"{BASE}plan/", {**asked, "mean": 800, "spread": 400}).json()
 
     assert plan["units"]["fixed"] == 1570  # 2 (1.95996 + 0.84162)**2 (400 / 40)**2
     assert plan["days"] == {"sequential": None, "fixed": None, "sprt": None}
@@ -88,7 +83,7 @@ def test_plan_is_worked_out_from_what_is_expected(flag: Flag, api_for: ClientFor
     [{"flag": "ai.no.such"}, {"metric": "charm"}, {"effect": -1}, {"guardrails": [{"metric": "cost"}]}, {"max_days": 91}, {"sample": 3}],
 )
 def test_bad_terms_are_refused(flag: Flag, api_for: ClientFor, rita: User, wrong: dict[str, Any]) -> None:
-    answer = post(api_for(rita), BASE, {**NEW, **wrong})
+    answer = api_for(rita).post(BASE, {**NEW, **wrong})
 
     assert answer.status_code == 400
     assert answer.json()["code"] in ("invalid", "experiment_invalid")
@@ -97,9 +92,8 @@ def test_bad_terms_are_refused(flag: Flag, api_for: ClientFor, rita: User, wrong
 def test_experiments_of_another_organisation_do_not_exist(
     flag: Flag, api_for: ClientFor, rita: User, charlie: User, globex: Tenant
 ) -> None:
-    post(api_for(rita), BASE, NEW)
-    _, text = tokens.create_token(user=charlie, tenant=globex, name="test", actor=charlie)
-    stranger = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    api_for(rita).post(BASE, NEW)
+    stranger = api_client(charlie, globex)
 
     assert stranger.get(ONE).status_code == 404
     assert stranger.get(BASE).json()["results"] == []

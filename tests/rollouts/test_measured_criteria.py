@@ -161,11 +161,11 @@ def test_systems_report_by_api_and_people_look(acme: Tenant, rita: User, bob: Us
     page = "/o/acme/release/figures/"
     assert "Nothing was reported yet" in client_for(bob).get(page).text
 
-    answers = [client.post("/api/v1/figures/", body, content_type="application/json") for body in (body, body, {**body, "value": 3})]
+    answers = [client.post("/api/v1/figures/", body) for body in (body, body, {**body, "value": 3})]
 
     assert [answer.status_code for answer in answers] == [201, 200, 409]
     assert answers[2].json()["code"] == "figure_conflict"
-    assert api_for(bob).post("/api/v1/figures/", body, content_type="application/json").status_code == 403
+    assert api_for(bob).post("/api/v1/figures/", body).status_code == 403
     assert [row["reference"] for row in client.get("/api/v1/figures/?key=p1_incidents").json()["results"]] == ["week-47"]
     assert "P1 incidents" in client_for(bob).get(f"{page}?key=p1_incidents").text
     assert "Not reported yet" in client_for(bob).get(f"{page}?key=nps").text

@@ -86,7 +86,7 @@ def test_question_can_be_put_away_and_the_organisation_can_switch_it_off(
     cohort: Cohort, acme: Tenant, rita: User, bob: User, fay: User, api_for: ClientFor, client_for: ClientFor
 ) -> None:
     def send(user: User, method: str, body: object = None) -> tuple[int, object]:
-        answer = getattr(api_for(user), method)("/api/v1/survey/", body, content_type="application/json")
+        answer = getattr(api_for(user), method)("/api/v1/survey/", body)
         return answer.status_code, answer.json()
 
     assert send(fay, "post", {"question": "csat...partners", "score": 6})[1]["code"] == "survey_score"  # type: ignore[index]

@@ -137,7 +137,7 @@ def test_api_of_rules(acme: Tenant, flag: Flag, api_for: ClientFor, rita: User) 
     base = "/api/v1/rollback-rules/"
 
     def post(path: str, **body: Any) -> Any:
-        return client.post(path, body, content_type="application/json")
+        return client.post(path, body)
 
     linted = post(f"{base}lint/", flag=flag.key, text="error_rate_1h > 5%").json()
     unread = post(f"{base}lint/", flag=flag.key, text="error_rate_1h >").json()
@@ -169,8 +169,8 @@ def test_api_of_incidents(incident: Incident, api_for: ClientFor, rita: User) ->
     detail = client.get(path).json()
     [listed] = client.get("/api/v1/incidents/?tab=open").json()["results"]
     taken = client.post(f"{path}acknowledge/").json()
-    done = client.post(f"{path}resolve/", {"resolution": "Mended."}, content_type="application/json").json()
-    again = client.post(f"{path}resolve/", {"resolution": "Mended."}, content_type="application/json")
+    done = client.post(f"{path}resolve/", {"resolution": "Mended."}).json()
+    again = client.post(f"{path}resolve/", {"resolution": "Mended."})
     change = client.get("/api/v1/flags/ai.chat.next-model/changes/").json()["results"][0]
 
     assert hashlib.sha256(detail["evidence_text"].encode()).hexdigest() == detail["evidence_sha256"]

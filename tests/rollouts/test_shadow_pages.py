@@ -95,10 +95,10 @@ def test_page_says_what_would_promote_and_shows_pairs(
 def test_api_proposes_tells_and_ends(shadow: Shadow, rita: User, api_for: ClientFor) -> None:
     api = api_for(rita)
 
-    made = api.post("/api/v1/shadows/", {**TERMS, "slug": "again"}, content_type="application/json")
+    made = api.post("/api/v1/shadows/", {**TERMS, "slug": "again"})
     told = api.get(ONE).json()
     pairs = api.get(f"{ONE}pairs/", {"verdict": "waiting"}).json()["results"]
-    ended = api.post(f"{ONE}end/", {"reason": "Enough"}, content_type="application/json")
+    ended = api.post(f"{ONE}end/", {"reason": "Enough"})
 
     assert (made.status_code, made.json()["shadow"]["status"]) == (201, "draft")
     assert (told["pairs"], told["verdict"]["advice"], len(told["verdict"]["checks"])) == (4, "wait", 7)

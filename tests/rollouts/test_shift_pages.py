@@ -10,10 +10,9 @@ from django.utils import timezone
 
 from governance import navigation
 from governance.models import Tenant, User
-from governance.services import tokens
 from rollouts.models import Flag, Shift
 from rollouts.services import flags, shifts
-from tests.conftest import ClientFor, LayOut, TenantClient
+from tests.conftest import ClientFor, LayOut, api_client
 from tests.factories import costs
 from tests.factories.rollouts import flagged_call, make_split_flag, membership, person
 
@@ -56,10 +55,6 @@ def shift(acme: Tenant, flag: Flag, rita: User, adam: User) -> Shift:
     }
     costs.record(acme, *(flagged_call(acme, flag, f"user-{n}", **facts) for n in range(250)))
     return shift
-
-
-def post(client: TenantClient, path: str, body: Any = None) -> Any:
-    return client.post(path, body or {}, content_type="application/json")
 
 
 def test_pages_open_from_their_plain_urls_for_every_member_and_nobody_else(
@@ -115,25 +110,24 @@ def test_shift_goes_its_way_over_the_api(acme: Tenant, flag: Flag, api_for: Clie
     client = api_for(rita)
     asked = {"slug": "next-model", "name": "Next model", "flag": flag.key, "challenger": "new", "steps": [60, 100], "window_calls": 150}
 
-    made = post(client, API, asked)
+    made = client.post(API, asked)
     assert (made.status_code, made.json()["percentage"], made.json()["latency_margin"]) == (201, 60, 7.0)
-    assert post(client, API, {**asked, "slug": "second"}).json()["code"] == "shift_running"
-    assert post(client, API, {**asked, "steps": [60]}).json()["code"] == "shift_invalid"
-    assert post(client, API, {**asked, "flag": "ai.no.such"}).json()["code"] == "shift_invalid"
+    assert client.post(API, {**asked, "slug": "second"}).json()["code"] == "shift_running"
+    assert client.post(API, {**asked, "steps": [60]}).json()["code"] == "shift_invalid"
+    assert client.post(API, {**asked, "flag": "ai.no.such"}).json()["code"] == "shift_invalid"
     change = made.json()["change"]
-    assert post(api_for(adam), f"/api/v1/flags/{flag.key}/changes/{change}/approve/").status_code == 200
+    assert api_for(adam).post(f"/api/v1/flags/{flag.key}/changes/{change}/approve/").status_code == 200
 
-    looked = post(client, f"{ONE}look/").json()
+    looked = client.post(f"{ONE}look/").json()
     assert looked["windows"][0]["sentence"] == "0 of 150 calls by new."
     assert [each["standing"] for each in looked["windows"][0]["guardrails"]] == ["no_data"] * 3
-    assert post(client, f"{ONE}resume/", {"reason": "x"}).json()["code"] == "shift_state"
-    assert post(client, f"{ONE}end/", {"reason": "Enough"}).json()["status"] == "ended"
+    assert client.post(f"{ONE}resume/", {"reason": "x"}).json()["code"] == "shift_state"
+    assert client.post(f"{ONE}end/", {"reason": "Enough"}).json()["status"] == "ended"
     assert [each["slug"] for each in api_for(bob).get(f"{API}?tab=closed").json()["results"]] == ["next-model"]
 
 
 def test_shifts_of_another_organisation_do_not_exist(shift: Shift, charlie: User, globex: Tenant) -> None:
-    _, text = tokens.create_token(user=charlie, tenant=globex, name="test", actor=charlie)
-    stranger = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    stranger = api_client(charlie, globex)
 
     assert stranger.get(ONE).status_code == 404
     assert stranger.get(API).json()["results"] == []

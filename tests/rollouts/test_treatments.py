@@ -193,7 +193,7 @@ def test_api_tells_what_each_arm_does(flag: Flag, api_for: ClientFor, rita: User
         "slug": "tone", "name": "Tone", "hypothesis": "Warmer.", "flag": flag.key, "metric": "latency", "effect": 5, "minimum_units": 50,
         "max_days": 14, "label": "production",
     }  # fmt: skip
-    made = api_for(rita).post("/api/v1/experiments/", body, content_type="application/json").json()
+    made = api_for(rita).post("/api/v1/experiments/", body).json()
 
     assert made["label"] == "production"
     assert [(arm["variant"], arm["prompt"], arm["parameters"], arm["differs"]) for arm in made["arms"]] == [

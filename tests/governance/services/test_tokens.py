@@ -9,6 +9,7 @@ from gateway.contract import keys
 from governance.errors import NotAllowedError
 from governance.models import ApiToken, AuditEntry, Tenant, User
 from governance.services import tokens
+from tests.conftest import api_client
 
 
 def test_token_is_kept_only_as_a_keyed_digest(acme: Tenant, bob: User) -> None:
@@ -42,10 +43,7 @@ def test_only_members_and_operators_have_tokens(acme: Tenant, charlie: User, bob
 
 
 def test_token_with_fewer_roles_has_fewer_rights(acme: Tenant, alice: User) -> None:
-    from tests.conftest import TenantClient
-
-    _, text = tokens.create_token(user=alice, tenant=acme, name="narrow", actor=alice, roles=["developer"])
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(alice, acme, roles=["developer"])
 
     assert client.get("/api/v1/me/").json()["roles"] == []
     assert client.get("/api/v1/members/").status_code == 403

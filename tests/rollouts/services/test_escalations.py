@@ -67,9 +67,9 @@ def test_false_throttle_pauses_activations_until_the_war_room_is_closed(
     client_for(olga).post(f"/platform/escalations/{room.pk}/note/", {"text": "A rate was taken for a total"})
     noted = client_for(olga).get(f"/platform/escalations/{room.pk}/").content.decode()
     assert "A rate was taken for a total" in noted
-    assert platform_api.post(f"{API}{room.pk}/close/", {"resolution": " "}, content_type="application/json").status_code == 400
+    assert platform_api.post(f"{API}{room.pk}/close/", {"resolution": " "}).status_code == 400
 
-    closed = platform_api.post(f"{API}{room.pk}/close/", {"resolution": "Mended, with a test"}, content_type="application/json").json()
+    closed = platform_api.post(f"{API}{room.pk}/close/", {"resolution": "Mended, with a test"}).json()
 
     assert (closed["closed_by"], len(closed["notes"])) == (olga.email, 1)
     assert cohort_exposure.decide(change=waiting, approve=True, actor=otto).status == "applied"

@@ -195,10 +195,8 @@ def test_operator_does_it_by_page_and_api(
     [row] = api.get(f"{path}overrides/").json()["results"]
     who = api.get(f"{path}who/?tenant=acme").json()
     assert (row["tenant"], row["state"], who["variant"], who["rule"]) == ("acme", "In force", "on", "grant")
-    wrong = api.post(
-        f"{path}overrides/", {"tenant": "nobody", "variant": "on", "reason": "?", "until": row["until"]}, content_type="application/json"
-    )
+    wrong = api.post(f"{path}overrides/", {"tenant": "nobody", "variant": "on", "reason": "?", "until": row["until"]})
     assert wrong.json()["code"] == "cohort_invalid"
-    ended = api.post(f"{path}overrides/{row['id']}/end/", {"reason": "Enough"}, content_type="application/json").json()
+    ended = api.post(f"{path}overrides/{row['id']}/end/", {"reason": "Enough"}).json()
     assert ended["state"] == "Ended"
     client_for(otto).post(f"{url}overrides/{row['id']}/end/", {"reason": "Again"})
