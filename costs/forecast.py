@@ -8,6 +8,11 @@ The 80% interval is normal: the daily residuals' variance for each day to come, 
 uncertainty of the level itself (a mean of 14 days), which all coming days share. Known spend has no uncertainty; the lower end
 never falls below it. With fewer than 14 whole days of history there is no forecast: a guess would look like a figure.
 
+A day on which an anomaly was told counts like any other, whatever was said of it: a false alert was ordinary spend, and neither *real* nor
+*planned* says whether it comes again. Leaving out what is judged would take the recurring part of odd days from the mean, and an anomaly's
+excess is that of its own scope, not of each budget and filter. So one odd day stands in the level with a fourteenth, for 14 days, and
+widens the interval for as long as it is history.
+
 Source: the decomposition is the classical seasonal one (Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3.4, 5.8);
 the variance of a sum of correlated residuals is textbook (1 + 2r/(1 - r) for a first-order process).
 """
