@@ -199,8 +199,11 @@ def roll_up(found: Sequence[Candidate], muted: Sequence[str], spans: list[tuple[
 
 def _joined(candidate: Candidate, scopes: Iterable[tuple[str, str]]) -> Candidate:
     """The candidate, standing for these scopes too, the widest first."""
-    others = {*candidate.also, *scopes} - {candidate.scope}
-    return replace(candidate, also=tuple(sorted(others, key=lambda scope: (DIMENSIONS.index(scope[0]), scope[1]))))
+    return replace(candidate, also=tuple(sorted({*candidate.also, *scopes} - {candidate.scope}, key=_width)))
+
+
+def _width(scope: tuple[str, str]) -> tuple[int, str]:
+    return DIMENSIONS.index(scope[0]), scope[1]
 
 
 def _gather(places: dict[tuple[str, str], Candidate], spans: list[tuple[datetime, datetime]]) -> list[Candidate]:
@@ -279,33 +282,51 @@ def contributors(
 def _tell_all(found: list[Candidate], chosen: AnomalySettings, period: str, span: tuple[datetime, datetime], at: datetime) -> int:
     """Write or extend an anomaly for each cause. Returns how many are new."""
     new = 0
+    going_on: dict[int, tuple[Anomaly, list[Candidate]]] = {}
     largest = sorted(found, key=lambda one: -abs(one.excess))[:MOST_CANDIDATES]
     for candidate in roll_up(largest, chosen.muted, [span])[:MOST_A_PASS]:
         before = _before(candidate, span)
         if before is not None:
-            _extend(before, candidate, period, span, at)
+            going_on.setdefault(before.pk, (before, []))[1].append(candidate)
             continue
         made = _create(candidate, period, span, at)
         new += 1
         if new <= MOST_NOTICES:
             _notify(made, at)
+    for before, candidates in going_on.values():
+        _extend(before, _of_its_scope(before, candidates, span), period, span, at)
     return new
 
 
 def _before(candidate: Candidate, span: tuple[datetime, datetime]) -> Anomaly | None:
-    """The anomaly that this is more of: same scope and direction, lately, or announced as planned."""
-    same = Anomaly.objects.select_for_update().filter(dimension=candidate.dimension, ref=candidate.ref, first_at__lt=span[1])
-    same = same.exclude(kind=Anomaly.Kind.REPORTED)
+    """The anomaly that this is more of: same direction, lately, or announced as planned; else a wider one that it was a part of just before.
+
+    What is planned of a wide scope is planned of its sum: it keeps none of its parts quiet.
+    """
+    lately = span[0] - (DAY if candidate.kind == Anomaly.Kind.RUNAWAY else SAME_WITHIN)
+    same = Anomaly.objects.select_for_update().exclude(kind=Anomaly.Kind.REPORTED).filter(first_at__lt=span[1])
+    same = same.filter(Q(last_at__gt=lately) | Q(planned_until__gte=span[0].astimezone(UTC).date()))
     if candidate.kind == Anomaly.Kind.RUNAWAY:  # it must not hide behind a spike of last week; what is planned may run
         same = same.filter(Q(kind=Anomaly.Kind.RUNAWAY) | Q(feedback=Anomaly.Feedback.PLANNED))
-    same = same.filter(excess__gt=0) if candidate.excess > 0 else same.filter(excess__lt=0)
-    lately = span[0] - (DAY if candidate.kind == Anomaly.Kind.RUNAWAY else SAME_WITHIN)
-    for one in same.order_by("-first_at")[:5]:
-        if one.last_at > lately:
-            return one
-        if one.planned_until is not None and one.planned_until >= span[0].astimezone(UTC).date():
-            return one
-    return None
+    same = (same.filter(excess__gt=0) if candidate.excess > 0 else same.filter(excess__lt=0)).order_by("-first_at")
+    own = same.filter(dimension=candidate.dimension, ref=candidate.ref).first()
+    if own is not None:
+        return own
+    wider = same.filter(dimension__in=DIMENSIONS[: DIMENSIONS.index(candidate.dimension)], also__contains=[[*candidate.scope]])
+    return wider.filter(last_at__gte=span[0]).exclude(feedback=Anomaly.Feedback.PLANNED).first()
+
+
+def _of_its_scope(anomaly: Anomaly, candidates: Sequence[Candidate], span: tuple[datetime, datetime]) -> Candidate:
+    """What was found of an anomaly that goes on: of its own scope, or that off by as much as those of its parts are that go on alone."""
+    own = next((one for one in candidates if one.scope == (anomaly.dimension, anomaly.ref)), None)
+    if own is not None:
+        return own
+    [whole] = selecting.compared(anomaly.dimension, anomaly.ref, "tenant", [span])
+    largest, actual = max(candidates, key=lambda one: abs(one.excess)), whole.after.cost
+    expected = actual - sum(one.excess for one in candidates)
+    day = span[0].date().isoformat()
+    band = [*(one for one in anomaly.band if one[0] != day), [day, None, _number(expected), None, _number(actual)]] if anomaly.band else []
+    return Candidate(anomaly.dimension, anomaly.ref, largest.kind, expected, actual, largest.score, band)
 
 
 def _create(candidate: Candidate, period: str, span: tuple[datetime, datetime], at: datetime) -> Anomaly:
@@ -352,7 +373,7 @@ def _extend(anomaly: Anomaly, candidate: Candidate, period: str, span: tuple[dat
         anomaly.first_at = datetime.fromisoformat(anomaly.points[0]["at"])
         anomaly.last_at = datetime.fromisoformat(anomaly.points[-1]["until"])
     anomaly.band = candidate.band or anomaly.band
-    anomaly.also = [list(scope) for scope in sorted({*map(tuple, anomaly.also), *candidate.also})]
+    anomaly.also = [list(scope) for scope in sorted({*map(tuple, anomaly.also), *candidate.also}, key=_width)]
     if anomaly.kind == Anomaly.Kind.SPIKE and len(anomaly.points) >= SHIFT_POINTS:
         anomaly.kind = Anomaly.Kind.SHIFT
     _explain(anomaly)

@@ -117,6 +117,40 @@ def test_parts_of_a_key_that_grows_are_one_alert_of_the_key(acme: Tenant, alice:
     assert [one["ref"] for one in found.contributors if one["dimension"] == "agent"] != []
 
 
+def all_then_two() -> Anomaly:
+    """Everybody's spend is five times as much on the last day, that of two agents also on the next one. Told of the first day."""
+    agents = {f"a{n}": (f"p{n}", ("small-chat", "large-chat")[n % 2], f"k{n}") for n in range(8)}
+    fleet(agents, grown=set(agents))
+    anomalies.detect_day(day=LAST, at=NIGHT)
+    UsageHour.objects.bulk_create(
+        row(
+            datetime(2026, 11, 19, 12, tzinfo=UTC), 150 if agent in ("a0", "a1") else 30, agent=agent, project=project, model=model, key_id=key_id
+        )
+        for agent, (project, model, key_id) in agents.items()
+    )  # fmt: skip
+    return Anomaly.objects.get()
+
+
+def test_parts_that_go_on_alone_belong_to_the_alert_that_they_were_part_of(acme: Tenant) -> None:
+    before = all_then_two()
+
+    told = [anomalies.detect_day(day=LAST + timedelta(days=1), at=NIGHT + timedelta(days=1, hours=n)).told for n in range(2)]
+
+    found = Anomaly.objects.get()
+    assert (told, Notice.objects.filter(topic="cost.anomaly").count()) == ([0, 0], 1)
+    assert (found.dimension, len(found.points), found.points[-1]["actual"]) == ("tenant", 2, "480.000000")
+    assert found.excess - before.excess == pytest.approx(Decimal(240), rel=Decimal("0.1"))
+    assert (found.band[-1][0], found.band[-1][4], found.also) == ("2026-11-19", 480.0, before.also)
+
+
+def test_part_is_told_though_the_whole_was_planned(acme: Tenant, fay: User) -> None:
+    anomalies.give_feedback(anomaly=all_then_two(), actor=fay, feedback="planned", at=NIGHT)
+
+    anomalies.detect_day(day=LAST + timedelta(days=1), at=NIGHT + timedelta(days=1))
+
+    assert set(Anomaly.objects.filter(feedback="").values_list("dimension", "ref")) == {("agent", "a0"), ("agent", "a1")}
+
+
 def test_two_causes_on_one_day_are_two_alerts_and_no_third_of_their_sum(acme: Tenant) -> None:
     both = {"crawler": ("shop", "small-chat", "k-shop"), "mailer": ("desk", "small-chat", "k-desk")}
     fleet({**both, "other": ("lab", "large-chat", "k-lab")}, grown=set(both))
