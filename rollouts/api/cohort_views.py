@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -51,7 +52,7 @@ class PlatformCohorts(generics.ListAPIView[Cohort]):
     serializer_class = serializers.CohortOutput
     ordering = ("-created_at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Cohort]:
         asked = self.request.query_params
         return selectors.cohorts(tab=asked.get("tab", ""), query=asked.get("q", ""))
 
@@ -76,7 +77,7 @@ class PlatformCohortMembers(generics.ListAPIView[CohortMember]):
     ordering = ("-weight", "pk")
     queryset = CohortMember.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[CohortMember]:
         cohort, tab = the_cohort(self.kwargs["slug"]), self.request.query_params.get("tab", "")
         return selectors.listed_members(cohort, tab) if tab in selectors.TAB_STATES else selectors.members_of(cohort)
 
@@ -132,7 +133,7 @@ class PlatformCohortOverrides(generics.ListAPIView[TenantOverride]):
     ordering = ("-requested_at", "-pk")
     queryset = TenantOverride.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[TenantOverride]:
         return selectors.overrides_of(the_cohort(self.kwargs["slug"]))
 
     @extend_schema(request=serializers.TenantOverrideInput, responses={201: serializers.TenantOverrideOutput, **ERRORS})

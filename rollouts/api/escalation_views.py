@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.response import Response
@@ -63,7 +64,7 @@ class PlatformEscalations(generics.ListAPIView[Escalation]):
     serializer_class = EscalationOutput
     ordering = ("-opened_at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Escalation]:
         tab = self.request.query_params.get("tab", "")
         return selectors.escalations(tab=tab if tab in ("open", "closed") else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -37,7 +38,7 @@ class EvaluationRuns(generics.ListAPIView[EvaluationRun]):
     serializer_class = serializers.EvaluationRunOutput
     ordering = ("-at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[EvaluationRun]:
         asked = self.request.query_params
         return selectors.runs(
             query=asked.get("q", ""), model=asked.get("model", ""), dataset=asked.get("dataset", ""), metric=asked.get("metric", "")

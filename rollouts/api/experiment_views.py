@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
@@ -43,7 +44,7 @@ class Experiments(generics.ListAPIView[Experiment]):
     serializer_class = serializers.ExperimentOutput
     ordering = ("-created_at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Experiment]:
         asked = self.request.query_params
         found = experiment_selectors.experiments(tab=asked.get("tab", ""), query=asked.get("q", ""))
         return found.select_related("latest__requested_by")
@@ -122,7 +123,7 @@ class ExperimentReadings(generics.ListAPIView[ExperimentReading]):
     ordering = ("-sequence",)
     queryset = ExperimentReading.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[ExperimentReading]:
         return experiment_selectors.readings_of(the_experiment(self.kwargs["slug"]))
 
     @extend_schema(request=None, responses={201: serializers.ExperimentReadingOutput, **ERRORS})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.response import Response
@@ -44,7 +45,7 @@ class Flags(generics.ListAPIView[Flag]):
     serializer_class = serializers.FlagOutput
     ordering = ("key",)
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Flag]:
         asked = self.request.query_params
         return flag_selectors.flags(tab=asked.get("tab", ""), query=asked.get("q", "")).select_related("rollout")
 
@@ -110,7 +111,7 @@ class FlagChanges(generics.ListAPIView[FlagChange]):
     ordering = ("-number",)
     queryset = FlagChange.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[FlagChange]:
         return flag_selectors.changes_of(the_flag(self.kwargs["key"]))
 
     @extend_schema(request=serializers.ChangeInput, responses={201: serializers.ChangeOutput, **ERRORS})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 from drf_spectacular.utils import extend_schema
@@ -47,7 +48,7 @@ class PlatformProgrammeComments(generics.ListAPIView[SurveyAnswer]):
     ordering = ("-on", "-pk")
     queryset = SurveyAnswer.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[SurveyAnswer]:
         return selectors.comments_of(the_cohort(self.kwargs["slug"]))
 
 

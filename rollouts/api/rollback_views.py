@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics
@@ -53,7 +54,7 @@ class RollbackRules(generics.ListAPIView[RollbackRule]):
     ordering = ("id",)
     queryset = RollbackRule.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[RollbackRule]:
         return selectors.all_rules(flag=self.request.query_params.get("flag", ""))
 
     @extend_schema(request=serializers.RuleInput, responses={201: serializers.RollbackRuleOutput, **ERRORS})
@@ -154,7 +155,7 @@ class Incidents(generics.ListAPIView[Incident]):
     ordering = ("-number",)
     queryset = Incident.objects.none()  # for the schema
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Incident]:
         return selectors.incidents(tab=self.request.query_params.get("tab", ""))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.response import Response
@@ -93,7 +94,7 @@ class Shadows(generics.ListAPIView[Shadow]):
     serializer_class = ShadowOutput
     ordering = ("-created_at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Shadow]:
         asked = self.request.query_params
         return shadow_selectors.shadows(tab=asked.get("tab", ""), query=asked.get("q", ""))
 
@@ -119,7 +120,7 @@ class ShadowPairs(generics.ListAPIView[ShadowPair]):
     serializer_class = ShadowPairOutput
     ordering = ("-at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[ShadowPair]:
         if getattr(self, "swagger_fake_view", False):
             return ShadowPair.objects.none()
         return shadow_selectors.pairs_of(the_shadow(self.kwargs["slug"]), verdict=self.request.query_params.get("verdict", ""))

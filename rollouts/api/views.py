@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -74,7 +75,7 @@ class Rollouts(generics.ListAPIView[Rollout]):
     serializer_class = serializers.RolloutOutput
     ordering = ("-created_at", "-pk")
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[Rollout]:
         return selectors.rollouts(tab=self.request.query_params.get("tab", ""), query=self.request.query_params.get("q", ""))
 
     @extend_schema(request=serializers.RolloutInput, responses={201: serializers.RolloutDetailOutput, **ERRORS})
@@ -145,7 +146,7 @@ class RolloutLog(generics.ListAPIView[ReleaseLogEntry]):
     serializer_class = serializers.LogOutput
     ordering = ("-sequence",)
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]  # the stubs and DRF disagree on its type
+    def get_queryset(self) -> QuerySet[ReleaseLogEntry]:
         if getattr(self, "swagger_fake_view", False):
             return ReleaseLogEntry.objects.none()
         return selectors.log_of(the_rollout(self.kwargs["slug"]))
