@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from governance import selectors
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer, StrictSerializer
 from governance.models import AlertChannel, Delivery, Notice, Severity
 from governance.requests import ApiRequest
 from governance.services import alerts
@@ -80,7 +80,7 @@ class Channels(generics.ListAPIView[AlertChannel]):
     def get_queryset(self) -> QuerySet[AlertChannel]:
         return selectors.alert_channels()
 
-    @extend_schema(request=ChannelInput, responses={201: ChannelMadeOutput, 400: ErrorSerializer, 409: ErrorSerializer})
+    @extend_schema(request=ChannelInput, responses={201: ChannelMadeOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         channel, secret = alerts.create_channel(actor=request.user, **body_of(request, ChannelInput))
         return Response({**ChannelOutput(channel).data, "secret": secret}, status=201)
@@ -98,9 +98,7 @@ class ChannelDetail(_OneChannel):
     def get(self, request: ApiRequest, pk: int) -> Response:
         return Response(ChannelOutput(self.find(pk)).data)
 
-    @extend_schema(
-        request=ChannelChangeInput, responses={200: ChannelOutput, 400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer}
-    )
+    @extend_schema(request=ChannelChangeInput, responses={200: ChannelOutput, **ERRORS})
     def put(self, request: ApiRequest, pk: int) -> Response:
         channel = self.find(pk)
         return Response(

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from governance import drill_selectors as selectors
 from governance.access import Permission
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.api.serializers import ERRORS, StrictSerializer
 from governance.models import Drill
 from governance.requests import ApiRequest
 from governance.services import drills
@@ -75,7 +75,7 @@ class Drills(generics.ListAPIView[Drill]):
             return Drill.objects.none()
         return selectors.drills_of(self.request.tenant)  # type: ignore[attr-defined]  # set by our middleware
 
-    @extend_schema(request=DrillInput, responses={201: DrillOutput, 400: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer})
+    @extend_schema(request=DrillInput, responses={201: DrillOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         return Response(
             DrillOutput(drills.start(tenant=request.tenant, actor=request.user, **body_of(request, DrillInput))).data, status=201

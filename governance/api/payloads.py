@@ -15,12 +15,10 @@ from rest_framework.views import APIView
 from governance import payload_selectors as selectors
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.api.serializers import ERRORS, StrictSerializer
 from governance.models import CallPayload, PayloadMode, PayloadRequest
 from governance.requests import ApiRequest
 from governance.services import payloads
-
-BAD = {400: ErrorSerializer, 403: ErrorSerializer, 404: ErrorSerializer, 409: ErrorSerializer}
 
 
 class PayloadRuleOutput(serializers.Serializer[Any]):
@@ -98,7 +96,7 @@ class PayloadRules(APIView):
         ]
         return Response(PayloadRuleOutput(rows, many=True).data)
 
-    @extend_schema(request=PayloadRuleInput, responses={201: PayloadRequestOutput, **BAD})
+    @extend_schema(request=PayloadRuleInput, responses={201: PayloadRequestOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         asked = payloads.ask_for_rule(actor=request.user, **body_of(request, PayloadRuleInput))
         return Response(PayloadRequestOutput(asked).data, status=201)
@@ -120,7 +118,7 @@ class DecidePayloadRequest(APIView):
 
     access = {"POST": Permission.MANAGE_PAYLOADS}
 
-    @extend_schema(request=PayloadDecisionInput, responses={200: PayloadRequestOutput, **BAD})
+    @extend_schema(request=PayloadDecisionInput, responses={200: PayloadRequestOutput, **ERRORS})
     def post(self, request: ApiRequest, pk: int) -> Response:
         waiting = or_404(selectors.requests().filter(pk=pk).first())
         body = body_of(request, PayloadDecisionInput)
@@ -147,7 +145,7 @@ class OpenPayload(APIView):
 
     access = {"POST": Permission.VIEW_PAYLOADS}
 
-    @extend_schema(request=OpenInput, responses={200: OpenedOutput, **BAD})
+    @extend_schema(request=OpenInput, responses={200: OpenedOutput, **ERRORS})
     def post(self, request: ApiRequest, event_id: UUID) -> Response:
         if selectors.kept_of(event_id) is None:
             raise NotFound
@@ -161,6 +159,6 @@ class ErasePayloads(APIView):
 
     access = {"POST": Permission.MANAGE_PAYLOADS}
 
-    @extend_schema(request=EraseInput, responses={200: ErasedOutput, **BAD})
+    @extend_schema(request=EraseInput, responses={200: ErasedOutput, **ERRORS})
     def post(self, request: ApiRequest) -> Response:
         return Response(ErasedOutput({"erased": payloads.erase(actor=request.user, **body_of(request, EraseInput))}).data)

@@ -36,6 +36,10 @@ class ErrorSerializer(serializers.Serializer[Any]):
     )  # type: ignore[assignment]
 
 
+ERRORS: dict[int, Any] = dict.fromkeys((400, 403, 404, 409), ErrorSerializer)
+"""For the schema, of endpoints that call a service: what it refuses, and whom."""
+
+
 class MemberOutput(serializers.Serializer[Any]):
     email = serializers.EmailField(source="user.email")
     name = serializers.CharField(source="user.name")

@@ -15,12 +15,12 @@ from rest_framework.views import APIView
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
+from governance.api.serializers import ERRORS
 from governance.models import Tenant
 from governance.requests import ApiRequest
 from rollouts import cohort_selectors as selectors
 from rollouts.api import cohort_serializers as serializers
 from rollouts.api.flag_serializers import ChangeOutput, DecisionOutput
-from rollouts.api.views import ERRORS
 from rollouts.errors import CohortInvalidError
 from rollouts.models import Cohort, CohortMember, FlagChange, TenantOverride
 from rollouts.services import cohort_endings, cohort_exposure, cohorts, flags, tenant_overrides

@@ -13,10 +13,9 @@ from rest_framework.views import APIView
 from governance.access import or_404
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
-from governance.api.serializers import StrictSerializer
+from governance.api.serializers import ERRORS, StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import cohort_selectors as selectors
-from rollouts.api.views import ERRORS
 from rollouts.models import Escalation, EscalationNote
 from rollouts.services import escalations
 

@@ -14,11 +14,10 @@ from rest_framework.views import APIView
 from catalog import selectors as catalog_selectors
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import evaluation_selectors as selectors
 from rollouts.api import evaluation_serializers as serializers
-from rollouts.api.views import ERRORS
 from rollouts.models import EvaluationRun, EvaluationThreshold, EvaluationThresholdChange, EvaluationWaiver
 from rollouts.services import evaluation_runs as services
 

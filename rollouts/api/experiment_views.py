@@ -11,11 +11,10 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import experiment_selectors, flag_selectors
 from rollouts.api import experiment_serializers as serializers
-from rollouts.api.views import ERRORS
 from rollouts.errors import ExperimentInvalidError
 from rollouts.models import Experiment, ExperimentReading, Flag
 from rollouts.services import experiments

@@ -9,10 +9,9 @@ from rest_framework.response import Response
 
 from governance.access import Permission
 from governance.api.inputs import body_of
-from governance.api.serializers import StrictSerializer
+from governance.api.serializers import ERRORS, StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import figure_selectors
-from rollouts.api.views import ERRORS
 from rollouts.models import ReportedFigure
 from rollouts.reported_figures import FIGURES
 from rollouts.services import reported_figures as services

@@ -10,12 +10,11 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import exposure as rules
 from rollouts import flag_selectors, selectors
 from rollouts.api import flag_serializers as serializers
-from rollouts.api.views import ERRORS
 from rollouts.errors import ExposureInvalidError
 from rollouts.models import Flag, FlagChange
 from rollouts.services import flags

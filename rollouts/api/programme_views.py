@@ -15,11 +15,11 @@ from rest_framework.views import APIView
 from governance.access import Permission
 from governance.api.inputs import body_of
 from governance.api.permissions import OPERATOR
+from governance.api.serializers import ERRORS
 from governance.requests import ApiRequest
 from rollouts import programme_selectors as selectors
 from rollouts.api import cohort_serializers as serializers
 from rollouts.api.cohort_views import the_cohort
-from rollouts.api.views import ERRORS
 from rollouts.models import SurveyAnswer
 from rollouts.services import cohort_programme, surveys
 

@@ -13,12 +13,11 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import flag_selectors, rollback_wording
 from rollouts import rollback_selectors as selectors
 from rollouts.api import rollback_serializers as serializers
-from rollouts.api.views import ERRORS
 from rollouts.errors import RuleInvalidError
 from rollouts.models import Flag, Incident, RollbackRule
 from rollouts.rollback_language import RuleError

@@ -12,10 +12,9 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer, StrictSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer, StrictSerializer
 from governance.requests import ApiRequest
 from rollouts import shadow_selectors
-from rollouts.api.views import ERRORS
 from rollouts.models import Shadow, ShadowPair
 from rollouts.models.rollout import slug_validator
 from rollouts.services import shadows

@@ -10,11 +10,10 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import flag_selectors, shift_selectors
 from rollouts.api import shift_serializers as serializers
-from rollouts.api.views import ERRORS
 from rollouts.errors import ShiftInvalidError
 from rollouts.models import Shift
 from rollouts.services import shifts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -15,15 +13,13 @@ from rest_framework.views import APIView
 
 from governance.access import Permission, or_404
 from governance.api.inputs import body_of
-from governance.api.serializers import ErrorSerializer
+from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
 from rollouts import gate_record, gate_selectors, metric_selectors, plans, selectors
 from rollouts.api import serializers
 from rollouts.errors import EvidenceMissingError, NotWaivableError
 from rollouts.models import Criterion, Evaluation, Gate, ReleaseLogEntry, Rollout
 from rollouts.services import attestations, gates, rollouts, signatures, waivers
-
-ERRORS: dict[Any, Any] = dict.fromkeys((400, 403, 404, 409), ErrorSerializer)
 
 
 def the_rollout(slug: str) -> Rollout:
