@@ -119,6 +119,7 @@ class DiscountForm(forms.Form):
     note = forms.CharField(max_length=160, help_text="The contract that it stands in.")
 
     def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("auto_id", "discount_%s")  # its page has another form with a note
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
         self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in bill_selectors.model_choices())]  # type: ignore[attr-defined]

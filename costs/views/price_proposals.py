@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from django.contrib import messages
@@ -33,7 +34,7 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
     chosen = chosen if chosen in PriceProposal.Status.values else PriceProposal.Status.WAITING
     counts = price_selectors.price_proposal_counts()
     unpriced = {(row.provider, row.model): row.calls for row in price_selectors.unpriced()}
-    page = keyset_page(price_selectors.price_proposals(chosen), order=["-pk"], cursor=request.GET.get("cursor", ""))
+    page = keyset_page(price_selectors.price_proposals(chosen), order=["-sheet_id", "pk"], cursor=request.GET.get("cursor", ""))
     context: dict[str, Any] = {
         "page": page,
         "rows": [(row, unpriced.get((row.provider, row.model), 0), row.sheet.proposed_by_id == request.user.pk) for row in page.rows],
@@ -102,18 +103,19 @@ def read_feed(request: MemberRequest) -> HttpResponse:
 def decide(request: MemberRequest) -> HttpResponse:
     """Approve or reject the chosen rows; what cannot be decided is said, the others are."""
     chosen = [int(text) for text in request.POST.getlist("proposal")[:MOST_AT_ONCE] if text.isdecimal() and len(text) < 16]
-    approve, done, refused = request.POST.get("decision") == "approve", 0, []
+    approve, refused = request.POST.get("decision") == "approve", []
+    done: Counter[str] = Counter()
     for proposal in price_selectors.price_proposals().filter(pk__in=chosen):
         try:
             if approve:
-                price_proposals.approve(proposal=proposal, actor=request.user)
+                decided = price_proposals.approve(proposal=proposal, actor=request.user)
             else:
-                price_proposals.reject(proposal=proposal, actor=request.user, reason=request.POST.get("reason", ""))
-            done += 1
+                decided = price_proposals.reject(proposal=proposal, actor=request.user, reason=request.POST.get("reason", ""))
+            done["in force" if approve else decided.get_status_display().lower()] += 1
         except DomainError as error:
             refused.append(f"{proposal}: {error.message}")
     if done:
-        messages.success(request, f"{done:,} {'in force' if approve else 'taken away'}.")
+        messages.success(request, ", ".join(f"{count:,} {outcome}" for outcome, count in done.items()) + ".")
     for text in refused[:5]:
         messages.error(request, text)
     if not chosen:

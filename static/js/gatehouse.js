@@ -78,6 +78,17 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("button[data-sent]").forEach((button) => { button.disabled = false; delete button.dataset.sent; }));
 
+  // One tick for all of a name in a form, and it follows theirs.
+  document.addEventListener("change", (event) => {
+    const form = event.target.form, all = form && $("[data-tick-all]", form);
+    if (!all) return;
+    const rows = [...form.elements].filter((field) => field.name === all.dataset.tickAll);
+    if (event.target === all) for (const row of rows) row.checked = all.checked;
+    const ticked = rows.filter((row) => row.checked).length;
+    all.checked = ticked === rows.length;
+    all.indeterminate = ticked > 0 && ticked < rows.length;
+  });
+
   // Acts on what is ticked in a list wait for a tick. The buttons keep their focus and say why; a list that came anew begins with none.
   const tellTicks = () => document.querySelectorAll("form[data-needs-tick]").forEach((form) => {
     const none = ![...form.elements].some((field) => field.type === "checkbox" && field.checked), why = $("[data-needs-tick-why]", form);

@@ -186,6 +186,25 @@ def test_page_takes_a_sheet_and_decides_row_by_row(acme: Tenant, client_for: Cli
     assert client_for(audra).post(f"{PAGE}decide/", {}).status_code == 403
 
 
+def test_page_says_what_became_of_the_chosen(acme: Tenant, client_for: ClientFor, fay: User, alice: User) -> None:
+    mine, others = proposed(alice, offer()), proposed(fay, offer("output", "5"))
+    chosen = {"proposal": [row.pk for row in (*mine, *others)], "decision": "reject", "reason": "Last year's"}
+
+    page = client_for(alice).post(f"{PAGE}decide/", chosen, follow=True).content.decode()
+
+    assert "1 rejected, 1 withdrawn." in page
+
+
+def test_page_lists_the_newest_sheet_first_and_its_rows_as_they_were_proposed(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    older = proposed(fay, offer(), offer("output", "5"))
+    newer = proposed(fay, offer("cached_input", "0.1"), offer("cache_write", "2"))
+
+    page = client_for(fay).get(PAGE).content.decode()
+
+    places = [page.index(f'value="{row.pk}"') for row in (*newer, *older)]
+    assert places == sorted(places)
+
+
 def test_page_names_what_is_wrong(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     client = client_for(fay)
     sheet = client.post(f"{PAGE}upload/", {"file": SimpleUploadedFile("sheet.csv", f"{HEADER}x,y,z,1,,".encode()), "note": "n"})

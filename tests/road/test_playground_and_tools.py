@@ -182,3 +182,31 @@ def test_first_call_page_sees_the_call_arrive(product: Product, demo: dict[str, 
     assert answer.status_code == 200
     expect(page.locator("#key-tick")).to_contain_text("The first call has arrived: 1 call", timeout=10_000)
     _quiet(page)
+
+
+def test_proposed_prices_are_put_in_force_together_by_somebody_else(product: Product, demo: dict[str, Any], browser: Browser) -> None:
+    fay, alice = sign_in(browser, demo, "fay"), sign_in(browser, demo, "alice")
+    fay.goto("/o/acme/operate/costs/price-book/proposals/")
+    discount = fay.locator("#discount")
+    discount.get_by_label("Discount, percent").fill("5")
+    discount.get_by_label("In force from, UTC").fill("2030-01-01T00:00")
+    discount.get_by_label("Note").fill("Contract of 2030")
+    discount.get_by_role("button", name="Propose").click()
+    expect(fay.get_by_text("prices are proposed. Somebody else decides.")).to_be_visible()
+
+    alice.goto("/o/acme/operate/costs/price-book/proposals/")
+    rows, together = alice.locator("[name=proposal]"), alice.get_by_label("All on this page")
+    count = rows.count()
+    expect(alice.get_by_role("button", name="Put chosen in force")).to_have_attribute("aria-disabled", "true")
+    together.check()
+    rows.first.uncheck()
+    expect(together).not_to_be_checked()
+    rows.first.check()
+    expect(together).to_be_checked()
+    alice.get_by_role("button", name="Put chosen in force").click()
+
+    expect(alice.get_by_text(f"{count} in force.")).to_be_visible()
+    alice.goto("/o/acme/operate/costs/price-book/")
+    expect(alice.get_by_text("Jan 1, 2030 00:00, not yet")).to_have_count(count)
+    for page in (fay, alice):
+        _quiet(page)
