@@ -190,6 +190,12 @@ def own_keys(user: User) -> list[str]:
     return list(VirtualKey.objects.filter(owner=user).values_list("public_id", flat=True))
 
 
+def has_calls(keys: list[str] | None = None) -> bool:
+    """Whether any call was ever counted; with `keys` of these."""
+    hours = UsageHour.objects.all() if keys is None else UsageHour.objects.filter(key_id__in=keys)
+    return hours.exists()
+
+
 # Calls
 
 

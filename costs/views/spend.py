@@ -183,6 +183,7 @@ class _Page:
             outlook = spend_selectors.outlook(self.period, self.chosen, keys=self.keys)
         return {
             "spend": found,
+            "has_calls": found.is_empty and selectors.has_calls(self.keys),
             "rows": [(line, *self._ways(line)) for line in found.shown],
             "uncounted": any(line.value == UNCOUNTED for line in found.lines),
             "drill": self._drill,

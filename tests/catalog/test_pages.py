@@ -31,6 +31,24 @@ EMPTY_PAGES = {
 }
 
 
+NEXT_STEPS = {
+    "build/models/": "/o/acme/operate/models/",
+    "build/playground/": "/o/acme/operate/models/",
+    "build/first-call/": "/o/acme/operate/projects/",
+    "build/keys/new/": "/o/acme/operate/projects/",
+}
+"""Where an empty page sends whoever may do something about it."""
+
+
+@pytest.mark.parametrize(("path", "url"), NEXT_STEPS.items(), ids=NEXT_STEPS)
+def test_empty_page_leads_on_whoever_may_fill_it(acme: Tenant, alice: User, bob: User, client_for: ClientFor, path: str, url: str) -> None:
+    owner, developer = (client_for(user).get(f"/o/acme/{path}") for user in (alice, bob))
+
+    assert f'class="btn" href="{url}"' in text_of(owner)
+    assert f'class="btn" href="{url}"' not in text_of(developer)
+    assert "dmin" in text_of(developer)
+
+
 @pytest.mark.parametrize(("path", "words"), EMPTY_PAGES.items(), ids=EMPTY_PAGES)
 def test_empty_page_says_what_is_missing(acme: Tenant, alice: User, client_for: ClientFor, path: str, words: str) -> None:
     response = client_for(alice).get(f"/o/acme/{path}")

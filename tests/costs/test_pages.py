@@ -275,3 +275,46 @@ def test_freshness_stops_at_the_oldest_call_that_waits(acme: Tenant) -> None:
     make.deliver(waiting)
 
     assert selectors.complete_through() == waiting["started_at"]
+
+
+NEXT_STEPS = {
+    "operate/costs/": ("No call yet", "/o/acme/build/first-call/"),
+    "operate/costs/requests/": ("No request yet", "/o/acme/build/first-call/"),
+    "build/usage/": ("You have no key yet", "/o/acme/build/keys/new/"),
+    "operate/costs/price-book/": ("The book is empty", "/o/acme/operate/costs/price-book/proposals/#feed"),
+    "operate/costs/price-book/#add": ("No provider yet", "/o/acme/operate/models/new/"),
+    "operate/costs/price-book/proposals/": ("No provider yet", "/o/acme/operate/models/new/"),
+    "operate/costs/commitments/": ("No provider yet", "/o/acme/operate/models/new/"),
+    "operate/costs/reconciliation/sources/": ("No provider yet", "/o/acme/operate/models/new/"),
+}
+"""What a page of a new organisation says, and where it sends its owner."""
+
+
+@pytest.mark.parametrize(("path", "step"), NEXT_STEPS.items(), ids=NEXT_STEPS)
+def test_empty_page_leads_on_whoever_may_fill_it(
+    acme: Tenant, alice: User, client_for: ClientFor, path: str, step: tuple[str, str]
+) -> None:
+    page = client_for(alice).get(f"/o/acme/{path.partition('#')[0]}").content.decode()
+
+    assert step[0] in page
+    assert f'class="btn" href="{step[1]}"' in page
+
+
+def test_spend_without_calls_leads_nobody_to_a_page_that_is_not_theirs(acme: Tenant, fay: User, client_for: ClientFor) -> None:
+    page = client_for(fay).get("/o/acme/operate/costs/").content.decode()
+
+    assert "No call yet" in page
+    assert "first-call" not in page
+
+
+def test_empty_period_leads_to_the_calls_of_others(acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    make.record(acme, make.call(acme))
+
+    page, widest = (
+        client_for(alice).get(f"/o/acme/operate/costs/?period={period}&from=2021-01-01&to=2021-01-02").content.decode()
+        for period in ("custom", "90d")
+    )
+
+    assert "There are calls at other times." in page
+    assert 'class="btn" href="/o/acme/operate/costs/?period=90d"' in page
+    assert "No call" not in widest
