@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,3 +69,13 @@ def buckets(facts: dict[str, Any], breached: dict[str, Any]) -> list[dict[str, A
                 value, calls = sums_of(numbers, latency).read(measure)
                 rows.setdefault(start, {"at": datetime.fromtimestamp(start, UTC)})[arm] = (wording.figure(value, measure.unit), calls)
     return [rows[start] for start in sorted(rows)]
+
+
+FIRST_STEPS: Mapping[str, str] = {
+    "error": "Open the failed calls and read their error codes: is it the provider, the model's name, or what is sent to it?",
+    "latency": "Open the slowest calls and see on which step their time went: the upstream, or a guardrail?",
+    "cost": "Open the dearest calls and compare their tokens with the control's: longer prompts, longer answers, or another price?",
+    "quality": "Read the metric's evidence, and a sample of answers of the treatment beside the control's.",
+    "data": "Open the calls that a guardrail stopped and see what it found: is data going where it should not?",
+}
+"""What to do first, by class of failure."""

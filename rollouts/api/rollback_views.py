@@ -15,7 +15,7 @@ from governance.access import Permission, or_404
 from governance.api.inputs import body_of
 from governance.api.serializers import ERRORS, ErrorSerializer
 from governance.requests import ApiRequest
-from rollouts import flag_selectors, rollback_wording
+from rollouts import flag_selectors, rollback_trials, rollback_wording
 from rollouts import rollback_selectors as selectors
 from rollouts.api import rollback_serializers as serializers
 from rollouts.errors import RuleInvalidError
@@ -61,7 +61,7 @@ class RollbackRules(generics.ListAPIView[RollbackRule]):
         """What the linter calls an error is not saved."""
         data = body_of(request, serializers.RuleInput)
         flag = named_flag(data.pop("flag"))
-        checked = selectors.check_text(flag, data["text"], at=timezone.now())
+        checked = rollback_trials.check_text(flag, data["text"], at=timezone.now())
         for finding in checked.lint.findings if checked.lint else ():
             if finding.level == "error":
                 raise RuleInvalidError(finding.text, field="text")
@@ -108,7 +108,7 @@ class RollbackRuleLint(APIView):
     def post(self, request: ApiRequest) -> Response:
         """How soon a rule can act, how often chance alone fires it at the present traffic, and what it lacks."""
         body = body_of(request, serializers.RuleTextInput)
-        checked = selectors.check_text(named_flag(body["flag"]), body["text"], at=timezone.now())
+        checked = rollback_trials.check_text(named_flag(body["flag"]), body["text"], at=timezone.now())
         if checked.lint is None:
             assert checked.error is not None
             wrong = {"level": "error", "text": str(checked.error), "position": checked.error.position}
@@ -134,7 +134,7 @@ class RollbackRuleReplay(APIView):
         data = body_of(request, serializers.RuleReplayInput)
         flag = named_flag(data.pop("flag"))
         try:
-            seen = selectors.dry_run(flag, data.pop("text"), at=timezone.now(), **data)
+            seen = rollback_trials.dry_run(flag, data.pop("text"), at=timezone.now(), **data)
         except RuleError as error:
             raise RuleInvalidError(f"{error} (character {error.position + 1})", field="text") from error
         episodes = [

@@ -20,7 +20,7 @@ from django.utils import timezone
 from governance.models import Severity
 from governance.roles import Permission
 from governance.services import alerts, audit
-from rollouts import rollback_evidence, rollback_wording, wording
+from rollouts import rollback_evidence, rollback_readings, rollback_wording, wording
 from rollouts import rollback_language as language
 from rollouts import rollback_rules as rules
 from rollouts import rollback_selectors as selectors
@@ -119,13 +119,13 @@ def count_minutes(found: Iterable[Flag], *, since: datetime, until: datetime) ->
     with connection.cursor() as cursor:
         # Two watchers at once would lock each other's rows crosswise.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", [LOCK_SPACE])
-        cursor.execute(_COUNT, selectors.counted_parameters(found, since=since, until=until, size=MINUTE_S))
+        cursor.execute(_COUNT, rollback_readings.counted_parameters(found, since=since, until=until, size=MINUTE_S))
     RollbackMinute.objects.filter(minute__lt=until - KEEP_MINUTES).delete()
 
 
 _COUNT = f"""
     INSERT INTO rollouts_rollbackminute AS m (flag_id, variant, minute, calls, failed, blocked, priced, cost, cost_squared, latency)
-    SELECT flag_id, left(variant, 60), to_timestamp(start), calls, failed, blocked, priced, cost, cost_squared, latency FROM ({selectors.COUNTED}) counted
+    SELECT flag_id, left(variant, 60), to_timestamp(start), calls, failed, blocked, priced, cost, cost_squared, latency FROM ({rollback_readings.COUNTED}) counted
     ON CONFLICT ON CONSTRAINT rollback_minute_once DO UPDATE SET calls = excluded.calls, failed = excluded.failed, blocked = excluded.blocked,
         priced = excluded.priced, cost = excluded.cost, cost_squared = excluded.cost_squared, latency = excluded.latency
 """  # noqa: S608 - constants of ours
@@ -161,11 +161,11 @@ def _next_end(rule: RollbackRule, parsed: Rule, at: datetime) -> int | None:
 
 def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failed: list[_Failed]) -> list[_Judged]:
     by_size = _forget_earlier(due, _series(due, at), at)
-    readings = selectors.read_metrics((one for _, parsed in due for one in parsed.comparisons if one.is_metric), at=at)
+    readings = rollback_readings.read_metrics((one for _, parsed in due for one in parsed.comparisons if one.is_metric), at=at)
     found = []
     for rule, parsed in due:
         try:
-            found.append(_judge_rule(rule, parsed, selectors.inputs_of(rule, parsed, by_size, readings), at))
+            found.append(_judge_rule(rule, parsed, rollback_readings.inputs_of(rule, parsed, by_size, readings), at))
         except Exception as error:  # the other rules must be judged in any case
             logger.exception("rollback.not_judged", extra={"rule": rule.pk, "flag": rule.flag.key})
             failed.append((rule, error))
@@ -173,8 +173,8 @@ def _judge(due: list[tuple[RollbackRule, Rule]], at: datetime, failed: list[_Fai
 
 
 def _forget_earlier(
-    due: list[tuple[RollbackRule, Rule]], by_size: dict[int, Mapping[selectors.Key, rules.Series]], at: datetime
-) -> dict[int, Mapping[selectors.Key, rules.Series]]:
+    due: list[tuple[RollbackRule, Rule]], by_size: dict[int, Mapping[rollback_readings.Key, rules.Series]], at: datetime
+) -> dict[int, Mapping[rollback_readings.Key, rules.Series]]:
     """What treatments did before the flag went off says nothing about it once it is on again, however long a window is.
 
     The bucket in which it came on is left out too: it may hold calls from before. The control was never off.
@@ -187,13 +187,13 @@ def _forget_earlier(
             rule.memory = [[ended, said] for ended, said in rule.memory if ended > again[rule.flag_id]]
     controls = {rule.flag_id: rule.flag.control for rule, _ in due}
 
-    def clipped(key: selectors.Key, series: rules.Series) -> rules.Series:
+    def clipped(key: rollback_readings.Key, series: rules.Series) -> rules.Series:
         return series.since(again[key[0]]) if key[0] in again and key[1] != controls[key[0]] else series
 
     return {size: {key: clipped(key, series) for key, series in found.items()} for size, found in by_size.items()}
 
 
-def _series(due: list[tuple[RollbackRule, Rule]], at: datetime) -> dict[int, Mapping[selectors.Key, rules.Series]]:
+def _series(due: list[tuple[RollbackRule, Rule]], at: datetime) -> dict[int, Mapping[rollback_readings.Key, rules.Series]]:
     """What the steps look at: the kept minutes, and slices of the last minutes straight from the calls for rules with short windows."""
     wanted: dict[int, tuple[datetime, bool]] = {}
     sliced: set[Flag] = set()
@@ -205,9 +205,11 @@ def _series(due: list[tuple[RollbackRule, Rule]], at: datetime) -> dict[int, Map
             wanted[rule.flag_id] = (min(since, at - reach), latency or any(one.measure.quantile for one in parsed.comparisons))
         if any(one.bucket_s == SLICE_S for one in parsed.comparisons):
             sliced.add(rule.flag)
-            slices_from = min(slices_from, selectors.slices_since(at, parsed))
-    slices = selectors.count_calls(sliced, since=slices_from - timedelta(seconds=2 * MINUTE_S), until=at, size=SLICE_S) if sliced else {}
-    return {MINUTE_S: selectors.kept_minutes(wanted) if wanted else {}, SLICE_S: slices}
+            slices_from = min(slices_from, rollback_readings.slices_since(at, parsed))
+    slices = (
+        rollback_readings.count_calls(sliced, since=slices_from - timedelta(seconds=2 * MINUTE_S), until=at, size=SLICE_S) if sliced else {}
+    )
+    return {MINUTE_S: rollback_readings.kept_minutes(wanted) if wanted else {}, SLICE_S: slices}
 
 
 def _judge_rule(rule: RollbackRule, parsed: Rule, arms: Mapping[str, Inputs], at: datetime) -> _Judged:

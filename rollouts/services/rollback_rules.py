@@ -10,6 +10,7 @@ from django.utils import timezone
 from governance.models import User
 from governance.services import audit
 from rollouts import rollback_selectors as selectors
+from rollouts import rollback_trials
 from rollouts.errors import EvidenceMissingError, FlagArchivedError, NoBaselineError, RuleInvalidError, RuleStateError
 from rollouts.models import Flag, Incident, RollbackRule
 from rollouts.rollback_language import Rule, RuleError
@@ -125,12 +126,12 @@ def _lock_rule(rule: RollbackRule, flag: Flag | None = None) -> RollbackRule:
 
 
 def _arm(rule: RollbackRule, parsed: Rule, *, actor: User, at: datetime) -> RollbackRule:
-    baselines = selectors.baselines_of(rule.flag, parsed, at=at)
+    baselines = rollback_trials.baselines_of(rule.flag, parsed, at=at)
     missing = {one.measure.key for one in parsed.comparisons if one.limit.reference == "baseline"} - baselines.keys()
     if missing:
         raise NoBaselineError(
-            f"There is no baseline of {', '.join(sorted(missing))}: on none of the last {selectors.HISTORY_DAYS} days the control had "
-            f"{selectors.FEWEST_BASELINE_CALLS} calls. Compare with control or a number.", field="text",
+            f"There is no baseline of {', '.join(sorted(missing))}: on none of the last {rollback_trials.HISTORY_DAYS} days the control had "
+            f"{rollback_trials.FEWEST_BASELINE_CALLS} calls. Compare with control or a number.", field="text",
         )  # fmt: skip
     rule.state, rule.state_at, rule.armed_by, rule.armed_at, rule.baselines = RollbackRule.State.ARMED, at, actor, at, baselines
     rule.memory, rule.step_end, rule.outcome, rule.reading, rule.unknown_since, rule.is_firing = [], None, "", [], None, False

@@ -15,7 +15,7 @@ from governance.models import FeatureClass
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
-from rollouts import flag_selectors, rollback_selectors
+from rollouts import flag_selectors, rollback_readings, rollback_selectors
 from rollouts.comparison_forms import ComparisonForm
 from rollouts.experiment_wording import arm_treatments
 from rollouts.flag_forms import ChangeForm, CommentForm, FlagForm, LowerForm, WhoForm
@@ -124,7 +124,7 @@ def _detail(request: MemberRequest, flag: Flag) -> dict[str, Any]:
         "waiting_changes": rules.differences(flag.exposure, waiting.exposed) if waiting else [],
         "is_mine": waiting is not None and waiting.proposed_by_id == request.user.pk,
         "reviews": [
-            (change, rollback_selectors.effect_of_change(change))
+            (change, rollback_readings.effect_of_change(change))
             for change in flag_selectors.changes_of(flag).filter(review_due_at__isnull=False, reviewed_at=None)
         ],
         "history": _history(flag),

@@ -13,7 +13,7 @@ from django.utils import timezone
 from governance.access import Permission, or_404, requires
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
-from rollouts import rollback_evidence, rollback_wording
+from rollouts import rollback_evidence, rollback_readings, rollback_wording
 from rollouts import rollback_selectors as selectors
 from rollouts.models import Incident, RollbackWatch
 from rollouts.rollback_forms import ResolveForm
@@ -55,8 +55,8 @@ def _page(request: MemberRequest, incident: Incident, form: ResolveForm, status:
         "facts": facts,
         "judged": [rollback_wording.reading(each) for each in facts["judged"]],
         "recomputed": rollback_evidence.recompute(incident.evidence, stored_sha256=incident.evidence_sha256),
-        "effect": selectors.effect_of_change(incident.change),
-        "first_step": selectors.FIRST_STEPS[incident.failure_class],
+        "effect": rollback_readings.effect_of_change(incident.change),
+        "first_step": rollback_wording.FIRST_STEPS[incident.failure_class],
         "calls_url": _calls_url(request, incident),
         "minutes": _minutes(incident),
         "form": form,

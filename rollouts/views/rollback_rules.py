@@ -16,6 +16,7 @@ from governance.pages import render_page, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_lint as linting
 from rollouts import rollback_selectors as selectors
+from rollouts import rollback_trials
 from rollouts import rollback_wording as wording
 from rollouts.models import Flag, RollbackRule, RollbackWatch
 from rollouts.rollback_forms import PauseForm, RuleForm
@@ -44,7 +45,7 @@ def rule_list(request: MemberRequest, key: str) -> HttpResponse:
 def rule_new(request: MemberRequest, key: str) -> HttpResponse:
     flag, form = the_flag(key), RuleForm(request.POST)
     if form.is_valid():
-        checked = selectors.check_text(flag, form.cleaned_data["text"], at=timezone.now())
+        checked = rollback_trials.check_text(flag, form.cleaned_data["text"], at=timezone.now())
         for finding in checked.lint.findings if checked.lint else ():
             if finding.level == "error":
                 form.add_error("text", finding.text)
@@ -79,7 +80,7 @@ def _page(request: MemberRequest, flag: Flag, form: RuleForm, status: int = 200)
 def rule_lint(request: MemberRequest, key: str) -> HttpResponse:
     """What the linter says of a rule while it is typed. Always a fragment."""
     flag, text = the_flag(key), request.POST.get("text", "")
-    checked = selectors.check_text(flag, text, at=timezone.now())
+    checked = rollback_trials.check_text(flag, text, at=timezone.now())
     context: dict[str, Any] = {"checked": checked, "findings": checked.lint.findings if checked.lint else (), "text": text}
     if checked.lint is not None:
         often = checked.lint.false_alarms_per_week
@@ -95,7 +96,7 @@ def rule_replay(request: MemberRequest, key: str) -> HttpResponse:
     if form.is_valid():
         data = form.cleaned_data
         try:
-            seen = selectors.dry_run(
+            seen = rollback_trials.dry_run(
                 flag, data["text"], at=timezone.now(), clear_percent=data["clear_percent"], cooldown_minutes=data["cooldown_minutes"]
             )
         except RuleError as error:

@@ -17,7 +17,7 @@ from catalog.services import model_lifecycle, prompts, reviews
 from governance import metrics
 from governance.metrics import Window
 from governance.models import AuditEntry, Tenant, User
-from rollouts import evaluation_rules, evaluation_selectors, rollback_selectors
+from rollouts import evaluation_rules, evaluation_selectors, rollback_readings, rollback_selectors
 from rollouts.errors import (
     EvaluationConflictError,
     EvaluationInvalidError,
@@ -292,7 +292,7 @@ def test_gates_and_rollback_rules_read_pooled_scores_by_name(acme: Tenant, rita:
     assert (reading.sample, metric.unit, metric.better) == (400, "score", "higher")
     rule = rollback_selectors.parsed("evaluations.faithfulness_6h < 0.96 min 100")
     assert [one.is_metric for one in rule.comparisons] == [True]
-    assert rollback_selectors.read_metrics(rule.comparisons, at=window.end)["evaluations.faithfulness_6h"].value == pytest.approx(0.945)
+    assert rollback_readings.read_metrics(rule.comparisons, at=window.end)["evaluations.faithfulness_6h"].value == pytest.approx(0.945)
 
 
 def test_harness_tells_its_scores_by_api(acme: Tenant, api_for: ClientFor, rita: User, bob: User) -> None:

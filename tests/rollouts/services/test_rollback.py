@@ -13,7 +13,7 @@ from django.utils import timezone
 from governance.metrics import Reading, Window
 from governance.models import AuditEntry, Notice, Severity, Tenant, User
 from governance.services import alerts
-from rollouts import rollback_evidence
+from rollouts import rollback_evidence, rollback_trials
 from rollouts import rollback_selectors as selectors
 from rollouts.errors import (
     EvidenceMissingError,
@@ -346,7 +346,7 @@ def test_a_rule_whose_metric_is_gone_is_frozen_and_told_and_breaks_no_other(acme
     gone.refresh_from_db()
     assert (gone.state, gone.outcome, gone.unknown_since) == (RollbackRule.State.FROZEN, "unknown", NOW)
     assert "test.coverage" in Notice.objects.get(topic="rollback_rule.frozen").text
-    assert selectors.check_text(flag, "error_rate_5m > 5% min 50", at=NOW).rule is not None
+    assert rollback_trials.check_text(flag, "error_rate_5m > 5% min 50", at=NOW).rule is not None
 
 
 def test_incident_is_acknowledged_and_resolved_and_only_then_exposure_rises(
@@ -440,7 +440,7 @@ def test_dry_run_on_history_tells_the_minutes(acme: Tenant, flag: Flag, rita: Us
     calls(acme, flag, minutes=8, until=bad + timedelta(minutes=8), new=10)
     calls(acme, flag, minutes=20, until=bad + timedelta(minutes=28))
 
-    seen = selectors.dry_run(flag, "error_rate_5m > 5% for 2 of 3 min 50", at=NOW)
+    seen = rollback_trials.dry_run(flag, "error_rate_5m > 5% for 2 of 3 min 50", at=NOW)
 
     [episode] = seen.replay.episodes
     assert datetime.fromtimestamp(episode.at, UTC) == bad + timedelta(minutes=4)
