@@ -11,6 +11,7 @@ DomainError
 ├── RateUnknownError         a bill in another currency has days without an exchange rate
 ├── BillFormatError          the file is not a FOCUS bill that can be read
 ├── BillTooLargeError        more than one upload may hold
+├── BillStoppedError         somebody stopped the import while it read
 ├── BillStateError           the act does not fit what became of the file, or the book changed since the preview
 ├── BillSourceError          a cost API cannot be set up so
 ├── CostApiError             a cost API did not answer as documented
@@ -101,6 +102,10 @@ class BillFormatError(DomainError):
 class BillTooLargeError(DomainError):
     code = "bill_too_large"
     status = 413
+
+
+class BillStoppedError(DomainError):
+    code = "bill_stopped"
 
 
 class BillStateError(DomainError):

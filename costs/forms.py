@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
 from catalog.selectors import time_zone
-from costs import bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
+from costs import bill_imports, bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
 from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
@@ -29,6 +29,7 @@ from costs.models import (
     ServiceTier,
     TokenClass,
 )
+from costs.services import bill_rows
 from costs.services.required_tags import Rule
 from governance.models import User
 
@@ -166,10 +167,11 @@ class _FilesField(forms.FileField):
 
 
 class BillForm(forms.Form):
+    import_id = forms.RegexField(f"^{bill_imports.ID_PATTERN}$", required=False, initial=bill_imports.new_id, widget=forms.HiddenInput)
     file = _FilesField(
         label="FOCUS file",
         help_text="CSV or Parquet, also by gzip, versions 1.0 to 1.4 and the columns of the 1.5 draft. All parts of one export together. The same twice changes nothing.",
-        widget=_FilesInput(attrs={"accept": ".csv,text/csv,.parquet,.gz"}),
+        widget=_FilesInput(attrs={"accept": ".csv,text/csv,.parquet,.gz", "hx-preserve": "true", "data-largest": bill_rows.LARGEST_FILE}),
     )
     provider = forms.ChoiceField(
         required=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest
+from django_htmx.middleware import HtmxDetails
 from rest_framework.request import Request
 
 from governance.models import ApiToken, Membership, Tenant, User
@@ -18,6 +19,8 @@ class AppRequest(HttpRequest):
     """What the path names, whether or not such a tenant exists."""
     membership: Membership | None
     api_token: ApiToken | None
+    htmx: HtmxDetails
+    """True in a condition where htmx asks."""
 
 
 class MemberRequest(AppRequest):

@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from costs import bridge, dimensions, price_sheets, reconciliation_selectors, selectors
+from costs import bill_imports, bridge, dimensions, price_sheets, reconciliation_selectors, selectors
 from costs.models import (
     SERIES,
     BillDelivery,
@@ -289,6 +289,21 @@ class BillInput(serializers.Serializer[Any]):
         help_text="How it follows the files of its accounts before; remembered once it is applied. Default as remembered, else as the file tells.",
     )
     preview = serializers.BooleanField(required=False, default=False, help_text="Let it wait to be applied if it would replace rows.")
+    import_id = serializers.RegexField(
+        f"^{bill_imports.ID_PATTERN}$",
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Under which it is listed, and can be stopped, while it is taken over: 16 hexadecimal digits, default a new one.",
+    )
+
+
+class BillImportOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    person = serializers.CharField()
+    began_at = serializers.DateTimeField()
+    phase = serializers.ChoiceField(choices=bill_imports.PHASE_CHOICES)
+    rows = serializers.IntegerField(allow_null=True, help_text="Read so far, while they are.")
 
 
 class BillDeliveryOutput(serializers.ModelSerializer[BillDelivery]):

@@ -16,7 +16,17 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from costs import bill_selectors, call_lists, dimensions, periods, price_selectors, reconciliation_selectors, selectors, spend_selectors
+from costs import (
+    bill_imports,
+    bill_selectors,
+    call_lists,
+    dimensions,
+    periods,
+    price_selectors,
+    reconciliation_selectors,
+    selectors,
+    spend_selectors,
+)
 from costs.api import asked as asked_of
 from costs.api import serializers
 from costs.call_lists import Cursor
@@ -201,9 +211,31 @@ class Bills(generics.ListAPIView[BillFile]):
             provider=asked["provider"],
             style=asked["style"],
             is_preview=asked["preview"],
+            import_id=asked["import_id"],
         )
         done.file.already_imported = not done.is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.ImportedOutput(done.file).data, status=201 if done.is_new else 200)
+
+
+class BillImports(APIView):
+    """Imports that are on their way: a bill that is posted is listed here until it is answered."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={200: serializers.BillImportOutput(many=True), 403: ErrorSerializer})
+    def get(self, request: ApiRequest) -> Response:
+        return Response(serializers.BillImportOutput(bill_imports.running(), many=True).data)
+
+
+class BillImportStop(APIView):
+    """Stop an import: whoever posted it is answered `bill_stopped`, and nothing of it is taken over."""
+
+    access = {"POST": Permission.MANAGE_COSTS}
+
+    @extend_schema(request=None, responses={204: None, 403: ErrorSerializer, 409: ErrorSerializer})
+    def post(self, request: ApiRequest, import_id: str) -> Response:
+        bills.stop_import(import_id=import_id, actor=request.user)
+        return Response(status=204)
 
 
 class BillDetail(APIView):

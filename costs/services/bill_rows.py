@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import select
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from django.core.files import File
 from django.db import connection
@@ -18,7 +19,7 @@ from django.utils.text import slugify
 
 from catalog.models import Deployment, Provider
 from costs import exchange, focus, parquet
-from costs.errors import BillFormatError, BillTooLargeError
+from costs.errors import BillFormatError, BillStoppedError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 
 LARGEST_FILE = 512 * 1024 * 1024
@@ -60,6 +61,8 @@ _ROW_COLUMNS = (
     "charge_key",
 )
 _ERROR_COLUMNS = ("error_column", "error_message", "error_text", "is_quarantined")
+STOPPED = "Stopped: nothing of it was taken over."
+_LISTEN_EVERY = 1000
 UNKNOWN = "unknown"
 """The provider of rows that name none."""
 AHEAD = timedelta(days=1)
@@ -89,7 +92,10 @@ class Names:
 
 
 def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Copy rows to the temporary table `bill_staged`, each with its number among equal ones; tell those that are not taken, and count."""
+    """Copy rows to the temporary table `bill_staged`, each with its number among equal ones; tell those that are not taken, and count.
+
+    Raises BillStoppedError when somebody cancelled the copying.
+    """
     columns = ", ".join(_ROW_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS bill_staging, bill_staged")
@@ -100,8 +106,13 @@ def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
             FROM bill_row WITH NO DATA
         """)  # noqa: S608  # names and expressions of this module only
         with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
-            for values in rows:
+            heard = select.poll()
+            heard.register(cast(Any, connection).connection.fileno(), select.POLLIN)
+            for number, values in enumerate(rows):
                 copy.write_row(values)
+                # While it is copied to, the server has nothing to say but that it gave up. The driver would hear that after the last row only.
+                if number % _LISTEN_EVERY == 0 and heard.poll(0):
+                    raise BillStoppedError(STOPPED)
         # Rows in force that were kept by how they were written are known again by that.
         cursor.execute("""
             UPDATE bill_staging s SET fingerprint = s.literal_fingerprint

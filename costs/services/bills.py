@@ -11,14 +11,15 @@ from decimal import localcontext
 from functools import partial
 from typing import Any, BinaryIO
 
+import psycopg
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from catalog.models import Provider
-from costs import focus, tasks
-from costs.errors import BillFormatError, BillStateError, SignatureReasonError
+from costs import bill_imports, focus, tasks
+from costs.errors import BillFormatError, BillStateError, BillStoppedError, SignatureReasonError
 from costs.models import BillAlias, BillDelivery, BillFile, BillRow, DeliveryStyle
 from costs.services import bill_deliveries, bill_rows
 from governance.access import Permission
@@ -53,6 +54,7 @@ def import_bill(
     style: str = "",
     is_preview: bool = False,
     more: Sequence[Upload] = (),
+    import_id: str = "",
     at: datetime | None = None,
 ) -> Imported:
     """Take over one FOCUS file, CSV or Parquet, plain or by gzip; afterwards the months that it touches are reconciled.
@@ -67,7 +69,9 @@ def import_bill(
     holds, else the file tells. A file that would replace rows and cannot be trusted to (see `bill_deliveries.doubts`) waits for `apply_bill` with
     nothing of it in force; with `is_preview`, each file that would replace rows does.
 
-    Raises BillFormatError (nothing is stored) or BillTooLargeError.
+    Under `import_id` (16 hexadecimal digits, default a new one) `bill_imports.running` tells how far it is, and `stop_import` stops it.
+
+    Raises BillFormatError (nothing is stored), BillTooLargeError, or BillStoppedError (nothing is stored).
     """
     uploads = [Upload(file, name), *more]
     if len(uploads) > MOST_PARTS:
@@ -80,7 +84,22 @@ def import_bill(
     if earlier is not None:
         return Imported(earlier, False)
     _check(provider, style)
-    return _take_over([one.file for one in uploads], parts, digest, actor, provider, style, is_preview, at or timezone.now())
+    try:
+        return _take_over(
+            [one.file for one in uploads],
+            parts,
+            digest,
+            actor,
+            provider,
+            style,
+            is_preview,
+            import_id or bill_imports.new_id(),
+            at or timezone.now(),
+        )
+    except (OperationalError, psycopg.errors.QueryCanceled) as error:  # Django does not wrap what a COPY raises
+        if isinstance(error.__cause__ or error, psycopg.errors.QueryCanceled):
+            raise BillStoppedError(bill_rows.STOPPED) from error
+        raise
 
 
 def _measured(one: Upload) -> dict[str, str | int]:
@@ -122,8 +141,10 @@ def _take_over(
     provider: str,
     style: str,
     is_preview: bool,
+    import_id: str,
     at: datetime,
 ) -> Imported:
+    bill_imports.announce(import_id, actor)
     _lock()
     earlier = BillFile.objects.filter(sha256=digest).first()
     if earlier is not None:
@@ -238,6 +259,14 @@ def _record(event: str, bill: BillFile, actor: User, at: datetime, **details: An
         doubts=[doubt["code"] for doubt in bill.doubts],
         **details,
     )
+
+
+@transaction.atomic
+def stop_import(*, import_id: str, actor: User, at: datetime | None = None) -> None:
+    """Stop an import that is on its way, whoever began it; nothing of it is taken over. Writes one audit entry. Raises BillStateError."""
+    if not bill_imports.stop(import_id):
+        raise BillStateError("It is not running any more, or in its last step, which is over in a moment.")
+    audit.record("bill.stopped", actor=actor, target_name=import_id, at=at)
 
 
 @transaction.atomic

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from costs import bill_selectors, bridge, reconciliation_selectors
+from costs import bill_imports, bill_selectors, bridge, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
 from costs.services import bill_deliveries, bills, reconciliation, signoff
@@ -46,6 +47,7 @@ def upload(request: MemberRequest) -> HttpResponse:
                 actor=request.user,
                 provider=form.cleaned_data["provider"],
                 style=form.cleaned_data["style"],
+                import_id=form.cleaned_data["import_id"],
                 is_preview=True,
             ),
         )
@@ -62,8 +64,38 @@ def upload(request: MemberRequest) -> HttpResponse:
                     request,
                     f"This very file was imported on {done.file.uploaded_at:%b %-d, %Y} ({done.file.get_state_display().lower()}). Nothing was changed.",
                 )
-            return redirect(reverse("bill-detail", args=[done.file.pk]))
+            page = reverse("bill-detail", args=[done.file.pk])
+            return HttpResponseClientRedirect(page) if request.htmx else redirect(page)
+    if request.htmx:
+        return render(request, "costs/partials/bill_form.html#bill-form", {"form": form}, status=422)
     return _overview(request, form, status=422)
+
+
+@requires(Permission.VIEW_COSTS)
+def imports(request: MemberRequest) -> HttpResponse:
+    """How far the imports are that are on their way. The page that looked at one is loaded again once there is none any more."""
+    if not request.htmx:
+        return redirect("reconciliation-list")
+    running = bill_imports.running()
+    if not running:
+        return HttpResponseClientRefresh()
+    may_manage = request.membership.can(Permission.MANAGE_COSTS)
+    return render(request, "costs/partials/bill_imports.html", {"imports": running, "may_manage": may_manage})
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def stop_import(request: MemberRequest, import_id: str) -> HttpResponse:
+    """Stop an import. Whoever uploads it is told by the upload's own answer, so the script that asks for them gets no message."""
+    if request.htmx:
+        try:
+            bills.stop_import(import_id=import_id, actor=request.user)
+        except DomainError as error:
+            return HttpResponse(status=error.status)
+        return HttpResponse(status=204)
+    try_act(
+        request, lambda: bills.stop_import(import_id=import_id, actor=request.user), "The import is stopped. Nothing of it is taken over."
+    )
+    return redirect("reconciliation-list")
 
 
 def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
@@ -80,6 +112,7 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
             "signatures": reconciliation_selectors.signature_counts([one.latest_id for one in page.rows if one.latest_id is not None]),
             "files": bill_selectors.bills()[:20],
             "form": form,
+            "imports": bill_imports.running(),
             "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         },
     )

@@ -55,6 +55,29 @@ def test_file_that_is_no_bill_comes_back_with_the_reason(acme: Tenant, client_fo
     assert not BillFile.objects.exists()
 
 
+def test_upload_by_script_comes_back_as_its_form_or_leads_to_the_bill(
+    acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User
+) -> None:
+    client, by_script = client_for(fay), {"HX-Request": "true"}
+
+    refused = client.post(f"{LIST}upload/", {**upload(b"name;age\n1;2"), "style": "append"}, headers=by_script)
+    taken = client.post(f"{LIST}upload/", {**upload(generator.to_csv(made.rows)), "import_id": "0" * 16}, headers=by_script)
+
+    html = refused.content.decode()
+    assert (refused.status_code, html.strip().startswith("<form"), "separated by semicolons" in html) == (422, True, True)
+    assert 'value="append" selected' in html
+    assert 'hx-preserve="true"' in html, "the files that were chosen would be lost"
+    assert taken.headers["HX-Redirect"] == f"{LIST}bills/{BillFile.objects.get().pk}/"
+
+
+def test_imports_are_a_part_of_the_page(acme: Tenant, client_for: ClientFor, audra: User, bob: User) -> None:
+    stop = f"{LIST}imports/{'0' * 16}/stop/"
+
+    assert client_for(audra).get(f"{LIST}imports/").headers["Location"] == LIST
+    assert [client_for(user).get(f"{LIST}imports/").status_code for user in (bob, None)] == [403, 302]
+    assert [client_for(user).post(stop).status_code for user in (audra, bob)] == [403, 403]
+
+
 def test_only_who_manages_costs_uploads(acme: Tenant, client_for: ClientFor, audra: User, bob: User, charlie: User) -> None:
     assert [client_for(user).post(f"{LIST}upload/", upload(b"x")).status_code for user in (audra, bob, charlie)] == [403, 403, 404]
 

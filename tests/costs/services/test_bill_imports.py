@@ -1,0 +1,130 @@
+"""Imports that are on their way are seen by others, and stopped: each on a connection of its own, as in requests of their own."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from threading import Event
+
+import pytest
+from django.db import connection
+from django_tenants.utils import schema_context
+
+from costs import bill_imports, generator
+from costs.errors import BillStateError, BillStoppedError
+from costs.models import BillFile, BillRow
+from costs.services import bill_rows, bills
+from governance.models import AuditEntry, Tenant, User
+from tests import cast
+from tests.conftest import TenantClient
+
+LIST = "/o/acme/operate/costs/reconciliation/"
+ID = "0123456789abcdef"
+ROW = dict.fromkeys(generator.COLUMNS, "") | {
+    "BilledCost": "2.5",
+    "EffectiveCost": "2.5",
+    "BillingCurrency": "USD",
+    "BillingAccountId": "prod",
+    "BillingPeriodStart": "2026-10-01T00:00:00Z",
+    "BillingPeriodEnd": "2026-11-01T00:00:00Z",
+    "ChargePeriodStart": "2026-10-05T00:00:00Z",
+    "ChargePeriodEnd": "2026-10-06T00:00:00Z",
+    "ChargeCategory": "Usage",
+    "ServiceProviderName": "OpenAI",
+    "ServiceName": "OpenAI API",
+}
+SECONDS = 30
+
+
+class Held(BytesIO):
+    """A file of some megabytes that is held once its rows have begun to be read."""
+
+    def __init__(self) -> None:
+        super().__init__(generator.to_csv({**ROW, "ChargeDescription": f"charge {n:0400}"} for n in range(8000)))
+        self.is_digested = False
+        self.is_reached, self.is_released = Event(), Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.is_digested and self.tell() > bill_rows.CHUNK:
+            self.is_reached.set()
+            assert self.is_released.wait(SECONDS)
+        chunk = super().read(size)
+        self.is_digested |= not chunk
+        return chunk
+
+
+def _import(tenant: Tenant, file: Held) -> BillFile:
+    try:
+        with schema_context(tenant.schema_name):
+            fay = User.objects.get(email=cast.email("fay"))
+            return bills.import_bill(file=file, name="october.csv", actor=fay, import_id=ID).file
+    finally:
+        connection.close()
+
+
+def _seen_reading(file: Held) -> bill_imports.Running:
+    """What others see of it while it is held."""
+    assert file.is_reached.wait(SECONDS)
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:  # the server counts rows a little after they are sent
+        [found] = bill_imports.running()
+        if found.rows:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("no row was counted")
+
+
+def test_import_is_seen_while_it_reads_and_stopped_by_somebody_else(committed: Tenant) -> None:
+    file, adam = Held(), User.objects.get(email=cast.email("alice"))
+    with ThreadPoolExecutor(1) as pool:
+        running: Future[BillFile] = pool.submit(_import, committed, file)
+        try:
+            seen = _seen_reading(file)
+            with schema_context("public"):
+                elsewhere = bill_imports.running()
+            bills.stop_import(import_id=ID, actor=adam)
+        finally:
+            file.is_released.set()
+        with pytest.raises(BillStoppedError):
+            running.result(SECONDS)
+
+    assert (seen.id, seen.person, seen.phase, elsewhere) == (ID, "Fay", "reading", [])
+    assert seen.said == f"{seen.rows:,} rows are read"
+    assert file.tell() < len(file.getvalue()), "it went on reading after it was stopped"
+    assert (BillFile.objects.count(), BillRow.objects.count(), bill_imports.running()) == (0, 0, [])
+    assert AuditEntry.objects.get(event="bill.stopped").actor == adam
+
+
+def test_pages_show_an_import_and_stop_it(committed: Tenant) -> None:
+    file, client = Held(), TenantClient()
+    with schema_context("public"):
+        client.force_login(User.objects.get(email=cast.email("alice")))
+    with ThreadPoolExecutor(1) as pool:
+        running: Future[BillFile] = pool.submit(_import, committed, file)
+        try:
+            seen = _seen_reading(file)
+            page = client.get(LIST).content.decode()
+            fragment = client.get(f"{LIST}imports/", headers={"HX-Request": "true"}).content.decode()
+            stopped = client.post(f"{LIST}imports/{ID}/stop/", headers={"HX-Request": "true"})
+        finally:
+            file.is_released.set()
+        with pytest.raises(BillStoppedError):
+            running.result(SECONDS)
+    again = client.post(f"{LIST}imports/{ID}/stop/", headers={"HX-Request": "true"})
+    told = client.post(f"{LIST}imports/{ID}/stop/", follow=True)
+    over = client.get(f"{LIST}imports/", headers={"HX-Request": "true"})
+
+    for html in (page, fragment):
+        assert f'data-import="{ID}">{seen.said}<' in html
+        assert 'data-poll="2"' in html
+    assert (stopped.status_code, again.status_code) == (204, 409)
+    assert "not running any more" in told.content.decode()
+    assert over.headers["HX-Refresh"] == "true", "the page that waited for it is loaded again"
+
+
+def test_nothing_runs_that_could_be_stopped(acme: Tenant, fay: User) -> None:
+    assert bill_imports.running() == []
+    with pytest.raises(BillStateError):
+        bills.stop_import(import_id=ID, actor=fay)
+    assert not AuditEntry.objects.filter(event="bill.stopped").exists()
