@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -89,22 +90,24 @@ class Selection:
     fields: list[tuple[str, str]]
     """By which the next request says the same."""
     list_url: str
+    """As it was narrowed and sorted when the act began."""
 
 
 def _selection(request: MemberRequest) -> Selection:
     given = request.POST if request.method == "POST" else request.GET
     everybody = given.get("of") == "all"
     keys = selectors.keys_visible_to(request.membership) if everybody else selectors.own_keys(request.user)
-    fields = [("of", "all" if everybody else "own")]
+    listed = {name: value for name in ("q", "project", "state", "sort") if (value := given.get(name, "").strip())}
+    fields = [("of", "all" if everybody else "own"), *listed.items()]
     if given.get("every"):
-        chosen = {name: given.get(name, "").strip() for name in ("q", "project", "state")}
-        keys = KeyFilter(chosen, queryset=keys).qs
-        fields += [("every", "1"), *chosen.items()]
+        keys = KeyFilter({name: listed.get(name, "") for name in ("q", "project", "state")}, queryset=keys).qs
+        fields.append(("every", "1"))
     else:
         ids = given.getlist("id")
         keys = keys.filter(public_id__in=ids)
         fields += [("id", one) for one in ids]
-    return Selection(keys, fields, reverse("operate-keys" if everybody else "build-keys"))
+    list_url = reverse("operate-keys" if everybody else "build-keys")
+    return Selection(keys, fields, f"{list_url}?{urlencode(listed)}" if listed else list_url)
 
 
 @requires(Permission.VIEW, "GET", "POST")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -126,7 +127,8 @@ def test_nothing_happens_when_the_number_is_another_one(many: list[VirtualKey], 
 def test_page_confirms_with_the_number_and_revokes_what_matches(
     many: list[VirtualKey], bob: User, sam: User, client_for: ClientFor, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    asked = {"of": "all", "act": "revoke", "every": "1", "q": "many-00", "project": "checkout", "state": "active"}
+    listed = {"q": "many-00", "project": "checkout", "state": "active", "sort": "name"}
+    asked = {"of": "all", "act": "revoke", "every": "1", **listed}
 
     shown = client_for(sam).get("/o/acme/keys/bulk/", asked).content.decode()
     stale = client_for(sam).post("/o/acme/keys/bulk/", {**asked, "expected": "9"})
@@ -136,14 +138,14 @@ def test_page_confirms_with_the_number_and_revokes_what_matches(
 
     assert "Revoke 10 keys?" in shown
     assert stale.status_code == own.status_code == 422  # bob sees five of them
-    assert done.status_code == 302
+    assert (done.status_code, done["Location"]) == (302, f"/o/acme/operate/keys/?{urlencode(listed)}")  # the list as it was
     assert VirtualKey.objects.exclude(revoked_at=None).count() == 10
 
 
 def test_page_rotates_what_was_ticked_and_shows_the_secrets_once(acme: Tenant, bob: User, sam: User, client_for: ClientFor) -> None:
     own, _ = make_key(owner=bob, name="mine")
     foreign, _ = make_key(owner=sam)
-    asked = {"of": "all", "act": "rotate", "id": [own.public_id, foreign.public_id]}
+    asked = {"of": "all", "act": "rotate", "id": [own.public_id, foreign.public_id], "state": "expiring"}
 
     shown = client_for(bob).get("/o/acme/keys/bulk/", asked).content.decode()
     done = client_for(bob).post("/o/acme/keys/bulk/", {**asked, "expected": "1", "overlap": "0"})
@@ -153,6 +155,8 @@ def test_page_rotates_what_was_ticked_and_shows_the_secrets_once(acme: Tenant, b
     assert "Rotated since you looked, so nothing was done now." in reloaded.content.decode()
     assert f"_{own.public_id}_" not in reloaded.content.decode()
     assert "Rotate 1 key?" in shown
+    assert 'name="state" value="expiring"' in shown
+    assert 'href="/o/acme/operate/keys/?state=expiring"' in done.content.decode()
     own.refresh_from_db()
     foreign.refresh_from_db()
     assert f"_{own.public_id}_" in done.content.decode()
