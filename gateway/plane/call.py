@@ -106,7 +106,7 @@ class Call:
     defaulted: tuple[str, ...] = ()
     """Fields of the body that the model's defaults filled in, as `treatments.FIELDS` writes them."""
     is_limit_ours: bool = False
-    """A chat's `max_completion_tokens` is none that the caller wrote: each host is told it under the name that it knows."""
+    """What a chat may write at most is none of a caller's own words (we filled it in, or the portal calls): each host is told it by the name that it knows."""
     arguments: dict[str, Any] = field(default_factory=dict)
     prompt: AskedPrompt | None = None
     """That the body begins with, when the call named one."""

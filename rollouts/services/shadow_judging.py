@@ -35,6 +35,8 @@ PAYLOAD_GRACE = timedelta(minutes=15)
 MOST_CHARACTERS = 12_000
 """Of the request and of each answer. Of longer ones the middle is left out: a request begins with what holds for all of it and ends with what was asked."""
 _HEAD = 4_000
+MOST_TOKENS = 1_024
+"""Of a verdict. It is one letter, but the thoughts of a model that reasons count, too."""
 LEFT_OUT = "\n[... left out ...]\n"
 _GUARDS = (Guard(Guardrail(name="pii", kind="pii")), Guard(Guardrail(name="secrets", kind="secrets")))
 _TASK = (
@@ -132,24 +134,30 @@ def _ask(client: httpx2.Client, token: str, model: str, asked: str, first: str, 
     body = {
         "model": model,
         "messages": [{"role": "system", "content": _TASK}, {"role": "user", "content": said}],
-        "temperature": 0,
-        "max_tokens": 4,
+        "max_tokens": MOST_TOKENS,
     }
-    # The judge may be a model that is shadowed itself: what it is asked is no call of a caller, and never repeated.
-    headers = {"authorization": f"Bearer {token}", "x-gatehouse-agent": "shadow-judge", SHADOW_HEADER: "off"}
-    try:
-        response = client.post(f"{settings.GATEWAY_URL}/v1/chat/completions", json=body, headers=headers)
-        answer = response.json()
-    except (httpx2.HTTPError, json.JSONDecodeError) as error:
-        raise JudgeAwayError(f"The judge could not be asked: {type(error).__name__}.") from error
-    if response.status_code in _OF_THE_PAIR:
+    status, answer = _post(client, token, {**body, "temperature": 0})
+    if status == 400 and "temperature" in _message(answer):  # models that reason take their own only
+        status, answer = _post(client, token, body)
+    if status in _OF_THE_PAIR:
         raise NoVerdictError(f"The judge may not be asked about a pair: {_message(answer)}")
-    if response.status_code != 200:
+    if status != 200:
         raise JudgeAwayError(f"The judge was refused: {_message(answer)}")
     letter = _said(answer).strip()[:1].upper()
     if letter not in ("A", "B", "T"):
         raise NoVerdictError(f"{model} does not answer with A, B or T.")
     return letter
+
+
+def _post(client: httpx2.Client, token: str, body: dict[str, Any]) -> tuple[int, Any]:
+    """Status and body. The gateway says `max_tokens` by the name that the host knows, as of all calls of the portal."""
+    # The judge may be a model that is shadowed itself: what it is asked is no call of a caller, and never repeated.
+    headers = {"authorization": f"Bearer {token}", "x-gatehouse-agent": "shadow-judge", SHADOW_HEADER: "off"}
+    try:
+        response = client.post(f"{settings.GATEWAY_URL}/v1/chat/completions", json=body, headers=headers)
+        return response.status_code, response.json()
+    except (httpx2.HTTPError, json.JSONDecodeError) as error:
+        raise JudgeAwayError(f"The judge could not be asked: {type(error).__name__}.") from error
 
 
 def _message(answer: Any) -> str:

@@ -163,6 +163,37 @@ def test_session_token_acts_as_its_key(org: Org) -> None:
     assert event["key_id"] == org.key_id
 
 
+def test_portal_says_the_most_tokens_in_the_words_of_the_host_and_a_caller_in_its_own(
+    plane: Plane, sandbox_upstream: SandboxUpstream
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Upstream(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(orjson.loads(self.rfile.read(int(self.headers["content-length"]))))
+            answer = orjson.dumps({"error": {"message": "No such model.", "type": "invalid_request_error"}})
+            self.send_response(400)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    org = make_org(plane, sandbox_upstream, models={"chat": chat_model(deployment(f"http://127.0.0.1:{server.server_port}/v1"))})
+    session = keys.session_token(org.id, org.key_id, int(time.time()) + 60, PEPPER)
+
+    for key in (org.key, session):
+        with pytest.raises(openai.BadRequestError):
+            openai_client(org.plane, key).chat.completions.create(model="chat", messages=SAY_HELLO, max_completion_tokens=5)
+    server.shutdown()
+    server.server_close()
+
+    assert [{name for name in each if name.startswith("max")} for each in asked] == [{"max_completion_tokens"}, {"max_tokens"}]
+
+
 @pytest.mark.parametrize("header", ["api-key", "x-api-key"])
 def test_key_is_taken_from_other_headers_too(org: Org, header: str) -> None:
     answer = httpx2.get(f"{org.plane.base_url}/models", headers={header: org.key}, trust_env=False)

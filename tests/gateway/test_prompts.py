@@ -98,6 +98,17 @@ def test_most_tokens_are_said_once_under_the_name_that_the_host_knows(host: str,
 
 
 @pytest.mark.parametrize(
+    ("host", "is_portal", "sent"),
+    [("api.openai.com", True, "max_completion_tokens"), ("vllm.example", True, "max_tokens"), ("api.openai.com", False, "max_tokens")],
+)
+def test_most_tokens_of_the_portal_are_said_as_the_host_knows_them(host: str, is_portal: bool, sent: str) -> None:
+    call = Call(cast(Any, None), "chat", {}, cast(Any, None), cast(Any, None))
+    call.body, call.is_limit_ours = {"max_tokens": 7}, is_portal
+
+    assert CHAT.body(call, Target(deployment(f"https://{host}/v1", upstream_model="m"), {}, {}, b"", ())) == {"model": "m", sent: 7}
+
+
+@pytest.mark.parametrize(
     ("asked", "status", "code", "param"),
     [
         ({"id": "nothing"}, 404, "prompt_not_found", "prompt.id"),

@@ -36,6 +36,7 @@ async def identify(call: Call) -> str:
     if is_previous and not (key.previous_digest and compare_digest(proof.digest or "", key.previous_digest)):
         raise unknown_key()
     call.served, call.key = served, key
+    call.is_limit_ours = is_session
     call.project = served.snapshot.projects.get(key.project)
     call.agent = _agent(call.headers)
     call.tags = _tags(call.headers)

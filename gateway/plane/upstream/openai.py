@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.contract.surfaces import MOST_OUTPUT
 from gateway.plane.call import Call
 from gateway.plane.served import Target
 from gateway.plane.sse import SseTap, UsageTap, has_line
@@ -20,9 +21,11 @@ FORWARDED = ((b"openai-beta", "openai-beta"), *TRACE)
 
 def _body(call: Call, target: Target) -> dict[str, Any]:
     fields = {**call.body, "model": target.deployment.upstream_model}
-    if call.is_limit_ours and call.surface == "chat" and "max_completion_tokens" in fields:
-        most = fields.pop("max_completion_tokens")
-        fields[limit_name(target.deployment.base_url)] = most
+    if call.is_limit_ours and call.surface == "chat":
+        said = next((name for name in MOST_OUTPUT["chat"] if name in fields), None)
+        if said is not None:
+            most = fields.pop(said)
+            fields[limit_name(target.deployment.base_url)] = most
     return fields
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 from django.utils import timezone
 
@@ -121,6 +122,9 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
             said = body["messages"][1]["content"]
             if "unspeakable" in said:
                 self._answer(400, {"error": {"message": "A guardrail."}})
+                return
+            if body["model"] == "thinker" and "temperature" in body:
+                self._answer(400, {"error": {"message": "Unsupported value: 'temperature' does not support 0 with this model."}})
                 return
             letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
             self._answer(200, {"choices": [{"message": {"content": letter}}]})
@@ -234,6 +238,15 @@ def test_pair_that_cannot_be_judged_holds_up_no_other(
     assert shadow.judge_note
     shadow_judging.judge_pairs(shadow=shadow, at=timezone.now() + timedelta(hours=25))
     assert len(referee) == 4
+
+
+def test_judge_that_reasons_is_asked_without_a_temperature_and_has_room_to_think(referee: list[dict[str, Any]]) -> None:
+    with httpx2.Client(trust_env=False) as client:
+        letter = shadow_judging._ask(client, "ghw_x", "thinker", "Say hello", "good", "better")
+
+    assert letter == "B"
+    assert [each.get("temperature") for each in referee] == [0, None]
+    assert {each["max_tokens"] for each in referee} == {1_024}
 
 
 def test_judge_of_a_long_request_sees_what_was_asked_at_its_end(
