@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +38,12 @@ def render_page(
     response = render(request, f"{template}#{partial}" if wants_fragment else template, context or {}, status=status)
     patch_vary_headers(response, ["HX-Request", "HX-Boosted", "HX-History-Restore-Request"])
     return response
+
+
+def tab_and_query(request: HttpRequest, tabs: Mapping[str, str]) -> tuple[str, str]:
+    """Of a list: the tab that is asked for, the first unless it is one of `tabs` (titles by key), and the text that is looked for."""
+    tab = request.GET.get("tab", "")
+    return tab if tab in tabs else next(iter(tabs)), request.GET.get("q", "").strip()
 
 
 def try_service(form: BaseForm, act: Callable[[], Any]) -> Any | None:

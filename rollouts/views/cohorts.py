@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.access import Permission, operator_only, or_404, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import AppRequest, MemberRequest
 from rollouts import cohort_forms, cohort_rules, programme_selectors
 from rollouts import cohort_selectors as selectors
@@ -39,8 +39,7 @@ def the_change(slug: str, number: int) -> FlagChange:
 
 @operator_only()
 def cohort_list(request: AppRequest) -> HttpResponse:
-    tab, query = request.GET.get("tab", "open"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "open"
+    tab, query = tab_and_query(request, TABS)
     page = keyset_page(selectors.cohorts(tab=tab, query=query), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
     counts = selectors.cohort_counts()
     context = {

@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import operator_only, or_404
-from governance.pages import keyset_page, render_page, try_act
+from governance.pages import keyset_page, render_page, tab_and_query, try_act
 from governance.requests import AppRequest
 from rollouts import cohort_forms
 from rollouts import cohort_selectors as selectors
@@ -24,8 +24,7 @@ def the_escalation(pk: int) -> Escalation:
 
 @operator_only()
 def escalation_list(request: AppRequest) -> HttpResponse:
-    tab = request.GET.get("tab", "open")
-    tab = tab if tab in TABS else "open"
+    tab, _ = tab_and_query(request, TABS)
     context = {
         "page": keyset_page(selectors.escalations(tab=tab), order=["-opened_at", "-pk"], cursor=request.GET.get("cursor", "")),
         "tab": tab, "tabs": TABS.items(),

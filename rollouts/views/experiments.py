@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors
 from rollouts import experiment_wording as words
@@ -30,8 +30,7 @@ def the_experiment(slug: str) -> Experiment:
 
 @requires(Permission.VIEW)
 def experiment_list(request: MemberRequest) -> HttpResponse:
-    tab, query = request.GET.get("tab", "open"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "open"
+    tab, query = tab_and_query(request, TABS)
     found = experiment_selectors.experiments(tab=tab, query=query)
     page = keyset_page(found, order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
     counts = experiment_selectors.experiment_counts()

@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from governance.access import Permission, or_404, requires
 from governance.models import FeatureClass
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
 from rollouts import flag_selectors, rollback_readings, rollback_selectors
@@ -41,8 +41,7 @@ def the_change(key: str, number: int) -> FlagChange:
 
 @requires(Permission.VIEW)
 def flag_list(request: MemberRequest) -> HttpResponse:
-    tab, query = request.GET.get("tab", "live"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "live"
+    tab, query = tab_and_query(request, TABS)
     page = keyset_page(flag_selectors.flags(tab=tab, query=query), order=["key"], cursor=request.GET.get("cursor", ""))
     waiting = flag_selectors.open_changes([flag.pk for flag in page.rows])
     counts = flag_selectors.flag_counts()

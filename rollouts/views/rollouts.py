@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import board_selectors, gate_selectors, markdown, plans, selectors, waiting_selectors
 from rollouts.forms import ReasonForm, RolloutForm
@@ -39,8 +39,7 @@ def the_rollout(slug: str) -> Rollout:
 @requires(Permission.VIEW)
 def rollout_list(request: MemberRequest) -> HttpResponse:
     now = timezone.now()
-    tab, query = request.GET.get("tab", "running"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "running"
+    tab, query = tab_and_query(request, TABS)
     waiting = waiting_selectors.waiting_for(request.membership)
     found = selectors.rollouts(tab="running" if tab == "mine" else tab, query=query)
     if tab == "mine":

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 
 from costs.selectors import sees_all_calls
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import shadow_selectors
 from rollouts.models import Shadow, ShadowPair
@@ -31,8 +31,7 @@ def the_shadow(slug: str) -> Shadow:
 
 @requires(Permission.VIEW)
 def shadow_list(request: MemberRequest) -> HttpResponse:
-    tab, query = request.GET.get("tab", "open"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "open"
+    tab, query = tab_and_query(request, TABS)
     page = keyset_page(shadow_selectors.shadows(tab=tab, query=query), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", ""))
     counts = shadow_selectors.shadow_counts()
     context = {

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors, shift_selectors
 from rollouts import experiment_wording as words
@@ -30,8 +30,7 @@ def the_shift(slug: str) -> Shift:
 
 @requires(Permission.VIEW)
 def shift_list(request: MemberRequest) -> HttpResponse:
-    tab, query = request.GET.get("tab", "open"), request.GET.get("q", "").strip()
-    tab = tab if tab in TABS else "open"
+    tab, query = tab_and_query(request, TABS)
     page = keyset_page(
         shift_selectors.shifts(tab=tab, query=query), order=["-created_at", "-pk"], cursor=request.GET.get("cursor", "")
     )  # fmt: skip
