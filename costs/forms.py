@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
 from catalog.selectors import time_zone
-from costs import bill_imports, bill_selectors, budget_selectors, budgeting, exchange, price_sheets, review_selectors
+from costs import bill_imports, bill_selectors, budget_selectors, budgeting, exchange, price_selectors, price_sheets, review_selectors
 from costs.models import (
     LONGEST_MONTHS,
     SHORTEST_MONTHS,
@@ -77,8 +77,9 @@ class PriceForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
-        self.fields["model"].choices = [(slug, slug) for slug in bill_selectors.model_choices()]  # type: ignore[attr-defined]
+        found = price_selectors.priceable()
+        self.fields["provider"].choices = list(found.providers.items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["model"].choices = [(slug, slug) for slug in found.models]  # type: ignore[attr-defined]
 
     def clean_currency(self) -> str:
         return str(self.cleaned_data["currency"] or exchange.BOOK).upper()
@@ -122,8 +123,9 @@ class DiscountForm(forms.Form):
     def __init__(self, *args: object, **kwargs: object) -> None:
         kwargs.setdefault("auto_id", "discount_%s")  # its page has another form with a note
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
-        self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in bill_selectors.model_choices())]  # type: ignore[attr-defined]
+        found = price_selectors.priceable()
+        self.fields["provider"].choices = list(found.providers.items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["model"].choices = [("", "All models"), *((slug, slug) for slug in found.models)]  # type: ignore[attr-defined]
 
     def clean_valid_from(self) -> datetime:
         at: datetime | None = self.cleaned_data["valid_from"]

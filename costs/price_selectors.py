@@ -14,6 +14,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from catalog.hooks import Price
+from costs import bill_selectors
 from costs.models import (
     PriceEntry,
     PriceProposal,
@@ -22,6 +23,7 @@ from costs.models import (
     TokenClass,
     UsageHour,
 )
+from costs.models.price import MOST_MODEL, MOST_PROVIDER
 from costs.periods import Period
 
 
@@ -73,6 +75,32 @@ def price_book(query: str = "") -> list[ModelPrices]:
 
 
 @dataclass(frozen=True)
+class Priceable:
+    """What a price may be set for: the catalog's, and what calls came with that nobody registered, as their telemetry names it."""
+
+    providers: dict[str, str]
+    """Slug to name."""
+    models: list[str]
+
+
+def priceable() -> Priceable:
+    """With what is in the book already, so that it can be changed after nothing waits any more."""
+    waiting = UsageHour.objects.filter(unpriced_calls__gt=0).order_by().values_list("provider", "model").distinct()
+    pairs = {pair for pair in waiting if fits_the_book(*pair)} | set(
+        PriceEntry.objects.order_by().values_list("provider", "model").distinct()
+    )
+    registered, models = bill_selectors.provider_choices(), bill_selectors.model_choices()
+    others = sorted({provider for provider, _ in pairs} - set(registered))
+    providers = registered | {provider: f"{provider}, not in the catalog" for provider in others}
+    return Priceable(providers, models + sorted({model for _, model in pairs} - set(models)))
+
+
+def fits_the_book(provider: str, model: str) -> bool:
+    """Telemetry may name neither, or give longer names than a price has room for."""
+    return 0 < len(provider) <= MOST_PROVIDER and 0 < len(model) <= MOST_MODEL
+
+
+@dataclass(frozen=True)
 class Unpriced:
     """Calls of a model that have no price yet."""
 
@@ -85,6 +113,11 @@ class Unpriced:
     """Service tiers of the newest of them: a tier may lack what the usual one has. Empty where the tokens are unknown."""
     units: list[str]
     """Labels of the token classes beside the usual ones that the newest of them used: each needs a price of its own."""
+
+    @property
+    def can_have_price(self) -> bool:
+        """Of tokens that nobody counted no price makes money."""
+        return bool(self.tiers) and fits_the_book(self.provider, self.model)
 
 
 def unpriced(period: Period | None = None) -> list[Unpriced]:

@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from costs import bill_selectors, price_selectors, price_sheets
+from costs import price_selectors, price_sheets
 from costs.api.serializers import ExactField
 from costs.errors import PriceSheetError
 from costs.models import SERIES, PriceProposal, ServiceTier, TokenClass
@@ -117,11 +117,11 @@ class PriceProposals(generics.ListAPIView[PriceProposal]):
     def post(self, request: ApiRequest) -> Response:
         asked, now = body_of(request, PriceSheetInput), timezone.now()
         offers = [price_sheets.Offer(**{"valid_from": now, **row}) for row in asked["prices"]]
-        providers, models = bill_selectors.provider_choices(), bill_selectors.model_choices()
+        known = price_selectors.priceable()
         wrong = {}
         for index, offer in enumerate(offers):
             try:
-                price_sheets.check(offer, providers=providers, models=models)
+                price_sheets.check(offer, providers=known.providers, models=known.models)
             except PriceSheetError as error:
                 wrong[str(index)] = [error.message]
         if wrong:

@@ -157,9 +157,10 @@ class Prices(generics.ListAPIView[PriceEntry]):
     @extend_schema(request=serializers.PriceInput, responses={201: serializers.PriceOutput, **_ERRORS, 409: ErrorSerializer})
     def post(self, request: ApiRequest) -> Response:
         asked = body_of(request, serializers.PriceInput)
+        found = price_selectors.priceable()
         unknown = {
             name: [f"There is no {name} {asked[name]}."]
-            for name, known in (("provider", bill_selectors.provider_choices()), ("model", bill_selectors.model_choices()))
+            for name, known in (("provider", found.providers), ("model", found.models))
             if asked[name] not in known
         }
         if unknown:

@@ -13,6 +13,9 @@ from costs import exchange
 from costs.quotes import Quote
 from governance.models import User
 
+MOST_PROVIDER, MOST_MODEL = 48, 80
+"""Characters of the names in the catalog."""
+
 
 class TokenClass(models.TextChoices):
     """Disjoint: a token of a call is in exactly one. The order is that of `Event.price_ids`, so new ones come last."""
@@ -53,8 +56,8 @@ class PriceSeries(models.Model):
     all, and then the one of the highest band that its input exceeds.
     """
 
-    provider = models.CharField(max_length=48)
-    model = models.CharField(max_length=80)
+    provider = models.CharField(max_length=MOST_PROVIDER)
+    model = models.CharField(max_length=MOST_MODEL)
     """Our slug, not the provider's name."""
     token_class = models.CharField(max_length=16, choices=TokenClass)
     service_tier = models.CharField(max_length=16, choices=ServiceTier, default=ServiceTier.STANDARD)

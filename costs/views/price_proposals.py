@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from costs import bill_selectors, price_selectors, price_sheets
+from costs import price_selectors, price_sheets
 from costs.forms import DiscountForm, PriceSheetForm
 from costs.models import SERIES, PriceEntry, PriceProposal
 from costs.services import price_feed, price_proposals
@@ -56,10 +56,11 @@ def upload(request: MemberRequest) -> HttpResponse:
         file, now = form.cleaned_data["file"], timezone.now()
 
         def act() -> Any:
+            known = price_selectors.priceable()
             offers = price_sheets.read(
                 file.read(price_sheets.LARGEST_FILE + 1),
-                providers=bill_selectors.provider_choices(),
-                models=bill_selectors.model_choices(),
+                providers=known.providers,
+                models=known.models,
                 now=now,
             )
             return price_proposals.propose(offers=offers, name=file.name, note=form.cleaned_data["note"], actor=request.user, at=now)

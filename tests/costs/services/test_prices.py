@@ -10,11 +10,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from catalog.hooks import Price, cost_figures
-from costs import price_selectors
+from costs import price_selectors, tasks
 from costs.errors import PriceExistsError, PriceValueError
 from costs.models import Event, PriceEntry, TokenDay, UsageHour
 from costs.services import prices
 from governance.models import AuditEntry, Tenant, User
+from governance.schema import enter_tenant
 from tests.conftest import ClientFor
 from tests.factories import costs as make
 
@@ -213,3 +214,57 @@ def test_price_takes_effect_now_by_default(acme: Tenant, fay: User) -> None:
 
     assert before <= entry.valid_from <= timezone.now()
     assert acme.config_version < Tenant.objects.get(pk=acme.pk).config_version
+
+
+@pytest.fixture
+def stranger(acme: Tenant) -> Event:
+    """A call of a model that nobody registered, as telemetry from elsewhere names it."""
+    make.record(acme, make.call(acme, provider="mistral", model="mistral-xxl", deployment=None))
+    return Event.objects.get()
+
+
+def test_model_that_is_in_no_catalog_gets_its_price_from_the_queue(acme: Tenant, client_for: ClientFor, fay: User, stranger: Event) -> None:
+    client, book = client_for(fay), "/o/acme/operate/costs/price-book/"
+    offered = client.get(f"{book}?provider=mistral&model=mistral-xxl").context["form"]
+    begins = (stranger.started_at - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M")
+
+    for token_class in ("input", "output"):
+        asked = {"provider": "mistral", "model": "mistral-xxl", "token_class": token_class, "price": "2", "valid_from": begins}
+        assert client.post(book, asked).status_code == 302
+    enter_tenant(acme)
+    tasks.price_unpriced(provider="mistral", model="mistral-xxl", schema_name=acme.schema_name)
+
+    enter_tenant(acme)
+    assert (offered["provider"].value(), offered["model"].value()) == ("mistral", "mistral-xxl")
+    assert "mistral, not in the catalog" in str(offered["provider"])
+    stranger.refresh_from_db()
+    assert stranger.pricing == "priced"
+    assert "mistral-xxl" in price_selectors.priceable().models  # though nothing waits any more
+
+
+def test_api_and_sheets_price_what_is_in_no_catalog(acme: Tenant, api_for: ClientFor, fay: User, stranger: Event) -> None:
+    api, price = api_for(fay), {"provider": "mistral", "model": "mistral-xxl", "token_class": "input", "price": "2"}
+
+    alone = api.post("/api/v1/prices/", price, content_type="application/json")
+    row = {"provider": "mistral", "model": "mistral-xxl", "token_class": "output", "price": "3"}
+    sheet = api.post("/api/v1/prices/proposals/", {"name": "July", "note": "n", "prices": [row]}, content_type="application/json")
+    unknown = api.post("/api/v1/prices/", {**price, "model": "mistral-xxs"}, content_type="application/json")
+
+    assert (alone.status_code, sheet.status_code, unknown.status_code) == (201, 201, 400)
+
+
+@pytest.mark.parametrize(("provider", "model"), [("", "some-model"), ("mistral", ""), ("mistral", "m" * 81), ("m" * 49, "some-model")])
+def test_names_that_a_price_cannot_have_are_not_offered(acme: Tenant, provider: str, model: str) -> None:
+    make.record(acme, make.call(acme, provider=provider or None, model=model or None, deployment=None))
+
+    assert [row.can_have_price for row in price_selectors.unpriced()] == [False]
+    assert price_selectors.priceable() == price_selectors.Priceable({}, [])
+
+
+def test_queue_says_of_calls_without_tokens_that_no_price_helps(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    make.record(acme, make.call(acme, input_tokens=None, cached_input_tokens=None, output_tokens=None, usage_source="none"))
+
+    page = client_for(fay).get("/o/acme/operate/costs/price-book/").content.decode()
+
+    assert "their tokens are not known" in page
+    assert "Add its price" not in page
