@@ -6,7 +6,7 @@ visible but not allowed means 403; whoever does not belong to a tenant gets 404 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -31,12 +31,6 @@ class Rule:
     signed_in: bool = False
     operator: bool = False
     public: bool = False
-
-    def allows_roles(self, roles: Iterable[str]) -> bool:
-        """For routes inside a tenant: may a member with these roles?"""
-        if self.permission is not None:
-            return self.permission in permissions_of(list(roles))
-        return self.signed_in or self.public
 
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])

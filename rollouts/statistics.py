@@ -69,11 +69,6 @@ class Moments:
         return (self.units, self.calls, self.total, self.calls_squared, self.totals_squared, self.product)
 
 
-def of_values(units: int, total: float, squares: float) -> Moments:
-    """Of one value per unit."""
-    return Moments(units, units, total, units, squares, total)
-
-
 @dataclass(frozen=True)
 class Difference:
     """Treatment against champion: a difference, or a relative change (0.05 is 5% more)."""

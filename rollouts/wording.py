@@ -14,15 +14,6 @@ from rollouts.rules import BADNESS, Verdict
 
 WORDS = {"pass": "pass", "waived": "waived", "inconclusive": "inconclusive", "no_data": "no data", "error": "error", "fail": "fail"}
 OPERATORS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "=": "="}
-SAMPLE_WORDS = {
-    "ms": "calls",
-    "s": "observations",
-    "%": "observations",
-    "USD": "observations",
-    "count": "counted",
-    "pp": "observations",
-    "score": "answers",
-}
 
 
 def short(digest: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from governance.models import Tenant, User
-from rollouts.models import Gate, Rollout
+from rollouts.models import Flag, Gate, Rollout
 from rollouts.plans import Plan
+from tests.conftest import LayOut
 from tests.factories import rollouts as make
 
 
@@ -48,3 +49,18 @@ def ready_gate(gate: Gate, people: Any) -> Gate:
     """Every criterion holds; nobody has signed."""
     make.attest_all(gate, people.rita, people.sam)
     return make.gate_of(gate.rollout)
+
+
+def laid_out_flag(build: Callable[[], Flag]) -> Any:
+    """The fixture `laid_out` of a file whose tests all begin with one flag; each gets it fresh as `flag`."""
+
+    @pytest.fixture(scope="module", autouse=True, name="laid_out")
+    def fixture(lay_out: LayOut) -> Any:
+        return lay_out(build)
+
+    return fixture
+
+
+@pytest.fixture
+def flag(acme: Tenant, laid_out: Flag) -> Flag:
+    return Flag.objects.get(pk=laid_out.pk)

@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from governance.models import Tenant, User
 from rollouts.models import Flag
-from tests.conftest import ClientFor, LayOut, api_client
+from tests.conftest import ClientFor, api_client
 from tests.factories import costs
 from tests.factories.rollouts import flagged_call, make_split_flag, person
+from tests.rollouts.conftest import laid_out_flag
 
 BASE = "/api/v1/experiments/"
 ONE = f"{BASE}next-model/"
@@ -20,15 +21,7 @@ NEW = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_split_flag(person("rita"), person("adam")))
 
 
 def test_experiment_goes_its_way_from_draft_to_decision(acme: Tenant, flag: Flag, api_for: ClientFor, rita: User, bob: User) -> None:

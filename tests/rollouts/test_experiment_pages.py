@@ -14,9 +14,10 @@ from governance import navigation, search
 from governance.models import Tenant, User
 from rollouts.models import Experiment, ExperimentReading, Flag
 from rollouts.services import experiments
-from tests.conftest import ClientFor, LayOut
+from tests.conftest import ClientFor
 from tests.factories import costs
 from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_split_flag, membership, person
+from tests.rollouts.conftest import laid_out_flag
 
 BASE = "/o/acme/release/experiments/"
 PAGE = f"{BASE}next-model/"
@@ -29,15 +30,7 @@ TERMS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_split_flag(person("rita"), person("adam")))
 
 
 @pytest.fixture

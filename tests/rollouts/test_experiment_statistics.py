@@ -9,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollouts import statistics
-from rollouts.statistics import Difference, Moments, of_values
+from rollouts.statistics import Difference, Moments
 
 COUNTS = st.lists(st.integers(1, 20), min_size=3, max_size=30)
+
+
+def of_values(units: int, total: float, squares: float) -> Moments:
+    """Of one value per unit."""
+    return Moments(units, units, total, units, squares, total)
 
 
 def rate(failed: int, units: int) -> Moments:

@@ -14,24 +14,17 @@ from governance.models import Tenant, User
 from rollouts import tasks
 from rollouts.models import Flag, Incident, RollbackRule
 from rollouts.services import rollback
-from tests.conftest import ClientFor, LayOut
+from tests.conftest import ClientFor
 from tests.factories import costs
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
 from tests.factories.rollouts import person
+from tests.rollouts.conftest import laid_out_flag
 
 RULES = "/o/acme/release/flags/ai.chat.next-model/rules/"
 FORM = {"text": "error_rate_5m > 5% for 3 of 5 min 50", "clear_percent": "10", "cooldown_minutes": "30"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_watched_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_watched_flag(person("rita"), person("adam")))
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from governance import navigation
 from governance.models import Tenant, User
 from rollouts.models import Flag, Shift
 from rollouts.services import flags, shifts
-from tests.conftest import ClientFor, LayOut, api_client
+from tests.conftest import ClientFor, api_client
 from tests.factories import costs
 from tests.factories.rollouts import flagged_call, make_split_flag, membership, person
+from tests.rollouts.conftest import laid_out_flag
 
 BASE = "/o/acme/release/shifts/"
 PAGE = f"{BASE}next-model/"
@@ -26,16 +27,7 @@ TERMS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    """At 50%."""
-    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_split_flag(person("rita"), person("adam")))
 
 
 @pytest.fixture

@@ -20,23 +20,16 @@ from rollouts.errors import ExperimentInvalidError, ExposureInvalidError
 from rollouts.models import Experiment, Flag, FlagChange
 from rollouts.services import experiments, flags
 from tests.catalog.test_prompts import approve
-from tests.conftest import ClientFor, LayOut
+from tests.conftest import ClientFor
 from tests.factories import costs
 from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_flag, make_treatment_flag, person
+from tests.rollouts.conftest import laid_out_flag
 
 START = timezone.now() - timedelta(days=2)
 WARM = {"prompt": "greeting@2", "parameters": {"temperature": 0.9, "max_tokens": 200}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_treatment_flag(person("rita"), person("adam"), warm=WARM))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_treatment_flag(person("rita"), person("adam"), warm=WARM))
 
 
 def test_treatments_name_a_model_an_approved_version_and_bounded_parameters(flag: Flag, rita: User) -> None:

@@ -17,22 +17,14 @@ from governance.models import AuditEntry, Membership, Notice, Tenant, User
 from rollouts import advice, errors, experiment_selectors, rules
 from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange
 from rollouts.services import experiments, flags
-from tests.conftest import LayOut
 from tests.factories import costs
 from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_flag, make_split_flag, person
+from tests.rollouts.conftest import laid_out_flag
 
 START = timezone.now() - timedelta(days=2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_split_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_split_flag(person("rita"), person("adam")))
 
 
 @pytest.fixture

@@ -26,25 +26,17 @@ from rollouts.errors import (
 )
 from rollouts.models import Flag, FlagChange, Incident, ReleaseLogEntry, RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.services import flags, incidents, rollback, rollback_rules
-from tests.conftest import LayOut
 from tests.factories import costs
 from tests.factories import rollouts as make
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
 from tests.factories.rollouts import person
 from tests.governance.services.test_alerts import Receiver, mails, receiver
+from tests.rollouts.conftest import laid_out_flag
 
 __all__ = ["mails", "receiver"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def laid_out(lay_out: LayOut) -> Flag:
-    flag: Flag = lay_out(lambda: make_watched_flag(person("rita"), person("adam")))
-    return flag
-
-
-@pytest.fixture
-def flag(acme: Tenant, laid_out: Flag) -> Flag:
-    return Flag.objects.get(pk=laid_out.pk)
+laid_out = laid_out_flag(lambda: make_watched_flag(person("rita"), person("adam")))
 
 
 def events() -> list[str]:
