@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from gateway.contract.credentials import AwsKeys, Credential, CredentialError, EntraId, Key, ServiceAccount, WithToken, read_token
+from gateway.contract.credentials import AwsKeys, Credential, CredentialError, EntraId, Key, ServiceAccount, WithToken
 from gateway.contract.outbound import OutboundError, check_address, check_url
 from gateway.contract.platforms import Endpoint
 from gateway.contract.sealing import UnsealError
-from governance.http import allow_list, guarded_client
+from governance.http import allow_list, fetch_token, guarded_client
 
 CHECK_TIMEOUT_S = 20.0
 _EXCERPT = 200
@@ -221,15 +221,9 @@ def _call(method: str, endpoint: Endpoint, url: str, opened: OpenCredential, fie
 
 def _token(credential: WithToken, trace: Trace) -> str | None:
     """A fresh access token; None when the trace has failed. The planes keep theirs, a check wants to know."""
-    started, url = time.perf_counter(), credential.token_endpoint
-    host = urlsplit(url).hostname
+    started, host = time.perf_counter(), urlsplit(credential.token_endpoint).hostname
     try:
-        check_url(url, allow_list())
-        with guarded_client(timeout_s=CHECK_TIMEOUT_S) as client:
-            response = client.post(
-                url, content=credential.token_form(time.time()), headers={"content-type": "application/x-www-form-urlencoded"}
-            )
-        token = read_token(response.status_code, response.content)
+        token = fetch_token(credential, timeout_s=CHECK_TIMEOUT_S)
     except OutboundError as error:
         trace.blocked = True
         said = str(error).rstrip(".")

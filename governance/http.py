@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 import httpx2
 from django.conf import settings
 
+from gateway.contract.credentials import Token, WithToken, read_token
 from gateway.contract.outbound import AllowList
 from gateway.contract.outbound_httpx import GuardedAsyncTransport, GuardedTransport
 
@@ -101,10 +102,12 @@ def guarded_client(
     total_s: float | None = None,
     headers: Mapping[str, str] | None = None,
     max_bytes: int = MAX_RESPONSE_BYTES,
+    is_raw: bool = False,
 ) -> httpx2.Client:
     """A client for URLs that people typed. Calls raise `OutboundError` for what may not be called, `httpx2.HTTPError` for the rest.
 
-    `timeout_s` is for each read, write and connection; `total_s` for all that this client does, from now on.
+    `timeout_s` is for each read, write and connection; `total_s` for all that this client does, from now on. `is_raw` takes answers that are
+    marked as compressed, too: for callers that read them by `iter_raw()` only, so that nothing is unpacked beyond the cap.
     """
     return httpx2.Client(
         transport=_CappedTransport(allow_list(), max_bytes, None if total_s is None else time.monotonic() + total_s),
@@ -112,8 +115,19 @@ def guarded_client(
         follow_redirects=False,
         trust_env=False,
         headers={"Accept-Encoding": "identity", **(headers or {})},
-        event_hooks={"response": [_refuse_compressed]},
+        event_hooks={} if is_raw else {"response": [_refuse_compressed]},
     )
+
+
+def fetch_token(credential: WithToken, *, timeout_s: float = TIMEOUT_S) -> Token:
+    """A fresh access token for a credential. OutboundError, CredentialError (the service's no) or `httpx2.HTTPError`, as of any client here."""
+    with guarded_client(timeout_s=timeout_s) as client:
+        response = client.post(
+            credential.token_endpoint,
+            content=credential.token_form(time.time()),
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
+    return read_token(response.status_code, response.content)
 
 
 def guarded_async_client(

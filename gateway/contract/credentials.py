@@ -26,6 +26,8 @@ CredentialKind = Literal["key", "entra_id", "service_account", "aws_keys"]
 ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 """Of models in Foundry that are not OpenAI's."""
+STORAGE_SCOPE = "https://storage.azure.com/.default"
+"""Of Azure Storage, in every cloud of Azure."""
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 MAX_RSA_BITS = 4096

@@ -65,6 +65,28 @@ def test_signatures_are_those_of_the_test_suite_of_aws(
     assert signed["authorization"].rpartition("Signature=")[2] == signature, name
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "signature"),
+    [
+        ("test.txt", {"range": "bytes=0-9"}, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
+        ("?lifecycle", {}, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+        ("?max-keys=2&prefix=J", {}, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    ],
+)
+def test_signatures_for_s3_are_those_of_its_reference(path: str, headers: dict[str, str], signature: str) -> None:
+    given = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "service": "s3"}
+
+    signed = sigv4.sign(
+        "GET",
+        f"https://examplebucket.s3.amazonaws.com/{path}",
+        headers,
+        b"",
+        **{**EXAMPLE, **given, "at": datetime(2013, 5, 24, tzinfo=UTC)},
+    )
+
+    assert signed["authorization"].rpartition("Signature=")[2] == signature
+
+
 # Frames
 
 
