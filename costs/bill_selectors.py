@@ -17,6 +17,7 @@ from costs.models import (
     BillFile,
     BillRow,
     BillSource,
+    BillSourceFile,
     Reconciliation,
     Revision,
 )
@@ -41,7 +42,15 @@ def replaced_and_new(bill: BillFile) -> QuerySet[BillRow]:
 
 
 def bill_sources() -> QuerySet[BillSource]:
-    return BillSource.objects.select_related("set_by").order_by("provider")
+    return (
+        BillSource.objects.select_related("set_by").annotate(failed_files=Count("files", filter=~Q(files__error=""))).order_by("provider")
+    )
+
+
+def source_files(source: BillSource, *, only_failed: bool = False) -> QuerySet[BillSourceFile]:
+    """What was read, or tried, of a folder; the newest first."""
+    found = source.files.select_related("bill").order_by("-changed_at", "-pk")
+    return found.exclude(error="") if only_failed else found
 
 
 def reconciliations() -> QuerySet[Reconciliation]:

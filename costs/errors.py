@@ -13,8 +13,9 @@ DomainError
 ├── BillTooLargeError        more than one upload may hold
 ├── BillStoppedError         somebody stopped the import while it read
 ├── BillStateError           the act does not fit what became of the file, or the book changed since the preview
-├── BillSourceError          a cost API cannot be set up so
-├── CostApiError             a cost API did not answer as documented
+├── BillSourceError          a cost API or a folder of exports cannot be set up so
+├── CostApiError             a cost API or a folder of exports did not answer as documented
+│   └── SourceChangedError   not its failure: somebody changed the source meanwhile
 ├── NothingToReconcileError  no bill for the period
 ├── BillWaitingError         a file that would change the month is neither applied nor dismissed
 ├── RevisionReplacedError    the figures are not those that the person saw, or not the latest
@@ -120,6 +121,10 @@ class BillSourceError(DomainError):
 class CostApiError(DomainError):
     code = "cost_api_failed"
     status = 502
+
+
+class SourceChangedError(CostApiError):
+    pass
 
 
 class NothingToReconcileError(DomainError):

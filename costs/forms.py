@@ -10,6 +10,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
+from catalog.forms.providers import CredentialFields
 from catalog.selectors import time_zone
 from costs import bill_imports, bill_selectors, budget_selectors, budgeting, exchange, price_selectors, price_sheets, review_selectors
 from costs.models import (
@@ -196,7 +197,9 @@ class BillSourceForm(forms.Form):
     """A cost API to fetch a provider's bills from."""
 
     provider = forms.ChoiceField(help_text="Which of our providers its rows belong to.")
-    kind = forms.ChoiceField(label="Cost API", choices=BillSource.Kind.choices)
+    kind = forms.ChoiceField(
+        label="Cost API", choices=[choice for choice in BillSource.Kind.choices if choice[0] not in BillSource.FOLDERS]
+    )
     key = forms.CharField(
         label="Admin key",
         required=False,
@@ -217,6 +220,78 @@ class BillSourceForm(forms.Form):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
         self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+
+
+class BillFolderForm(CredentialFields):
+    """A folder of exports to fetch a provider's bills from: the fields of one kind of store, with one kind of credential."""
+
+    provider = forms.ChoiceField(
+        help_text="Which of our providers its rows belong to. One folder for each; the same provider again changes it."
+    )
+    kind = forms.ChoiceField(choices=[(kind.value, kind.label) for kind in BillSource.FOLDERS], widget=forms.HiddenInput)
+    credential = forms.ChoiceField(choices=BillSource.Credential.choices, widget=forms.HiddenInput)
+    bucket = forms.CharField(max_length=222)
+    prefix = forms.CharField(  # type: ignore[assignment]  # a declared field leaves the form's own attribute alone
+        required=False, max_length=500, help_text="All below it is read. With a / at its end, only what lies in that folder."
+    )
+    region = forms.CharField(required=False, max_length=32, help_text="Of the bucket, for example eu-central-1. Other hosts may have none.")
+    base_url = forms.URLField(label="Address", required=False, max_length=300, assume_scheme="https")
+    style = forms.ChoiceField(
+        required=False,
+        label="How its files follow each other",
+        choices=[("", "As before, or as the file tells"), *DeliveryStyle.choices],
+        initial=DeliveryStyle.REPLACEMENT,
+        help_text="Clouds deliver a month again and again, each time whole: then a file replaces.",
+    )
+    begins_on = forms.DateField(
+        label="From, UTC day",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="Files that were written before it are passed over. Empty means the first of this month.",
+    )
+
+    def __init__(self, *args: Any, has_credential: bool, **kwargs: Any) -> None:
+        """`has_credential`: there is one that empty fields keep."""
+        super().__init__(*args, **kwargs)
+        self.fields["provider"].choices = list(bill_selectors.provider_choices().items())  # type: ignore[attr-defined]  # a ChoiceField
+        self.kind_value = self._chosen("kind", BillSource.FOLDERS)
+        self.kind_label = BillSource.Kind(self.kind_value).label
+        taken = BillSource.CREDENTIALS[self.kind_value]
+        self.chosen_credential = self._chosen("credential", taken)
+        self.initial = {**self.initial, "kind": self.kind_value, "credential": self.chosen_credential}
+        self.credential_choices = [
+            (each, "SAS token" if each == BillSource.Credential.KEY else BillSource.Credential(each).label, each == self.chosen_credential)
+            for each in taken
+        ]
+        self.keep_credential(self.chosen_credential, is_key_required=True)
+        if has_credential:
+            for name in self.credential_fields:
+                self.fields[name].required = False
+        if "secret" in self.fields:
+            self.fields["secret"].label, self.fields["secret"].max_length = "SAS token", 1000  # type: ignore[attr-defined]  # a CharField
+            self.fields["secret"].help_text = "Of the container, with the rights Read and List. Stored encrypted; nobody can read it."
+        self._word_place()
+
+    def _chosen(self, name: str, known: tuple[str, ...]) -> str:
+        given = str(self.data.get(name) or self.initial.get(name) or "")
+        return given if given in known else str(known[0])
+
+    def _word_place(self) -> None:
+        address = self.fields["base_url"]
+        if self.kind_value != BillSource.Kind.S3:
+            del self.fields["region"]
+        if self.kind_value == BillSource.Kind.AZURE_BLOB:
+            self.fields["bucket"].label = "Container"
+            address.required, address.help_text = True, "Of the storage account: https://<account>.blob.core.windows.net"
+        else:
+            address.help_text = "Empty means the cloud's own." + (
+                " For any other host that speaks S3, its address." if self.kind_value == BillSource.Kind.S3 else ""
+            )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        cleaned["key"] = cleaned.pop("secret", "")
+        return cleaned
 
 
 class AliasForm(forms.Form):

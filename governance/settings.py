@@ -220,6 +220,7 @@ SPECTACULAR_SETTINGS = {
         "CommitmentStatus": "costs.models.Commitment.Status",
         "RateSheetKind": "costs.models.RateSheet.Kind",
         "BillSourceKind": "costs.models.BillSource.Kind",
+        "BillSourceCredential": "costs.models.BillSource.Credential",
         "BillImportPhase": "costs.bill_imports.PHASE_CHOICES",
         "BillFileState": "costs.models.BillFile.State",
         "DeliveryStyle": "costs.models.DeliveryStyle",

@@ -48,7 +48,7 @@ CREDENTIAL_FIELDS: dict[str, tuple[str, ...]] = {
 _OPTIONAL = frozenset(("token_url", "session_token"))
 
 
-class _CredentialFields(forms.Form):
+class CredentialFields(forms.Form):
     """The fields of every kind of credential; a form keeps those of the kind in hand."""
 
     secret = _write_only("API key", "Stored encrypted. You can replace it, nobody can read it.")
@@ -97,7 +97,7 @@ class _CredentialFields(forms.Form):
         return [self[name] for name in self.credential_fields]
 
 
-class ProviderForm(_CredentialFields):
+class ProviderForm(CredentialFields):
     name = forms.CharField(max_length=80, help_text="As people call it, for example OpenAI, team account.")
     slug = slug_field("Short name", "What events, prices and bills call it. It can't be changed later.")
     kind = forms.ChoiceField(choices=Provider.Kind.choices, initial=Provider.Kind.OPENAI_COMPATIBLE, widget=forms.HiddenInput)
@@ -157,7 +157,7 @@ class ProviderForm(_CredentialFields):
         return choices if len(choices) > 1 else []
 
 
-class ProviderChangeForm(_CredentialFields):
+class ProviderChangeForm(CredentialFields):
     name = forms.CharField(max_length=80)
     base_url = forms.URLField(
         label="Base URL",
@@ -182,7 +182,7 @@ class ProviderChangeForm(_CredentialFields):
             del self.fields["api_version"]
 
 
-class SecretForm(_CredentialFields):
+class SecretForm(CredentialFields):
     credential = forms.ChoiceField(choices=Provider.Credential.choices, required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, provider: Provider, **kwargs: Any) -> None:

@@ -1,6 +1,6 @@
 from costs.models.anomaly import Anomaly, AnomalyDimension, AnomalyPeriod, AnomalyRun, AnomalySettings
 from costs.models.archive import LONGEST_MONTHS, SHORTEST_MONTHS, ArchivedMonth, EventRetention
-from costs.models.bill import BillAlias, BillDelivery, BillError, BillFeed, BillFile, BillRow, BillSource, DeliveryStyle
+from costs.models.bill import BillAlias, BillDelivery, BillError, BillFeed, BillFile, BillRow, BillSource, BillSourceFile, DeliveryStyle
 from costs.models.budget import Budget, BudgetIncident, BudgetNotice, BudgetRaise
 from costs.models.commitment import Commitment, CommitmentDay
 from costs.models.event import Event
@@ -34,6 +34,7 @@ __all__ = [
     "BillFile",
     "BillRow",
     "BillSource",
+    "BillSourceFile",
     "Budget",
     "BudgetIncident",
     "BudgetNotice",

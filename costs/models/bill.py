@@ -308,7 +308,7 @@ class BillError(models.Model):
 
 
 class BillSource(models.Model):
-    """A provider whose bills are fetched from its cost API."""
+    """A provider whose bills are fetched: from its cost API, or from a folder that its cloud delivers exports to."""
 
     placement = "tenant"
     never_exported = ("sealed_key",)
@@ -316,16 +316,45 @@ class BillSource(models.Model):
     class Kind(models.TextChoices):
         OPENAI = "openai", "OpenAI costs"
         ANTHROPIC = "anthropic", "Anthropic cost report"
+        S3 = "s3", "S3 bucket"
+        AZURE_BLOB = "azure_blob", "Azure Blob container"
+        GCS = "gcs", "Google Cloud Storage bucket"
+
+    class Credential(models.TextChoices):
+        KEY = "key", "Key, or SAS token"
+        ENTRA_ID = "entra_id", "Microsoft Entra ID"
+        SERVICE_ACCOUNT = "service_account", "Google service account"
+        AWS_KEYS = "aws_keys", "AWS access keys"
+
+    CREDENTIALS: dict[str, tuple[str, ...]] = {
+        Kind.OPENAI: (Credential.KEY,),
+        Kind.ANTHROPIC: (Credential.KEY,),
+        Kind.S3: (Credential.AWS_KEYS,),
+        Kind.AZURE_BLOB: (Credential.KEY, Credential.ENTRA_ID),
+        Kind.GCS: (Credential.SERVICE_ACCOUNT,),
+    }
+    """What each kind can be asked with, the usual one first."""
+    FOLDERS = (Kind.S3, Kind.AZURE_BLOB, Kind.GCS)
 
     provider = models.CharField(max_length=48, unique=True)
     """Slug; rows belong to it."""
     kind = models.CharField(max_length=16, choices=Kind)
     base_url = models.URLField(max_length=300)
+    """Of the API; of a folder, that of the store without the bucket."""
+    bucket = models.CharField(max_length=222, blank=True, default="", db_default="")
+    """Or container. This and the next three are of folders only."""
+    prefix = models.CharField(max_length=500, blank=True, default="", db_default="")
+    region = models.CharField(max_length=32, blank=True, default="", db_default="")
+    """Of S3."""
+    style = models.CharField(max_length=12, choices=DeliveryStyle, blank=True, default="", db_default="")
+    """How its files follow each other; empty: as is remembered of their accounts, or as they tell."""
+    credential = models.CharField(max_length=16, choices=Credential, default=Credential.KEY, db_default=Credential.KEY)
+    """What the sealed text is, see `gateway.contract.credentials`."""
     sealed_key = models.TextField(editable=False)
-    """An admin key of the organisation at the provider; goes in sealed and leaves only towards it."""
+    """An admin key of the organisation at the provider, or a credential of the store; goes in sealed and leaves only towards it."""
     key_set_at = models.DateTimeField()
     begins_on = models.DateField()
-    """First UTC day that is fetched."""
+    """First UTC day that is fetched; of a folder, files that were written before it are passed over."""
     set_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     fetched_through = models.DateField(null=True)
     """Last UTC day that was read whole."""
@@ -333,6 +362,8 @@ class BillSource(models.Model):
     tried_at = models.DateTimeField(null=True)
     last_error = models.CharField(max_length=300, blank=True)
     """Of the last try; empty when it was well."""
+    reading = models.JSONField(default=dict, db_default={})
+    """Of the last whole reading of a folder: how many files were found to be what, see `costs.services.bill_folders.Reading`."""
 
     class Meta:
         db_table = "bill_source"
@@ -340,6 +371,48 @@ class BillSource(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} ({self.get_kind_display()})"
+
+    @property
+    def is_folder(self) -> bool:
+        return self.kind in self.FOLDERS
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return "/".join(part for part in (self.base_url, self.bucket, self.prefix) if part)
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """What is read, and how: what a reading by other terms brought is not taken."""
+        return self.kind, self.base_url, self.bucket, self.prefix, self.region, self.style, self.begins_on
+
+
+class BillSourceFile(models.Model):
+    """A file in a source's folder that was read, or tried: which version of it, and what became of that."""
+
+    placement = "tenant"
+
+    source = models.ForeignKey(BillSource, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=1024)
+    """Whole, with the prefix."""
+    version = models.CharField(max_length=200, blank=True)
+    """ETag and size; empty: to be tried again by the next reading."""
+    size_bytes = models.BigIntegerField()
+    changed_at = models.DateTimeField()
+    """As the store says."""
+    read_at = models.DateTimeField()
+    bill = models.ForeignKey(BillFile, null=True, on_delete=models.SET_NULL, related_name="+")
+    """What it was imported as, alone or as a part; None when it failed."""
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "bill_source_file"
+        ordering = ["-changed_at", "-pk"]
+        constraints = [models.UniqueConstraint(fields=["source", "name"], name="bill_source_file_once")]
+        indexes = [models.Index(fields=["source", "changed_at"], name="bill_source_file_changed")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class BillAlias(models.Model):

@@ -150,10 +150,15 @@ def digest_of(file: BinaryIO) -> tuple[str, int]:
     while chunk := file.read(CHUNK):
         digest.update(chunk)
         size += len(chunk)
-        if size > LARGEST_FILE:
-            raise BillTooLargeError(f"One file may have {LARGEST_FILE // 1024**2} MB. Split it by month.", field="file")
+        check_size(size)
     file.seek(0)
     return digest.hexdigest(), size
+
+
+def check_size(size: int) -> None:
+    """BillTooLargeError for a file of more bytes than one may have."""
+    if size > LARGEST_FILE:
+        raise BillTooLargeError(f"One file may have {LARGEST_FILE // 1024**2} MB. Split it by month.", field="file")
 
 
 class _Raw(io.RawIOBase):

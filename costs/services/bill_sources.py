@@ -1,6 +1,7 @@
-"""Bills that are fetched: a provider's cost API, asked each half day, its amounts taken over like the rows of a file.
+"""Bills that are fetched, each half day: exports from the folder that a cloud delivers them to (`costs.services.bill_folders`), and a provider's
+cost API, its amounts taken over like the rows of a file.
 
-Providers restate days. What a reading says otherwise than the rows that are there becomes one more row, a correction of the difference, so
+Providers of cost APIs restate days. What a reading says otherwise than the rows that are there becomes one more row, a correction of the difference, so
 that nothing is changed in place and the sum of a line is always what the provider said last.
 """
 
@@ -9,9 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -21,11 +23,13 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from catalog.models import Provider
-from costs import cost_apis, focus
-from costs.errors import BillSourceError, CostApiError
+from costs import cost_apis, export_folders, focus
+from costs.errors import BillSourceError, CostApiError, SourceChangedError
 from costs.models import BillRow, BillSource, DeliveryStyle
 from costs.periods import first_of_month
-from costs.services import bills
+from costs.services import bill_folders, bills
+from gateway.contract import credentials as kinds
+from gateway.contract.credentials import STORAGE_SCOPE, Credential, CredentialError, EntraId, ServiceAccount
 from gateway.contract.outbound import OutboundError, check_url
 from gateway.contract.sealing import Sealer, UnsealError
 from governance.http import allow_list, guarded_client
@@ -38,55 +42,77 @@ RETRY = timedelta(hours=1)
 RESTATED = timedelta(days=35)
 """How far back each reading looks again."""
 FARTHEST = timedelta(days=400)
-PATH = "operate/costs/reconciliation/"
-
-
-class SourceChangedError(CostApiError):
-    """Not the provider's failure: somebody was faster."""
+PATH = "operate/costs/reconciliation/sources/"
+USUAL_REGION = "us-east-1"
+"""What hosts that speak S3 and know no regions take."""
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    first: date
-    last: date
+    first: date | None
+    """First and last day that was read; None of a folder, whose files say their days."""
+    last: date | None
     rows: int
     """New rows; 0 when the provider says what it said before."""
+    folder: bill_folders.Reading | None = None
 
 
 @transaction.atomic
 def set_source(
-    *, provider: str, kind: str, key: str, actor: User, base_url: str = "", begins_on: date | None = None, at: datetime | None = None
+    *,
+    provider: str,
+    kind: str,
+    actor: User,
+    key: str = "",
+    base_url: str = "",
+    begins_on: date | None = None,
+    bucket: str = "",
+    prefix: str = "",
+    region: str = "",
+    style: str = "",
+    credential: str = "",
+    credentials: Mapping[str, str] | None = None,
+    at: datetime | None = None,
 ) -> BillSource:
-    """Fetch a provider's bills from its cost API from now on; a second time changes how. `key` is an admin key and is sealed.
+    """Fetch a provider's bills from its cost API, or from a folder of exports, from now on; a second time changes how.
 
-    An empty `key` keeps the one that is there. Raises BillSourceError.
+    `key` is an admin key, or the SAS token of an Azure container; any other `credential` comes as `credentials`, its fields
+    (`gateway.contract.credentials`). It is sealed; without one, the one that is there is kept. Raises BillSourceError.
     """
     at = at or timezone.now()
     today = at.astimezone(UTC).date()
     begins_on = begins_on or today.replace(day=1)
-    if kind not in cost_apis.APIS:
-        raise BillSourceError("There is no cost API of this kind.", field="kind")
+    if kind not in BillSource.Kind.values:
+        raise BillSourceError("There is no source of this kind.", field="kind")
     if not Provider.objects.filter(slug=provider).exists():
         raise BillSourceError("This provider does not exist.", field="provider")
     if not today - FARTHEST <= begins_on <= today:
         raise BillSourceError(f"Days are fetched from at most {FARTHEST.days} days ago on.", field="begins_on")
-    base_url = (base_url or cost_apis.APIS[kind].url).rstrip("/")
-    try:
-        check_url(base_url, allow_list())
-    except OutboundError as error:
-        raise BillSourceError(f"{error}", field="base_url") from error
+    wanted = BillSource(kind=kind, base_url=base_url, bucket=bucket, prefix=prefix, region=region, style=style, begins_on=begins_on)
+    _check_place(wanted)
     source = BillSource.objects.select_for_update().filter(provider=provider).first()
-    if source is None and not key:
-        raise BillSourceError("It takes an admin key.", field="key")
-    if source is not None and not key and (source.kind, source.base_url) != (kind, base_url):
-        raise BillSourceError("A key is not sent to another address than it was given for: enter it again.", field="key")
+    is_same_address = source is not None and (source.kind, source.base_url) == (kind, wanted.base_url)
+    credential = credential or (source.credential if source is not None and is_same_address else BillSource.CREDENTIALS[kind][0])
+    proof = _proof(kind, credential, {**(credentials or {}), **({"secret": key} if key else {})})
+    wrong = "key" if credential == BillSource.Credential.KEY else "credentials"
+    if proof is None and source is None:
+        raise BillSourceError("It takes a credential." if wanted.is_folder else "It takes an admin key.", field=wrong)
+    if proof is None and source is not None and not (is_same_address and source.credential == credential):
+        raise BillSourceError("A key is not sent to another address than it was given for: enter it again.", field=wrong)
     is_new = source is None
     source = source or BillSource(provider=provider)
-    if not is_new and (begins_on < source.begins_on or (source.kind, source.base_url) != (kind, base_url)):
+    if not is_new and (begins_on < source.begins_on or not is_same_address):
         source.fetched_through = None  # days were not read, or not there: what is known of them is not taken again
-    source.kind, source.base_url, source.begins_on, source.set_by = kind, base_url, begins_on, actor
-    if key:
-        source.sealed_key, source.key_set_at = Sealer(settings.SEALING_KEYS).seal(key), at
+    if not is_new and (not is_same_address or source.bucket != wanted.bucket):
+        source.files.all().delete()  # of another folder; what they were imported as is known by its digest
+        source.reading = {}
+    for name in ("kind", "base_url", "bucket", "prefix", "region", "style", "begins_on"):
+        setattr(source, name, getattr(wanted, name))
+    source.credential, source.set_by = credential, actor
+    if proof is not None:
+        source.sealed_key, source.key_set_at = Sealer(settings.SEALING_KEYS).seal(kinds.dump(proof)), at
     source.last_error, source.tried_at = "", None
     source.save()
     audit.record(
@@ -95,12 +121,77 @@ def set_source(
         target=source,
         at=at,
         kind=kind,
-        base_url=base_url,
+        base_url=source.base_url,
+        **({"place": source.place, "style": style, "credential": credential} if source.is_folder else {}),
         begins_on=begins_on.isoformat(),
         new=is_new,
-        key_changed=bool(key),
+        key_changed=proof is not None,
     )
     return source
+
+
+def _check_place(wanted: BillSource) -> None:
+    """Complete the address, and refuse what cannot be one. BillSourceError."""
+    if wanted.kind in cost_apis.APIS:
+        if wanted.bucket or wanted.prefix or wanted.region or wanted.style:
+            raise BillSourceError("A cost API has no bucket, prefix, region or style.", field="bucket")
+        wanted.base_url = (wanted.base_url or cost_apis.APIS[wanted.kind].url).rstrip("/")
+    else:
+        _check_folder(wanted)
+    try:
+        check_url(wanted.base_url, allow_list())
+    except OutboundError as error:
+        raise BillSourceError(f"{error}", field="base_url") from error
+
+
+def _check_folder(wanted: BillSource) -> None:
+    wanted.prefix = wanted.prefix.strip().lstrip("/")
+    if not _BUCKET.fullmatch(wanted.bucket):
+        raise BillSourceError("Give the name of the bucket or container alone, without an address.", field="bucket")
+    if len(wanted.prefix) > 500 or not wanted.prefix.isprintable():
+        raise BillSourceError("A prefix has at most 500 printable characters.", field="prefix")
+    if wanted.style and wanted.style not in DeliveryStyle.values:
+        raise BillSourceError("There is no such style of delivery.", field="style")
+    if wanted.kind == BillSource.Kind.S3:
+        if not wanted.region and not wanted.base_url:
+            raise BillSourceError("Give the region of the bucket, for example eu-central-1.", field="region")
+        wanted.region = wanted.region or USUAL_REGION
+        if not _REGION.fullmatch(wanted.region):
+            raise BillSourceError("This is no region; one is like eu-central-1.", field="region")
+        domain = "amazonaws.com.cn" if wanted.region.startswith("cn-") else "amazonaws.com"
+        wanted.base_url = wanted.base_url or f"https://s3.{wanted.region}.{domain}"
+    elif wanted.region:
+        raise BillSourceError("Only S3 has regions in its addresses.", field="region")
+    elif wanted.kind == BillSource.Kind.GCS:
+        wanted.base_url = wanted.base_url or "https://storage.googleapis.com"
+    elif not wanted.base_url:
+        raise BillSourceError("Give the address of the storage account: https://<account>.blob.core.windows.net", field="base_url")
+    wanted.base_url = wanted.base_url.rstrip("/")
+    if "?" in wanted.base_url or "#" in wanted.base_url:
+        raise BillSourceError("The address has no question mark and no #: a SAS token has its own field.", field="base_url")
+
+
+def _proof(kind: str, chosen: str, given: Mapping[str, str]) -> Credential | None:
+    """What was given as a credential, checked; None where nothing was. BillSourceError."""
+    if chosen not in BillSource.CREDENTIALS[kind]:
+        raise BillSourceError(f"{BillSource.Kind(kind).label} takes no credential of this kind.", field="credential")
+    if not any(value.strip() for value in given.values()):
+        return None
+    if chosen == BillSource.Credential.ENTRA_ID:
+        given = {"scope": STORAGE_SCOPE, **given}
+    try:
+        if kind == BillSource.Kind.AZURE_BLOB and chosen == BillSource.Credential.KEY:
+            given = {**given, "secret": export_folders.shared_access(given.get("secret", ""))}
+        found = kinds.make(chosen, given)
+        if isinstance(found, EntraId | ServiceAccount):
+            check_url(found.token_endpoint, allow_list())
+    except CredentialError as error:
+        raise BillSourceError(str(error), field="key" if error.field == "secret" else error.field) from error
+    except OutboundError as error:
+        raise BillSourceError(
+            f"The token service: {error}", field="token_url" if chosen == BillSource.Credential.ENTRA_ID else "service_account"
+        ) from error
+    return found
 
 
 @transaction.atomic
@@ -119,12 +210,23 @@ def due(at: datetime) -> list[BillSource]:
     return [source for source, wait in waits if source.tried_at is None or source.tried_at <= at - wait]
 
 
-def fetch(*, source: BillSource, at: datetime | None = None) -> Fetched:
-    """Read the days that may have changed, yesterday's (UTC) as the last, and take over what is new. Twice changes nothing.
+def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None) -> Fetched:
+    """Read what may have changed, and take over what is new. Twice changes nothing.
 
-    Raises CostApiError, which the source remembers and people are told once; nothing of a reading that is not whole is taken.
+    Of a cost API, the days up to yesterday (UTC), and nothing of a reading that is not whole. Of a folder, its files, each delivery for itself;
+    with `again`, also what failed and has not changed. Raises CostApiError, which the source remembers and people are told once.
     """
     at = at or timezone.now()
+    try:
+        return _fetch_files(source, again, at) if source.is_folder else _fetch_days(source, at)
+    except SourceChangedError:
+        raise
+    except CostApiError as error:
+        _failed(source, error.message, at)
+        raise
+
+
+def _fetch_days(source: BillSource, at: datetime) -> Fetched:
     last = at.astimezone(UTC).date() - timedelta(days=1)
     first = max(source.begins_on, min(source.fetched_through or last, last) - RESTATED) if source.fetched_through else source.begins_on
     try:
@@ -137,16 +239,30 @@ def fetch(*, source: BillSource, at: datetime | None = None) -> Fetched:
             )
     except (cost_apis.CostApiFailure, UnsealError) as error:
         message = str(error) if isinstance(error, cost_apis.CostApiFailure) else "The key cannot be unsealed: enter it again."
-        _failed(source, message, at)
         raise CostApiError(message) from error
-    try:
-        rows = _take_over(source, lines, first, last, at)
-    except SourceChangedError:
-        raise
-    except CostApiError as error:
-        _failed(source, error.message, at)
-        raise
-    return Fetched(first, last, rows)
+    return Fetched(first, last, _take_over(source, lines, first, last, at))
+
+
+def _fetch_files(source: BillSource, again: bool, at: datetime) -> Fetched:
+    BillSource.objects.filter(pk=source.pk).update(tried_at=at)  # a reading may take long, and needs no second one beside it
+    failed_before = set(source.files.exclude(error="").values_list("name", "error"))
+    reading = bill_folders.read(source, at, again=again)
+    _note_reading(source, reading, failed_before, at)
+    return Fetched(None, None, reading.rows, reading)
+
+
+@transaction.atomic
+def _note_reading(source: BillSource, reading: bill_folders.Reading, failed_before: set[tuple[str, str]], at: datetime) -> None:
+    """What is left has its turn at once; of what failed, only what did not fail so before is told. SourceChangedError."""
+    bill_folders.locked(source)
+    BillSource.objects.filter(pk=source.pk).update(
+        fetched_at=at, tried_at=None if reading.left else at, last_error="", reading=asdict(reading)
+    )
+    audit.record("bill_source.fetched", actor=None, target=source, at=at, **asdict(reading))
+    failed = source.files.exclude(error="").order_by("name")
+    if new := [one for one in failed if (one.name, one.error) not in failed_before]:
+        files = "1 file" if len(new) == 1 else f"{len(new)} files"
+        _tell(source, f"{files} of {source.provider} could not be taken over", f"{new[0].name}: {new[0].error}", at)
 
 
 @transaction.atomic
@@ -157,7 +273,7 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
             "SELECT pg_advisory_xact_lock(hashtextextended('bill-source:' || current_schema() || ':' || %s, 0))", [source.provider]
         )
     now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
-    if now is None or _said(now) != _said(source):
+    if now is None or now.terms != source.terms:
         raise SourceChangedError("The source was changed or removed while it was read; nothing was taken.")
     if now.fetched_at != source.fetched_at:
         return 0  # another reading was faster, and says what is newer
@@ -182,30 +298,30 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
     return len(rows)
 
 
-def _said(source: BillSource) -> tuple[str, str, date]:
-    return source.kind, source.base_url, source.begins_on
-
-
 @transaction.atomic
 def _failed(source: BillSource, message: str, at: datetime) -> None:
     now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
-    if now is None or (_said(now), now.fetched_at) != (_said(source), source.fetched_at):
+    if now is None or (now.terms, now.fetched_at) != (source.terms, source.fetched_at):
         return  # what it is now has not failed
     is_first = not now.last_error
     BillSource.objects.filter(pk=source.pk).update(tried_at=at, last_error=message[:300])
     audit.record("bill_source.failed", actor=None, target=source, at=at, error=message)
     if is_first:
-        alerts.notify(
-            topic="bill.source_failed",
-            severity=Severity.WARNING,
-            title=f"The bill of {source.provider} could not be fetched",
-            text=message,
-            path=PATH,
-            permission=Permission.MANAGE_COSTS,
-            key=f"bill-source:{source.pk}:{at:%Y-%m-%d}",
-            data={"provider": source.provider},
-            at=at,
-        )
+        _tell(source, f"The bill of {source.provider} could not be fetched", message, at)
+
+
+def _tell(source: BillSource, title: str, text: str, at: datetime) -> None:
+    alerts.notify(
+        topic="bill.source_failed",
+        severity=Severity.WARNING,
+        title=title,
+        text=text,
+        path=f"{PATH}{source.pk}/" if source.is_folder else PATH,
+        permission=Permission.MANAGE_COSTS,
+        key=f"bill-source:{source.pk}:{at:%Y-%m-%d}",
+        data={"provider": source.provider},
+        at=at,
+    )
 
 
 def account_of(kind: str) -> str:

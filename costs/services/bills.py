@@ -74,8 +74,7 @@ def import_bill(
     Raises BillFormatError (nothing is stored), BillTooLargeError, or BillStoppedError (nothing is stored).
     """
     uploads = [Upload(file, name), *more]
-    if len(uploads) > MOST_PARTS:
-        raise BillFormatError(f"An export may have {MOST_PARTS} parts.", field="file")
+    check_parts(len(uploads))
     parts = [{"name": one.name[:200] or "bill.csv", **_measured(one)} for one in uploads]
     digests = sorted(str(part["sha256"]) for part in parts)
     _check_once(uploads, [str(part["sha256"]) for part in parts])
@@ -100,6 +99,12 @@ def import_bill(
         if isinstance(error.__cause__ or error, psycopg.errors.QueryCanceled):
             raise BillStoppedError(bill_rows.STOPPED) from error
         raise
+
+
+def check_parts(count: int) -> None:
+    """BillFormatError for an export of more files than one may have."""
+    if count > MOST_PARTS:
+        raise BillFormatError(f"An export may have {MOST_PARTS} parts.", field="file")
 
 
 def _measured(one: Upload) -> dict[str, str | int]:

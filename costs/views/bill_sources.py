@@ -1,19 +1,21 @@
-"""Bills that are fetched from providers' cost APIs."""
+"""Bills that are fetched, from providers' cost APIs and from folders of exports."""
 
 from __future__ import annotations
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 
 from costs import bill_selectors
-from costs.forms import BillSourceForm
+from costs.forms import BillFolderForm, BillSourceForm
 from costs.models import BillSource
-from costs.services import bill_sources
+from costs.services import bill_folders, bill_sources
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import render_page, try_service
+from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 
 
@@ -38,17 +40,77 @@ def set_source(request: MemberRequest) -> HttpResponse:
     return _page(request, form, status=422)
 
 
+@requires(Permission.MANAGE_COSTS, "GET", "POST")
+def set_folder(request: MemberRequest) -> HttpResponse:
+    """Begin to fetch from a folder, or change how. `kind`, `credential` and `source` in the query say what the form begins with."""
+    source = _folders().filter(pk=_number(request.GET.get("source", ""))).first()
+    asked = {name: value for name in ("kind", "credential", "provider") if (value := request.GET.get(name))}
+    if request.method == "POST":
+        same = _folders().filter(provider=request.POST.get("provider", ""), kind=request.POST.get("kind", "")).exists()
+        form = BillFolderForm(request.POST, has_credential=same)
+        if form.is_valid() and (made := try_service(form, lambda: bill_sources.set_source(actor=request.user, **form.cleaned_data))):
+            messages.success(request, f"{made.place} is read within half an hour. Try it now: that takes nothing.")
+            return redirect("bill-source", made.pk)
+    else:
+        names = ("provider", "kind", "credential", "bucket", "prefix", "region", "base_url", "style", "begins_on")
+        begun = {name: getattr(source, name) for name in names} if source else {}
+        form = BillFolderForm(initial=begun | asked, has_credential=source is not None)
+    context = {"form": form, "kinds": [(kind.value, kind.label) for kind in BillSource.FOLDERS], "source": source}
+    return render_page(request, "costs/bill_folder_form.html", status=422 if form.errors else 200, context=context)
+
+
+@requires(Permission.VIEW_COSTS)
+def source_detail(request: MemberRequest, pk: int) -> HttpResponse:
+    """A folder: what was read of it, and what failed."""
+    return _detail(request, _folder(pk))
+
+
+@requires(Permission.MANAGE_COSTS, "POST")
+def try_folder(request: MemberRequest, pk: int) -> HttpResponse:
+    """Say what a reading would take, and take nothing."""
+    source = _folder(pk)
+    try:
+        look = bill_folders.look(source, timezone.now())
+    except DomainError as error:
+        messages.error(request, error.message)
+        return redirect("bill-source", pk)
+    return _detail(request, source, look)
+
+
+def _detail(request: MemberRequest, source: BillSource, look: bill_folders.Look | None = None) -> HttpResponse:
+    only_failed = request.GET.get("failed") == "1"
+    files = bill_selectors.source_files(source, only_failed=only_failed)
+    return render_page(
+        request,
+        "costs/bill_source_detail.html",
+        partial="source-files",
+        context={
+            "source": source,
+            "look": look,
+            "page": keyset_page(files, order=["-changed_at", "-pk"], cursor=request.GET.get("cursor", "")),
+            "only_failed": only_failed,
+            "may_manage": request.membership.can(Permission.MANAGE_COSTS),
+        },
+    )
+
+
 @requires(Permission.MANAGE_COSTS, "POST")
 def fetch(request: MemberRequest, pk: int) -> HttpResponse:
-    """Fetch now."""
+    """Fetch now; of a folder with `again` also what failed and has not changed."""
+    source = _source(pk)
     try:
-        done = bill_sources.fetch(source=_source(pk))
+        done = bill_sources.fetch(source=source, again=request.POST.get("again") == "1")
     except DomainError as error:
         messages.error(request, error.message)
     else:
-        new = f"{done.rows:,} new rows" if done.rows else "nothing new"
-        messages.success(request, f"{new} up to {done.last:%b %-d, %Y}.")
-    return redirect(reverse("bill-sources"))
+        if done.folder is None:
+            new = f"{done.rows:,} new rows" if done.rows else "nothing new"
+            messages.success(request, f"{new} up to {done.last:%b %-d, %Y}.")
+        else:
+            found, say = done.folder, messages.warning if done.folder.failed else messages.success
+            left = f" Left for the next reading: {found.left:,}." if found.left else ""
+            say(request, f"Files taken: {found.taken:,}. Failed: {found.failed:,}. New rows: {found.rows:,}.{left}")
+    return redirect("bill-source", pk) if source.is_folder else redirect("bill-sources")
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
@@ -61,3 +123,15 @@ def remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 def _source(pk: int) -> BillSource:
     return get_object_or_404(bill_selectors.bill_sources(), pk=pk)
+
+
+def _folders() -> QuerySet[BillSource]:
+    return bill_selectors.bill_sources().filter(kind__in=BillSource.FOLDERS)
+
+
+def _folder(pk: int) -> BillSource:
+    return get_object_or_404(_folders(), pk=pk)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0

@@ -10,7 +10,7 @@ from catalog.api.serializers.fields import TraceSerializer
 from catalog.models import Provider
 from governance.api.serializers import StrictSerializer
 
-_CREDENTIALS_HELP = (
+CREDENTIALS_HELP = (
     "Of `entra_id`: tenant_id, client_id, client_secret, and token_url and scope for national clouds. Of `service_account`: service_account, "
     "the text of Google's JSON file. Of `aws_keys`: access_key_id, secret_access_key, and session_token for temporary ones."
 )
@@ -18,7 +18,7 @@ _CREDENTIALS_HELP = (
 
 def _credentials() -> serializers.DictField:
     return serializers.DictField(
-        child=serializers.CharField(max_length=16_000, allow_blank=True), required=False, write_only=True, help_text=_CREDENTIALS_HELP
+        child=serializers.CharField(max_length=16_000, allow_blank=True), required=False, write_only=True, help_text=CREDENTIALS_HELP
     )
 
 
