@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
-from django.db.models.functions import Abs
+from django.db.models.functions import Abs, ExtractIsoWeekDay
 from django.utils import timezone
 
 from catalog.models import VirtualKey
@@ -203,11 +203,13 @@ def floor_in_force(chosen: AnomalySettings, last: date) -> Decimal:
 
 @dataclass(frozen=True)
 class Compared:
-    """One value of a dimension over the time of an anomaly and over the four weeks before it."""
+    """One value of a dimension over the time of an anomaly and over days of the four weeks before it."""
 
     ref: str
     after: drivers.Figures
     before: drivers.Figures
+    days: int
+    """How many days `before` is of."""
 
 
 def scope_filter(dimension: str, ref: str) -> Q:
@@ -222,24 +224,29 @@ def _within(spans: Sequence[tuple[datetime, datetime]]) -> Q:
 
 
 def compared(dimension: str, ref: str, by: str, spans: Sequence[tuple[datetime, datetime]]) -> list[Compared]:
-    """The scope's spend by another dimension, or as a whole (`by` tenant). One query."""
+    """The scope's spend by another dimension, or as a whole (`by` tenant). One query.
+
+    What was expected of a Sunday comes from Sundays, so it is shared out by the same weekdays (UTC) of the four weeks before; by all
+    of their days where the scope spent nothing on those.
+    """
     first = min(start for start, _ in spans)
+    weekdays = {(start + hours * HOUR).astimezone(UTC).isoweekday() for start, end in spans for hours in range((end - start) // HOUR)}
     after, before = _within(spans), Q(hour__gte=first - BASE_DAYS * DAY, hour__lt=first)
-    hours = UsageHour.objects.filter(_SERVED, scope_filter(dimension, ref), after | before)
+    hours = UsageHour.objects.alias(weekday=ExtractIsoWeekDay("hour", tzinfo=UTC)).filter(
+        _SERVED, scope_filter(dimension, ref), after | before
+    )
     sums = {
         f"{name}_{when}": Sum(what, filter=condition, default=0)
-        for when, condition in (("after", after), ("before", before))
+        for when, condition in (("after", after), ("before", before), ("alike", before & Q(weekday__in=weekdays)))
         for name, what in (("cost", F("cost")), ("calls", F("calls") - F("unpriced_calls")), ("tokens", TOKENS))
     }
     rows: list[Any] = [hours.aggregate(**sums) | {"ref": ""}] if by == "tenant" else list(hours.values(ref=F(COLUMN[by])).annotate(**sums))
-    return [
-        Compared(
-            row["ref"],
-            drivers.Figures(float(row["cost_after"]), float(row["calls_after"]), float(row["tokens_after"])),
-            drivers.Figures(float(row["cost_before"]), float(row["calls_before"]), float(row["tokens_before"])),
-        )
-        for row in rows
-    ]
+    base, days = ("alike", BASE_DAYS // 7 * len(weekdays)) if any(row["cost_alike"] for row in rows) else ("before", BASE_DAYS)
+
+    def figures(row: Mapping[str, Any], when: str) -> drivers.Figures:
+        return drivers.Figures(*(float(row[f"{name}_{when}"]) for name in ("cost", "calls", "tokens")))
+
+    return [Compared(row["ref"], figures(row, "after"), figures(row, base), days) for row in rows]
 
 
 def price_ratio(dimension: str, ref: str, spans: Sequence[tuple[datetime, datetime]]) -> float:

@@ -83,6 +83,10 @@ def budget(pk: int) -> Budget | None:
     return budgets().filter(pk=pk).first()
 
 
+def budget_of_name(name: str) -> Budget | None:
+    return Budget.objects.filter(name=name).first()
+
+
 def incident(pk: int) -> BudgetIncident | None:
     return BudgetIncident.objects.select_related("budget", "opened_by").filter(pk=pk).first()
 

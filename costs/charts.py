@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from costs.forecast import Coming
-from governance.templatetags.gatehouse import money_text
 
 HEIGHT = 290
 """Pixels of a chart that stands by itself (ux: §6 of the design language)."""
@@ -96,10 +95,11 @@ def stacked_bars(
         for one in series
     ]
     heights = [float(sum((one.values[index] or Decimal() for one in series), Decimal())) for index in range(len(days))]
+    covered = 1 + len(x) // 30  # bars on each side that the words of a mark reach over
     annotations = [
         {
             "x": x[index],
-            "y": heights[index],
+            "y": max(heights[max(0, index - reach) : index + reach + 1]),
             "text": text,
             "showarrow": False,
             "yanchor": "bottom",
@@ -107,7 +107,7 @@ def stacked_bars(
             "font": {"size": 11, "color": colour},
             "bgcolor": "$surface",
         }
-        for said, colour in (({today: "so far"}, "$text-3"), (marks or {}, "$fail"))
+        for said, colour, reach in (({today: "so far"}, "$text-3", 0), (marks or {}, "$fail", covered))
         for index, day in enumerate(days)
         if heights[index] and (text := said.get(day))
     ]
@@ -329,11 +329,7 @@ def _money_by_day(**x_axis: Any) -> dict[str, Any]:
 
 def _against(amount: Decimal, **x_axis: Any) -> dict[str, Any]:
     """The same with a budget's amount as a line."""
-    label = {
-        "xref": "paper", "x": 0, "xanchor": "left", "y": float(amount), "yanchor": "bottom", "showarrow": False,
-        "text": f"Budget {money_text(amount)}", "font": {"size": 11, "color": "$fail"},
-    }  # fmt: skip
-    return {**_money_by_day(**x_axis), "shapes": [_level(amount, {"color": "$fail", "width": 1.5})], "annotations": [label]}
+    return {**_money_by_day(**x_axis), "shapes": [_level(amount, {"color": "$fail", "width": 1.5})]}
 
 
 def _level(amount: Decimal, line: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def errors_panel(membership: Membership) -> dict[str, Any] | None:
     events = list(selectors.events_visible_to(membership, own=True).exclude(status="ok").order_by("-started_at", "-event_id")[:5])
     if not events:
         return None
-    return {"rows": [(event, selectors.STATUSES.get(event.status, event.status), selectors.advice(event.error_code)) for event in events]}
+    return {"rows": [(event, selectors.STATUSES.get(event.status, event.status), selectors.advice(event)) for event in events]}
 
 
 def signatures_panel(membership: Membership) -> list[Any] | None:

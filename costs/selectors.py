@@ -306,7 +306,6 @@ _ADVICE = {
     "model_not_allowed": "The key is limited to other models. Make a key for this one, or ask its owner.",
     "rate_limit_exceeded": "Wait as long as Retry-After says, or ask for a higher limit.",
     "budget_exceeded": "The budget is used up until it resets. Ask its owner to raise it.",
-    "budget_throttled": "A budget is nearly used up and lets fewer calls pass. Wait as long as Retry-After says, or ask its owner to raise it.",
     "key_revoked": "Make a new key.",
     "key_expired": "Make a new key.",
     "project_disabled": "The project is switched off. Ask its owner.",
@@ -321,6 +320,22 @@ _ADVICE = {
 }
 
 
-def advice(error_code: str) -> str:
+_BUDGET_ADVICE = {
+    "budget_exceeded": "The budget {budget} is used up until it resets. Finance and admins can raise it for a while.",
+    "budget_throttled": "The budget {budget} is nearly used up and lets fewer calls pass. Wait as long as Retry-After says; "
+    "finance and admins can raise it for a while.",
+}
+
+
+def advice(event: Event) -> str:
     """What to do about a refusal or failure, by its stable code; empty when there is nothing to say."""
-    return _ADVICE.get(error_code, "")
+    budget = refusing_budget(event)
+    if budget and event.error_code in _BUDGET_ADVICE:
+        return _BUDGET_ADVICE[event.error_code].format(budget=budget)
+    return _ADVICE.get(event.error_code, "")
+
+
+def refusing_budget(event: Event) -> str:
+    """The name of the budget that refused the call; empty when none did. A limit of a key or a project is none."""
+    said = next((step.detail for step in steps_of(event) if step.name == "reserve"), "")
+    return said.removeprefix("budget:") if event.status == "refused" and said.startswith("budget:") else ""

@@ -260,7 +260,7 @@ def contributors(
 ) -> list[tuple[str, float, float]]:
     """(ref, expected, actual) of each value of another dimension, the one that explains most first; they sum to the whole.
 
-    What was expected of the whole is shared out by what each spent in the four weeks before.
+    What was expected of the whole is shared out by what each spent on the same weekdays of the four weeks before.
     """
     rows = selecting.compared(dimension, ref, by, spans)
     before, after = sum(row.before.cost for row in rows), sum(row.after.cost for row in rows)
@@ -552,7 +552,7 @@ def close(*, anomaly: Anomaly, actor: User) -> Anomaly:
 
 @transaction.atomic
 def report_missed(*, actor: User, day: date, dimension: str, ref: str = "", note: str, at: datetime | None = None) -> Anomaly:
-    """A person saw what the tests did not: it counts against the detection rate. Figures by the four weeks before.
+    """A person saw what the tests did not: it counts against the detection rate. Figures by the same weekday of the four weeks before.
 
     Writes one audit entry. Raises AnomalyValueError, or AnomalyStateError (one of that scope and day is known).
     """
@@ -571,7 +571,7 @@ def report_missed(*, actor: User, day: date, dimension: str, ref: str = "", note
     [whole] = selecting.compared(dimension, ref, "tenant", [span])
     if not whole.after.cost and not whole.before.cost:
         raise AnomalyValueError("There is no spend of that on the day or in the four weeks before.", field="ref")
-    candidate = Candidate(dimension, ref, Anomaly.Kind.REPORTED, whole.before.cost / selecting.BASE_DAYS, whole.after.cost, 0.0)
+    candidate = Candidate(dimension, ref, Anomaly.Kind.REPORTED, whole.before.cost / whole.days, whole.after.cost, 0.0)
     made = Anomaly(
         dimension=dimension, ref=ref, period=AnomalyPeriod.DAY, kind=Anomaly.Kind.REPORTED, first_at=span[0], last_at=span[1],
         score=0.0, created_at=at, status=Anomaly.Status.ACKNOWLEDGED, feedback=Anomaly.Feedback.TRUE,

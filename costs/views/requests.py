@@ -10,9 +10,10 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from costs import call_lists, dimensions, periods, selectors, step_names
+from costs import budget_selectors, call_lists, dimensions, periods, selectors, step_names
 from costs.call_lists import Cursor
 from costs.errors import ArchiveError
+from costs.models import Budget, Event
 from governance import payload_selectors
 from governance.access import Permission, requires
 from governance.pages import render_page
@@ -81,6 +82,12 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
     return render_page(request, "costs/requests.html", partial="requests-table", context=context)
 
 
+def _refusing_budget(request: MemberRequest, event: Event) -> Budget | None:
+    """The budget that refused the call, while it has that name, for those who may see it."""
+    name = selectors.refusing_budget(event)
+    return budget_selectors.budget_of_name(name) if name and request.membership.can(Permission.VIEW_COSTS) else None
+
+
 @requires(Permission.VIEW)
 def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
     """The road of one call. Who may see neither all costs nor the key gets 404."""
@@ -102,7 +109,8 @@ def request_detail(request: MemberRequest, event_id: UUID) -> HttpResponse:
             "status_label": selectors.STATUSES.get(event.status, event.status),
             "key": selectors.key_of(event),
             "attribution_s": selectors.attribution_seconds(event),
-            "advice": selectors.advice(event.error_code),
+            "advice": selectors.advice(event),
+            "budget": _refusing_budget(request, event),
             "payload": payload_selectors.kept_of(event.event_id),
             "may_open": request.membership.can(Permission.VIEW_PAYLOADS),
         },

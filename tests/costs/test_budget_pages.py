@@ -234,3 +234,19 @@ def test_list_takes_as_many_queries_for_eight_as_for_one(acme: Tenant, client_fo
             counts.append(len(queries))
 
     assert counts[0] == counts[1]
+
+
+def test_page_of_a_refused_call_names_the_budget_that_refused(acme: Tenant, client_for: ClientFor, fay: User, bob: User) -> None:
+    made, key = draft(fay), make.key(bob)
+    refused = {**make.REFUSED, "http_status": 402, "error_code": "budget_exceeded", "key_id": key.public_id}
+    by = {name: make.call(acme, **{**refused, "steps": [["reserve", "budget_exceeded", 9, name]]}) for name in ("budget:House", "key:k2")}
+    make.record(acme, *by.values())
+
+    def advice(who: User, name: str) -> str:
+        page = client_for(who).get(f"/o/acme/requests/{by[name]['event_id']}/").content.decode()
+        return page.partition("gh-note is-fail")[2].partition("</div>")[0]
+
+    assert "The budget House is used up until it resets" in advice(bob, "budget:House")
+    assert "See the budget" not in advice(bob, "budget:House")
+    assert f"/operate/costs/budgets/{made.pk}/" in advice(fay, "budget:House")
+    assert "The budget is used up until it resets. Ask its owner to raise it.</span>" in advice(fay, "key:k2")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price
 from catalog.models import Model, Project
-from costs import attribute_days, cheaper, dimensions, periods, selectors, spend_selectors
+from costs import attribute_days, charts, cheaper, dimensions, periods, selectors, spend_selectors
 from costs.forecast import Coming, Forecast, TooLittle, forecast
 from costs.models import Anomaly, Budget, UsageDay
 from costs.periods import Period
@@ -384,6 +384,16 @@ def test_chart_marks_the_worst_day_shown_of_an_anomaly_by_its_own_excess(
     assert [marked(yesterday, day), marked(day, day)] == [(["+$5.00"], True), (["+$2.00"], True)]
     Anomaly.objects.update(points=points[:1])
     assert marked(yesterday, day) == ([], False)
+
+
+def test_mark_stands_above_the_bars_beside_its_day() -> None:
+    days = [datetime(2026, 11, n, tzinfo=UTC).date() for n in (1, 2, 3)]
+    bars = [charts.Series("small-chat", "c1", [Decimal(9), Decimal(2), Decimal(4)])]
+
+    figure = charts.stacked_bars(days, bars, days[2], marks={days[1]: "+$5.00"})
+
+    said = {one["text"]: one["y"] for one in figure["layout"]["annotations"]}
+    assert said == {"+$5.00": 9, "so far": 4}
 
 
 def test_page_names_budgets_that_are_nearly_spent(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:

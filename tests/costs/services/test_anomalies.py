@@ -182,6 +182,23 @@ def test_drivers_add_up_to_the_excess_and_name_the_cause(acme: Tenant) -> None:
     assert [(one["ref"], Decimal(one["excess"])) for one in by_model] == [("large-chat", found.excess)]
 
 
+def test_sunday_is_explained_by_sundays(acme: Tenant, alice: User) -> None:
+    sunday = date(2026, 11, 15)
+    for back in range(29):
+        day = datetime(2026, 11, 15, 12, tzinfo=UTC) - timedelta(days=back)
+        is_sunday, tokens = day.weekday() == 6, {"uncached_input_tokens": 1000 if back else 9000}
+        if not is_sunday:
+            row(day, 90.0, agent="office", calls=900).save()
+        row(day, 9.0 if back == 0 else 1.0 if is_sunday else 10.0, agent="mailer", calls=10, output_tokens=0, **tokens).save()
+
+    made = anomalies.report_missed(actor=alice, day=sunday, dimension="project", ref="checkout", note="Long prompts", at=NIGHT)
+
+    assert (made.expected, made.actual) == (Decimal(1), Decimal(9))
+    assert dict(made.drivers)["tokens_per_call"] == str(made.excess)
+    expected = {one["ref"]: one["expected"] for one in made.contributors if one["dimension"] == "agent"}
+    assert expected == {"mailer": "1.000000", "office": "0.000000"}
+
+
 def test_new_price_is_its_own_driver(acme: Tenant, alice: User) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     noon = datetime(2026, 11, 18, tzinfo=UTC)
