@@ -215,7 +215,11 @@ def test_raise_is_ended_from_the_page_and_stays_listed(acme: Tenant, client_for:
     before = client_for(fay).get(f"{LIST}{found.pk}/").content.decode()
     ended = client_for(fay).post(url, follow=True).content.decode()
 
-    assert ("End it now" in before, "No raise is in force" in before, "in force since <time" in before) == (True, False, True)
+    assert ("End it now" in before, "No raise is in force" in before, f"in force since {found.enforced_at:%b %-d, %Y}" in before) == (
+        True,
+        False,
+        True,
+    )
     assert ("End it now" in ended, "No raise is in force" in ended, "ended before its day: launch" in ended) == (False, True, True)
     assert "It is over already." in client_for(fay).post(url, follow=True).content.decode()
     assert client_for(audra).post(url).status_code == 403
