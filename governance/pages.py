@@ -66,6 +66,19 @@ def try_act(request: HttpRequest, act: Callable[[], Any], done: str) -> bool:
     return True
 
 
+def errors_of(form: BaseForm) -> str:
+    """One line for a message."""
+    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+
+
+def try_form(request: HttpRequest, form: BaseForm, act: Callable[[dict[str, Any]], Any], done: str) -> bool:
+    """`try_act` with what a small form beside a button says; a form that can't be used is told in a message, and nothing is done."""
+    if not form.is_valid():
+        messages.error(request, errors_of(form))
+        return False
+    return try_act(request, lambda: act(form.cleaned_data), done)
+
+
 @dataclass(frozen=True)
 class Page(Generic[Row]):
     """Rows of one page of a list, with the cursors of its neighbours."""

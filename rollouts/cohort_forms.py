@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from governance.fields import TextField
 from governance.models import FeatureClass, Tenant
 from rollouts import cohort_rules as rules
 from rollouts.cohort_rules import CriterionError
@@ -20,7 +21,7 @@ class CohortForm(forms.Form):
         label="Address", max_length=60, validators=[slug_validator],
         help_text="Lower-case letters, digits and hyphens, for example design-partners. It names the line in the flag.",
     )  # fmt: skip
-    purpose = forms.CharField(
+    purpose = TextField(
         label="What it is for",
         max_length=500,
         required=False,
@@ -34,7 +35,7 @@ class CohortForm(forms.Form):
     feature_class = forms.ChoiceField(
         label="Consent", choices=FeatureClass.choices, help_text="Being in the cohort is no consent: without it programs get the control."
     )
-    criteria = forms.CharField(
+    criteria = TextField(
         label="Criteria", max_length=4000, initial="kind in partner, customer\ncalls_per_day >= 100\nopen_incidents = 0",
         widget=forms.Textarea(attrs={"rows": 4, "class": "gh-mono", "spellcheck": "false"}),
         help_text=f"One per line, all must hold. Known: {', '.join(rules.FACTS)}. What is not known of somebody is no pass.",
@@ -54,7 +55,7 @@ class CohortForm(forms.Form):
 
 
 class WhyForm(forms.Form):
-    reason = forms.CharField(label="Reason", max_length=300)
+    reason = TextField(label="Reason", max_length=300)
 
 
 class OneForm(WhyForm):
@@ -92,11 +93,11 @@ class StageForm(WhyForm):
 
 class DecideForm(forms.Form):
     decision = forms.ChoiceField(choices=[("approve", "Approve"), ("decline", "Decline")])
-    comment = forms.CharField(max_length=500, required=False)
+    comment = TextField(max_length=500, required=False)
 
 
 class CommentForm(forms.Form):
-    comment = forms.CharField(max_length=500)
+    comment = TextField(max_length=500)
 
 
 class AnswerForm(forms.Form):
@@ -107,20 +108,15 @@ class AnswerForm(forms.Form):
 class SurveyForm(forms.Form):
     question = forms.CharField(max_length=200)
     score = forms.IntegerField(min_value=0, max_value=10)
-    comment = forms.CharField(max_length=1000, required=False)
+    comment = TextField(max_length=1000, required=False)
 
 
 class NoteForm(forms.Form):
-    text = forms.CharField(max_length=1000)
+    text = TextField(max_length=1000)
 
 
 class CloseForm(forms.Form):
-    resolution = forms.CharField(max_length=1000)
-
-
-def errors_of(form: forms.Form) -> str:
-    """One line for a message."""
-    return " ".join(str(error) for errors in form.errors.values() for error in errors)
+    resolution = TextField(max_length=1000)
 
 
 STATE_CHIPS: dict[str, Any] = {

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from catalog.models.prompt import label_validator
+from governance.fields import TextField
 from rollouts import experiment_selectors
 from rollouts.advice import MEASURES
 from rollouts.models import Experiment, Flag
@@ -40,7 +41,7 @@ class ExperimentForm(forms.Form):
     slug = forms.CharField(
         label="Address", max_length=60, validators=[slug_validator], help_text="Lower-case letters, digits and hyphens; part of every link."
     )
-    hypothesis = forms.CharField(
+    hypothesis = TextField(
         label="Hypothesis", max_length=4000, widget=forms.Textarea(attrs={"rows": 2}), help_text="What you expect, and why it would matter."
     )
     flag = forms.ModelChoiceField(
@@ -98,14 +99,14 @@ class ExperimentForm(forms.Form):
 
 
 class StopForm(forms.Form):
-    reason = forms.CharField(label="Why now", max_length=200, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = TextField(label="Why now", max_length=200, widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class DecideForm(forms.Form):
     seen = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
     decision = forms.ChoiceField(label="Decision", choices=Experiment.Decision.choices, widget=forms.RadioSelect)
     winner = forms.ChoiceField(label="Winner", required=False, help_text="Only for a promotion.")
-    note = forms.CharField(label="Why", max_length=400, widget=forms.Textarea(attrs={"rows": 3}))
+    note = TextField(label="Why", max_length=400, widget=forms.Textarea(attrs={"rows": 3}))
 
     def __init__(self, *args: Any, experiment: Experiment, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 
 from gateway.contract.flags import BUCKETS, Exposure, percent_text
+from governance.fields import TextField
 from governance.models import FeatureClass
 from rollouts import exposure as rules
 from rollouts.exposure import ExposureError
@@ -36,7 +37,7 @@ class FlagForm(forms.Form):
         validators=[key_validator],
         help_text="ai.<feature>.<change-id>, for example ai.search.rerank-2. It stays.",
     )
-    description = forms.CharField(label="What it changes", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    description = TextField(label="What it changes", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     kind = forms.ChoiceField(label="Type of the values", choices=Flag.Kind.choices, initial=Flag.Kind.BOOLEAN)
     variants = forms.CharField(
         label="Variants",
@@ -111,7 +112,7 @@ class ChangeForm(forms.Form):
         empty_label="Any time",
         help_text="The change can't be applied before this phase has begun.",
     )
-    reason = forms.CharField(label="Why", max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = TextField(label="Why", max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
 
     def __init__(self, *args: Any, flag: Flag, **kwargs: Any) -> None:
         present = flag.exposure
@@ -168,7 +169,7 @@ class ChangeForm(forms.Form):
 
 class LowerForm(forms.Form):
     percentage = forms.CharField(label="Down to, percent", max_length=10, required=False, help_text="Empty: off, for everybody.")
-    reason = forms.CharField(label="What is wrong", max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = TextField(label="What is wrong", max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
 
     def clean_percentage(self) -> int | None:
         text = self.cleaned_data["percentage"].strip().removesuffix("%").strip()
@@ -180,7 +181,7 @@ class LowerForm(forms.Form):
 
 
 class CommentForm(forms.Form):
-    comment = forms.CharField(max_length=500, required=False)
+    comment = TextField(max_length=500, required=False)
 
 
 class WhoForm(forms.Form):

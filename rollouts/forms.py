@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
+from governance.fields import TextField
 from governance.models import Tenant, User
 from rollouts import cohort_selectors, plans, selectors
 from rollouts.models import SignOff
@@ -58,7 +59,7 @@ class SignForm(forms.Form):
     role = forms.CharField(max_length=16)
     decision = forms.ChoiceField(choices=SignOff.Decision.choices)
     digest = forms.CharField(max_length=64, required=False)
-    comment = forms.CharField(label="Comment", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    comment = TextField(label="Comment", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
 
 
 class AttestForm(forms.Form):
@@ -72,13 +73,13 @@ class AttestForm(forms.Form):
     summary = forms.CharField(
         label="Figure", max_length=40, required=False, help_text="What stands in the value column, for example 4 of 5."
     )
-    note = forms.CharField(label="What shows it", max_length=4000, widget=forms.Textarea(attrs={"rows": 4}))
+    note = TextField(label="What shows it", max_length=4000, widget=forms.Textarea(attrs={"rows": 4}))
     link = forms.URLField(label="Link to the evidence", required=False, max_length=500, assume_scheme="https")
     file = forms.FileField(label="File", required=False, help_text="Up to 10 MB; kept with its checksum.")
 
 
 class WaiverForm(forms.Form):
-    reason = forms.CharField(label="Why the risk is acceptable", max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+    reason = TextField(label="Why the risk is acceptable", max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
     until = forms.DateField(
         label="Until the end of", widget=_DateInput(), help_text="At most 90 days. From then on the criterion counts again by itself."
     )
@@ -90,4 +91,4 @@ class WaiverForm(forms.Form):
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(label="Reason", max_length=300, widget=forms.Textarea(attrs={"rows": 2}))
+    reason = TextField(label="Reason", max_length=300, widget=forms.Textarea(attrs={"rows": 2}))

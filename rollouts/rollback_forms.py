@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django import forms
 
+from governance.fields import TextField
 from rollouts.rollback_language import MAX_LENGTH
 
 
 class RuleForm(forms.Form):
-    text = forms.CharField(
+    text = TextField(
         label="Rule", max_length=MAX_LENGTH, widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "class": "gh-mono"}),
         help_text="For example error_rate_5m > 5% for 3 of 5 min 200.",
     )  # fmt: skip
@@ -32,7 +33,7 @@ class PauseForm(forms.Form):
 
 
 class ResolveForm(forms.Form):
-    resolution = forms.CharField(
+    resolution = TextField(
         label="What was found, and why it is over", max_length=1000, widget=forms.Textarea(attrs={"rows": 3}),
         help_text="Whoever raises exposure again reads it.",
     )  # fmt: skip

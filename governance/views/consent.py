@@ -15,7 +15,7 @@ from governance import csvs, selectors
 from governance.access import Permission, requires
 from governance.forms import ConsentForm, ConsentHistoryForm
 from governance.models import Consent, ConsentChange, FeatureClass
-from governance.pages import keyset_page, render_page
+from governance.pages import errors_of, keyset_page, render_page
 from governance.requests import MemberRequest
 from governance.services import consent as consent_service
 
@@ -75,5 +75,5 @@ def set_consent(request: MemberRequest, feature_class: str) -> HttpResponse:
         granted = form.cleaned_data["state"] == Consent.State.GRANTED
         messages.success(request, f"{label}: {'allowed' if granted else 'switched off'}. Below it is timed until every process has it.")
     else:
-        messages.error(request, "; ".join(str(error) for errors in form.errors.values() for error in errors))
+        messages.error(request, errors_of(form))
     return redirect(reverse("consent"))

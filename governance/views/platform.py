@@ -12,7 +12,7 @@ from governance.access import operator_only, or_404
 from governance.downloads import download
 from governance.forms import DeleteForm, SuspendForm, TenantForm
 from governance.models import Tenant
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import errors_of, keyset_page, render_page, try_service
 from governance.requests import AppRequest
 from governance.services import tenant_data
 from governance.services import tenants as tenants_service
@@ -81,7 +81,7 @@ def delete(request: AppRequest, slug: str) -> HttpResponse:
     if form.is_valid() and try_service(form, lambda: tenant_data.delete_tenant(tenant=tenant, actor=request.user, **form.cleaned_data)):
         messages.success(request, f"{name} is deleted, with all of its data.")
     else:
-        messages.error(request, " ".join(str(error) for errors in form.errors.values() for error in errors))
+        messages.error(request, errors_of(form))
     return redirect("/platform/tenants/")
 
 

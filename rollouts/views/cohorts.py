@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.access import Permission, operator_only, or_404, requires
-from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
+from governance.pages import errors_of, keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import AppRequest, MemberRequest
 from rollouts import cohort_forms, cohort_rules, programme_selectors
 from rollouts import cohort_selectors as selectors
@@ -204,10 +204,7 @@ def cohort_change_review(request: AppRequest, slug: str, number: int) -> HttpRes
 
 
 def _act(request: AppRequest, slug: str, form: forms.Form, act: Callable[[dict[str, Any]], object], done: str) -> HttpResponse:
-    if form.is_valid():
-        try_act(request, lambda: act(form.cleaned_data), done)
-    else:
-        messages.error(request, cohort_forms.errors_of(form))
+    try_form(request, form, act, done)
     return redirect("cohort-detail", slug=slug)
 
 
@@ -228,7 +225,7 @@ def own_answer(request: MemberRequest, slug: str) -> HttpResponse:
     standing = or_404(next(iter(selectors.standings(request.tenant, slug=slug)), None))
     form = cohort_forms.AnswerForm(request.POST)
     if not form.is_valid():
-        messages.error(request, cohort_forms.errors_of(form))
+        messages.error(request, errors_of(form))
         return redirect("own-cohorts")
     answer, reason, member = form.cleaned_data["answer"], form.cleaned_data["reason"], standing.member
     done = {

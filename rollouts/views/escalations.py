@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import operator_only, or_404
-from governance.pages import keyset_page, render_page, tab_and_query, try_act
+from governance.pages import keyset_page, render_page, tab_and_query, try_form
 from governance.requests import AppRequest
 from rollouts import cohort_forms
 from rollouts import cohort_selectors as selectors
@@ -42,18 +41,12 @@ def escalation_detail(request: AppRequest, pk: int) -> HttpResponse:
 @operator_only("POST")
 def escalation_note(request: AppRequest, pk: int) -> HttpResponse:
     escalation, form = the_escalation(pk), cohort_forms.NoteForm(request.POST)
-    if form.is_valid():
-        try_act(request, lambda: services.add_note(escalation=escalation, actor=request.user, **form.cleaned_data), "Noted.")
-    else:
-        messages.error(request, cohort_forms.errors_of(form))
+    try_form(request, form, lambda data: services.add_note(escalation=escalation, actor=request.user, **data), "Noted.")
     return redirect("escalation-detail", pk=pk)
 
 
 @operator_only("POST")
 def escalation_close(request: AppRequest, pk: int) -> HttpResponse:
     escalation, form = the_escalation(pk), cohort_forms.CloseForm(request.POST)
-    if form.is_valid():
-        try_act(request, lambda: services.close(escalation=escalation, actor=request.user, **form.cleaned_data), "Closed.")
-    else:
-        messages.error(request, cohort_forms.errors_of(form))
+    try_form(request, form, lambda data: services.close(escalation=escalation, actor=request.user, **data), "Closed.")
     return redirect("escalation-detail", pk=pk)

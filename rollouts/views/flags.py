@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from governance.access import Permission, or_404, requires
 from governance.models import FeatureClass
-from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import exposure as rules
 from rollouts import flag_selectors, rollback_readings, rollback_selectors
@@ -202,54 +202,46 @@ def flag_change(request: MemberRequest, key: str) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def flag_lower(request: MemberRequest, key: str) -> HttpResponse:
     flag, form = the_flag(key), LowerForm(request.POST)
-    if not form.is_valid():
-        messages.error(request, " ".join(str(message) for errors in form.errors.values() for message in errors))
-        return redirect("flag-detail", key=key)
-    return _act(
+    try_form(
         request,
-        key,
-        lambda: services.lower_in_emergency(
-            flag=flag, exposure=form.lowered(flag.exposure), reason=form.cleaned_data["reason"], actor=request.user
+        form,
+        lambda data: services.lower_in_emergency(
+            flag=flag, exposure=form.lowered(flag.exposure), reason=data["reason"], actor=request.user
         ),
         "Lowered. The gateway heeds it within seconds; somebody else reviews it within a day.",
     )
+    return redirect("flag-detail", key=key)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def flag_archive(request: MemberRequest, key: str) -> HttpResponse:
     flag = the_flag(key)
-    return _act(request, key, lambda: services.archive_flag(flag=flag, actor=request.user), "Archived. Callers get their own default.")
+    try_act(request, lambda: services.archive_flag(flag=flag, actor=request.user), "Archived. Callers get their own default.")
+    return redirect("flag-detail", key=key)
 
 
 @requires(Permission.SIGN_GATES, "POST")
 def flag_change_approve(request: MemberRequest, key: str, number: int) -> HttpResponse:
-    change, comment = the_change(key, number), _comment(request)
-    return _act(
-        request, key, lambda: services.approve_change(change=change, actor=request.user, comment=comment), "Approved, and in force."
-    )
+    change = the_change(key, number)
+    return _decide(request, key, lambda data: services.approve_change(change=change, actor=request.user, **data), "Approved, and in force.")
 
 
 @requires(Permission.SIGN_GATES, "POST")
 def flag_change_reject(request: MemberRequest, key: str, number: int) -> HttpResponse:
-    change, comment = the_change(key, number), _comment(request)
-    return _act(
-        request, key, lambda: services.reject_change(change=change, actor=request.user, comment=comment), "The change is off the table."
+    change = the_change(key, number)
+    return _decide(
+        request, key, lambda data: services.reject_change(change=change, actor=request.user, **data), "The change is off the table."
     )
 
 
 @requires(Permission.SIGN_GATES, "POST")
 def flag_change_review(request: MemberRequest, key: str, number: int) -> HttpResponse:
-    change, comment = the_change(key, number), _comment(request)
-    return _act(
-        request, key, lambda: services.review_lowering(change=change, actor=request.user, comment=comment), "The review is on record."
+    change = the_change(key, number)
+    return _decide(
+        request, key, lambda data: services.review_lowering(change=change, actor=request.user, **data), "The review is on record."
     )
 
 
-def _comment(request: MemberRequest) -> str:
-    form = CommentForm(request.POST)
-    return str(form.cleaned_data["comment"]) if form.is_valid() else ""
-
-
-def _act(request: MemberRequest, key: str, act: Callable[[], object], done: str) -> HttpResponse:
-    try_act(request, act, done)
+def _decide(request: MemberRequest, key: str, act: Callable[[dict[str, Any]], object], done: str) -> HttpResponse:
+    try_form(request, CommentForm(request.POST), act, done)
     return redirect("flag-detail", key=key)

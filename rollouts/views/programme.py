@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_tenants.utils import get_public_schema_name, schema_context
 
 from governance.access import Permission, operator_only, requires, signed_in
-from governance.pages import keyset_page, render_page, try_act
+from governance.pages import keyset_page, render_page, try_act, try_form
 from governance.requests import AppRequest, MemberRequest
 from rollouts import cohort_forms
 from rollouts import programme_rules as rules
@@ -40,19 +40,16 @@ def drill(request: AppRequest, slug: str) -> HttpResponse:
 
 @signed_in("POST")
 def survey_answer(request: MemberRequest) -> HttpResponse:
-    form = cohort_forms.SurveyForm(request.POST)
-    if "dismiss" in request.POST:
-        with schema_context(get_public_schema_name()):
+    with schema_context(get_public_schema_name()):
+        if "dismiss" in request.POST:
             try_act(request, lambda: surveys.dismiss(tenant=request.tenant, person=request.user), "Put away.")
-    elif form.is_valid():
-        with schema_context(get_public_schema_name()):
-            try_act(
+        else:
+            try_form(
                 request,
-                lambda: surveys.answer(tenant=request.tenant, person=request.user, **form.cleaned_data),
+                cohort_forms.SurveyForm(request.POST),
+                lambda data: surveys.answer(tenant=request.tenant, person=request.user, **data),
                 "Thank you. Your answer is kept without your name.",
             )
-    else:
-        messages.error(request, cohort_forms.errors_of(form))
     return redirect("start")
 
 

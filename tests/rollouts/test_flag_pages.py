@@ -10,7 +10,7 @@ from gateway.contract.flags import BUCKETS
 from governance import navigation, search
 from governance.models import Tenant, User
 from rollouts import exposure as rules
-from rollouts.models import Flag, Rollout
+from rollouts.models import Flag, FlagChange, Rollout
 from rollouts.services import flags
 from tests.conftest import ClientFor
 from tests.factories.rollouts import make_flag, membership
@@ -77,6 +77,19 @@ def test_change_is_proposed_by_one_and_approved_by_another(flag: Flag, client_fo
     assert flag.exposure.percentage == 12_500
     assert "approved by Adam" in approver.get(PAGE).text
     assert "12.5% of 1 cohort" in approver.get(BASE).text
+
+
+def test_comment_is_kept_whole_or_nothing_is_decided(flag: Flag, client_for: ClientFor, rita: User, adam: User) -> None:
+    client_for(rita).post(f"{PAGE}change/", CHANGE)
+    approver, lines = client_for(adam), "x" * 248 + "\r\n"  # as a browser sends what it counts as 249 characters
+
+    too_long = approver.post(f"{PAGE}changes/1/approve/", {"comment": lines * 3}, follow=True).text
+    waiting = FlagChange.objects.get().status
+    approver.post(f"{PAGE}changes/1/approve/", {"comment": lines * 2 + "ok"})
+
+    assert "at most 500 characters" in too_long
+    assert waiting == FlagChange.Status.PROPOSED
+    assert FlagChange.objects.get().comment == ("x" * 248 + "\n") * 2 + "ok"
 
 
 @pytest.mark.parametrize(
