@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Min, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from catalog.models import Model, Project, Provider
@@ -73,10 +74,13 @@ def reconciliation(provider: str, account: str, month: date) -> Reconciliation |
     return found.filter(provider=provider, account=account, month=month).first()
 
 
-def doubtful_revisions(since: date) -> list[Revision]:
-    """Latest revisions of months from `since` on that are too far from the bill: their provider's figures may vary."""
-    revisions = Revision.objects.filter(pk__in=Subquery(Reconciliation.objects.in_force().filter(month__gte=since).values("latest")))
-    return [revision for revision in revisions.select_related("reconciliation") if revision.is_doubtful]
+def doubtful_revisions(first: date, last: date, provider: str = "") -> list[Revision]:
+    """Latest revisions of the months of these days, of all providers or one, that are too far from the bill: their figures may vary."""
+    series = Reconciliation.objects.in_force().filter(month__gte=first.replace(day=1), month__lte=last)
+    if provider:
+        series = series.filter(provider=provider)
+    revisions = Revision.objects.filter(pk__in=Subquery(series.values("latest"))).select_related("reconciliation")
+    return [revision for revision in revisions.order_by("-reconciliation__month", "reconciliation__provider") if revision.is_doubtful]
 
 
 def latest_matched() -> Revision | None:
@@ -302,6 +306,34 @@ def kinds_of(bill: BillFile) -> list[dict[str, Any]]:
         .order_by("kind", "currency")
     )
     return [{**row, "label": BillRow.Kind(row["kind"]).label, "is_compared": row["kind"] in BillRow.COMPARED} for row in rows]
+
+
+@dataclass(frozen=True)
+class ErrorReason:
+    """Rows of a file that were not taken for the same column."""
+
+    column: str
+    is_quarantined: bool
+    example: str
+    """The reason of one of them."""
+    rows: int
+
+
+def error_reasons(bill: BillFile) -> list[ErrorReason]:
+    """Why rows of a file were not taken, the most frequent first. Reasons quote what the row says, so rows are counted by column."""
+    rows = (
+        bill.errors.order_by().values("column", "is_quarantined").annotate(n=Count("pk"), example=Min("message")).order_by("-n", "column")
+    )
+    return [ErrorReason(row["column"], row["is_quarantined"], row["example"], row["n"]) for row in rows]
+
+
+def is_being_compared(bill: BillFile, series: Iterable[Reconciliation], at: datetime) -> bool:
+    """Whether a comparison with what the file brought is a matter of seconds: it was applied just now, and no revision is newer."""
+    if bill.applied_at is None or not bill.rows_accepted or at - bill.applied_at > timedelta(minutes=2):
+        return False
+    if not bill.rows.filter(kind__in=BillRow.COMPARED).exists():
+        return False
+    return not any(one.missing_rates or (one.latest and one.latest.created_at > bill.applied_at) for one in series)
 
 
 def compared_months(bill: BillFile) -> list[Reconciliation]:

@@ -78,7 +78,7 @@ def spend_panel(membership: Membership) -> dict[str, Any] | None:
     return {
         "spend": found,
         "matched": matched,
-        "doubtful": bill_selectors.doubtful_revisions(found.period.previous().first),
+        "doubtful": bill_selectors.doubtful_revisions(found.period.previous().first, today),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from costs import bill_imports, bridge, dimensions, price_sheets, reconciliation_selectors, selectors
+from costs import bill_imports, bill_selectors, bridge, dimensions, price_sheets, reconciliation_selectors, selectors
 from costs.models import (
     SERIES,
     BillDelivery,
@@ -381,11 +381,23 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
         )
 
 
+class BillErrorReasonOutput(serializers.Serializer[Any]):
+    column = serializers.CharField(help_text="Empty: the row as a whole.")
+    is_quarantined = serializers.BooleanField()
+    example = serializers.CharField(help_text="The reason of one of the rows.")
+    rows = serializers.IntegerField()
+
+
 class BillDetailOutput(BillOutput):
+    error_reasons = serializers.SerializerMethodField(help_text="Rows that were not taken, by column, the most frequent first.")
     changes = BillChangeOutput(many=True, read_only=True, help_text="The largest differences to what was in force, at most 50.")
 
     class Meta(BillOutput.Meta):
-        fields = (*BillOutput.Meta.fields, "changes")  # type: ignore[assignment]  # longer than the base's
+        fields = (*BillOutput.Meta.fields, "changes", "error_reasons")  # type: ignore[assignment]  # longer than the base's
+
+    @extend_schema_field(BillErrorReasonOutput(many=True))
+    def get_error_reasons(self, bill: BillFile) -> Any:
+        return BillErrorReasonOutput(bill_selectors.error_reasons(bill), many=True).data
 
 
 class ImportedOutput(BillOutput):

@@ -55,10 +55,7 @@ def upload(request: MemberRequest) -> HttpResponse:
             if done.is_new and done.file.state == BillFile.State.WAITING:
                 messages.info(request, f"{done.file.name} would replace rows. Look at what it changes, then apply it.")
             elif done.is_new:
-                messages.success(
-                    request,
-                    f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new. The comparison follows in a moment.",
-                )
+                messages.success(request, f"{done.file.name}: {done.file.rows_accepted:,} of {done.file.rows_in:,} rows are new.")
             else:
                 messages.info(
                     request,
@@ -121,13 +118,20 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
 @requires(Permission.VIEW_COSTS)
 def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
     bill = _bill(pk)
+    compared = bill_selectors.compared_months(bill)
+    errors = bill.errors.all()
+    if "column" in request.GET:
+        errors = errors.filter(column=request.GET["column"])
     return render_page(
         request,
         "costs/bill_detail.html",
-        partial="bill-errors",
+        partial="bill-compared" if "compared" in request.GET else "bill-errors",
         context={
             "bill": bill,
-            "page": keyset_page(bill.errors.all(), order=["-is_quarantined", "part", "line", "pk"], cursor=request.GET.get("cursor", "")),
+            "page": keyset_page(errors, order=["-is_quarantined", "part", "line", "pk"], cursor=request.GET.get("cursor", "")),
+            "reasons": bill_selectors.error_reasons(bill),
+            "column": request.GET.get("column"),
+            "is_being_compared": bill_selectors.is_being_compared(bill, compared, timezone.now()),
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
             "may_manage": request.membership.can(Permission.MANAGE_COSTS),
             "kinds": bill_selectors.kinds_of(bill),
@@ -136,7 +140,7 @@ def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
             "style": next((one.style for one in bill.deliveries.all()), ""),
             "reason_needed": any(doubt["code"] == bill_deliveries.SIGNED for doubt in bill.doubts),
             "currency": bill_selectors.currency_of(bill),
-            "compared": bill_selectors.compared_months(bill),
+            "compared": compared,
         },
     )
 

@@ -57,7 +57,7 @@ def spend(request: MemberRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "needs": needs,
         "unpriced": price_selectors.unpriced(page.period)[:5] if not page.refusal and page.found.total.unpriced_calls else [],
-        "doubtful": bill_selectors.doubtful_revisions(periods.first_of_month(timezone.now().date(), -2)),
+        "doubtful": bill_selectors.doubtful_revisions(page.period.first, page.period.last, page.chosen.get("provider", "")),
         "matched": bill_selectors.latest_matched(),
         "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "csv_url": reverse("costs-spend-csv"),

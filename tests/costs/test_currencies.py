@@ -273,6 +273,19 @@ def test_pages_name_the_currency(
     assert (body["currency"], Decimal(body["bill"]), Decimal(body["telemetry_usd"])) == ("EUR", revision.bill, revision.telemetry_usd)
 
 
+def test_home_names_the_currency_of_a_bill_that_waits_for_a_signature(
+    acme: Tenant, rows: list[dict[str, str]], client_for: ClientFor, fay: User, alice: User
+) -> None:
+    rated(fay, alice, (1, "0.9"), (8, "0.9"))
+    revision = compared(fay, [in_euro(row, "0.9") for row in rows])
+    signoff.sign(revision=revision, digest=revision.digest, comment="The rest comes later", actor=fay)
+
+    home = client_for(alice).get("/o/acme/operate/home/").content.decode()
+
+    assert "wait for your signature" in home
+    assert "EUR\N{NO-BREAK SPACE}" in home
+
+
 def test_late_calls_that_a_revision_in_another_currency_tells_are_converted(
     acme: Tenant, rows: list[dict[str, str]], fay: User, alice: User
 ) -> None:

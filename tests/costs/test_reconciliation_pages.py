@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -132,8 +132,7 @@ def test_compare_again_says_whether_anything_changed(
 
 
 def test_far_apart_shows_the_banner_on_spend(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
-    today = date.today()  # noqa: DTZ011  # the banner looks at recent months only
-    month = today.replace(day=1)
+    month = date.today().replace(day=1)  # noqa: DTZ011  # the page's own period
     recent = [
         {name: value.replace("2026-10", f"{month:%Y-%m}") if "Period" in name else value for name, value in row.items()}
         for row in made.rows[:2]
@@ -145,9 +144,59 @@ def test_far_apart_shows_the_banner_on_spend(acme: Tenant, client_for: ClientFor
     bills.import_bill(file=io.BytesIO(generator.to_csv(recent)), name="recent.csv", actor=fay, provider="openai")
     reconciliation.reconcile(provider="openai", month=month)
 
-    html = client_for(fay).get("/o/acme/operate/costs/").content.decode()
+    page, client = "/o/acme/operate/costs/", client_for(fay)
+    html = client.get(page).content.decode()
+    others = [client.get(f"{page}?{query}").content.decode() for query in ("period=last-month&compare=none", "provider=elsewhere")]
+    named = client.get(f"{page}?provider=openai").content.decode()
 
     assert "Estimates may vary" in html
+    assert "the bill is provisional" in html
+    assert "Estimates may vary" in named
+    assert ["Estimates may vary" in other for other in others] == [False, False], "of another month or provider"
+
+
+def test_bill_that_does_not_reach_the_end_of_its_month_is_labelled(
+    acme: Tenant, client_for: ClientFor, compared: Revision, fay: User
+) -> None:
+    client, bill = client_for(fay), BillFile.objects.get()
+    pages = (LIST, PAGE, f"{LIST}bills/{bill.pk}/")
+
+    whole = [client.get(page).content.decode() for page in pages]
+    Revision.objects.update(complete_through=datetime(2026, 10, 21, tzinfo=UTC))
+    provisional = [client.get(page).content.decode() for page in pages]
+
+    assert ["Provisional" in html for html in whole] == [False, False, False]
+    assert ["complete through Oct 21, 2026 00:00 UTC" in html for html in provisional] == [True, True, True]
+
+
+def test_page_of_a_file_waits_for_its_comparison(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
+    bill = bills.import_bill(file=io.BytesIO(generator.to_csv(made.rows)), name="october.csv", actor=fay, provider="openai").file
+    client, page = client_for(fay), f"{LIST}bills/{bill.pk}/"
+
+    waits = client.get(page).content.decode()
+    reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    fragment = client.get(f"{page}?compared=1", headers={"HX-Request": "true"}).content.decode()
+    Revision.objects.update(created_at=bill.uploaded_at - timedelta(days=1))
+    BillFile.objects.update(applied_at=bill.uploaded_at - timedelta(minutes=3))
+    later = client.get(page).content.decode()
+
+    assert ["it is compared now" in html for html in (waits, fragment, later)] == [True, False, False]
+    assert ('data-poll="2"' in waits, 'data-poll="2"' in fragment) == (True, False)
+    assert fragment.strip().startswith('<section class="card" id="bill-compared"')
+    assert "Within 2%" in fragment or "May vary" in fragment
+
+
+def test_rows_not_taken_are_counted_by_column(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
+    rows = [{**row, "BilledCost": "a lot" if n < 3 else "much"} for n, row in enumerate(made.rows[:5])]
+    held = [{**made.rows[5], "BillingCurrency": "CREDITS"}]
+    content = generator.to_csv([*rows, *held, *made.rows[6:]])
+    bill = bills.import_bill(file=io.BytesIO(content), name="october.csv", actor=fay, provider="openai").file
+
+    page = client_for(fay).get(f"{LIST}bills/{bill.pk}/?column=BillingCurrency")
+
+    found = [(one.column, one.is_quarantined, one.rows) for one in page.context["reasons"]]
+    assert found == [("BilledCost", False, 5), ("BillingCurrency", True, 1)]
+    assert [error.column for error in page.context["page"].rows] == ["BillingCurrency"]
 
 
 def test_model_is_assigned_from_the_page(

@@ -37,12 +37,13 @@ class Command(BaseCommand):
         parser.add_argument("--price-drift", type=Decimal, default=Decimal(), help="percent by which one day's input is billed higher")
         parser.add_argument("--late-days", type=int, default=0, help="days whose rows come in a second file")
         parser.add_argument(
-            "--late-calls", type=int, default=0, help="calls that are written to late-calls.jsonl instead of being delivered"
+            "--late-calls", type=int, default=0, help="calls that --deliver leaves out: the same once more with --deliver-late brings them"
         )
         parser.add_argument("--bypass", type=int, default=0, help="output tokens of a model that the gateway never saw")
         parser.add_argument("--round", action="store_true", help="the bill rounds each row to the cent")
         parser.add_argument("--out", type=Path, required=True, help="folder for bill.csv, late.csv and truth.json")
         parser.add_argument("--deliver", action="store_true", help="put the calls into the inbox")
+        parser.add_argument("--deliver-late", action="store_true", help="put those into the inbox that came late")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = Tenant.objects.filter(slug=options["tenant"]).first()
@@ -85,6 +86,7 @@ class Command(BaseCommand):
             except ValueError as error:
                 raise CommandError(str(error)) from error
             delivered = ingest.deliver(made.calls) if options["deliver"] else 0
+            delivered += ingest.deliver(made.late_calls) if options["deliver_late"] else 0
         out: Path = options["out"]
         out.mkdir(parents=True, exist_ok=True)
         (out / "bill.csv").write_bytes(generator.to_csv(made.rows))
@@ -93,7 +95,7 @@ class Command(BaseCommand):
         truth = {"first": made.truth, "complete": made.truth_complete}
         (out / "truth.json").write_text(json.dumps(truth, indent=2, default=str))
         self.stdout.write(
-            f"{len(made.calls)} calls ({delivered} delivered), {len(made.rows)} rows in {out / 'bill.csv'}, {len(made.late_rows)} late ones; truth in {out / 'truth.json'}"
+            f"{len(made.calls) + len(made.late_calls)} calls ({delivered} delivered), {len(made.rows)} rows in {out / 'bill.csv'}, {len(made.late_rows)} late ones; truth in {out / 'truth.json'}"
         )
 
 

@@ -591,7 +591,7 @@ def test_second_account_replaces_the_comparison_of_the_first(acme: Tenant, offer
         signoff.sign(revision=alone, digest=alone.digest, actor=alice, **later)
     assert [bill.reconciliation.latest for bill in showback_selectors.showback(MONTH).bills] == [together]
     assert {series.account: series.is_replaced for series in bill_selectors.reconciliations()} == {"acct-1": True, "all-accounts": False}
-    assert bill_selectors.doubtful_revisions(MONTH) == [together]
+    assert bill_selectors.doubtful_revisions(MONTH, MONTH) == [together]
     assert bill_selectors.latest_matched() == together
 
     BillRow.objects.filter(account="acct-2").delete()
