@@ -23,15 +23,15 @@ import httpx2
 from gateway.contract import sigv4
 from gateway.contract.credentials import AwsKeys, Credential, CredentialError, EntraId, Key, ServiceAccount
 from gateway.contract.outbound import OutboundError
-from governance.http import fetch_token, guarded_client
+from governance.http import ResponseRefusedError, fetch_token, guarded_client
 
 MOST_PAGES = 50
 """Of a list, some 50,000 files: a prefix that has more holds other things than exports."""
 PAGE = 1000
 LIST_TIMEOUT_S = 30.0
 COPY_TIMEOUT_S = 60.0
-LONGEST_COPY_S = 1800.0
-"""For one file, so that who sends a byte now and then comes to an end."""
+LONGEST_LIST_S, LONGEST_COPY_S = 120.0, 1800.0
+"""For one page of a list, and for one file, so that who sends a byte now and then comes to an end."""
 SKEW = timedelta(minutes=5)
 """What stores allow a clock to be off by, or less."""
 _RENEW = timedelta(minutes=5)
@@ -142,9 +142,10 @@ def _s3_list(place: Place, mark: str) -> str:
 
 def _s3_entries(body: bytes) -> tuple[list[StoredObject], str]:
     root = _tree(body)
+    is_encoded = root.findtext("EncodingType") == "url"  # was asked for; not every host that speaks S3 does so
     found = [
         StoredObject(
-            unquote_plus(_text(one, "Key")),
+            unquote_plus(_text(one, "Key")) if is_encoded else _text(one, "Key"),
             _text(one, "ETag").strip('"'),
             int(_text(one, "Size")),
             _moment(datetime.fromisoformat(_text(one, "LastModified"))),
@@ -242,7 +243,7 @@ class Folder:
         """All that lies below the prefix. ExportFolderFailure when a page of it is not there."""
         mark, found = "", list[StoredObject]()
         for _ in range(MOST_PAGES):
-            with self._answer(self._store.list_url(self._place, mark), {}, self._store.may_list, LIST_TIMEOUT_S) as response:
+            with self._answer(self._store.list_url(self._place, mark), {}, self._store.may_list) as response:
                 body = response.read()
             try:
                 objects, following = self._store.entries(body)
@@ -259,7 +260,7 @@ class Folder:
     def copy(self, found: StoredObject, into: BinaryIO, most_bytes: int) -> None:
         """Write the object as it was listed. ExportFolderFailure, also when it is another one by now."""
         url, size = self._store.object_url(self._place, found), 0
-        with self._answer(url, self._store.matching(found), self._store.may_read, COPY_TIMEOUT_S, most_bytes) as response:
+        with self._answer(url, self._store.matching(found), self._store.may_read, most_bytes) as response:
             for chunk in response.iter_raw():
                 into.write(chunk)
                 size += len(chunk)
@@ -267,17 +268,14 @@ class Folder:
             raise ExportFolderFailure(f"{size:,} bytes came instead of {found.size_bytes:,}.")
 
     @contextmanager
-    def _answer(
-        self, url: str, headers: dict[str, str], right: str, timeout_s: float, most_bytes: int | None = None
-    ) -> Iterator[httpx2.Response]:
-        """An answer with status 200, to be read within; with `most_bytes` raw. `right` is said where the store refuses."""
+    def _answer(self, url: str, headers: dict[str, str], right: str, most_bytes: int | None = None) -> Iterator[httpx2.Response]:
+        """An answer with status 200, to be read within: that of a list, or with `most_bytes` a file, raw. `right` is said where the store refuses."""
+        caps: dict[str, Any] = {"timeout_s": LIST_TIMEOUT_S, "total_s": LONGEST_LIST_S}
+        if most_bytes is not None:
+            caps = {"timeout_s": COPY_TIMEOUT_S, "total_s": LONGEST_COPY_S, "max_bytes": most_bytes, "is_raw": True}
         try:
             url, proof = self._proved(url, {**self._store.headers, **headers})
-            caps: dict[str, Any] = {} if most_bytes is None else {"max_bytes": most_bytes, "is_raw": True}
-            with (
-                guarded_client(timeout_s=timeout_s, total_s=LONGEST_COPY_S, **caps) as client,
-                client.stream("GET", url, headers=proof) as response,
-            ):
+            with guarded_client(**caps) as client, client.stream("GET", url, headers=proof) as response:
                 if response.status_code != 200:
                     raise ExportFolderFailure(_why(response, right, self._credential))
                 yield response
@@ -285,6 +283,8 @@ class Folder:
             raise ExportFolderFailure(f"The address may not be called: {str(error).rstrip('.')}.") from error
         except CredentialError as error:
             raise ExportFolderFailure(f"No access token: {str(error).rstrip('.')}.") from error
+        except ResponseRefusedError as error:
+            raise ExportFolderFailure(f"Not read on: {error}.") from error
         except httpx2.HTTPError as error:
             raise ExportFolderFailure(f"No answer: {type(error).__name__}. Check the address; the next reading tries again.") from error
 

@@ -238,11 +238,11 @@ def _copied(folder: Folder, one: StoredObject, opened: ExitStack) -> BinaryIO:
 
 @transaction.atomic
 def _import(source: BillSource, parts: Sequence[StoredObject], uploads: Sequence[bills.Upload], at: datetime) -> bills.Imported:
-    now = locked(source)
     first, *more = uploads
     imported = bills.import_bill(
-        file=first.file, name=first.name, actor=now.set_by, provider=now.provider, style=now.style, more=more, at=at
+        file=first.file, name=first.name, actor=source.set_by, provider=source.provider, style=source.style, more=more, at=at
     )
+    locked(source)  # not before: whoever changes or removes the source would wait until all rows are read
     _note(source, parts, at, bill=imported.file)
     return imported
 
@@ -254,12 +254,11 @@ def _failed(source: BillSource, parts: Sequence[StoredObject], message: str, at:
     audit.record("bill_source.file_failed", actor=None, target=source, at=at, file=parts[0].name, parts=len(parts), error=message)
 
 
-def locked(source: BillSource) -> BillSource:
-    """The source as it is now, held until the transaction ends. SourceChangedError when it is not what was read by."""
-    now = BillSource.objects.select_for_update(of=("self",)).select_related("set_by").filter(pk=source.pk).first()
+def locked(source: BillSource) -> None:
+    """Hold the source until the transaction ends. SourceChangedError when it is not what was read by."""
+    now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
     if now is None or now.terms != source.terms:
         raise SourceChangedError("The source was changed or removed while it was read; what is left was not taken.")
-    return now
 
 
 def _note(

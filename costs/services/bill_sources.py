@@ -107,7 +107,7 @@ def set_source(
         source.fetched_through = None  # days were not read, or not there: what is known of them is not taken again
     if not is_new and (not is_same_address or source.bucket != wanted.bucket):
         source.files.all().delete()  # of another folder; what they were imported as is known by its digest
-        source.reading = {}
+        source.reading, source.fetched_at = {}, None
     for name in ("kind", "base_url", "bucket", "prefix", "region", "style", "begins_on"):
         setattr(source, name, getattr(wanted, name))
     source.credential, source.set_by = credential, actor
@@ -253,10 +253,10 @@ def _fetch_files(source: BillSource, again: bool, at: datetime) -> Fetched:
 
 @transaction.atomic
 def _note_reading(source: BillSource, reading: bill_folders.Reading, failed_before: set[tuple[str, str]], at: datetime) -> None:
-    """What is left has its turn at once; of what failed, only what did not fail so before is told. SourceChangedError."""
+    """What is left, or was being written, has its turn at once; of what failed, only what did not fail so before is told. SourceChangedError."""
     bill_folders.locked(source)
     BillSource.objects.filter(pk=source.pk).update(
-        fetched_at=at, tried_at=None if reading.left else at, last_error="", reading=asdict(reading)
+        fetched_at=at, tried_at=None if reading.left or reading.unsettled else at, last_error="", reading=asdict(reading)
     )
     audit.record("bill_source.fetched", actor=None, target=source, at=at, **asdict(reading))
     failed = source.files.exclude(error="").order_by("name")

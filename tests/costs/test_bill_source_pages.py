@@ -97,6 +97,23 @@ def test_folder_is_set_tried_fetched_changed_and_removed(
     assert events == {"bill_source.set", "bill_source.file_failed", "bill_source.fetched", "bill_source.removed"}
 
 
+def test_folder_that_was_moved_begins_anew(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:
+    stores.put("exports/good.csv", focus(day(1)), NOW - DAY)
+    source = bill_sources.set_source(provider="openai", kind="openai", key="k", actor=fay)
+    BillSource.objects.filter(pk=source.pk).update(fetched_at=NOW)
+    azure_source(fay, stores)
+    pages = [client_for(fay).get(f"{PAGE}{source.pk}/").content.decode()]
+    bill_sources.fetch(source=BillSource.objects.get(), at=LATER)
+
+    bill_sources.set_source(
+        provider="openai", kind="azure_blob", key=SAS, bucket="other", base_url=stores.url, begins_on=FIRST, actor=fay, at=LATER
+    )
+
+    pages.append(client_for(fay).get(f"{PAGE}{source.pk}/").content.decode())
+    assert ["Not read yet" in page for page in pages] == [True, True]
+    assert ["good.csv" in page for page in pages] == [False, False]
+
+
 def test_try_that_fails_says_why(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:
     source = azure_source(fay, stores)
     stores.refuses = (403, "AuthorizationPermissionMismatch")

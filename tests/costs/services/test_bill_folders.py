@@ -92,11 +92,13 @@ def test_s3_delivery_in_parts_is_one_and_its_next_version_replaces_it(
 
     first, same = fetched(), fetched(LATER + DAY)
     s3_server.put(bucket, f"{folder}/focus-00002.csv.gz", gzip.compress(focus(day(3, "7"), day(4)), mtime=0))
-    unsettled, changed = fetched(datetime.now(UTC)), fetched(LATER + 2 * DAY)
+    unsettled = fetched(datetime.now(UTC))
+    waits = bill_sources.due(datetime.now(UTC))
+    changed = fetched(LATER + 2 * DAY)
 
     assert (first.taken, first.passed_over, first.rows, first.failed) == (3, 1, 4, 0)
     assert (same.taken, same.known, same.rows) == (0, 3, 0)
-    assert (unsettled.taken, unsettled.unsettled) == (0, 2)
+    assert (unsettled.taken, unsettled.unsettled, waits) == (0, 2, [BillSource.objects.get()])
     assert (changed.taken, changed.known, changed.rows) == (2, 1, 2)
     assert sorted(BillRow.objects.filter(account="prod").values_list("billed_cost", flat=True)) == [1.5, 1.5, 1.5, 7]
     assert [len(file.parts) for file in BillFile.objects.order_by("pk")].count(2) == 2
@@ -325,6 +327,15 @@ def test_list_that_is_none_is_refused(acme: Tenant, stores: Stores, fay: User, b
         fetched()
 
 
+def test_names_of_a_host_that_does_not_encode_them_stay_as_they_are() -> None:
+    entry = '<Key>a+b%20c.csv</Key><ETag>"x"</ETag><Size>1</Size><LastModified>2026-11-20T10:00:00.000Z</LastModified>'
+    body = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated><Contents>{entry}</Contents></ListBucketResult>'
+
+    [plain], mark = export_folders.STORES["s3"].entries(body.encode())
+
+    assert (plain.name, plain.tag, plain.version, mark) == ("a+b%20c.csv", "x", "x 1", "")
+
+
 def test_list_that_goes_in_circles_or_on_and_on_is_left(stores: Stores) -> None:
     folder = export_folders.Folder(export_folders.Place("azure_blob", stores.url, "bills", "", ""), Key(SAS))
     stores.list_body = b"<EnumerationResults><Blobs/><NextMarker>x</NextMarker></EnumerationResults>"
@@ -351,6 +362,17 @@ def test_name_that_means_another_path_is_not_asked_for(stores: Stores, name: str
         folder.copy(export_folders.StoredObject(name, "x", 1, NOW), io.BytesIO(b""), 10)
 
     assert stores.asked == []
+
+
+def test_file_that_goes_on_beyond_its_limit_is_cut_off(stores: Stores) -> None:
+    stores.put("a.csv", b"x" * 100_000, NOW)
+    folder = export_folders.Folder(export_folders.Place("azure_blob", stores.url, "bills", "", ""), Key(SAS))
+    into = io.BytesIO()
+
+    with pytest.raises(export_folders.ExportFolderFailure, match="larger than 50,000 bytes"):
+        folder.copy(folder.listed()[0], into, 50_000)
+
+    assert into.tell() <= 50_000
 
 
 def test_private_address_is_not_called(acme: Tenant, fay: User) -> None:
