@@ -90,5 +90,9 @@ class WaiverForm(forms.Form):
         return datetime.combine(day, time(23, 59, 59), tzinfo=UTC)
 
 
-class ReasonForm(forms.Form):
-    reason = TextField(label="Reason", max_length=300, widget=forms.Textarea(attrs={"rows": 2}))
+class WhyForm(forms.Form):
+    """Beside a button, of at most so many characters. Where nothing is written, the service says what it wants to know."""
+
+    def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"] = TextField(max_length=most, required=False)

@@ -28,10 +28,6 @@ class RuleForm(forms.Form):
     )
 
 
-class PauseForm(forms.Form):
-    reason = forms.CharField(label="Why nobody needs to watch", max_length=300)
-
-
 class ResolveForm(forms.Form):
     resolution = TextField(
         label="What was found, and why it is over", max_length=1000, widget=forms.Textarea(attrs={"rows": 3}),

@@ -25,9 +25,7 @@ def tenants(request: AppRequest) -> HttpResponse:
     if query:
         rows = rows.filter(name__icontains=query) | rows.filter(slug__icontains=query)
     page = keyset_page(rows, order=["name", "pk"], cursor=request.GET.get("cursor", ""))
-    return render_page(
-        request, "governance/tenants.html", partial="tenant-table", context={"page": page, "query": query, "suspend_form": SuspendForm()}
-    )
+    return render_page(request, "governance/tenants.html", partial="tenant-table", context={"page": page, "query": query})
 
 
 @operator_only("GET", "POST")

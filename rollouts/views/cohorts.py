@@ -16,7 +16,7 @@ from django_tenants.utils import get_public_schema_name, schema_context
 from governance.access import Permission, operator_only, or_404, requires
 from governance.pages import errors_of, keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import AppRequest, MemberRequest
-from rollouts import cohort_forms, cohort_rules, programme_selectors
+from rollouts import cohort_forms, programme_selectors
 from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.models import Cohort, FlagChange
@@ -84,7 +84,6 @@ def cohort_detail(request: AppRequest, slug: str) -> HttpResponse:
             "reviews": [change for change in changes if change.awaits_review],
             "changes": changes,
             "rungs": selectors.ladder(flag, at=now),
-            "ramp_from": cohort_rules.STAGES[cohort_rules.RAMP_FROM].key,
             "tab": tab,
             "tabs": [(key, label, counts[key]) for key, label in MEMBER_TABS.items()],
             "page": keyset_page(selectors.listed_members(cohort, tab), order=["-weight", "pk"], cursor=request.GET.get("cursor", "")),

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from governance.access import Permission, or_404, requires
 from governance.errors import DomainError
-from governance.pages import render_page, try_act, try_service
+from governance.pages import render_page, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import figures, gate_selectors, rules, signing, waiting_selectors, wording
-from rollouts.forms import ReasonForm, SignForm
+from rollouts.forms import SignForm, WhyForm
 from rollouts.models import Evaluation, Gate, SignOff
 from rollouts.services import gates, signatures
 from rollouts.views.rollouts import may_manage, the_rollout
@@ -54,7 +54,6 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
     view = gate_selectors.gate_view(gate, now=timezone.now())
     role = gate_selectors.signable_role(gate, request.membership, view.signatures)
     signature = next((signature for signature in view.signatures if signature.role == role), None)
-    held = signing.held_by(request.membership.roles)
     course = gate_selectors.course_of(gate)
     rows = [_row(state, course) for state in view.criteria]
     records = [state.record for state in view.criteria if state.record]
@@ -74,13 +73,11 @@ def _page(request: MemberRequest, gate: Gate, *, form: SignForm | None = None, s
             "role_label": signing.label(role) if role else "",
             "is_last_role": view.missing_roles == [role],
             "form": form or SignForm(),
-            "held": held,
             "short": wording.short(view.evaluation.digest) if view.evaluation else "",
             "may_manage": may_manage(request),
-            "my_roles": [str(mine) for mine in held],
+            "my_roles": [str(role) for role in signing.held_by(request.membership.roles)],
             "may_sign": request.membership.can(Permission.SIGN_GATES),
             "next_phase": gate.rollout.phases.filter(position=gate.phase.position + 1).first(),
-            "reason_form": ReasonForm(),
             "blockers": [(state, wording.next_step(state.record)) for state in view.blockers if state.record],
         },
     )
@@ -166,9 +163,7 @@ def gate_evaluate(request: MemberRequest, slug: str, number: int) -> HttpRespons
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def gate_reopen(request: MemberRequest, slug: str, number: int) -> HttpResponse:
-    try_act(
-        request,
-        lambda: gates.reopen_gate(gate=the_gate(slug, number), reason=request.POST.get("reason", "")[:300], actor=request.user),
-        "The gate is open again. Who said no-go has to sign anew.",
-    )
+    gate, form = the_gate(slug, number), WhyForm(request.POST, most=300)
+    done = "The gate is open again. Who said no-go has to sign anew."
+    try_form(request, form, lambda data: gates.reopen_gate(gate=gate, actor=request.user, **data), done)
     return redirect("gate-detail", slug=slug, number=number)

@@ -12,14 +12,15 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, requires
-from governance.pages import render_page, try_act, try_service
+from governance.pages import render_page, try_act, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import rollback_lint as linting
 from rollouts import rollback_selectors as selectors
 from rollouts import rollback_trials
 from rollouts import rollback_wording as wording
+from rollouts.forms import WhyForm
 from rollouts.models import Flag, RollbackRule, RollbackWatch
-from rollouts.rollback_forms import PauseForm, RuleForm
+from rollouts.rollback_forms import RuleForm
 from rollouts.rollback_language import MEASURES, RuleError
 from rollouts.services import rollback_rules as services
 from rollouts.views.flags import the_flag
@@ -69,7 +70,6 @@ def _page(request: MemberRequest, flag: Flag, form: RuleForm, status: int = 200)
         "watch": RollbackWatch.objects.order_by("-ticked_at").first(),
         "away_since": selectors.watcher_away_since(at=now),
         "form": form,
-        "pause_form": PauseForm(),
         "measures": MEASURES.values(),
         "may_manage": may_manage(request),
     }
@@ -92,7 +92,7 @@ def rule_lint(request: MemberRequest, key: str) -> HttpResponse:
 def rule_replay(request: MemberRequest, key: str) -> HttpResponse:
     """What a rule would have done to the last seven days. Always a fragment."""
     flag, form = the_flag(key), RuleForm(request.POST)
-    context: dict[str, Any] = {"form": form, "flag": flag}
+    context: dict[str, Any] = {"form": form}
     if form.is_valid():
         data = form.cleaned_data
         try:
@@ -124,8 +124,13 @@ def rule_arm(request: MemberRequest, key: str, pk: int) -> HttpResponse:
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rule_pause(request: MemberRequest, key: str, pk: int) -> HttpResponse:
     rule = the_rule(key, pk)
-    reason = request.POST.get("reason", "")[:300]
-    return _act(request, key, lambda: services.pause_rule(rule=rule, reason=reason, actor=request.user), "Paused. Nobody watches by it.")
+    try_form(
+        request,
+        WhyForm(request.POST, most=300),
+        lambda data: services.pause_rule(rule=rule, actor=request.user, **data),
+        "Paused. Nobody watches by it.",
+    )
+    return redirect("flag-rules", key=key)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")

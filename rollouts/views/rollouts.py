@@ -11,10 +11,10 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import board_selectors, gate_selectors, markdown, plans, selectors, waiting_selectors
-from rollouts.forms import ReasonForm, RolloutForm
+from rollouts.forms import RolloutForm, WhyForm
 from rollouts.models import Rollback, Rollout
 from rollouts.services import rollouts as services
 
@@ -122,7 +122,6 @@ def _detail(request: MemberRequest, rollout: Rollout, **extra: Any) -> dict[str,
         "rollback_over": bool(rollback and rollback.is_over_rto(now)),
         "log": selectors.log_of(rollout)[:8],
         "may_manage": may_manage(request),
-        "reason_form": ReasonForm(),
         "earlier": phases[current.position - 1] if current and current.position else None,
         **extra,
     }
@@ -153,13 +152,10 @@ def rollout_begin(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rollout_pause(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:300]
-    return _act(
-        request,
-        slug,
-        lambda rollout: services.pause_rollout(rollout=rollout, reason=reason, actor=request.user),
-        "{rollout} is paused. Nobody can say go until it is resumed.",
-    )
+    rollout, form = the_rollout(slug), WhyForm(request.POST, most=300)
+    done = f"{rollout.name} is paused. Nobody can say go until it is resumed."
+    try_form(request, form, lambda data: services.pause_rollout(rollout=rollout, actor=request.user, **data), done)
+    return redirect("rollout-detail", slug=slug)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
@@ -169,13 +165,10 @@ def rollout_resume(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def rollout_roll_back(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:500]
-    return _act(
-        request,
-        slug,
-        lambda rollout: services.roll_back(rollout=rollout, reason=reason, actor=request.user),
-        "Rolled back. Carry out the rollback plan, then confirm that it is finished.",
-    )
+    rollout, form = the_rollout(slug), WhyForm(request.POST, most=500)
+    done = "Rolled back. Carry out the rollback plan, then confirm that it is finished."
+    try_form(request, form, lambda data: services.roll_back(rollout=rollout, actor=request.user, **data), done)
+    return redirect("rollout-detail", slug=slug)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")

@@ -11,9 +11,10 @@ from django.shortcuts import redirect
 
 from costs.selectors import sees_all_calls
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import shadow_selectors
+from rollouts.forms import WhyForm
 from rollouts.models import Shadow, ShadowPair
 from rollouts.services import shadows as services
 from rollouts.shadow_forms import ShadowForm
@@ -91,8 +92,9 @@ def shadow_start(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def shadow_pause(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:400]
-    return _act(request, slug, lambda shadow: services.pause_shadow(shadow=shadow, reason=reason, actor=request.user), "Paused.")
+    shadow, form = the_shadow(slug), WhyForm(request.POST, most=400)
+    try_form(request, form, lambda data: services.pause_shadow(shadow=shadow, actor=request.user, **data), "Paused.")
+    return redirect("shadow-detail", slug=slug)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
@@ -102,10 +104,9 @@ def shadow_resume(request: MemberRequest, slug: str) -> HttpResponse:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def shadow_end(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:400]
-    return _act(
-        request, slug, lambda shadow: services.end_shadow(shadow=shadow, reason=reason, actor=request.user), "Ended. The pairs stay."
-    )
+    shadow, form = the_shadow(slug), WhyForm(request.POST, most=400)
+    try_form(request, form, lambda data: services.end_shadow(shadow=shadow, actor=request.user, **data), "Ended. The pairs stay.")
+    return redirect("shadow-detail", slug=slug)
 
 
 def _act(request: MemberRequest, slug: str, act: Callable[[Shadow], object], done: str) -> HttpResponse:

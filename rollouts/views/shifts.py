@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -10,10 +9,11 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from governance.access import Permission, or_404, requires
-from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_service
+from governance.pages import keyset_page, render_page, tab_and_query, try_act, try_form, try_service
 from governance.requests import MemberRequest
 from rollouts import advice, experiment_selectors, shift_selectors
 from rollouts import experiment_wording as words
+from rollouts.forms import WhyForm
 from rollouts.models import Shift, ShiftWindow
 from rollouts.services import shifts as services
 from rollouts.shift_forms import ShiftForm
@@ -114,26 +114,20 @@ def _figures(shift: Shift, window: ShiftWindow) -> dict[str, Any]:
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def shift_look(request: MemberRequest, slug: str) -> HttpResponse:
-    return _act(request, slug, lambda shift: services.look(shift=shift, actor=request.user), "Looked just now.")
+    shift = the_shift(slug)
+    try_act(request, lambda: services.look(shift=shift, actor=request.user), "Looked just now.")
+    return redirect("shift-detail", slug=slug)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def shift_resume(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:400]
-    return _act(
-        request, slug, lambda shift: services.resume_shift(shift=shift, reason=reason, actor=request.user), "Resumed, with a new window."
-    )
+    shift, form = the_shift(slug), WhyForm(request.POST, most=400)
+    try_form(request, form, lambda data: services.resume_shift(shift=shift, actor=request.user, **data), "Resumed, with a new window.")
+    return redirect("shift-detail", slug=slug)
 
 
 @requires(Permission.MANAGE_ROLLOUTS, "POST")
 def shift_end(request: MemberRequest, slug: str) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:400]
-    return _act(
-        request, slug, lambda shift: services.end_shift(shift=shift, reason=reason, actor=request.user), "Ended. The flag stays as it is."
-    )
-
-
-def _act(request: MemberRequest, slug: str, act: Callable[[Shift], object], done: str) -> HttpResponse:
-    shift = the_shift(slug)
-    try_act(request, lambda: act(shift), done)
+    shift, form = the_shift(slug), WhyForm(request.POST, most=400)
+    try_form(request, form, lambda data: services.end_shift(shift=shift, actor=request.user, **data), "Ended. The flag stays as it is.")
     return redirect("shift-detail", slug=slug)

@@ -94,6 +94,8 @@ def test_breach_is_seen_on_its_page_with_what_the_window_can_not_see(
     assert Shift.objects.get().status == "paused"
     client.post(f"{PAGE}resume/", {"reason": "Well again"})
     assert Shift.objects.get().status == "running"
+    assert "at most 400 characters" in client.post(f"{PAGE}end/", {"reason": "x" * 401}, follow=True).text
+    assert Shift.objects.get().status == "running"
     client.post(f"{PAGE}end/", {"reason": "Another model"})
     assert "Another model" in client.get(f"{BASE}?tab=closed").text
 
