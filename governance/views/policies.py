@@ -15,7 +15,7 @@ from governance.access import Permission, or_404, requires
 from governance.control_forms import DescribeForm, ModeForm, PolicyForm, VersionForm
 from governance.errors import PolicyError
 from governance.models import Policy, PolicyVersion
-from governance.pages import keyset_page, render_page, try_service
+from governance.pages import keyset_page, render_page, try_form, try_service
 from governance.requests import MemberRequest
 from governance.services import policies
 
@@ -108,9 +108,7 @@ def edit_policy(request: MemberRequest, namespace: str, name: str) -> HttpRespon
 @requires(Permission.MANAGE_POLICIES, "POST")
 def describe_policy(request: MemberRequest, namespace: str, name: str) -> HttpResponse:
     policy, form = _policy(namespace, name), DescribeForm(request.POST)
-    if form.is_valid():
-        policies.describe_policy(policy=policy, actor=request.user, **form.cleaned_data)
-        messages.success(request, f"{policy} is changed.")
+    try_form(request, form, lambda data: policies.describe_policy(policy=policy, actor=request.user, **data), f"{policy} is changed.")
     return redirect(_url(policy))
 
 

@@ -45,6 +45,7 @@ def test_policy_is_written_replayed_and_enforced_by_two_people(acme: Tenant, cli
     writer.post(f"{path}edit/", {"when": "true", "require": 'egress.region == "eu-west"', "note": "Only one region."})
     assert "version 2 waits" in approver.get("/o/acme/operate/policies/").content.decode()
     assert approver.post(f"{path}describe/", {"description": "Where data goes", "is_critical": "on"}).status_code == 302
+    assert "at most 300 characters" in approver.post(f"{path}describe/", {"description": "x" * 301}, follow=True).text
     assert approver.post(f"{path}delete/").status_code == 302
     assert Policy.objects.get().is_critical
     approver.post(f"{path}mode/", {"mode": "off", "version": 2, "reason": "done"})
