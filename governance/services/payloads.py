@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -91,51 +91,6 @@ def is_wider(after: PayloadRule, before: PayloadRule) -> bool:
     """Whether more is kept than before, or the same for longer."""
     rank = contract.MODES.index
     return rank(after.mode) > rank(before.mode) or (after.mode in contract.KEEPING and after.days > before.days)
-
-
-@transaction.atomic
-def store_payload(
-    *,
-    event_id: UUID,
-    project: str,
-    key_id: str,
-    model: str,
-    request: Any,
-    reply: Any = None,
-    user: str = "",
-    at: datetime | None = None,
-) -> CallPayload | None:
-    """Keep what a call made by the portal itself said (a shadow's answer, say), as the rule of its project allows; None when it keeps nothing.
-
-    `request` and `reply` are JSON values; they are cut, redacted and sealed here as the gateway does it, so callers pass them as they are.
-    `event_id` is the call's own id, and the same one twice keeps the first. `user` is the end user, by whom it can be erased. A call that
-    goes through the gateway is kept by the gateway: don't store it again.
-    """
-    rule, at = selectors.effective_rule(project), at or timezone.now()
-    if rule.mode not in contract.KEEPING:
-        return None
-    tenant = _tenant()
-    cleaned = [contract.clean(value, rule.mode) for value in (request, reply)]
-    payload = contract.Payload(
-        event_id=str(event_id), tenant=tenant, request=cleaned[0][0], reply=cleaned[1][0], is_cut=cleaned[0][1] or cleaned[1][1]
-    )
-    sealed = contract.seal(_sealer(), payload)
-    if sealed is None:
-        return None
-    stored, _ = CallPayload.objects.get_or_create(
-        event_id=event_id,
-        defaults={
-            "at": at,
-            "expires_at": at + timedelta(days=rule.days),
-            "project": project,
-            "key_id": key_id,
-            "model": model,
-            "mode": rule.mode,
-            "subject": _subject(tenant, user) if user else "",
-            "sealed": sealed,
-        },
-    )
-    return stored
 
 
 def read_payload(*, event_id: UUID, at: datetime | None = None) -> contract.Payload | None:

@@ -13,17 +13,14 @@ from governance.services import payloads
 from tests.conftest import ClientFor, TenantClient
 from tests.factories import costs as make
 from tests.factories.catalog import make_project
+from tests.factories.payloads import keep_payload
 
 HOME = "/o/acme/operate/payloads/"
 WHY = "Support asked"
 
 
 def keep(project: str = "shop", event_id: uuid.UUID | None = None) -> CallPayload:
-    stored = payloads.store_payload(
-        event_id=event_id or uuid.uuid4(), project=project, key_id="k", model="small", request={"text": "the <b>words</b>"}, reply=None
-    )
-    assert stored is not None
-    return stored
+    return keep_payload(project, event_id=event_id, request={"text": "the <b>words</b>"})
 
 
 def widen(acme: Tenant, adam: User, sam: User) -> None:

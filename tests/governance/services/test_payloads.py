@@ -20,6 +20,7 @@ from governance.errors import NotConfirmedError, PayloadRuleError, PayloadUnread
 from governance.models import AuditEntry, CallPayload, Notice, PayloadRequest, PayloadSetting, Tenant, User
 from governance.services import payloads
 from tests.factories.catalog import make_project
+from tests.factories.payloads import keep_payload
 
 WHY = "Support asked"
 
@@ -30,10 +31,7 @@ def put_in_force(mode: str, asker: User, approver: User, *, ref: str = "", days:
 
 
 def keep(project: str = "shop", *, user: str = "", **fields: Any) -> CallPayload:
-    said = {"request": {"messages": ["hello"]}, "reply": {"text": "hi"}, **fields}
-    stored = payloads.store_payload(event_id=uuid.uuid4(), project=project, key_id="k", model="small", user=user, **said)
-    assert stored is not None
-    return stored
+    return keep_payload(project, user=user, **{"request": {"messages": ["hello"]}, "reply": {"text": "hi"}, **fields})
 
 
 def test_wider_rule_takes_a_second_person_and_a_stricter_one_holds_at_once(acme: Tenant, adam: User, sam: User) -> None:
@@ -103,7 +101,6 @@ def test_strictest_rule_of_organisation_and_project_is_published(acme: Tenant, a
 
 
 def test_what_is_kept_is_opened_with_a_reason_and_gone_when_the_rule_narrows(acme: Tenant, adam: User, sam: User) -> None:
-    assert payloads.store_payload(event_id=uuid.uuid4(), project="shop", key_id="k", model="m", request={}) is None
     put_in_force("full", adam, sam)
     row = keep(request={"text": "jo@acme.example"})
 

@@ -19,13 +19,14 @@ from catalog.models import Model, VirtualKey
 from gateway.contract.snapshot import PICO_USD
 from gateway.publish.publisher import compile_snapshot
 from governance.models import AuditEntry, CallPayload, PayloadSetting, Tenant, User
-from governance.services.payloads import read_payload, store_payload
+from governance.services.payloads import read_payload
 from rollouts import shadow_selectors
 from rollouts.errors import EvidenceMissingError, SelfApprovalError, ShadowInvalidError, ShadowRunningError, ShadowStateError
 from rollouts.models import Shadow
 from rollouts.services import shadow_judging, shadows
 from tests.factories import costs as make
 from tests.factories.catalog import make_model, make_project
+from tests.factories.payloads import keep_payload
 
 
 @pytest.fixture
@@ -152,9 +153,7 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
 def _keep(acme: Tenant, adam: User, event_id: Any, said: str, asked: str = "Write to ada@example.com") -> None:
     PayloadSetting.objects.update_or_create(ref="", defaults={"mode": "full", "days": 7, "set_by": adam, "set_at": timezone.now()})
     request = {"messages": [{"role": "user", "content": asked}]}
-    store_payload(
-        event_id=event_id, project="lab", key_id="k", model="m", request=request, reply={"choices": [{"message": {"content": said}}]}
-    )  # fmt: skip
+    keep_payload("lab", event_id=event_id, request=request, reply={"choices": [{"message": {"content": said}}]})
 
 
 def test_answers_are_paired_once_and_judged_blind_in_both_orders(
