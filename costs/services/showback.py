@@ -53,12 +53,15 @@ def tell_month(*, at: datetime | None = None) -> Notice | None:
 
 
 def _text(found: showback_selectors.Showback) -> str:
-    """A line per cost centre, what is untagged or has no price, and the difference to the bills."""
+    """The change since the month before, a line per cost centre, what is untagged or has no price, and the difference to the bills."""
     shown, rest = found.total.children[:LINES], found.total.children[LINES:]
     lines = [f"{node.label}: {money_text(node.cost)} ({node.share or Decimal():.1f}%)" for node in shown]
     if rest:
         lines.append(f"{len(rest)} more: {money_text(sum((node.cost for node in rest), Decimal()))}")
     total = found.total
+    if total.change is not None and total.before:
+        share = abs(total.change) / total.before * 100
+        lines.insert(0, f"{money_text(abs(total.change))} ({share:.1f}%) {'less' if total.change < 0 else 'more'} than the month before.")
     if total.untagged_calls:
         lines.append(f"Untagged: {money_text(total.untagged_cost)} in {_calls(total.untagged_calls)}.")
     if total.unpriced_calls:

@@ -31,7 +31,8 @@ def channels(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.MANAGE_ALERTS, "GET", "POST")
 def new_channel(request: MemberRequest) -> HttpResponse:
-    form, status = ChannelForm(request.POST or None), 200
+    """`topics` in the query fills the field: pages lead here for the topic that is theirs."""
+    form, status = ChannelForm(request.POST or None, initial={"topics": request.GET.get("topics", "")}), 200
     if request.method == "POST":
         status = 422
         made = try_service(form, lambda: alerts.create_channel(actor=request.user, **form.cleaned_data)) if form.is_valid() else None

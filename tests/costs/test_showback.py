@@ -243,6 +243,7 @@ def test_month_is_told_once_when_it_is_complete(october: None, acme: Tenant, ali
     assert first == again == Notice.objects.get(key="showback:2026-10")
     assert first.title == "October 2026 cost $0.03"
     assert first.text.splitlines() == [
+        "$0.03 (1666.7%) more than the month before.",
         "CC-9: $0.02 (66.0%)",
         "CC-7: $0.0072 (22.6%)",
         "No cost centre: $0.0036 (11.3%)",

@@ -57,6 +57,15 @@ def test_a_channel_is_made_tried_changed_and_removed(client_for: ClientFor, adam
     assert not AlertChannel.objects.exists()
 
 
+def test_a_page_leads_to_a_channel_for_its_topic(client_for: ClientFor, adam: User, fay: User, acme: Tenant) -> None:
+    showback = "/o/acme/operate/costs/showback/"
+
+    assert 'href="/o/acme/operate/alerts/new/?topics=cost.showback"' in client_for(adam).get(showback).content.decode()
+    assert "Admins add one" in client_for(fay).get(showback).content.decode()
+    form = client_for(adam).get("/o/acme/operate/alerts/new/?topics=cost.showback").content.decode()
+    assert re.search(r'name="topics" value="cost\.showback"', form)
+
+
 def test_a_delivery_is_listed_and_sent_again(client_for: ClientFor, adam: User, acme: Tenant) -> None:
     alerts.create_channel(name="Ops", kind="slack", target=HOOK, actor=adam)
     tell("one")
