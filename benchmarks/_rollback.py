@@ -52,7 +52,7 @@ def prepare(upstream: str, hook: str) -> dict[str, str]:
     from catalog.services import keys, model_lifecycle, models, projects, providers
     from governance.services import alerts
     from rollouts import exposure
-    from rollouts.services import flags, rollback_rules
+    from rollouts.services import flag_changes, flags, rollback_rules
 
     _, one, other = _tenant()
     provider = providers.create_provider(slug="flip", name="Flip", base_url=f"{upstream}/v1", actor=one, region="local")
@@ -73,8 +73,10 @@ def prepare(upstream: str, hook: str) -> dict[str, str]:
         key="ai.bench.next-model", title="Next model", kind="string", variants={"old": "chat-old", "new": "chat-new"}, control="old",
         feature_class="assistants", sticky="user", model="chat", actor=one,
     )  # fmt: skip
-    change = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, on=True, percentage=50_000), reason="Half", actor=one)
-    flags.approve_change(change=change, actor=other)
+    change = flag_changes.propose_change(
+        flag=flag, exposure=exposure.changed(flag.exposure, on=True, percentage=50_000), reason="Half", actor=one
+    )
+    flag_changes.approve_change(change=change, actor=other)
     alerts.create_channel(name="Mail", kind="email", target="oncall@example.com", actor=one)
     alerts.create_channel(name="Hook", kind="webhook", target=hook, actor=one)
     rollback_rules.create_rule(flag=flag, text="error_rate_30s > control + 50% min 50", actor=one)

@@ -20,7 +20,7 @@ from rollouts.services import (
     cohorts,
     escalations,
     experiments,
-    flags,
+    flag_changes,
     gates,
     rollback,
     rollouts,
@@ -45,7 +45,7 @@ def dispatch_evaluation() -> None:
 def evaluate_tenant() -> None:
     """Begin the rollouts whose first day has come, queue the open gates that are due, and tell what is overdue."""
     now = timezone.now()
-    flags.tell_overdue_reviews(at=now)
+    flag_changes.tell_overdue_reviews(at=now)
     for rollout_id in selectors.rollouts_to_begin(now.date()):
         begin.delay(rollout_id, schema_name=current_schema())
     due = list(gates.due_gates(at=now).values_list("pk", flat=True))

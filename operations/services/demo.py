@@ -33,7 +33,7 @@ from governance.roles import Role
 from governance.services import guardrails, people, policies, tenants, tokens
 from rollouts import exposure
 from rollouts.models import Flag, Rollout
-from rollouts.services import flags, rollouts
+from rollouts.services import flag_changes, flags, rollouts
 
 SLUG = "acme"
 PEOPLE = (
@@ -198,8 +198,8 @@ def _fill_flags(release_manager: User, admin: User) -> None:
         )
         pilot = Cohort(name="pilot", attribute="project", values=(PROJECTS[0][0],))
         first_tenth = exposure.changed(flag.exposure, on=True, cohorts=[pilot], percentage=BUCKETS // 10)
-        change = flags.propose_change(flag=flag, exposure=first_tenth, reason="The first tenth of the pilot.", actor=release_manager)
-        flags.approve_change(change=change, actor=admin, comment="The pilot's owner agrees.")
+        change = flag_changes.propose_change(flag=flag, exposure=first_tenth, reason="The first tenth of the pilot.", actor=release_manager)
+        flag_changes.approve_change(change=change, actor=admin, comment="The pilot's owner agrees.")
 
 
 class _Notes:

@@ -23,7 +23,7 @@ from rollouts.api import cohort_serializers as serializers
 from rollouts.api.flag_serializers import ChangeOutput, DecisionOutput
 from rollouts.errors import CohortInvalidError
 from rollouts.models import Cohort, CohortMember, FlagChange, TenantOverride
-from rollouts.services import cohort_endings, cohort_exposure, cohorts, flags, tenant_overrides
+from rollouts.services import cohort_endings, cohort_exposure, cohorts, flag_changes, tenant_overrides
 
 
 def the_cohort(slug: str) -> Cohort:
@@ -202,7 +202,7 @@ class PlatformCohortReview(_Act):
     def post(self, request: ApiRequest, slug: str, number: int) -> Response:
         """Put on record what came of another operator's emergency."""
         change, data = the_change(slug, number), body_of(request, serializers.CohortReviewInput)
-        return change_answer(slug, flags.review_lowering(change=change, actor=request.user, **data))
+        return change_answer(slug, flag_changes.review_lowering(change=change, actor=request.user, **data))
 
 
 class Cohorts(APIView):

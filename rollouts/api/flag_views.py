@@ -17,7 +17,7 @@ from rollouts import flag_selectors, selectors
 from rollouts.api import flag_serializers as serializers
 from rollouts.errors import ExposureInvalidError
 from rollouts.models import Flag, FlagChange
-from rollouts.services import flags
+from rollouts.services import flag_changes, flags
 
 
 def the_flag(key: str) -> Flag:
@@ -89,7 +89,7 @@ class FlagLower(APIView):
         body = body_of(request, serializers.LowerInput)
         asked = body.get("exposure")
         exposure = serializers.exposure_from(asked, flag.exposure) if asked else rules.changed(flag.exposure, on=False)
-        change = flags.lower_in_emergency(flag=flag, exposure=exposure, reason=body["reason"], actor=request.user)
+        change = flag_changes.lower_in_emergency(flag=flag, exposure=exposure, reason=body["reason"], actor=request.user)
         return change_answer(change, status=201)
 
 
@@ -122,7 +122,7 @@ class FlagChanges(generics.ListAPIView[FlagChange]):
         if "phase" in data and phase is None:
             raise ExposureInvalidError(f"The flag's rollout has no phase {data['phase']}.", field="phase")
         assert flag.current is not None
-        change = flags.propose_change(
+        change = flag_changes.propose_change(
             flag=flag,
             exposure=serializers.exposure_from(data["exposure"], flag.exposure),
             reason=data["reason"],
@@ -144,18 +144,20 @@ class FlagChangeApprove(_Decide):
     @extend_schema(request=serializers.FlagCommentInput, responses={200: serializers.ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, key: str, number: int) -> Response:
         """Agree to somebody else's change; it is in force at once."""
-        return change_answer(flags.approve_change(change=the_change(key, number), actor=request.user, comment=self.comment(request)))
+        return change_answer(flag_changes.approve_change(change=the_change(key, number), actor=request.user, comment=self.comment(request)))
 
 
 class FlagChangeReject(_Decide):
     @extend_schema(request=serializers.FlagCommentInput, responses={200: serializers.ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, key: str, number: int) -> Response:
         """Decline a change, saying why, or take back one's own."""
-        return change_answer(flags.reject_change(change=the_change(key, number), actor=request.user, comment=self.comment(request)))
+        return change_answer(flag_changes.reject_change(change=the_change(key, number), actor=request.user, comment=self.comment(request)))
 
 
 class FlagChangeReview(_Decide):
     @extend_schema(request=serializers.FlagCommentInput, responses={200: serializers.ChangeOutput, **ERRORS})
     def post(self, request: ApiRequest, key: str, number: int) -> Response:
         """Put on record what came of somebody else's emergency."""
-        return change_answer(flags.review_lowering(change=the_change(key, number), actor=request.user, comment=self.comment(request)))
+        return change_answer(
+            flag_changes.review_lowering(change=the_change(key, number), actor=request.user, comment=self.comment(request))
+        )

@@ -16,7 +16,7 @@ from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.errors import CohortStateError, EvidenceMissingError
 from rollouts.models import Cohort, CohortMember
-from rollouts.services import cohort_members, flags, tenant_overrides
+from rollouts.services import cohort_members, flag_changes, tenant_overrides
 
 State = CohortMember.State
 
@@ -104,7 +104,7 @@ def _left(member: CohortMember, *, actor: User | None, at: datetime) -> CohortMe
         # Without any line everybody would be exposed.
         lower = exposures.changed(flag.exposure, cohorts=lines) if lines else exposures.changed(flag.exposure, on=False, cohorts=())
         why = f"{member.tenant} leaves {member.cohort.name}. {member.reason}".strip()[:500]
-        flags.lower_as_announced(flag=flag, exposure=lower, reason=why, actor=actor, at=at)
+        flag_changes.lower_as_announced(flag=flag, exposure=lower, reason=why, actor=actor, at=at)
     tenant_overrides.release(flag=flag, tenant=member.tenant, reason=f"It leaves {member.cohort.name}.", actor=actor, at=at)
     member.state, member.left_at = State.LEFT, at
     member.save(update_fields=["state", "left_at", "reason"])

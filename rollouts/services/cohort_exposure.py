@@ -21,7 +21,7 @@ from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.errors import ChangeStaleError, CohortStateError, StageTooEarlyError
 from rollouts.models import Cohort, CohortMember, Flag, FlagChange
-from rollouts.services import cohort_members, escalations, flags, tenant_overrides
+from rollouts.services import cohort_members, escalations, flag_changes, tenant_overrides
 
 State = CohortMember.State
 
@@ -43,7 +43,7 @@ def propose_activation(*, cohort: Cohort, reason: str, actor: User, at: datetime
     if not slugs - inside:
         raise CohortStateError("Nobody is enrolled and not active yet.")
     lines = rules.with_members(cohort.slug, sorted(slugs | inside), present.cohorts if present.on else ())
-    return flags.propose_change(flag=flag, exposure=_exposing(present, lines), reason=reason, actor=actor, at=at)
+    return flag_changes.propose_change(flag=flag, exposure=_exposing(present, lines), reason=reason, actor=actor, at=at)
 
 
 def open_stage(*, flag: Flag, stage: str, reason: str, actor: User, at: datetime | None = None) -> FlagChange:
@@ -69,7 +69,7 @@ def open_stage(*, flag: Flag, stage: str, reason: str, actor: User, at: datetime
         )
         raise StageTooEarlyError(f"{wanted.title} opens after {before.stage.title.lower()}, which {held}.", field="stage")
     lines = flag.exposure.cohorts if flag.exposure.on else ()
-    return flags.propose_change(
+    return flag_changes.propose_change(
         flag=flag, exposure=_exposing(flag.exposure, rules.opened(wanted, lines)), reason=reason, actor=actor, at=at
     )
 
@@ -89,14 +89,14 @@ def decide(*, change: FlagChange, approve: bool, actor: User, comment: str = "",
     """
     at = at or timezone.now()
     if not approve:
-        change = flags.reject_change(change=change, actor=actor, comment=comment, at=at)
+        change = flag_changes.reject_change(change=change, actor=actor, comment=comment, at=at)
         tenant_overrides.settle(flag=change.flag, actor=actor, at=at)
         return change
     escalations.check_not_paused()
     tenant_overrides.check_current(change=change, at=at)
     cohort_members.lock_all_of(change.flag)
     _check_all_in(change)
-    change = flags.approve_change(change=change, actor=actor, comment=comment, at=at)
+    change = flag_changes.approve_change(change=change, actor=actor, comment=comment, at=at)
     _settle(change.flag, actor=actor, reason=change.reason, at=at)
     tenant_overrides.settle(flag=change.flag, actor=actor, at=at)
     return change
@@ -108,7 +108,9 @@ def switch_off(*, flag: Flag, reason: str, actor: User, at: datetime | None = No
     at = at or timezone.now()
     cohort_members.lock_all_of(flag)
     flag = selectors.fresh_flag(flag)
-    change = flags.lower_in_emergency(flag=flag, exposure=exposures.changed(flag.exposure, on=False), reason=reason, actor=actor, at=at)
+    change = flag_changes.lower_in_emergency(
+        flag=flag, exposure=exposures.changed(flag.exposure, on=False), reason=reason, actor=actor, at=at
+    )
     _settle(flag, actor=actor, reason=reason, at=at)
     tenant_overrides.settle(flag=flag, actor=actor, at=at)
     return change

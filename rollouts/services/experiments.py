@@ -14,7 +14,7 @@ from django.utils import timezone
 from catalog.models.prompt import label_validator
 from gateway.contract.flags import BUCKETS
 from governance.errors import DomainError
-from governance.models import Membership, Severity, User
+from governance.models import Severity, User
 from governance.roles import Permission
 from governance.schema import current_schema
 from governance.services import alerts, audit
@@ -33,7 +33,7 @@ from rollouts.errors import (
 )
 from rollouts.experiment_selectors import FEWEST_UNITS
 from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange
-from rollouts.services import flags
+from rollouts.services import flag_changes
 
 logger = logging.getLogger(__name__)
 
@@ -354,7 +354,7 @@ def _propose_winner(experiment: Experiment, winner: str, note: str, proposer: Us
         raise ExperimentInvalidError(f"{winner} is the flag's control: lower the flag instead.", field="winner")
     exposure = exposure_rules.changed(flag.exposure, on=True, percentage=BUCKETS, weights={winner: BUCKETS})
     prompt = flag.comparison.treatments[winner].prompt if experiment.label else ""
-    return flags.propose_change(
+    return flag_changes.propose_change(
         flag=flag, exposure=exposure, reason=_reason(experiment, note), actor=proposer, prompt=prompt, label=experiment.label, at=at
     )
 
@@ -365,9 +365,9 @@ def _roll_back(experiment: Experiment, note: str, proposer: User, at: datetime) 
         return None  # nobody is exposed any more
     if experiment.champion == flag.control:
         off = exposure_rules.changed(flag.exposure, on=False)
-        return flags.lower_in_emergency(flag=flag, exposure=off, reason=_reason(experiment, note), actor=proposer, at=at)
+        return flag_changes.lower_in_emergency(flag=flag, exposure=off, reason=_reason(experiment, note), actor=proposer, at=at)
     exposure = exposure_rules.changed(flag.exposure, weights={experiment.champion: BUCKETS})
-    return flags.propose_change(flag=flag, exposure=exposure, reason=_reason(experiment, note), actor=proposer, at=at)
+    return flag_changes.propose_change(flag=flag, exposure=exposure, reason=_reason(experiment, note), actor=proposer, at=at)
 
 
 def _reason(experiment: Experiment, note: str) -> str:
@@ -377,18 +377,18 @@ def _reason(experiment: Experiment, note: str) -> str:
 def _promote_by_itself(experiment: Experiment, reading: ExperimentReading, at: datetime) -> None:
     """In the name of whoever started it, so that this person can't also be the second one."""
     report, proposer = reading.report, experiment.started_by
-    if report.advice != "promote" or (report.confidence or 0.0) <= MOST_CERTAIN or proposer is None or not _may_propose(proposer):
+    if (
+        report.advice != "promote"
+        or (report.confidence or 0.0) <= MOST_CERTAIN
+        or proposer is None
+        or not flag_changes.may_propose(proposer)
+    ):
         return
     note = f"Proposed by the experiment itself at {100 * (report.confidence or 0):.1f}% confidence: {report.sentence}"[:500]
     try:
         _decide(experiment, Experiment.Decision.PROMOTE, winner=report.winner, note=note, actor=None, proposer=proposer, at=at)
     except DomainError as error:  # such as another change that waits; the next reading tries again
         logger.warning("experiment.not_promoted", extra={"experiment": experiment.pk, "code": error.code})
-
-
-def _may_propose(person: User) -> bool:
-    membership = Membership.objects.filter(user=person, tenant__schema_name=current_schema(), user__is_active=True).first()
-    return membership is not None and membership.can(Permission.MANAGE_ROLLOUTS)
 
 
 def _lock(experiment: Experiment, *wanted: Experiment.Status) -> Experiment:

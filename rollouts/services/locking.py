@@ -1,4 +1,4 @@
-"""One lock for everything that happens to a rollout.
+"""One lock for everything that happens to a rollout, and one for a flag, which is taken after its rollout's.
 
 Every service that changes a rollout, its phases, gates or signatures first locks the rollout's row: two people and the
 scheduler who act at once take turns, and the history has one order.
@@ -6,8 +6,8 @@ scheduler who act at once take turns, and the history has one order.
 
 from __future__ import annotations
 
-from rollouts.errors import GateNotOpenError, NotUnderWayError, RollbackUnderWayError
-from rollouts.models import Gate, Rollout
+from rollouts.errors import FlagArchivedError, GateNotOpenError, NotUnderWayError, RollbackUnderWayError
+from rollouts.models import Flag, Gate, Rollout
 
 
 def lock_rollout(rollout_id: int) -> Rollout:
@@ -19,6 +19,14 @@ def lock_gate(gate: Gate) -> Gate:
     rollout = lock_rollout(gate.rollout_id)
     fresh = Gate.objects.select_related("phase", "latest").get(pk=gate.pk)
     fresh.rollout = rollout
+    return fresh
+
+
+def lock_flag(flag: Flag) -> Flag:
+    """The flag as it is once everybody before has finished. Raises FlagArchivedError."""
+    fresh = Flag.objects.select_for_update(of=("self",)).select_related("current").get(pk=flag.pk)
+    if fresh.is_archived:
+        raise FlagArchivedError(f"{fresh.key} is archived.")
     return fresh
 
 

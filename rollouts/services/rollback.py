@@ -27,7 +27,7 @@ from rollouts import rollback_selectors as selectors
 from rollouts.models import Flag, ReleaseLogEntry, RollbackMinute, RollbackRule, RollbackWatch
 from rollouts.rollback_language import MINUTE_S, SLICE_S, Rule
 from rollouts.rollback_rules import Inputs, Memory, Outcome, StepVerdict
-from rollouts.services import flags, incidents
+from rollouts.services import flag_changes, incidents
 from rollouts.services.locking import lock_rollout
 from rollouts.services.release_log import note
 
@@ -288,7 +288,7 @@ def fire(
             "armed_by": str(fresh.armed_by), "fired_at": at.isoformat(), "baseline_facts": fresh.baselines,
         },
     )  # fmt: skip
-    change = flags.switch_off_by_rule(flag=flag, reason=f"Rollback rule: {told}"[:500], at=at)
+    change = flag_changes.switch_off_by_rule(flag=flag, reason=f"Rollback rule: {told}"[:500], at=at)
     incident = incidents.open_incident(
         rule=fresh, change=change, variant=variant, failure_class=rules.failure_class(verdict.breaching),
         title=f"{flag.key} rolled back: {told}", text=_page_text(flag, fresh, told, began_at, at), evidence=evidence, sha256=sha256,

@@ -21,7 +21,7 @@ from rollouts.errors import (
     SlugTakenError,
 )
 from rollouts.models import Cohort, Criterion, Gate, Phase, ReleaseLogEntry, Rollback, Rollout
-from rollouts.services import flags, gates
+from rollouts.services import flag_changes, gates
 from rollouts.services.locking import check_under_way, lock_rollout
 from rollouts.services.release_log import note
 
@@ -258,7 +258,9 @@ def roll_back(*, rollout: Rollout, reason: str, actor: User, at: datetime | None
         to=earlier.title if earlier else None,
         reason=rollback.reason,
     )
-    for change in flags.lower_with_phase(phase=current, reason=f"{current.title} rolled back: {rollback.reason}"[:500], actor=actor, at=at):
+    for change in flag_changes.lower_with_phase(
+        phase=current, reason=f"{current.title} rolled back: {rollback.reason}"[:500], actor=actor, at=at
+    ):
         told = f"{change.flag.key} lowered with {current.title}. Exposed: {exposure.sentence(change.exposed).lower()}"
         note(rollout=rollout, kind=ReleaseLogEntry.Kind.ROLLBACK, actor=actor, at=at, text=told)
     if earlier is not None:

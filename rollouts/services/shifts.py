@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from gateway.contract.flags import BUCKETS, Exposure
 from governance.errors import DomainError
-from governance.models import Membership, Severity, User
+from governance.models import Severity, User
 from governance.roles import Permission
 from governance.schema import current_schema
 from governance.services import alerts, audit
@@ -21,7 +21,7 @@ from rollouts import experiment_selectors, rules, shift_rules, shift_selectors
 from rollouts import exposure as exposure_rules
 from rollouts.errors import EvidenceMissingError, NothingChangesError, ShiftInvalidError, ShiftRunningError, ShiftStateError, SlugTakenError
 from rollouts.models import Flag, FlagChange, Shift, ShiftWindow
-from rollouts.services import flags
+from rollouts.services import flag_changes
 from rollouts.shift_rules import DEFAULT_STEPS, Judgement, Margins
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _ask(shift: Shift, at: datetime) -> None:
     flag = Flag.objects.select_related("current").get(pk=shift.flag_id)
     shift.change, shift.version, shift.entered_at, shift.seen_calls, shift.looked_at = None, None, None, 0, None
     try:
-        shift.change = flags.propose_change(
+        shift.change = flag_changes.propose_change(
             flag=flag, exposure=_target(shift, flag), reason=f"Shift {shift.slug}: step to {shift.percentage}%", actor=shift.proposer, at=at
         )
         shift.reason = f"Change {shift.change.number} of the flag to {shift.percentage}% waits for a second person."
@@ -173,7 +173,7 @@ def _judge(shift: Shift, actor: User | None, at: datetime) -> Shift:
     if judgement.verdict == "pause":
         _keep(shift, record, judgement, actor, at)
         return _pause(shift, judgement.sentence, at=at, severity=Severity.CRITICAL if judgement.breached else Severity.WARNING)
-    if not _may_propose(shift.proposer):
+    if not flag_changes.may_propose(shift.proposer):
         _keep(shift, record, judgement, actor, at)
         return _pause(shift, f"{shift.proposer} may no longer propose changes of flags.", at=at, severity=Severity.WARNING)
     try:
@@ -250,16 +250,11 @@ def end_shift(*, shift: Shift, reason: str, actor: User, at: datetime | None = N
     if not reason.strip():
         raise EvidenceMissingError("Say why.", field="reason")
     if shift.change is not None and shift.change.is_open:
-        flags.reject_change(change=shift.change, actor=actor, comment=f"The shift is ended: {reason.strip()}"[:500], at=at)
+        flag_changes.reject_change(change=shift.change, actor=actor, comment=f"The shift is ended: {reason.strip()}"[:500], at=at)
     shift.status, shift.ended_at, shift.reason = Shift.Status.ENDED, at, reason.strip()
     shift.save()
     audit.record("shift.ended", actor=actor, target=shift, at=at, reason=shift.reason, percentage=shift.percentage)
     return shift
-
-
-def _may_propose(person: User) -> bool:
-    membership = Membership.objects.filter(user=person, tenant__schema_name=current_schema(), user__is_active=True).first()
-    return membership is not None and membership.can(Permission.MANAGE_ROLLOUTS)
 
 
 def _lock(shift: Shift, *wanted: Shift.Status) -> Shift:

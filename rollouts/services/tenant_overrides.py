@@ -24,7 +24,7 @@ from governance.services import alerts, audit
 from rollouts import exposure as exposures
 from rollouts.errors import ChangeDecidedError, ChangeStaleError, EvidenceMissingError, ExposureInvalidError
 from rollouts.models import Flag, FlagChange, TenantOverride
-from rollouts.services import escalations, flags
+from rollouts.services import escalations, flag_changes
 
 logger = logging.getLogger(__name__)
 
@@ -92,14 +92,14 @@ def _change(flag: Flag, tenant: Tenant, variant: str, *, reason: str, actor: Use
     if variant == flag.control:
         overrides = exposures.with_value(present.overrides, "tenant", tenant.slug, variant)
         lower = exposures.changed(present, overrides=overrides, grants=exposures.without(present.grants, "tenant", tenant.slug))
-        return flags.lower_in_emergency(flag=flag, exposure=lower, reason=why, actor=actor, at=at)
+        return flag_changes.lower_in_emergency(flag=flag, exposure=lower, reason=why, actor=actor, at=at)
     escalations.check_not_paused()
     given = exposures.changed(
         present,
         overrides=exposures.without(present.overrides, "tenant", tenant.slug),
         grants=exposures.with_value(present.grants, "tenant", tenant.slug, variant),
     )
-    return flags.propose_change(flag=flag, exposure=given, reason=why, actor=actor, at=at)
+    return flag_changes.propose_change(flag=flag, exposure=given, reason=why, actor=actor, at=at)
 
 
 @transaction.atomic
@@ -123,15 +123,15 @@ def _end(override: TenantOverride, *, reason: str, actor: User | None, at: datet
     """`actor` None: its time is over."""
     flag, why = _fresh(override.flag), f"{override.tenant.slug}: {reason}"[:500]
     if override.change.is_open:
-        flags.withdraw_change(change=override.change, actor=actor, comment=reason, at=at)
+        flag_changes.withdraw_change(change=override.change, actor=actor, comment=reason, at=at)
         return
     rest = _without(flag.exposure, override)
     if rest == flag.exposure or flag.is_archived:
         return
     if override.exposes or not flag.exposure.on:
-        flags.lower_as_announced(flag=flag, exposure=rest, reason=why, actor=actor, at=at)
+        flag_changes.lower_as_announced(flag=flag, exposure=rest, reason=why, actor=actor, at=at)
     else:
-        override.ending = flags.propose_change(flag=flag, exposure=rest, reason=why, actor=actor or override.requested_by, at=at)
+        override.ending = flag_changes.propose_change(flag=flag, exposure=rest, reason=why, actor=actor or override.requested_by, at=at)
         override.save(update_fields=["ending"])
 
 
@@ -150,10 +150,10 @@ def forget(tenant: Tenant, *, at: datetime) -> None:
     for override in _with_changes().filter(tenant=tenant, ended_at=None, flag__archived_at=None).order_by("flag"):
         flag, gone = _locked(override.flag), "The organisation is deleted."
         for change in FlagChange.objects.filter(pk__in=[override.change_id, override.ending_id], status=FlagChange.Status.PROPOSED):
-            flags.withdraw_change(change=change, actor=None, comment=gone, at=at)
+            flag_changes.withdraw_change(change=change, actor=None, comment=gone, at=at)
         rest = _without(flag.exposure, override)
         if override.exposes and rest != flag.exposure:
-            flags.lower_as_announced(flag=flag, exposure=rest, reason=f"{tenant.slug}: {gone}", actor=None, at=at)
+            flag_changes.lower_as_announced(flag=flag, exposure=rest, reason=f"{tenant.slug}: {gone}", actor=None, at=at)
     TenantOverride.objects.filter(tenant=tenant).delete()
 
 

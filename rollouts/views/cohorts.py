@@ -20,7 +20,7 @@ from rollouts import cohort_forms, programme_selectors
 from rollouts import cohort_selectors as selectors
 from rollouts import exposure as exposures
 from rollouts.models import Cohort, FlagChange
-from rollouts.services import cohort_endings, cohort_exposure, flags, tenant_overrides
+from rollouts.services import cohort_endings, cohort_exposure, flag_changes, tenant_overrides
 from rollouts.services import cohorts as services
 from rollouts.views.rollouts import may_manage
 
@@ -198,7 +198,7 @@ def cohort_change_review(request: AppRequest, slug: str, number: int) -> HttpRes
     change = the_change(slug, number)
     return _act(
         request, slug, cohort_forms.CommentForm(request.POST),
-        lambda data: flags.review_lowering(change=change, actor=request.user, **data), "The review is on record.",
+        lambda data: flag_changes.review_lowering(change=change, actor=request.user, **data), "The review is on record.",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from rollouts.comparison_forms import ComparisonForm
 from rollouts.experiment_wording import arm_treatments
 from rollouts.flag_forms import ChangeForm, CommentForm, FlagForm, LowerForm, WhoForm
 from rollouts.models import Flag, FlagChange
+from rollouts.services import flag_changes
 from rollouts.services import flags as services
 from rollouts.views.rollouts import may_manage
 
@@ -177,7 +178,7 @@ def flag_change(request: MemberRequest, key: str) -> HttpResponse:
             data = form.cleaned_data
             change = try_service(
                 form,
-                lambda: services.propose_change(
+                lambda: flag_changes.propose_change(
                     flag=flag,
                     exposure=data["exposure"],
                     reason=data["reason"],
@@ -205,7 +206,7 @@ def flag_lower(request: MemberRequest, key: str) -> HttpResponse:
     try_form(
         request,
         form,
-        lambda data: services.lower_in_emergency(
+        lambda data: flag_changes.lower_in_emergency(
             flag=flag, exposure=form.lowered(flag.exposure), reason=data["reason"], actor=request.user
         ),
         "Lowered. The gateway heeds it within seconds; somebody else reviews it within a day.",
@@ -223,14 +224,16 @@ def flag_archive(request: MemberRequest, key: str) -> HttpResponse:
 @requires(Permission.SIGN_GATES, "POST")
 def flag_change_approve(request: MemberRequest, key: str, number: int) -> HttpResponse:
     change = the_change(key, number)
-    return _decide(request, key, lambda data: services.approve_change(change=change, actor=request.user, **data), "Approved, and in force.")
+    return _decide(
+        request, key, lambda data: flag_changes.approve_change(change=change, actor=request.user, **data), "Approved, and in force."
+    )
 
 
 @requires(Permission.SIGN_GATES, "POST")
 def flag_change_reject(request: MemberRequest, key: str, number: int) -> HttpResponse:
     change = the_change(key, number)
     return _decide(
-        request, key, lambda data: services.reject_change(change=change, actor=request.user, **data), "The change is off the table."
+        request, key, lambda data: flag_changes.reject_change(change=change, actor=request.user, **data), "The change is off the table."
     )
 
 
@@ -238,7 +241,7 @@ def flag_change_reject(request: MemberRequest, key: str, number: int) -> HttpRes
 def flag_change_review(request: MemberRequest, key: str, number: int) -> HttpResponse:
     change = the_change(key, number)
     return _decide(
-        request, key, lambda data: services.review_lowering(change=change, actor=request.user, **data), "The review is on record."
+        request, key, lambda data: flag_changes.review_lowering(change=change, actor=request.user, **data), "The review is on record."
     )
 
 

@@ -16,7 +16,7 @@ from governance.metrics import Metric, Reading, Window
 from governance.models import Membership, Tenant, User
 from rollouts import exposure, flag_selectors, plans
 from rollouts.models import Criterion, Evaluation, Experiment, Flag, Gate, Rollout
-from rollouts.services import attestations, experiments, flags, gates, rollouts, signatures
+from rollouts.services import attestations, experiments, flag_changes, flags, gates, rollouts, signatures
 from tests import cast
 from tests.factories import catalog, costs
 
@@ -192,9 +192,9 @@ def make_treatment_flag(owner: User, other: User, *, percentage: int = 50_000, *
 
 def change_exposure(flag: Flag, one: User, other: User, **parts: Any) -> None:
     flag.refresh_from_db()
-    change = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, **parts), reason="Next step", actor=one)
+    change = flag_changes.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, **parts), reason="Next step", actor=one)
     if change.is_open:
-        flags.approve_change(change=change, actor=other)
+        flag_changes.approve_change(change=change, actor=other)
     flag.refresh_from_db()
 
 

@@ -11,7 +11,7 @@ from governance import navigation, search
 from governance.models import Tenant, User
 from rollouts import exposure as rules
 from rollouts.models import Flag, FlagChange, Rollout
-from rollouts.services import flags
+from rollouts.services import flag_changes
 from tests.conftest import ClientFor
 from tests.factories.rollouts import make_flag, membership
 
@@ -26,8 +26,10 @@ def flag(acme: Tenant, rita: User) -> Flag:
 
 
 def expose(flag: Flag, one: User, other: User, percentage: int = BUCKETS) -> None:
-    change = flags.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True, percentage=percentage), reason="Go", actor=one)
-    flags.approve_change(change=change, actor=other)
+    change = flag_changes.propose_change(
+        flag=flag, exposure=rules.changed(flag.exposure, on=True, percentage=percentage), reason="Go", actor=one
+    )
+    flag_changes.approve_change(change=change, actor=other)
 
 
 @pytest.mark.parametrize("path", [BASE, f"{BASE}?tab=waiting", f"{BASE}?tab=archived", f"{BASE}?q=zzz", PAGE])
@@ -152,7 +154,7 @@ def test_raising_is_refused_by_the_form_for_emergencies(flag: Flag, client_for: 
 def test_who_gets_what_and_why_for_a_typed_context(flag: Flag, client_for: ClientFor, bob: User, rita: User, adam: User) -> None:
     expose(flag, rita, adam, 1)
     exposure = rules.changed(Flag.objects.get().exposure, overrides=rules.parse_overrides("tenant = acme -> on"))
-    flags.propose_change(flag=flag, exposure=exposure, reason="Us first", actor=rita)
+    flag_changes.propose_change(flag=flag, exposure=exposure, reason="Us first", actor=rita)
     client = client_for(bob)
 
     first = client.get(PAGE).text
@@ -189,7 +191,7 @@ def test_list_asks_as_often_for_many_as_for_one(flag: Flag, client_for: ClientFo
 
 
 def test_sidebar_counts_what_waits_and_search_finds_by_key(flag: Flag, rita: User, adam: User, acme: Tenant) -> None:
-    flags.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True), reason="Go", actor=rita)
+    flag_changes.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True), reason="Go", actor=rita)
 
     def due(person: User) -> Any:
         sections = dict(navigation.items_for(membership(person, acme), "release"))
@@ -201,7 +203,7 @@ def test_sidebar_counts_what_waits_and_search_finds_by_key(flag: Flag, rita: Use
 
 
 def test_release_home_asks_those_who_may_decide(flag: Flag, client_for: ClientFor, rita: User, sam: User, bob: User) -> None:
-    flags.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True), reason="Go on", actor=rita)
+    flag_changes.propose_change(flag=flag, exposure=rules.changed(flag.exposure, on=True), reason="Go on", actor=rita)
 
     shown = {
         name: "Decide change 1" in client_for(person).get("/o/acme/release/home/").text

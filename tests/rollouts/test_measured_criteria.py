@@ -17,7 +17,7 @@ from rollouts import plans
 from rollouts.errors import FigureConflictError, FigureInvalidError
 from rollouts.models import FlagChange, ReportedFigure, SurveyAnswer
 from rollouts.reported_figures import FIGURES
-from rollouts.services import experiments, flags, reported_figures, shifts
+from rollouts.services import experiments, flag_changes, reported_figures, shifts
 from tests.conftest import ClientFor
 from tests.factories import catalog, costs
 from tests.factories import cohorts as make_cohorts
@@ -90,7 +90,7 @@ def test_worst_window_of_shifts_is_a_change_with_its_interval(acme: Tenant, rita
         slug="one", name="One", flag=make.make_split_flag(rita, adam), challenger="new", steps=(60, 100), window_calls=100, actor=rita
     )
     assert shift.change is not None
-    flags.approve_change(change=shift.change, actor=adam)
+    flag_changes.approve_change(change=shift.change, actor=adam)
     shifts.look(shift=shift, actor=rita)  # the step comes into force
     shift.refresh_from_db()
     dice, now = random.Random(3), timezone.now()

@@ -14,7 +14,7 @@ from governance.models import Tenant, User
 from rollouts import exposure, release_lines
 from rollouts.models import Experiment, FlagVersion, ReleaseLogEntry, Rollout
 from rollouts.release_lines import Chosen
-from rollouts.services import experiments, flags, rollback, rollouts, shifts
+from rollouts.services import experiments, flag_changes, rollback, rollouts, shifts
 from tests.conftest import ClientFor
 from tests.factories import rollbacks
 from tests.factories import rollouts as make
@@ -40,7 +40,7 @@ def eventful(acme: Tenant, rita: User, adam: User) -> Rollout:
     shifts.start_shift(slug="tone", name="Tone", flag=other, challenger="b", actor=rita, steps=[50, 100], window_calls=100)
     experiment = make.make_experiment(other, rita, at=timezone.now())
     experiments.decide(experiment=experiment, decision="hold", note="Not now.", actor=rita)
-    flags.lower_in_emergency(flag=other, exposure=exposure.changed(other.exposure, on=False), reason="Complaints", actor=rita)
+    flag_changes.lower_in_emergency(flag=other, exposure=exposure.changed(other.exposure, on=False), reason="Complaints", actor=rita)
     assert flag.rollout is not None
     return flag.rollout
 
@@ -66,8 +66,8 @@ def test_a_phase_rolled_back_is_told_once(
 ) -> None:
     flag = make.make_flag(rita, rollout=rollout)
     exposed = exposure.changed(flag.exposure, on=True, percentage=20_000)
-    change = flags.propose_change(flag=flag, exposure=exposed, reason="Pilot", actor=rita, phase=rollout.phases.get(position=0))
-    flags.approve_change(change=change, actor=adam)
+    change = flag_changes.propose_change(flag=flag, exposure=exposed, reason="Pilot", actor=rita, phase=rollout.phases.get(position=0))
+    flag_changes.approve_change(change=change, actor=adam)
     rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
 
     assert [what for what, about in titles() if about == flag.key] == ["Exposure"]

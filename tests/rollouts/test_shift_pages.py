@@ -11,7 +11,7 @@ from django.utils import timezone
 from governance import navigation
 from governance.models import Tenant, User
 from rollouts.models import Flag, Shift
-from rollouts.services import flags, shifts
+from rollouts.services import flag_changes, shifts
 from tests.conftest import ClientFor, api_client
 from tests.factories import costs
 from tests.factories.rollouts import flagged_call, make_split_flag, membership, person
@@ -37,7 +37,7 @@ def shift(acme: Tenant, flag: Flag, rita: User, adam: User) -> Shift:
         slug="next-model", name="Next model", flag=flag, challenger="new", steps=(60, 100), window_calls=150, actor=rita
     )  # fmt: skip
     assert shift.change is not None
-    flags.approve_change(change=shift.change, actor=adam)
+    flag_changes.approve_change(change=shift.change, actor=adam)
     flag.refresh_from_db()
     dice, now = random.Random(3), timezone.now()
     facts: dict[str, Any] = {

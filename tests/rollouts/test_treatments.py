@@ -18,7 +18,7 @@ from governance.models import AuditEntry, Tenant, User
 from rollouts import exposure
 from rollouts.errors import ExperimentInvalidError, ExposureInvalidError
 from rollouts.models import Experiment, Flag, FlagChange
-from rollouts.services import experiments, flags
+from rollouts.services import experiments, flag_changes, flags
 from tests.catalog.test_prompts import approve
 from tests.conftest import ClientFor
 from tests.factories import costs
@@ -96,7 +96,7 @@ def test_winner_moves_the_label_once_a_second_person_agrees(
     assert not prompt.labels.exists()
     monkeypatch.setattr(prompt_selectors, "MOST_SERVED", 1)  # the winner is among the newest no more
     approve(prompts.write_version(prompt=prompt, messages=[{"role": "user", "content": "Newer"}], actor=rita), rita, adam)
-    flags.approve_change(change=change, actor=adam)
+    flag_changes.approve_change(change=change, actor=adam)
     moved = prompt.labels.get(name="production")
     assert (moved.version.number, moved.moved_by) == (2, adam)
     assert AuditEntry.objects.filter(event="prompt.label_moved", actor_name=adam.name).exists()
@@ -116,7 +116,7 @@ def test_parameters_of_the_winner_are_proposed_as_defaults_of_its_model(
     assert not ModelReview.objects.exists()  # not before the promotion is in force
 
     assert decided.change is not None
-    flags.approve_change(change=decided.change, actor=adam)
+    flag_changes.approve_change(change=decided.change, actor=adam)
 
     review = ModelReview.objects.get()
     assert (review.kind, review.asked_by, review.reason) == ("parameters", rita, "Experiment tone: Warmer")
@@ -133,7 +133,7 @@ def test_label_that_cannot_move_keeps_the_change_from_being_applied(acme: Tenant
 
     assert decided.change is not None
     with pytest.raises(InvalidValueError, match="greeting@2"):
-        flags.approve_change(change=decided.change, actor=adam)
+        flag_changes.approve_change(change=decided.change, actor=adam)
 
     flag.refresh_from_db()
     assert flag.exposure.percentage == 50_000
@@ -176,7 +176,7 @@ def test_page_makes_a_comparison_and_shows_what_differs(flag: Flag, client_for: 
 
 
 def switched_off(flag: Flag, person: User) -> Flag:
-    flags.lower_in_emergency(flag=flag, exposure=exposure.changed(flag.exposure, on=False), reason="Over", actor=person)
+    flag_changes.lower_in_emergency(flag=flag, exposure=exposure.changed(flag.exposure, on=False), reason="Over", actor=person)
     flag.refresh_from_db()
     return flag
 

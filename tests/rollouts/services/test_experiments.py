@@ -16,7 +16,7 @@ from gateway.contract.flags import BUCKETS, Cohort
 from governance.models import AuditEntry, Membership, Notice, Tenant, User
 from rollouts import advice, errors, experiment_selectors, rules
 from rollouts.models import Experiment, ExperimentReading, Flag, FlagChange
-from rollouts.services import experiments, flags
+from rollouts.services import experiments, flag_changes
 from tests.factories import costs
 from tests.factories.rollouts import change_exposure, flagged_call, make_experiment, make_flag, make_split_flag, person
 from tests.rollouts.conftest import laid_out_flag
@@ -240,8 +240,8 @@ def test_promotion_waits_for_a_second_person(acme: Tenant, running: Experiment, 
     assert decided.change is not None
     assert (decided.status, decided.winner, decided.change.status) == ("decided", "new", FlagChange.Status.PROPOSED)
     with pytest.raises(errors.SelfApprovalError):
-        flags.approve_change(change=decided.change, actor=rita)
-    flags.approve_change(change=decided.change, actor=adam)
+        flag_changes.approve_change(change=decided.change, actor=rita)
+    flag_changes.approve_change(change=decided.change, actor=adam)
     running.flag.refresh_from_db()
     assert running.flag.exposure.percentage == BUCKETS
     entry = AuditEntry.objects.get(event="experiment.decided")
@@ -296,11 +296,11 @@ def test_proposal_that_is_in_the_way_is_waited_for(acme: Tenant, flag: Flag, rit
     arrive(acme, flag)
     from rollouts import exposure
 
-    other = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, percentage=60_000), reason="More", actor=rita)
+    other = flag_changes.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, percentage=60_000), reason="More", actor=rita)
 
     read(experiment)
     assert experiment.status == "running"
-    flags.reject_change(change=other, actor=rita, comment="")
+    flag_changes.reject_change(change=other, actor=rita, comment="")
     read(experiment, at=START + timedelta(days=1, hours=1))
     assert experiment.status == "decided"
 

@@ -17,7 +17,7 @@ from governance.services import consent
 from rollouts import errors, flag_selectors
 from rollouts import exposure as rules
 from rollouts.models import Flag, FlagChange, Rollout
-from rollouts.services import flags, rollouts
+from rollouts.services import flag_changes, flags, rollouts
 from tests.factories.rollouts import make_flag
 
 
@@ -32,11 +32,11 @@ def at_share(flag: Flag, percentage: int, **fields: Any) -> Exposure:
 
 def propose(flag: Flag, actor: User, percentage: int = 10_000, **fields: Any) -> FlagChange:
     flag.refresh_from_db()
-    return flags.propose_change(flag=flag, exposure=at_share(flag, percentage), reason="First tenth", actor=actor, **fields)
+    return flag_changes.propose_change(flag=flag, exposure=at_share(flag, percentage), reason="First tenth", actor=actor, **fields)
 
 
 def exposed_at(flag: Flag, percentage: int, one: User, other: User) -> Flag:
-    flags.approve_change(change=propose(flag, one, percentage), actor=other)
+    flag_changes.approve_change(change=propose(flag, one, percentage), actor=other)
     flag.refresh_from_db()
     return flag
 
@@ -89,7 +89,7 @@ def test_raising_waits_for_a_second_person(flag: Flag, rita: User, adam: User) -
     assert change.raises == ["Switches the flag on"]
     assert Notice.objects.get(topic="flag.change_proposed").path == f"release/flags/{flag.key}/"
 
-    change = flags.approve_change(change=change, actor=adam, comment="Fine")
+    change = flag_changes.approve_change(change=change, actor=adam, comment="Fine")
 
     flag.refresh_from_db()
     assert flag.current is not None
@@ -103,7 +103,7 @@ def test_nobody_approves_their_own_change(flag: Flag, rita: User) -> None:
     change = propose(flag, rita)
 
     with pytest.raises(errors.SelfApprovalError):
-        flags.approve_change(change=change, actor=rita)
+        flag_changes.approve_change(change=change, actor=rita)
     with pytest.raises(IntegrityError, match="four_eyes"), transaction.atomic():
         FlagChange.objects.filter(pk=change.pk).update(status="applied", decided_by=rita)
 
@@ -133,20 +133,20 @@ def test_one_change_waits_at_a_time(flag: Flag, rita: User, adam: User) -> None:
 
 def test_change_is_decided_once(flag: Flag, rita: User, adam: User, sam: User) -> None:
     change = propose(flag, rita)
-    flags.reject_change(change=change, actor=adam, comment="Too soon")
+    flag_changes.reject_change(change=change, actor=adam, comment="Too soon")
 
     with pytest.raises(errors.ChangeDecidedError):
-        flags.approve_change(change=change, actor=sam)
+        flag_changes.approve_change(change=change, actor=sam)
     with pytest.raises(errors.ChangeDecidedError):
-        flags.reject_change(change=change, actor=sam, comment="No")
+        flag_changes.reject_change(change=change, actor=sam, comment="No")
 
 
 def test_declining_needs_a_reason_and_taking_back_does_not(flag: Flag, rita: User, adam: User) -> None:
     change = propose(flag, rita)
 
     with pytest.raises(errors.EvidenceMissingError):
-        flags.reject_change(change=change, actor=adam, comment=" ")
-    assert flags.reject_change(change=change, actor=rita, comment="").status == "rejected"
+        flag_changes.reject_change(change=change, actor=adam, comment=" ")
+    assert flag_changes.reject_change(change=change, actor=rita, comment="").status == "rejected"
 
 
 def test_override_takes_the_same_road(flag: Flag, rita: User, adam: User) -> None:
@@ -154,14 +154,14 @@ def test_override_takes_the_same_road(flag: Flag, rita: User, adam: User) -> Non
     flag.refresh_from_db()
     one = (Override(attribute="user", values=("ana",), variant="on"),)
 
-    change = flags.propose_change(flag=flag, exposure=rules.changed(flag.exposure, overrides=one), reason="Ana tests", actor=rita)
+    change = flag_changes.propose_change(flag=flag, exposure=rules.changed(flag.exposure, overrides=one), reason="Ana tests", actor=rita)
 
     assert change.status == "proposed"
 
 
 def test_nothing_that_holds_already_is_proposed(flag: Flag, rita: User) -> None:
     with pytest.raises(errors.NothingChangesError):
-        flags.propose_change(flag=flag, exposure=flag.exposure, reason="Why not", actor=rita)
+        flag_changes.propose_change(flag=flag, exposure=flag.exposure, reason="Why not", actor=rita)
 
 
 def test_emergency_needs_one_person_and_a_later_review(flag: Flag, rita: User, adam: User, acme: Tenant) -> None:
@@ -169,7 +169,7 @@ def test_emergency_needs_one_person_and_a_later_review(flag: Flag, rita: User, a
     waiting = propose(flag, rita, 50_000)
     before, now = version_of(acme), timezone.now()
 
-    change = flags.lower_in_emergency(
+    change = flag_changes.lower_in_emergency(
         flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Wrong answers", actor=rita, at=now
     )
 
@@ -182,19 +182,19 @@ def test_emergency_needs_one_person_and_a_later_review(flag: Flag, rita: User, a
     assert [entry.event for entry in AuditEntry.objects.order_by("-sequence")[:2]] == ["flag.change_applied", "flag.lowered"]
 
     with pytest.raises(errors.SelfApprovalError):
-        flags.review_lowering(change=change, actor=rita, comment="I was right")
-    reviewed = flags.review_lowering(change=change, actor=adam, comment="Rightly so")
+        flag_changes.review_lowering(change=change, actor=rita, comment="I was right")
+    reviewed = flag_changes.review_lowering(change=change, actor=adam, comment="Rightly so")
 
     assert (reviewed.awaits_review, reviewed.reviewed_by) == (False, adam)
     with pytest.raises(errors.ChangeDecidedError):
-        flags.review_lowering(change=change, actor=adam, comment="Again")
+        flag_changes.review_lowering(change=change, actor=adam, comment="Again")
 
 
 def test_emergency_never_raises(flag: Flag, rita: User, adam: User) -> None:
     exposed_at(flag, 10_000, rita, adam)
 
     with pytest.raises(errors.RaisesExposureError, match="percentage from 10% to 11%"):
-        flags.lower_in_emergency(flag=flag, exposure=at_share(flag, 11_000), reason="More!", actor=rita)
+        flag_changes.lower_in_emergency(flag=flag, exposure=at_share(flag, 11_000), reason="More!", actor=rita)
 
 
 def test_approval_holds_only_for_what_the_proposer_saw(flag: Flag, rita: User, adam: User) -> None:
@@ -204,7 +204,7 @@ def test_approval_holds_only_for_what_the_proposer_saw(flag: Flag, rita: User, a
     FlagChange.objects.filter(pk=change.pk).update(base=flag.versions.get(number=1))
 
     with pytest.raises(errors.ChangeStaleError):
-        flags.approve_change(change=change, actor=adam)
+        flag_changes.approve_change(change=change, actor=adam)
 
 
 def test_change_worked_out_from_an_older_version_is_refused(flag: Flag, rita: User, adam: User) -> None:
@@ -220,15 +220,15 @@ def test_stage_must_have_begun(acme: Tenant, rollout: Rollout, rita: User, adam:
     early = propose(flag, rita, phase=second)
 
     with pytest.raises(errors.PhaseNotReachedError, match="Everybody"):
-        flags.approve_change(change=early, actor=adam)
-    flags.reject_change(change=early, actor=rita, comment="")
+        flag_changes.approve_change(change=early, actor=adam)
+    flag_changes.reject_change(change=early, actor=rita, comment="")
     rollouts.pause_rollout(rollout=rollout, reason="Holidays", actor=rita)
     change = propose(flag, rita, phase=first)
     with pytest.raises(errors.NotUnderWayError, match="Holidays"):
-        flags.approve_change(change=change, actor=adam)
+        flag_changes.approve_change(change=change, actor=adam)
     rollouts.resume_rollout(rollout=rollout, actor=rita)
 
-    assert flags.approve_change(change=change, actor=adam).status == "applied"
+    assert flag_changes.approve_change(change=change, actor=adam).status == "applied"
 
 
 def test_phase_of_another_rollout_is_refused(flag: Flag, rollout: Rollout, rita: User) -> None:
@@ -242,13 +242,13 @@ def test_only_a_flag_that_is_off_is_archived(flag: Flag, rita: User, adam: User)
     with pytest.raises(errors.StillExposedError):
         flags.archive_flag(flag=flag, actor=rita)
     flag.refresh_from_db()
-    flags.lower_in_emergency(flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Over", actor=rita)
+    flag_changes.lower_in_emergency(flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Over", actor=rita)
     flags.archive_flag(flag=flag, actor=rita)
 
     assert flag_selectors.served_flags() == []
     with pytest.raises(errors.FlagArchivedError):
         propose(flag, rita)
-    assert flags.review_lowering(change=flag.changes.latest("number"), actor=adam, comment="Rightly so").reviewed_by == adam
+    assert flag_changes.review_lowering(change=flag.changes.latest("number"), actor=adam, comment="Rightly so").reviewed_by == adam
 
 
 def test_new_shares_keep_whoever_can_stay(acme: Tenant, rita: User) -> None:
@@ -313,8 +313,8 @@ def test_rolling_back_a_phase_takes_back_what_was_exposed_for_it(acme: Tenant, r
     grown, merely_kept = make_flag(rita, rollout=rollout), make_flag(rita, key="ai.search.other-1", rollout=rollout)
     exposed_at(grown, 1_000, rita, adam)
     exposed_at(merely_kept, 5_000, rita, adam)
-    flags.approve_change(change=propose(grown, rita, 10_000, phase=first), actor=adam)
-    flags.approve_change(change=propose(grown, rita, 20_000, phase=first), actor=adam)
+    flag_changes.approve_change(change=propose(grown, rita, 10_000, phase=first), actor=adam)
+    flag_changes.approve_change(change=propose(grown, rita, 20_000, phase=first), actor=adam)
 
     rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
 
@@ -330,8 +330,10 @@ def test_rolling_back_a_phase_takes_back_what_was_exposed_for_it(acme: Tenant, r
 def test_rolling_back_switches_off_what_is_not_surely_lower(acme: Tenant, rollout: Rollout, rita: User, adam: User) -> None:
     flag = exposed_at(make_flag(rita, rollout=rollout), 50_000, rita, adam)
     narrower = rules.changed(flag.exposure, percentage=60_000, regions=("eu",))
-    change = flags.propose_change(flag=flag, exposure=narrower, reason="More of fewer", actor=rita, phase=rollout.phases.get(position=0))
-    flags.approve_change(change=change, actor=adam)
+    change = flag_changes.propose_change(
+        flag=flag, exposure=narrower, reason="More of fewer", actor=rita, phase=rollout.phases.get(position=0)
+    )
+    flag_changes.approve_change(change=change, actor=adam)
 
     rollouts.roll_back(rollout=rollout, reason="Wrong answers", actor=rita)
 
@@ -341,12 +343,12 @@ def test_rolling_back_switches_off_what_is_not_surely_lower(acme: Tenant, rollou
 
 def test_review_that_is_overdue_is_told_once(flag: Flag, rita: User, adam: User) -> None:
     exposed_at(flag, 10_000, rita, adam)
-    change = flags.lower_in_emergency(flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Wrong", actor=rita)
+    change = flag_changes.lower_in_emergency(flag=flag, exposure=rules.changed(flag.exposure, on=False), reason="Wrong", actor=rita)
     assert change.review_due_at is not None
 
-    told = [flags.tell_overdue_reviews(at=change.review_due_at + timedelta(minutes=minutes)) for minutes in (-1, 1, 2)]
+    told = [flag_changes.tell_overdue_reviews(at=change.review_due_at + timedelta(minutes=minutes)) for minutes in (-1, 1, 2)]
 
     assert told == [0, 1, 1]
     assert Notice.objects.filter(topic="flag.review_overdue").count() == 1
-    flags.review_lowering(change=change, actor=adam, comment="Seen")
-    assert flags.tell_overdue_reviews(at=change.review_due_at + timedelta(days=1)) == 0
+    flag_changes.review_lowering(change=change, actor=adam, comment="Seen")
+    assert flag_changes.tell_overdue_reviews(at=change.review_due_at + timedelta(days=1)) == 0

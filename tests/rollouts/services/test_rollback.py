@@ -25,7 +25,7 @@ from rollouts.errors import (
     WatcherAwayError,
 )
 from rollouts.models import Flag, FlagChange, Incident, ReleaseLogEntry, RollbackMinute, RollbackRule, RollbackWatch
-from rollouts.services import flags, incidents, rollback, rollback_rules
+from rollouts.services import flag_changes, incidents, rollback, rollback_rules
 from tests.factories import costs
 from tests.factories import rollouts as make
 from tests.factories.rollbacks import NOW, calls, make_rule, make_watched_flag
@@ -61,14 +61,14 @@ def test_a_breach_rolls_back_with_everything_that_belongs_to_it(acme: Tenant, fl
     assert incident.title == "ai.chat.next-model rolled back: Failed calls 50% over 5m, limit 5%"
     assert incident.change.proposed_by is None
     assert incident.change.is_emergency
-    assert incident.change.review_due_at == NOW + flags.REVIEW_WITHIN
+    assert incident.change.review_due_at == NOW + flag_changes.REVIEW_WITHIN
     page = Notice.objects.get(topic="incident.opened")
     assert (page.severity, page.path) == (Severity.CRITICAL, "operate/incidents/1/")
     assert "Everybody gets old again" in page.text
     line = ReleaseLogEntry.objects.get(kind="rollback")
     assert (line.rollout_id, line.actor_name, "Incident 1, evidence" in line.text) == (flag.rollout_id, "System", True)
     assert events()[-4:] == ["rollback_rule.fired", "flag.lowered", "flag.change_applied", "incident.opened"]
-    flags.review_lowering(change=incident.change, actor=sam, comment="Seen: the provider was down.")
+    flag_changes.review_lowering(change=incident.change, actor=sam, comment="Seen: the provider was down.")
 
 
 def test_the_on_call_is_paged_by_mail_and_webhook(
@@ -373,7 +373,7 @@ def test_incident_is_acknowledged_and_resolved_and_only_then_exposure_rises(
     assert flag.exposure.on
     assert ReleaseLogEntry.objects.filter(text__contains="Incident 1 of ai.chat.next-model resolved by Adam: Key rotated.").exists()
     change = FlagChange.objects.get(is_emergency=True)
-    flags.review_lowering(change=change, actor=sam, comment="Right.")
+    flag_changes.review_lowering(change=change, actor=sam, comment="Right.")
     assert events()[-1] == "flag.reviewed"
 
 
@@ -446,5 +446,5 @@ def test_who_armed_a_rule_may_review_what_it_did(acme: Tenant, flag: Flag, rita:
     make_rule(flag, rita)
     rollback.tick(at=NOW)
     automatic = FlagChange.objects.get(is_emergency=True)
-    flags.review_lowering(change=automatic, actor=rita, comment="As meant.")
+    flag_changes.review_lowering(change=automatic, actor=rita, comment="As meant.")
     assert json.loads(Incident.objects.get().evidence)["armed_by"] == "Rita"

@@ -16,7 +16,7 @@ from governance.models import AuditEntry, Membership, Notice, Tenant, User
 from rollouts import advice, errors, experiment_wording, shift_rules, shift_selectors
 from rollouts.advice import Arm
 from rollouts.models import Flag, Shift
-from rollouts.services import flags, shifts
+from rollouts.services import flag_changes, shifts
 from rollouts.shift_rules import Margins
 from rollouts.statistics import Moments
 from tests.factories import catalog, costs
@@ -47,7 +47,7 @@ def start(flag: Flag, actor: User, **fields: Any) -> Shift:
 def approve(shift: Shift, approver: User) -> None:
     shift.refresh_from_db()
     assert shift.change is not None
-    flags.approve_change(change=shift.change, actor=approver)
+    flag_changes.approve_change(change=shift.change, actor=approver)
 
 
 def arrive(tenant: Tenant, shift: Shift, users: int = 400, **fields: Any) -> None:
@@ -111,7 +111,7 @@ def test_each_step_is_earned_and_agreed_to_by_a_second_person(acme: Tenant, flag
     assert shift.change is not None
     assert (shift.change.is_open, shift.change.proposed_by, shift.is_in_force) == (True, rita, False)
     with pytest.raises(errors.SelfApprovalError):
-        flags.approve_change(change=shift.change, actor=rita)
+        flag_changes.approve_change(change=shift.change, actor=rita)
     assert look(shift).entered_at is None
 
     approve(shift, adam)
@@ -216,7 +216,7 @@ def test_looking_on_schedule_waits_for_nobody(acme: Tenant, flag: Flag, rita: Us
 def test_declined_step_pauses_and_a_waiting_one_is_taken_back(acme: Tenant, flag: Flag, rita: User, adam: User) -> None:
     shift = start(flag, rita)
     assert shift.change is not None
-    flags.reject_change(change=shift.change, actor=adam, comment="Not on a Friday")
+    flag_changes.reject_change(change=shift.change, actor=adam, comment="Not on a Friday")
     assert (look(shift).status, shift.reason) == ("paused", "Step 40% was rejected: Not on a Friday")
 
     shifts.resume_shift(shift=shift, reason="It is Monday", actor=rita)
@@ -248,12 +248,12 @@ def test_step_waits_for_another_change_and_for_somebody_who_may_propose(acme: Te
     flag.refresh_from_db()
     from rollouts import exposure
 
-    other = flags.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, percentage=90_000), reason="All", actor=rita)
+    other = flag_changes.propose_change(flag=flag, exposure=exposure.changed(flag.exposure, percentage=90_000), reason="All", actor=rita)
     look(shift)
     assert (shift.status, shift.percentage, shift.windows.count()) == ("running", 40, 0)
     assert "can't be proposed yet" in shift.reason
 
-    flags.reject_change(change=other, actor=rita, comment="")
+    flag_changes.reject_change(change=other, actor=rita, comment="")
     Membership.objects.filter(user=rita, tenant=acme).update(roles=["developer"])
     assert look(shift).status == "paused"
     assert "may no longer propose" in shift.reason

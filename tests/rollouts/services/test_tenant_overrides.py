@@ -16,7 +16,7 @@ from governance.services import consent, tenant_data, tenants
 from rollouts import cohort_selectors as selectors
 from rollouts import errors, exposure
 from rollouts.models import Cohort, Flag, FlagChange, TenantOverride
-from rollouts.services import cohort_endings, cohort_exposure, flags, tenant_overrides
+from rollouts.services import cohort_endings, cohort_exposure, flag_changes, tenant_overrides
 from tests.conftest import ClientFor, TenantClient
 from tests.factories import cohorts as make
 from tests.rollouts.services.test_cohorts import served
@@ -73,7 +73,7 @@ def test_on_takes_two_operators_and_stays_within_the_consent(
 
 
 def test_off_holds_at_once_against_every_stage_and_its_end_takes_two(acme: Tenant, cohort: Cohort, olga: User, otto: User) -> None:
-    opened = flags.propose_change(
+    opened = flag_changes.propose_change(
         flag=cohort.flag, exposure=exposure.changed(selectors.flag_of(cohort).exposure, cohorts=()), reason="GA", actor=olga
     )  # fmt: skip
     agree(opened, otto)
