@@ -324,7 +324,7 @@ _WHY = {
     "ContainerNotFound": _BUCKET_IS_MISSING,
     "InvalidObjectState": "It is in an archive class: restore it there first.",
     "BlobArchived": "It is in the archive tier: rehydrate it there first.",
-    "AuthorizationFailure": "Refused: the storage account lets this server's network in nowhere, or the SAS token is not for it. Open its firewall for this server.",
+    "AuthorizationFailure": "Refused: the SAS token is not for this container, or the storage account's firewall keeps this server out.",
     "AuthorizationSourceIPMismatch": "Refused: the SAS token is not for this server's address (sip).",
     "AuthorizationProtocolMismatch": "Refused: the SAS token is not for this protocol (spr).",
     "AuthorizationResourceTypeMismatch": "Refused: the SAS token is for other resources. It has to be of the container (sr=c), or of the account with srt=co.",

@@ -275,7 +275,7 @@ def test_right_to_read_that_is_missing_stands_at_the_file_and_is_tried_again(acm
     [
         ((403, "AuthorizationPermissionMismatch"), "what is missing is List: sp=rl"),
         ((403, "AuthenticationFailed"), "the credential is not accepted"),
-        ((403, "AuthorizationFailure"), "Open its firewall"),
+        ((403, "AuthorizationFailure"), "firewall keeps this server out"),
         ((404, "ContainerNotFound"), "is not there"),
         ((301, "PermanentRedirect"), "another region"),
         ((307, ""), "redirects are not followed"),
