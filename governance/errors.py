@@ -82,6 +82,11 @@ class BadTargetError(DomainError):
     status = 400
 
 
+class UnknownTopicError(DomainError):
+    code = "unknown_topic"
+    status = 400
+
+
 class DrillSubjectError(DomainError):
     code = "drill_subject_not_found"
     status = 404

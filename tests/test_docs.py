@@ -1,12 +1,15 @@
 """The documentation names what there is, and nothing else."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 from drf_spectacular.generators import SchemaGenerator
 
 from gateway.contract import keys
+from governance.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,3 +53,32 @@ def test_openapi_document_is_the_one_that_the_code_makes() -> None:
 
     assert made["paths"].keys() == checked_in["paths"].keys(), "run `make schema`"
     assert made["components"]["schemas"].keys() == checked_in["components"]["schemas"].keys(), "run `make schema`"
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    """The texts that an expression can be; of one that is put together, none."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from (*_texts(node.body), *_texts(node.orelse))
+
+
+def test_every_topic_that_is_told_is_known_to_channels_and_documented() -> None:
+    told: set[str] = set()
+    for app in ("governance", "catalog", "costs", "rollouts", "operations", "gateway/publish"):
+        for path in (ROOT / app).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "notify":
+                    told |= {text for word in node.keywords if word.arg == "topic" for text in _texts(word.value)}
+                elif (
+                    isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tell" and len(node.args) > 1
+                ):
+                    told |= set(_texts(node.args[1]))
+                elif isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "TOPIC" for to in node.targets):
+                    told |= set(_texts(node.value))
+    documents = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+
+    assert told <= set(TOPICS)
+    assert {"budget.threshold", "cost.showback", "gate.blocked", "cohort.left"} <= told
+    assert [topic for topic in TOPICS if f"`{topic}`" not in documents] == []
+    assert list(TOPICS) == sorted(set(TOPICS))

@@ -8,6 +8,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
+from governance.topics import is_within
+
 
 class Severity(models.TextChoices):
     INFO = "info", "Information"
@@ -58,8 +60,8 @@ class AlertChannel(models.Model):
         return self.name
 
     def wants(self, topic: str, severity: str) -> bool:
-        """Whether a notice goes here: topics match by whole words, `budget` takes `budget.exceeded`."""
-        matches = not self.topics or any(topic == wanted or topic.startswith(f"{wanted}.") for wanted in self.topics)
+        """Whether a notice goes here."""
+        matches = not self.topics or any(is_within(topic, wanted) for wanted in self.topics)
         return self.is_enabled and matches and SEVERITY_RANK[severity] >= SEVERITY_RANK[self.least_severity]
 
 

@@ -22,7 +22,8 @@ from django.utils import timezone
 from gateway.contract.outbound import OutboundError, check_url
 from gateway.contract.sealing import Sealer
 from governance import senders, tasks
-from governance.errors import BadTargetError, ChannelNameTakenError
+from governance import topics as known
+from governance.errors import BadTargetError, ChannelNameTakenError, UnknownTopicError
 from governance.http import allow_list
 from governance.models import AlertChannel, Delivery, Notice, Severity, Tenant, User
 from governance.roles import Permission
@@ -73,8 +74,9 @@ def create_channel(
 ) -> tuple[AlertChannel, str]:
     """Add a channel. Returns it and, for a webhook, its signing secret, which is shown this once.
 
-    Raises BadTargetError (no address, or a URL that may not be called) or ChannelNameTakenError.
+    Raises BadTargetError (no address, or a URL that may not be called), UnknownTopicError or ChannelNameTakenError.
     """
+    _check_topics(topics or [])
     secret = _new_secret() if kind == AlertChannel.Kind.WEBHOOK else ""
     channel = AlertChannel(name=name, kind=kind, topics=topics or [], least_severity=least_severity, sealed_secret=_sealer().seal(secret))
     _set_target(channel, target)
@@ -87,7 +89,8 @@ def create_channel(
 def change_channel(
     *, channel: AlertChannel, actor: User, name: str, topics: list[str], least_severity: str, is_enabled: bool, target: str = ""
 ) -> AlertChannel:
-    """Change a channel; an empty target keeps the present one. Raises BadTargetError or ChannelNameTakenError."""
+    """Change a channel; an empty target keeps the present one. Raises BadTargetError, UnknownTopicError or ChannelNameTakenError."""
+    _check_topics(topics)
     channel = AlertChannel.objects.select_for_update().get(pk=channel.pk)
     channel.name, channel.topics, channel.least_severity, channel.is_enabled = name, topics, least_severity, is_enabled
     if target:
@@ -237,6 +240,13 @@ def _set_target(channel: AlertChannel, target: str) -> None:
             raise BadTargetError(str(error), field="target") from error
         channel.shown_target = (urlsplit(target).hostname or "")[:200]
     channel.sealed_target = _sealer().seal(target)
+
+
+def _check_topics(wanted: list[str]) -> None:
+    """A misspelt one would never be told, and nobody would know."""
+    for one in wanted:
+        if not known.is_known(one):
+            raise UnknownTopicError(f"Nothing is told under {one}; known are {', '.join(known.nearest(one))}.", field="topics")
 
 
 def _check_service(url: str) -> str:

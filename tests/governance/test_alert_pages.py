@@ -57,6 +57,18 @@ def test_a_channel_is_made_tried_changed_and_removed(client_for: ClientFor, adam
     assert not AlertChannel.objects.exists()
 
 
+def test_a_topic_that_nothing_has_is_refused_with_those_that_were_meant(client_for: ClientFor, api_for: ClientFor, adam: User) -> None:
+    fields = {"name": "Finance", "kind": "email", "target": "cfo@example.com", "least_severity": "info"}
+
+    page = client_for(adam).post("/o/acme/operate/alerts/new/", {**fields, "topics": "budget, cost.showbak"})
+    made = api_for(adam).post("/api/v1/alert-channels/", {**fields, "topics": ["cost", "bill.waiting"]})
+    body = {"name": "Finance", "topics": ["costs"], "least_severity": "info", "is_enabled": True}
+    changed = api_for(adam).put(f"/api/v1/alert-channels/{made.json()['id']}/", body)
+
+    assert (page.status_code, "Nothing is told under cost.showbak; known are cost.showback" in page.content.decode()) == (422, True)
+    assert (made.status_code, changed.status_code, changed.json()["code"]) == (201, 400, "unknown_topic")
+
+
 def test_a_page_leads_to_a_channel_for_its_topic(client_for: ClientFor, adam: User, fay: User, acme: Tenant) -> None:
     showback = "/o/acme/operate/costs/showback/"
 
