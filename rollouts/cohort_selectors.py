@@ -113,7 +113,7 @@ def find_override(cohort: Cohort, pk: int) -> TenantOverride | None:
 
 def who_gets(cohort: Cohort, slug: str) -> tuple[Tenant, flag_selectors.Preview] | None:
     """What programs of an organisation get, by its own facts and consent, and under a change that waits; None when there is no such one."""
-    tenant = Tenant.objects.filter(slug=slug, deleted_at=None).first()
+    tenant = Tenant.objects.filter(slug=slug).first()
     if tenant is None:
         return None
     flag = flag_of(cohort)

@@ -140,7 +140,7 @@ class PlatformCohortOverrides(generics.ListAPIView[TenantOverride]):
     def post(self, request: ApiRequest, slug: str) -> Response:
         """The control is in force at once and reviewed by another operator; a treatment waits for one, and stays within the consent."""
         cohort, data = the_cohort(slug), body_of(request, serializers.TenantOverrideInput)
-        tenant = Tenant.objects.filter(slug=data.pop("tenant"), deleted_at=None).first()
+        tenant = Tenant.objects.filter(slug=data.pop("tenant")).first()
         if tenant is None:
             raise CohortInvalidError("There is no organisation with this address.", field="tenant")
         made = tenant_overrides.set_override(flag=cohort.flag, tenant=tenant, actor=request.user, **data)
