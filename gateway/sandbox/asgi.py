@@ -23,14 +23,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gateway.plane.http import Receive, Scope, Send
-from gateway.sandbox import talk
 from gateway.sandbox.surfaces import SURFACES, Rendered
 from gateway.sandbox.tools import server
 
 MODELS = ("sandbox-large", "sandbox-small", "sandbox-embed")
 FAULTS = frozenset({"500", "429", "529", "hang", "cut", "bad_json", "drip", "huge", "linger"})
 ANTHROPIC_ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
-DEFAULT_DIMENSIONS = 256
 COUNT_TOKENS = "/v1/messages/count_tokens"
 HANG_S = 3600.0
 DRIP_S = 0.2
@@ -75,7 +73,7 @@ class SandboxApp:
             listed = [{"id": name, "object": "model", "created": 1735689600, "owned_by": "sandbox"} for name in MODELS]
             await _send_json(send, 200, {"object": "list", "data": listed})
             return
-        if path not in SURFACES and path not in ("/v1/embeddings", COUNT_TOKENS):
+        if path not in SURFACES and path != COUNT_TOKENS:
             await _send_error(send, 404, f"There is nothing at {path}.", "not_found")
             return
         if scope["method"] != "POST":
@@ -85,11 +83,7 @@ class SandboxApp:
             request = json.loads(await _body(receive))
             if not isinstance(request, dict) or not isinstance(request.get("model"), str):
                 raise ValueError("the request must name a model")
-            rendered: Rendered | None
-            if path == COUNT_TOKENS:
-                rendered = SURFACES["/v1/messages"]({**request, "max_tokens": 1})
-            else:
-                rendered = SURFACES[path](request) if path in SURFACES else None
+            rendered = SURFACES["/v1/messages"]({**request, "max_tokens": 1}) if path == COUNT_TOKENS else SURFACES[path](request)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             await _send_error(send, 400, f"Invalid request: {error}", "invalid_request", path=path)
             return
@@ -97,7 +91,7 @@ class SandboxApp:
         await self._answer(path, request, rendered, headers, fault, send)
 
     async def _answer(
-        self, path: str, request: dict[str, Any], rendered: Rendered | None, headers: dict[str, str], fault: str, send: Send
+        self, path: str, request: dict[str, Any], rendered: Rendered, headers: dict[str, str], fault: str, send: Send
     ) -> None:
         request_id = headers.get("x-request-id", uuid.uuid4().hex)
         if fault == "hang":
@@ -106,29 +100,15 @@ class SandboxApp:
             self._note(request_id, request["model"], int(fault), None, None)
             await _send_error(send, int(fault), f"The sandbox was asked to answer {fault}.", f"sandbox_{fault}", retry_after=1, path=path)
             return
-        if rendered is None:
-            await self._embed(request, request_id, send)
-            return
         if path == COUNT_TOKENS:
             self._note(request_id, request["model"], 200, rendered.input_tokens, 0)
             await _send_json(send, 200, {"input_tokens": rendered.input_tokens})
             return
         self._note(request_id, request["model"], 200, rendered.input_tokens, rendered.output_tokens)
-        if request.get("stream"):
+        if request.get("stream") and rendered.events:
             await _stream(rendered.events, fault, send)
         else:
             await _whole(rendered.whole, fault, send)
-
-    async def _embed(self, request: dict[str, Any], request_id: str, send: Send) -> None:
-        given = request.get("input", "")
-        texts = [given] if isinstance(given, str) else [str(text) for text in given]
-        dimensions = min(4096, max(1, int(request.get("dimensions") or DEFAULT_DIMENSIONS)))
-        tokens = sum(map(talk.count_tokens, texts))
-        data = [{"object": "embedding", "index": index, "embedding": talk.vector(text, dimensions)} for index, text in enumerate(texts)]
-        self._note(request_id, request["model"], 200, tokens, 0)
-        await _send_json(send, 200, {
-            "object": "list", "model": request["model"], "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        })  # fmt: skip
 
     def _note(self, request_id: str, model: str, status: int, input_tokens: int | None, output_tokens: int | None) -> None:
         line = {

@@ -1,4 +1,4 @@
-"""The sandbox's answers in the protocols that it speaks: OpenAI chat completions and responses, Anthropic messages."""
+"""The sandbox's answers in the protocols that it speaks: OpenAI chat completions, responses and embeddings, Anthropic messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.sandbox import talk
 from gateway.sandbox.answers import Answer, Ask, answer
+
+DEFAULT_DIMENSIONS = 256
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,20 @@ def responses(request: dict[str, Any]) -> Rendered:
     return Rendered(whole, numbered, said.input_tokens, said.output_tokens)
 
 
+def embeddings(request: dict[str, Any]) -> Rendered:
+    """POST /v1/embeddings; never streamed."""
+    given = request.get("input", "")
+    texts = [given] if isinstance(given, str) else [str(text) for text in given]
+    dimensions = min(4096, max(1, int(request.get("dimensions") or DEFAULT_DIMENSIONS)))
+    tokens = sum(map(talk.count_tokens, texts))
+    data = [{"object": "embedding", "index": index, "embedding": talk.vector(text, dimensions)} for index, text in enumerate(texts)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Rendered({"object": "list", "model": request["model"], "data": data, "usage": usage}, [], tokens, 0)
+
+
 SURFACES: dict[str, Callable[[dict[str, Any]], Rendered]] = {
     "/v1/chat/completions": chat,
     "/v1/messages": messages,
     "/v1/responses": responses,
+    "/v1/embeddings": embeddings,
 }
