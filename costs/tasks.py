@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from costs import budget_selectors, exchange, hooks, price_selectors
 from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError, RateUnknownError
+from costs.models import BillSource
 from costs.services import (
     anomalies,
     archives,
@@ -79,6 +80,19 @@ def fetch_bills() -> None:
             bill_sources.fetch(source=source)
         except CostApiError as error:
             logger.warning("bill_source.failed", extra={"provider": source.provider, "error": error.message})
+
+
+@shared_task(base=TenantTask)
+def fetch_folder(source: int, again: bool) -> None:
+    """Read one folder now, because somebody asked."""
+    found = BillSource.objects.filter(pk=source, kind__in=BillSource.FOLDERS).first()
+    if found is None:
+        logger.info("bill_source.gone", extra={"source": source})
+        return
+    try:
+        bill_sources.fetch(source=found, again=again)
+    except CostApiError as error:
+        logger.warning("bill_source.failed", extra={"provider": found.provider, "error": error.message})
 
 
 @shared_task(base=PlatformTask)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -23,7 +24,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from catalog.models import Provider
-from costs import cost_apis, export_folders, focus
+from costs import cost_apis, export_folders, focus, tasks
 from costs.errors import BillSourceError, CostApiError, SourceChangedError
 from costs.models import BillRow, BillSource, DeliveryStyle
 from costs.periods import first_of_month
@@ -35,6 +36,7 @@ from gateway.contract.sealing import Sealer, UnsealError
 from governance.http import allow_list, guarded_client
 from governance.models import Severity, User
 from governance.roles import Permission
+from governance.schema import current_schema
 from governance.services import alerts, audit
 
 INTERVAL = timedelta(hours=12)
@@ -42,6 +44,8 @@ RETRY = timedelta(hours=1)
 RESTATED = timedelta(days=35)
 """How far back each reading looks again."""
 FARTHEST = timedelta(days=400)
+LEASE = timedelta(hours=1)
+"""A reading that began longer ago has died, or goes on beside the next one, which does no harm."""
 PATH = "operate/costs/reconciliation/sources/"
 USUAL_REGION = "us-east-1"
 """What hosts that speak S3 and know no regions take."""
@@ -113,7 +117,7 @@ def set_source(
     source.credential, source.set_by = credential, actor
     if proof is not None:
         source.sealed_key, source.key_set_at = Sealer(settings.SEALING_KEYS).seal(kinds.dump(proof)), at
-    source.last_error, source.tried_at = "", None
+    source.last_error, source.tried_at, source.begun_at = "", None, None
     source.save()
     audit.record(
         "bill_source.set",
@@ -205,9 +209,25 @@ def remove_source(*, source: BillSource, actor: User) -> None:
 
 
 def due(at: datetime) -> list[BillSource]:
-    """Sources whose last reading is half a day old; after a failure, an hour."""
+    """Sources whose last reading is half a day old; after a failure, an hour. Not those that are being read."""
     waits = [(source, RETRY if source.last_error else INTERVAL) for source in BillSource.objects.order_by("provider")]
-    return [source for source, wait in waits if source.tried_at is None or source.tried_at <= at - wait]
+    turns = [source for source, wait in waits if source.tried_at is None or source.tried_at <= at - wait]
+    return [source for source in turns if not is_being_read(source, at)]
+
+
+def is_being_read(source: BillSource, at: datetime) -> bool:
+    return source.begun_at is not None and source.begun_at > at - LEASE
+
+
+@transaction.atomic
+def ask_reading(*, source: BillSource, again: bool = False, at: datetime | None = None) -> None:
+    """Have a folder read in the background, see `fetch`. One that is being read, or gone, is left to that."""
+    at = at or timezone.now()
+    found = BillSource.objects.select_for_update().filter(pk=source.pk, kind__in=BillSource.FOLDERS).first()
+    if found is None or is_being_read(found, at):
+        return
+    BillSource.objects.filter(pk=found.pk).update(begun_at=at)
+    transaction.on_commit(partial(tasks.fetch_folder.delay, source=found.pk, again=again, schema_name=current_schema()), robust=True)
 
 
 def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None) -> Fetched:
@@ -244,7 +264,7 @@ def _fetch_days(source: BillSource, at: datetime) -> Fetched:
 
 
 def _fetch_files(source: BillSource, again: bool, at: datetime) -> Fetched:
-    BillSource.objects.filter(pk=source.pk).update(tried_at=at)  # a reading may take long, and needs no second one beside it
+    BillSource.objects.filter(pk=source.pk).update(begun_at=at)  # it may take long, and needs no second one beside it
     failed_before = set(source.files.exclude(error="").values_list("name", "error"))
     reading = bill_folders.read(source, at, again=again)
     _note_reading(source, reading, failed_before, at)
@@ -256,7 +276,7 @@ def _note_reading(source: BillSource, reading: bill_folders.Reading, failed_befo
     """What is left, or was being written, has its turn at once; of what failed, only what did not fail so before is told. SourceChangedError."""
     bill_folders.locked(source)
     BillSource.objects.filter(pk=source.pk).update(
-        fetched_at=at, tried_at=None if reading.left or reading.unsettled else at, last_error="", reading=asdict(reading)
+        fetched_at=at, tried_at=None if reading.left or reading.unsettled else at, begun_at=None, last_error="", reading=asdict(reading)
     )
     audit.record("bill_source.fetched", actor=None, target=source, at=at, **asdict(reading))
     failed = source.files.exclude(error="").order_by("name")
@@ -304,7 +324,7 @@ def _failed(source: BillSource, message: str, at: datetime) -> None:
     if now is None or (now.terms, now.fetched_at) != (source.terms, source.fetched_at):
         return  # what it is now has not failed
     is_first = not now.last_error
-    BillSource.objects.filter(pk=source.pk).update(tried_at=at, last_error=message[:300])
+    BillSource.objects.filter(pk=source.pk).update(tried_at=at, begun_at=None, last_error=message[:300])
     audit.record("bill_source.failed", actor=None, target=source, at=at, error=message)
     if is_first:
         _tell(source, f"The bill of {source.provider} could not be fetched", message, at)

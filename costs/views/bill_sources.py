@@ -89,6 +89,7 @@ def _detail(request: MemberRequest, source: BillSource, look: bill_folders.Look 
             "look": look,
             "page": keyset_page(files, order=["-changed_at", "-pk"], cursor=request.GET.get("cursor", "")),
             "only_failed": only_failed,
+            "is_being_read": bill_sources.is_being_read(source, timezone.now()),
             "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         },
     )
@@ -96,21 +97,20 @@ def _detail(request: MemberRequest, source: BillSource, look: bill_folders.Look 
 
 @requires(Permission.MANAGE_COSTS, "POST")
 def fetch(request: MemberRequest, pk: int) -> HttpResponse:
-    """Fetch now; of a folder with `again` also what failed and has not changed."""
+    """Fetch now: a cost API at once, a folder in the background; with `again` also what failed and has not changed."""
     source = _source(pk)
+    if source.is_folder:
+        bill_sources.ask_reading(source=source, again=request.POST.get("again") == "1")
+        messages.success(request, "It is being read. What becomes of its files stands here.")
+        return redirect("bill-source", pk)
     try:
-        done = bill_sources.fetch(source=source, again=request.POST.get("again") == "1")
+        done = bill_sources.fetch(source=source)
     except DomainError as error:
         messages.error(request, error.message)
     else:
-        if done.folder is None:
-            new = f"{done.rows:,} new rows" if done.rows else "nothing new"
-            messages.success(request, f"{new} up to {done.last:%b %-d, %Y}.")
-        else:
-            found, say = done.folder, messages.warning if done.folder.failed else messages.success
-            left = f" Left for the next reading: {found.left:,}." if found.left else ""
-            say(request, f"Files taken: {found.taken:,}. Failed: {found.failed:,}. New rows: {found.rows:,}.{left}")
-    return redirect("bill-source", pk) if source.is_folder else redirect("bill-sources")
+        new = f"{done.rows:,} new rows" if done.rows else "nothing new"
+        messages.success(request, f"{new} up to {done.last:%b %-d, %Y}.")
+    return redirect("bill-sources")
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from costs import tasks
 from costs.models import BillFile, BillSource
 from costs.services import bill_sources
 from governance.models import AuditEntry, Tenant, User
@@ -60,7 +61,7 @@ def test_form_has_the_fields_of_its_store(
 
 
 def test_folder_is_set_tried_fetched_changed_and_removed(
-    acme: Tenant, stores: Stores, client_for: ClientFor, fay: User, audra: User
+    acme: Tenant, stores: Stores, client_for: ClientFor, fay: User, audra: User, django_capture_on_commit_callbacks: Any
 ) -> None:
     stores.put("exports/good.csv", focus(day(1)), NOW - DAY)
     stores.put("exports/bad.csv", b"a,b\n1,2", NOW - DAY)
@@ -72,9 +73,17 @@ def test_folder_is_set_tried_fetched_changed_and_removed(
     source = BillSource.objects.get()
     tried = client.post(f"{PAGE}{source.pk}/try/").content.decode()
     none_yet = BillFile.objects.exists()
-    done = client.post(f"{PAGE}{source.pk}/fetch/", follow=True).content.decode()
+    with django_capture_on_commit_callbacks() as queued:
+        asked = client.post(f"{PAGE}{source.pk}/fetch/", follow=True).content.decode()
+        client.post(f"{PAGE}{source.pk}/fetch/")  # while it is being read
+    due_meanwhile = bill_sources.due(NOW)
+    tasks.fetch_folder(source=source.pk, again=False, schema_name=acme.schema_name)
+    enter_tenant(acme)
+    done = client.get(f"{PAGE}{source.pk}/").content.decode()
     failed = client.get(f"{PAGE}{source.pk}/?failed=1").content.decode()
-    again = client.post(f"{PAGE}{source.pk}/fetch/", {"again": "1"}, follow=True).content.decode()
+    with django_capture_on_commit_callbacks() as queued_again:
+        client.post(f"{PAGE}{source.pk}/fetch/", {"again": "1"})
+    BillSource.objects.update(begun_at=None)
     listed = client_for(audra).get(PAGE).content.decode()
     detail = client_for(audra).get(f"{PAGE}{source.pk}/").content.decode()
     edit = client.get(f"{PAGE}folder/?source={source.pk}").content.decode()
@@ -84,9 +93,10 @@ def test_folder_is_set_tried_fetched_changed_and_removed(
     assert (wrong.status_code, "without an address" in wrong.content.decode()) == (422, True)
     assert "no token" not in wrong.content.decode()
     assert ("would be taken: new" in tried, "passed over: no CSV or Parquet" in tried, none_yet) == (True, True, False)
-    assert "Files taken: 1. Failed: 1. New rows: 1." in done
+    assert (len(queued), "It is being read" in asked, 'data-poll="2"' in asked, due_meanwhile) == (1, True, True, [])
+    assert ("1 file taken, 1 failed" in done, "data-poll" in done) == (True, False)
     assert ("bad.csv" in failed, "good.csv" in failed) == (True, False)
-    assert "Files taken: 0. Failed: 1." in again
+    assert [call.keywords["again"] for call in queued_again] == [True]
     assert ("1 could not be taken" in listed, f"{stores.url}/bills/exports/" in listed) == (True, True)
     assert ("Try it" in detail, "Applied" in detail) == (False, True)
     assert ('value="exports/"' in edit, SAS in edit, "sig=" in listed + detail) == (True, False, False)
