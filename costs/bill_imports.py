@@ -73,7 +73,7 @@ def running() -> list[Running]:
                     ELSE 'keeping' END,
                 p.tuples_processed
             FROM pg_stat_activity a LEFT JOIN pg_stat_progress_copy p USING (pid)
-            WHERE a.application_name LIKE %s AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
+            WHERE a.datname = current_database() AND a.application_name LIKE %s AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
             ORDER BY a.xact_start, a.pid
             """,
             [f"bill:{_mark()}:%"],
@@ -89,7 +89,8 @@ def stop(import_id: str) -> bool:
         cursor.execute(
             """
             SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-            WHERE application_name LIKE %s AND split_part(application_name, ':', 4) = %s AND state = 'active' AND pid <> pg_backend_pid()
+            WHERE datname = current_database() AND application_name LIKE %s AND split_part(application_name, ':', 4) = %s
+                AND state = 'active' AND pid <> pg_backend_pid()
             """,
             [f"bill:{_mark()}:%", import_id],
         )

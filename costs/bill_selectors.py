@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Min, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from catalog.models import Model, Project, Provider
 from costs import bridge
@@ -21,11 +22,23 @@ from costs.models import (
     BillSourceFile,
     Reconciliation,
     Revision,
+    RevisionSignature,
 )
 from governance.money import subunit
 
 
-def bills() -> QuerySet[BillFile]:
+def bills(chosen: Mapping[str, str] | None = None) -> QuerySet[BillFile]:
+    """Newest first; narrowed by `q` (in the name, or in an account or provider that it delivered, or how the digest begins) and `state`."""
+    found = _bills()
+    if q := (chosen or {}).get("q", "").strip():
+        delivered = BillDelivery.objects.filter(Q(account__icontains=q) | Q(provider__icontains=q))
+        found = found.filter(Q(name__icontains=q) | Q(sha256__startswith=q.lower()) | Q(pk__in=delivered.values("file")))
+    if state := (chosen or {}).get("state"):
+        found = found.filter(state=state)
+    return found
+
+
+def _bills() -> QuerySet[BillFile]:
     return BillFile.objects.select_related("uploaded_by").prefetch_related("deliveries").order_by("-uploaded_at", "-pk")
 
 
@@ -54,19 +67,100 @@ def source_files(source: BillSource, *, only_failed: bool = False) -> QuerySet[B
     return found.exclude(error="") if only_failed else found
 
 
-def reconciliations() -> QuerySet[Reconciliation]:
-    """With their latest revision, the number of revisions whether another series of the month took their place, and whether a file waits.
+def reconciliations(chosen: Mapping[str, str] | None = None) -> QuerySet[Reconciliation]:
+    """Narrowed by `q` (in the provider or an account), `month` (YYYY-MM) and `show`, where `open` is what nobody signed off and can be.
+
+    With their latest revision, the number of revisions whether another series of the month took their place, and whether a file waits.
 
     Without those that waited for exchange rates and were never compared, because another took their place meanwhile.
     """
+    found = Reconciliation.objects.with_replaced().with_waiting()
+    if q := (chosen or {}).get("q", "").strip():
+        billed = BillDelivery.objects.filter(provider=OuterRef("provider"), period=OuterRef("month"), account__icontains=q)
+        found = found.filter(Q(provider__icontains=q) | Q(account__icontains=q) | Exists(billed))
+    if month := (chosen or {}).get("month"):
+        try:
+            found = found.filter(month=date.fromisoformat(f"{month}-01"))
+        except ValueError:
+            found = found.none()
+    if (chosen or {}).get("show") == "open":
+        found = found.filter(pk__in=_to_sign(timezone.now().date()))
     return (
-        Reconciliation.objects.with_replaced()
-        .with_waiting()
-        .exclude(latest=None, missing_rates=[])
+        found.exclude(latest=None, missing_rates=[])
         .select_related("latest__reconciliation")
         .annotate(revision_count=Count("revisions"))
         .order_by("-month", "provider", "account")
     )
+
+
+def _to_sign(today: date) -> QuerySet[Reconciliation]:
+    """In force, of months that are over, and not signed off."""
+    held = RevisionSignature.objects.filter(revision=OuterRef("latest"), voided_at=None).order_by().values("revision")
+    signed = held.annotate(n=Count("pk")).filter(n__gte=RevisionSignature.NEEDED)
+    return Reconciliation.objects.in_force().filter(~Exists(signed), month__lt=today.replace(day=1))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the bills of some months agree, one of each provider and month."""
+
+    within: int
+    above: int
+    """More than 2% apart, and not doubtful."""
+    doubtful: int
+    missing_rates: int
+    to_sign: int
+    """Of all months."""
+
+    @property
+    def compared(self) -> int:
+        return self.within + self.above + self.doubtful
+
+
+def standing(since: date, today: date) -> Standing:
+    """Of the months from `since` on."""
+    recent = Reconciliation.objects.present().filter(month__gte=since).select_related("latest__reconciliation")
+    latest = [series.latest for series in recent if series.latest and not series.missing_rates]
+    doubtful = sum(1 for one in latest if one.is_doubtful)
+    above = sum(1 for one in latest if not one.is_doubtful and (one.variance_percent or 0) > 2)
+    waiting = sum(1 for series in recent if series.missing_rates)
+    return Standing(len(latest) - doubtful - above, above, doubtful, waiting, _to_sign(today).count())
+
+
+@dataclass(frozen=True)
+class BilledAccount:
+    """What one account is billed in a month, of what is compared. Our telemetry knows no accounts."""
+
+    account: str
+    currency: str
+    rows: int
+    bill: Decimal
+    percent: Decimal | None
+    """Of the bill; None where its currency is not that of the comparison."""
+
+
+def billed_accounts(revision: Revision) -> list[BilledAccount]:
+    """Accounts of the month's bill as it is now, the largest first."""
+    series = revision.reconciliation
+    committed = Q(kind=BillRow.Kind.COMMITTED)
+    rows = BillRow.objects.filter(provider=series.provider, month=series.month, kind__in=BillRow.COMPARED).order_by()
+    sums = rows.values("account", "currency").annotate(
+        n=Count("pk"),
+        billed=Sum("billed_cost", filter=~committed, default=Decimal()),
+        effective=Sum("effective_cost", filter=committed, default=Decimal()),
+    )
+    found = [(row, row["billed"] + row["effective"]) for row in sums]
+    total = sum((amount for row, amount in found if row["currency"] == revision.currency), Decimal())
+    return [
+        BilledAccount(
+            row["account"],
+            row["currency"],
+            row["n"],
+            amount,
+            amount / total * 100 if total and row["currency"] == revision.currency else None,
+        )
+        for row, amount in sorted(found, key=lambda pair: (-pair[1], pair[0]["account"]))
+    ]
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:

@@ -100,6 +100,7 @@ urlpatterns = [
     path("operate/costs/reconciliation/upload/", reconciliation.upload, name="bill-upload"),
     path("operate/costs/reconciliation/imports/", reconciliation.imports, name="bill-imports"),
     path("operate/costs/reconciliation/imports/<slug:import_id>/stop/", reconciliation.stop_import, name="bill-import-stop"),
+    path("operate/costs/reconciliation/bills/", reconciliation.bill_list, name="bills"),
     path("operate/costs/reconciliation/bills/<int:pk>/", reconciliation.bill_detail, name="bill-detail"),
     path("operate/costs/reconciliation/bills/<int:pk>/errors/", reconciliation.bill_errors, name="bill-errors"),
     path("operate/costs/reconciliation/bills/<int:pk>/release/", reconciliation.bill_release, name="bill-release"),

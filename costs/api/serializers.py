@@ -381,6 +381,27 @@ class BillOutput(serializers.ModelSerializer[BillFile]):
         )
 
 
+class BillQuery(serializers.Serializer[Any]):
+    q = serializers.CharField(
+        required=False, help_text="In the name, or in an account or provider that it delivered; or how its sha256 begins."
+    )
+    state = serializers.ChoiceField(choices=BillFile.State.choices, required=False)
+
+
+class ReconciliationQuery(serializers.Serializer[Any]):
+    q = serializers.CharField(required=False, help_text="In the provider or an account.")
+    month = serializers.RegexField(r"^20\d{2}-(0[1-9]|1[0-2])$", required=False, help_text="YYYY-MM")
+    show = serializers.ChoiceField(choices=["open"], required=False, help_text="`open`: over, and not signed off.")
+
+
+class BilledAccountOutput(serializers.Serializer[Any]):
+    account = serializers.CharField()
+    currency = serializers.CharField()
+    rows = serializers.IntegerField()
+    bill = ExactField()
+    percent = ExactField(allow_null=True, help_text="Of the bill; null where its currency is not that of the comparison.")
+
+
 class BillErrorReasonOutput(serializers.Serializer[Any]):
     column = serializers.CharField(help_text="Empty: the row as a whole.")
     is_quarantined = serializers.BooleanField()

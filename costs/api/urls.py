@@ -102,6 +102,7 @@ urlpatterns = [
     path("bills/<int:pk>/errors/", views.BillErrors.as_view(), name="api-bill-errors"),
     path("reconciliations/", views.Reconciliations.as_view(), name="api-reconciliations"),
     path(_ONE, views.ReconciliationDetail.as_view(), name="api-reconciliation"),
+    path(f"{_ONE}accounts/", views.ReconciliationAccounts.as_view(), name="api-reconciliation-accounts"),
     path(f"{_ONE}lines/", views.ReconciliationLines.as_view(), name="api-reconciliation-lines"),
     path(f"{_ONE}changes/", views.ReconciliationChanges.as_view(), name="api-reconciliation-changes"),
     path(f"{_ONE}sign/", views.ReconciliationSign.as_view(), name="api-reconciliation-sign"),

@@ -190,7 +190,11 @@ class Bills(generics.ListAPIView[BillFile]):
     parser_classes = (MultiPartParser, FormParser)
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        return bill_selectors.bills()
+        return bill_selectors.bills(query_of(self.request, serializers.BillQuery))
+
+    @extend_schema(parameters=[serializers.BillQuery])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         request={"multipart/form-data": serializers.BillInput},
@@ -290,7 +294,11 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
     ordering = ("-month", "-pk")
 
     def get_queryset(self):  # type: ignore[no-untyped-def]
-        return bill_selectors.reconciliations()
+        return bill_selectors.reconciliations(query_of(self.request, serializers.ReconciliationQuery))
+
+    @extend_schema(parameters=[serializers.ReconciliationQuery])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         request=serializers.RunInput,
@@ -362,6 +370,17 @@ class ReconciliationLines(generics.ListAPIView[ReconciliationLine]):
         _, found = _revision(self.kwargs["provider"], self.kwargs["account"], self.kwargs["month"], asked.get("revision"))
         chosen: dict[str, str] = {name: str(asked[name]) for name in ("standing", "cause", "model", "class", "day") if name in asked}
         return reconciliation_selectors.lines(found, chosen)
+
+
+class ReconciliationAccounts(APIView):
+    """What each account of the month's bill is billed, as the bill is now. Our telemetry knows the provider of a call, not the account."""
+
+    access = {"GET": Permission.VIEW_COSTS}
+
+    @extend_schema(responses={200: serializers.BilledAccountOutput(many=True), 403: ErrorSerializer, 404: ErrorSerializer})
+    def get(self, request: ApiRequest, provider: str, account: str, month: date) -> Response:
+        _, found = _revision(provider, account, month)
+        return Response(serializers.BilledAccountOutput(bill_selectors.billed_accounts(found), many=True).data)
 
 
 class ReconciliationChanges(APIView):

@@ -38,9 +38,13 @@ class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
         )
         return self.annotate(has_waiting_file=Exists(would))
 
+    def present(self) -> Self:
+        """One of each provider and month, also those that wait for exchange rates."""
+        return self.with_replaced().filter(is_replaced=False)
+
     def in_force(self) -> Self:
-        """One of each provider and month."""
-        return self.with_replaced().filter(is_replaced=False, latest__isnull=False)
+        """One of each provider and month that was compared."""
+        return self.present().filter(latest__isnull=False)
 
 
 class Reconciliation(models.Model):

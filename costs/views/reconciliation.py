@@ -17,6 +17,7 @@ from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefre
 from costs import bill_imports, bill_selectors, bridge, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
+from costs.periods import first_of_month
 from costs.services import bill_deliveries, bills, reconciliation, signoff
 from governance import csvs
 from governance.access import Permission, requires
@@ -24,6 +25,8 @@ from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
+NEWEST = 10
+"""Files on the page of the months; all of them have a page of their own."""
 LINE_FILTERS = ("standing", "cause", "model", "class", "day")
 
 
@@ -96,9 +99,12 @@ def stop_import(request: MemberRequest, import_id: str) -> HttpResponse:
 
 
 def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> HttpResponse:
+    chosen = {name: request.GET[name] for name in ("q", "month", "show") if request.GET.get(name)}
+    today = timezone.now().date()
     page = keyset_page(
-        bill_selectors.reconciliations(), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")
+        bill_selectors.reconciliations(chosen), order=["-month", "provider", "account", "pk"], cursor=request.GET.get("cursor", "")
     )
+    names = bill_selectors.provider_choices()
     return render_page(
         request,
         "costs/reconciliation_list.html",
@@ -107,12 +113,29 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
         context={
             "page": page,
             "signatures": reconciliation_selectors.signature_counts([one.latest_id for one in page.rows if one.latest_id is not None]),
-            "files": bill_selectors.bills()[:20],
+            "chosen": chosen,
+            "shows": {"": "all", "open": "not signed off"},
+            "standing": bill_selectors.standing(first_of_month(today, -2), today),
+            "rows": [(series, names.get(series.provider, series.provider)) for series in page.rows],
+            "files": bill_selectors.bills()[:NEWEST],
+            "has_more_files": bill_selectors.bills().count() > NEWEST,
             "form": form,
             "imports": bill_imports.running(),
             "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         },
     )
+
+
+@requires(Permission.VIEW_COSTS)
+def bill_list(request: MemberRequest) -> HttpResponse:
+    """All files."""
+    chosen = {name: request.GET[name] for name in ("q", "state") if request.GET.get(name)}
+    context = {
+        "page": keyset_page(bill_selectors.bills(chosen), order=["-uploaded_at", "-pk"], cursor=request.GET.get("cursor", "")),
+        "chosen": chosen,
+        "states": {"": "any", **dict(BillFile.State.choices)},
+    }
+    return render_page(request, "costs/bill_list.html", partial="bill-table", context=context)
 
 
 @requires(Permission.VIEW_COSTS)
@@ -180,18 +203,24 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
     series, revision = asked(request, provider, account, month)
     rows, ticks = bill_selectors.bridge_rows(revision)
     signed = reconciliation_selectors.sign_off(revision)
-    by = "day" if request.GET.get("by") == "day" else "model"
+    is_latest = revision.pk == series.latest_id
+    has_accounts = is_latest and account == Reconciliation.ALL_ACCOUNTS
+    by = request.GET.get("by", "")
+    if by not in ("day", "account") or (by == "account" and not has_accounts):
+        by = "model"
     context: dict[str, Any] = {
         "series": series,
         "revision": revision,
         "rows": rows,
         "ticks": ticks,
         "by": by,
-        "compared": bill_selectors.compared_by(revision, by),
+        "compared": bill_selectors.compared_by(revision, by) if by != "account" else [],
+        "has_accounts": has_accounts,
+        "accounts": bill_selectors.billed_accounts(revision) if by == "account" else [],
         "files": bill_selectors.files_of(revision),
         "waiting": bill_selectors.waiting_files(provider, month)[:3],
         "revisions": series.revisions.order_by("-number")[:20],
-        "is_latest": revision.pk == series.latest_id,
+        "is_latest": is_latest,
         "unknown_models": bill_selectors.unknown_models(provider, month),
         "may_manage": request.membership.can(Permission.MANAGE_COSTS),
         "may_sign": request.membership.can(Permission.SIGN_BILLS),

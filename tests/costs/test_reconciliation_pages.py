@@ -7,14 +7,15 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
-from costs import generator, tasks
-from costs.models import BillError, BillFile, BillRow, Inbox, Revision
-from costs.services import bills, reconciliation
+from costs import bill_selectors, generator, tasks
+from costs.models import BillError, BillFile, BillRow, Inbox, Reconciliation, Revision
+from costs.services import bills, reconciliation, signoff
 from governance.models import Tenant, User
 from governance.schema import enter_tenant
 from tests.conftest import ClientFor
@@ -167,6 +168,77 @@ def test_bill_that_does_not_reach_the_end_of_its_month_is_labelled(
 
     assert ["Provisional" in html for html in whole] == [False, False, False]
     assert ["complete through Oct 21, 2026 00:00 UTC" in html for html in provisional] == [True, True, True]
+
+
+def test_months_and_files_are_found_by_provider_account_and_state(
+    acme: Tenant, client_for: ClientFor, api_for: ClientFor, compared: Revision, fay: User, alice: User
+) -> None:
+    client, api, bill = client_for(fay), api_for(fay), BillFile.objects.get()
+    asked = ("", "?q=OPEN", "?q=prod eu", "?q=elsewhere", "?month=2026-10", "?month=2026-09", "?show=open")
+    files = ("", "?q=octo", "?q=prod eu", f"?q={bill.sha256[:9]}", "?q=elsewhere", "?state=applied", "?state=waiting")
+
+    def found(where: str, query: str) -> int:
+        return len(client.get(f"{where}{query}").context["page"].rows)
+
+    assert [found(LIST, query) for query in asked] == [1, 1, 1, 0, 1, 0, 1]
+    assert [len(api.get(f"/api/v1/reconciliations/{query}").json()["results"]) for query in asked] == [1, 1, 1, 0, 1, 0, 1]
+    assert [found(f"{LIST}bills/", query) for query in files] == [1, 1, 1, 1, 0, 1, 0]
+    assert [len(api.get(f"/api/v1/bills/{query}").json()["results"]) for query in files] == [1, 1, 1, 1, 0, 1, 0]
+    assert found(LIST, "?month=nonsense") == 0
+    assert "Clear all filters" in client.get(f"{LIST}?q=elsewhere").content.decode()
+
+    for person in (fay, alice):
+        signoff.sign(revision=compared, digest=compared.digest, comment="Agreed", actor=person)
+    assert found(LIST, "?show=open") == 0
+
+
+def test_list_costs_few_queries(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User, django_assert_num_queries: Any) -> None:
+    client = client_for(fay)
+    for _ in range(2):  # as many with one month as with several
+        with django_assert_num_queries(22):
+            client.get(LIST)
+        compared.pk = None
+        compared.reconciliation = Reconciliation.objects.create(provider="other", account="a", month=date(2026, 9, 1))
+        compared.save()
+        Reconciliation.objects.filter(provider="other").update(latest=compared)
+
+
+def test_first_line_says_how_bills_stand(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User) -> None:
+    october = date(2026, 10, 1)
+    whole = bill_selectors.standing(october, date(2026, 11, 22))
+    during = bill_selectors.standing(october, date(2026, 10, 31))
+    Revision.objects.update(bill=compared.telemetry * 2)
+    apart = bill_selectors.standing(october, date(2026, 11, 22))
+    Reconciliation.objects.update(missing_rates=[{"currency": "EUR", "first": "2026-10-01", "last": "2026-10-01"}])
+    waiting = bill_selectors.standing(october, date(2026, 11, 22))
+
+    assert (whole.compared, whole.to_sign, during.to_sign) == (1, 1, 0)
+    assert (apart.within, apart.doubtful, apart.compared) == (0, 1, 1)
+    assert (waiting.compared, waiting.missing_rates) == (0, 1)
+    assert "without a rate" in client_for(fay).get(LIST).content.decode()
+
+
+def test_bill_of_several_accounts_says_what_each_is_billed(
+    acme: Tenant, client_for: ClientFor, api_for: ClientFor, compared: Revision, made: generator.Generated, fay: User
+) -> None:
+    rows = [{**row, "BillingAccountId": "second"} for row in made.rows[:2]] + [
+        {**made.rows[0], "BillingAccountId": "third", "BilledCost": "70"}
+    ]
+    bills.import_bill(file=io.BytesIO(generator.to_csv(rows)), name="others.csv", actor=fay, provider="openai")
+    together = reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))[0]
+    page = f"{LIST}openai/all-accounts/2026-10/"
+
+    shown = client_for(fay).get(f"{page}?by=account")
+    alone = client_for(fay).get(f"{PAGE}?by=account")
+    told = api_for(fay).get("/api/v1/reconciliations/openai/all-accounts/2026-10/accounts/").json()
+
+    accounts = shown.context["accounts"]
+    assert [one.account for one in accounts] == ["third", "prod eu", "second"]
+    assert sum(one.bill for one in accounts) == together.bill
+    assert sum(one.percent for one in accounts) == pytest.approx(100)
+    assert [Decimal(one["bill"]) for one in told] == [one.bill for one in accounts]
+    assert "third" in shown.content.decode()
+    assert alone.context["by"] == "model", "of one account there is nothing to tell apart"
 
 
 def test_page_of_a_file_waits_for_its_comparison(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:
