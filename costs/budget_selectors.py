@@ -164,6 +164,11 @@ class State:
         return self.amount - self.spent
 
     @property
+    def over(self) -> Decimal:
+        """USD beyond the amount; negative while some is left."""
+        return -self.left
+
+    @property
     def days_left(self) -> int:
         """Including today."""
         return (self.span.last_day - self.at.astimezone(self.span.zone).date()).days + 1

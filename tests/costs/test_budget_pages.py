@@ -254,3 +254,11 @@ def test_page_of_a_refused_call_names_the_budget_that_refused(acme: Tenant, clie
     assert "See the budget" not in advice(bob, "budget:House")
     assert f"/operate/costs/budgets/{made.pk}/" in advice(fay, "budget:House")
     assert "The budget is used up until it resets. Ask its owner to raise it.</span>" in advice(fay, "key:k2")
+
+
+def test_overrun_says_by_how_much(acme: Tenant, client_for: ClientFor, fay: User) -> None:
+    hour(timezone.now(), "140")
+
+    page = client_for(fay).get(f"{LIST}{draft(fay).pk}/").content.decode()
+
+    assert "$40.00 over the amount" in page

@@ -149,8 +149,13 @@ def test_a_receiver_that_fails_is_tried_again_and_then_given_up(acme: Tenant, ad
     assert pauses == [pytest.approx(pause, rel=0.11) for pause in alerts.PAUSES_S]
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
 
+    receiver.answers = [500]
     alerts.replay(delivery=delivery, actor=adam, at=at)
     alerts.deliver_due(at=at)
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts) == ("pending", 1)  # all of its attempts anew
+    assert delivery.next_at is not None
+    alerts.deliver_due(at=delivery.next_at)
     assert Delivery.objects.get().status == "sent"
     assert AuditEntry.objects.filter(event="alert.replayed").exists()
 
