@@ -33,7 +33,7 @@ def _page(request: MemberRequest, sheet: PriceSheetForm, discount: DiscountForm,
     chosen = request.GET.get("status", PriceProposal.Status.WAITING)
     chosen = chosen if chosen in PriceProposal.Status.values else PriceProposal.Status.WAITING
     counts = price_selectors.price_proposal_counts()
-    unpriced = {(row.provider, row.model): row.calls for row in price_selectors.unpriced()}
+    unpriced = {(row.provider, row.model): row.calls for row in price_selectors.unpriced() if row.can_have_price}
     page = keyset_page(price_selectors.price_proposals(chosen), order=["-sheet_id", "pk"], cursor=request.GET.get("cursor", ""))
     context: dict[str, Any] = {
         "page": page,

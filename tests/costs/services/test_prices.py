@@ -266,5 +266,5 @@ def test_queue_says_of_calls_without_tokens_that_no_price_helps(acme: Tenant, cl
 
     page = client_for(fay).get("/o/acme/operate/costs/price-book/").content.decode()
 
-    assert "their tokens are not known" in page
+    assert "no price helps: their tokens are not known" in page
     assert "Add its price" not in page
