@@ -34,7 +34,7 @@ from costs.models.event import has_id
 from costs.models.rollup import INPUT_TOKENS, known_cost
 from costs.periods import Period, hour_of
 from governance.access import Permission
-from governance.models import Membership, User
+from governance.models import Membership, Tenant, User
 
 USAGE_DAYS = 30
 GROUPS = {
@@ -183,6 +183,17 @@ def complete_through() -> datetime:
     """Everything that reached the inbox and began before this is in the figures."""
     oldest = Inbox.objects.filter(tenant=current_tenant().public_id).order_by("id").values_list("started_at", flat=True)[:1]
     return min([timezone.now(), *oldest])
+
+
+LATE = timedelta(minutes=1)
+"""Calls are counted within seconds: one that waits for longer says that nobody counts."""
+
+
+def late_since(tenant: Tenant) -> datetime | None:
+    """Since when a call waits to be counted, where that is longer than it should take; None when all is well."""
+    waiting = Inbox.objects.filter(tenant=tenant.public_id).order_by("id").values_list("received_at", flat=True)
+    oldest = waiting.first()
+    return oldest if oldest is not None and oldest < timezone.now() - LATE else None
 
 
 def own_keys(user: User) -> list[str]:

@@ -71,6 +71,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "is_filtered": bool(chosen or period),
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
+        "late_since": selectors.late_since(request.tenant),
         "choices": [(name, dimensions.label(name), dimensions.choices(name, keys=keys)) for name in SELECTS],
         "chips": [
             (name, label, _said(name, value), value, f"{url}?{_without(request, name)}")

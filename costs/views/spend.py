@@ -172,6 +172,7 @@ class _Page:
             "requests_url": self.requests_url,
             "requests_query": urlencode({**self.chosen, "from": self.period.first, "to": self.period.last}),
             "is_own": self.is_own,
+            "late_since": selectors.late_since(self.request.tenant),
             **self._filters(),
             **self._views(),
         }

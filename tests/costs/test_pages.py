@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from costs import periods, selectors, spend_selectors
-from costs.models import Event
+from costs.models import Event, Inbox
+from costs.services import ingest
 from governance.models import Tenant, User
 from tests.conftest import ClientFor
 from tests.factories import costs as make
@@ -318,3 +319,17 @@ def test_empty_period_leads_to_the_calls_of_others(acme: Tenant, alice: User, cl
     assert "There are calls at other times." in page
     assert 'class="btn" href="/o/acme/operate/costs/?period=90d"' in page
     assert "No call" not in widest
+
+
+@pytest.mark.parametrize("path", ["operate/costs/", "operate/costs/requests/", "build/usage/", "build/requests/"])
+def test_page_says_when_nobody_counts(path: str, acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    client = client_for(alice)
+    make.deliver(make.call(acme))
+    fresh = client.get(f"/o/acme/{path}").content.decode()
+    Inbox.objects.update(received_at=timezone.now() - timedelta(minutes=2))
+
+    late = client.get(f"/o/acme/{path}").content.decode()
+    ingest.ingest(tenant=acme)
+    counted = client.get(f"/o/acme/{path}").content.decode()
+
+    assert ["Calls wait to be counted" in page for page in (fresh, late, counted)] == [False, True, False]
