@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,73 +34,46 @@ MODEL_EXPERIMENTS = 10
 def register() -> None:
     """Called once, from AppConfig.ready()."""
     drills.register(selectors.drill_subjects)
+    item = partial(navigation.Item, "release", permission=Permission.VIEW)
     navigation.register(
-        navigation.Item("release", "Roll out", "Rollouts", "rollout-list", icon="layout-board", permission=Permission.VIEW, order=10),
-        navigation.Item(
-            "release",
+        item("Roll out", "Rollouts", "rollout-list", icon="layout-board", order=10),
+        item(
             "Roll out",
             "Gates",
             "gate-list",
             icon="circle-check",
-            permission=Permission.VIEW,
             order=20,
             due=waiting_selectors.due_count,
             among=(waiting_selectors.opened,),
         ),
-        navigation.Item("release", "Roll out", "Plans", "plan-list", icon="file-text", permission=Permission.VIEW, order=30),
-        navigation.Item(
-            "release",
-            "Steer",
-            "Flags",
-            "flag-list",
-            icon="flag",
-            permission=Permission.VIEW,
-            order=10,
-            due=flag_selectors.due_count,
-            among=(flag_selectors.waiting_changes,),
-        ),
-        navigation.Item(
-            "release",
+        item("Roll out", "Plans", "plan-list", icon="file-text", order=30),
+        item("Steer", "Flags", "flag-list", icon="flag", order=10, due=flag_selectors.due_count, among=(flag_selectors.waiting_changes,)),
+        item(
             "Steer",
             "Experiments",
             "experiment-list",
             icon="flask",
-            permission=Permission.VIEW,
             order=20,
             due=experiment_selectors.due_count,
             among=(experiment_selectors.undecided,),
         ),
-        navigation.Item(
-            "release",
-            "Steer",
-            "Shadows",
-            "shadow-list",
-            icon="copy",
-            permission=Permission.VIEW,
-            order=25,
-            due=shadow_selectors.due_count,
-            among=(shadow_selectors.drafts,),
-        ),
-        navigation.Item(
-            "release",
+        item("Steer", "Shadows", "shadow-list", icon="copy", order=25, due=shadow_selectors.due_count, among=(shadow_selectors.drafts,)),
+        item(
             "Steer",
             "Traffic shifts",
             "shift-list",
             icon="stairs-up",
-            permission=Permission.VIEW,
             order=30,
             due=shift_selectors.due_count,
             among=(shift_selectors.paused,),
         ),
-        navigation.Item("release", "Prove", "Release log", "release-log", icon="history", permission=Permission.VIEW, order=5),
-        navigation.Item("release", "Prove", "Metrics", "metric-list", icon="ruler-measure", permission=Permission.VIEW, order=10),
-        navigation.Item(
-            "release",
+        item("Prove", "Release log", "release-log", icon="history", order=5),
+        item("Prove", "Metrics", "metric-list", icon="ruler-measure", order=10),
+        item(
             "Prove",
             "Evaluations",
             "evaluation-run-list",
             icon="clipboard-check",
-            permission=Permission.VIEW,
             order=20,
             due=evaluation_selectors.due_count,
             among=(evaluation_selectors.waiting_waivers, evaluation_selectors.waiting_changes),

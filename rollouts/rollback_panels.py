@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.urls import reverse
@@ -16,37 +17,13 @@ SHOWN = 5
 
 def register() -> None:
     """Called once, from AppConfig.ready()."""
-    navigation.register(
-        navigation.Item(
-            "operate",
-            "Reliability",
-            "Incidents",
-            "incidents",
-            icon="urgent",
-            permission=Permission.VIEW,
-            order=20,
-            due=_due,
-            among=(rollback_selectors.unacknowledged_incidents,),
-        ),
-        navigation.Item(
-            "release",
-            "Prove",
-            "Incidents",
-            "incidents",
-            icon="urgent",
-            permission=Permission.VIEW,
-            order=20,
-            due=_due,
-            among=(rollback_selectors.unacknowledged_incidents,),
-        ),
-    )
+    incidents = partial(
+        navigation.Item, title="Incidents", url_name="incidents", icon="urgent", permission=Permission.VIEW, order=20,
+        due=rollback_selectors.incidents_waiting_for, among=(rollback_selectors.unacknowledged_incidents,),
+    )  # fmt: skip
+    navigation.register(incidents("operate", "Reliability"), incidents("release", "Prove"))
     banners.register(_banner, among=rollback_selectors.unresolved_incidents)
     home.register(home.Panel("operate", "rollouts/partials/home_incidents.html", Permission.VIEW, _open, order=5))
-
-
-def _due(membership: Membership) -> int:
-    """Of those who can do something about it."""
-    return rollback_selectors.incidents_waiting_for(membership)
 
 
 def _banner(membership: Membership) -> banners.Banner | None:
