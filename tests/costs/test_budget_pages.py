@@ -261,4 +261,4 @@ def test_overrun_says_by_how_much(acme: Tenant, client_for: ClientFor, fay: User
 
     page = client_for(fay).get(f"{LIST}{draft(fay).pk}/").content.decode()
 
-    assert "$40.00 over the amount" in page
+    assert "$40.00</span> over the amount" in page
