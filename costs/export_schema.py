@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
-from costs import focus, parquet, price_sheets
+from costs import bridge, focus, parquet, price_sheets
 from costs.periods import first_of_month, midnight
 from governance import csvs
 
@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 class Column:
     name: str
     kind: str
-    """`text`, `decimal`, `integer`, `time` or `json`."""
+    """`text`, `decimal`, `exact` (20 decimals), `integer`, `date`, `time` or `json`."""
     meaning: str
     nullable: bool = False
 
@@ -392,6 +392,23 @@ def focus_row(charge: Charge, names: Names) -> dict[str, Any]:
         "x_Model": charge.model,
         "x_TokenClass": charge.token_class,
     }
+
+
+def line_columns(currency: str) -> list[Column]:
+    """Of the compared lines of a revision in this currency, for files of them."""
+    code = currency.lower()
+    return [
+        Column("model", "text", "Ours, or as the bill has it."),
+        Column("token_class", "text", "Empty where the bill names none."),
+        Column("day_utc", "date", "None: the whole month.", nullable=True),
+        Column("standing", "text", "How it stands, see `reconciliation_selectors.STANDINGS`."),
+        Column(f"bill_{code}", "exact", "What is billed."),
+        Column(f"telemetry_{code}", "exact", "What we counted, at our exchange rate of the day."),
+        Column("bill_tokens", "exact", "None where the bill counts none.", nullable=True),
+        Column("telemetry_tokens", "integer", "Of our calls."),
+        Column("bill_rows", "integer", "Charges of the bill."),
+        *[Column(f"{name}_{code}", "exact", title, nullable=True) for name, title in bridge.CAUSES.items()],
+    ]
 
 
 def to_bytes(dataset: Dataset, file: str, rows: Iterable[Row]) -> Iterator[bytes]:

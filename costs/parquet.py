@@ -27,8 +27,8 @@ AT_ONCE = 2_000
 MOST_ROWS = 20_000_000
 """A file of half a gigabyte may unpack to far more."""
 NULL = "\\N"
-_TYPES = {"decimal": "DECIMAL(38, 14)", "integer": "BIGINT", "time": "TIMESTAMPTZ"}
-"""Of our columns; all others are text. A price per million tokens times whole tokens has 14 decimals at most."""
+_TYPES = {"decimal": "DECIMAL(38, 14)", "exact": "DECIMAL(38, 20)", "date": "DATE", "integer": "BIGINT", "time": "TIMESTAMPTZ"}
+"""Of our columns; all others are text. A price per million tokens times whole tokens has 14 decimals at most; bills have 20."""
 
 
 def connect() -> duckdb.DuckDBPyConnection:

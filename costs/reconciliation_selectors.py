@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -69,6 +69,24 @@ def lines(revision: Revision, chosen: Mapping[str, str]) -> QuerySet[Reconciliat
         except ValueError:
             found = found.none()
     return found
+
+
+def exported_lines(revision: Revision, chosen: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Lines as rows by `export_schema.line_columns`, in the order in which they were written."""
+    code = revision.currency.lower()
+    for one in lines(revision, chosen).order_by("pk").iterator(chunk_size=2000):
+        yield {
+            "model": one.model,
+            "token_class": one.token_class,
+            "day_utc": one.day,
+            "standing": one.standing,  # type: ignore[attr-defined]  # annotated
+            f"bill_{code}": one.bill,
+            f"telemetry_{code}": one.telemetry,
+            "bill_tokens": one.bill_tokens,
+            "telemetry_tokens": one.telemetry_tokens,
+            "bill_rows": one.bill_rows,
+            **{f"{name}_{code}": Decimal(one.causes[name]) if name in one.causes else None for name in bridge.CAUSES},
+        }
 
 
 @dataclass(frozen=True)

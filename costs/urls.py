@@ -118,6 +118,7 @@ urlpatterns = [
     path("operate/costs/reconciliation/sources/<int:pk>/remove/", bill_sources.remove, name="bill-source-remove"),
     path(_ONE, reconciliation.reconciliation_detail, name="reconciliation-detail"),
     path(f"{_ONE}csv/", reconciliation.reconciliation_csv, name="reconciliation-csv"),
+    path(f"{_ONE}parquet/", reconciliation.reconciliation_parquet, name="reconciliation-parquet"),
     path(f"{_ONE}run/", reconciliation.run, name="reconciliation-run"),
     path(f"{_ONE}assign/", reconciliation.assign_model, name="reconciliation-assign"),
     path(f"{_ONE}sign/", reconciliation.sign, name="reconciliation-sign"),

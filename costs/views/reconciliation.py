@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -14,13 +13,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from costs import bill_imports, bill_selectors, bridge, reconciliation_selectors
+from costs import bill_imports, bill_selectors, export_schema, parquet, reconciliation_selectors
 from costs.forms import AliasForm, BillForm
 from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
 from costs.periods import first_of_month
 from costs.services import bill_deliveries, bills, reconciliation, signoff
 from governance import csvs
 from governance.access import Permission, requires
+from governance.downloads import download
 from governance.errors import DomainError
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -241,37 +241,29 @@ def reconciliation_detail(request: MemberRequest, provider: str, account: str, m
 @requires(Permission.VIEW_COSTS)
 def reconciliation_csv(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponseBase:
     """Every compared line with its causes, exact; narrowed like the page of lines."""
+    revision, name = _exported(request, provider, account, month)
+    columns = export_schema.line_columns(revision.currency)
+    rows = ([row[column.name] for column in columns] for row in reconciliation_selectors.exported_lines(revision, _line_filters(request)))
+    return csvs.response(request, f"{name}.csv", [column.name for column in columns], rows)
+
+
+@requires(Permission.VIEW_COSTS)
+def reconciliation_parquet(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponseBase:
+    """The same lines, typed."""
+    revision, name = _exported(request, provider, account, month)
+    rows = reconciliation_selectors.exported_lines(revision, _line_filters(request))
+    chunks = parquet.write(export_schema.line_columns(revision.currency), rows)
+    return download(request, name=f"{name}.parquet", content_type=export_schema.FILES["parquet"], chunks=chunks)
+
+
+def _exported(request: MemberRequest, provider: str, account: str, month: date) -> tuple[Revision, str]:
+    """With the name of its file."""
     _, revision = asked(request, provider, account, month)
-    chosen = {name: request.GET[name] for name in LINE_FILTERS if request.GET.get(name)}
-    names, code = list(bridge.CAUSES), revision.currency.lower()
-    header = (
-        "model",
-        "token_class",
-        "day_utc",
-        "standing",
-        f"bill_{code}",
-        f"telemetry_{code}",
-        "bill_tokens",
-        "telemetry_tokens",
-        "bill_rows",
-        *[f"{name}_{code}" for name in names],
-    )
-    rows = (
-        (
-            line.model,
-            line.token_class,
-            line.day,
-            line.standing,  # type: ignore[attr-defined]  # annotated
-            line.bill,
-            line.telemetry,
-            line.bill_tokens,
-            line.telemetry_tokens,
-            line.bill_rows,
-            *[Decimal(line.causes[name]) if name in line.causes else None for name in names],
-        )
-        for line in reconciliation_selectors.lines(revision, chosen).order_by("pk").iterator(chunk_size=2000)
-    )
-    return csvs.response(request, f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}.csv", header, rows)
+    return revision, f"reconciliation-{provider}-{month:%Y-%m}-rev{revision.number}"
+
+
+def _line_filters(request: MemberRequest) -> dict[str, str]:
+    return {name: request.GET[name] for name in LINE_FILTERS if request.GET.get(name)}
 
 
 @requires(Permission.MANAGE_COSTS, "POST")

@@ -13,7 +13,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
-from costs import bill_selectors, generator, tasks
+from costs import bill_selectors, generator, parquet, tasks
 from costs.models import BillError, BillFile, BillRow, Inbox, Reconciliation, Revision
 from costs.services import bills, reconciliation, signoff
 from governance.models import Tenant, User
@@ -116,6 +116,22 @@ def test_csv_has_every_line_and_sums_to_the_difference(acme: Tenant, client_for:
         Decimal(row[name] or 0) for row in rows for name in header if name.endswith("_usd") and name not in ("bill_usd", "telemetry_usd")
     )
     assert causes == sum(Decimal(row["bill_usd"]) - Decimal(row["telemetry_usd"]) for row in rows) == compared.variance
+
+
+def test_parquet_has_the_same_lines_typed(acme: Tenant, client_for: ClientFor, compared: Revision, fay: User, tmp_path: Path) -> None:
+    client = client_for(fay)
+    text = client.get(f"{PAGE}csv/").getvalue().decode().splitlines()
+    made = tmp_path / "lines.parquet"
+    made.write_bytes(client.get(f"{PAGE}parquet/").getvalue())
+
+    names = [row[0] for row in parquet.read(made, "SELECT column_name FROM (DESCRIBE SELECT * FROM made)")]
+    [[count, bill, ours, kind]] = parquet.read(
+        made, "SELECT count(*), sum(bill_usd), sum(telemetry_usd), any_value(typeof(day_utc)) FROM made"
+    )
+
+    assert names == text[0].split(",")
+    assert (count, bill, ours, kind) == (len(text) - 1, compared.bill, compared.telemetry, "DATE")
+    assert len(client.get(f"{PAGE}parquet/?standing=matched").getvalue()) < len(made.read_bytes())
 
 
 def test_compare_again_says_whether_anything_changed(
