@@ -157,6 +157,10 @@ class RateFileForm(forms.Form):
     )
     source = forms.CharField(label="Where they stand", max_length=200)
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("auto_id", "rates_%s")  # its page has another form with a source
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through
+
 
 class _FilesInput(forms.ClearableFileInput):
     allow_multiple_selected = True

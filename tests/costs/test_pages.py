@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -333,3 +334,13 @@ def test_page_says_when_nobody_counts(path: str, acme: Tenant, alice: User, clie
     counted = client.get(f"/o/acme/{path}").content.decode()
 
     assert ["Calls wait to be counted" in page for page in (fresh, late, counted)] == [False, True, False]
+
+
+@pytest.mark.parametrize("path", ["price-book/proposals/", "exchange-rates/"])
+def test_labels_of_two_forms_on_one_page_lead_to_their_own_fields(path: str, acme: Tenant, alice: User, client_for: ClientFor) -> None:
+    make_provider(slug="openai")
+
+    page = client_for(alice).get(f"/o/acme/operate/costs/{path}").content.decode()
+
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert sorted(ids) == sorted(set(ids))
