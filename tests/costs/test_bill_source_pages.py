@@ -93,7 +93,13 @@ def test_folder_is_set_tried_fetched_changed_and_removed(
     assert (wrong.status_code, "without an address" in wrong.content.decode()) == (422, True)
     assert "no token" not in wrong.content.decode()
     assert ("would be taken: new" in tried, "passed over: no CSV or Parquet" in tried, none_yet) == (True, True, False)
-    assert (len(queued), "It is being read" in asked, 'data-poll="2"' in asked, due_meanwhile) == (1, True, True, [])
+    assert (len(queued), "It is being read" in asked, 'data-poll="2"' in asked, "poll.js" in asked, due_meanwhile) == (
+        1,
+        True,
+        True,
+        True,
+        [],
+    )
     assert ("1 file taken, 1 failed" in done, "data-poll" in done) == (True, False)
     assert ("bad.csv" in failed, "good.csv" in failed) == (True, False)
     assert [call.keywords["again"] for call in queued_again] == [True]
