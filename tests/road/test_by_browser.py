@@ -169,7 +169,7 @@ def _bill_explained(product: Product, page: Page, folder: Path) -> None:
     page.locator("[name=provider]").select_option("local")
     page.get_by_role("button", name="Upload and compare").click()
     expect(page.locator("#main")).to_contain_text("bill.csv")
-    compared = page.get_by_role("link", name=re.compile("^local, ")).first
+    compared = page.get_by_role("link", name=re.compile(", Local$")).first
     # A worker compares "in a moment".
     open_until(page, f"/o/{SLUG}/operate/costs/reconciliation/", lambda: compared.count() > 0, within_s=10)
     compared.click()
