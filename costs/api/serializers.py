@@ -329,7 +329,7 @@ class BillPartOutput(serializers.Serializer[Any]):
 
 
 class BillDoubtOutput(serializers.Serializer[Any]):
-    code = serializers.ChoiceField(choices=["style", "older", "smaller", "incomplete", "signed", "empty"])
+    code = serializers.ChoiceField(choices=["style", "older", "smaller", "apart", "incomplete", "signed", "empty"])
     message = serializers.CharField()
 
 

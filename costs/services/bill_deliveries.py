@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,8 +23,10 @@ from costs.models import BillDelivery, BillFeed, BillFile, BillRow, DeliveryStyl
 from governance.models import User
 from governance.services import audit
 
-STYLE, OLDER, SMALLER, INCOMPLETE, SIGNED, EMPTY = "style", "older", "smaller", "incomplete", "signed", "empty"
+STYLE, OLDER, SMALLER, APART, INCOMPLETE, SIGNED, EMPTY = "style", "older", "smaller", "apart", "incomplete", "signed", "empty"
 """Codes of doubts."""
+WRITTEN_WITHIN = timedelta(hours=6)
+"""All parts of one export."""
 _CHARGE = "coalesce(nullif(b.charge_key, ''), b.fingerprint), b.meter"
 """Of one charge; the meter is in no key, since not every version of FOCUS has it."""
 SHOWN = 50
@@ -263,6 +265,15 @@ def _doubts(bill: BillFile, outcome: Outcome, older: Iterable[tuple[str, str, da
         for (account, period), (before, after) in sorted(rows.items())
         if after < before
     ]
+    written = sorted((datetime.fromisoformat(part["written_at"]), part["name"]) for part in bill.parts if "written_at" in part)
+    if written and written[-1][0] - written[0][0] > WRITTEN_WITHIN:
+        (first, part), (last, _) = written[0], written[-1]
+        found.append(
+            _doubt(
+                APART,
+                f"{part} was written on {first:%Y-%m-%d %H:%M} UTC, another part on {last:%Y-%m-%d %H:%M}: an earlier export may have left it.",
+            )
+        )
     if untaken := bill.rows_rejected + bill.rows_quarantined:
         found.append(
             _doubt(INCOMPLETE, f"{untaken:,} of its rows are rejected or in quarantine, and what they replace is taken out all the same.")

@@ -218,7 +218,7 @@ def _take(source: BillSource, folder: Folder, parts: Sequence[StoredObject], at:
             bills.check_parts(len(parts))
             for one in parts:
                 bill_rows.check_size(one.size_bytes)
-            uploads = [bills.Upload(_copied(folder, one, opened), one.name[-200:]) for one in parts]
+            uploads = [bills.Upload(_copied(folder, one, opened), one.name[-200:], one.changed_at) for one in parts]
             return _import(source, parts, uploads, at)
         except ExportFolderFailure as error:
             _failed(source, parts, str(error), at, is_final=False)
@@ -240,7 +240,14 @@ def _copied(folder: Folder, one: StoredObject, opened: ExitStack) -> BinaryIO:
 def _import(source: BillSource, parts: Sequence[StoredObject], uploads: Sequence[bills.Upload], at: datetime) -> bills.Imported:
     first, *more = uploads
     imported = bills.import_bill(
-        file=first.file, name=first.name, actor=source.set_by, provider=source.provider, style=source.style, more=more, at=at
+        file=first.file,
+        name=first.name,
+        actor=source.set_by,
+        provider=source.provider,
+        style=source.style,
+        more=more,
+        written_at=first.written_at,
+        at=at,
     )
     locked(source)  # not before: whoever changes or removes the source would wait until all rows are read
     _note(source, parts, at, bill=imported.file)

@@ -36,6 +36,8 @@ class Upload:
 
     file: BinaryIO
     name: str
+    written_at: datetime | None = None
+    """Where it was fetched from, as that says."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def import_bill(
     style: str = "",
     is_preview: bool = False,
     more: Sequence[Upload] = (),
+    written_at: datetime | None = None,
     import_id: str = "",
     at: datetime | None = None,
 ) -> Imported:
@@ -73,9 +76,12 @@ def import_bill(
 
     Raises BillFormatError (nothing is stored), BillTooLargeError, or BillStoppedError (nothing is stored).
     """
-    uploads = [Upload(file, name), *more]
+    uploads = [Upload(file, name, written_at), *more]
     check_parts(len(uploads))
-    parts = [{"name": one.name[:200] or "bill.csv", **_measured(one)} for one in uploads]
+    parts: list[dict[str, Any]] = [{"name": one.name[:200] or "bill.csv", **_measured(one)} for one in uploads]
+    for part, one in zip(parts, uploads, strict=True):
+        if one.written_at is not None:
+            part["written_at"] = one.written_at.isoformat()
     digests = sorted(str(part["sha256"]) for part in parts)
     _check_once(uploads, [str(part["sha256"]) for part in parts])
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -168,6 +168,25 @@ def test_deliveries_are_taken_as_they_came_and_a_few_at_a_time(
     assert not BillFile.objects.exclude(state="applied").exists()
 
 
+def test_part_that_a_larger_export_left_behind_is_doubted(acme: Tenant, stores: Stores, fay: User) -> None:
+    for number in (1, 2, 3):
+        stores.put(f"exports/part_{number}_0001.csv", focus(day(number), day(number + 3)), NOW - timedelta(hours=30))
+    azure_source(fay, stores)
+    first = fetched()
+    for number in (1, 2):
+        stores.put(
+            f"exports/part_{number}_0001.csv", focus(*(day(on) for on in range(3 * number - 2, 3 * number + 1))), NOW - timedelta(hours=1)
+        )
+
+    reading = fetched(LATER + timedelta(hours=12))
+
+    waiting = BillFile.objects.get(state="waiting")
+    assert (first.rows, reading.rows) == (6, 0)
+    assert [(doubt["code"], doubt["message"][:15]) for doubt in waiting.doubts] == [("apart", "exports/part_3_")]
+    assert BillRow.objects.count() == 6
+    assert Notice.objects.filter(topic="bill.waiting").exists()
+
+
 def azure_source(actor: User, stores: Stores, **fields: Any) -> BillSource:
     given: dict[str, Any] = {
         "key": f"?{SAS}",
