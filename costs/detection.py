@@ -62,7 +62,7 @@ CUSUM_SLACK = 1.0
 CUSUM_CAP = 3.0
 """A single day adds at most this many scales, so that CUSUM stays a test of slow changes."""
 THRESHOLDS = {"low": 4.5, "medium": 3.5, "high": 3.0}
-"""z by sensitivity; what each finds and costs stands in docs/costs.md."""
+"""z by sensitivity; what each finds and costs stands in docs/budgets.md."""
 CUSUM_OVER_Z = 2.0
 """The CUSUM's threshold in units of the z threshold."""
 

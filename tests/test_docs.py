@@ -29,8 +29,19 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-            assert target.startswith("http") or (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+        for target, section in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            where = page.parent / target if target else page
+            assert target.startswith("http") or where.exists(), f"{page.relative_to(ROOT)} links to {target}"
+            assert not section or where.suffix != ".md" or section in _sections(where), (
+                f"{page.relative_to(ROOT)} links to {target}#{section}"
+            )
+
+
+def _sections(page: Path) -> set[str]:
+    """Addresses of the headings of a page, as renderers of Markdown make them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in plain}
 
 
 def test_published_pattern_for_secret_scanners_matches_what_is_given_out() -> None:

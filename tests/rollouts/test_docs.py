@@ -1,4 +1,4 @@
-"""docs/rollouts.md and docs/metrics.md name what there is."""
+"""The pages of rollouts and docs/metrics.md name what there is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from governance import metrics
 from rollouts import errors, plans, signing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ROLLOUTS = (ROOT / "docs" / "rollouts.md").read_text()
+ROLLOUTS = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("rollouts", "flags", "traffic", "evaluations"))
 COHORTS = (ROOT / "docs" / "cohorts.md").read_text()
 NOUNS = (
     "cohort|survey|escalation|rollout|rollback|phase|gate|signature|criterion|waiver|flag|experiment|shadow|shift|incident|rollback_rule|rollback_watcher"
