@@ -77,9 +77,10 @@ class Api:
 def read(kind: str, *, base_url: str, key: str, first: date, last: date, client: httpx2.Client) -> list[Line]:
     """Every amount of the days from `first` to `last`, both included. CostApiFailure when one page of it is not there."""
     api, page, lines = APIS[kind], "", list[Line]()
+    root = base_url.rstrip("/").removesuffix("/v1")  # as a provider's address is entered in the catalog, and is in the path already
     for _ in range(MOST_PAGES):
         query = [*api.query(first, last + timedelta(days=1)), *([("page", page)] if page else [])]
-        body = _get(client, f"{base_url.rstrip('/')}{api.path}", api.headers(key), query)
+        body = _get(client, f"{root}{api.path}", api.headers(key), query)
         try:
             for bucket in body["data"]:
                 lines += [line for line in api.lines(bucket) if first <= line.day <= last]

@@ -132,6 +132,16 @@ def test_openai_costs_come_page_by_page_exact_and_once(acme: Tenant, provider: P
     assert reconciliation.reconcile(provider="openai", month=date(2026, 11, 1))[0].bill == file.billed_accepted
 
 
+@pytest.mark.parametrize(("kind", "path"), [("openai", "/v1/organization/costs"), ("anthropic", "/v1/organizations/cost_report")])
+@pytest.mark.parametrize("end", ["/v1", "/v1/"])
+def test_address_may_end_as_those_of_providers_do(kind: str, path: str, end: str, acme: Tenant, provider: Provider, fay: User) -> None:
+    provider.url += end
+
+    bill_sources.fetch(source=source(provider, fay, kind), at=AT)
+
+    assert provider.asked[0][0] == path
+
+
 def test_anthropic_cents_become_dollars_by_token_class(acme: Tenant, provider: Provider, fay: User) -> None:
     kinds = ("uncached_input_tokens", "cache_read_input_tokens", "cache_creation.ephemeral_1h_input_tokens", "output_tokens", None)
     provider.amounts = {day: [anthropic(kind, "123.45678", f"Claude {kind}") for kind in kinds] for day in DAYS[:1]}
