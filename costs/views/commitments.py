@@ -10,7 +10,6 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_safe
 
 from costs import commitment_selectors
 from costs.forms import CommitmentForm
@@ -24,7 +23,6 @@ from governance.requests import MemberRequest
 _MONTHS = 13
 
 
-@require_safe
 @requires(Permission.VIEW_COSTS)
 def commitment_list(request: MemberRequest) -> HttpResponse:
     return _page(request, CommitmentForm())

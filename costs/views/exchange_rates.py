@@ -11,7 +11,6 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_safe
 
 from costs import exchange, exchange_selectors
 from costs.converters import MonthConverter
@@ -24,7 +23,6 @@ from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
 
 
-@require_safe
 @requires(Permission.VIEW_COSTS)
 def rate_list(request: MemberRequest) -> HttpResponse:
     return _page(request, ExchangeRateForm(initial={name: request.GET[name] for name in ("currency", "day") if name in request.GET}))
@@ -113,7 +111,6 @@ def rate_decide(request: MemberRequest, pk: int) -> HttpResponse:
     return redirect(reverse("exchange-rates"))
 
 
-@require_safe
 @requires(Permission.VIEW_COSTS)
 def rates_csv(request: MemberRequest) -> HttpResponseBase:
     """The rates that hold, narrowed like the page, in the shape of an upload."""
