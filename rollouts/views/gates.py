@@ -156,7 +156,7 @@ def gate_evaluate(request: MemberRequest, slug: str, number: int) -> HttpRespons
         gates.evaluate_gate(gate=the_gate(slug, number), trigger=Evaluation.Trigger.PERSON, actor=request.user)
     except DomainError as error:
         messages.error(request, error.message)
-    if request.headers.get("HX-Request"):
+    if request.htmx:
         return _page(request, the_gate(slug, number))
     return redirect("gate-detail", slug=slug, number=number)
 

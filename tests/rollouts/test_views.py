@@ -199,10 +199,11 @@ def test_no_go_and_reopening(ready_gate: Gate, client_for: ClientFor, rita: User
 def test_anybody_may_evaluate_now(gate: Gate, client_for: ClientFor, bob: User) -> None:
     plain = client_for(bob).post(f"{GATE}evaluate/")
     fragment = client_for(bob).post(f"{GATE}evaluate/", headers={"HX-Request": "true"})
+    not_htmx = client_for(bob).post(f"{GATE}evaluate/", headers={"HX-Request": "false"})
 
-    assert plain.status_code == 302
+    assert (plain.status_code, not_htmx.status_code) == (302, 302)
     assert 'id="gate"' in fragment.content.decode()
-    assert gate.evaluations.count() == 2
+    assert gate.evaluations.count() == 3
 
 
 def test_attesting_with_a_file_that_others_can_download(gate: Gate, client_for: ClientFor, sam: User, bob: User) -> None:
