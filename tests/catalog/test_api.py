@@ -10,8 +10,7 @@ import pytest
 from catalog.models import Model, Project, Provider, Tool, VirtualKey
 from gateway.contract import keys as contract
 from governance.models import Membership, Tenant, User
-from governance.services import tokens
-from tests.conftest import ClientFor, TenantClient
+from tests.conftest import ClientFor, TenantClient, api_client
 from tests.factories.catalog import make_key, make_model, make_project, make_provider, make_tool, make_tool_server
 from tests.gateway.conftest import SandboxUpstream
 
@@ -166,8 +165,7 @@ def test_token_with_fewer_roles_sees_no_more_than_they_grant(acme: Tenant, alice
     make_key(owner=bob)
     make_project(owner=alice, slug="checkout")
     Membership.objects.filter(user=sam).update(roles=["security", "developer"])
-    _, text = tokens.create_token(user=sam, tenant=acme, name="narrow", actor=sam, roles=["developer"])
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(sam, acme, roles=["developer"])
 
     assert client.get(f"{API}/keys/").json()["results"] == []
     refused = send(client, "keys/", {"name": "x", "project": "checkout", "owner": bob.email})

@@ -13,8 +13,7 @@ from django.utils import timezone
 from costs import generator
 from costs.models import Event, PriceEntry
 from governance.models import Membership, Tenant, User
-from governance.services import tokens
-from tests.conftest import ClientFor, TenantClient
+from tests.conftest import ClientFor, api_client
 from tests.factories import costs as make
 
 READ = ["spend/", "prices/", "prices/unpriced/", "bills/", "reconciliations/"]
@@ -101,8 +100,7 @@ def test_usage_and_requests_are_narrowed_to_own_keys(acme: Tenant, api_for: Clie
 def test_token_narrowed_to_developer_sees_own_calls_only(acme: Tenant, alice: User, bob: User) -> None:
     make.record(acme, make.call(acme, key_id=make.key(bob).public_id))
     Membership.objects.filter(user=alice, tenant=acme).update(roles=["owner", "developer"])
-    _, text = tokens.create_token(user=alice, tenant=acme, name="narrow", roles=["developer"], actor=alice)
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(alice, acme, roles=["developer"])
 
     assert client.get("/api/v1/requests/").json()["results"] == []
     assert client.get("/api/v1/spend/").status_code == 403
@@ -220,8 +218,7 @@ def test_missing_things_are_not_found(path: str, acme: Tenant, api_for: ClientFo
 
 def test_another_tenants_figures_are_not_there(acme: Tenant, globex: Tenant, charlie: User) -> None:
     make.record(acme, make.call(acme, started_at=timezone.now()))
-    _, text = tokens.create_token(user=charlie, tenant=globex, name="globex", actor=charlie)
-    client = TenantClient(headers={"Authorization": f"Bearer {text}"})
+    client = api_client(charlie, globex)
 
     assert client.get("/api/v1/spend/").json()["total"]["calls"] == 0
     assert client.get(f"/api/v1/requests/{Event.objects.get().event_id}/").status_code == 404
