@@ -11,6 +11,8 @@ from typing import Any
 
 from django import forms
 
+from governance.fields import TextField
+
 NOT_GIVEN = ""
 _LONG_TEXT = 200
 _SIMPLE = {"string", "number", "integer", "boolean"}
@@ -83,13 +85,8 @@ class ArgumentsForm(forms.Form):
         if kind == "string":
             longest = rule.get("maxLength") if isinstance(rule.get("maxLength"), int) else None
             big = len(words) > _LONG_TEXT or str(rule.get("format", "")) in ("multiline", "textarea")
-            return forms.CharField(
-                initial=rule.get("default"),
-                max_length=longest,
-                strip=False,
-                widget=forms.Textarea(attrs={"rows": 3}) if big else forms.TextInput(),
-                **common,
-            )
+            given_as = {"initial": rule.get("default"), "max_length": longest, "strip": False, **common}
+            return TextField(widget=forms.Textarea(attrs={"rows": 3}), **given_as) if big else forms.CharField(**given_as)
         initial_json = json.dumps(rule["default"], indent=2) if "default" in rule else None
         return JsonField(kind, initial=initial_json, **{**common, "help_text": f"{words} JSON{f' {kind}' if kind else ''}.".strip()})
 

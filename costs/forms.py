@@ -32,6 +32,7 @@ from costs.models import (
 )
 from costs.services import bill_rows
 from costs.services.required_tags import Rule
+from governance.fields import TextField
 from governance.models import User
 
 
@@ -418,7 +419,7 @@ class AnomalySettingsForm(forms.Form):
         decimal_places=2,
         help_text="Of the organisation's usual day. The larger of the two holds.",
     )
-    muted = forms.CharField(
+    muted = TextField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4}),
         help_text="One a line, as agent:night-batch, model:small-chat, project:checkout or key:<id>. Nothing is told of them.",
@@ -551,7 +552,7 @@ class BaselineForm(forms.Form):
 class TagRuleForm(forms.Form):
     """What is required of a tag; `rule` is what the services take."""
 
-    values = forms.CharField(
+    values = TextField(
         label="It may be",
         required=False,
         max_length=12_000,

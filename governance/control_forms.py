@@ -1,4 +1,4 @@
-"""Forms of policies, guardrails and payloads."""
+"""Forms of policies, guardrails, payloads and switches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.core.validators import RegexValidator
 
 from gateway.contract import presidio
 from governance.catalog_names import project_names
+from governance.fields import TextField
 from governance.models import Guardrail, PayloadMode, Policy
 from governance.models.policy import name_validator
 from governance.services.guardrails import LONGEST_LIMIT_MS, SHORTEST_LIMIT_MS, entities_of
@@ -22,14 +23,14 @@ CODE = {"class": "gh-mono", "rows": 3, "spellcheck": "false", "autocomplete": "o
 
 
 class VersionForm(forms.Form):
-    when = forms.CharField(
+    when = TextField(
         label="Covers the calls for which",
         max_length=2000,
         widget=forms.Textarea(attrs=CODE),
         initial="true",
         help_text='CEL, for example model.sensitivity == "confidential". `true` is every call.',
     )
-    require = forms.CharField(
+    require = TextField(
         label="And requires of them",
         max_length=2000,
         widget=forms.Textarea(attrs=CODE),
@@ -89,7 +90,7 @@ class GuardrailForm(forms.Form):
     entities = forms.MultipleChoiceField(
         label="Look for", required=False, widget=forms.CheckboxSelectMultiple, help_text="None chosen means the usual ones."
     )
-    terms = forms.CharField(
+    terms = TextField(
         label="Words and phrases",
         required=False,
         widget=forms.Textarea(attrs={"rows": 5}),
@@ -175,7 +176,7 @@ class GuardrailForm(forms.Form):
 
 
 class TryForm(forms.Form):
-    text = forms.CharField(max_length=20_000, widget=forms.Textarea(attrs={"rows": 4}), strip=False)
+    text = TextField(max_length=20_000, widget=forms.Textarea(attrs={"rows": 4}), strip=False)
 
 
 class PayloadRuleForm(forms.Form):
@@ -194,6 +195,10 @@ class PayloadRuleForm(forms.Form):
         super().__init__(*args, **kwargs)
         names = sorted(project_names().items(), key=lambda pair: pair[1].lower())
         self.fields["ref"].choices = [("", "Whole organisation"), *names]  # type: ignore[attr-defined]
+
+
+class DeclineForm(forms.Form):
+    note = forms.CharField(max_length=300, required=False)
 
 
 class EraseForm(forms.Form):
@@ -218,3 +223,7 @@ class EraseForm(forms.Form):
 
 class OpenForm(forms.Form):
     reason = forms.CharField(max_length=300, help_text="Stands in the audit log with your name.")
+
+
+class SwitchForm(forms.Form):
+    reason = forms.CharField(max_length=200, required=False)

@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 
+from governance.fields import TextField
+
 MAX_INTEGER = 2**31 - 1
 """What a database integer holds."""
 SECRET = forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"})
@@ -41,7 +43,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(max_length=200, required=False)
 
 
-class TagsField(forms.CharField):
+class TagsField(TextField):
     """Lines of `name=value`; a mapping, in and out. Which names and values there may be is the service's to say."""
 
     def __init__(self, help_text: str) -> None:

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from catalog.forms.fields import MAX_INTEGER, calls_per_minute, monthly_budget
 from catalog.models import Model, Project, ToolServer
+from governance.fields import TextField
 
 
 def _seen() -> forms.CharField:
@@ -52,7 +53,7 @@ class KeyForm(forms.Form):
     )
     requests_per_minute = calls_per_minute()
     monthly_budget_usd = monthly_budget()
-    why = forms.CharField(
+    why = TextField(
         label="What it is for", max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Keys of this project are made by request: somebody else decides by it.",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from catalog.lifecycle import CAPABILITIES
 from catalog.models import Model, Provider
 from catalog.models.model import slug_validator
 from gateway.contract.treatments import PARAMETERS
+from governance.fields import TextField
 from governance.models import FeatureClass
 
 DEFAULT_THRESHOLD, DEFAULT_SAMPLE = 0.95, 5
@@ -37,7 +38,7 @@ class ModelSourceForm(forms.Form):
         help_text="What programs send as model. It can't be changed later.",
     )
     name = forms.CharField(label="Title", max_length=80, required=False, help_text="For people. Empty is the name for callers.")
-    description = forms.CharField(label="What it is good for", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    description = TextField(label="What it is good for", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
     capabilities = forms.MultipleChoiceField(
         label="It can",
         choices=[(name, CAPABILITY_WORDS[name]) for name in CAPABILITIES],
@@ -93,7 +94,7 @@ class ModelLimitsForm(forms.Form):
 
 class ModelChangeForm(forms.Form):
     name = forms.CharField(label="Title", max_length=80)
-    description = forms.CharField(label="What it is good for", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    description = TextField(label="What it is good for", max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
     capabilities = forms.MultipleChoiceField(
         label="It can", choices=[(name, CAPABILITY_WORDS[name]) for name in CAPABILITIES], widget=forms.CheckboxSelectMultiple
     )

@@ -8,12 +8,13 @@ from django import forms
 
 from catalog.forms.fields import TagsField, calls_per_minute, monthly_budget, slug_field
 from catalog.forms.models import ENVIRONMENTS
+from governance.fields import TextField
 
 
 class ProjectForm(forms.Form):
     name = forms.CharField(max_length=80)
     slug = slug_field("Short name", "Events and bills name it. It can't be changed later.")
-    description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    description = TextField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     cost_centre = forms.CharField(label="Cost centre", max_length=48, required=False, help_text="Spend is shown back to it.")
     environment = forms.ChoiceField(choices=ENVIRONMENTS, initial="development")
     keys_by_request = forms.BooleanField(

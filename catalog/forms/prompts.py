@@ -13,6 +13,7 @@ from catalog.forms.fields import MAX_INTEGER
 from catalog.models import Model, Prompt
 from catalog.models.model import slug_validator
 from catalog.models.prompt import label_validator
+from governance.fields import TextField
 
 _TEXT = {"rows": "16", "class": "gh-mono", "spellcheck": "false"}
 
@@ -20,7 +21,7 @@ _TEXT = {"rows": "16", "class": "gh-mono", "spellcheck": "false"}
 class PromptVersionForm(forms.Form):
     """What a prompt says; `kind` decides how the text is read."""
 
-    content = forms.CharField(label="Messages", max_length=prompt_texts.MOST_CHARACTERS, widget=forms.Textarea(attrs=_TEXT))
+    content = TextField(label="Messages", max_length=prompt_texts.MOST_CHARACTERS, widget=forms.Textarea(attrs=_TEXT))
     model = forms.ModelChoiceField(
         Model.objects.none(),
         required=False,

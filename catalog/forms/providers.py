@@ -10,6 +10,7 @@ from django import forms
 from catalog.forms.fields import SECRET, slug_field
 from catalog.models import Provider
 from catalog.platforms import OFFERS
+from governance.fields import TextField
 
 
 class _SecretArea(forms.Textarea):
@@ -62,7 +63,7 @@ class CredentialFields(forms.Form):
         assume_scheme="https",
         help_text="Only for national clouds; empty is the public one.",
     )
-    service_account = forms.CharField(
+    service_account = TextField(
         label="Key file of the service account",
         max_length=16_000,
         required=False,

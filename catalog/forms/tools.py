@@ -6,6 +6,7 @@ from django import forms
 
 from catalog.forms.fields import SECRET
 from catalog.models.tool import namespace_validator
+from governance.fields import TextField
 from governance.models import FeatureClass
 
 
@@ -26,7 +27,7 @@ class ToolServerForm(forms.Form):
         widget=SECRET,
         help_text="Stored encrypted. You can replace it, nobody can read it.",
     )
-    description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    description = TextField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     feature_class = forms.ChoiceField(label="Needs consent for", choices=FeatureClass.choices, initial=FeatureClass.TOOLS)
 
 
@@ -41,5 +42,5 @@ class ToolServerChangeForm(forms.Form):
     secret = forms.CharField(
         label="New bearer token", max_length=400, required=False, widget=SECRET, help_text="Leave empty to keep the stored one."
     )
-    description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    description = TextField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     feature_class = forms.ChoiceField(label="Needs consent for", choices=FeatureClass.choices)

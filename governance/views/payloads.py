@@ -14,7 +14,7 @@ from django.urls import reverse
 from governance import payload_selectors as selectors
 from governance.access import Permission, or_404, permissions_of, requires
 from governance.catalog_names import project_names
-from governance.control_forms import EraseForm, OpenForm, PayloadRuleForm
+from governance.control_forms import DeclineForm, EraseForm, OpenForm, PayloadRuleForm
 from governance.models import PayloadMode, PayloadRequest
 from governance.pages import keyset_page, render_page, try_act, try_service
 from governance.requests import MemberRequest
@@ -54,8 +54,10 @@ def decide(request: MemberRequest, pk: int) -> HttpResponse:
     if request.POST.get("decision") == "approve":
         try_act(request, lambda: payloads.approve(request=waiting, actor=request.user), f"{waiting}: in force within seconds.")
     else:
-        note = request.POST.get("note", "")[:300]
-        try_act(request, lambda: payloads.reject(request=waiting, actor=request.user, note=note), f"{waiting}: declined.")
+        form = DeclineForm(request.POST)
+        if not form.is_valid():
+            return _rules(request, refused=waiting, decline_form=form, status=422)
+        try_act(request, lambda: payloads.reject(request=waiting, actor=request.user, **form.cleaned_data), f"{waiting}: declined.")
     return redirect(reverse("payloads"))
 
 
@@ -73,7 +75,13 @@ def erase(request: MemberRequest) -> HttpResponse:
 
 
 def _rules(
-    request: MemberRequest, *, rule_form: PayloadRuleForm | None = None, erase_form: EraseForm | None = None, status: int = 200
+    request: MemberRequest,
+    *,
+    rule_form: PayloadRuleForm | None = None,
+    erase_form: EraseForm | None = None,
+    refused: PayloadRequest | None = None,
+    decline_form: DeclineForm | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     granted = permissions_of(request.membership.roles)
     settings, decisions = selectors.settings_by_ref(), selectors.requests()
@@ -89,6 +97,8 @@ def _rules(
         "history": decisions.exclude(status=PayloadRequest.Status.WAITING)[:SHOWN],
         "rule_form": rule_form or PayloadRuleForm(initial={"mode": whole.mode, "days": whole.days}),
         "erase_form": erase_form or EraseForm(auto_id="erase_%s"),
+        "refused": refused,
+        "decline_form": decline_form,
         "may_change": Permission.MANAGE_PAYLOADS in granted,
         "may_read": Permission.VIEW_PAYLOADS in granted,
     }

@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from governance import control_selectors as selectors
 from governance.access import Permission, operator_only, requires
-from governance.errors import NotConfirmedError
+from governance.control_forms import SwitchForm
 from governance.models import Pillar, Tenant
-from governance.pages import render_page
+from governance.pages import render_page, try_service
 from governance.planes import planes
 from governance.requests import AppRequest, MemberRequest
 from governance.services import effects, switches
@@ -23,19 +23,23 @@ SHOWN = 25
 
 @requires(Permission.VIEW_OPERATE)
 def switch_list(request: MemberRequest) -> HttpResponse:
+    return _own(request)
+
+
+def _own(request: MemberRequest, pillar: str = "", form: SwitchForm | None = None) -> HttpResponse:
     context = {
         "action": "switch-set",
         "drill_url": reverse("switch-drill"),
         "may_change": request.membership.can(Permission.MANAGE_CONSENT),
         "everybody": False,
     }
-    return _page(request, request.tenant, context)
+    return _page(request, request.tenant, context, pillar, form)
 
 
 @requires(Permission.MANAGE_CONSENT, "POST")
 def set_switch(request: MemberRequest, pillar: str) -> HttpResponse:
-    _set(request, pillar)
-    return redirect(reverse("switches"))
+    form = _set(request, pillar)
+    return redirect(reverse("switches")) if form.is_valid() else _own(request, pillar, form)
 
 
 @requires(Permission.MANAGE_CONSENT, "POST")
@@ -47,14 +51,18 @@ def run_drill(request: MemberRequest) -> HttpResponse:
 
 @operator_only()
 def platform_switches(request: AppRequest) -> HttpResponse:
+    return _platform(request)
+
+
+def _platform(request: AppRequest, pillar: str = "", form: SwitchForm | None = None) -> HttpResponse:
     context = {"action": "platform-switch-set", "drill_url": "/platform/switches/drill/", "may_change": True, "everybody": True}
-    return _page(request, None, context)
+    return _page(request, None, context, pillar, form)
 
 
 @operator_only("POST")
 def set_platform_switch(request: AppRequest, pillar: str) -> HttpResponse:
-    _set(request, pillar)
-    return redirect("/platform/switches/")
+    form = _set(request, pillar)
+    return redirect("/platform/switches/") if form.is_valid() else _platform(request, pillar, form)
 
 
 @operator_only("POST")
@@ -75,19 +83,22 @@ def platform_planes(request: AppRequest) -> HttpResponse:
     return render_page(request, "governance/planes.html", context=context)
 
 
-def _page(request: AppRequest, tenant: Tenant | None, context: dict[str, Any]) -> HttpResponse:
+def _page(request: AppRequest, tenant: Tenant | None, context: dict[str, Any], pillar: str, form: SwitchForm | None) -> HttpResponse:
+    """With the pillar whose form was refused, and that form, where there is one."""
     timed = list(selectors.effects(tenant)[:SHOWN])
     found = {"switches": selectors.switches(), "effects": timed, "is_waiting": any(each.is_waiting for each in timed)}
-    return render_page(request, "governance/switches.html", partial="effects", context=context | found)
+    context |= {**found, "refused": pillar, "form": form}
+    return render_page(request, "governance/switches.html", partial="effects", context=context, status=200 if form is None else 422)
 
 
-def _set(request: AppRequest, pillar: str) -> None:
+def _set(request: AppRequest, pillar: str) -> SwitchForm:
+    """Move the switch, unless the form that comes back has errors."""
     if pillar not in Pillar.values:
         raise Http404
     is_off = request.POST.get("position") == "off"
-    try:
-        switches.set_switch(pillar=pillar, is_off=is_off, actor=request.user, reason=request.POST.get("reason", "")[:200])
-    except NotConfirmedError as error:
-        messages.error(request, error.message)
-    else:
+    form = SwitchForm(request.POST)
+    if form.is_valid() and try_service(
+        form, lambda: switches.set_switch(pillar=pillar, is_off=is_off, actor=request.user, **form.cleaned_data)
+    ):
         messages.success(request, f"{Pillar(pillar).label}: {'off' if is_off else 'on'}. Below it is timed until every process has it.")
+    return form

@@ -50,6 +50,23 @@ def test_rule_is_widened_by_two_people_on_the_page(acme: Tenant, client_for: Cli
     assert "Web shop" in page
 
 
+def test_note_on_a_declined_rule_is_kept_whole_or_nothing_is_declined(acme: Tenant, client_for: ClientFor, adam: User, sam: User) -> None:
+    client_for(adam).post(f"{HOME}rules/", {"mode": "full", "days": "7", "reason": WHY})
+    waiting = PayloadRequest.objects.get()
+    decide, typed = f"{HOME}rules/{waiting.pk}/decide/", "n" * 301
+
+    too_long = client_for(sam).post(decide, {"decision": "reject", "note": typed})
+    waiting.refresh_from_db()
+    still = waiting.status
+    client_for(sam).post(decide, {"decision": "reject", "note": typed[1:]})
+    waiting.refresh_from_db()
+
+    assert (too_long.status_code, still) == (422, PayloadRequest.Status.WAITING)
+    assert f'value="{typed}"' in too_long.text
+    assert "at most 300 characters" in too_long.text
+    assert (waiting.status, waiting.note) == (PayloadRequest.Status.REJECTED, typed[1:])
+
+
 def test_payload_is_opened_with_a_reason_and_erased(
     acme: Tenant, client_for: ClientFor, alice: User, adam: User, sam: User, fay: User
 ) -> None:

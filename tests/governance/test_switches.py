@@ -1,5 +1,6 @@
 """Quick switches in the portal: of an organisation for itself, of the operator for everybody."""
 
+import html
 import uuid
 from datetime import timedelta
 
@@ -71,6 +72,19 @@ def test_pages_of_both(acme: Tenant, client_for: ClientFor, adam: User, olga: Us
     operator.post("/platform/switches/tools/set/", {"position": "off", "reason": "A bad server."})
     assert "A bad server." in operator.get("/platform/switches/").content.decode()
     assert client.get("/platform/switches/").status_code == 404
+
+
+def test_reason_is_kept_whole_or_nothing_is_switched(acme: Tenant, client_for: ClientFor, adam: User, olga: User) -> None:
+    typed = "Leak. " * 33 + "</end>"
+
+    for person, page in ((adam, "/o/acme/operate/switches/"), (olga, "/platform/switches/")):
+        answer = client_for(person).post(f"{page}models/set/", {"position": "off", "reason": typed})
+        text = html.unescape(answer.content.decode())
+        assert answer.status_code == 422
+        assert f'value="{typed}"' in text
+        assert "at most 200 characters" in text
+        assert text.count(" data-open>") == 1
+    assert not Switch.objects.exists()
 
 
 def test_both_over_the_api(acme: Tenant, api_for: ClientFor, platform_api: TenantClient, adam: User) -> None:
