@@ -175,6 +175,24 @@ def test_snapshot_carries_tags_in_force_with_their_first_moment(acme: Tenant, ce
     assert snapshot.projects["checkout"].tags == {"team": "blue"}
 
 
+def test_preview_says_that_it_counts_what_the_gateway_could_refuse(
+    acme: Tenant, client_for: ClientFor, centre: RequiredTag, fay: User
+) -> None:
+    make.record(
+        acme,
+        make.call(acme),
+        make.call(acme, steps=[["otlp", "pass", 0, ""]]),
+        make.call(acme, **make.REFUSED),
+    )
+    by_fay = client_for(fay)
+    by_fay.post(f"{LIST}costCenter/preview/")
+
+    page = " ".join(by_fay.get(f"{LIST}costCenter/").content.decode().split())
+
+    assert 'Calls through the gateway in 7 days</dt><dd class="gh-tab">1 <span' in page
+    assert "none reported by OpenTelemetry" in page
+
+
 def test_pages_lead_from_requiring_to_the_calls_that_lack_it(
     client_for: ClientFor, calls: None, project: Project, fay: User, bob: User
 ) -> None:
