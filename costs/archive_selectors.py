@@ -20,7 +20,7 @@ from costs import parquet
 from costs.errors import ArchiveError
 from costs.models import ArchivedMonth, Event, EventRetention
 from costs.models.event import DATED_ID
-from costs.periods import Period
+from costs.periods import Period, first_of_month
 
 CHUNK = 1024 * 1024
 _READ = "archived_event"
@@ -54,15 +54,16 @@ def partitions() -> dict[date, str]:
         return {datetime.strptime(name, "event_%Y_%m").replace(tzinfo=UTC).date(): name for (name,) in cursor.fetchall()}
 
 
+def first_kept(at: datetime) -> date | None:
+    """The oldest month whose single calls the organisation keeps in the database; None when it keeps all."""
+    keep = retention().keep_months
+    return None if keep is None else first_of_month(at.astimezone(UTC).date(), -keep)
+
+
 def due(at: datetime) -> list[date]:
     """Months in the database that are older than the organisation keeps them, oldest first."""
-    keep = retention().keep_months
-    if keep is None:
-        return []
-    now = at.astimezone(UTC)
-    index = now.year * 12 + now.month - 1 - keep
-    first_kept = date(index // 12, index % 12 + 1, 1)
-    return [month for month in partitions() if month < first_kept]
+    kept = first_kept(at)
+    return [] if kept is None else [month for month in partitions() if month < kept]
 
 
 @contextmanager

@@ -207,6 +207,7 @@ def dispatch_archiving() -> None:
 def archive_months() -> None:
     """Take the calls of months that are older than the organisation keeps them out of the database."""
     archives.archive_due(at=timezone.now())
+    archives.forget_set_aside(at=timezone.now())
 
 
 @shared_task(base=TenantTask)

@@ -64,6 +64,7 @@ urlpatterns = [
     path("operate/costs/tags/<str:name>/mode/", required_tags.tag_mode, name="required-tag-mode"),
     path("operate/costs/tags/<str:name>/delete/", required_tags.tag_delete, name="required-tag-delete"),
     path("operate/costs/requests/", requests.all_requests, name="costs-requests"),
+    path("operate/costs/requests/set-aside/", requests.set_aside, name="calls-set-aside"),
     path("operate/costs/budgets/", budgets.budget_list, name="budget-list"),
     path("operate/costs/budgets/new/", budgets.budget_new, name="budget-new"),
     path("operate/costs/budgets/preview/", budgets.budget_preview, name="budget-preview"),

@@ -18,6 +18,7 @@ TOPICS = (
     "bill.waiting",
     "budget.false_throttle",
     "budget.threshold",
+    "calls.set_aside",
     "circuit.closed",
     "circuit.open",
     "cohort.activated",

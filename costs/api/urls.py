@@ -18,6 +18,7 @@ from costs.api import (
     review_views,
     saved_view_views,
     savings_views,
+    set_aside_views,
     showback_views,
     views,
 )
@@ -52,6 +53,7 @@ urlpatterns = [
     path("usage/", views.Usage.as_view(), name="api-usage"),
     path("models/<str:slug>/usage/", model_usage.ModelUsage.as_view(), name="api-model-usage"),
     path("requests/", views.Requests.as_view(), name="api-requests"),
+    path("requests/set-aside/", set_aside_views.CallsSetAside.as_view(), name="api-calls-set-aside"),
     path("requests/<uuid:event_id>/", views.RequestDetail.as_view(), name="api-request"),
     path("prices/", views.Prices.as_view(), name="api-prices"),
     path("prices/proposals/", price_proposal_views.PriceProposals.as_view(), name="api-price-proposals"),

@@ -6,11 +6,13 @@ from datetime import timedelta
 
 from django.db.models import Sum
 
-from costs import archive_selectors, sketch, tag_selectors
+from costs import archive_selectors, set_aside_selectors, sketch, tag_selectors
 from costs.metrics.windows import hours_of, percentile, share
 from costs.models import LatencyHour, UsageHour
 from costs.periods import Period
 from governance.metrics import NO_DATA, Metric, Reading, Window, register
+from governance.models import Tenant
+from governance.schema import current_schema
 
 
 def coverage(window: Window) -> Reading:
@@ -57,6 +59,14 @@ def required_tag_coverage(window: Window) -> Reading:
     return Reading(found.calls_percent, found.calls, statistics={"tagged": found.tagged, "all": found.calls})
 
 
+def calls_set_aside(window: Window) -> Reading:
+    """Of those that came within the window; one that came twice counts twice."""
+    came = set_aside_selectors.set_aside(Tenant.objects.get(schema_name=current_schema()))
+    count = came.filter(received_at__gte=window.start, received_at__lt=window.end).count()
+    calls = UsageHour.objects.filter(hours_of(window)).aggregate(n=Sum("calls", default=0))["n"]
+    return Reading(float(count), calls + count, statistics={"set_aside": count, "counted": calls}) if calls + count else NO_DATA
+
+
 def archive_overdue(window: Window) -> Reading:
     """Months that should have left the database a day before the window ends. No data while all calls are kept."""
     if archive_selectors.retention().keep_months is None:
@@ -69,6 +79,7 @@ for _metric in (
     Metric("attribution.coverage", "Attribution coverage", "%", "higher", 100, coverage, "Served calls whose project, key, model and agent are known."),
     Metric("attribution.latency_p95", "Attribution latency, P95", "s", "lower", 100, attribution_latency, "From the end of a call until it is in the figures."),
     Metric("attribution.late_hours", "Gaps in the data", "count", "lower", 24, late_hours, "Hours in which a call waited more than five minutes for its attribution."),
+    Metric("attribution.set_aside", "Calls set aside", "count", "lower", 100, calls_set_aside, "Calls that came and could not be counted: an impossible time or count, or a month that left the database."),
     Metric("attribution.uptime", "Attribution uptime", "%", "higher", 24, attribution_uptime, "Of the hours with calls, those in which none waited more than five minutes for its attribution."),
     Metric("costs.required_tag_coverage", "Required tags", "%", "higher", 100, required_tag_coverage, "Of the served calls that must carry tags, those that carry all of them."),
     Metric("archive.overdue_months", "Months overdue for the archive", "count", "lower", 0, archive_overdue, "Older than the organisation keeps single calls, and still in the database."),

@@ -76,7 +76,7 @@ class RejectedInbox(CallColumns):
 
     class Meta:
         db_table = "inbox_rejected"
-        indexes = [models.Index(fields=["tenant", "reason"], name="inbox_rejected_tenant")]
+        indexes = [models.Index(fields=["tenant", "received_at", "id"], name="inbox_rejected_came")]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.event_id}"

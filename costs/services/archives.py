@@ -21,11 +21,12 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
-from costs import archive_selectors, parquet
+from costs import archive_selectors, parquet, set_aside_selectors
 from costs.errors import ArchiveError, RetentionError
 from costs.models import LONGEST_MONTHS, SHORTEST_MONTHS, ArchivedMonth, EventRetention, PriceProposal
+from costs.periods import midnight
 from costs.services import ingest
-from governance.models import User
+from governance.models import Tenant, User
 from governance.schema import current_schema
 from governance.services import audit
 
@@ -103,6 +104,19 @@ def archive_due(*, at: datetime) -> list[ArchivedMonth]:
         logger.info("archive.done", extra={"month": month.isoformat(), "events": left.events})
         done.append(left)
     return done
+
+
+@transaction.atomic
+def forget_set_aside(*, at: datetime) -> int:
+    """Delete what was set aside and came before the months that are kept; nothing while all are. Returns how many rows. Writes one audit entry."""
+    kept = archive_selectors.first_kept(at)
+    if kept is None:
+        return 0
+    tenant = Tenant.objects.get(schema_name=current_schema())
+    rows, _ = set_aside_selectors.set_aside(tenant).filter(received_at__lt=midnight(kept)).delete()
+    if rows:
+        audit.record("calls.set_aside_deleted", actor=None, target_name=f"before {kept:%Y-%m}", rows=rows)
+    return rows
 
 
 @transaction.atomic

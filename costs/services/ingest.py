@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
+from django.utils import timezone
 
 from catalog.models import Project
 from costs import attribute_days, call_hours, latency_hours, pricing, prompt_days, sketch, tag_days, token_days, usage_days, verdict_hours
@@ -24,7 +25,9 @@ from costs.pricing import counts
 from gateway.contract import copying
 from gateway.contract import tags as contract_tags
 from gateway.contract.events import CACHED_UNITS, INBOX_COLUMNS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS, CallEvent
-from governance.models import Tenant
+from governance.models import Severity, Tenant
+from governance.roles import Permission
+from governance.services import alerts
 
 BATCH_SIZE = 20_000
 """Most rollups change the same rows for twice as many calls; beyond this, batches of long rows no longer fit into `work_mem`."""
@@ -36,6 +39,7 @@ HOLD = timedelta(seconds=3)
 """A span that was exported to us waits so long for the gateway's record of the same call, which takes a second."""
 _SKEW = timedelta(hours=1)
 """Between an exporter's clock and a gateway's."""
+SET_ASIDE_PATH = "operate/costs/requests/set-aside/"
 MOST_TOKENS = 10**12
 """More in one call is a defect of the sender."""
 
@@ -257,7 +261,23 @@ def _move_batch(tenant: Tenant, size: int, *, exported: bool, hold: timedelta) -
         new, rejected = cursor.fetchone()
         cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
         cursor.execute("SET LOCAL work_mem TO DEFAULT")
+    if rejected:
+        _tell_set_aside(rejected)
     return Ingested(waiting, new, waiting - new - rejected, rejected)
+
+
+def _tell_set_aside(calls: int) -> None:
+    """Once a UTC day, by the first batch that has some."""
+    alerts.notify(
+        topic="calls.set_aside",
+        severity=Severity.WARNING,
+        title="Calls came that could not be counted",
+        text="They were set aside and are in no figure. The page says which they are, why, and what to do. More of today are listed there without another notice.",
+        path=SET_ASIDE_PATH,
+        permission=Permission.VIEW_COSTS,
+        key=f"calls-set-aside:{timezone.now().astimezone(UTC).date()}",
+        data={"calls": calls},
+    )
 
 
 @transaction.atomic

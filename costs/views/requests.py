@@ -9,19 +9,29 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 
-from costs import budget_selectors, call_lists, dimensions, periods, selectors, step_names
+from costs import archive_selectors, budget_selectors, call_lists, dimensions, periods, selectors, set_aside_selectors, step_names
 from costs.call_lists import Cursor
 from costs.errors import ArchiveError
-from costs.models import Budget, Event
+from costs.models import Budget, Event, RejectedInbox
 from governance import payload_selectors
 from governance.access import Permission, requires
-from governance.pages import render_page
+from governance.pages import keyset_page, render_page
 from governance.requests import MemberRequest
+from governance.templatetags.gatehouse import num
 
 SELECTS = ("project", "model", "key", "agent")
 _CHIPS = {"code": "Code", "pricing": "Pricing", "tag": "Lacks the tag"}
 """Besides the other dimensions of spend."""
+_COUNTS = {
+    "input_tokens": "tokens in",
+    "output_tokens": "out",
+    "cached_input_tokens": "cached",
+    "cache_write_tokens": "cache write",
+    "reasoning_tokens": "reasoning",
+    "duration_us": "took µs",
+}
 
 
 def _said(name: str, value: str) -> str:
@@ -72,6 +82,7 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "statuses": {"": "Any status", "failed": "Everything that failed", "errors": "Failed, not refused", **selectors.STATUSES},
         "is_own": own,
         "late_since": selectors.late_since(request.tenant),
+        "missing": None if own else set_aside_selectors.summary(request.tenant, period.start if period else None),
         "choices": [(name, dimensions.label(name), dimensions.choices(name, keys=keys)) for name in SELECTS],
         "chips": [
             (name, label, _said(name, value), value, f"{url}?{_without(request, name)}")
@@ -81,6 +92,28 @@ def _list(request: MemberRequest, *, own: bool) -> HttpResponse:
         "url": url,
     }
     return render_page(request, "costs/requests.html", partial="requests-table", context=context)
+
+
+def _figures(row: RejectedInbox) -> list[tuple[str, str]]:
+    """What a call said of itself, name and value, whatever its units are; what it did not say is left out."""
+    units = row.units.items() if isinstance(row.units, dict) else [("units", row.units)]
+    said = [(label, getattr(row, name)) for name, label in _COUNTS.items()]
+    return [(label, num(value) if isinstance(value, int) else str(value)) for label, value in (*said, *units) if value is not None]
+
+
+@requires(Permission.VIEW_COSTS)
+def set_aside(request: MemberRequest) -> HttpResponse:
+    """Calls of the organisation that were not counted, the last that came first."""
+    page = keyset_page(set_aside_selectors.set_aside(request.tenant), order=set_aside_selectors.ORDER, cursor=request.GET.get("cursor", ""))
+    keys = dimensions.labels("key", {row.key_id for row in page.rows if row.key_id})
+    rows = [(row, set_aside_selectors.REASONS[row.reason], keys.get(row.key_id or "", row.key_id), _figures(row)) for row in page.rows]
+    context = {
+        "page": page,
+        "rows": rows,
+        "reasons": set_aside_selectors.REASONS.values(),
+        "kept_from": archive_selectors.first_kept(timezone.now()),
+    }
+    return render_page(request, "costs/set_aside.html", partial="set-aside", context=context)
 
 
 def _refusing_budget(request: MemberRequest, event: Event) -> Budget | None:

@@ -25,6 +25,7 @@ from costs import (
     price_selectors,
     saved_views,
     selectors,
+    set_aside_selectors,
     spend_selectors,
 )
 from costs.attribute_days import UNCOUNTED
@@ -173,6 +174,7 @@ class _Page:
             "requests_query": urlencode({**self.chosen, "from": self.period.first, "to": self.period.last}),
             "is_own": self.is_own,
             "late_since": selectors.late_since(self.request.tenant),
+            "missing": None if self.is_own else set_aside_selectors.summary(self.request.tenant, self.period.start),
             **self._filters(),
             **self._views(),
         }

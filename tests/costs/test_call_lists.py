@@ -147,7 +147,7 @@ def test_page_and_endpoint_say_what_is_from_the_archive(
     first = by_fay.get(page)
     following = f"{page}?cursor={first.context['page'].next_cursor}"
     by_fay.get(following)  # what is asked once of a file
-    with django_assert_max_num_queries(29):
+    with django_assert_max_num_queries(30):
         second = by_fay.get(following).content.decode()
     nothing = by_fay.get(f"{page}?q=nowhere")
     no_more = by_fay.get(f"{page}?q=nowhere&cursor={nothing.context['page'].next_cursor}").content.decode()

@@ -34,6 +34,7 @@ KEYS = [
     "usage.active_projects",
     "usage.calls",
     "attribution.late_hours",
+    "attribution.set_aside",
     "attribution.uptime",
     "budgets.project_share",
     "consent.calls_after_withdrawal",
