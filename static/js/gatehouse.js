@@ -105,6 +105,16 @@
   addEventListener("pageshow", tellTicks); // the back button keeps ticks
   document.addEventListener("click", (event) => { if (event.target.closest("form[data-needs-tick] [aria-disabled]")) event.preventDefault(); });
 
+  // Tabs that a list's filter does not swap lead to what is typed into it by now.
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest("form.gh-filters");
+    if (form) document.querySelectorAll("[data-with-filter] a").forEach((tab) => {
+      const url = new URL(tab.href);
+      event.target.value ? url.searchParams.set(event.target.name, event.target.value) : url.searchParams.delete(event.target.name);
+      tab.href = url;
+    });
+  });
+
   // Keyboard. Single keys never act inside a field.
   let pending = "";
   document.addEventListener("keydown", (event) => {
