@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -56,8 +57,15 @@ def replaced_and_new(bill: BillFile) -> QuerySet[BillRow]:
 
 
 def bill_sources() -> QuerySet[BillSource]:
+    """With how many of their files failed, and the months that count twice (`Reconciliation.is_counted_twice`)."""
+    twice = Reconciliation.objects.counted_twice().filter(provider=OuterRef("provider"))
     return (
-        BillSource.objects.select_related("set_by").annotate(failed_files=Count("files", filter=~Q(files__error=""))).order_by("provider")
+        BillSource.objects.select_related("set_by")
+        .annotate(
+            failed_files=Count("files", filter=~Q(files__error="")),
+            months_counted_twice=ArraySubquery(twice.order_by("month").values("month").distinct()),
+        )
+        .order_by("provider")
     )
 
 
@@ -70,11 +78,12 @@ def source_files(source: BillSource, *, only_failed: bool = False) -> QuerySet[B
 def reconciliations(chosen: Mapping[str, str] | None = None) -> QuerySet[Reconciliation]:
     """Narrowed by `q` (in the provider or an account), `month` (YYYY-MM) and `show`, where `open` is what nobody signed off and can be.
 
-    With their latest revision, the number of revisions whether another series of the month took their place, and whether a file waits.
+    With their latest revision, the number of revisions, whether another series of the month took their place, whether a file waits, and
+    whether the month counts twice.
 
     Without those that waited for exchange rates and were never compared, because another took their place meanwhile.
     """
-    found = Reconciliation.objects.with_replaced().with_waiting()
+    found = Reconciliation.objects.with_replaced().with_waiting().with_counted_twice()
     if q := (chosen or {}).get("q", "").strip():
         billed = BillDelivery.objects.filter(provider=OuterRef("provider"), period=OuterRef("month"), account__icontains=q)
         found = found.filter(Q(provider__icontains=q) | Q(account__icontains=q) | Exists(billed))
@@ -164,7 +173,7 @@ def billed_accounts(revision: Revision) -> list[BilledAccount]:
 
 
 def reconciliation(provider: str, account: str, month: date) -> Reconciliation | None:
-    found = Reconciliation.objects.with_replaced().with_waiting().select_related("latest__reconciliation")
+    found = Reconciliation.objects.with_replaced().with_waiting().with_counted_twice().select_related("latest__reconciliation")
     return found.filter(provider=provider, account=account, month=month).first()
 
 

@@ -76,11 +76,16 @@ class BillSourceOutput(drf.ModelSerializer[BillSource]):
     set_by = drf.CharField(source="set_by.email")
     reading = drf.DictField(child=drf.IntegerField(), help_text="Files of a folder by what its last whole reading did with them.")
 
+    months_counted_twice = drf.ListField(
+        child=drf.DateField(format="%Y-%m"),
+        help_text="Months of the provider of which rows came from a cost API and from files besides: what both say counts twice.",
+    )
+
     class Meta:
         model = BillSource
         fields = (
             "id", "provider", "kind", "base_url", "bucket", "prefix", "region", "style", "credential", "key_set_at", "begins_on", "set_by",
-            "fetched_through", "fetched_at", "tried_at", "last_error", "reading",
+            "fetched_through", "fetched_at", "tried_at", "last_error", "reading", "months_counted_twice",
         )  # fmt: skip
 
 
@@ -134,7 +139,8 @@ class BillSources(generics.ListAPIView[BillSource]):
 
     @extend_schema(request=BillSourceInput, responses={201: BillSourceOutput, **_ERRORS})
     def post(self, request: ApiRequest) -> Response:
-        return Response(BillSourceOutput(bill_sources.set_source(actor=request.user, **body_of(request, BillSourceInput))).data, status=201)
+        source = bill_sources.set_source(actor=request.user, **body_of(request, BillSourceInput))
+        return Response(BillSourceOutput(bill_selectors.bill_sources().get(pk=source.pk)).data, status=201)
 
 
 class _OfOne(APIView):

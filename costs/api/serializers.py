@@ -517,9 +517,13 @@ class ReconciliationOutput(serializers.ModelSerializer[Reconciliation]):
     missing_rates = MissingRateOutput(many=True, help_text="Exchange rates without which its bill, as it is now, is not compared.")
     has_waiting_file = serializers.BooleanField(help_text="A file that would change its billing period waits to be applied or dismissed.")
 
+    is_counted_twice = serializers.BooleanField(
+        help_text="Rows of the provider's month came from a cost API and from files besides: what both say counts twice."
+    )
+
     class Meta:
         model = Reconciliation
-        fields = ("provider", "account", "month", "is_replaced", "missing_rates", "has_waiting_file", "latest")
+        fields = ("provider", "account", "month", "is_replaced", "missing_rates", "has_waiting_file", "is_counted_twice", "latest")
 
 
 class BillSignatureOutput(serializers.ModelSerializer[RevisionSignature]):

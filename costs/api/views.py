@@ -308,9 +308,7 @@ class Reconciliations(generics.ListAPIView[Reconciliation]):
         asked = body_of(request, serializers.RunInput)
         month = date.fromisoformat(f"{asked['month']}-01")
         revision, is_new = reconciliation.reconcile(provider=asked["provider"], month=month, actor=request.user)
-        series = revision.reconciliation
-        series.latest, series.is_replaced = revision, False
-        series.has_waiting_file = bill_selectors.waiting_files(series.provider, month).exists()
+        series, _ = _revision(asked["provider"], revision.reconciliation.account, month)
         series.is_new = is_new  # type: ignore[attr-defined]  # for the serializer
         return Response(serializers.RunOutput(series).data, status=201 if is_new else 200)
 
@@ -342,6 +340,7 @@ def _detail(series: Reconciliation, latest: Revision) -> Any:
         "is_replaced": series.is_replaced,
         "missing_rates": series.missing_rates,
         "has_waiting_file": series.has_waiting_file,
+        "is_counted_twice": series.is_counted_twice,
         "latest": latest,
         "sign_off": reconciliation_selectors.sign_off(latest),
         "revisions": series.revisions.select_related("reconciliation").order_by("-number"),

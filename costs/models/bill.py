@@ -335,6 +335,8 @@ class BillSource(models.Model):
     }
     """What each kind can be asked with, the usual one first."""
     FOLDERS = (Kind.S3, Kind.AZURE_BLOB, Kind.GCS)
+    API_ACCOUNTS: dict[str, str] = {Kind.OPENAI: "openai-cost-api", Kind.ANTHROPIC: "anthropic-cost-api"}
+    """What rows from an API have as their billing account: the API does not name one."""
 
     provider = models.CharField(max_length=48, unique=True)
     """Slug; rows belong to it."""

@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from costs import bridge, exchange
-from costs.models.bill import BillDelivery, BillFile
+from costs.models.bill import BillDelivery, BillFile, BillRow, BillSource
 from costs.models.price import TokenClass
 from costs.periods import whole_month
 from governance.models import User
@@ -37,6 +37,15 @@ class ReconciliationQuerySet(models.QuerySet["Reconciliation"]):
             period=OuterRef("month"),
         )
         return self.annotate(has_waiting_file=Exists(would))
+
+    def with_counted_twice(self) -> Self:
+        """Annotates `is_counted_twice`: rows of the provider's month came from a cost API, and from files besides, so that what both say counts twice."""
+        rows = BillRow.objects.filter(provider=OuterRef("provider"), month=OuterRef("month"), kind__in=BillRow.COMPARED)
+        by_api = Q(account__in=BillSource.API_ACCOUNTS.values())
+        return self.annotate(is_counted_twice=Q(Exists(rows.filter(by_api)), Exists(rows.exclude(by_api))))
+
+    def counted_twice(self) -> Self:
+        return self.with_counted_twice().filter(is_counted_twice=True)
 
     def present(self) -> Self:
         """One of each provider and month, also those that wait for exchange rates."""
@@ -68,6 +77,8 @@ class Reconciliation(models.Model):
     """Annotated by `with_replaced`."""
     has_waiting_file: bool
     """Annotated by `with_waiting`."""
+    is_counted_twice: bool
+    """Annotated by `with_counted_twice`."""
 
     objects = ReconciliationQuerySet.as_manager()
 

@@ -344,15 +344,10 @@ def _tell(source: BillSource, title: str, text: str, at: datetime) -> None:
     )
 
 
-def account_of(kind: str) -> str:
-    """What rows from an API have as their billing account: the API does not name one."""
-    return f"{kind}-cost-api"
-
-
 def _new_rows(source: BillSource, lines: Iterable[cost_apis.Line], first: date, last: date, at: datetime) -> Iterable[dict[str, str]]:
     """Rows of FOCUS 1.2 for every line that is not there with its amount; lines that the provider says no more are taken back."""
     known: dict[tuple[date, str, str], Decimal] = {}
-    found = BillRow.objects.filter(provider=source.provider, account=account_of(source.kind), day__gte=first, day__lte=last)
+    found = BillRow.objects.filter(provider=source.provider, account=BillSource.API_ACCOUNTS[source.kind], day__gte=first, day__lte=last)
     for row in found.values("day", "sku_id", "currency").annotate(money=Sum("billed_cost")):
         if row["day"] is not None:  # theirs always have one
             known[row["day"], row["sku_id"], row["currency"]] = row["money"]
@@ -373,7 +368,9 @@ def _row(
     day, key, currency = place
     title = cost_apis.APIS[source.kind].title
     if line is None:  # said no more: as the row that it takes back
-        earlier = BillRow.objects.filter(provider=source.provider, account=account_of(source.kind), day=day, sku_id=key).latest("pk")
+        earlier = BillRow.objects.filter(
+            provider=source.provider, account=BillSource.API_ACCOUNTS[source.kind], day=day, sku_id=key
+        ).latest("pk")
         direction, cache = _directions(earlier.token_class)
         text, model, group = earlier.description, earlier.model, ""
     else:
@@ -381,7 +378,7 @@ def _row(
     details = {"ModelId": model, "TokenDirection": direction, "TokenCacheAction": cache}
     return {
         "BilledCost": f"{amount.normalize(focus.EXACT):f}",
-        "BillingAccountId": account_of(source.kind),
+        "BillingAccountId": BillSource.API_ACCOUNTS[source.kind],
         "BillingCurrency": currency,
         "BillingPeriodStart": _midnight(first_of_month(day)),
         "BillingPeriodEnd": _midnight(first_of_month(day, 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +19,7 @@ from django.db.models import Sum
 from costs import tasks
 from costs.errors import BillSourceError, CostApiError
 from costs.models import BillFile, BillRow, BillSource
-from costs.services import bill_sources, reconciliation
+from costs.services import bill_sources, bills, reconciliation
 from governance.models import AuditEntry, Notice, Tenant, User
 from governance.schema import enter_tenant
 from tests.conftest import ClientFor
@@ -30,6 +31,10 @@ DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 PAGE = "/o/acme/operate/costs/reconciliation/sources/"
 API = "/api/v1/bills/sources/"
 KEY = "sk-admin-secret"
+NOVEMBER = date(2026, 11, 1)
+TWICE = "Use one of both"
+AWS = {"access_key_id": "a", "secret_access_key": "b"}
+LATER = datetime(2026, 12, 5, tzinfo=UTC)
 
 
 class Provider:
@@ -102,6 +107,20 @@ def source(provider: Provider, actor: User, kind: str = "openai") -> BillSource:
     return bill_sources.set_source(provider="openai", kind=kind, key=KEY, actor=actor, base_url=provider.url, begins_on=FIRST, at=AT)
 
 
+def uploaded(user: User, *, kind: str) -> BillFile:
+    """A file of one row of November, from another account than that of the API."""
+    row = {
+        "BilledCost": "1.5", "EffectiveCost": "1.5", "BillingAccountId": "prod", "BillingCurrency": "USD", "ChargeCategory": kind,
+        "BillingPeriodStart": "2026-11-01T00:00:00Z", "BillingPeriodEnd": "2026-12-01T00:00:00Z", "ProviderName": "OpenAI",
+        "ChargePeriodStart": "2026-11-07T00:00:00Z", "ChargePeriodEnd": "2026-11-08T00:00:00Z", "ConsumedQuantity": "30000",
+        "ConsumedUnit": "Tokens", "SkuMeter": "gpt-small Input Tokens", "ServiceSubcategory": "Generative AI", "SkuId": "input",
+    }  # fmt: skip
+    content = f"{','.join(row)}\n{','.join(row.values())}".encode()
+    return bills.import_bill(
+        file=io.BytesIO(content), name=f"{kind}.csv", actor=user, provider="openai", style="replacement", at=LATER
+    ).file
+
+
 def money() -> dict[tuple[date | None, str], Decimal]:
     sums = BillRow.objects.values("day", "token_class").annotate(n=Sum("billed_cost"))
     return {(row["day"], row["token_class"]): row["n"].normalize() for row in sums}
@@ -140,6 +159,42 @@ def test_address_may_end_as_those_of_providers_do(kind: str, path: str, end: str
     bill_sources.fetch(source=source(provider, fay, kind), at=AT)
 
     assert provider.asked[0][0] == path
+
+
+def test_month_from_a_cost_api_and_from_a_file_says_that_it_counts_twice(
+    acme: Tenant, provider: Provider, client_for: ClientFor, api_for: ClientFor, fay: User
+) -> None:
+    provider.amounts = {FIRST: [openai("gpt-small, input", "1")]}
+    api = source(provider, fay)
+    bill_sources.fetch(source=api, at=AT)
+    reconciliation.reconcile(provider="openai", month=NOVEMBER)
+    by_account = "/o/acme/operate/costs/reconciliation/openai/openai-cost-api/2026-11/"
+    alone = [client_for(fay).get(page).text for page in (PAGE, by_account)]
+
+    uploaded(fay, kind="Tax")
+    reconciliation.reconcile(provider="openai", month=NOVEMBER)
+    beside_tax = client_for(fay).get(PAGE).text
+    file = uploaded(fay, kind="Usage")
+    run = api_for(fay).post("/api/v1/reconciliations/", {"provider": "openai", "month": "2026-11"}).json()
+    month = client_for(fay).get("/o/acme/operate/costs/reconciliation/openai/all-accounts/2026-11/").text
+    sources, bill = client_for(fay).get(PAGE).text, client_for(fay).get(f"/o/acme/operate/costs/reconciliation/bills/{file.pk}/").text
+    listed = client_for(fay).get("/o/acme/operate/costs/reconciliation/").text
+    told = api_for(fay).get(API).json()["results"][0]["months_counted_twice"]
+    folder = bill_sources.set_source(
+        provider="openai", kind="s3", bucket="exports", region="eu-central-1", credentials=AWS, actor=fay, begins_on=FIRST, at=AT
+    )
+    of_folder = client_for(fay).get(f"{PAGE}{folder.pk}/").text
+    bills.undo_bill(bill=file, actor=fay, reason="The API says it, too.")
+    undone = [client_for(fay).get(page).text for page in (PAGE, by_account)]
+
+    assert [TWICE in page for page in (*alone, beside_tax, *undone)] == [False] * 5
+    assert "openai counts twice in Nov 2026." in sources
+    assert "openai counts twice in Nov 2026." in of_folder
+    assert "This month counts twice." in month
+    assert [TWICE in page for page in (sources, of_folder, month)] == [True] * 3
+    assert "Counts twice</span>" in bill
+    assert "Counts twice</span>" in listed
+    assert (run["is_counted_twice"], told) == (True, ["2026-11"])
 
 
 def test_anthropic_cents_become_dollars_by_token_class(acme: Tenant, provider: Provider, fay: User) -> None:
