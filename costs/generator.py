@@ -121,6 +121,7 @@ def generate(
     offers: Sequence[Offer],
     seed: int,
     calls_per_day: int = 12,
+    calls_per_weekend_day: int | None = None,
     faults: Faults | None = None,
     days: int | None = None,
 ) -> Generated:
@@ -130,7 +131,18 @@ def generate(
     """
     faults = faults or Faults()
     with localcontext(EXACT):
-        return _Run(random.Random(seed), tenant, provider, provider_name, account, month, offers, calls_per_day, faults, days).make()  # noqa: S311  # not a secret
+        return _Run(
+            random.Random(seed),  # noqa: S311  # not a secret
+            tenant,
+            provider,
+            provider_name,
+            account,
+            month,
+            offers,
+            (calls_per_day, calls_per_weekend_day),
+            faults,
+            days,
+        ).make()
 
 
 @dataclass
@@ -142,7 +154,8 @@ class _Run:
     account: str
     month: date
     offers: Sequence[Offer]
-    calls_per_day: int
+    calls_per_day: tuple[int, int | None]
+    """And on Saturdays and Sundays, where that differs."""
     faults: Faults
     days: int | None
     found: Generated = field(default_factory=Generated)
@@ -165,7 +178,7 @@ class _Run:
         missing_day, late_call_day, duplicate_day, drift_day = (chosen.pop() if one else None for one in wanted)
         self.ends = max(day for day in all_days if day not in chosen)
         for day in all_days:
-            calls = [self._call(day, n) for n in range(self.calls_per_day)]
+            calls = [self._call(day, n) for n in range(self._calls_on(day))]
             seen = list(calls)
             if day == missing_day:
                 gone, seen = seen[: self.faults.missing_calls], seen[self.faults.missing_calls :]
@@ -186,6 +199,10 @@ class _Run:
         self.found.truth = {cause: amount for cause, amount in self.truth.items() if amount}
         self.found.truth_complete = {cause: amount for cause, amount in self.complete.items() if amount}
         return self.found
+
+    def _calls_on(self, day: date) -> int:
+        usual, at_weekend = self.calls_per_day
+        return usual if at_weekend is None or day.weekday() < 5 else at_weekend
 
     def _note(self, cause: str, amount: Decimal) -> None:
         self.truth[cause] += amount

@@ -180,7 +180,7 @@ class Installation:
             if found["addresses"] == addresses:
                 return found
         say("  demo organisation")
-        made: dict[str, object] = json.loads(self._manage("demo", "--json")) | {"addresses": addresses}
+        made: dict[str, object] = json.loads(self._manage("demo", "--json", "--history")) | {"addresses": addresses}
         kept.touch(mode=0o600)
         kept.write_text(json.dumps(made))
         return made

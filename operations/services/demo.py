@@ -31,6 +31,7 @@ from gateway.contract.keys import MalformedKeyError, matches, parse
 from governance.models import FeatureClass, Guardrail, Policy, Tenant, User
 from governance.roles import Role
 from governance.services import guardrails, people, policies, tenants, tokens
+from operations.services import demo_history
 from rollouts import exposure
 from rollouts.models import Flag, Rollout
 from rollouts.services import flag_changes, flags, rollouts
@@ -54,11 +55,19 @@ PROJECTS = (
     ("checkout-assistant", "Checkout assistant", "CC-4100", "production"),
     ("internal-tools", "Internal tools", "CC-9000", "development"),
 )
+CHAT_PRICES = {
+    slug: {"input": price.input_per_million, "output": price.output_per_million}
+    for slug, _, capabilities, *_, price in MODELS
+    if "chat" in capabilities
+}
 START_TIMEOUT_S = 20.0
 
 
-def make_demo() -> dict[str, Any]:
-    """Make what is missing of the demo and return how to get in: URL, people, tokens, a key, a model."""
+def make_demo(*, with_history: bool = False) -> dict[str, Any]:
+    """Make what is missing of the demo and return how to get in: URL, people, tokens, a key, a model.
+
+    With `with_history`, an organisation that had no calls had some in the last weeks; see `demo_history`.
+    """
     notes = _Notes(settings.DATA_DIR / "demo.json")
     with schema_context("public"):
         operator = User.objects.filter(email="olga@acme.example").first() or User.objects.create_user(
@@ -83,7 +92,7 @@ def make_demo() -> dict[str, Any]:
             ).user
             for name, full_name, role in PEOPLE
         }
-        _fill_catalog(members["adam"], members["alice"])
+        _fill_catalog(members["adam"], members["alice"], with_history=with_history)
         project = Project.objects.get(slug=PROJECTS[0][0])
         virtual_key = notes.keep(
             "virtual_key",
@@ -97,6 +106,15 @@ def make_demo() -> dict[str, Any]:
         )
         _fill_controls(members["adam"])
         _fill_flags(members["rita"], members["adam"])
+        if with_history:
+            demo_history.make_history(
+                tenant=tenant,
+                provider="sandbox",
+                offers=CHAT_PRICES,
+                key_id=parse(virtual_key).id,
+                finance=members["fay"],
+                owner=members["alice"],
+            )
         if not Rollout.objects.exists():
             rollouts.start_rollout(
                 plan_key="ai-gateway-governance",
@@ -119,7 +137,7 @@ def make_demo() -> dict[str, Any]:
     }
 
 
-def _fill_catalog(admin: User, owner: User) -> None:
+def _fill_catalog(admin: User, owner: User, *, with_history: bool) -> None:
     """A provider, three checked models, a tool server and two projects."""
     base_url = f"{_sandbox_url()}/v1"
     provider = Provider.objects.filter(slug="sandbox").first()
@@ -128,6 +146,8 @@ def _fill_catalog(admin: User, owner: User) -> None:
     elif provider.base_url != base_url:  # it was started on another port
         provider = providers.change_provider(provider=provider, name=provider.name, base_url=base_url, region=provider.region, actor=admin)
     providers.check_provider(provider=provider, actor=admin)
+    if with_history:
+        demo_history.set_prices(provider.slug, CHAT_PRICES, actor=admin)
     for slug, name, capabilities, feature_class, context_window, price in MODELS:
         model = Model.objects.filter(slug=slug).first() or models.register_model(
             slug=slug,

@@ -25,7 +25,7 @@ Breadcrumbs are each page's own."""
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
-NOT_PAGES = re.compile(r"\.(csv|md|json|ya?ml)(\?|$)|/(csv|export|download|errors|file|rejected)/")
+NOT_PAGES = re.compile(r"\.(csv|md|json|ya?ml)(\?|$)|/(csv|parquet|export|download|errors|file|rejected)/")
 
 
 def links(page: Page) -> list[str]:

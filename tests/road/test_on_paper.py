@@ -27,7 +27,7 @@ def test_showback_longer_than_a_sheet_leaves_none_empty_and_charts_fit(product: 
         headers = {"Authorization": f"Bearer {demo['virtual_key']}", "x-gatehouse-agent": f"paper-{number}"}
         call = {"model": demo["model"], "messages": [{"role": "user", "content": "Hello"}]}
         httpx2.post(f"{product.base_url}/v1/chat/completions", json=call, headers=headers, timeout=60).raise_for_status()
-    page = sign_in(browser, demo, "fay")
+    page = sign_in(browser, demo, "fay", viewport={"width": 1680, "height": 900})
     query = page.evaluate("'?month=' + new Date().toISOString().slice(0, 7)")
     open_until(
         page, f"/o/acme/operate/costs/showback/{query}", lambda: page.locator(".sb-3", has_text="paper-").count() == AGENTS, within_s=10

@@ -13,9 +13,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument(
+            "--history", action="store_true", help="with made-up calls of the last weeks and a bill, where there are no calls yet"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        demo = make_demo()
+        demo = make_demo(with_history=options["history"])
         if options["json"]:
             self.stdout.write(json.dumps(demo))
             return
