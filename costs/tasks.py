@@ -74,12 +74,14 @@ def dispatch_bill_sources() -> None:
 
 @shared_task(base=TenantTask)
 def fetch_bills() -> None:
-    """Ask the cost APIs whose turn it is; one that fails stands in nobody's way, and says so on its page."""
+    """Read the sources whose turn it is; one that fails stands in nobody's way, and says so on its page."""
     for source in bill_sources.due(timezone.now()):
         try:
             bill_sources.fetch(source=source)
         except CostApiError as error:
             logger.warning("bill_source.failed", extra={"provider": source.provider, "error": error.message})
+        except Exception:  # a defect of ours: the sources after it must not pay for it
+            logger.exception("bill_source.broke", extra={"provider": source.provider})
 
 
 @shared_task(base=TenantTask)

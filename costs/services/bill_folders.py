@@ -8,6 +8,7 @@ one that is no bill when it changes, or when somebody asks.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections import defaultdict
@@ -29,15 +30,21 @@ from gateway.contract.credentials import CredentialError
 from gateway.contract.sealing import Sealer, UnsealError
 from governance.services import audit
 
+logger = logging.getLogger(__name__)
+
 SETTLED = timedelta(minutes=10)
 """After the last write, a delivery is whole."""
 MOST_DELIVERIES = 20
 """Of one reading; the next one follows within half an hour."""
+LARGEST_DELIVERY = 2 * bill_rows.LARGEST_FILE
+"""All of its parts lie on our disk at once while it is read."""
 SHOWN = 20
 """Files that a look tells of."""
+MOST_TOLD = 300
+"""Characters of an error."""
 _BILL = re.compile(r"[^\0]+\.(csv|csv\.gz|parquet)", re.IGNORECASE)
-_NUMBER = re.compile(r"(part_\d+_|^|(?<=[-_.]))0\d{3,}(?=\.)")
-"""Of a part: AWS `-00001.csv.gz`, Azure `part_0_0001.csv`, BigQuery `-000000000001.csv`."""
+_NUMBER = re.compile(r"(part_\d+_\d{4,}|(^|(?<=[-_.]))00\d{3,})(?=\.)")
+"""Of a part: AWS `-00001.csv.gz`, Azure `part_0_0001.csv`, BigQuery `-000000000001.csv`. No day (`_0925`, `-01112026`) begins with 00."""
 
 NEW, CHANGED, AGAIN, READ, FAILED, UNSETTLED, EARLIER, NO_BILL = (
     "new",
@@ -70,7 +77,7 @@ class Reading:
     taken: int
     failed: int
     left: int
-    """For the next reading."""
+    """For the next reading; without what was tried before and failed."""
     unsettled: int
     """Written just now."""
     passed_over: int
@@ -130,7 +137,15 @@ def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
     standings = _standings(source, found, at, again=again)
     _forget_gone(source, found)
     due = [parts for parts in _deliveries(found) if standings[parts[0].name] in TAKEN]
-    due.sort(key=lambda parts: (_written_at(parts), parts[0].name))  # as they came: a later one replaces an earlier one
+    tried_at = dict(source.files.exclude(error="").values_list("name", "read_at"))
+
+    def tried(parts: Sequence[StoredObject]) -> datetime:
+        """When the delivery failed last, else before all times."""
+        times = [tried_at[one.name] for one in parts if standings[one.name] == AGAIN]
+        return max(times, default=datetime.min.replace(tzinfo=UTC))
+
+    # As they came, since a later one replaces an earlier one; what failed before comes last, and in turns: it must not keep new ones out.
+    due.sort(key=lambda parts: (tried(parts), _written_at(parts), parts[0].name))
     taken = failed = rows = 0
     for parts in due[:MOST_DELIVERIES]:
         imported = _take(source, folder, parts, at)
@@ -144,7 +159,7 @@ def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
     return Reading(
         taken=taken,
         failed=failed,
-        left=sum(len(parts) for parts in due[MOST_DELIVERIES:]),
+        left=sum(standings[one.name] != AGAIN for parts in due[MOST_DELIVERIES:] for one in parts),
         unsettled=of.count(UNSETTLED),
         passed_over=of.count(NO_BILL) + of.count(EARLIER),
         known=of.count(READ) + of.count(FAILED),
@@ -212,19 +227,33 @@ def _standing(one: StoredObject, known: BillSourceFile | None, *, again: bool) -
 
 
 def _take(source: BillSource, folder: Folder, parts: Sequence[StoredObject], at: datetime) -> bills.Imported | None:
-    """What the delivery was imported as; None where it failed, which is noted. SourceChangedError."""
+    """What the delivery was imported as; None where it failed, for whatever reason, which is noted. SourceChangedError."""
     with ExitStack() as opened:
         try:
             bills.check_parts(len(parts))
             for one in parts:
                 bill_rows.check_size(one.size_bytes)
+            if sum(one.size_bytes for one in parts) > LARGEST_DELIVERY:
+                raise BillTooLargeError(
+                    f"All parts of one export may have {LARGEST_DELIVERY // 1024**2:,} MB. Split it by month.", field="file"
+                )
             uploads = [bills.Upload(_copied(folder, one, opened), one.name[-200:], one.changed_at) for one in parts]
             return _import(source, parts, uploads, at)
         except ExportFolderFailure as error:
             _failed(source, parts, str(error), at, is_final=False)
         except (BillFormatError, BillTooLargeError, BillStoppedError) as error:
             _failed(source, parts, error.message, at, is_final=True)
+        except SourceChangedError:
+            raise
+        except Exception as error:  # a full disk, a defect of ours: the other deliveries and sources must not pay for it
+            logger.exception("bill_source.file_broke", extra={"provider": source.provider, "file": parts[0].name})
+            _failed(source, parts, unexpected(error), at, is_final=False)
     return None
+
+
+def unexpected(error: Exception) -> str:
+    """What people are told of an error that nobody foresaw; its text may name what is none of theirs."""
+    return f"An unexpected error ({type(error).__name__}); the log of the worker says where. It is tried again."
 
 
 def _copied(folder: Folder, one: StoredObject, opened: ExitStack) -> BinaryIO:
@@ -257,8 +286,10 @@ def _import(source: BillSource, parts: Sequence[StoredObject], uploads: Sequence
 @transaction.atomic
 def _failed(source: BillSource, parts: Sequence[StoredObject], message: str, at: datetime, *, is_final: bool) -> None:
     locked(source)
+    known = source.files.filter(name=parts[0].name).values_list("error", flat=True).first()
     _note(source, parts, at, error=message, is_final=is_final)
-    audit.record("bill_source.file_failed", actor=None, target=source, at=at, file=parts[0].name, parts=len(parts), error=message)
+    if known != message[:MOST_TOLD]:
+        audit.record("bill_source.file_failed", actor=None, target=source, at=at, file=parts[0].name, parts=len(parts), error=message)
 
 
 def locked(source: BillSource) -> None:
@@ -287,7 +318,7 @@ def _note(
                 changed_at=one.changed_at,
                 read_at=at,
                 bill=bill,
-                error=error[:300],
+                error=error[:MOST_TOLD],
             )
             for one in parts
         ],

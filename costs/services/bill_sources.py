@@ -182,7 +182,7 @@ def _proof(kind: str, chosen: str, given: Mapping[str, str]) -> Credential | Non
     if not any(value.strip() for value in given.values()):
         return None
     if chosen == BillSource.Credential.ENTRA_ID:
-        given = {"scope": STORAGE_SCOPE, **given}
+        given = {**given, "scope": given.get("scope", "").strip() or STORAGE_SCOPE}
     try:
         if kind == BillSource.Kind.AZURE_BLOB and chosen == BillSource.Credential.KEY:
             given = {**given, "secret": export_folders.shared_access(given.get("secret", ""))}
@@ -234,7 +234,8 @@ def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None
     """Read what may have changed, and take over what is new. Twice changes nothing.
 
     Of a cost API, the days up to yesterday (UTC), and nothing of a reading that is not whole. Of a folder, its files, each delivery for itself;
-    with `again`, also what failed and has not changed. Raises CostApiError, which the source remembers and people are told once.
+    with `again`, also what failed and has not changed. Raises CostApiError, which the source remembers and people are told once; any other
+    error is raised, remembered and told as well.
     """
     at = at or timezone.now()
     try:
@@ -243,6 +244,9 @@ def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None
         raise
     except CostApiError as error:
         _failed(source, error.message, at)
+        raise
+    except Exception as error:  # else it would be as if it were read on, and nobody would know
+        _failed(source, bill_folders.unexpected(error), at)
         raise
 
 

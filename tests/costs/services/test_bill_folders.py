@@ -17,7 +17,7 @@ from costs import export_folders, tasks
 from costs.errors import BillSourceError, CostApiError
 from costs.models import BillFeed, BillFile, BillRow, BillSource, BillSourceFile
 from costs.services import bill_folders, bill_sources, bills
-from gateway.contract.credentials import AwsKeys, Key
+from gateway.contract.credentials import STORAGE_SCOPE, AwsKeys, EntraId, Key
 from governance.models import AuditEntry, Notice, Tenant, User
 from governance.schema import enter_tenant
 from tests.costs import stores as doubles
@@ -487,3 +487,105 @@ def test_schedule_reads_folders_too(acme: Tenant, stores: Stores, fay: User) -> 
     enter_tenant(acme)
     assert BillRow.objects.count() == 1
     assert BillSource.objects.get().reading["taken"] == 1
+
+
+def test_what_could_not_be_fetched_keeps_no_new_delivery_out(
+    acme: Tenant, stores: Stores, fay: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costs.services.bill_folders.MOST_DELIVERIES", 2)
+    for number in range(1, 4):  # names that are not asked for fail each time
+        stores.put(f"exports/./{number}.csv", focus(day(number)), NOW - 2 * DAY)
+    azure_source(fay, stores)
+
+    first, second = fetched(), fetched(LATER + DAY)
+    stores.put("exports/new.csv", focus(day(9)), NOW - DAY)
+    third = fetched(LATER + 2 * DAY)
+    turns = {one.name[-5:]: one.read_at for one in BillSourceFile.objects.exclude(error="")}
+
+    assert [(one.taken, one.failed, one.left) for one in (first, second, third)] == [(0, 2, 1), (0, 2, 0), (1, 1, 0)]
+    assert turns == {"1.csv": LATER + DAY, "2.csv": LATER + 2 * DAY, "3.csv": LATER + DAY}
+    assert BillSource.objects.get().tried_at == LATER + 2 * DAY
+    assert AuditEntry.objects.filter(event="bill_source.file_failed").count() == 3
+
+
+def test_error_that_nobody_foresaw_stands_at_the_file_and_stops_no_other(
+    acme: Tenant, stores: Stores, fay: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores.put("exports/a/full.csv", focus(day(1)), NOW - 2 * DAY)
+    stores.put("exports/b/good.csv", focus(day(2)), NOW - DAY)
+    azure_source(fay, stores, style="append")
+    keep = bills._keep
+
+    def keep_but_the_first(file: Any, path: str, size: int) -> None:
+        if not BillSourceFile.objects.exists():
+            raise OSError(28, "No space left on device: /a/path")
+        keep(file, path, size)
+
+    with monkeypatch.context() as full:
+        full.setattr(bills, "_keep", keep_but_the_first)
+        first = fetched()
+    error = names()["exports/a/full.csv"][0]
+    second = fetched(LATER + DAY)
+
+    assert (first.taken, first.failed, second.taken) == (1, 1, 1)
+    assert error == "An unexpected error (OSError); the log of the worker says where. It is tried again."
+    assert "No space left" in caplog.text
+    assert BillRow.objects.count() == 2
+
+
+def test_source_that_breaks_is_told_and_stops_no_other(
+    acme: Tenant, stores: Stores, alice: User, fay: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make.deployment(alice, provider="zeta", model="zeta-1")
+    stores.put("exports/a.csv", focus(day(1)), NOW - DAY)
+    azure_source(fay, stores)
+    bill_sources.set_source(
+        provider="zeta", kind="azure_blob", actor=fay, bucket="bills", prefix="exports/", base_url=stores.url, key=SAS, begins_on=FIRST
+    )
+    look_up = bill_folders._standings
+
+    def broken(source: BillSource, *args: Any, **options: Any) -> dict[str, str]:
+        if source.provider == "openai":
+            raise LookupError("a defect")
+        return look_up(source, *args, **options)
+
+    monkeypatch.setattr(bill_folders, "_standings", broken)
+    tasks.fetch_bills(schema_name=acme.schema_name)
+
+    enter_tenant(acme)
+    first, second = BillSource.objects.order_by("provider")
+    assert (first.begun_at, first.last_error[:34]) == (None, "An unexpected error (LookupError);")
+    assert second.reading["taken"] == 1
+    assert "a defect" in caplog.text
+    assert Notice.objects.filter(topic="bill.source_failed").count() == 1
+
+
+def test_delivery_has_a_limit_for_all_of_its_parts(acme: Tenant, stores: Stores, fay: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        stores.put(f"exports/part_{number}_0001.csv", focus(day(number)), NOW - DAY)
+    monkeypatch.setattr("costs.services.bill_folders.LARGEST_DELIVERY", 2 * len(focus(day(1))) - 1)
+    azure_source(fay, stores)
+
+    reading = fetched()
+
+    assert (reading.failed, reading.taken) == (2, 0)
+    assert "All parts of one export may have" in names()["exports/part_1_0001.csv"][0]
+    assert [path for path in stores.asked if "comp=list" not in path] == []
+
+
+def test_days_in_names_are_no_numbers_of_parts() -> None:
+    days = ["costs_0925", "costs_0926", "bill-01112026", "bill-02112026", "20261101", "20261102", "bill_092526", "bill_092626"]
+    parts = ["focus-00001", "focus-00012", "part_0_0001", "part_1_0001", "d/000000000000", "d/000000000012"]
+    found = [export_folders.StoredObject(f"e/{name}.csv", "t", 5, NOW) for name in [*days, *parts]]
+
+    assert [len(delivery) for delivery in bill_folders._deliveries(found)] == [1] * len(days) + [2, 2, 2]
+
+
+@pytest.mark.parametrize("scope", [{}, {"scope": " "}])
+def test_scope_that_is_left_empty_is_that_of_stores(acme: Tenant, stores: Stores, fay: User, scope: dict[str, str]) -> None:
+    made = azure_source(fay, stores, key="", credential="entra_id", credentials={**stores.entra(), **scope})
+
+    credential = bill_folders._folder(made)._credential
+
+    assert isinstance(credential, EntraId)
+    assert credential.scope == STORAGE_SCOPE
