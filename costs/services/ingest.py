@@ -35,8 +35,12 @@ QUARANTINE_AFTER = timedelta(minutes=10)
 """A tenant that is still being created may be in the inbox before its row can be seen; longer than that it is unknown."""
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """Calls before this (or a day ahead of now) come from a broken clock and would make a partition each."""
-HOLD = timedelta(seconds=3)
-"""A span that was exported to us waits so long for the gateway's record of the same call, which takes a second."""
+HOLD = timedelta(seconds=7)
+"""A span that was exported to us waits so long for the gateway's record of the same call: that takes a second, and of a stream whose caller left
+five more.
+"""
+_ANSWERED_BEFORE = timedelta(days=31)
+"""An answer from the cache was recorded when it was first given."""
 _SKEW = timedelta(hours=1)
 """Between an exporter's clock and a gateway's."""
 SET_ASIDE_PATH = "operate/costs/requests/set-aside/"
@@ -181,19 +185,23 @@ SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM refused)
 _PASSING_OVER = "ON CONFLICT (started_at, event_id) DO NOTHING"
 _IS_DATED = f"get_byte(uuid_send(event_id), 6) >> 4 = {DATED_ID}"
 _IS_EXPORTED = f"NOT ({_IS_DATED}) AND steps -> 0 ->> 0 = 'otlp'"
+# No exported call is taken before the gateway's own that came until then, however many of those wait.
+_RECORDED_UNTIL = f"""least(clock_timestamp(),
+        (SELECT received_at FROM public.inbox WHERE tenant = %(tenant)s AND NOT ({_IS_EXPORTED}) ORDER BY id LIMIT 1)) - make_interval(secs => %(hold)s)"""  # noqa: S608
 _WAITING = f"""
 SELECT min(id), max(id), range_agg(int8range(id, id, '[]'))::text, count(*),
     greatest(min(started_at), %(earliest)s), least(max(started_at), clock_timestamp()),
     array_agg(DISTINCT date_trunc('month', started_at, 'UTC')) FILTER (WHERE {_POSSIBLE_TIME}), bool_and({_IS_DATED})
 FROM (
     SELECT id, event_id, started_at FROM public.inbox
-    WHERE tenant = %(tenant)s AND CASE WHEN {_IS_EXPORTED} THEN %(exported)s AND received_at < clock_timestamp() - make_interval(secs => %(hold)s) ELSE NOT %(exported)s END
+    WHERE tenant = %(tenant)s AND CASE WHEN {_IS_EXPORTED} THEN %(exported)s AND received_at < {_RECORDED_UNTIL} ELSE NOT %(exported)s END
     ORDER BY id LIMIT %(size)s
 ) waiting
 """  # noqa: S608  # names and expressions of this module only
 _DROP_KNOWN = """
 DELETE FROM public.inbox b WHERE tenant = %(tenant)s AND id BETWEEN %(first)s AND %(last)s AND id <@ %(ids)s::int8multirange
-    AND EXISTS (SELECT FROM event e WHERE e.answer_id = b.request_id AND e.started_at BETWEEN %(from)s AND %(to)s)
+    AND EXISTS (SELECT FROM event e WHERE hashtextextended(e.answer_id, 0) = hashtextextended(b.request_id, 0) AND e.answer_id = b.request_id
+        AND e.started_at BETWEEN %(from)s AND %(to)s)
 """
 
 
@@ -242,7 +250,7 @@ def _move_batch(tenant: Tenant, size: int, *, exported: bool, hold: timedelta) -
             return Ingested()
         which = {"tenant": tenant.public_id, "first": first, "last": last, "ids": ids}
         if exported:
-            cursor.execute(_DROP_KNOWN, {**which, "from": earliest - _SKEW, "to": latest + _SKEW})
+            cursor.execute(_DROP_KNOWN, {**which, "from": earliest - _ANSWERED_BEFORE, "to": latest + _SKEW})
         for month in months or []:
             ensure_partition(month)
         # The planner cannot know how many rows come out of a CTE that changes data; guessing few, it compares all with all.

@@ -170,6 +170,8 @@ class Call:
     cut: Exception | None = None
     """Why it was ended by us while it waited for its upstream: a refusal by a newer snapshot, or its caller is gone."""
     ttft_us: int | None = None
+    beginning: bytes = b""
+    """First piece of a stream, as its caller gets it."""
     status: Status = "ok"
     http_status: int = 200
     error_code: str | None = None

@@ -13,6 +13,7 @@ from gateway.contract.surfaces import MOST_OUTPUT, MOST_OUTPUT_NAMES
 
 CHARACTERS_PER_TOKEN = 4
 SHORTEST_ID, LONGEST_ID = 20, 100
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
 _STRING = rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
 TEXT_IN_CHAT = re.compile(rb'"(?:content|arguments|reasoning_content)"' + _STRING)
 TEXT_IN_MESSAGES = re.compile(rb'"(?:text|partial_json|thinking)"' + _STRING)
@@ -192,6 +193,12 @@ class ResponseItem(msgspec.Struct):
 
 def tool_units(output: list[ResponseItem]) -> dict[str, int] | None:
     return dict(Counter(unit for item in output if (unit := item.unit))) or None
+
+
+def id_in(beginning: bytes) -> str | None:
+    """The id in the first event of a stream, where it comes before all others."""
+    found = _ID.search(beginning)
+    return answer_id(found[1].decode("latin-1")) if found else None
 
 
 class WithUsage(msgspec.Struct):

@@ -545,7 +545,7 @@ def test_open_stream_of_a_revoked_key_is_ended(plane: Plane, sandbox_upstream: S
     org = _with_faults(plane, sandbox_upstream, "drip")
 
     stream = iter(org.client().chat.completions.create(model="chat", messages=SAY_HELLO, stream=True))
-    next(stream)
+    first = next(stream)
     threading.Timer(0.3, lambda: org.change_key(disabled=True)).start()
     began = time.monotonic()
     with pytest.raises(openai.APIError) as ended:
@@ -554,7 +554,7 @@ def test_open_stream_of_a_revoked_key_is_ended(plane: Plane, sandbox_upstream: S
     assert ended.value.code == "key_revoked"
     assert time.monotonic() - began < allowed(5)
     [event] = plane.wait_for_events(org.id, 1)
-    assert (event["status"], event["error_code"]) == ("refused", "key_revoked")
+    assert (event["status"], event["error_code"], event["answer_id"]) == ("refused", "key_revoked", first.id)
 
 
 def test_withdrawn_consent_ends_streams_and_waiting_calls_and_answers_from_the_cache(

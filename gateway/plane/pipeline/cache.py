@@ -16,7 +16,6 @@ from gateway.plane.cache import Kept
 from gateway.plane.call import Call
 from gateway.plane.http import HeaderList, send_whole, standard_headers
 from gateway.plane.pipeline.reserve import cost_of
-from gateway.plane.usage import Usage
 
 _HEADER = CACHE_HEADER.encode()
 _SIMILARITY = SIMILARITY_HEADER.encode()
@@ -56,7 +55,6 @@ async def _give(call: Call, found: Kept, verdict: str, told: HeaderList, similar
     assert call.model is not None
     age = int(time.time() - found.kept_at)
     call.is_answered, call.usage_source = True, "cache"
-    call.usage = Usage(answer_id=found.usage.answer_id) if found.usage else None  # nothing was used
     headers = [*found.headers, *standard_headers(call.request_id, call.overhead_us), *call.response_headers, *told, (b"age", b"%d" % age)]
     call.client_started = True
     call.ttft_us = (time.perf_counter_ns() - call.started_ns) // 1000

@@ -18,7 +18,7 @@ from gateway.plane.sse import error_event
 from gateway.plane.upstream.dialects import Pair, Tap
 from gateway.plane.upstream.eventstream import BedrockTap
 from gateway.plane.upstream.wire import Answer, WireError
-from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage
+from gateway.plane.usage import CHARACTERS_PER_TOKEN, Usage, id_in
 
 DRAIN_S = 5.0
 """How long the rest of a stream is read after its caller has gone, to learn the usage."""
@@ -193,6 +193,8 @@ async def _forward_pieces(
             data = tap.feed(data)
         except Refusal as refusal:
             return refusal, b""
+        if not call.beginning:
+            call.beginning = data
         if gathered is not None:
             gathered.append(data)
             size += len(data)
@@ -260,12 +262,15 @@ async def _watch_caller(call: Call, response: Answer, tap: Tap) -> None:
 def take_usage(call: Call, usage: Usage | None, output_bytes: Callable[[], int]) -> None:
     """The provider's own figures; what it did not say is estimated, and the whole is marked so. Only then are the output's bytes counted."""
     has_output = call.kind != "embeddings"
+    name = (usage.answer_id if usage else None) or id_in(call.beginning)  # a stream may end before its usage, or never tell one
     if usage is not None and usage.prompt_tokens is not None and (usage.completion_tokens is not None or not has_output):
-        call.usage, call.usage_source = usage, "provider"
-        return
-    estimate = -(-output_bytes() // CHARACTERS_PER_TOKEN) if has_output else None
-    if usage is None or usage.prompt_tokens is None:
-        call.usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate, answer_id=usage.answer_id if usage else None)
+        call.usage_source = "provider"
     else:
-        call.usage = msgspec.structs.replace(usage, completion_tokens=estimate)
-    call.usage_source = "estimated"
+        estimate = -(-output_bytes() // CHARACTERS_PER_TOKEN) if has_output else None
+        if usage is None or usage.prompt_tokens is None:
+            usage = Usage(prompt_tokens=call.input_estimate, completion_tokens=estimate)
+        else:
+            usage = msgspec.structs.replace(usage, completion_tokens=estimate)
+        call.usage_source = "estimated"
+    usage.answer_id = name
+    call.usage = usage

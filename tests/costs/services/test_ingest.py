@@ -278,6 +278,17 @@ def test_span_of_a_call_that_the_gateway_recorded_is_not_counted_again(acme: Ten
     assert totals()[0] == 3
 
 
+def test_no_span_is_counted_before_calls_that_were_there_first(acme: Tenant) -> None:
+    """Behind a backlog of calls, or where another worker is at them, spans wait as well."""
+    make.deliver(make.call(acme), make.call(acme, answer_id="chatcmpl-of-the-gateway-1"), exported(acme, "chatcmpl-of-the-gateway-1"))
+
+    some = ingest.ingest(tenant=acme, batch_size=1, most_batches=1, hold=timedelta(0))
+    rest = ingest.ingest(tenant=acme, hold=timedelta(0))
+
+    assert (some.taken, some.new) == (1, 1)
+    assert (rest.taken, rest.new, rest.duplicates) == (2, 1, 1)
+
+
 def test_another_tenants_answers_are_unknown(acme: Tenant, globex: Tenant) -> None:
     make.record(acme, make.call(acme, answer_id="chatcmpl-of-the-gateway-1"))
     enter_tenant(globex)
