@@ -233,7 +233,7 @@ class BillImports(APIView):
 
 
 class BillImportStop(APIView):
-    """Stop an import: whoever posted it is answered `bill_stopped`, and nothing of it is taken over."""
+    """Ask an import to stop: whoever posted it is answered `bill_stopped`, and nothing of it is taken over, unless it was done in that moment."""
 
     access = {"POST": Permission.MANAGE_COSTS}
 

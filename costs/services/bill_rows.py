@@ -16,10 +16,11 @@ from typing import Any, BinaryIO, cast
 from django.core.files import File
 from django.db import connection
 from django.utils.text import slugify
+from psycopg import Copy
 
 from catalog.models import Deployment, Provider
 from costs import exchange, focus, parquet
-from costs.errors import BillFormatError, BillStoppedError, BillTooLargeError
+from costs.errors import BillFormatError, BillTooLargeError
 from costs.models import BillAlias, BillFile, BillRow
 
 LARGEST_FILE = 512 * 1024 * 1024
@@ -94,7 +95,7 @@ class Names:
 def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
     """Copy rows to the temporary table `bill_staged`, each with its number among equal ones; tell those that are not taken, and count.
 
-    Raises BillStoppedError when somebody cancelled the copying.
+    Ends early with the driver's own error when the server gives up or is told to: it does not wait for the last row.
     """
     columns = ", ".join(_ROW_COLUMNS)
     with connection.cursor() as cursor:
@@ -105,14 +106,12 @@ def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
                 ''::text AS literal_fingerprint
             FROM bill_row WITH NO DATA
         """)  # noqa: S608  # names and expressions of this module only
-        with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
-            heard = select.poll()
-            heard.register(cast(Any, connection).connection.fileno(), select.POLLIN)
-            for number, values in enumerate(rows):
-                copy.write_row(values)
-                # While it is copied to, the server has nothing to say but that it gave up. The driver would hear that after the last row only.
-                if number % _LISTEN_EVERY == 0 and heard.poll(0):
-                    raise BillStoppedError(STOPPED)
+        heard = select.poll()
+        heard.register(cast(Any, connection).connection.fileno(), select.POLLIN)
+        is_done = False
+        while not is_done:
+            with cursor.copy(f"COPY bill_staging ({_STAGING}) FROM STDIN") as copy:
+                is_done = _write(copy, rows, heard)
         # Rows in force that were kept by how they were written are known again by that.
         cursor.execute("""
             UPDATE bill_staging s SET fingerprint = s.literal_fingerprint
@@ -142,6 +141,19 @@ def stage(bill: BillFile, rows: Iterator[tuple[Any, ...]]) -> None:
             cursor.fetchone()
         )
         cursor.execute("DROP TABLE bill_staging")
+
+
+def _write(copy: Copy, rows: Iterator[tuple[Any, ...]], heard: select.poll) -> bool:
+    """Whether all rows were written, or the server said something before.
+
+    While it is copied to, it hardly says anything but that it gave up. The driver hears what at the end of the copying: an error is raised
+    there, and after a mere notice the rows that are left go on in another one.
+    """
+    for number, values in enumerate(rows, 1):
+        copy.write_row(values)
+        if number % _LISTEN_EVERY == 0 and heard.poll(0):
+            return False
+    return True
 
 
 def digest_of(file: BinaryIO) -> tuple[str, int]:

@@ -274,10 +274,13 @@ def _record(event: str, bill: BillFile, actor: User, at: datetime, **details: An
 
 @transaction.atomic
 def stop_import(*, import_id: str, actor: User, at: datetime | None = None) -> None:
-    """Stop an import that is on its way, whoever began it; nothing of it is taken over. Writes one audit entry. Raises BillStateError."""
+    """Ask for the end of an import that is on its way, whoever began it. Writes one audit entry. Raises BillStateError.
+
+    The import hears of it at its next row or query, raises BillStoppedError and takes nothing over; one that was done in that moment stays.
+    """
     if not bill_imports.stop(import_id):
         raise BillStateError("It is not running any more, or in its last step, which is over in a moment.")
-    audit.record("bill.stopped", actor=actor, target_name=import_id, at=at)
+    audit.record("bill.stop_asked", actor=actor, target_name=import_id, at=at)
 
 
 @transaction.atomic

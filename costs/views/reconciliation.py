@@ -93,7 +93,9 @@ def stop_import(request: MemberRequest, import_id: str) -> HttpResponse:
             return HttpResponse(status=error.status)
         return HttpResponse(status=204)
     try_act(
-        request, lambda: bills.stop_import(import_id=import_id, actor=request.user), "The import is stopped. Nothing of it is taken over."
+        request,
+        lambda: bills.stop_import(import_id=import_id, actor=request.user),
+        "The import was told to stop. Nothing of it is taken over, unless it was done in that moment: then it is in the list.",
     )
     return redirect("reconciliation-list")
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 from threading import Event
 
+import psycopg
 import pytest
 from django.db import connection
 from django_tenants.utils import schema_context
@@ -93,7 +94,46 @@ def test_import_is_seen_while_it_reads_and_stopped_by_somebody_else(committed: T
     assert seen.said == f"{seen.rows:,} rows are read"
     assert file.tell() < len(file.getvalue()), "it went on reading after it was stopped"
     assert (BillFile.objects.count(), BillRow.objects.count(), bill_imports.running()) == (0, 0, [])
-    assert AuditEntry.objects.get(event="bill.stopped").actor == adam
+    assert AuditEntry.objects.get(event="bill.stop_asked").actor == adam
+
+
+def test_import_whose_connection_ends_was_stopped_by_nobody(committed: Tenant) -> None:
+    file, again = Held(), Held()
+    again.is_released.set()
+    with ThreadPoolExecutor(1) as pool:
+        running: Future[BillFile] = pool.submit(_import, committed, file)
+        try:
+            _seen_reading(file)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s", [f"bill:%:{ID}"])
+        finally:
+            file.is_released.set()
+        with pytest.raises(psycopg.OperationalError):
+            running.result(SECONDS)
+
+        assert file.tell() < len(file.getvalue()), "it went on reading after the connection had ended"
+        assert BillRow.objects.count() == 0
+        assert pool.submit(_import, committed, again).result(SECONDS).rows_in == 8000
+
+
+def test_notice_of_the_server_costs_no_row(acme: Tenant, fay: User) -> None:
+    file = Held()
+    file.is_released.set()
+    with connection.cursor() as cursor:  # what a trigger says is said while rows are copied
+        cursor.execute("""
+            CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'by the way'; RETURN NULL; END $$;
+            CREATE FUNCTION listen() RETURNS event_trigger LANGUAGE plpgsql AS
+                $$ BEGIN
+                    IF to_regclass('bill_staging') IS NOT NULL THEN
+                        CREATE OR REPLACE TRIGGER says BEFORE INSERT ON bill_staging FOR EACH STATEMENT EXECUTE FUNCTION say();
+                    END IF;
+                END $$;
+            CREATE EVENT TRIGGER listens ON ddl_command_end WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION listen();
+        """)
+
+    bill = bills.import_bill(file=file, name="october.csv", actor=fay).file
+
+    assert (bill.rows_in, bill.rows_accepted) == (8000, 8000)
 
 
 def test_pages_show_an_import_and_stop_it(committed: Tenant) -> None:
@@ -127,4 +167,4 @@ def test_nothing_runs_that_could_be_stopped(acme: Tenant, fay: User) -> None:
     assert bill_imports.running() == []
     with pytest.raises(BillStateError):
         bills.stop_import(import_id=ID, actor=fay)
-    assert not AuditEntry.objects.filter(event="bill.stopped").exists()
+    assert not AuditEntry.objects.filter(event="bill.stop_asked").exists()
