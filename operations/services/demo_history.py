@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from catalog.models import Deployment, Project
+from catalog.services import keys
 from costs import generator
 from costs.generator import Faults, Offer
 from costs.models import Budget, UsageHour
@@ -63,9 +64,14 @@ def make_history(
             calls_per_day=WEEKDAY, calls_per_weekend_day=WEEKEND, faults=faults, days=days,
         )  # fmt: skip
 
+    second = Project.objects.order_by("pk")[1]
+    other = keys.create_key(name="tools", project=second, owner=owner, actor=owner)[
+        0
+    ].public_id  # of calls that were; nobody has its secret
     billed = made(last_month, None, 1, FAULTS)
     calls = [*billed.calls, *(made(this_month, today.day - 1, 2).calls if today.day > 1 else [])]
-    calls = [*_placed(calls, key_id), *_placed(_runaway(tenant, provider, models[0], today - timedelta(days=1)), key_id, "ticket-sorter")]
+    runaway = _runaway(tenant, provider, models[0], today - timedelta(days=1))
+    calls = [*_placed(calls, (key_id, other)), *_placed(runaway, (key_id, other), "ticket-sorter")]
     ingest.deliver(calls)
     ingest.ingest(tenant=tenant)
     bills.import_bill(file=io.BytesIO(_csv(billed.rows)), name=f"{provider}-{last_month:%Y-%m}.csv", actor=finance, provider=provider)
@@ -83,12 +89,13 @@ def make_history(
     return len(calls)
 
 
-def _placed(calls: list[CallEvent], key_id: str, agent: str = "") -> Iterator[CallEvent]:
-    """The calls as those of the demo's projects, key and deployments."""
+def _placed(calls: list[CallEvent], key_ids: tuple[str, str], agent: str = "") -> Iterator[CallEvent]:
+    """The calls as those of the demo's projects, with their keys, and of its deployments."""
     projects = list(Project.objects.order_by("pk").values_list("slug", flat=True)[:2])
     deployments = {model: str(pk) for pk, model in Deployment.objects.values_list("pk", "model__slug")}
     for call in calls:
-        call.project, call.key_id, call.agent = projects[_PROJECTS[call.project or ""]], key_id, agent or call.agent
+        place = _PROJECTS[call.project or ""]
+        call.project, call.key_id, call.agent = projects[place], key_ids[place], agent or call.agent
         call.deployment, call.region = deployments[call.model or ""], "local"
         yield call
 
