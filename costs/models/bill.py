@@ -66,6 +66,8 @@ class BillFile(models.Model):
     focus_version = models.CharField(max_length=16)
     uploaded_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     uploaded_at = models.DateTimeField()
+    written_at = models.DateTimeField(null=True)
+    """When the last of it was written, as the store says that it was fetched from; None for what was uploaded."""
     rows_in = models.IntegerField()
     rows_accepted = models.IntegerField()
     rows_duplicate = models.IntegerField()

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from costs import focus
@@ -255,6 +255,16 @@ def _doubts(bill: BillFile, outcome: Outcome, older: Iterable[tuple[str, str, da
         )
         for _, account, period, ends, known in older
     ]
+    told = {(provider, account, period) for provider, account, period, _, _ in older}
+    found += [
+        _doubt(
+            OLDER,
+            f"It is older than what is in force: it was written on {bill.written_at:%Y-%m-%d %H:%M} UTC, what is applied of {account}, {period:%Y-%m} "
+            f"on {known:%Y-%m-%d %H:%M}.",
+        )
+        for provider, account, period, known in _written_later(bill, outcome)
+        if (provider, account, period) not in told
+    ]
     rows: dict[tuple[str, date], list[int]] = {}
     for one in outcome.deliveries:
         if one.style == DeliveryStyle.REPLACEMENT:
@@ -281,6 +291,16 @@ def _doubts(bill: BillFile, outcome: Outcome, older: Iterable[tuple[str, str, da
     found += [_doubt(SIGNED, f"{name} is signed off: what it changes voids the signatures.") for name in signed_months(bill)]
     found += [_doubt(EMPTY, f"Nothing would be left to compare of {name}.") for name in left_without(months_touched(bill))]
     return found
+
+
+def _written_later(bill: BillFile, outcome: Outcome) -> list[tuple[str, str, date, datetime]]:
+    """Periods that the file replaces, and applied files that were written after it delivered: when the last of these was written."""
+    if bill.written_at is None:
+        return []
+    replaced = {(one.provider, one.account, one.period) for one in outcome.deliveries if one.style == DeliveryStyle.REPLACEMENT}
+    later = BillDelivery.objects.filter(file__state=BillFile.State.APPLIED, file__written_at__gt=bill.written_at).exclude(file=bill)
+    times = later.values("provider", "account", "period").annotate(at=Max("file__written_at")).order_by("provider", "account", "period")
+    return [row for row in times.values_list("provider", "account", "period", "at") if row[:3] in replaced]
 
 
 def months_touched(bill: BillFile) -> list[tuple[str, date]]:

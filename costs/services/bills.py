@@ -173,6 +173,7 @@ def _take_over(
         focus_version="",
         uploaded_by=actor,
         uploaded_at=at,
+        written_at=max((datetime.fromisoformat(part["written_at"]) for part in parts if "written_at" in part), default=None),
         rows_in=0,
         rows_accepted=0,
         rows_duplicate=0,

@@ -104,6 +104,8 @@ class Stores:
         """How far its clock is off."""
         self.refuses: tuple[int, str] | None = None
         """Answered to whatever is asked: status and code."""
+        self.archived: set[str] = set()
+        """Names of what is listed by Azure, and given out only when it is here no more."""
         self.list_body: bytes | None = None
         """Answered as a list in place of what lies there."""
         handler = type("Handler", (_Handler,), {"stores": self})
@@ -211,7 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, body.encode() if self.stores.list_body is None else self.stores.list_body)
         else:
             content, _ = self.stores.files[unquote(name)]
-            if self.headers["if-match"] != f'"0x{tag_of(content)}"':
+            if unquote(name) in self.stores.archived:
+                self._answer(409, b"", **{"x-ms-error-code": "BlobArchived"})
+            elif self.headers["if-match"] != f'"0x{tag_of(content)}"':
                 self._answer(412, b"", **{"x-ms-error-code": "ConditionNotMet"})
             else:
                 self._answer(200, content)

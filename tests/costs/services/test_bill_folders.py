@@ -187,6 +187,28 @@ def test_part_that_a_larger_export_left_behind_is_doubted(acme: Tenant, stores: 
     assert Notice.objects.filter(topic="bill.waiting").exists()
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_older_export_that_comes_late_is_doubted(acme: Tenant, stores: Stores, fay: User, is_late: bool) -> None:
+    """Because it could not be fetched when it had its turn, or was passed over then."""
+    stores.put("exports/run-a/focus.csv", focus(day(1, "5"), day(2, "5")), NOW - 3 * DAY)
+    stores.put("exports/run-b/focus.csv", focus(day(1, "7"), day(2, "7")), NOW - 2 * DAY)
+    if not is_late:
+        stores.archived = {"exports/run-a/focus.csv"}
+    azure_source(fay, stores, begins_on=(NOW - 2 * DAY).date() if is_late else FIRST)
+    first = fetched()
+    stores.archived.clear()
+    azure_source(fay, stores)
+
+    second = fetched(LATER + DAY)
+
+    [waiting] = BillFile.objects.filter(state="waiting")
+    assert (first.rows, second.taken, second.rows) == (2, 1, 0)
+    assert [(doubt["code"], "it was written on" in doubt["message"]) for doubt in waiting.doubts] == [("older", True)]
+    assert {row.billed_cost for row in BillRow.objects.all()} == {7}
+    bills.apply_bill(bill=waiting, actor=fay, digest=waiting.digest, at=LATER + DAY)
+    assert {row.billed_cost for row in BillRow.objects.all()} == {5}
+
+
 def azure_source(actor: User, stores: Stores, **fields: Any) -> BillSource:
     given: dict[str, Any] = {
         "key": f"?{SAS}",
