@@ -89,9 +89,12 @@ def create_channel(
 def change_channel(
     *, channel: AlertChannel, actor: User, name: str, topics: list[str], least_severity: str, is_enabled: bool, target: str = ""
 ) -> AlertChannel:
-    """Change a channel; an empty target keeps the present one. Raises BadTargetError, UnknownTopicError or ChannelNameTakenError."""
-    _check_topics(topics)
+    """Change a channel; an empty target keeps the present one, and so may topics of its own that nothing is told under any more.
+
+    Raises BadTargetError, UnknownTopicError or ChannelNameTakenError.
+    """
     channel = AlertChannel.objects.select_for_update().get(pk=channel.pk)
+    _check_topics([one for one in topics if one not in channel.topics])
     channel.name, channel.topics, channel.least_severity, channel.is_enabled = name, topics, least_severity, is_enabled
     if target:
         _set_target(channel, target)

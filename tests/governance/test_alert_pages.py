@@ -69,6 +69,19 @@ def test_a_topic_that_nothing_has_is_refused_with_those_that_were_meant(client_f
     assert (made.status_code, changed.status_code, changed.json()["code"]) == (201, 400, "unknown_topic")
 
 
+def test_a_channel_keeps_the_unknown_topic_that_it_has_and_gets_no_other(client_for: ClientFor, adam: User, acme: Tenant) -> None:
+    channel, _ = alerts.create_channel(name="Finance", kind="email", target="cfo@example.com", topics=["cost"], actor=adam)
+    AlertChannel.objects.update(topics=["costs.old"])  # of before topics were checked
+    page, client = f"/o/acme/operate/alerts/{channel.pk}/edit/", client_for(adam)
+
+    off = client.post(page, {"name": "Finance", "topics": "costs.old", "least_severity": "info"})
+    more = client.post(page, {"name": "Finance", "topics": "costs.old, costs.new", "least_severity": "info"})
+
+    assert (off.status_code, more.status_code) == (302, 422)
+    channel.refresh_from_db()
+    assert (channel.topics, channel.is_enabled) == (["costs.old"], False)
+
+
 def test_a_page_leads_to_a_channel_for_its_topic(client_for: ClientFor, adam: User, fay: User, acme: Tenant) -> None:
     showback = "/o/acme/operate/costs/showback/"
 
