@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 from governance.roles import GRANTS, Permission, Role, permissions_of
@@ -59,7 +61,7 @@ def _refusal(request: HttpRequest, rule: Rule) -> HttpResponse | None:
     if rule.public:
         return None
     if not request.user.is_authenticated:
-        login = redirect_to_login(request.get_full_path(), "/login/")
+        login = redirect_to_login(_way_back(request), "/login/")
         # A fragment must not swap a login form into a table: the browser is sent to the page instead.
         return HttpResponseClientRedirect(login["Location"]) if getattr(request, "htmx", False) else login
     if rule.operator:
@@ -75,6 +77,17 @@ def _refusal(request: HttpRequest, rule: Rule) -> HttpResponse | None:
     elif getattr(request, "tenant_slug", None) and membership is None:
         raise Http404
     return None
+
+
+def _way_back(request: HttpRequest) -> str:
+    """Where sign-in leads: to what was asked for, or, where that was no GET, to the page it was asked from, if that is one of ours."""
+    if request.method in ("GET", "HEAD"):
+        return request.get_full_path()
+    page = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(page, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        return "/"
+    parts = urlsplit(page)
+    return f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}"
 
 
 def requires(permission: Permission, *methods: str) -> Callable[[View], View]:

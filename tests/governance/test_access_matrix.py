@@ -156,7 +156,8 @@ def test_page_sends_nobody_to_sign_in(client_for: ClientFor, acme: Tenant) -> No
     for (path, view), tenant in zip(TENANT_ROUTES, cycle(("acme", "no-such-tenant")), strict=False):
         for method in (*view.access_methods, "PUT"):  # which no page takes: a stranger does not learn that
             answer = _call(client, method, f"/o/{tenant}/{path}")
-            is_right = answer.status_code == 302 and answer["Location"].startswith("/login/?next=/o/")
+            leads_back = f"/login/?next=/o/{tenant}/" if method == "GET" else "/login/?next=/"
+            is_right = answer.status_code == 302 and answer["Location"].startswith(leads_back)
             wrong += [] if is_right else [f"{method} {tenant} {path}: {answer.status_code}"]
 
     assert wrong == []

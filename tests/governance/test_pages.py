@@ -70,6 +70,36 @@ def test_sign_in_never_leads_elsewhere(client_for: ClientFor, bob: User) -> None
     assert response["Location"] == "/"
 
 
+@pytest.mark.parametrize(
+    ("headers", "target"),
+    [
+        (
+            {"HX-Request": "true", "HX-Current-URL": "http://testserver/o/acme/operate/costs/?month=2026-10#upload"},
+            "/o/acme/operate/costs/?month=2026-10",
+        ),
+        ({"Referer": "http://testserver/o/acme/operate/costs/"}, "/o/acme/operate/costs/"),
+        ({"Referer": "https://evil.example/o/acme/"}, "/"),
+        ({"HX-Request": "true", "HX-Current-URL": "//evil.example/"}, "/"),
+        ({"Referer": "http://testserver//evil.example/"}, "/"),
+        ({}, "/"),
+    ],
+)
+def test_after_a_session_that_was_over_sign_in_leads_to_the_page_that_something_was_sent_from(
+    client_for: ClientFor, acme: Tenant, bob: User, headers: dict[str, str], target: str
+) -> None:
+    bob.set_password("a long password")
+    bob.save()
+    client = client_for(None)
+
+    asked = client.post("/o/acme/operate/costs/reconciliation/upload/", headers=headers)
+    login = asked.headers.get("HX-Redirect") or asked.headers["Location"]
+    shown = client.get(login).context["next"]
+    back = client.post(login, {"email": bob.email, "password": "a long password"})
+
+    assert login.startswith("/login/?next=")
+    assert (shown, back["Location"]) == (target, target)
+
+
 def test_ten_wrong_passwords_pause_the_address(client_for: ClientFor, fay: User) -> None:
     from django.core.cache import cache
 
