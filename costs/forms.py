@@ -299,6 +299,14 @@ class BillFolderForm(CredentialFields):
         return cleaned
 
 
+class BillReasonForm(forms.Form):
+    reason = forms.CharField(max_length=400, required=False)
+
+
+class SignOffForm(forms.Form):
+    comment = forms.CharField(max_length=400, required=False)
+
+
 class AliasForm(forms.Form):
     """What a bill calls a model of ours."""
 

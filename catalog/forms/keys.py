@@ -84,6 +84,10 @@ class KeyForm(forms.Form):
         return self.cleaned_data["tools"] or None
 
 
+class KeyDecisionForm(forms.Form):
+    note = forms.CharField(max_length=200, required=False)
+
+
 class FirstCallForm(forms.Form):
     project = forms.ModelChoiceField(Project.objects.none(), empty_label=None)
     model = forms.ModelChoiceField(Model.objects.none(), empty_label=None, to_field_name="slug")

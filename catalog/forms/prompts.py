@@ -90,6 +90,10 @@ class PromptForm(PromptVersionForm):
         return {**given, "kind": kind}
 
 
+class PromptRejectForm(forms.Form):
+    reason = forms.CharField(max_length=300, required=False)
+
+
 class PromptLabelForm(forms.Form):
     name = forms.CharField(label="Label", max_length=40, validators=[label_validator])
     version = forms.IntegerField(min_value=1, max_value=MAX_INTEGER)

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from catalog import samples, selectors
 from catalog.filters import KeyFilter
-from catalog.forms.keys import BulkForm, FirstCallForm, KeyForm, RotateForm
+from catalog.forms.keys import BulkForm, FirstCallForm, KeyDecisionForm, KeyForm, RotateForm
 from catalog.forms.projects import TagsForm, tags_form
 from catalog.models import KeyRequest, Model, Project, VirtualKey
 from catalog.services import default_tags, key_requests
@@ -24,7 +24,7 @@ from catalog.services import keys as services
 from catalog.tables import key_columns
 from governance.access import Permission, requires
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, sort_heads, try_act, try_service
+from governance.pages import keyset_page, render_page, sort_heads, try_act, try_form, try_service
 from governance.requests import MemberRequest
 
 STATES = {"active": "Active", "expiring": "Expiring in 14 days", "expired": "Expired", "revoked": "Revoked"}
@@ -228,9 +228,10 @@ def key_requests_list(request: MemberRequest) -> HttpResponse:
 def key_request_decide(request: MemberRequest, pk: int) -> HttpResponse:
     agree = request.POST.get("agree") == "1"
     asked = _find_request(request, pk)
-    try_act(
+    try_form(
         request,
-        lambda: key_requests.decide(request=asked, agree=agree, actor=request.user, note=request.POST.get("note", "")[:200]),
+        KeyDecisionForm(request.POST),
+        lambda given: key_requests.decide(request=asked, agree=agree, actor=request.user, **given),
         f"{asked.requester} may take the key {asked.name}." if agree else f"The request for {asked.name} is declined.",
     )
     return redirect("key-requests")

@@ -13,12 +13,12 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from catalog import flows, prompt_selectors, prompt_texts
-from catalog.forms.prompts import PromptForm, PromptLabelForm, PromptVersionForm
+from catalog.forms.prompts import PromptForm, PromptLabelForm, PromptRejectForm, PromptVersionForm
 from catalog.hooks import cost_figures
 from catalog.models import Prompt, PromptVersion
 from catalog.services import prompts as services
 from governance.access import Permission, requires
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, try_act, try_form, try_service
 from governance.requests import MemberRequest
 
 SHOWN_VERSIONS = 50
@@ -184,9 +184,14 @@ def prompt_submit(request: MemberRequest, slug: str, number: int) -> HttpRespons
 def prompt_decide(request: MemberRequest, slug: str, number: int) -> HttpResponse:
     version = _version(_find(slug), number)
     if request.POST.get("act") == "reject":
-        reason = request.POST.get("reason", "").strip()[:300]
-        act: Callable[[], Any] = lambda: services.reject_version(version=version, actor=request.user, reason=reason)  # noqa: E731  # one of two
-        return _act(request, slug, act, f"Version {number} is a draft again.")
+        form = PromptRejectForm(request.POST)
+        try_form(
+            request,
+            form,
+            lambda given: services.reject_version(version=version, actor=request.user, **given),
+            f"Version {number} is a draft again.",
+        )
+        return redirect(reverse("prompt-detail", args=[slug]))
     return _act(request, slug, lambda: services.approve_version(version=version, actor=request.user), f"Version {number} is approved.")
 
 

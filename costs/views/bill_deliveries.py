@@ -9,11 +9,12 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 
 from costs import bill_selectors
+from costs.forms import BillReasonForm
 from costs.models import BillFile
 from costs.services import bills
 from governance import csvs
 from governance.access import Permission, requires
-from governance.pages import try_act
+from governance.pages import try_act, try_form
 from governance.requests import MemberRequest
 
 _COLUMNS = ("provider", "account", "period", "charge_start", "charge_end", "charge_category", "charge_class", "model", "token_class")
@@ -29,13 +30,14 @@ def bill_preview(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.MANAGE_COSTS, "POST")
 def bill_apply(request: MemberRequest, pk: int) -> HttpResponse:
-    digest, reason = request.POST.get("digest", ""), request.POST.get("reason", "")[:400]
-    return _acted(
+    bill, digest = _bill(pk), request.POST.get("digest", "")
+    try_form(
         request,
-        pk,
-        lambda bill: bills.apply_bill(bill=bill, actor=request.user, digest=digest, reason=reason),
+        BillReasonForm(request.POST),
+        lambda given: bills.apply_bill(bill=bill, actor=request.user, digest=digest, **given),
         "The file is applied. The comparison follows in a moment.",
     )
+    return redirect("bill-detail", pk)
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
@@ -47,17 +49,18 @@ def bill_dismiss(request: MemberRequest, pk: int) -> HttpResponse:
 
 @requires(Permission.MANAGE_COSTS, "POST")
 def bill_undo(request: MemberRequest, pk: int) -> HttpResponse:
-    reason = request.POST.get("reason", "")[:400]
-    return _acted(
+    bill = _bill(pk)
+    try_form(
         request,
-        pk,
-        lambda bill: bills.undo_bill(bill=bill, actor=request.user, reason=reason),
+        BillReasonForm(request.POST),
+        lambda given: bills.undo_bill(bill=bill, actor=request.user, **given),
         "The file is undone: what it replaced counts again. The comparison follows in a moment.",
     )
+    return redirect("bill-detail", pk)
 
 
 def _acted(request: MemberRequest, pk: int, act: Callable[[BillFile], Any], said: str) -> HttpResponse:
-    bill = get_object_or_404(bill_selectors.bills(), pk=pk)
+    bill = _bill(pk)
     try_act(request, lambda: act(bill), said)
     return redirect("bill-detail", pk)
 
@@ -65,7 +68,7 @@ def _acted(request: MemberRequest, pk: int, act: Callable[[BillFile], Any], said
 @requires(Permission.VIEW_COSTS)
 def bill_changes(request: MemberRequest, pk: int) -> HttpResponseBase:
     """The rows that a file replaced and those that it brought, as CSV."""
-    bill = get_object_or_404(bill_selectors.bills(), pk=pk)
+    bill = _bill(pk)
     rows = (
         (
             "new" if row.is_in_force else "gone",
@@ -80,3 +83,7 @@ def bill_changes(request: MemberRequest, pk: int) -> HttpResponseBase:
     )
     header = ("state", "file", "part", "line", *_COLUMNS, "description", *_FIGURES)
     return csvs.response(request, f"changes-{bill.sha256[:8]}.csv", header, rows)
+
+
+def _bill(pk: int) -> BillFile:
+    return get_object_or_404(bill_selectors.bills(), pk=pk)

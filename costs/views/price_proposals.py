@@ -22,6 +22,8 @@ from governance.pages import keyset_page, render_page, try_service
 from governance.requests import MemberRequest
 
 MOST_AT_ONCE = 200
+TOLD = 5
+"""Refusals, each in words; of the others it is said how many they are."""
 
 
 @requires(Permission.VIEW_COSTS)
@@ -117,8 +119,10 @@ def decide(request: MemberRequest) -> HttpResponse:
             refused.append(f"{proposal}: {error.message}")
     if done:
         messages.success(request, ", ".join(f"{count:,} {outcome}" for outcome, count in done.items()) + ".")
-    for text in refused[:5]:
+    for text in refused[:TOLD]:
         messages.error(request, text)
+    if len(refused) > TOLD:
+        messages.error(request, f"And {len(refused) - TOLD:,} more that can't be decided so.")
     if not chosen:
         messages.error(request, "Choose rows first.")
     return redirect(reverse("price-proposals"))

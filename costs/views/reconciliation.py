@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
 from costs import bill_imports, bill_selectors, export_schema, parquet, reconciliation_selectors
-from costs.forms import AliasForm, BillForm
+from costs.forms import AliasForm, BillForm, SignOffForm
 from costs.models import BillFile, BillRow, DeliveryStyle, Reconciliation, Revision
 from costs.periods import first_of_month
 from costs.services import bill_deliveries, bills, reconciliation, signoff
@@ -22,7 +21,7 @@ from governance import csvs
 from governance.access import Permission, requires
 from governance.downloads import download
 from governance.errors import DomainError
-from governance.pages import keyset_page, render_page, try_act, try_service
+from governance.pages import keyset_page, render_page, try_act, try_form, try_service
 from governance.requests import MemberRequest
 
 NEWEST = 10
@@ -289,25 +288,25 @@ def run(request: MemberRequest, provider: str, account: str, month: date) -> Htt
 def sign(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Sign the revision that the page showed."""
     _, revision = asked(request, provider, account, month)
-    return _signed(
+    digest = request.POST.get("digest", "")
+    try_form(
         request,
-        revision,
-        lambda: signoff.sign(
-            revision=revision, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", "")[:400], actor=request.user
-        ),
+        SignOffForm(request.POST),
+        lambda given: signoff.sign(revision=revision, digest=digest, actor=request.user, **given),
         f"You have signed revision {revision.number}.",
     )
+    return _month_of(revision)
 
 
 @requires(Permission.SIGN_BILLS, "POST")
 def withdraw(request: MemberRequest, provider: str, account: str, month: date) -> HttpResponse:
     """Take one's own signature back."""
     _, revision = asked(request, provider, account, month)
-    return _signed(request, revision, lambda: signoff.withdraw(revision=revision, actor=request.user), "Your signature is withdrawn.")
+    try_act(request, lambda: signoff.withdraw(revision=revision, actor=request.user), "Your signature is withdrawn.")
+    return _month_of(revision)
 
 
-def _signed(request: MemberRequest, revision: Revision, act: Callable[[], object], said: str) -> HttpResponse:
-    try_act(request, act, said)
+def _month_of(revision: Revision) -> HttpResponse:
     series = revision.reconciliation
     return redirect(reverse("reconciliation-detail", args=[series.provider, series.account, series.month]))
 

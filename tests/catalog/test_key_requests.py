@@ -112,6 +112,8 @@ def test_by_page(guarded: Project, adam: User, bob: User, client_for: ClientFor)
     assert 'title="Waiting for you">1<' in home
     request = KeyRequest.objects.get()
     declined = admin.post(f"/o/acme/operate/keys/requests/{request.pk}/decide/", {"agree": "0"}, follow=True).content.decode()
+    too_long = {"agree": "0", "note": "n" * 201}
+    uncut = admin.post(f"/o/acme/operate/keys/requests/{request.pk}/decide/", too_long, follow=True).content.decode()
     admin.post(f"/o/acme/operate/keys/requests/{request.pk}/decide/", {"agree": "1"})
     agreed = developer.get("/o/acme/build/keys/").content.decode()
     shown = developer.post(f"/o/acme/build/keys/requests/{request.pk}/take/")
@@ -123,6 +125,7 @@ def test_by_page(guarded: Project, adam: User, bob: User, client_for: ClientFor)
     assert "Load test" in waiting
     assert "asks for a key of" in home
     assert "Say why" in declined
+    assert "at most 200 characters" in uncut
     assert "Take the key" in agreed
     assert "ghk_" in shown.content.decode()
     assert shown.headers["Cache-Control"] == "no-store"

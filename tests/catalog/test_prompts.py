@@ -225,7 +225,9 @@ def test_pages_from_writing_to_production(
     developer.post("/o/acme/prompts/greeting/new-version/", {"content": "[system]\nWelcome {{name}}.", "parameters": '{"top_p": 0.5}'})
     developer.post("/o/acme/prompts/greeting/versions/2/submit/")
     assert developer.post("/o/acme/prompts/greeting/versions/2/decide/", {"act": "approve"}).status_code == 403
-    assert "Approve version 2" in admin.get("/o/acme/prompts/greeting/").content.decode()
+    too_long = {"act": "reject", "reason": "r" * 301}
+    uncut = admin.post("/o/acme/prompts/greeting/versions/2/decide/", too_long, follow=True).content.decode()
+    assert ("at most 300 characters" in uncut, "Approve version 2" in uncut) == (True, True)
     admin.post("/o/acme/prompts/greeting/versions/2/decide/", {"act": "approve"})
     admin.post("/o/acme/prompts/greeting/labels/", {"name": "production", "version": "2"})
     refused = admin.post("/o/acme/prompts/greeting/labels/", {"name": "production", "version": "1"}, follow=True).content.decode()

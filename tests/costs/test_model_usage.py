@@ -212,6 +212,7 @@ def test_hours_of_the_last_day_and_the_measure_of_the_chart(acme: Tenant, model:
 def test_page_shows_everything_to_who_sees_costs_and_own_keys_to_everybody_else(
     acme: Tenant, model: Model, client_for: ClientFor, fay: User, bob: User, rita: User
 ) -> None:
+    keyless = client_for(bob).get(PAGE)
     mine = make.key(bob)
     make.record(
         acme,
@@ -232,7 +233,8 @@ def test_page_shows_everything_to_who_sees_costs_and_own_keys_to_everybody_else(
     assert own.context["usage"].total.calls == 1
     assert "theirs" not in own.content.decode()
     assert "/o/acme/build/requests/?model=small-chat" in own.content.decode()
-    assert "You have no key yet" in nothing.content.decode()
+    assert ("You have no key" in nothing.content.decode(), "/keys/new/" in nothing.content.decode()) == (True, False)
+    assert "/keys/new/" in keyless.content.decode()
     assert 'aria-current="page">Usage' in html
 
 

@@ -195,6 +195,20 @@ def test_page_says_what_became_of_the_chosen(acme: Tenant, client_for: ClientFor
     assert "1 rejected, 1 withdrawn." in page
 
 
+def test_page_says_how_many_more_were_refused(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:
+    rows = proposed(
+        fay,
+        *(offer(token_class) for token_class in ("input", "output", "cached_input", "cache_write", "cache_write_1h")),
+        offer("input", "2", NOW + timedelta(days=40)),
+        offer("output", "2", NOW + timedelta(days=40)),
+    )
+
+    page = client_for(fay).post(f"{PAGE}decide/", {"proposal": [row.pk for row in rows], "decision": "approve"}, follow=True)
+
+    told = [str(message) for message in page.context["messages"]]
+    assert (len(told), told[-1]) == (6, "And 2 more that can't be decided so.")
+
+
 def test_page_lists_the_newest_sheet_first_and_its_rows_as_they_were_proposed(acme: Tenant, client_for: ClientFor, fay: User) -> None:
     older = proposed(fay, offer(), offer("output", "5"))
     newer = proposed(fay, offer("cached_input", "0.1"), offer("cache_write", "2"))

@@ -169,6 +169,7 @@ def test_signing_on_the_page(acme: Tenant, client_for: ClientFor, compared: Revi
     refused = client_for(audra).post(f"{PAGE}sign/", body)
 
     without = client_for(fay).post(f"{PAGE}sign/", {"digest": compared.digest}, follow=True).content.decode()
+    uncut = client_for(fay).post(f"{PAGE}sign/", {**body, "comment": "c" * 401}, follow=True).content.decode()
     client_for(fay).post(f"{PAGE}sign/", body)
     withdrawn = client_for(fay).post(f"{PAGE}withdraw/", follow=True).content.decode()
     first = client_for(fay).post(f"{PAGE}sign/", body, follow=True).content.decode()
@@ -178,6 +179,7 @@ def test_signing_on_the_page(acme: Tenant, client_for: ClientFor, compared: Revi
 
     assert refused.status_code == 403
     assert "Say why it is signed all the same" in without
+    assert "at most 400 characters" in uncut
     assert "Your signature is withdrawn" in withdrawn
     assert "Not signed" in withdrawn
     assert "One of two" in first

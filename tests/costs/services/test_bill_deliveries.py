@@ -315,6 +315,7 @@ def test_page_shows_what_a_file_would_replace_and_applies_it(acme: Tenant, fay: 
     asked = client.post(f"{page}preview/", {"style": "replacement"}, follow=True).content.decode()
     applied = client.post(f"{page}apply/", {"digest": bill.digest}, follow=True).content.decode()
     rows = b"".join(client.get(f"{page}changes/")).decode().splitlines()
+    uncut = client.post(f"{page}undo/", {"reason": "r" * 401}, follow=True).content.decode()
     undone = client.post(f"{page}undo/", {"reason": "Wrong file"}, follow=True).content.decode()
 
     assert "would replace rows" in uploaded.content.decode()
@@ -323,6 +324,7 @@ def test_page_shows_what_a_file_would_replace_and_applies_it(acme: Tenant, fay: 
     assert (refused.status_code, "not what you saw" in stale, "Apply as shown" in asked) == (403, True, True)
     assert "Undo the file" in applied
     assert sorted(row.split(",")[0] for row in rows) == ["gone", "new", "new", "state"]
+    assert "at most 400 characters" in uncut
     assert "what it replaced counts again" in undone
     assert "Look at it again" in undone
 
