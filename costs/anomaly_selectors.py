@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import F, Max, Min, Q, QuerySet, Sum
+from django.db.models import BooleanField, F, Func, JSONField, Max, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Abs, ExtractIsoWeekDay
 from django.utils import timezone
 
@@ -53,12 +53,21 @@ def anomalies(chosen: Mapping[str, str] | None = None) -> QuerySet[Anomaly]:
     return found
 
 
+def stands_for(dimension: str, ref: str) -> Q:
+    """Anomalies that this scope is told with. Containment would not do: it knows neither order nor repeats, so that whichever agent's
+    scope has all of `["agent", "agent"]`.
+    """
+    path = "strict $[*] ? (@[0] == $dimension && @[1] == $ref)"
+    names = Value({"dimension": dimension, "ref": ref}, JSONField())
+    return Q(Func("also", Value(path), names, function="jsonb_path_exists", output_field=BooleanField()))
+
+
 def largest_within(period: Period, chosen: Mapping[str, str]) -> QuerySet[Anomaly]:
     """What stands out of the period's spend and is no false alert, most money first; with filters of spend, only what is told of all of them."""
     found = Anomaly.objects.exclude(feedback=Anomaly.Feedback.FALSE).filter(first_at__lt=period.end, last_at__gt=period.start)
     for dimension, value in chosen.items():
         ref = "" if value == selectors.NONE else value
-        found = found.filter(Q(dimension=dimension, ref=ref) | Q(also__contains=[[dimension, ref]]))
+        found = found.filter(Q(dimension=dimension, ref=ref) | stands_for(dimension, ref))
     return found.order_by(Abs("excess").desc(), "-pk")
 
 

@@ -5,6 +5,7 @@ A pass over a day or an hour is one transaction under a lock, and running it aga
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -312,18 +313,24 @@ def _before(candidate: Candidate, span: tuple[datetime, datetime]) -> Anomaly | 
     own = same.filter(dimension=candidate.dimension, ref=candidate.ref).first()
     if own is not None:
         return own
-    wider = same.filter(dimension__in=DIMENSIONS[: DIMENSIONS.index(candidate.dimension)], also__contains=[[*candidate.scope]])
+    wider = same.filter(selecting.stands_for(*candidate.scope), dimension__in=DIMENSIONS[: DIMENSIONS.index(candidate.dimension)])
     return wider.filter(last_at__gte=span[0]).exclude(feedback=Anomaly.Feedback.PLANNED).first()
 
 
 def _of_its_scope(anomaly: Anomaly, candidates: Sequence[Candidate], span: tuple[datetime, datetime]) -> Candidate:
-    """What was found of an anomaly that goes on: of its own scope, or that off by as much as those of its parts are that go on alone."""
+    """What was found of an anomaly that goes on: of its own scope, or that off by as much as those of its parts are that go on alone.
+
+    Parts of two dimensions may hold the same calls, so those of the one count that explains most.
+    """
     own = next((one for one in candidates if one.scope == (anomaly.dimension, anomaly.ref)), None)
     if own is not None:
         return own
     [whole] = selecting.compared(anomaly.dimension, anomaly.ref, "tenant", [span])
     largest, actual = max(candidates, key=lambda one: abs(one.excess)), whole.after.cost
-    expected = actual - sum(one.excess for one in candidates)
+    excesses: dict[str, float] = defaultdict(float)
+    for one in candidates:
+        excesses[one.dimension] += one.excess
+    expected = max(actual - max(excesses.values(), key=abs), 0.0)
     day = span[0].date().isoformat()
     band = [*(one for one in anomaly.band if one[0] != day), [day, None, _number(expected), None, _number(actual)]] if anomaly.band else []
     return Candidate(anomaly.dimension, anomaly.ref, largest.kind, expected, actual, largest.score, band)

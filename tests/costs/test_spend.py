@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from catalog.hooks import Price
 from catalog.models import Model, Project
-from costs import attribute_days, charts, cheaper, dimensions, periods, selectors, spend_selectors
+from costs import anomaly_selectors, attribute_days, charts, cheaper, dimensions, periods, selectors, spend_selectors
 from costs.forecast import Coming, Forecast, TooLittle, forecast
 from costs.models import Anomaly, Budget, UsageDay
 from costs.periods import Period
@@ -353,6 +353,15 @@ def test_page_names_what_stands_out_of_what_is_shown(acme: Tenant, client_for: C
     assert ('"text": "+$8.00"' in whole, '"text": "+$8.00"' in of_model, '"text": "+$8.00"' in of_other) == (True, True, False)
     assert "1 marked as not expected" in whole
     assert ("See why" in of_model, "was expected" in of_other, "was expected" in own) == (True, False, False)
+
+
+def test_agent_by_the_name_of_a_dimension_does_not_show_what_stands_out_of_others(acme: Tenant) -> None:
+    whole = stands_out("", dimension="tenant", also=[["project", "shop"], ["agent", "search"]])
+    days = Period(whole.first_at.date(), whole.first_at.date())
+
+    found = [anomaly_selectors.largest_within(days, {"agent": name}).count() for name in ("search", "agent")]
+
+    assert found == [1, 0]
 
 
 def test_open_anomalies_are_named_though_larger_ones_were_looked_at(acme: Tenant, client_for: ClientFor, alice: User, fay: User) -> None:

@@ -13,6 +13,7 @@ import pytest
 from costs import anomaly_selectors, tasks
 from costs.errors import AnomalyStateError, AnomalyValueError
 from costs.models import Anomaly, AnomalyRun, AnomalySettings, PriceEntry, UsageHour
+from costs.periods import midnight
 from costs.services import anomalies
 from governance import metrics
 from governance.metrics import NO_DATA, Window
@@ -141,6 +142,32 @@ def test_parts_that_go_on_alone_belong_to_the_alert_that_they_were_part_of(acme:
     assert (found.dimension, len(found.points), found.points[-1]["actual"]) == ("tenant", 2, "480.000000")
     assert found.excess - before.excess == pytest.approx(Decimal(240), rel=Decimal("0.1"))
     assert (found.band[-1][0], found.band[-1][4], found.also) == ("2026-11-19", 480.0, before.also)
+
+
+def test_agent_by_the_name_of_a_dimension_is_no_part_of_other_agents_alerts(acme: Tenant) -> None:
+    agents = {name: (f"p-{name}", "small-chat", f"k-{name}") for name in (*(f"a{n}" for n in range(8)), "agent")}
+    fleet(agents, grown=set(agents) - {"agent"})
+    anomalies.detect_day(day=LAST, at=NIGHT)
+    whole = Anomaly.objects.get()
+    UsageHour.objects.bulk_create(
+        row(datetime(2026, 11, 19, 12, tzinfo=UTC), 150 if agent == "agent" else 30, agent=agent, project=project, model=model, key_id=key_id)
+        for agent, (project, model, key_id) in agents.items()
+    )  # fmt: skip
+
+    anomalies.detect_day(day=LAST + timedelta(days=1), at=NIGHT + timedelta(days=1))
+
+    assert ["agent", "a0"] in whole.also
+    assert Anomaly.objects.exclude(pk=whole.pk).values_list("dimension", "ref").get() == ("agent", "agent")
+
+
+def test_parts_that_overlap_are_not_counted_twice(acme: Tenant) -> None:
+    UsageHour.objects.bulk_create([row(datetime(2026, 11, 18, 12, tzinfo=UTC), 100)])
+    parts = [("project", "shop", 10, 80), ("project", "desk", 2, 12), ("model", "large-chat", 10, 70)]
+    candidates = [anomalies.Candidate(dimension, ref, "spike", expected, actual, 5.0) for dimension, ref, expected, actual in parts]
+
+    found = anomalies._of_its_scope(Anomaly(dimension="tenant", band=[]), candidates, (midnight(LAST), midnight(LAST + timedelta(days=1))))
+
+    assert (found.expected, found.actual) == (20, 100)
 
 
 def test_part_is_told_though_the_whole_was_planned(acme: Tenant, fay: User) -> None:
