@@ -37,6 +37,8 @@ MOST_CHARACTERS = 12_000
 _HEAD = 4_000
 MOST_TOKENS = 1_024
 """Of a verdict. It is one letter, but the thoughts of a model that reasons count, too."""
+_AROUND = " \t*_`'\"()[]."
+"""What a verdict may stand in."""
 LEFT_OUT = "\n[... left out ...]\n"
 _GUARDS = (Guard(Guardrail(name="pii", kind="pii")), Guard(Guardrail(name="secrets", kind="secrets")))
 _TASK = (
@@ -143,9 +145,12 @@ def _ask(client: httpx2.Client, token: str, model: str, asked: str, first: str, 
         raise NoVerdictError(f"The judge may not be asked about a pair: {_message(answer)}")
     if status != 200:
         raise JudgeAwayError(f"The judge was refused: {_message(answer)}")
-    letter = _said(answer).strip()[:1].upper()
+    if _is_cut(answer):
+        raise NoVerdictError(f"{model} had used its {MOST_TOKENS:,} tokens before it answered with A, B or T.")
+    last_line = _said(answer).strip().rpartition("\n")[2]  # "Both are fine" is no B, and "The better one is A" no T
+    letter = last_line.strip(_AROUND).upper()
     if letter not in ("A", "B", "T"):
-        raise NoVerdictError(f"{model} does not answer with A, B or T.")
+        raise NoVerdictError(f"{model} does not answer with A, B or T alone.")
     return letter
 
 
@@ -163,6 +168,12 @@ def _post(client: httpx2.Client, token: str, body: dict[str, Any]) -> tuple[int,
 def _message(answer: Any) -> str:
     error = answer.get("error") if isinstance(answer, dict) else None
     return str(error.get("message", "")) if isinstance(error, dict) else "without a reason."
+
+
+def _is_cut(answer: Any) -> bool:
+    """Whether the judge's answer ends where its tokens did."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    return isinstance(choices, list) and any(isinstance(one, dict) and one.get("finish_reason") == "length" for one in choices)
 
 
 def _redacted(value: Any) -> str | None:

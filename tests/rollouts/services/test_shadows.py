@@ -113,7 +113,9 @@ def _answered(acme: Tenant, shadow: Shadow, at: datetime | None = None) -> tuple
 
 @pytest.fixture
 def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
-    """Stands where the gateway does, and prefers the answer that says better; what it was asked."""
+    """Stands where the gateway does, and prefers the answer that says better; what it was asked. A parrot says what the first answer is, a
+    brooder nothing.
+    """
     asked: list[dict[str, Any]] = []
 
     class Door(BaseHTTPRequestHandler):
@@ -127,7 +129,14 @@ def referee(settings: Any) -> Iterator[list[dict[str, Any]]]:
             if body["model"] == "thinker" and "temperature" in body:
                 self._answer(400, {"error": {"message": "Unsupported value: 'temperature' does not support 0 with this model."}})
                 return
-            letter = "A" if "better" in said.partition("<A>")[2].partition("</A>")[0] else "B"
+            first = said.partition("<A>\n")[2].partition("\n</A>")[0]
+            if body["model"] == "parrot":
+                self._answer(200, {"choices": [{"message": {"content": first}, "finish_reason": "stop"}]})
+                return
+            if body["model"] == "brooder":
+                self._answer(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})
+                return
+            letter = "A" if "better" in first else "B"
             self._answer(200, {"choices": [{"message": {"content": letter}}]})
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:
@@ -246,6 +255,28 @@ def test_judge_that_reasons_is_asked_without_a_temperature_and_has_room_to_think
     assert letter == "B"
     assert [each.get("temperature") for each in referee] == [0, None]
     assert {each["max_tokens"] for each in referee} == {1_024}
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"), [("B", "B"), (" t. ", "T"), ("**A**", "A"), ("The second is longer.\nBoth are right.\n\nT", "T")]
+)
+def test_verdict_is_a_letter_on_a_line_of_its_own(referee: list[dict[str, Any]], said: str, letter: str) -> None:
+    with httpx2.Client(trust_env=False) as client:
+        assert shadow_judging._ask(client, "ghw_x", "parrot", "Say hello", said, "") == letter
+
+
+@pytest.mark.parametrize("said", ["The better answer is B", "Both are fine.", "A or B", "B\nbecause it is shorter", "", "AB"])
+def test_verdict_is_not_guessed_from_a_sentence(referee: list[dict[str, Any]], said: str) -> None:
+    with (
+        httpx2.Client(trust_env=False) as client,
+        pytest.raises(shadow_judging.NoVerdictError, match="parrot does not answer with A, B or T"),
+    ):
+        shadow_judging._ask(client, "ghw_x", "parrot", "Say hello", said, "")
+
+
+def test_judge_that_has_no_tokens_left_for_a_verdict_is_told_as_that(referee: list[dict[str, Any]]) -> None:
+    with httpx2.Client(trust_env=False) as client, pytest.raises(shadow_judging.NoVerdictError, match="brooder had used its 1,024 tokens"):
+        shadow_judging._ask(client, "ghw_x", "brooder", "Say hello", "good", "better")
 
 
 def test_judge_of_a_long_request_sees_what_was_asked_at_its_end(
