@@ -16,6 +16,7 @@ DomainError
 ├── BillSourceError          a cost API or a folder of exports cannot be set up so
 ├── CostApiError             a cost API or a folder of exports did not answer as documented
 │   └── SourceChangedError   not its failure: somebody changed the source meanwhile
+├── SourceBusyError          its folder is being read
 ├── NothingToReconcileError  no bill for the period
 ├── BillWaitingError         a file that would change the month is neither applied nor dismissed
 ├── RevisionReplacedError    the figures are not those that the person saw, or not the latest
@@ -125,6 +126,10 @@ class CostApiError(DomainError):
 
 class SourceChangedError(CostApiError):
     pass
+
+
+class SourceBusyError(DomainError):
+    code = "bill_source_busy"
 
 
 class NothingToReconcileError(DomainError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ MOST_PAGES = 50
 PAGE = 1000
 LIST_TIMEOUT_S = 30.0
 COPY_TIMEOUT_S = 60.0
-LONGEST_LIST_S, LONGEST_COPY_S = 120.0, 1800.0
-"""For one page of a list, and for one file, so that who sends a byte now and then comes to an end."""
+LONGEST_S = 300.0
+"""For all that one reading asks for, so that a slow store, or one that sends a byte now and then, holds nobody up for longer."""
 SKEW = timedelta(minutes=5)
 """What stores allow a clock to be off by, or less."""
 _RENEW = timedelta(minutes=5)
@@ -233,11 +234,17 @@ STORES = {
 
 
 class Folder:
-    """One reading of a folder."""
+    """One reading of a folder, which is over `total_s` from now on: what it asks for later fails."""
 
-    def __init__(self, place: Place, credential: Credential) -> None:
+    def __init__(self, place: Place, credential: Credential, total_s: float = LONGEST_S) -> None:
+        self._total_s, self._until = total_s, time.monotonic() + total_s
         self._place, self._credential, self._store = place, credential, STORES[place.kind]
         self._token, self._token_until = "", datetime.min.replace(tzinfo=UTC)
+
+    @property
+    def left_s(self) -> float:
+        """Of its time; below zero when that is over."""
+        return self._until - time.monotonic()
 
     def listed(self) -> list[StoredObject]:
         """All that lies below the prefix. ExportFolderFailure when a page of it is not there."""
@@ -270,12 +277,15 @@ class Folder:
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str], right: str, most_bytes: int | None = None) -> Iterator[httpx2.Response]:
         """An answer with status 200, to be read within: that of a list, or with `most_bytes` a file, raw. `right` is said where the store refuses."""
-        caps: dict[str, Any] = {"timeout_s": LIST_TIMEOUT_S, "total_s": LONGEST_LIST_S}
+        caps: dict[str, Any] = {"timeout_s": LIST_TIMEOUT_S}
         if most_bytes is not None:
-            caps = {"timeout_s": COPY_TIMEOUT_S, "total_s": LONGEST_COPY_S, "max_bytes": most_bytes, "is_raw": True}
+            caps = {"timeout_s": COPY_TIMEOUT_S, "max_bytes": most_bytes, "is_raw": True}
+        over = f"It takes more than {self._total_s:,.0f} seconds in all: the store is slow, or has very much."
         try:
+            if self.left_s <= 0:
+                raise ExportFolderFailure(over)
             url, proof = self._proved(url, {**self._store.headers, **headers})
-            with guarded_client(**caps) as client, client.stream("GET", url, headers=proof) as response:
+            with guarded_client(total_s=self.left_s, **caps) as client, client.stream("GET", url, headers=proof) as response:
                 if response.status_code != 200:
                     raise ExportFolderFailure(_why(response, right, self._credential))
                 yield response
@@ -286,6 +296,8 @@ class Folder:
         except ResponseRefusedError as error:
             raise ExportFolderFailure(f"Not read on: {error}.") from error
         except httpx2.HTTPError as error:
+            if self.left_s <= 0:
+                raise ExportFolderFailure(over) from error
             raise ExportFolderFailure(f"No answer: {type(error).__name__}. Check the address; the next reading tries again.") from error
 
     def _proved(self, url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from celery import shared_task
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from costs import budget_selectors, exchange, hooks, price_selectors
-from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError, RateUnknownError
+from costs.errors import CostApiError, ExchangeRateError, NothingToReconcileError, RateUnknownError, SourceBusyError
 from costs.models import BillSource
 from costs.services import (
     anomalies,
@@ -78,6 +78,8 @@ def fetch_bills() -> None:
     for source in bill_sources.due(timezone.now()):
         try:
             bill_sources.fetch(source=source)
+        except SourceBusyError:
+            logger.info("bill_source.busy", extra={"provider": source.provider})
         except CostApiError as error:
             logger.warning("bill_source.failed", extra={"provider": source.provider, "error": error.message})
         except Exception:  # a defect of ours: the sources after it must not pay for it
@@ -85,14 +87,16 @@ def fetch_bills() -> None:
 
 
 @shared_task(base=TenantTask)
-def fetch_folder(source: int, again: bool) -> None:
-    """Read one folder now, because somebody asked."""
+def fetch_folder(source: int, again: bool, asked_at: str) -> None:
+    """Read one folder now, because somebody asked at that time (ISO). The broker delivers what takes long a second time: then it is being read."""
     found = BillSource.objects.filter(pk=source, kind__in=BillSource.FOLDERS).first()
     if found is None:
         logger.info("bill_source.gone", extra={"source": source})
         return
     try:
-        bill_sources.fetch(source=found, again=again)
+        bill_sources.fetch(source=found, again=again, asked_at=datetime.fromisoformat(asked_at))
+    except SourceBusyError:
+        logger.info("bill_source.busy", extra={"provider": found.provider})
     except CostApiError as error:
         logger.warning("bill_source.failed", extra={"provider": found.provider, "error": error.message})
 

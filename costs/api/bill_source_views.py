@@ -74,8 +74,12 @@ class BillSourceInput(StrictSerializer):
 
 class BillSourceOutput(drf.ModelSerializer[BillSource]):
     set_by = drf.CharField(source="set_by.email")
-    reading = drf.DictField(child=drf.IntegerField(), help_text="Files of a folder by what its last whole reading did with them.")
-
+    begun_at = drf.DateTimeField(allow_null=True, help_text="Of a reading of a folder that is on its way, or asked for; null without one.")
+    reading = drf.DictField(
+        child=drf.IntegerField(),
+        help_text="Files of a folder by what its last whole reading did with them: taken, failed, left for the next reading, unsettled (written "
+        "in the last ten minutes), passed_over (no bills, or from before the first day), known (read before, and the same); and rows that are new.",
+    )
     months_counted_twice = drf.ListField(
         child=drf.DateField(format="%Y-%m"),
         help_text="Months of the provider of which rows came from a cost API and from files besides: what both say counts twice.",
@@ -85,24 +89,14 @@ class BillSourceOutput(drf.ModelSerializer[BillSource]):
         model = BillSource
         fields = (
             "id", "provider", "kind", "base_url", "bucket", "prefix", "region", "style", "credential", "key_set_at", "begins_on", "set_by",
-            "fetched_through", "fetched_at", "tried_at", "last_error", "reading", "months_counted_twice",
+            "fetched_through", "fetched_at", "tried_at", "begun_at", "last_error", "reading", "months_counted_twice",
         )  # fmt: skip
 
 
-class ReadingOutput(drf.Serializer[Any]):
-    taken = drf.IntegerField(help_text="Files.")
-    failed = drf.IntegerField()
-    left = drf.IntegerField(help_text="For the next reading.")
-    unsettled = drf.IntegerField(help_text="Written in the last ten minutes.")
-    passed_over = drf.IntegerField(help_text="No bills, or from before the first day.")
-    known = drf.IntegerField(help_text="Read before, and the same.")
-
-
 class FetchedOutput(drf.Serializer[Any]):
-    first = drf.DateField(allow_null=True, help_text="First UTC day that was read; null of a folder, like the last.")
-    last = drf.DateField(allow_null=True)
+    first = drf.DateField(help_text="First UTC day that was read.")
+    last = drf.DateField()
     rows = drf.IntegerField(help_text="New rows, corrections among them.")
-    folder = ReadingOutput(allow_null=True, help_text="Null of a cost API.")
 
 
 class FetchInput(StrictSerializer):
@@ -165,11 +159,16 @@ class BillSourceDetail(_OfOne):
 class BillSourceFetch(_OfOne):
     access = {"POST": Permission.MANAGE_COSTS}
 
-    @extend_schema(request=FetchInput, responses={200: FetchedOutput, **_ERRORS, 404: ErrorSerializer, 502: ErrorSerializer})
+    @extend_schema(
+        request=FetchInput, responses={200: FetchedOutput, 202: BillSourceOutput, **_ERRORS, 404: ErrorSerializer, 502: ErrorSerializer}
+    )
     def post(self, request: ApiRequest, pk: int) -> Response:
-        """Fetch now; of a folder, at most 20 deliveries."""
-        found = self.find(pk)
-        return Response(FetchedOutput(bill_sources.fetch(source=found, at=timezone.now(), **body_of(request, FetchInput))).data)
+        """Fetch now. A folder is read in the background: the answer is the source (202), whose `begun_at` is null when the reading is over."""
+        found, wanted = self.find(pk), body_of(request, FetchInput)
+        if found.is_folder:
+            bill_sources.ask_reading(source=found, **wanted)
+            return Response(BillSourceOutput(self.find(pk)).data, status=202)
+        return Response(FetchedOutput(bill_sources.fetch(source=found, at=timezone.now(), **wanted)).data)
 
 
 class BillSourceTry(_OfOne):

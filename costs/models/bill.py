@@ -367,7 +367,7 @@ class BillSource(models.Model):
     last_error = models.CharField(max_length=300, blank=True)
     """Of the last try; empty when it was well."""
     begun_at = models.DateTimeField(null=True)
-    """Of the reading of its folder that is on its way, or asked for; None without one."""
+    """Of the reading of its folder that is on its way, or asked for: when it said last that it goes on. None without one."""
     reading = models.JSONField(default=dict, db_default={})
     """Of the last whole reading of a folder: how many files were found to be what, see `costs.services.bill_folders.Reading`."""
 

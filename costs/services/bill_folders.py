@@ -20,9 +20,10 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from costs.errors import BillFormatError, BillStoppedError, BillTooLargeError, CostApiError, SourceChangedError
-from costs.export_folders import ExportFolderFailure, Folder, Place, StoredObject
+from costs.export_folders import LONGEST_S, ExportFolderFailure, Folder, Place, StoredObject
 from costs.models import BillFile, BillSource, BillSourceFile
 from costs.services import bill_rows, bills
 from gateway.contract import credentials
@@ -38,6 +39,8 @@ MOST_DELIVERIES = 20
 """Of one reading; the next one follows within half an hour."""
 LARGEST_DELIVERY = 2 * bill_rows.LARGEST_FILE
 """All of its parts lie on our disk at once while it is read."""
+READING_S, LOOK_S = LONGEST_S, 30.0
+"""For all of a reading but its last import, and for a look, which somebody waits for."""
 SHOWN = 20
 """Files that a look tells of."""
 MOST_TOLD = 300
@@ -45,6 +48,8 @@ MOST_TOLD = 300
 _BILL = re.compile(r"[^\0]+\.(csv|csv\.gz|parquet)", re.IGNORECASE)
 _NUMBER = re.compile(r"(part_\d+_\d{4,}|(^|(?<=[-_.]))00\d{3,})(?=\.)")
 """Of a part: AWS `-00001.csv.gz`, Azure `part_0_0001.csv`, BigQuery `-000000000001.csv`. No day (`_0925`, `-01112026`) begins with 00."""
+
+_CHANGED = "The source was changed or removed while it was read, or another reading took over; what is left was not taken."
 
 NEW, CHANGED, AGAIN, READ, FAILED, UNSETTLED, EARLIER, NO_BILL = (
     "new",
@@ -117,7 +122,7 @@ class Look:
 
 def look(source: BillSource, at: datetime) -> Look:
     """What a reading would do, without doing it. CostApiError when the folder cannot be listed."""
-    found = _listed(_folder(source))
+    found = _listed(_folder(source, LOOK_S))
     standings = _standings(source, found, at, again=False)
     order = {standing: place for place, standing in enumerate(_FIRST_SHOWN)}
     shown = sorted(found, key=lambda one: (order[standings[one.name]], -one.changed_at.timestamp(), one.name))[:SHOWN]
@@ -130,9 +135,10 @@ def look(source: BillSource, at: datetime) -> Look:
 def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
     """Take over what is new or changed; with `again` also what failed and has not changed. Notes what became of each file.
 
+    In the second half of its time it begins no other delivery. Its lease (`begun_at`, see `bill_sources.fetch`) is renewed before each.
     CostApiError when the folder cannot be listed, or the source was changed meanwhile; what was taken until then stays.
     """
-    folder = _folder(source)
+    folder = _folder(source, READING_S)
     found = _listed(folder)
     standings = _standings(source, found, at, again=again)
     _forget_gone(source, found)
@@ -146,8 +152,12 @@ def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
 
     # As they came, since a later one replaces an earlier one; what failed before comes last, and in turns: it must not keep new ones out.
     due.sort(key=lambda parts: (tried(parts), _written_at(parts), parts[0].name))
-    taken = failed = rows = 0
+    taken = failed = rows = begun = 0
     for parts in due[:MOST_DELIVERIES]:
+        if begun and folder.left_s < READING_S / 2:
+            break
+        begun += 1
+        renew(source)
         imported = _take(source, folder, parts, at)
         if imported is None:
             failed += len(parts)
@@ -159,7 +169,7 @@ def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
     return Reading(
         taken=taken,
         failed=failed,
-        left=sum(standings[one.name] != AGAIN for parts in due[MOST_DELIVERIES:] for one in parts),
+        left=sum(standings[one.name] != AGAIN for parts in due[begun:] for one in parts),
         unsettled=of.count(UNSETTLED),
         passed_over=of.count(NO_BILL) + of.count(EARLIER),
         known=of.count(READ) + of.count(FAILED),
@@ -167,12 +177,12 @@ def read(source: BillSource, at: datetime, *, again: bool = False) -> Reading:
     )
 
 
-def _folder(source: BillSource) -> Folder:
+def _folder(source: BillSource, total_s: float = LONGEST_S) -> Folder:
     try:
         credential = credentials.read(source.credential, Sealer(settings.SEALING_KEYS).open(source.sealed_key))
     except (UnsealError, CredentialError) as error:
         raise CostApiError("The credential cannot be used: enter it again.") from error
-    return Folder(Place(source.kind, source.base_url, source.bucket, source.prefix, source.region), credential)
+    return Folder(Place(source.kind, source.base_url, source.bucket, source.prefix, source.region), credential, total_s)
 
 
 def _listed(folder: Folder) -> list[StoredObject]:
@@ -296,7 +306,18 @@ def locked(source: BillSource) -> None:
     """Hold the source until the transaction ends. SourceChangedError when it is not what was read by."""
     now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
     if now is None or now.terms != source.terms:
-        raise SourceChangedError("The source was changed or removed while it was read; what is left was not taken.")
+        raise SourceChangedError(_CHANGED)
+
+
+def renew(source: BillSource) -> None:
+    """Say that the reading goes on. SourceChangedError when another one has the lease.
+
+    Not asked once a delivery is imported: one of many rows may take longer than the lease lasts, and the other reading then knows it.
+    """
+    now = timezone.now()
+    if not BillSource.objects.filter(pk=source.pk, begun_at=source.begun_at).update(begun_at=now):
+        raise SourceChangedError(_CHANGED)
+    source.begun_at = now
 
 
 def _note(

@@ -20,12 +20,12 @@ from functools import partial
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from catalog.models import Provider
 from costs import cost_apis, export_folders, focus, tasks
-from costs.errors import BillSourceError, CostApiError, SourceChangedError
+from costs.errors import BillSourceError, CostApiError, SourceBusyError, SourceChangedError
 from costs.models import BillRow, BillSource, DeliveryStyle
 from costs.periods import first_of_month
 from costs.services import bill_folders, bills
@@ -45,7 +45,7 @@ RESTATED = timedelta(days=35)
 """How far back each reading looks again."""
 FARTHEST = timedelta(days=400)
 LEASE = timedelta(hours=1)
-"""A reading that began longer ago has died, or goes on beside the next one, which does no harm."""
+"""A reading that has not said for so long that it goes on has died, or ends after what it imports: the next one takes over."""
 PATH = "operate/costs/reconciliation/sources/"
 USUAL_REGION = "us-east-1"
 """What hosts that speak S3 and know no regions take."""
@@ -209,9 +209,9 @@ def remove_source(*, source: BillSource, actor: User) -> None:
 
 
 def due(at: datetime) -> list[BillSource]:
-    """Sources whose last reading is half a day old; after a failure, an hour. Not those that are being read."""
+    """Sources whose last reading is half a day old, or died; after a failure, an hour. Not those that are being read."""
     waits = [(source, RETRY if source.last_error else INTERVAL) for source in BillSource.objects.order_by("provider")]
-    turns = [source for source, wait in waits if source.tried_at is None or source.tried_at <= at - wait]
+    turns = [source for source, wait in waits if source.tried_at is None or source.begun_at is not None or source.tried_at <= at - wait]
     return [source for source in turns if not is_being_read(source, at)]
 
 
@@ -227,20 +227,27 @@ def ask_reading(*, source: BillSource, again: bool = False, at: datetime | None 
     if found is None or is_being_read(found, at):
         return
     BillSource.objects.filter(pk=found.pk).update(begun_at=at)
-    transaction.on_commit(partial(tasks.fetch_folder.delay, source=found.pk, again=again, schema_name=current_schema()), robust=True)
+    asked = partial(tasks.fetch_folder.delay, source=found.pk, again=again, asked_at=at.isoformat(), schema_name=current_schema())
+    transaction.on_commit(asked, robust=True)
 
 
-def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None) -> Fetched:
+def fetch(*, source: BillSource, again: bool = False, asked_at: datetime | None = None, at: datetime | None = None) -> Fetched:
     """Read what may have changed, and take over what is new. Twice changes nothing.
 
     Of a cost API, the days up to yesterday (UTC), and nothing of a reading that is not whole. Of a folder, its files, each delivery for itself;
     with `again`, also what failed and has not changed. Raises CostApiError, which the source remembers and people are told once; any other
     error is raised, remembered and told as well.
+
+    A folder is read by one at a time, which holds a lease in `begun_at`; `asked_at` is that of `ask_reading`, which becomes the reading's own once.
+    SourceBusyError when it is another's.
     """
     at = at or timezone.now()
+    if source.is_folder:
+        _begin(source, asked_at, at)
     try:
         return _fetch_files(source, again, at) if source.is_folder else _fetch_days(source, at)
     except SourceChangedError:
+        BillSource.objects.filter(pk=source.pk, begun_at=source.begun_at).update(begun_at=None)
         raise
     except CostApiError as error:
         _failed(source, error.message, at)
@@ -248,6 +255,14 @@ def fetch(*, source: BillSource, again: bool = False, at: datetime | None = None
     except Exception as error:  # else it would be as if it were read on, and nobody would know
         _failed(source, bill_folders.unexpected(error), at)
         raise
+
+
+def _begin(source: BillSource, asked_at: datetime | None, at: datetime) -> None:
+    free = Q(begun_at=asked_at) if asked_at else Q(begun_at=None) | Q(begun_at__lte=at - LEASE)
+    now = timezone.now()
+    if not BillSource.objects.filter(free, pk=source.pk).update(begun_at=now):
+        raise SourceBusyError("It is being read, or was just now.")
+    source.begun_at = now
 
 
 def _fetch_days(source: BillSource, at: datetime) -> Fetched:
@@ -268,7 +283,6 @@ def _fetch_days(source: BillSource, at: datetime) -> Fetched:
 
 
 def _fetch_files(source: BillSource, again: bool, at: datetime) -> Fetched:
-    BillSource.objects.filter(pk=source.pk).update(begun_at=at)  # it may take long, and needs no second one beside it
     failed_before = set(source.files.exclude(error="").values_list("name", "error"))
     reading = bill_folders.read(source, at, again=again)
     _note_reading(source, reading, failed_before, at)
@@ -279,6 +293,7 @@ def _fetch_files(source: BillSource, again: bool, at: datetime) -> Fetched:
 def _note_reading(source: BillSource, reading: bill_folders.Reading, failed_before: set[tuple[str, str]], at: datetime) -> None:
     """What is left, or was being written, has its turn at once; of what failed, only what did not fail so before is told. SourceChangedError."""
     bill_folders.locked(source)
+    bill_folders.renew(source)
     BillSource.objects.filter(pk=source.pk).update(
         fetched_at=at, tried_at=None if reading.left or reading.unsettled else at, begun_at=None, last_error="", reading=asdict(reading)
     )
@@ -325,7 +340,7 @@ def _take_over(source: BillSource, lines: Iterable[cost_apis.Line], first: date,
 @transaction.atomic
 def _failed(source: BillSource, message: str, at: datetime) -> None:
     now = BillSource.objects.select_for_update().filter(pk=source.pk).first()
-    if now is None or (now.terms, now.fetched_at) != (source.terms, source.fetched_at):
+    if now is None or (now.terms, now.fetched_at, now.begun_at) != (source.terms, source.fetched_at, source.begun_at):
         return  # what it is now has not failed
     is_first = not now.last_error
     BillSource.objects.filter(pk=source.pk).update(tried_at=at, begun_at=None, last_error=message[:300])

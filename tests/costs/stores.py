@@ -106,6 +106,8 @@ class Stores:
         """Answered to whatever is asked: status and code."""
         self.archived: set[str] = set()
         """Names of what is listed by Azure, and given out only when it is here no more."""
+        self.slow_s = 0.0
+        """How long each file of Azure takes."""
         self.list_body: bytes | None = None
         """Answered as a list in place of what lies there."""
         handler = type("Handler", (_Handler,), {"stores": self})
@@ -213,6 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, body.encode() if self.stores.list_body is None else self.stores.list_body)
         else:
             content, _ = self.stores.files[unquote(name)]
+            time.sleep(self.stores.slow_s)
             if unquote(name) in self.stores.archived:
                 self._answer(409, b"", **{"x-ms-error-code": "BlobArchived"})
             elif self.headers["if-match"] != f'"0x{tag_of(content)}"':

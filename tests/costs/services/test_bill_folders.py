@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from costs import export_folders, tasks
-from costs.errors import BillSourceError, CostApiError
+from costs.errors import BillSourceError, CostApiError, SourceBusyError, SourceChangedError
 from costs.models import BillFeed, BillFile, BillRow, BillSource, BillSourceFile
 from costs.services import bill_folders, bill_sources, bills
 from gateway.contract.credentials import STORAGE_SCOPE, AwsKeys, EntraId, Key
@@ -611,3 +611,63 @@ def test_scope_that_is_left_empty_is_that_of_stores(acme: Tenant, stores: Stores
 
     assert isinstance(credential, EntraId)
     assert credential.scope == STORAGE_SCOPE
+
+
+def test_folder_is_read_by_one_at_a_time(acme: Tenant, stores: Stores, fay: User) -> None:
+    stores.put("exports/a.csv", focus(day(1)), NOW - DAY)
+    azure_source(fay, stores)
+    BillSource.objects.update(begun_at=LATER, tried_at=NOW)
+
+    for at, asked_at in ((LATER, None), (LATER + timedelta(minutes=59), None), (LATER, LATER - timedelta(seconds=1))):
+        with pytest.raises(SourceBusyError):
+            bill_sources.fetch(source=BillSource.objects.get(), asked_at=asked_at, at=at)
+    waits = [bill_sources.due(LATER + timedelta(minutes=minutes)) for minutes in (59, 61)]
+    died = fetched(LATER + timedelta(minutes=61))
+
+    assert (waits, died.taken) == ([[], [BillSource.objects.get()]], 1)
+    assert BillSource.objects.get().begun_at is None
+
+
+def test_reading_says_before_each_delivery_that_it_goes_on(
+    acme: Tenant, stores: Stores, fay: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        stores.put(f"exports/{number}/a.csv", focus(day(number)), NOW - DAY)
+    azure_source(fay, stores, style="append")
+    held: list[Any] = []
+    take = bill_folders._take
+
+    def watched(*args: Any) -> Any:
+        held.append(BillSource.objects.get().begun_at)
+        if len(held) == 2:  # another reading took over
+            BillSource.objects.update(begun_at=LATER)
+        return take(*args)
+
+    monkeypatch.setattr(bill_folders, "_take", watched)
+    with pytest.raises(SourceChangedError, match="another reading took over"):
+        fetched()
+
+    assert held[0] < held[1]
+    assert len(held) == 2
+    assert BillRow.objects.count() == 2
+    assert (BillSource.objects.get().begun_at, BillSource.objects.get().last_error) == (LATER, "")
+
+
+def test_reading_of_a_slow_store_comes_to_an_end(acme: Tenant, stores: Stores, fay: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        stores.put(f"exports/{number}/a.csv", focus(day(number)), NOW - DAY)
+    source = azure_source(fay, stores, style="append")
+    monkeypatch.setattr(bill_folders, "READING_S", 3.0)
+    stores.slow_s = 1.6
+
+    first = fetched()
+    monkeypatch.setattr(bill_folders, "READING_S", 0.8)
+    second = fetched(LATER + DAY)
+    error = names()["exports/2/a.csv"][0]
+    monkeypatch.setattr(bill_folders, "LOOK_S", 0.0)
+    with pytest.raises(CostApiError, match="more than 0 seconds in all"):
+        bill_folders.look(source, LATER)
+
+    assert [(one.taken, one.failed, one.left) for one in (first, second)] == [(1, 0, 2), (0, 1, 1)]
+    assert error == "a.csv: It takes more than 1 seconds in all: the store is slow, or has very much."
+    assert bill_sources.due(LATER + DAY) == [BillSource.objects.get()]
