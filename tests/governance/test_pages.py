@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from governance import navigation
-from governance.models import ApiToken, AuditEntry, Consent, Membership, Tenant, User
+from governance.models import ApiToken, AuditEntry, Consent, Membership, Notice, Tenant, User
+from governance.pages import encode_cursor, keyset_page
 from governance.services import audit, guardrails
 from tests.conftest import ClientFor
 from tests.factories.catalog import make_project
@@ -364,3 +367,24 @@ def test_guardrails_are_searched_by_name_kind_and_what_they_apply_to(acme: Tenan
         ["rail-0", "rail-2"],
     ]
     assert "No guardrail matches" in client.get("/o/acme/operate/guardrails/?q=none").content.decode()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_page_begins_at_its_place_in_the_index(acme: Tenant, backwards: bool) -> None:
+    now = timezone.now()
+    Notice.objects.bulk_create(
+        Notice(topic="t", severity="info", title="n", key=f"n{n}", at=now - timedelta(minutes=n // 3)) for n in range(200)
+    )
+    notices = list(Notice.objects.order_by("-at", "-pk"))
+    cursor = encode_cursor([notices[100].at.isoformat(), notices[100].pk], backwards)
+
+    with CaptureQueriesContext(connection) as captured:
+        found = keyset_page(Notice.objects.all(), order=["-at", "-pk"], cursor=cursor, size=50)
+    with connection.cursor() as database:
+        database.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
+        database.execute(f"EXPLAIN {captured[0]['sql']}")
+        plan = "\n".join(line for (line,) in database.fetchall())
+
+    assert found.rows == (notices[50:100] if backwards else notices[101:151])
+    assert "notice_newest" in plan
+    assert f"Index Cond: (at {'>=' if backwards else '<='} " in plan
