@@ -209,10 +209,14 @@ def remove_source(*, source: BillSource, actor: User) -> None:
 
 
 def due(at: datetime) -> list[BillSource]:
-    """Sources whose last reading is half a day old, or died; after a failure, an hour. Not those that are being read."""
+    """Sources whose last reading is half a day old, or died; after a failure, an hour. Not those that are being read.
+
+    Nor another folder meanwhile: the broker delivers a run that takes long a second time, and one organisation's stores must not hold every worker.
+    """
     waits = [(source, RETRY if source.last_error else INTERVAL) for source in BillSource.objects.order_by("provider")]
     turns = [source for source, wait in waits if source.tried_at is None or source.begun_at is not None or source.tried_at <= at - wait]
-    return [source for source in turns if not is_being_read(source, at)]
+    is_folder_read = any(is_being_read(source, at) for source, _ in waits)
+    return [source for source in turns if not (source.is_folder and is_folder_read)]
 
 
 def is_being_read(source: BillSource, at: datetime) -> bool:

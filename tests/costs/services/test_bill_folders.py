@@ -671,3 +671,16 @@ def test_reading_of_a_slow_store_comes_to_an_end(acme: Tenant, stores: Stores, f
     assert [(one.taken, one.failed, one.left) for one in (first, second)] == [(1, 0, 2), (0, 1, 1)]
     assert error == "a.csv: It takes more than 1 seconds in all: the store is slow, or has very much."
     assert bill_sources.due(LATER + DAY) == [BillSource.objects.get()]
+
+
+def test_run_that_is_delivered_again_reads_no_second_folder_beside_the_first(acme: Tenant, stores: Stores, alice: User, fay: User) -> None:
+    make.deployment(alice, provider="zeta", model="zeta-1")
+    azure_source(fay, stores)
+    bill_sources.set_source(provider="zeta", kind="azure_blob", actor=fay, bucket="bills", base_url=stores.url, key=SAS, begins_on=FIRST)
+    all_due = len(bill_sources.due(LATER))
+    BillSource.objects.filter(provider="openai").update(begun_at=LATER)
+    while_read = bill_sources.due(LATER)
+    bill_sources.set_source(provider="zeta", kind="openai", actor=fay, key="k", begins_on=FIRST)
+
+    assert (all_due, while_read) == (2, [])
+    assert [source.provider for source in bill_sources.due(LATER)] == ["zeta"]
