@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -430,22 +430,28 @@ def error_reasons(bill: BillFile) -> list[ErrorReason]:
     return [ErrorReason(row["column"], row["is_quarantined"], row["example"], row["n"]) for row in rows]
 
 
-def is_being_compared(bill: BillFile, series: Iterable[Reconciliation], at: datetime) -> bool:
-    """Whether a comparison with what the file brought is a matter of seconds: it was applied just now, and no revision is newer."""
-    if bill.applied_at is None or not bill.rows_accepted or at - bill.applied_at > timedelta(minutes=2):
-        return False
-    if not bill.rows.filter(kind__in=BillRow.COMPARED).exists():
-        return False
-    return not any(one.missing_rates or (one.latest and one.latest.created_at > bill.applied_at) for one in series)
+@dataclass(frozen=True)
+class ComparedMonths:
+    """Of one file."""
+
+    series: list[Reconciliation]
+    """That it takes part in."""
+    is_being_compared: bool
+    """It was applied just now, and of one of its months a comparison with what it brought is a matter of seconds."""
 
 
-def compared_months(bill: BillFile) -> list[Reconciliation]:
-    """Reconciliations that a file takes part in."""
-    months = list(bill.rows.filter(kind__in=BillRow.COMPARED).order_by("provider", "month").values_list("provider", "month").distinct())
+def compared_months(bill: BillFile, at: datetime) -> ComparedMonths:
+    rows = bill.rows.filter(kind__in=BillRow.COMPARED).order_by("provider", "month")
+    months: list[tuple[str, date]] = list(rows.values_list("provider", "month").distinct())
     condition = Q(pk__in=[])
     for provider, month in months:
         condition |= Q(provider=provider, month=month)
-    return list(reconciliations().filter(condition))
+    series = list(reconciliations().filter(condition))
+    applied_at = bill.applied_at
+    if applied_at is None or at - applied_at > timedelta(minutes=2):
+        return ComparedMonths(series, False)
+    done = {(one.provider, one.month) for one in series if one.missing_rates or (one.latest and one.latest.created_at > applied_at)}
+    return ComparedMonths(series, not done.issuperset(months))
 
 
 def cents_of(revision: Revision) -> dict[str, Decimal]:

@@ -65,10 +65,13 @@ def source_detail(request: MemberRequest, pk: int) -> HttpResponse:
     return _detail(request, _folder(pk))
 
 
-@requires(Permission.MANAGE_COSTS, "POST")
+@requires(Permission.MANAGE_COSTS, "GET", "POST")
 def try_folder(request: MemberRequest, pk: int) -> HttpResponse:
-    """Say what a reading would take, and take nothing."""
+    """Say what a reading would take, and take nothing. The answer stands at this address, so links and reloads of it lead to the folder."""
     source = _folder(pk)
+    if request.method != "POST":
+        query = request.GET.urlencode()
+        return redirect(f"{reverse('bill-source', args=[pk])}{'?' * bool(query)}{query}")
     try:
         look = bill_folders.look(source, timezone.now())
     except DomainError as error:

@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
+from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
 
 from costs import bill_imports, bill_selectors, export_schema, parquet, reconciliation_selectors
 from costs.forms import AliasForm, BillForm, SignOffForm
@@ -72,14 +72,15 @@ def upload(request: MemberRequest) -> HttpResponse:
 
 @requires(Permission.VIEW_COSTS)
 def imports(request: MemberRequest) -> HttpResponse:
-    """How far the imports are that are on their way. The page that looked at one is loaded again once there is none any more."""
+    """How far the imports are that are on their way. Once there is none any more, the months and files of the page are asked for again.
+
+    Never the page: an upload may be on its way from it, or a form half filled in.
+    """
     if not request.htmx:
         return redirect("reconciliation-list")
-    running = bill_imports.running()
-    if not running:
-        return HttpResponseClientRefresh()
-    may_manage = request.membership.can(Permission.MANAGE_COSTS)
-    return render(request, "costs/partials/bill_imports.html", {"imports": running, "may_manage": may_manage})
+    running, may_manage = bill_imports.running(), request.membership.can(Permission.MANAGE_COSTS)
+    response = render(request, "costs/partials/bill_imports.html", {"imports": running, "may_manage": may_manage})
+    return response if running else trigger_client_event(response, "imports-ended")
 
 
 @requires(Permission.MANAGE_COSTS, "POST")
@@ -109,7 +110,7 @@ def _overview(request: MemberRequest, form: BillForm, status: int = 200) -> Http
     return render_page(
         request,
         "costs/reconciliation_list.html",
-        partial="reconciliations",
+        partial="bill-files" if "files" in request.GET else "reconciliations",
         status=status,
         context={
             "page": page,
@@ -142,29 +143,30 @@ def bill_list(request: MemberRequest) -> HttpResponse:
 @requires(Permission.VIEW_COSTS)
 def bill_detail(request: MemberRequest, pk: int) -> HttpResponse:
     bill = _bill(pk)
-    compared = bill_selectors.compared_months(bill)
+    months = bill_selectors.compared_months(bill, timezone.now())
+    may_manage = request.membership.can(Permission.MANAGE_COSTS)
+    compared = {"bill": bill, "compared": months.series, "is_being_compared": months.is_being_compared, "may_manage": may_manage}
+    if request.htmx and "compared" in request.GET:  # asked every two seconds: of a large file, the rest of the page takes much longer
+        return render(request, "costs/bill_detail.html#bill-compared", compared)
     errors = bill.errors.all()
     if "column" in request.GET:
         errors = errors.filter(column=request.GET["column"])
     return render_page(
         request,
         "costs/bill_detail.html",
-        partial="bill-compared" if "compared" in request.GET else "bill-errors",
+        partial="bill-errors",
         context={
-            "bill": bill,
+            **compared,
             "page": keyset_page(errors, order=["-is_quarantined", "part", "line", "pk"], cursor=request.GET.get("cursor", "")),
             "reasons": bill_selectors.error_reasons(bill),
             "column": request.GET.get("column"),
-            "is_being_compared": bill_selectors.is_being_compared(bill, compared, timezone.now()),
             "providers": {"": "as each row says", **bill_selectors.provider_choices()},
-            "may_manage": request.membership.can(Permission.MANAGE_COSTS),
             "kinds": bill_selectors.kinds_of(bill),
             "replacing": bill_selectors.replacing_files(bill),
             "styles": {DeliveryStyle.APPEND: "It adds", DeliveryStyle.REPLACEMENT: "It replaces"},
             "style": next((one.style for one in bill.deliveries.all()), ""),
             "reason_needed": any(doubt["code"] == bill_deliveries.SIGNED for doubt in bill.doubts),
             "currency": bill_selectors.currency_of(bill),
-            "compared": compared,
         },
     )
 

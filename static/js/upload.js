@@ -12,6 +12,9 @@
   // Said aloud when a step begins and at each quarter; the figures in between are for the eye.
   const say = (text, aloud) => { said.textContent = text; bar.setAttribute("aria-valuetext", text); if (aloud) told.textContent = text; };
   const fail = (text) => { failed.hidden = !text; failed.lastElementChild.textContent = text; };
+  const refusal = (status) => status === 403 ? "The server refused it: you may have signed out, or no longer have the right to upload bills. Load the page again to see."
+    : status === 413 ? "It is larger than the server's front takes at once. Send fewer or smaller files, compressed by gzip, or as Parquet."
+      : status >= 500 ? `The server answered ${status}. What you chose is still here: try again.` : `The server refused it with ${status}.`;
   const ask = (url, options) => fetch(url, { ...options, headers: { "HX-Request": "true", "X-CSRFToken": card.querySelector("[name=csrfmiddlewaretoken]").value } });
 
   // What the server says of this import, once a second. It does not know of it while it still sorts the parts of the request.
@@ -51,7 +54,15 @@
     say(STOPPING, true);
     if (!sent) htmx.trigger(card.querySelector("form"), "htmx:abort");
   });
+  // The kept field does not know what the new form says of it.
+  const tell = () => {
+    const field = card.querySelector("[type=file]");
+    const notes = ["id_file_helptext", "id_file_error"].filter((id) => document.getElementById(id));
+    field.setAttribute("aria-invalid", notes.includes("id_file_error"));
+    field.setAttribute("aria-describedby", notes.join(" "));
+  };
   card.addEventListener("htmx:afterRequest", () => {
+    tell();
     clearTimeout(timer);
     timer = 0;
     progress.hidden = true;
@@ -62,7 +73,7 @@
   card.addEventListener("htmx:sendError", () => fail(sent
     ? "The connection ended before the answer came. The server may go on reading: load the page again to see, or upload the same again, which then leads to it."
     : "The connection ended while it was sent. Nothing was taken over: upload it again."));
-  card.addEventListener("htmx:responseError", ({ detail }) => fail(`The server answered ${detail.xhr.status}. What you chose is still here: try again.`));
+  card.addEventListener("htmx:responseError", ({ detail }) => fail(refusal(detail.xhr.status)));
 
   // Files may be dropped anywhere on the card. One that is too large is known before it is sent.
   card.addEventListener("dragover", (event) => event.preventDefault());

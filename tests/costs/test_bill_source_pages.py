@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from costs import tasks
 from costs.models import BillFile, BillSource
@@ -112,6 +114,45 @@ def test_folder_is_set_tried_fetched_changed_and_removed(
     assert (BillSource.objects.exists(), BillFile.objects.count()) == (False, 1)
     events = set(AuditEntry.objects.filter(event__startswith="bill_source.").values_list("event", flat=True))
     assert events == {"bill_source.set", "bill_source.file_failed", "bill_source.fetched", "bill_source.removed"}
+
+
+def test_address_of_a_try_leads_to_the_folder(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:
+    source = azure_source(fay, stores)
+
+    assert client_for(fay).get(f"{PAGE}{source.pk}/try/")["Location"] == f"{PAGE}{source.pk}/"
+    assert client_for(fay).get(f"{PAGE}{source.pk}/try/?failed=1")["Location"] == f"{PAGE}{source.pk}/?failed=1"
+
+
+def test_change_that_is_refused_is_still_one(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:
+    source = azure_source(fay, stores)
+    client = client_for(fay)
+    edit = client.get(f"{PAGE}folder/?source={source.pk}").content.decode()
+    [action] = re.findall(r'action="([^"]+/folder/[^"]*)"', edit)
+
+    refused = client.post(action, form_of(stores, secret="", bucket="https://x"))
+
+    html = refused.content.decode()
+    assert refused.status_code == 422
+    assert [words in html for words in (f"Change how {source.provider} is fetched", f"source={source.pk}", "keep the one that is there")] == [
+        True, True, True,
+    ]  # fmt: skip
+
+
+def test_poll_says_once_how_the_reading_went(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:
+    source = azure_source(fay, stores)
+    BillSource.objects.update(begun_at=timezone.now())
+    poll = {"HX-Request": "true", "HX-Trigger": "source-files"}
+
+    reading: list[str] = []
+    ended: list[str] = []
+    for told in (reading, ended):
+        told.append(client_for(fay).get(f"{PAGE}{source.pk}/", headers=poll).content.decode())
+        told.append(client_for(fay).get(f"{PAGE}{source.pk}/").content.decode())
+        BillSource.objects.update(begun_at=None)
+
+    assert ["It is being read" in html for html in (*reading, *ended)] == [False, True, False, False]
+    assert ["hx-swap-oob" in html for html in (*reading, *ended)] == [False, False, True, False]
+    assert ["Not read yet" in html for html in (*reading, *ended)] == [False, False, True, True]
 
 
 def test_folder_that_was_moved_begins_anew(acme: Tenant, stores: Stores, client_for: ClientFor, fay: User) -> None:

@@ -74,6 +74,14 @@ def test_upload_by_script_comes_back_as_its_form_or_leads_to_the_bill(
 def test_imports_are_a_part_of_the_page(acme: Tenant, client_for: ClientFor, audra: User, bob: User) -> None:
     stop = f"{LIST}imports/{'0' * 16}/stop/"
 
+    ended = client_for(audra).get(f"{LIST}imports/", headers={"HX-Request": "true"})
+    again = [client_for(audra).get(f"{LIST}{query}", headers={"HX-Request": "true"}).content.decode() for query in ("", "?files=1")]
+
+    assert (ended.headers["HX-Trigger"], "HX-Refresh" in ended.headers, "data-poll" in ended.content.decode()) == (
+        '{"imports-ended": {}}', False, False,
+    )  # fmt: skip
+    assert ['id="reconciliations"' in html for html in again] == [True, False]
+    assert ['id="bill-files"' in html for html in again] == [False, True]
     assert client_for(audra).get(f"{LIST}imports/").headers["Location"] == LIST
     assert [client_for(user).get(f"{LIST}imports/").status_code for user in (bob, None)] == [403, 302]
     assert [client_for(user).post(stop).status_code for user in (audra, bob)] == [403, 403]
@@ -276,8 +284,30 @@ def test_page_of_a_file_waits_for_its_comparison(acme: Tenant, client_for: Clien
 
     assert ["it is compared now" in html for html in (waits, fragment, later)] == [True, False, False]
     assert ('data-poll="2"' in waits, 'data-poll="2"' in fragment) == (True, False)
-    assert fragment.strip().startswith('<section class="card" id="bill-compared"')
+    assert fragment.strip().startswith('<div class="gh-list" id="bill-compared"')
+    assert '<span id="compared-told" hx-swap-oob="innerHTML">it is compared</span>' in fragment
     assert "Within 2%" in fragment or "May vary" in fragment
+
+
+def test_poll_of_a_file_goes_on_until_all_its_months_are_compared_and_reads_no_more(
+    acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User, django_assert_max_num_queries: Any
+) -> None:
+    earlier = {name: value.replace("2026-10-", "2026-09-").replace("2026-11-01", "2026-10-01") for name, value in made.rows[0].items()}
+    file = io.BytesIO(generator.to_csv([earlier, *made.rows]))
+    bill = bills.import_bill(file=file, name="both.csv", actor=fay, provider="openai").file
+    client = client_for(fay)
+
+    def poll() -> str:
+        with django_assert_max_num_queries(13):
+            return str(client.get(f"{LIST}bills/{bill.pk}/?compared=1", headers={"HX-Request": "true"}).content.decode())
+
+    reconciliation.reconcile(provider="openai", month=date(2026, 9, 1))
+    first = poll()
+    reconciliation.reconcile(provider="openai", month=date(2026, 10, 1))
+    both = poll()
+
+    assert ("September 2026" in first, 'data-poll="2"' in first) == (True, True)
+    assert ("October 2026" in both, 'data-poll="2"' in both) == (True, False)
 
 
 def test_rows_not_taken_are_counted_by_column(acme: Tenant, client_for: ClientFor, made: generator.Generated, fay: User) -> None:

@@ -73,3 +73,57 @@ def test_a_large_upload_says_how_far_it_is_and_is_cancelled_at_each_step(demo: d
     expect(page.locator("#toasts .gh-toast")).to_have_count(1)
     quiet(page)
     quiet(other)
+
+
+def test_the_end_of_one_import_disturbs_no_other_persons_upload(demo: dict[str, Any], browser: Browser, tmp_path: Path) -> None:
+    large, middle = tmp_path / "first.csv", tmp_path / "second.csv"
+    large.write_bytes(generator.to_csv({**ROW, "ChargeDescription": f"first {n:0200}"} for n in range(60_000)))
+    middle.write_bytes(generator.to_csv({**ROW, "ChargeDescription": f"second {n:0200}"} for n in range(4_000)))
+    fay, adam = sign_in(browser, demo, "fay"), sign_in(browser, demo, "adam")
+    fay.goto(LIST)
+    fay.locator("#upload [name=file]").set_input_files(large)
+    fay.locator("#upload [name=style]").select_option("append")
+    fay.get_by_role("button", name="Upload and compare").click()
+    expect(fay.locator("#upload")).to_contain_text(re.compile(r"[\d,]+ rows are read"))
+
+    adam.goto(LIST)
+    expect(adam.locator("#bill-imports")).to_contain_text("A bill is taken over for Fay")
+    network = adam.context.new_cdp_session(adam)
+    network.send("Network.enable")
+    network.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 60_000})
+    adam.locator("#upload [name=file]").set_input_files(middle)
+    adam.locator("#upload [name=style]").select_option("append")
+    adam.get_by_role("button", name="Upload and compare").click()
+    expect(adam.locator("#bill-imports")).not_to_contain_text("A bill is taken over", timeout=60_000)
+    expect(adam.locator("#bill-files")).to_contain_text("first.csv")
+
+    expect(adam.locator("#upload")).to_contain_text(re.compile(r"[\d.]+ of \d+\.\d MB sent"))
+    network.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
+    expect(adam.locator("h1")).to_contain_text("second.csv", timeout=60_000)
+    quiet(fay)
+    quiet(adam)
+
+
+def test_a_refused_file_is_told_to_who_listens(demo: dict[str, Any], browser: Browser, tmp_path: Path) -> None:
+    wrong, right = tmp_path / "wrong.csv", tmp_path / "right.csv"
+    wrong.write_text("name;age\n1;2")
+    right.write_bytes(generator.to_csv([{**ROW, "ChargeDescription": "told"}]))
+    page = sign_in(browser, demo, "fay")
+    page.goto(LIST)
+    field = page.locator("#upload [type=file]")
+
+    field.set_input_files(wrong)
+    page.get_by_role("button", name="Upload and compare").click()
+    expect(page.locator("#id_file_error")).to_contain_text("separated by semicolons")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_attribute("aria-describedby", "id_file_helptext id_file_error")
+    expect(field).to_be_focused()
+
+    field.set_input_files(right)
+    page.route("**/upload/", lambda route: route.fulfill(status=413))
+    page.get_by_role("button", name="Upload and compare").click()
+    expect(page.locator("[data-upload-failed]")).to_contain_text("larger than the server's front takes")
+    page.unroute("**/upload/")
+    page.get_by_role("button", name="Upload and compare").click()
+    expect(page.locator("h1")).to_contain_text("right.csv")
+    quiet(page)
