@@ -259,8 +259,8 @@ def _doubts(bill: BillFile, outcome: Outcome, older: Iterable[tuple[str, str, da
     found += [
         _doubt(
             OLDER,
-            f"It is older than what is in force: it was written on {bill.written_at:%Y-%m-%d %H:%M} UTC, what is applied of {account}, {period:%Y-%m} "
-            f"on {known:%Y-%m-%d %H:%M}.",
+            f"It is older than what is in force: it was written on {bill.written_at:%Y-%m-%d %H:%M:%S} UTC, what is applied of {account}, {period:%Y-%m} "
+            f"on {known:%Y-%m-%d %H:%M:%S}.",
         )
         for provider, account, period, known in _written_later(bill, outcome)
         if (provider, account, period) not in told
