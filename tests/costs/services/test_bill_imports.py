@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from threading import Event
 
@@ -14,11 +15,14 @@ from django_tenants.utils import schema_context
 
 from costs import bill_imports, generator
 from costs.errors import BillStateError, BillStoppedError
-from costs.models import BillFile, BillRow
-from costs.services import bill_rows, bills
+from costs.models import BillFile, BillRow, BillSource, BillSourceFile
+from costs.services import bill_rows, bill_sources, bills
 from governance.models import AuditEntry, Tenant, User
 from tests import cast
 from tests.conftest import TenantClient
+from tests.costs import stores as doubles
+from tests.costs.services.test_bill_folders import LATER, azure_source
+from tests.factories import costs as make
 
 LIST = "/o/acme/operate/costs/reconciliation/"
 ID = "0123456789abcdef"
@@ -168,3 +172,35 @@ def test_nothing_runs_that_could_be_stopped(acme: Tenant, fay: User) -> None:
     with pytest.raises(BillStateError):
         bills.stop_import(import_id=ID, actor=fay)
     assert not AuditEntry.objects.filter(event="bill.stop_asked").exists()
+
+
+def _cut_off(tenant: Tenant, is_watching: Event) -> None:
+    """End the connection of the next import that begins."""
+    deadline, is_done = time.monotonic() + SECONDS, False
+    try:
+        with schema_context(tenant.schema_name), connection.cursor() as cursor:
+            while not is_done and time.monotonic() < deadline:
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy WHERE datname = current_database()")
+                is_done = cursor.fetchone() is not None
+                is_watching.set()
+    finally:
+        connection.close()
+    assert is_done
+
+
+def test_delivery_whose_import_lost_its_connection_is_tried_again(committed: Tenant) -> None:
+    make.deployment(User.objects.get(email=cast.email("alice")))
+    with doubles.stores() as stores, ThreadPoolExecutor(1) as pool:
+        stores.put("exports/october.csv", Held().getvalue(), datetime.now(UTC) - timedelta(hours=9))
+        source = azure_source(User.objects.get(email=cast.email("fay")), stores)
+        is_watching = Event()
+        cut = pool.submit(_cut_off, committed, is_watching)
+        assert is_watching.wait(SECONDS)
+        lost = bill_sources.fetch(source=source, at=LATER).folder
+        cut.result(SECONDS)
+        noted = BillSourceFile.objects.get()
+        again = bill_sources.fetch(source=BillSource.objects.get(), at=LATER + timedelta(hours=1)).folder
+
+    assert lost is not None
+    assert again is not None
+    assert (lost.failed, lost.taken, noted.version, again.taken, again.rows) == (1, 0, "", 1, 8000)
