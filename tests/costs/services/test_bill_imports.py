@@ -164,7 +164,7 @@ def test_pages_show_an_import_and_stop_it(committed: Tenant) -> None:
         assert 'data-poll="2"' in html
     assert (stopped.status_code, again.status_code) == (204, 409)
     assert "not running any more" in told.content.decode()
-    assert over.headers["HX-Refresh"] == "true", "the page that waited for it is loaded again"
+    assert "imports-ended" in over.headers["HX-Trigger"], "the lists of the page that waited for it are asked for again"
 
 
 def test_nothing_runs_that_could_be_stopped(acme: Tenant, fay: User) -> None:
