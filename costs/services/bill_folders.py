@@ -219,7 +219,7 @@ def _standings(source: BillSource, found: Sequence[StoredObject], at: datetime, 
         written_at = _written_at(parts)
         own = {one.name: EARLIER if written_at < begins_at else _standing(one, known.get(one.name), again=again) for one in parts}
         if any(standing in TAKEN for standing in own.values()):  # with a part of it, all of it
-            own = {name: UNSETTLED if written_at > at - SETTLED else found if found in TAKEN else CHANGED for name, found in own.items()}
+            own = {name: UNSETTLED if written_at > at - SETTLED else it if it in TAKEN else CHANGED for name, it in own.items()}
         standings |= own
     return standings
 
