@@ -14,7 +14,7 @@ from django.db.models.lookups import Exact
 
 from costs import attribute_days, dimensions, selectors
 from costs.models import Event
-from costs.models.event import has_name
+from costs.models.event import has_request_id
 from costs.periods import Period
 from gateway.contract import tags as contract_tags
 
@@ -107,7 +107,7 @@ def filter_events(events: QuerySet[Event], chosen: Mapping[str, str], period: Pe
             )
         else:
             if one.column == "request_id":
-                has = has_name(one.values[0])
+                has = has_request_id(one.values[0])
             else:
                 has = Q(**{one.column: one.values[0]}) if len(one.values) == 1 else Q(**{f"{one.column}__in": one.values})
             events = events.filter(~has if one.is_not else has)

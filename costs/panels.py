@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from costs import bill_selectors, periods, reconciliation_selectors, selectors, spend_selectors, tag_selectors, traffic
-from costs.models.event import has_id, has_name
+from costs.models.event import has_id, has_request_id
 from governance import home, navigation, search
 from governance.access import Permission
 from governance.models import Membership
@@ -44,8 +44,8 @@ navigation.register(
 
 
 def find_requests(query: str, membership: Membership, limit: int) -> Iterable[search.Hit]:
-    """By the whole request id, answer id or event id: ids are pasted, not typed."""
-    condition = has_name(query)
+    """By the whole request id or event id: ids are pasted, not typed."""
+    condition = has_request_id(query)
     try:
         condition |= has_id(UUID(query))
     except ValueError:

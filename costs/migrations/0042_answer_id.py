@@ -1,4 +1,4 @@
-"""What the answer of a call is called, so that a span of the same call is known again. Its index follows in 0046."""
+"""What the answer of a call is called, so that a span of the same call is known again. Its index comes with the first such span, see `costs.services.ingest`."""
 
 from django.db import migrations, models
 

@@ -11,10 +11,9 @@ from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
-from django.db.models.lookups import Exact
 
 from costs.models.price import TokenClass
 from gateway.contract.events import CACHED_UNITS, INPUT_UNITS, OUTPUT_UNITS, WRITE_UNITS
@@ -47,16 +46,6 @@ def has_request_id(request_id: str) -> Q:
         return named | has_id(UUID(request_id)) & Q(request_id=request_id)
     except ValueError:
         return named
-
-
-def has_name(text: str) -> Q:
-    """Calls that somebody knows by that name, by indexes: a request id, or what the answer called itself."""
-    return has_request_id(text) | Q(Exact(_hashed(F("answer_id")), _hashed(Value(text))), answer_id=text)
-
-
-def _hashed(text: F | Value) -> Func:
-    """As the index of answers has them."""
-    return Func(text, Value(0), function="hashtextextended", output_field=models.BigIntegerField())
 
 
 class Event(models.Model):

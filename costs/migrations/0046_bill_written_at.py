@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('costs', '0046_answer_index'),
+        ('costs', '0045_set_aside_by_time'),
     ]
 
     operations = [
